@@ -1,0 +1,44 @@
+# make setup   prepares .venv (with .venv/bin/hodor); a second call does nothing
+# make demo    the main job on a clip made on the spot; says what to open
+# make test    ruff, mypy, pytest
+# make lint    ruff and mypy alone
+#
+# PYTHON=... chooses the interpreter (3.10 or newer); without it the first suitable one on PATH is taken.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 python; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+EXTRAS ?= demo,dev,onnx,tensorboard
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.hodor-ready
+
+.PHONY: setup demo test lint clean
+
+setup: $(STAMP)
+
+# An interpreter of another version than the environment's own means a new environment.
+# imgaug asks for the OpenCV that needs a display's libraries; the headless one does all that it uses.
+$(STAMP): pyproject.toml constraints.txt Makefile
+	@python='$(PYTHON)'; \
+	if [ -z "$$python" ]; then echo "error: no Python 3.10 or newer with venv on PATH; name one: make setup PYTHON=/path/to/python" >&2; exit 1; fi; \
+	version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null; }; \
+	clear=; if [ -e $(VENV) ] && [ "$$(version $(BIN)/python)" != "$$(version "$$python")" ]; then clear=--clear; fi; \
+	echo "making $(VENV) with $$python (Python $$(version "$$python"))"; \
+	"$$python" -m venv $$clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imgaug==0.4.0
+	@$(BIN)/hodor --version
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/python examples/demo.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,71 @@
+"""The command `hodor`: a table of subcommands, each one plain function in a file of its own.
+
+Only the file of the subcommand that runs is imported, and torch only inside its function, so `hodor --help` is quick.
+This folder is the only place of the package that prints, and nothing else of the package imports it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hodor_cli import __version__
+from hodor_cli.cli.lazy import CommandSpec, lazy_group
+
+COMMANDS: dict[str, CommandSpec] = {
+    "segment": CommandSpec("hodor_cli.cli.segment", "segment", "Segment a video from one mask: every frame out."),
+    "segment-video": CommandSpec("hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True),
+    "evaluate": CommandSpec("hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made."),
+    "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
+    "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Go on training on video frames."),
+    "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; see what the network is fed."),
+    "export-descriptors": CommandSpec(
+        "hodor_cli.cli.export_descriptors", "export_descriptors", "Save every object of every frame as descriptors."
+    ),
+    "retrieval": CommandSpec("hodor_cli.cli.retrieval", "retrieval", "Find an object again; precision-recall curves."),
+    "map": CommandSpec("hodor_cli.cli.map", "map_command", "Draw descriptors as a 2-D map with crops (t-SNE, PCA)."),
+    "heatmaps": CommandSpec("hodor_cli.cli.heatmaps", "heatmaps", "Show what the background descriptors attend to."),
+    "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe and verify weights."),
+    "bench": CommandSpec("hodor_cli.cli.bench", "bench", "Measure speed and memory on this machine."),
+    "export-onnx": CommandSpec("hodor_cli.cli.export_onnx", "export_onnx", "Write the network as ONNX."),
+    "info": CommandSpec("hodor_cli.cli.info", "info", "Versions, devices and weights, for a bug report."),
+}
+"""Subcommand -> where it lives. A command whose file is not part of this installation is not offered."""
+
+app = typer.Typer(
+    name="hodor",
+    cls=lazy_group(COMMANDS),
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hodor {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Follow objects through a video from one mask.
+
+    hodor segment clip.mp4 --mask first_frame.png   writes masks, an overlay video and a report to clip.hodor/
+
+    Runs on CPU, CUDA and Apple MPS. HODOR_DEBUG=1 shows the full traceback of an unexpected error.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Entry point of the console script: run the command line and leave with its exit code."""
+    app(prog_name="hodor")

@@ -1,0 +1,151 @@
+"""`hodor info`: what a bug report should say about the machine and the installation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+#: Distribution name of each package whose version matters.
+PACKAGES = (
+    "torch", "numpy", "av", "opencv-python-headless", "pillow", "pycocotools", "h5py", "safetensors",
+    "lightning-fabric", "scipy", "scikit-learn", "scikit-image", "matplotlib", "rich", "typer",
+    "imgaug", "onnx", "onnxruntime", "ray", "faiss-cpu", "tensorboard",
+)  # fmt: skip
+
+
+def info(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Print versions, devices and weights, for a bug report."""
+    facts = collect()
+    if as_json:
+        import json
+
+        print(json.dumps(facts, indent=2))
+        return
+    width = max(len(key) for section in facts.values() for key in section) + 2
+    for number, (title, section) in enumerate(facts.items()):
+        print(f"{'' if number == 0 else chr(10)}{title}")
+        for key, value in section.items():
+            print(f"  {key:<{width}}{value}")
+
+
+def collect() -> dict[str, dict[str, str]]:
+    """The facts, as {section: {name: value}}; what cannot be found out says why instead of failing."""
+    return {"versions": _versions(), "machine": _machine(), "devices": _devices(), "weights": _weights()}
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    import sys
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    import hodor_cli
+
+    found = {
+        "hodor": f"{hodor_cli.__version__} at {Path(hodor_cli.__file__).parent}",
+        "python": f"{platform.python_version()} at {sys.executable}",
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _machine() -> dict[str, str]:
+    import os
+    import platform
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity else os.cpu_count()
+    return {
+        "system": platform.platform(),
+        "processor": _processor_name(),
+        "cores": f"{usable} usable of {os.cpu_count()}",
+        "memory": _memory(),
+    }
+
+
+def _processor_name() -> str:
+    import platform
+    import subprocess
+    from pathlib import Path
+
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        try:
+            asked = subprocess.run(
+                ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5, check=True
+            )
+            return asked.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    import os
+
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    except (AttributeError, ValueError, OSError):
+        return "unknown"
+
+
+def _devices() -> dict[str, str]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return {"torch": f"cannot be imported ({error})"}
+    found = {"cpu": f"{torch.get_num_threads()} threads, {_cpu_capability(torch)}"}
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            card: Any = torch.cuda.get_device_properties(index)
+            found[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
+    else:
+        found["cuda"] = "none" if torch.version.cuda else "none (this torch is built without CUDA)"
+    mps = getattr(torch.backends, "mps", None)
+    found["mps"] = "available" if mps is not None and mps.is_available() else "none"
+    return found
+
+
+def _cpu_capability(torch: Any) -> str:
+    try:
+        return str(torch.backends.cpu.get_cpu_capability())
+    except AttributeError:
+        return "capability unknown"
+
+
+def _weights() -> dict[str, str]:
+    from hodor_cli.errors import HodorError
+
+    try:
+        from hodor_cli.weights.registry import available_weights
+
+        return {name: _describe(weights) for name, weights in available_weights().items()} or {"none": "no weights found"}
+    except (ImportError, HodorError, OSError) as error:
+        return {"unknown": f"cannot be listed ({error})"}
+
+
+def _describe(weights: Any) -> str:
+    """One line about a file of weights: where it is, how large, its SHA-256."""
+    import hashlib
+    from pathlib import Path
+
+    path = getattr(weights, "path", None)
+    if path is None:
+        return str(weights)
+    path = Path(path)
+    if not path.is_file():
+        return f"{path} (missing)"
+    content = path.read_bytes()
+    return f"{path}, {len(content) / 2**20:.1f} MiB, sha256 {hashlib.sha256(content).hexdigest()}"

@@ -1,0 +1,96 @@
+"""A command group that knows its subcommands by name and imports one only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from hodor_cli.cli.failures import report
+
+
+@dataclass(frozen=True)
+class CommandSpec:
+    """Where a subcommand lives: the module, its function (or `typer.Typer` for a group), one line of help."""
+
+    module: str
+    attribute: str
+    help: str
+    hidden: bool = False
+
+    def exists(self) -> bool:
+        """Whether this installation has the module. Does not import it."""
+        return importlib.util.find_spec(self.module) is not None
+
+    def load(self, name: str) -> Any:
+        """Import the module and build the click command of this subcommand."""
+        target = getattr(importlib.import_module(self.module), self.attribute)
+        if isinstance(target, typer.Typer):
+            command: Any = typer.main.get_group(target)
+            command.help = command.help or self.help
+        else:
+            holder = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+            holder.command(name)(target)
+            command = typer.main.get_command(holder)
+        command.name = name
+        return command
+
+    def placeholder(self, name: str) -> TyperCommand:
+        """What the help table and shell completion need: a name and a line of help."""
+        return TyperCommand(name, help=self.help, short_help=self.help, hidden=self.hidden)
+
+
+class LazyGroup(TyperGroup):
+    """Lists subcommands from a table; imports the one that is called; turns every exception into one line."""
+
+    specs: Mapping[str, CommandSpec] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for name, spec in self.specs.items() if spec.exists()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        spec = self.specs.get(cmd_name)
+        return spec.placeholder(cmd_name) if spec is not None and spec.exists() else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # The base class proposes a similar name from this dictionary when the name is unknown.
+        self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and self.specs[str(name)].load(str(name)), rest
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line. In standalone mode (the default) leaves through `SystemExit` with the exit code."""
+        try:
+            result = super().main(*args, standalone_mode=False, **extra)
+            sys.stdout.flush()
+            code = result if isinstance(result, int) else 0
+        except BaseException as caught:
+            error = caught.__cause__ if isinstance(caught, _Carrier) and caught.__cause__ else caught
+            if not standalone_mode:
+                raise error from None
+            code = report(error)
+        if not standalone_mode:
+            return result
+        sys.exit(code)
+
+    def invoke(self, ctx: Any) -> Any:
+        # Typer's own `main` would swallow an interrupt or a broken pipe; they travel past it inside a carrier.
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, EOFError, OSError) as error:
+            raise _Carrier from error
+
+
+class _Carrier(Exception):
+    """Takes its cause past typer's handler to `LazyGroup.main`."""
+
+
+def lazy_group(specs: Mapping[str, CommandSpec]) -> type[LazyGroup]:
+    """A group class over `specs`, for `typer.Typer(cls=...)`."""
+    return type("HodorGroup", (LazyGroup,), {"specs": specs})

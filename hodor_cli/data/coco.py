@@ -1,0 +1,255 @@
+"""Labelled photographs in COCO format."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.data.rle import decode_segmentation
+from hodor_cli.data.settings import ObjectLimits
+from hodor_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class StillObject:
+    """One object of a photograph: its annotation id, category name, and (H, W) bool mask."""
+
+    annotation_id: int
+    category: str
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Still:
+    """One photograph, (H, W, 3) uint8 RGB, with its usable objects."""
+
+    image: NDArray[np.uint8]
+    objects: list[StillObject]
+    name: str
+    source: str
+
+    @property
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """The objects' masks alone."""
+        return [item.mask for item in self.objects]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    image_id: int | str
+    file_name: str
+    height: int
+    width: int
+    source: str
+    coverage: str
+    annotations: tuple[dict[str, Any], ...]
+
+
+def find_coco(folder: Path) -> tuple[Path, Path]:
+    """(image folder, annotation file) of a COCO-format folder.
+
+    The annotations are `instances.json`, any other single JSON beside the images, or `annotations/instances*.json`.
+    Raises DataError when there is none, or several and no way to choose.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder} to read training images from.")
+    if (folder / "instances.json").is_file():
+        return folder, folder / "instances.json"
+    for candidates in (
+        sorted((folder / "annotations").glob("instances*.json")),
+        sorted((folder / "annotations").glob("*.json")),
+        sorted(folder.glob("*.json")),
+    ):
+        if len(candidates) > 1:
+            # COCO ships training and validation side by side: the training one is meant.
+            candidates = [path for path in candidates if "train" in path.stem] or candidates
+        if len(candidates) == 1:
+            return folder, candidates[0]
+        if candidates:
+            names = ", ".join(path.name for path in candidates[:4])
+            raise DataError(f"{folder} has several annotation files ({names}): name one with --images and --annotations.")
+    raise DataError(
+        f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images."
+    )
+
+
+class StillImages:
+    """A COCO-format set of photographs, those with at least one object within the limits.
+
+    Crowds are left out. Polygons and run lengths are read, compressed or not. Masks are decoded when a photograph is
+    loaded, so the set itself stays small. Raises DataError when the annotations cannot be read or nothing is left.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        images_dir: str | Path | None = None,
+        annotations_file: str | Path | None = None,
+        limits: ObjectLimits | None = None,
+    ) -> None:
+        self.limits = limits or ObjectLimits()
+        if annotations_file is not None and images_dir is not None:
+            images, annotations = Path(images_dir), Path(annotations_file)
+        elif folder is not None:
+            images, annotations = find_coco(Path(folder))
+        else:
+            raise DataError("A folder, or both images and annotations, must be named.")
+        self.annotations_file = annotations
+        self.image_folders = image_folders(images)
+        content = read_annotations(annotations)
+        self._categories = {item["id"]: str(item.get("name", item["id"])) for item in content.get("categories", [])}
+        self._entries = self._index(content)
+        if not self._entries:
+            raise DataError(f"{annotations} has no image with an object within the limits ({self.describe_limits()}).")
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def image_ids(self) -> list[int | str]:
+        """COCO image id of each photograph."""
+        return [entry.image_id for entry in self._entries]
+
+    @property
+    def sources(self) -> list[str]:
+        """The `source` field of each photograph ("" where there is none)."""
+        return [entry.source for entry in self._entries]
+
+    @property
+    def groups(self) -> list[str]:
+        """`source/coverage` of each photograph, or `source` where it has no `coverage`: what sampling balances."""
+        return [f"{entry.source}/{entry.coverage}" if entry.coverage else entry.source for entry in self._entries]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each photograph, as annotated."""
+        return [(entry.height, entry.width) for entry in self._entries]
+
+    @property
+    def object_counts(self) -> list[int]:
+        """How many usable objects each photograph has (not cut at `max_objects`)."""
+        return [len(entry.annotations) for entry in self._entries]
+
+    def name(self, index: int) -> str:
+        """The photograph's file name."""
+        return self._entries[index].file_name
+
+    def describe_limits(self) -> str:
+        """The limits in words."""
+        limits = self.limits
+        at = "" if limits.at_area is None else f" in an image scaled to {limits.at_area:,.0f} px"
+        return f"area >= {limits.min_area:g} px and sides >= {limits.min_side:g} px{at}"
+
+    def load(self, index: int) -> Still:
+        """The photograph and all its usable objects. Raises DataError naming the file when it cannot be read."""
+        entry = self._entries[index]
+        image = self.load_image(index)
+        height, width = image.shape[:2]
+        if (height, width) != (entry.height, entry.width):
+            raise DataError(
+                f"{entry.file_name} is {width}x{height} but annotated as {entry.width}x{entry.height}: "
+                "see `hodor data check`."
+            )
+        objects = []
+        for annotation in entry.annotations:
+            try:
+                mask = decode_segmentation(annotation["segmentation"], height, width)
+            except (ValueError, TypeError, KeyError) as error:
+                raise DataError(f"Annotation {annotation.get('id')} of {entry.file_name} is broken: {error}.") from error
+            category = self._categories.get(annotation.get("category_id"), "object")
+            objects.append(StillObject(int(annotation.get("id", 0)), category, mask))
+        return Still(image, objects, entry.file_name, entry.source)
+
+    def load_image(self, index: int) -> NDArray[np.uint8]:
+        """The photograph alone, (H, W, 3) uint8 RGB."""
+        entry = self._entries[index]
+        path = find_image(self.image_folders, entry.file_name)
+        if path is None:
+            raise DataError(f"The image {entry.file_name} named in {self.annotations_file} is missing.")
+        return read_image(path)
+
+    def _index(self, content: dict[str, Any]) -> list[_Entry]:
+        per_image: dict[Any, list[dict[str, Any]]] = {}
+        for annotation in content["annotations"]:
+            if not annotation.get("iscrowd"):
+                per_image.setdefault(annotation.get("image_id"), []).append(annotation)
+        entries = []
+        for image in content["images"]:
+            height, width = int(image.get("height") or 0), int(image.get("width") or 0)
+            usable = tuple(
+                annotation
+                for annotation in per_image.get(image["id"], ())
+                if self.limits.accepts(*_extent(annotation, height, width), height, width)
+            )
+            if usable:
+                source, coverage = str(image.get("source") or ""), str(image.get("coverage") or "")
+                entries.append(_Entry(image["id"], str(image["file_name"]), height, width, source, coverage, usable))
+        return entries
+
+
+def _extent(annotation: dict[str, Any], height: int, width: int) -> tuple[float, float, float]:
+    """(area, box width, box height) of an annotation, from its own fields where it has them."""
+    box = annotation.get("bbox")
+    area = annotation.get("area")
+    if area is not None and isinstance(box, Sequence) and len(box) == 4:
+        return float(area), float(box[2]), float(box[3])
+    try:
+        mask = decode_segmentation(annotation.get("segmentation"), height, width)
+    except (ValueError, TypeError):
+        return 0.0, 0.0, 0.0
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows) == 0:
+        return 0.0, 0.0, 0.0
+    return float(mask.sum()), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
+
+
+def read_annotations(path: Path) -> dict[str, Any]:
+    """The parsed COCO file. Raises DataError when it is missing, no JSON, or no COCO."""
+    try:
+        with open(path, "rb") as file:
+            content = json.load(file)
+    except OSError as error:
+        raise DataError(f"The annotations {path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise DataError(f"The annotations {path} are not valid JSON: {error}.") from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
+        raise DataError(f"The annotations {path} are not in COCO format: they need the lists 'images' and 'annotations'.")
+    return content
+
+
+def image_folders(root: Path) -> list[Path]:
+    """Where a set's image files may lie: the folder, its `images`, or a split such as `train2017`."""
+    folders = [root, root / "images", root / "train2017", root / "val2017", root / "train", root / "JPEGImages"]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def find_image(folders: Sequence[Path], file_name: str) -> Path | None:
+    """The file of that name in one of the folders, or None."""
+    for folder in folders:
+        path = folder / file_name
+        if path.is_file():
+            return path
+    return None
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """An image file as (H, W, 3) uint8 RGB. Orientation tags are ignored, as COCO's annotations do."""
+    import cv2
+
+    try:
+        data = np.fromfile(os.fspath(path), dtype=np.uint8)
+    except OSError as error:
+        raise DataError(f"The image {path} cannot be read: {error.strerror or error}.") from error
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(data, flags) if len(data) else None
+    if image is None:
+        raise DataError(f"The image {path} is damaged or not an image.")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)

@@ -1,0 +1,53 @@
+"""What training eats: one short sequence of frames with its masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """A short sequence (T frames, I objects) made from one photograph or taken from one clip.
+
+    frames: (T, H, W, 3) uint8 RGB.
+    masks: (T, H, W) uint8, 0 is background and 1..I the objects.
+    valid: (T, H, W) bool, False where the pixel comes from outside the image (or is padding): training zeroes it after
+        normalisation and counts it as background.
+    presence: (T, I) bool, whether the object is in the frame. All True for frames without labels.
+    name: which image or clip this was, for messages.
+    labelled: (T,) bool, False where `masks` is unknown (and all 0), as in `sparse` finetuning.
+    """
+
+    frames: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    presence: NDArray[np.bool_]
+    name: str
+    labelled: NDArray[np.bool_]
+
+    @property
+    def num_objects(self) -> int:
+        """I, the number of objects."""
+        return int(self.presence.shape[1])
+
+
+def presence_of(masks: NDArray[np.uint8], num_objects: int) -> NDArray[np.bool_]:
+    """Which of the objects 1..num_objects have a pixel in each of the (T, H, W) label maps: (T, I) bool."""
+    found = np.zeros((len(masks), num_objects), dtype=bool)
+    for t, labels in enumerate(masks):
+        counts = np.bincount(labels.ravel(), minlength=num_objects + 1)
+        found[t] = counts[1 : num_objects + 1] > 0
+    return found
+
+
+def label_map(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """One (H, W) uint8 label map of the masks, 1.. in their order; where two overlap, the smaller one lies on top."""
+    labels = np.zeros(shape, dtype=np.uint8)
+    areas = [int(np.count_nonzero(mask)) for mask in masks]
+    for index in sorted(range(len(masks)), key=lambda i: -areas[i]):
+        labels[masks[index]] = index + 1
+    return labels

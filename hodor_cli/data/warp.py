@@ -1,0 +1,120 @@
+"""Geometry of the fast sequence maker: affine motions, smooth deformations, and warping with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]  # 3x3, maps (x, y, 1)
+
+
+def fit_matrix(source: tuple[int, int], target: tuple[int, int]) -> Matrix:
+    """The scaling that shows all of a (height, width) source, centred, in a target of that size."""
+    scale = min(target[0] / source[0], target[1] / source[1])
+    shift_x = (target[1] - 1) / 2 - scale * (source[1] - 1) / 2
+    shift_y = (target[0] - 1) / 2 - scale * (source[0] - 1) / 2
+    return np.array([[scale, 0.0, shift_x], [0.0, scale, shift_y], [0.0, 0.0, 1.0]])
+
+
+def motion_matrix(
+    centre: tuple[float, float],
+    *,
+    scale: float = 1.0,
+    rotation: float = 0.0,
+    shear: tuple[float, float] = (0.0, 0.0),
+    shift: tuple[float, float] = (0.0, 0.0),
+    mirror: bool = False,
+) -> Matrix:
+    """Scale, shear (degrees, x and y), rotate (degrees) about `centre` (x, y), then move by `shift` (x, y) pixels."""
+    angle = np.deg2rad(rotation)
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    slant = np.array([[1.0, np.tan(np.deg2rad(shear[0]))], [np.tan(np.deg2rad(shear[1])), 1.0]])
+    linear = scale * turn @ slant
+    if mirror:
+        linear = linear @ np.diag([-1.0, 1.0])
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = np.array(centre) + np.array(shift) - linear @ np.array(centre)
+    return matrix
+
+
+def signed(rng: np.random.Generator, bounds: tuple[float, float], strength: float = 1.0) -> float:
+    """A draw from the range, in either direction."""
+    return float(rng.uniform(*bounds) * (1.0 if rng.random() < 0.5 else -1.0) * strength)
+
+
+def between(rng: np.random.Generator, bounds: tuple[float, float], strength: float = 1.0) -> float:
+    """A factor from the range, evenly on the logarithmic scale, pulled to 1 as `strength` goes to 0."""
+    low, high = np.log(max(bounds[0], 1e-3)), np.log(max(bounds[1], 1e-3))
+    return float(np.exp(rng.uniform(low, high) * strength))
+
+
+@dataclass(frozen=True)
+class Warp:
+    """A mapping of source pixels to target pixels, with an optional smooth deformation in the target.
+
+    matrix: source -> target. size: (height, width) of the target. bend: (height, width, 2) float32 pixel offsets or None.
+    """
+
+    matrix: Matrix
+    size: tuple[int, int]
+    bend: NDArray[np.float32] | None = None
+
+    def apply(self, image: NDArray[Any], *, nearest: bool = False, outside: int | None = 0) -> NDArray[Any]:
+        """The (h, w) or (h, w, c) image in the target. `outside` fills what no source covers; None mirrors the image."""
+        import cv2
+
+        border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
+        fill = (outside or 0,) * 4
+        matrix, source = self.matrix, image
+        shrink = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
+        if shrink < 0.5 and not nearest and min(image.shape[:2]) > 8:
+            # Linear sampling skips pixels when it shrinks by more than two: average them first.
+            half = (max(1, round(image.shape[1] * shrink)), max(1, round(image.shape[0] * shrink)))
+            source = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+            ratio_x, ratio_y = half[0] / image.shape[1], half[1] / image.shape[0]
+            grow = np.array(
+                [[1 / ratio_x, 0.0, 0.5 / ratio_x - 0.5], [0.0, 1 / ratio_y, 0.5 / ratio_y - 0.5], [0.0, 0.0, 1.0]]
+            )
+            matrix = matrix @ grow
+        flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+        height, width = self.size
+        if self.bend is None:
+            out = cv2.warpAffine(source, matrix[:2], (width, height), flags=flags, borderMode=border, borderValue=fill)
+        else:
+            back = np.linalg.inv(matrix)[:2].astype(np.float32)
+            grid_x = np.arange(width, dtype=np.float32)[None, :] + self.bend[..., 0]
+            grid_y = np.arange(height, dtype=np.float32)[:, None] + self.bend[..., 1]
+            map_x = back[0, 0] * grid_x + back[0, 1] * grid_y + back[0, 2]
+            map_y = back[1, 0] * grid_x + back[1, 1] * grid_y + back[1, 2]
+            out = cv2.remap(source, map_x, map_y, flags, borderMode=border, borderValue=fill)
+        return np.asarray(out)
+
+    def covers(self, source: tuple[int, int]) -> NDArray[np.bool_]:
+        """(height, width) bool: where a (height, width) source lies in the target."""
+        inside = np.full(source, 255, dtype=np.uint8)
+        return np.asarray(self.apply(inside, nearest=True) > 0)
+
+
+def smooth_field(rng: np.random.Generator, size: tuple[int, int], strength: float) -> NDArray[np.float32]:
+    """A smooth random deformation, (height, width, 2) pixels, with that standard deviation as a fraction of the side."""
+    import cv2
+
+    cells = int(rng.integers(3, 6))
+    coarse = rng.normal(0.0, strength * min(size), (cells, cells, 2)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
+def warp_masks(warp: Warp, masks: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Soft masks (0..255) through the warp, up to four at a time."""
+    out: list[NDArray[np.uint8]] = []
+    for start in range(0, len(masks), 4):
+        group = masks[start : start + 4]
+        stacked = np.ascontiguousarray(np.stack(group, axis=-1)) if len(group) > 1 else group[0]
+        warped = warp.apply(stacked)
+        out.extend([warped] if warped.ndim == 2 else [warped[..., i] for i in range(warped.shape[2])])
+    return out

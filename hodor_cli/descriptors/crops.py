@@ -1,0 +1,78 @@
+"""Where an object lies in a label map, and its small picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hodor_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+THUMBNAIL_SIDE = 96  # pixels of the longer side
+JPEG_QUALITY = 85
+MARGIN = 0.08  # of the box's longer side, shown around the object
+FADE = 0.6  # how far the surroundings go towards white
+
+Box = tuple[int, int, int, int]
+
+
+def masks_of_labels(labels: NDArray[np.uint16]) -> dict[int, NDArray[np.bool_]]:
+    """(H, W) label map -> {object id: (H, W) bool}, for the ids that occur."""
+    return {int(value): labels == value for value in np.unique(labels) if value}
+
+
+def mask_extent(mask: NDArray[np.bool_]) -> tuple[Box, int] | None:
+    """((x, y, width, height), area in pixels) of a mask, None if it is empty."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return None
+    band = mask[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(band.any(axis=0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
+    return box, int(np.count_nonzero(band))
+
+
+def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box, side: int = THUMBNAIL_SIDE) -> bytes:
+    """The object as a JPEG file, its longer side `side` pixels at most, what surrounds it faded towards white.
+
+    image (H, W, 3) uint8 RGB, mask (H, W), box as `mask_extent` gives it.
+    """
+    import cv2
+
+    x, y, width, height = box
+    margin = round(MARGIN * max(width, height))
+    left, top = max(x - margin, 0), max(y - margin, 0)
+    right, bottom = min(x + width + margin, image.shape[1]), min(y + height + margin, image.shape[0])
+    picture = image[top:bottom, left:right]
+    faded = (picture * (1 - FADE) + 255 * FADE).astype(np.uint8)
+    picture = np.where(mask[top:bottom, left:right, None], picture, faded)
+    scale = side / max(picture.shape[:2])
+    if scale < 1:
+        size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    return data.tobytes()
+
+
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """A JPEG file -> (h, w, 3) uint8 RGB."""
+    import cv2
+
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise InputError("a thumbnail in the descriptor file is damaged; export the video again")
+    return np.ascontiguousarray(picture[..., ::-1]).astype(np.uint8)
+
+
+def check_masks(masks: Mapping[int, NDArray[np.bool_]], image: NDArray[np.uint8], what: str) -> None:
+    """Raise InputError unless all masks have the image's height and width."""
+    for mask in masks.values():
+        if mask.shape != image.shape[:2]:
+            raise InputError(
+                f"{what}: the mask is {mask.shape[1]}x{mask.shape[0]} and the image {image.shape[1]}x{image.shape[0]} "
+                "pixels; give a mask of the image's size"
+            )

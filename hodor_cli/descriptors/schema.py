@@ -1,0 +1,143 @@
+"""What a descriptor file holds: names, versions and the plain records that go in and come out.
+
+    /                         attributes: format, format_version, model_fingerprint, model_name, channels
+    /videos/NAME/             attributes: see `VideoInfo`
+        descriptor            (N, C) float32, one row per object and frame
+        frame, object_id      (N,) int32; frames count from 0 in the source
+        box                   (N, 4) int32: x, y, width, height in pixels of the source
+        area                  (N,) int64 pixels
+        confidence            (N,) float32 in 0..1; 1 where the mask was given
+        background            (F, 9, C) float32 and background_frame (F,) int32
+        baseline              (N, B) float32, optional: mean of the feature map inside the mask
+        thumbnail             (N,) variable-length uint8, optional: the object's crop as a JPEG file
+        image_name, category  (N,) text, only for still images
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+FORMAT_NAME = "hodor-descriptors"
+FORMAT_VERSION = 1
+BACKGROUND_CELLS = 9
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """The root's attributes. `model_fingerprint` is fixed for the life of the file."""
+
+    model_fingerprint: str
+    channels: int
+    model_name: str = ""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """The attributes of one video. Sizes in pixels (0 where frames differ in size), `fps` 0 for stills.
+
+    `content_hash` covers the pixels and masks that were read, `settings` everything else that changes the numbers;
+    together they decide whether a video already present can be skipped.
+    """
+
+    name: str
+    source: str
+    height: int
+    width: int
+    fps: float
+    content_hash: str
+    model_fingerprint: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    kind: str = "video"
+
+    def attributes(self) -> dict[str, Any]:
+        """The same as HDF5 attributes (`settings` as JSON text)."""
+        return {
+            "source": self.source,
+            "height": self.height,
+            "width": self.width,
+            "fps": self.fps,
+            "content_hash": self.content_hash,
+            "model_fingerprint": self.model_fingerprint,
+            "settings": json.dumps(self.settings, sort_keys=True),
+            "kind": self.kind,
+        }
+
+    def same_export(self, other: VideoInfo) -> bool:
+        """True if `other` was made from the same content with the same settings and model."""
+        return (self.content_hash, self.model_fingerprint, json.dumps(self.settings, sort_keys=True)) == (
+            other.content_hash,
+            other.model_fingerprint,
+            json.dumps(other.settings, sort_keys=True),
+        )
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One object in one frame, as it goes into the file."""
+
+    object_id: int
+    descriptor: np.ndarray  # (C,) float32
+    box: tuple[int, int, int, int]
+    area: int
+    confidence: float = 1.0
+    baseline: np.ndarray | None = None  # (B,) float32
+    thumbnail: bytes | None = None  # a JPEG file
+    image_name: str | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class VideoRows:
+    """All rows of one video (or of one of its objects), as they come out of the file. Shapes as in the module's text."""
+
+    info: VideoInfo
+    descriptor: np.ndarray
+    frame: np.ndarray
+    object_id: np.ndarray
+    box: np.ndarray
+    area: np.ndarray
+    confidence: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def select(self, rows: np.ndarray) -> VideoRows:
+        """The rows that a boolean mask or an index array picks, in that order."""
+        return VideoRows(
+            self.info,
+            self.descriptor[rows],
+            self.frame[rows],
+            self.object_id[rows],
+            self.box[rows],
+            self.area[rows],
+            self.confidence[rows],
+        )
+
+
+@dataclass(frozen=True)
+class RowIndex:
+    """Who each row of a whole store is, without its descriptor: everything (N,), rows in the order of `videos`."""
+
+    videos: tuple[str, ...]
+    video: np.ndarray  # (N,) int32 index into `videos`
+    object_id: np.ndarray  # (N,) int32
+    frame: np.ndarray  # (N,) int32
+    fps: np.ndarray  # (len(videos),) float64
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def instance(self) -> np.ndarray:
+        """(N,) int64, equal for two rows exactly if they show the same object id of the same video."""
+        keys = self.video.astype(np.int64) << 32 | self.object_id.astype(np.int64)
+        return np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+    def time(self, row: int) -> float | None:
+        """Seconds from the start of the source, None for stills."""
+        fps = float(self.fps[self.video[row]])
+        return float(self.frame[row]) / fps if fps > 0 else None

@@ -1,0 +1,55 @@
+"""What can go wrong, as exceptions whose text is the one sentence a user reads.
+
+Every error that a user can cause is a `HodorError`: its message says what is wrong, where, and the way out. The command
+prints it as a single line on stderr and exits with `exit_code`; library callers catch it like any exception.
+"""
+
+from __future__ import annotations
+
+
+class HodorError(Exception):
+    """Base of every error a user can cause. The message is one sentence; `exit_code` is the command's exit status."""
+
+    exit_code = 1
+
+
+class UsageError(HodorError):
+    """Flags or arguments that contradict each other or lie outside what is allowed; the message names them."""
+
+    exit_code = 2
+
+
+class InputError(HodorError):
+    """A file or folder the user gave (video, image, mask, result) is missing, unreadable or does not fit."""
+
+    exit_code = 3
+
+
+class WeightsError(HodorError):
+    """Weights that are unknown, damaged, unsafe, or of another architecture."""
+
+    exit_code = 4
+
+
+class DeviceError(HodorError):
+    """A device or precision was asked for that this machine does not have."""
+
+    exit_code = 5
+
+
+class OutputError(HodorError):
+    """A result cannot be written: it exists already, the disk is full, or the folder is read-only."""
+
+    exit_code = 6
+
+
+class DataError(HodorError):
+    """A data set cannot be used for training or evaluation."""
+
+    exit_code = 7
+
+
+class TrainingError(HodorError):
+    """Training cannot go on, for example after a loss that is not a number."""
+
+    exit_code = 8

@@ -1,0 +1,60 @@
+"""Reference masks as a user may give them, checked and brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hodor_cli.errors import InputError
+
+#: The largest object id: label maps and 16-bit PNG files hold no more.
+MAX_OBJECT_ID = 65_535
+
+
+def reference_masks_by_id(
+    masks: np.ndarray | Mapping[int, np.ndarray], *, size: tuple[int, int], frame: int
+) -> dict[int, np.ndarray]:
+    """A label map (H, W) or {object id: (H, W) bool} -> {object id: (H, W) bool}.
+
+    Raises InputError for another size, ids outside 1..65535, an empty mask, or masks that overlap.
+    """
+    if isinstance(masks, np.ndarray):
+        if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
+            raise InputError(f"the label map of frame {frame} is {masks.dtype}; give integers, one id per pixel")
+        _check_size(masks, size, f"the label map of frame {frame}")
+        by_id = {int(i): masks == i for i in np.unique(masks) if i != 0}
+    else:
+        by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
+    for object_id, mask in by_id.items():
+        what = f"the mask of object {object_id} in frame {frame}"
+        if not 1 <= object_id <= MAX_OBJECT_ID:
+            raise InputError(f"object id {object_id} in frame {frame} is outside 1..{MAX_OBJECT_ID}; renumber it")
+        _check_size(mask, size, what)
+        by_id[object_id] = mask = mask.astype(bool)
+        if not mask.any():
+            raise InputError(f"{what} is empty; mark at least one pixel or leave the object out")
+    if not by_id:
+        raise InputError(f"the mask of frame {frame} is empty; mark at least one object or give no mask")
+    if not isinstance(masks, np.ndarray):
+        _check_overlap(by_id, frame)
+    return by_id
+
+
+def _check_size(mask: np.ndarray, size: tuple[int, int], what: str) -> None:
+    if mask.shape != size:
+        found = "x".join(str(n) for n in reversed(mask.shape))
+        raise InputError(f"{what} is {found} pixels and the frame is {size[1]}x{size[0]}; give one of the frame's size")
+
+
+def _check_overlap(by_id: dict[int, np.ndarray], frame: int) -> None:
+    owner = np.zeros(next(iter(by_id.values())).shape, dtype=np.uint16)
+    for object_id, mask in by_id.items():
+        taken = owner[mask]
+        if taken.any():
+            other = int(taken[taken > 0][0])
+            raise InputError(
+                f"objects {other} and {object_id} share {int((taken > 0).sum())} pixels in frame {frame};"
+                " give each pixel to one object"
+            )
+        owner[mask] = object_id

@@ -1,0 +1,63 @@
+"""Frames and masks to the network's input: scaled, normalised, padded (HODOR, sec. 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hodor_cli.config import ModelConfig
+
+#: Input sides are padded to multiples of the backbone's coarsest stride.
+STRIDE = 32
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a frame of one size becomes the network's input: original, scaled and padded (height, width)."""
+
+    original: tuple[int, int]
+    scaled: tuple[int, int]
+    padded: tuple[int, int]
+
+    @staticmethod
+    def of(height: int, width: int, *, min_dim: int, max_dim: int) -> Geometry:
+        """Scale the shorter side to min_dim, or less if the longer side would exceed max_dim."""
+        scale = min(min_dim / min(height, width), max_dim / max(height, width))
+        scaled = (max(round(scale * height), 1), max(round(scale * width), 1))
+        padded = (scaled[0] + -scaled[0] % STRIDE, scaled[1] + -scaled[1] % STRIDE)
+        return Geometry((height, width), scaled, padded)
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners not aligned, no antialiasing: the one resize of the method. (B, C, H, W) float."""
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+def pad(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Zeros at the right and the bottom up to (height, width)."""
+    return F.pad(images, (0, size[1] - images.shape[-1], 0, size[0] - images.shape[-2]))
+
+
+def normalise(frames: Tensor, config: ModelConfig) -> Tensor:
+    """RGB (B, 3, H, W) float on 0..255 to the network's range."""
+    mean = frames.new_tensor(config.pixel_mean).view(3, 1, 1)
+    std = frames.new_tensor(config.pixel_std).view(3, 1, 1)
+    return (frames - mean) / std
+
+
+def prepare_frame(frame: np.ndarray, geometry: Geometry, config: ModelConfig, device: torch.device) -> Tensor:
+    """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input."""
+    image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float()
+    return pad(normalise(resize(image, geometry.scaled), config), geometry.padded)
+
+
+def prepare_masks(masks: np.ndarray, geometry: Geometry, device: torch.device) -> Tensor:
+    """Reference masks (I, H, W) bool -> (1, I, padded height, padded width) float32, 0 or 1."""
+    tensor = torch.from_numpy(np.ascontiguousarray(masks)).to(device)[None].float()
+    return pad((resize(tensor, geometry.scaled) > 0.5).float(), geometry.padded)

@@ -1,0 +1,92 @@
+"""A segmenter's state as a flat dictionary of NumPy arrays, so that a run can stop, be saved, and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from hodor_cli.errors import InputError
+from hodor_cli.inference.history import HistoryEntry, HistoryRing
+from hodor_cli.inference.matching import MatchingMemory, StoredFrame
+
+STATE_VERSION = 1
+
+
+def pack_history(ring: HistoryRing) -> dict[str, np.ndarray]:
+    """All entries of a ring, pinned ones under `pinned/`."""
+    arrays: dict[str, np.ndarray] = {}
+    for kind, entries in (("pinned", ring.pinned), ("history", ring.entries)):
+        for k, entry in enumerate(entries):
+            arrays[f"{kind}/{k}/frame"] = np.array(entry.frame)
+            arrays[f"{kind}/{k}/object_ids"] = np.array(entry.object_ids, dtype=np.int64)
+            arrays[f"{kind}/{k}/objects"] = entry.objects.cpu().numpy()
+            if entry.background is not None:
+                arrays[f"{kind}/{k}/background"] = entry.background.cpu().numpy()
+    return arrays
+
+
+def unpack_history(arrays: Mapping[str, np.ndarray], ring: HistoryRing, device: torch.device) -> None:
+    """Fill a ring with what `pack_history` gave."""
+
+    def entries(kind: str) -> list[HistoryEntry]:
+        found = []
+        while f"{kind}/{len(found)}/frame" in arrays:
+            prefix = f"{kind}/{len(found)}/"
+            background = arrays.get(prefix + "background")
+            found.append(
+                HistoryEntry(
+                    frame=int(arrays[prefix + "frame"]),
+                    object_ids=tuple(int(i) for i in arrays[prefix + "object_ids"]),
+                    objects=torch.tensor(arrays[prefix + "objects"], device=device),
+                    background=None if background is None else torch.tensor(background, device=device),
+                )
+            )
+        return found
+
+    ring.pinned = entries("pinned")
+    ring.entries.clear()
+    ring.entries.extend(entries("history"))
+
+
+def pack_matching(memory: MatchingMemory) -> dict[str, np.ndarray]:
+    """The frames kept for matching."""
+    arrays: dict[str, np.ndarray] = {}
+    stored = {"previous": memory.previous, **{f"reference/{k}": frame for k, frame in enumerate(memory.references)}}
+    for name, frame in stored.items():
+        if frame is not None:
+            arrays[f"matching/{name}/object_ids"] = np.array(frame.object_ids, dtype=np.int64)
+            arrays[f"matching/{name}/keys"] = frame.keys.cpu().numpy()
+            arrays[f"matching/{name}/masks"] = frame.masks.cpu().numpy()
+    return arrays
+
+
+def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, device: torch.device) -> None:
+    """Fill a matching memory with what `pack_matching` gave."""
+
+    def frame(name: str) -> StoredFrame | None:
+        if f"matching/{name}/keys" not in arrays:
+            return None
+        return StoredFrame(
+            object_ids=tuple(int(i) for i in arrays[f"matching/{name}/object_ids"]),
+            keys=torch.tensor(arrays[f"matching/{name}/keys"], device=device),
+            masks=torch.tensor(arrays[f"matching/{name}/masks"], device=device),
+        )
+
+    memory.previous = frame("previous")
+    memory.references.clear()
+    while (reference := frame(f"reference/{len(memory.references)}")) is not None:
+        memory.references.append(reference)
+
+
+def check_state(arrays: Mapping[str, np.ndarray], *, channels: int) -> None:
+    """Raise InputError if this is not a state, or one of another version or descriptor width."""
+    if "version" not in arrays or int(arrays["version"]) != STATE_VERSION:
+        raise InputError(f"this is no segmenter state of version {STATE_VERSION}; start the run anew")
+    for name, value in arrays.items():
+        if name.endswith("/objects") and value.shape[-1] != channels:
+            raise InputError(
+                f"the state holds descriptors of {value.shape[-1]} channels and the model makes {channels};"
+                " use the weights that the run began with"
+            )

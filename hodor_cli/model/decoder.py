@@ -1,0 +1,189 @@
+"""The decoder: descriptors and another frame's features to that frame's masks (HODOR, sec. 3.3)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hodor_cli.model.deform_conv import DeformConv
+from hodor_cli.model.fpn import Maps
+from hodor_cli.model.matching import Cue, CueInjection
+from hodor_cli.model.position import sinusoidal_position
+
+
+class History(NamedTuple):
+    """Descriptors of T frames, some of which may lack an object or the background.
+
+    objects (B, T, I, D), background (B, T, 9, D), has_object (B, T, I) bool, has_background (B, T) bool.
+    """
+
+    objects: Tensor
+    background: Tensor
+    has_object: Tensor
+    has_background: Tensor
+
+
+class DecoderLayer(nn.Module):
+    """Deformable convolution, attention of the pixels to the descriptors, FFN."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        descriptor_channels: int,
+        heads: int,
+        ffn_channels: int,
+        norm_groups: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.deform = DeformConv(channels=channels)
+        self.deform_norm = nn.GroupNorm(norm_groups, channels)
+        self.q_proj = nn.Linear(channels, channels)
+        self.k_proj_fg = nn.Linear(descriptor_channels, channels)
+        self.k_proj_bg = nn.Linear(descriptor_channels, channels)
+        self.v_proj_fg = nn.Linear(descriptor_channels, channels)
+        self.v_proj_bg = nn.Linear(descriptor_channels, channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.fc1 = nn.Linear(channels, ffn_channels)
+        self.fc2 = nn.Linear(ffn_channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+
+    def forward(
+        self, x: Tensor, position: Tensor, history: History, present: Tensor, embeddings: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool says which descriptors there are."""
+        batch, height, width, channels = x.shape
+        x_map = x.permute(0, 3, 1, 2)  # channels-last in memory, so that no copy is made
+        x_map = x_map + self.deform_norm(F.relu(self.deform(x_map)))
+        x = x_map.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+
+        objects, background = history.objects.flatten(1, 2), history.background.flatten(1, 2)
+        fg_query_embed, bg_query_embed = embeddings
+        frames = history.background.shape[1]
+        keys = torch.cat(
+            (
+                self.k_proj_fg(objects + fg_query_embed),
+                self.k_proj_bg(background + bg_query_embed.repeat(frames, 1)),
+            ),
+            dim=1,
+        )
+        values = torch.cat((self.v_proj_fg(objects), self.v_proj_bg(background)), dim=1)
+        attended = self._attend(self.q_proj(x + position), keys, values, present)
+        x = self.norm1(x + F.dropout(attended, self.dropout, self.training))
+        hidden = F.dropout(F.relu(self.fc1(x)), self.dropout, self.training)
+        x = self.norm2(x + F.dropout(self.fc2(hidden), self.dropout, self.training))
+        return x.view(batch, height, width, channels)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, present: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (queries, keys, values))
+        mask = present[:, None, None]
+        if self.training and self.dropout > 0:
+            # The network was trained with dropout on the logits, before the softmax.
+            scores = F.dropout(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), self.dropout, True)
+            attended = scores.masked_fill(~mask, -math.inf).softmax(dim=-1) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return attended.transpose(1, 2).flatten(2)
+
+
+class Decoder(nn.Module):
+    """Maps of one frame and a history of descriptors -> logits at stride 4."""
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        descriptor_channels: int,
+        heads: int,
+        layers: int,
+        ffn_channels: int,
+        norm_groups: int,
+        dropout: float,
+        stride4_channels: int,
+        stride4_reduced_channels: int,
+        mask_channels: int,
+        catch_all_channels: int,
+        cue: bool,
+    ) -> None:
+        super().__init__()
+        self.mask_channels = mask_channels
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                channels=channels,
+                descriptor_channels=descriptor_channels,
+                heads=heads,
+                ffn_channels=ffn_channels,
+                norm_groups=norm_groups,
+                dropout=dropout,
+            )
+            for _ in range(layers)
+        )
+        self.cue = CueInjection(channels=channels, descriptor_channels=descriptor_channels) if cue else None
+        self.stride4_reduce = nn.Conv2d(stride4_channels, stride4_reduced_channels, 1, bias=False)
+        self.stride4_reduce_norm = nn.GroupNorm(8, stride4_reduced_channels)
+        self.stride4_conv = nn.Conv2d(channels, mask_channels, 3, padding=1, bias=False)
+        self.stride4_norm = nn.GroupNorm(8, mask_channels)
+        self.instance_query_proj = nn.Linear(descriptor_channels, mask_channels)
+        self.bg_query_proj = nn.Linear(descriptor_channels, mask_channels)
+        self.catch_all_conv = nn.Conv2d(mask_channels, catch_all_channels, 3, padding=1, bias=False)
+        self.catch_all_norm = nn.GroupNorm(8, catch_all_channels)
+        self.catch_all_out = nn.Conv2d(catch_all_channels, 1, 1, bias=False)
+
+    def forward(
+        self, maps: Maps, history: History, embeddings: tuple[Tensor, Tensor], cue: Cue | None = None
+    ) -> Tensor:
+        """(B, 1 + 9 + I, H/4, W/4) float32 logits: the catch-all, the background cells, the objects.
+
+        `embeddings` are the encoder's own fg (D,) and bg (9, D) query embeddings; the decoder has none.
+        """
+        stride8 = maps.stride8
+        batch, channels, height, width = stride8.shape
+        present = torch.cat(
+            (
+                history.has_object.flatten(1),
+                history.has_background[..., None].expand(-1, -1, history.background.shape[2]).flatten(1),
+            ),
+            dim=1,
+        )
+        x = stride8.permute(0, 2, 3, 1)
+        if self.cue is not None and cue is not None:
+            x = x + self.cue(cue, history).to(x.dtype)
+        position = sinusoidal_position(height, width, channels, x.device).to(x.dtype)
+        for layer in self.layers:
+            x = layer(x, position, history, present, embeddings)
+        stride4 = self._to_stride4(x.permute(0, 3, 1, 2), maps.stride4)
+        logits = torch.cat((self._catch_all(stride4), self._masks(stride4, history)), dim=1)
+        if self.cue is not None and cue is not None:
+            logits = self.cue.add_to_logits(logits, cue)
+        return logits
+
+    def _to_stride4(self, x: Tensor, stride4: Tensor) -> Tensor:
+        reduced = self.stride4_reduce_norm(F.relu(self.stride4_reduce(stride4)))
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        # The first channels carry the fine detail of the backbone's stride 4, the others the decoder's map alone.
+        own = x[:, reduced.shape[1] :]
+        x = torch.cat((x[:, : reduced.shape[1]] + reduced, own), dim=1)
+        return self.stride4_norm(F.relu(self.stride4_conv(x)))
+
+    def _catch_all(self, stride4: Tensor) -> Tensor:
+        return self.catch_all_out(F.relu(self.catch_all_norm(self.catch_all_conv(stride4)))).float()
+
+    def _masks(self, stride4: Tensor, history: History) -> Tensor:
+        """Dot products with the projected descriptors, the maximum over the frames of the history."""
+        pixels = stride4.flatten(2)
+
+        def logits(queries: Tensor, present: Tensor) -> Tensor:
+            scores = (queries.flatten(1, 2) @ pixels).float().view(*queries.shape[:3], -1) / math.sqrt(
+                self.mask_channels
+            )
+            return scores.masked_fill(~present[..., None], -math.inf).amax(dim=1)
+
+        background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
+        objects = logits(self.instance_query_proj(history.objects), history.has_object)
+        return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])

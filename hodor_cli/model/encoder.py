@@ -1,0 +1,135 @@
+"""The encoder: a frame's features and its masks to one descriptor per object and background cell (HODOR, sec. 3.2)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hodor_cli.config import NUM_BACKGROUND
+
+
+class Descriptors(NamedTuple):
+    """Descriptors of one frame: objects (B, I, D) and background (B, 9, D)."""
+
+    objects: Tensor
+    background: Tensor
+
+
+class SoftMaskedAttention(nn.Module):
+    """Cross-attention of few tokens to many pixels, each head held to the token's soft mask with its own strength.
+
+    Head h scores softmax(q.k / sqrt(d) - a_h (1 - mask)) with a learned a_h; the mask stays soft and differentiable.
+    Keys and values are never computed per pixel: with far fewer tokens than channels it is cheaper, and the same, to
+    carry the queries back through the key projection, and to project the attended pixels instead of all of them.
+    """
+
+    def __init__(self, *, channels: int, map_channels: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        strengths = torch.tensor([32.0, 16.0, 8.0, 4.0])
+        self.scaling_factors = nn.Parameter(strengths[torch.arange(heads) * 4 // heads])
+        self.q_proj = nn.Linear(channels, channels)
+        self.k_proj = nn.Linear(map_channels, channels)
+        self.v_proj = nn.Linear(map_channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, tokens: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
+        """tokens (B, N, D), pixels (B, C, HW), masks (B, N, HW) in 0..1 -> (B, N, D)."""
+        batch, count, channels = tokens.shape
+        width = channels // self.heads
+        q = self.q_proj(tokens).view(batch, count, self.heads, width) / math.sqrt(width)
+        key_weight = self.k_proj.weight.view(self.heads, width, -1)
+        value_weight = self.v_proj.weight.view(self.heads, width, -1)
+
+        carried = torch.einsum("bnhd,hdc->bnhc", q, key_weight).flatten(1, 2)  # (B, N * heads, C)
+        scores = (carried @ pixels).view(batch, count, self.heads, -1)
+        # The key bias shifts all scores of a query alike, so it changes nothing, but it is a parameter of the network.
+        scores = scores + torch.einsum("bnhd,hd->bnh", q, self.k_proj.bias.view(self.heads, width))[..., None]
+        scores = scores.float() - self.scaling_factors[:, None] * (1 - masks.float())[:, :, None]
+        attention = F.dropout(scores.softmax(dim=-1), self.dropout, self.training).to(pixels.dtype)
+
+        attended = (attention.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, count, self.heads, -1)
+        values = torch.einsum("bnhc,hdc->bnhd", attended, value_weight)
+        # Softmax weights add up to one (dropout aside, whose expectation does), so the value bias passes unchanged.
+        values = values.flatten(2) + attention.sum(dim=-1).repeat_interleave(width, dim=-1) * self.v_proj.bias
+        return self.out_proj(values)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention over tokens, soft-masked attention to the pixels, FFN; each added, then normalised."""
+
+    def __init__(self, *, channels: int, map_channels: int, heads: int, ffn_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.self_attn = nn.MultiheadAttention(channels, heads, dropout=dropout, batch_first=True)
+        self.norm1 = nn.LayerNorm(channels)
+        self.cross_attn = SoftMaskedAttention(
+            channels=channels, map_channels=map_channels, heads=heads, dropout=dropout
+        )
+        self.norm2 = nn.LayerNorm(channels)
+        self.fc1 = nn.Linear(channels, ffn_channels)
+        self.fc2 = nn.Linear(ffn_channels, channels)
+        self.norm3 = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
+        """x and position (B, N, D), pixels (B, C, HW), masks (B, N, HW) -> (B, N, D)."""
+        asked = x + position
+        x = self.norm1(x + self._drop(self.self_attn(asked, asked, x, need_weights=False)[0]))
+        x = self.norm2(x + self._drop(self.cross_attn(x, pixels, masks)))
+        hidden = self._drop(F.relu(self.fc1(x)))
+        return self.norm3(x + self._drop(self.fc2(hidden)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+
+class Encoder(nn.Module):
+    """Tokens start as the masked mean of the map and are refined by layers of attention."""
+
+    def __init__(
+        self, *, channels: int, map_channels: int, heads: int, layers: int, ffn_channels: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.fg_query_embed = nn.Parameter(torch.randn(channels))
+        self.bg_query_embed = nn.Parameter(torch.randn(NUM_BACKGROUND, channels))
+        self.start_proj = nn.Identity() if channels == map_channels else nn.Linear(map_channels, channels)
+        self.layers = nn.ModuleList(
+            EncoderLayer(
+                channels=channels,
+                map_channels=map_channels,
+                heads=heads,
+                ffn_channels=ffn_channels,
+                dropout=dropout,
+            )
+            for _ in range(layers)
+        )
+
+    def forward(self, stride8: Tensor, object_masks: Tensor, background_masks: Tensor) -> Descriptors:
+        """stride8 (B, C, h, w), object_masks (B, I, h, w) and background_masks (B, 9, h, w) in 0..1."""
+        pixels = stride8.flatten(2)
+        objects, background = object_masks.flatten(2), background_masks.flatten(2)
+        masks = torch.cat((background, objects), dim=1).to(pixels.dtype)
+        x = self.start_proj(_start(pixels.detach(), masks.detach(), len(self.bg_query_embed)))
+        position = torch.cat((self.bg_query_embed, self.fg_query_embed.expand(objects.shape[1], -1)))
+        position = position.to(x.dtype).expand_as(x)
+        for layer in self.layers:
+            x = layer(x, position, pixels, masks)
+        return Descriptors(objects=x[:, NUM_BACKGROUND:], background=x[:, :NUM_BACKGROUND])
+
+
+@torch.no_grad()
+def _start(pixels: Tensor, masks: Tensor, num_background: int) -> Tensor:
+    """The mean of pixels (B, C, HW) inside each mask (B, N, HW): (B, N, C).
+
+    A mask without a pixel above 0.5 takes its highest pixel if it is an object's, and zero if it is a background cell.
+    """
+    inside = masks > 0.5
+    empty = ~inside.any(dim=-1)
+    highest = F.one_hot(masks.argmax(dim=-1), masks.shape[-1]).bool()
+    highest[:, :num_background] = False
+    inside = torch.where(empty[..., None], highest, inside).to(pixels.dtype)
+    return (inside @ pixels.transpose(1, 2)) / inside.sum(dim=-1, keepdim=True).clamp(min=1)

@@ -1,0 +1,116 @@
+"""The network as three pure functions, from which streaming, training cycles and export are built.
+
+    extract(frames)          -> maps at strides 4 and 8            needs no mask: batch it, run it ahead
+    encode(maps, masks)      -> object and background descriptors
+    decode(maps, history)    -> logits at stride 4
+
+High-level Object Descriptors for Object Re-segmentation (Athar et al., CVPR 2022).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hodor_cli.config import MobileNetConfig, ModelConfig, SwinConfig, preset
+from hodor_cli.model.decoder import Decoder, History
+from hodor_cli.model.encoder import Descriptors, Encoder
+from hodor_cli.model.fpn import FeaturePyramid, Maps
+from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
+from hodor_cli.model.mobilenet import MobileNetV2
+from hodor_cli.model.swin import Swin
+
+
+class Hodor(nn.Module):
+    """The network of a configuration, with random weights until some are loaded."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        backbone: Swin | MobileNetV2
+        if isinstance(config.backbone, SwinConfig):
+            swin = config.backbone
+            backbone = Swin(
+                embed_channels=swin.embed_channels,
+                depths=swin.depths,
+                heads=swin.heads,
+                window=swin.window,
+                mlp_ratio=swin.mlp_ratio,
+                drop_path=swin.drop_path,
+            )
+        else:
+            mobilenet: MobileNetConfig = config.backbone
+            backbone = MobileNetV2(groups=mobilenet.groups, stem_channels=mobilenet.stem_channels)
+        self.backbone = backbone
+        self.fpn = FeaturePyramid(
+            inputs=backbone.out_channels,
+            channels=config.channels,
+            stride4_channels=config.stride4_channels,
+            norm_groups=config.norm_groups,
+        )
+        self.encoder = Encoder(
+            channels=config.descriptor_channels,
+            map_channels=config.channels,
+            heads=config.descriptor_channels // config.head_channels,
+            layers=config.encoder_layers,
+            ffn_channels=config.encoder_ffn_channels,
+            dropout=config.dropout,
+        )
+        self.decoder = Decoder(
+            channels=config.channels,
+            descriptor_channels=config.descriptor_channels,
+            heads=config.channels // config.head_channels,
+            layers=config.decoder_layers,
+            ffn_channels=config.decoder_ffn_channels,
+            norm_groups=config.norm_groups,
+            dropout=config.dropout,
+            stride4_channels=config.stride4_channels,
+            stride4_reduced_channels=config.stride4_reduced_channels,
+            mask_channels=config.mask_channels,
+            catch_all_channels=config.catch_all_channels,
+            cue=config.matching is not None,
+        )
+        self.matcher: Matcher | None = None
+        if config.matching is not None:
+            self.matcher = Matcher(
+                inputs=backbone.out_channels[1:3],
+                key_channels=config.matching.key_channels,
+                sigma=config.matching.sigma,
+            )
+
+    def extract(self, frames: Tensor) -> Maps:
+        """Feature maps of normalised frames (B, 3, H, W) whose sides are multiples of 32."""
+        levels = self.backbone(frames)
+        stride4, stride8 = self.fpn(levels)
+        keys = None if self.matcher is None else self.matcher.keys(levels[1], levels[2])
+        return Maps(stride4=stride4, stride8=stride8, keys=keys)
+
+    def encode(self, maps: Maps, object_masks: Tensor, background_masks: Tensor) -> Descriptors:
+        """Descriptors of objects (B, I, h, w) and background cells (B, 9, h, w): soft masks in 0..1 at stride 8."""
+        return self.encoder(maps.stride8, object_masks, background_masks)
+
+    def decode(self, maps: Maps, history: History, cue: Cue | None = None) -> Tensor:
+        """Logits (B, 1 + 9 + I, H/4, W/4) of the catch-all, the background cells and the objects, float32.
+
+        Softmax over the channels gives probabilities. `cue` is used by models with a matcher and may be left out.
+        """
+        embeddings = (self.encoder.fg_query_embed, self.encoder.bg_query_embed)
+        return self.decoder(maps, history, embeddings, cue)
+
+    def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:
+        """The correspondence cue for a frame, or None for a model without a matcher."""
+        if self.matcher is None or maps.keys is None:
+            return None
+        return Cue(
+            previous=self.matcher(maps.keys, previous, local=True),
+            reference=self.matcher(maps.keys, reference, local=False),
+        )
+
+    def forward(self, frames: Tensor) -> Maps:
+        return self.extract(frames)
+
+
+def build_model(config: ModelConfig | str) -> Hodor:
+    """A network with random weights from a configuration or a preset's name, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        return Hodor(preset(config) if isinstance(config, str) else config).eval()

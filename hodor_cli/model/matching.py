@@ -1,0 +1,101 @@
+"""The correspondence cue: labels carried along by matching features with the previous and the reference frame.
+
+Not part of the paper's network. A small network trained on few images learns slowly to tell an object from its
+descriptor alone, while matching ImageNet features between frames carries labels rather well without any training. The
+cue gives the decoder both: every pixel finds where it was in the previous frame (nearby) and in the reference frame
+(anywhere) and brings that place's soft masks along. The memory is constant: one frame's keys and masks for each.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from hodor_cli.model.decoder import History
+
+
+class KeyedMasks(NamedTuple):
+    """A frame that can be matched with: keys (B, K, h, w) and soft object masks (B, I, h, w), both at stride 8."""
+
+    keys: Tensor
+    masks: Tensor
+
+
+class Cue(NamedTuple):
+    """Soft object masks (B, I, h, w) in 0..1, carried from the previous and from the reference frame."""
+
+    previous: Tensor
+    reference: Tensor
+
+
+class Matcher(nn.Module):
+    """Keys of a frame, and the soft masks that matching them with another frame's brings along."""
+
+    def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float) -> None:
+        super().__init__()
+        self.sigma = sigma
+        self.key_proj = nn.Conv2d(sum(inputs), key_channels, 1, bias=False)
+        # An orthogonal projection nearly keeps angles, so that ImageNet features match from the first iteration on.
+        nn.init.orthogonal_(self.key_proj.weight.view(key_channels, -1))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    def keys(self, stride8: Tensor, stride16: Tensor) -> Tensor:
+        """Unit-length keys (B, K, h, w) from the backbone's maps at strides 8 and 16."""
+        coarse = F.interpolate(stride16, size=stride8.shape[-2:], mode="bilinear", align_corners=False)
+        features = torch.cat((F.normalize(stride8, dim=1), F.normalize(coarse, dim=1)), dim=1)
+        return F.normalize(self.key_proj(features).float(), dim=1)
+
+    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
+        """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` prefers the same place."""
+        height, width = keys.shape[-2:]
+        scores = torch.einsum("bkp,bkq->bpq", keys.flatten(2) * self.log_scale.exp(), source.keys.flatten(2))
+        if local:
+            scores = scores + _nearness(height, width, self.sigma, keys.device)
+        carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2).to(scores.dtype)
+        return carried.transpose(1, 2).unflatten(-1, (height, width))
+
+
+class CueInjection(nn.Module):
+    """Brings a cue into the decoder: as descriptors added to the map, and as a bias on the logits."""
+
+    def __init__(self, *, channels: int, descriptor_channels: int) -> None:
+        super().__init__()
+        self.previous_proj = nn.Linear(descriptor_channels, channels)
+        self.reference_proj = nn.Linear(descriptor_channels, channels)
+        self.elsewhere = nn.Parameter(torch.zeros(2, channels))
+        # Starts as plain label propagation.
+        self.gain = nn.Parameter(torch.tensor([2.0, 2.0]))
+
+    def forward(self, cue: Cue, history: History) -> Tensor:
+        """(B, h, w, C): at each pixel the projected descriptors of the objects that the cue sees there."""
+        weight = history.has_object[..., None].to(history.objects.dtype)
+        objects = (history.objects * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)  # (B, I, D)
+        total = 0.0
+        for masks, proj, elsewhere in (
+            (cue.previous, self.previous_proj, self.elsewhere[0]),
+            (cue.reference, self.reference_proj, self.elsewhere[1]),
+        ):
+            masks = masks.permute(0, 2, 3, 1)
+            seen = masks.flatten(1, 2) @ proj(objects).to(masks.dtype)
+            total = total + seen.view(*masks.shape[:3], -1) + (1 - masks.sum(dim=-1, keepdim=True)) * elsewhere
+        return total
+
+    def add_to_logits(self, logits: Tensor, cue: Cue) -> Tensor:
+        """Raise or lower the objects' logits (B, 10 + I, H, W) by what the cue says, learned in strength."""
+        bias = self.gain[0] * (2 * cue.previous - 1) + self.gain[1] * (2 * cue.reference - 1)
+        bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
+
+
+@lru_cache(maxsize=8)
+def _nearness(height: int, width: int, sigma: float, device: torch.device) -> Tensor:
+    """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells."""
+    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+    position = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
+    return -torch.cdist(position, position).square() / (2 * sigma**2)

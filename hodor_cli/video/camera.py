@@ -1,0 +1,77 @@
+"""A camera as a stream of frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from hodor_cli.errors import InputError
+from hodor_cli.video.paths import plural
+from hodor_cli.video.source import Frame, FrameSource
+
+_DEFAULT_FPS = 30.0
+
+
+class CameraSource(FrameSource):
+    """The camera with this index, through OpenCV. Endless unless `end` is given; can be iterated over once.
+
+    A frame's time is when it was taken from the camera, in seconds after the first.
+    """
+
+    kind = "camera"
+    reiterable = False
+
+    def __init__(self, index: int, *, start: int = 0, end: int | None = None) -> None:
+        super().__init__(f"camera {index}", f"camera{index}", start, end)
+        self._capture = _open_capture(index)
+        opened, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not opened or self._first is None:
+            self._capture.release()
+            raise InputError(
+                f"There is no camera {index} that gives pictures; check that it is plugged in and that no other program "
+                f"is using it (a video file is given by its path)."
+            )
+        self.height, self.width = self._first.shape[:2]
+        fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers answer 0
+        self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
+        self.length = None if end is None else end - start
+
+    def __iter__(self) -> Iterator[Frame]:
+        import cv2
+
+        if self._first is None:
+            raise InputError(f"{self.label} can be read only once.")
+        picture, self._first = self._first, None
+        begin = time.monotonic()
+        index = 0
+        while self.end is None or index < self.end:
+            if index >= self.start:
+                image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                yield Frame(index, f"{index:05d}", image, time.monotonic() - begin)
+            index += 1
+            if self.end is not None and index >= self.end:
+                break
+            got, picture = self._capture.read()
+            if not got:
+                self.warn(f"{self.label} stopped giving pictures after {plural(index, 'frame')}.")
+                break
+        self.length, self.exact_length = max(index - self.start, 0), True
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _open_capture(index: int) -> Any:
+    """cv2.VideoCapture without OpenCV's own lines on stderr about a camera that is not there."""
+    import cv2
+
+    logging = getattr(getattr(cv2, "utils", None), "logging", None)
+    if logging is None:
+        return cv2.VideoCapture(index)
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(index)
+    finally:
+        logging.setLogLevel(before)

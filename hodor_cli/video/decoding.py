@@ -1,0 +1,218 @@
+"""Decoding with PyAV: containers opened with clear errors, packets to frames, frames to upright RGB arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hodor_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+DEFAULT_FPS = 25.0
+_TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
+_PICTURE_FORMATS = {"image2", "image2pipe"}
+
+
+@dataclass
+class Tally:
+    """What decoding met on its way; filled by `decode_frames`."""
+
+    damaged: int = 0  # packets or frames that could not be decoded
+    patched: int = 0  # frames that are incomplete and were filled up by the decoder
+    cut_tail: bool = False  # the last packet or frame is incomplete
+    finished: bool = False  # the stream was read to its end
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A frame as the decoder gave it, and its time in seconds as the container counts (None where it has none)."""
+
+    frame: VideoFrame
+    time: float | None
+
+
+def open_container(file: Any, label: str) -> InputContainer:
+    """Open a path (or an object with `read`) with PyAV; `InputError` says why it cannot be."""
+    import av
+
+    try:
+        # The file: protocol keeps FFmpeg from reading "12:30.mp4" as a URL.
+        return av.open(f"file:{file}" if isinstance(file, str) else file, mode="r", metadata_errors="ignore")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, PermissionError):
+            raise InputError(f"{label} cannot be read: permission denied.") from error
+        raise InputError(f"{label} is not a video that can be read ({reason}).") from error
+
+
+def pick_stream(container: InputContainer, label: str) -> VideoStream:
+    """The first real video stream, set up to decode on all cores. `InputError` where there is none."""
+    if container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe"):
+        raise InputError(
+            f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures."
+        )
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        found = "a cover picture and sound" if container.streams.video else " and ".join(kinds) or "nothing"
+        raise InputError(f"{label} is not a video: it holds only {found}.")
+    stream = streams[0]
+    codec = getattr(stream.codec_context, "name", None)
+    if codec is None:
+        raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first.")
+    if codec in _TEXT_CODECS:
+        raise InputError(f"{label} is a text file, not a video.")
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    disposition = getattr(stream, "disposition", None)
+    attached = getattr(type(disposition), "attached_pic", None)
+    return bool(disposition is not None and attached is not None and disposition & attached)
+
+
+def frame_rate(stream: VideoStream) -> float:
+    """Average frames per second of a stream; 25 where its header gives nothing sensible."""
+    for rate in (stream.average_rate, getattr(stream, "guessed_rate", None)):
+        if rate and 0 < rate <= 1000:
+            return float(rate)
+    return DEFAULT_FPS
+
+
+def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Decoded]:
+    """Yield every decoded frame. Damaged packets are counted in `tally` and skipped; nothing is raised for them."""
+    import av
+
+    held: Decoded | None = None  # A frame marked incomplete is let out only if the stream goes on after it.
+    for packet in _whole_packets(container, stream, tally):
+        try:
+            frames = stream.codec_context.decode(packet)
+        except (av.error.FFmpegError, ValueError):
+            # A flush that fails can be asked again for the frames still behind the damaged one.
+            tally.damaged += 1
+            frames = _drain(stream) if packet is None else []
+        for frame in frames:
+            if held is not None:
+                yield held
+                held = None
+            # Frames that come out of the final flush know no time base of their own, so the stream's is used for all.
+            stamped = Decoded(frame, None if frame.pts is None else float(frame.pts * stream.time_base))
+            if frame.is_corrupt:
+                tally.patched += 1
+                held = stamped
+            else:
+                yield stamped
+    if held is not None:
+        tally.patched -= 1
+        tally.cut_tail = True
+    tally.finished = True
+
+
+def _whole_packets(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Packet | None]:
+    """Packets of the stream, then None to flush the decoder. A last packet that is cut short is left out: with
+    several threads its error would take the good frames still being decoded with it."""
+    import av
+
+    held: Packet | None = None
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.error.FFmpegError, OSError, ValueError):
+            tally.cut_tail = True
+            break
+        if packet is None:
+            break
+        if packet.size == 0:  # PyAV's own flush packet comes at the end
+            continue
+        if held is not None:
+            yield held
+            held = None
+        if packet.is_corrupt:
+            held = packet
+        else:
+            yield packet
+    tally.cut_tail |= held is not None
+    yield None
+
+
+def _drain(stream: VideoStream) -> list[VideoFrame]:
+    import av
+
+    try:
+        return list(stream.codec_context.decode(None))
+    except (av.error.FFmpegError, ValueError):
+        return []
+
+
+def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
+    """Number of frames the file can hold, counted without decoding; counting stops at `stop_at`."""
+    import av
+
+    count = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not getattr(packet, "is_discard", False):
+                count += 1
+            if count >= stop_at:
+                break
+    except (av.error.FFmpegError, OSError, ValueError):
+        pass
+    return count
+
+
+def to_rgb(frame: VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a decoded frame of any pixel format, turned upright; `size` (H, W) scales it if it
+    differs (streams may change size midway)."""
+    matrix = display_matrix(frame)
+    width, height = frame.width, frame.height
+    if size is not None:
+        height, width = size if matrix is None or matrix[0, 0] else size[::-1]
+    if (width, height) != (frame.width, frame.height):
+        frame = frame.reformat(width=width, height=height, format="rgb24")
+    return np.ascontiguousarray(apply_display_matrix(frame.to_ndarray(format="rgb24"), matrix))
+
+
+def upright_size(frame: VideoFrame) -> tuple[int, int]:
+    """(height, width) of a frame after rotation."""
+    matrix = display_matrix(frame)
+    turned = matrix is not None and not matrix[0, 0]
+    return (frame.width, frame.height) if turned else (frame.height, frame.width)
+
+
+def display_matrix(frame: VideoFrame) -> np.ndarray | None:
+    """The frame's rotation metadata as a 2x2 matrix of -1, 0, 1 that maps source (x, y) rows to shown ones; None if
+    upright. Angles that are no multiple of 90 degrees go to the nearest."""
+    raw = frame.side_data.get("DISPLAYMATRIX")
+    if raw is None:
+        return None
+    full = np.frombuffer(bytes(raw), dtype=np.int32, count=9).reshape(3, 3)
+    linear = full[:2, :2].astype(np.float64)
+    kept = np.eye(2) if abs(linear[0, 0]) >= abs(linear[0, 1]) else np.eye(2)[::-1]
+    matrix = (np.sign(linear) * kept).astype(int)
+    if abs(int(round(float(np.linalg.det(matrix))))) != 1 or np.array_equal(matrix, np.eye(2)):
+        return None
+    return matrix
+
+
+def apply_display_matrix(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """Turn and mirror `image` (H, W, ...) as `display_matrix` says."""
+    if matrix is None:
+        return image
+    if not matrix[0, 0]:  # x' comes from y and y' from x
+        image = image.swapaxes(0, 1)
+    to_x, to_y = matrix.sum(axis=0)  # the sign with which each shown axis runs
+    if to_x < 0:
+        image = image[:, ::-1]
+    if to_y < 0:
+        image = image[::-1]
+    return image

@@ -1,0 +1,217 @@
+"""H.264 video out: one file from start to end, or closed pieces that are joined without encoding again.
+
+Pieces make a long video safe against interruption: a finished piece never changes, and a piece depends on nothing but
+its own frames, so the joined video is the same whether or not the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import OutputError
+
+# B-frames would reorder packets and make joining depend on the encoder's delay; the number of threads changes the
+# encoder's output a little, so that it must not follow the machine.
+_OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
+_THREADS = 2
+_BT709 = 1
+#: What a frame rate that makes no sense is replaced by.
+FALLBACK_RATE = Fraction(25)
+
+
+class Timeline:
+    """Maps a source's times in seconds to the ticks of the written video.
+
+    `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` the ticks of one frame.
+    Constant frame rates give exact multiples of `duration`; frames of a variable rate keep their own times.
+    """
+
+    def __init__(self, fps: float) -> None:
+        usable = math.isfinite(fps) and 0.01 <= fps <= 1000
+        self.rate = Fraction(fps).limit_denominator(1001) if usable else FALLBACK_RATE
+        self.duration = self.rate.denominator
+        ticks_per_second = self.rate.numerator
+        while ticks_per_second < 10_000:
+            ticks_per_second *= 2
+            self.duration *= 2
+        self.time_base = Fraction(1, ticks_per_second)
+
+    def ticks(self, position: int, seconds: float, previous: int | None) -> int:
+        """The presentation time of the frame number `position` (from 0), `seconds` after the first one, in ticks.
+
+        `previous` is the value of the frame before, None for the first.
+        """
+        nominal = position * self.duration
+        actual = round(Fraction(seconds) / self.time_base) if math.isfinite(seconds) else nominal
+        ticks = nominal if abs(actual - nominal) * 4 <= self.duration else actual
+        return ticks if previous is None else max(ticks, previous + 1)
+
+
+class VideoWriter:
+    """Writes RGB frames as H.264 (yuv420p) MP4. Sides that are odd are made even by repeating the last row or column.
+
+    `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. As a context manager
+    it closes after success and discards after an error. Raises OutputError if the video cannot be written.
+    """
+
+    def __init__(self, target: Path | str | io.IOBase, fps: float) -> None:
+        self._timeline = Timeline(fps)
+        self._target = Path(target) if isinstance(target, (str, Path)) else None
+        self._sink: Any = target if self._target is None else _temporary(self._target)
+        self._container: Any = None
+        self._stream: Any = None
+        self._frames = 0
+        self._last: int | None = None
+
+    def write(self, image: NDArray[np.uint8], *, ticks: int | None = None) -> None:
+        """Append one (H, W, 3) RGB uint8 frame; every frame has the size of the first.
+
+        `ticks` is its time in units of `Timeline.time_base`; by default it follows at the frame rate.
+        """
+        import av
+
+        if self._container is None:
+            self._open(image.shape[0], image.shape[1])
+        frame = av.VideoFrame.from_ndarray(_even(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+        frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
+        frame.time_base = self._timeline.time_base
+        self._frames, self._last = self._frames + 1, frame.pts
+        self._mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the video and put it in its place. A video without frames is not written."""
+        if self._container is None:
+            return
+        self._mux(self._stream.encode(None))
+        self._container.close()
+        self._container = None
+        if self._target is not None:
+            os.replace(self._sink, self._target)
+
+    def discard(self) -> None:
+        """Give up: close what is open and leave no file."""
+        if self._container is not None:
+            try:
+                self._container.close()
+            except OSError:
+                pass  # The reason for giving up is already on its way to the caller.
+            self._container = None
+        if self._target is not None:
+            Path(self._sink).unlink(missing_ok=True)
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            packet.duration = self._timeline.duration  # the last packet's duration is the video's end
+            self._container.mux(packet)
+
+    def _open(self, height: int, width: int) -> None:
+        import av
+
+        sink = self._sink if self._target is None else str(self._sink)
+        options = {} if self._target is None else {"movflags": "+faststart"}
+        self._container = av.open(sink, "w", format="mp4", options=options)
+        stream = self._container.add_stream(_codec(), rate=self._timeline.rate)
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = self._timeline.time_base
+        context.thread_count = _THREADS
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = 1  # limited range, which every player takes for granted
+        stream.options = dict(_OPTIONS)
+        self._stream = stream
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) -> None:
+    """Join MP4 files that `VideoWriter` wrote into one that players can start before it is whole, without encoding again.
+
+    `pieces` gives each file with the time of its first frame in ticks of `Timeline(fps)`, in order. Raises OSError if
+    the disk is full and OutputError if a piece is damaged or of another size; `target` is untouched then.
+    """
+    import av
+
+    timeline = Timeline(fps)
+    temporary = _temporary(target)
+    size = None
+    try:
+        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as joined:
+            out: Any = None
+            for path, start in pieces:
+                with _open_piece(path) as piece:
+                    stream = piece.streams.video[0]
+                    if out is None:
+                        out, size = _like(joined, stream), (stream.width, stream.height)
+                        out.time_base = timeline.time_base
+                    if (stream.width, stream.height) != size:
+                        raise OutputError(f"{path} has another frame size than the pieces before it; use --overwrite")
+                    for packet in piece.demux(stream):
+                        if packet.dts is None:
+                            continue  # the empty packet with which demuxing ends
+                        packet.pts = start + round(packet.pts * stream.time_base / timeline.time_base)
+                        packet.dts = packet.pts
+                        packet.duration = timeline.duration
+                        packet.time_base = timeline.time_base
+                        packet.stream = out
+                        joined.mux(packet)
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _open_piece(path: Path) -> Any:
+    import av
+
+    try:
+        return av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise OutputError(f"the piece {path} of the overlay video is missing or damaged; use --overwrite") from error
+
+
+def _like(container: Any, stream: Any) -> Any:
+    """A stream of `container` that takes the packets of `stream`."""
+    if hasattr(container, "add_stream_from_template"):
+        return container.add_stream_from_template(stream)
+    return container.add_stream(template=stream)  # PyAV before version 14
+
+
+def _codec() -> str:
+    import av
+
+    for name in ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"):
+        if name in av.codecs_available:
+            return name
+    raise OutputError("this PyAV has no H.264 encoder; install av from its wheels, or use --no-overlay")
+
+
+def _even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(image)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.tmp")

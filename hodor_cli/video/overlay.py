@@ -1,0 +1,96 @@
+"""Objects drawn over a frame: translucent colours, outlines and, if wanted, the object ids.
+
+Everything here is NumPy in, NumPy out and depends on nothing but its arguments, so that a frame drawn again after an
+interruption is the same frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.video.palette import davis_palette
+
+#: Share of the object's colour in a covered pixel.
+DEFAULT_OPACITY = 0.5
+
+
+def object_colours(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """The RGB colours of object ids, (..., 3): the DAVIS palette, which starts again after its 255 colours."""
+    ids = np.asarray(ids, dtype=np.int64)
+    return davis_palette()[np.where(ids > 0, (ids - 1) % 255 + 1, 0)]
+
+
+def draw_overlay(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.uint16],
+    *,
+    opacity: float = DEFAULT_OPACITY,
+    outline: bool = True,
+    ids: bool = False,
+) -> NDArray[np.uint8]:
+    """A copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
+
+    `opacity` 0..1 is how much of the object's colour covers it; `outline` draws a full-colour edge inside the object,
+    wider in larger frames; `ids` writes each object's number at its middle. Only the objects' pixels are touched.
+    Raises ValueError if the two have different sizes.
+    """
+    if image.shape[:2] != labels.shape:
+        raise ValueError(f"image is {image.shape[1]}x{image.shape[0]}, labels {labels.shape[1]}x{labels.shape[0]}")
+    result = image.copy()
+    window = _bounding_window(labels)
+    if window is None:
+        return result
+    part, picture = labels[window], result[window]
+    covered = part != 0
+    colours = object_colours(part[covered])
+    weight = int(round(min(max(opacity, 0.0), 1.0) * 256))
+    mixed = picture[covered].astype(np.uint16) * (256 - weight) + colours.astype(np.uint16) * weight
+    picture[covered] = (mixed >> 8).astype(np.uint8)
+    if outline:
+        edge = inner_edge(part, thickness=max(1, round(min(labels.shape) / 300)))
+        picture[edge] = object_colours(part[edge])
+    if ids:
+        _write_ids(picture, part, height=labels.shape[0])
+    return result
+
+
+def inner_edge(labels: NDArray[np.uint16], thickness: int = 1) -> NDArray[np.bool_]:
+    """The pixels of objects, (H, W) bool, that lie within `thickness` pixels of another label; the frame is no edge."""
+    import cv2
+
+    kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), dtype=np.uint8)
+    padded = np.pad(labels, thickness, mode="edge")
+    inside = (slice(thickness, -thickness), slice(thickness, -thickness))
+    lowest, highest = cv2.erode(padded, kernel)[inside], cv2.dilate(padded, kernel)[inside]
+    edge: NDArray[np.bool_] = (labels != 0) & (lowest != highest)
+    return edge
+
+
+def _bounding_window(labels: NDArray[np.uint16]) -> tuple[slice, slice] | None:
+    """The smallest window that holds every object and one pixel around it; None in an empty frame."""
+    rows = np.flatnonzero(labels.any(axis=1))
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(labels[rows[0] : rows[-1] + 1].any(axis=0))
+    return slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
+
+
+def _write_ids(picture: NDArray[np.uint8], labels: NDArray[np.uint16], height: int) -> None:
+    """Write each object's id, white on black, at the innermost point of the object, in place."""
+    import cv2
+
+    scale = max(0.35, height / 900)
+    stroke = max(1, round(scale * 1.8))
+    canvas = np.ascontiguousarray(picture)
+    for object_id in np.unique(labels[labels != 0]).tolist():
+        depth = cv2.distanceTransform(np.pad(labels == object_id, 1).astype(np.uint8), cv2.DIST_L2, 3)
+        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+        text = str(object_id)
+        (width, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
+        # The text stays inside the picture even where the object is smaller than its number.
+        left = min(max(0, int(column) - 1 - width // 2), max(0, picture.shape[1] - width))
+        bottom = min(max(tall, int(row) - 1 + tall // 2), picture.shape[0] - 1)
+        for colour, wide in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
+            cv2.putText(canvas, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
+    picture[...] = canvas

@@ -1,0 +1,44 @@
+"""The overlay video of a segmented clip, frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.video.encoder import VideoWriter
+from hodor_cli.video.overlay import DEFAULT_OPACITY, draw_overlay
+
+
+class OverlayWriter:
+    """Draws label maps over frames and writes them as an H.264 MP4 at `fps` frames per second.
+
+        with OverlayWriter("overlay.mp4", fps=source.fps) as overlay:
+            for frame in source:
+                overlay.write(frame.image, segmenter.step(frame.image))
+
+    The file appears when the writer is closed; after an error in the `with` block none is left.
+    """
+
+    def __init__(self, path: Path | str, fps: float, *, opacity: float = DEFAULT_OPACITY, ids: bool = False) -> None:
+        self._video = VideoWriter(path, fps)
+        self._opacity = opacity
+        self._ids = ids
+
+    def write(self, image: NDArray[np.uint8], labels: NDArray[np.uint16]) -> None:
+        """Append one (H, W, 3) RGB uint8 frame with its (H, W) label map drawn over it."""
+        self._video.write(draw_overlay(image, labels, opacity=self._opacity, ids=self._ids))
+
+    def close(self) -> None:
+        """Finish the video and put it in its place."""
+        self._video.close()
+
+    def __enter__(self) -> OverlayWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._video.__exit__(kind, error, trace)

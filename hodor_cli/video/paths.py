@@ -1,0 +1,87 @@
+"""Sentences about paths that are not there, or are not what was hoped for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort key under which img2 stands before img10; the name itself decides between img1 and img01."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [int(part) if part.isdigit() and part.isascii() else part for part in parts], name
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 frame", "2 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def require_exists(path: Path, what: str) -> None:
+    """Raise `InputError` when `path` is not there; the sentence offers the nearest name that is.
+
+    `what` says what was looked for, for example "video or folder" or "mask".
+    """
+    if path.exists():
+        return
+    # The first component that is missing is where the slip is: /data/vidoes/a.mp4 is about "vidoes", not "a.mp4".
+    missing = path
+    while not missing.parent.exists() and missing.parent != missing:
+        missing = missing.parent
+    siblings = _listing(missing.parent)
+    close = difflib.get_close_matches(missing.name, siblings, n=1, cutoff=0.7)
+    if not close:  # The same name with another ending, or in other letters, is closer than it looks to difflib.
+        stem = missing.stem.casefold()
+        close = [name for name in siblings if Path(name).stem.casefold() == stem][:1]
+    if close:
+        hint = f"did you mean {missing.parent / close[0]}?"
+    elif missing != path:
+        hint = f"the folder {missing} does not exist."
+    else:
+        hint = f"{_count_files(siblings, missing.parent)}."
+    raise InputError(f"There is no {what} {path}: {hint}")
+
+
+def summarise_files(names: Iterable[str]) -> str:
+    """Say how many files of which ending there are, most first: "12 .mp4 files, 1 .txt file"."""
+    counts = Counter(Path(name).suffix.lower() or "(no ending)" for name in names)
+    parts = [f"{n} {suffix} file{'s' if n > 1 else ''}" for suffix, n in counts.most_common(3)]
+    rest = sum(n for _, n in counts.most_common()[3:])
+    return ", ".join(parts) + (f" and {rest} other{'s' if rest > 1 else ''}" if rest else "")
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Names of the files in `folder`, hidden ones left out, in natural order. Raises `InputError` if unreadable."""
+    try:
+        names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
+    except OSError as error:
+        raise InputError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
+    return sorted(names, key=natural_key)
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Sub-folders of `folder`, hidden ones left out, in natural order; none where it cannot be read."""
+    try:
+        folders = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(folders, key=lambda entry: natural_key(entry.name))
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _count_files(names: list[str], folder: Path) -> str:
+    if not names:
+        return f"{folder.resolve()} is empty"
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"{folder.resolve()} holds {shown}"

@@ -1,0 +1,154 @@
+"""Frames in: one door for a video file, a folder of images, a camera, and a video on standard input.
+
+A source streams: at no time are more than a few frames in memory, however long the clip is.
+"""
+
+from __future__ import annotations
+
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video.paths import require_exists
+
+SourceT = TypeVar("SourceT", bound="FrameSource")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source, upright (rotation metadata applied).
+
+    index: counts from 0 at the source's first frame, also when reading starts later.
+    name:  "00012" for a video or camera, the image's own stem for a folder.
+    image: (H, W, 3) uint8 RGB, owned by the receiver.
+    time:  seconds since the source's first frame; uneven where the frame rate is.
+    """
+
+    index: int
+    name: str
+    image: np.ndarray
+    time: float
+
+
+class FrameSource(ABC):
+    """A stream of frames of one size, opened by `open_source`. Iterate over it; close it or use it in `with`.
+
+    kind:         "video", "folder" or "camera".
+    name:         stem of the file or folder, "camera0", or "stdin"; good for naming results.
+    label:        what the user called it, for messages.
+    height/width: of every frame, in pixels, after rotation.
+    fps:          frames per second; the average where the rate varies.
+    start, end:   the frames read are start <= index < end (end None: to the last).
+    length:       number of frames in that range, None where unknown (camera, pipe). An estimate from the file's header
+                  unless `exact_length`; exact once the source has been read to its end.
+    warnings:     sentences about what went wrong while reading, such as a file cut off in the middle; fills as it reads.
+    reiterable:   False for a camera or pipe, which can be iterated over only once.
+    """
+
+    kind: str
+    name: str
+    label: str
+    height: int
+    width: int
+    fps: float
+    start: int
+    end: int | None
+    length: int | None = None
+    exact_length: bool = False
+    reiterable: bool = True
+
+    def __init__(self, label: str, name: str, start: int, end: int | None) -> None:
+        check_range(start, end)
+        self.label = label
+        self.name = name
+        self.start = start
+        self.end = end
+        self.warnings: list[str] = []
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames from `start` up to `end`."""
+
+    def has_frame(self, index: int) -> bool:
+        """Whether frame `index` will be read: inside start..end and, as far as can be known, inside the source."""
+        return index >= self.start and (self.end is None or index < self.end)
+
+    def close(self) -> None:
+        """Release the file or camera. A closed source may still be asked for its size and name."""
+
+    def warn(self, text: str) -> None:
+        """Remember a sentence for the user, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def __enter__(self: SourceT) -> SourceT:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_range(start: int, end: int | None) -> None:
+    """Raise `UsageError` unless 0 <= start < end."""
+    if start < 0:
+        raise UsageError(f"--start {start} is negative; frames count from 0.")
+    if end is not None and end <= start:
+        raise UsageError(f"--end {end} leaves no frame after --start {start}; it is the first frame not read.")
+
+
+def open_source(path_or_camera: str | Path | int, *, start: int = 0, end: int | None = None) -> FrameSource:
+    """Open a source of frames and check that it can be read, before any work is done.
+
+    path_or_camera: a video file, a folder of images, a camera index (0 or "0"; a file or folder of that name goes
+        first), or "-" for a video on standard input.
+    start, end: read the frames start <= index < end, counted from 0.
+
+    Raises `InputError` (missing, unreadable, empty, start past the end) and `UsageError` (impossible range).
+    """
+    check_range(start, end)
+    text = str(path_or_camera)
+    if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
+        return _open_camera(path_or_camera, start, end)
+    if text == "-":
+        from hodor_cli.video.video_pipe import VideoPipeSource
+
+        return VideoPipeSource.from_stdin(start=start, end=end)
+    path = Path(text).expanduser()
+    if text.isascii() and text.isdigit() and not path.exists():
+        return _open_camera(int(text), start, end)
+    require_exists(path, "video, folder or camera")
+    if path.is_dir():
+        from hodor_cli.video.image_folder import ImageFolderSource
+
+        return ImageFolderSource(path, start=start, end=end)
+    return _open_file(path, start, end)
+
+
+def _open_file(path: Path, start: int, end: int | None) -> FrameSource:
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
+        return _open_camera(int(path.name[5:]), start, end)
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # a named pipe, <(command), /dev/stdin
+        from hodor_cli.video.video_pipe import VideoPipeSource
+
+        return VideoPipeSource.from_path(path, start=start, end=end)
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is neither a file nor a folder.")
+    from hodor_cli.video.video_file import VideoFileSource
+
+    return VideoFileSource(path, start=start, end=end)
+
+
+def _open_camera(index: int, start: int, end: int | None) -> FrameSource:
+    from hodor_cli.video.camera import CameraSource
+
+    return CameraSource(index, start=start, end=end)

@@ -1,0 +1,57 @@
+"""The authors' released checkpoints: what their parameters are called here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+#: (pattern, replacement) pairs applied in order to a released parameter name.
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r"^feature_extractor\.bb_fpn\.0\.norm(\d)\.", r"backbone.norms.\1."),
+    (r"^feature_extractor\.bb_fpn\.0\.", r"backbone."),
+    (r"^feature_extractor\.bb_fpn\.1\.lateral_convs\.(\d)\.conv\.", r"fpn.laterals.\1."),
+    (r"^feature_extractor\.bb_fpn\.1\.fpn_convs\.(\d)\.conv\.", r"fpn.outputs.\1."),
+    (r"^feature_extractor\.norm_layers\.", r"fpn.norms."),
+    (r"^encoder\.attn_layers\.(\d+)\.ffn\.0\.", r"encoder.layers.\1.fc1."),
+    (r"^encoder\.attn_layers\.(\d+)\.ffn\.3\.", r"encoder.layers.\1.fc2."),
+    (r"^(encoder|decoder)\.attn_layers\.", r"\1.layers."),
+    (r"\.self_attn_conv_substitute\.0\.conv_offsets\.", r".deform.offsets."),
+    (r"\.self_attn_conv_substitute\.0\.conv_deform\.", r".deform."),
+    (r"\.self_attn_conv_substitute\.2\.", r".deform_norm."),
+    (r"^(decoder\.layers\.\d+)\.cross_attn\.q_proj\.", r"\1.q_proj."),
+    (r"^decoder\.conv_4x_reduce\.0\.", r"decoder.stride4_reduce."),
+    (r"^decoder\.conv_4x_reduce\.2\.", r"decoder.stride4_reduce_norm."),
+    (r"^decoder\.conv_4x\.0\.", r"decoder.stride4_conv."),
+    (r"^decoder\.conv_4x\.2\.", r"decoder.stride4_norm."),
+    (r"^decoder\.catch_all_conv\.0\.", r"decoder.catch_all_conv."),
+    (r"^decoder\.catch_all_conv\.1\.", r"decoder.catch_all_norm."),
+    (r"^decoder\.catch_all_conv\.3\.", r"decoder.catch_all_out."),
+)
+
+#: In every released checkpoint and read by nothing: coarse pyramid outputs, their norms, a projection, and the window
+#: attention's index table, which the architecture defines.
+_UNUSED = re.compile(
+    r"^feature_extractor\.bb_fpn\.1\.fpn_convs\.[23]\.|^feature_extractor\.norm_layers\.[234]\."
+    r"|^decoder\.fmap_proj_4x\.|\.relative_position_index$"
+)
+
+
+def is_authors_state_dict(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of a released checkpoint."""
+    return any(name.startswith("feature_extractor.") for name in state_dict)
+
+
+def own_name(name: str) -> str | None:
+    """What a released parameter is called here, or None if no part of the network reads it."""
+    if _UNUSED.search(name):
+        return None
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def from_authors(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A released state dict (469 entries) under this package's names, without the entries that nothing reads."""
+    return {own: value for name, value in state_dict.items() if (own := own_name(name)) is not None}

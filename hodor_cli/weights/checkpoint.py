@@ -1,0 +1,160 @@
+"""Checkpoint files: our own (safetensors with the configuration in its header) and the authors' `.pth`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hodor_cli.config import ModelConfig, preset
+from hodor_cli.errors import InputError, OutputError, WeightsError
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.weights.authors import from_authors, is_authors_state_dict
+
+#: Version of our checkpoint layout, written into every file.
+FORMAT_VERSION = "1"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint file holds: the configuration, parameters under our names, and free metadata."""
+
+    config: ModelConfig
+    state_dict: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file: `.safetensors` as `save_checkpoint` writes it, or the authors' `.pth`.
+
+    Raises InputError if there is no such file, WeightsError if it is damaged, carries code, or is no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint file {path}; check the path")
+    with path.open("rb") as file:
+        magic = file.read(2)
+    return _load_pickle(path) if magic in (b"PK", b"\x80\x02") else _load_safetensors(path)
+
+
+def save_checkpoint(
+    path: str | Path, model: Hodor, metadata: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None
+) -> None:
+    """Write parameters, configuration and JSON metadata as one safetensors file, atomically.
+
+    `dtype` converts floating-point parameters (float16 halves the file); None keeps them. Raises OutputError when the
+    file cannot be written.
+    """
+    path = Path(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if dtype is not None:
+        tensors = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
+    header = {
+        "format": "hodor",
+        "format_version": FORMAT_VERSION,
+        "config": json.dumps(model.config.to_dict()),
+        "metadata": json.dumps(dict(metadata or {})),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(tensors, metadata=header))
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"the checkpoint {path} cannot be written ({error.strerror}); free or change its disk") from error
+
+
+def model_from_checkpoint(path: str | Path) -> Hodor:
+    """The network of a checkpoint file, in evaluation mode, float32 on the CPU. Raises as `load_checkpoint` does."""
+    checkpoint = load_checkpoint(path)
+    with torch.device("meta"):
+        model = Hodor(checkpoint.config)
+    model = model.to_empty(device="cpu")
+    load_parameters(model, checkpoint.state_dict, origin=str(path))
+    _restore_buffers(model)
+    return model.eval()
+
+
+def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: str) -> None:
+    """Copy parameters into a model. Raises WeightsError naming what is missing, surplus or misshapen in `origin`."""
+    own = model.state_dict()
+    faults = [f"lacks {name}" for name in own if name not in state_dict]
+    faults += [f"has the unknown {name}" for name in state_dict if name not in own]
+    faults += [
+        f"holds {name} as {tuple(state_dict[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state_dict and state_dict[name].shape != value.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 4} more such parameters" if len(faults) > 4 else ""
+        raise WeightsError(
+            f"{origin} does not fit the architecture '{model.config.name}': it {', '.join(faults[:4])}{more};"
+            " use weights of the same architecture"
+        )
+    model.load_state_dict({name: value.to(own[name].dtype) for name, value in state_dict.items()})
+
+
+def model_fingerprint(model: Hodor) -> str:
+    """SHA-256, as hex, of the architecture and all parameters: equal for equal networks, whatever file they came from."""
+    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state_dict = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged or no checkpoint ({error}); fetch or copy it again") from error
+    if header.get("format") != "hodor":
+        raise WeightsError(f"{path} is a safetensors file but not hodor's; use one that hodor wrote or the authors' .pth")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has checkpoint format {header.get('format_version')} and this version reads {FORMAT_VERSION};"
+            " use the hodor version that wrote it"
+        )
+    try:
+        config = ModelConfig.from_dict(json.loads(header["config"]))
+        metadata = json.loads(header.get("metadata", "{}"))
+    except (KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path} has a damaged header ({error}); fetch or copy it again") from error
+    return Checkpoint(config, state_dict, metadata)
+
+
+def _load_pickle(path: Path) -> Checkpoint:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files; none of them may reach the user
+        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+            raise WeightsError(
+                f"{path} is a pickle that carries code or objects other than tensors, so it is refused;"
+                " use weights from a source you trust, saved as plain tensors"
+            ) from error
+        raise WeightsError(f"{path} is damaged or no checkpoint; fetch or copy it again") from error
+    state_dict = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise WeightsError(f"{path} holds no state dict under 'model'; use one of the authors' checkpoints")
+    if not is_authors_state_dict(state_dict):
+        raise WeightsError(f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters)")
+    return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
+
+
+def _restore_buffers(model: Hodor) -> None:
+    """Recompute the buffers that checkpoints leave out, after the model was made without memory."""
+    from hodor_cli.model.swin import WindowAttention, relative_position_index
+
+    for module in model.modules():
+        if isinstance(module, WindowAttention):
+            module.relative_position_index = relative_position_index(module.window)

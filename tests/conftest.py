@@ -1,0 +1,102 @@
+"""Fixtures for every test: where the development data lie, and small real videos made on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+# Before torch or NumPy is imported anywhere: tests are small, and more threads than cores only slow them down.
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, str(min(2, os.cpu_count() or 1)))
+# Help texts are compared line by line: one width everywhere.
+os.environ["COLUMNS"] = "100"
+os.environ.pop("HODOR_DEBUG", None)
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the source tree."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The development data (`HODOR_DATA_DIR`, or shared/data beside the source tree); without them the test skips."""
+    path = Path(os.environ.get("HODOR_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"development data not found at {path}; set HODOR_DATA_DIR to their folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """What the authors' network gave (`HODOR_REFERENCE_DIR`, or reference/ in the data); without it the test skips."""
+    data = Path(os.environ.get("HODOR_DATA_DIR", REPOSITORY.parent / "shared" / "data"))
+    path = Path(os.environ.get("HODOR_REFERENCE_DIR", data / "reference"))
+    if not path.is_dir():
+        pytest.skip(f"reference files not found at {path}; set HODOR_REFERENCE_DIR to their folder")
+    return path
+
+
+def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
+    """Write (H, W, 3) uint8 RGB frames of one size as an H.264 file and return its path.
+
+    Even sizes are stored as yuv420p like most videos, odd ones as yuv444p, which H.264 asks for.
+    """
+    import av
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = None
+        for image in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p" if image.shape[0] % 2 == image.shape[1] % 2 == 0 else "yuv444p"
+                stream.options = {"crf": "12", "preset": "ultrafast"}
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")):
+                container.mux(packet)
+        if stream is None:
+            raise ValueError("a video needs at least one frame")
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+@pytest.fixture(scope="session")
+def make_video() -> MakeVideo:
+    """`make_video(path, frames, fps=25.0) -> path`: a small real mp4."""
+    return write_video
+
+
+def moving_square(count: int = 8, height: int = 64, width: int = 96) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """A red square that moves over a textured ground: `count` RGB frames and their (H, W) uint8 masks of 0 and 1."""
+    rows, columns = np.mgrid[:height, :width]
+    ground = np.stack([60 + rows % 40, 110 + columns % 50, 90 + (rows + columns) % 60], -1).astype(np.uint8)
+    side = max(8, height // 3)
+    frames, masks = [], []
+    for index in range(count):
+        top = (height - side) // 2 + round(3 * np.sin(index))
+        left = 4 + round(index * (width - side - 8) / max(1, count - 1))
+        mask = np.zeros((height, width), np.uint8)
+        mask[top : top + side, left : left + side] = 1
+        frame = ground.copy()
+        frame[mask == 1] = (200, 40, 30)
+        frames.append(frame)
+        masks.append(mask)
+    return frames, masks
+
+
+@pytest.fixture
+def square_clip() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Frames and true masks of `moving_square()` at its defaults: 8 frames of 96x64."""
+    return moving_square()

@@ -1,0 +1,203 @@
+"""The descriptor file: reading, writing, skipping, replacing, locking, and surviving a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hodor_cli.descriptors.schema import ObjectRow, StoreInfo, VideoInfo
+from hodor_cli.descriptors.store import DescriptorStore
+from hodor_cli.descriptors.writer import StoreWriter
+from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
+
+INFO = StoreInfo("f" * 64, 8, "toy")
+
+
+def video_info(name: str, content: str = "a", source: str | None = None, **settings: object) -> VideoInfo:
+    return VideoInfo(name, source or f"/clips/{name}.mp4", 48, 64, 25.0, content, INFO.model_fingerprint, dict(settings))
+
+
+def add(writer: StoreWriter, info: VideoInfo, frames: int = 4, seed: int = 0, thumbnails: bool = True) -> None:
+    rng = np.random.default_rng(seed)
+    with writer.video(info) as video:
+        for frame in range(frames):
+            rows = [
+                ObjectRow(i, rng.normal(size=8).astype(np.float32), (i, 2, 3, 4), 12 * i, 0.5, np.ones(3, np.float32),
+                          b"\xff\xd8jpeg" if thumbnails else None)
+                for i in (1, 300)
+            ]
+            video.add_frame(frame, rows, np.full((9, 8), frame, np.float32))
+
+
+def test_written_rows_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "objects.h5"
+    with StoreWriter(path, INFO) as writer:
+        add(writer, video_info("bear", every=2))
+        add(writer, video_info("cow"), frames=700)
+    with DescriptorStore(path) as store:
+        assert store.videos == ["bear", "cow"] and len(store) == 8 + 1400
+        rows = store.rows("bear")
+        assert rows.descriptor.shape == (8, 8) and rows.descriptor.dtype == np.float32
+        assert rows.frame.tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and rows.object_id.tolist() == [1, 300] * 4
+        assert rows.box[1].tolist() == [300, 2, 3, 4] and rows.area[1] == 3600
+        assert rows.info.settings == {"every": 2} and rows.info.fps == 25 and rows.info.height == 48
+        background, frames = store.background("bear")
+        assert background.shape == (4, 9, 8) and frames.tolist() == [0, 1, 2, 3] and background[3, 0, 0] == 3
+        assert store.thumbnails("bear")[0] == b"\xff\xd8jpeg"
+        assert len(store.object("cow", 300)) == 700 and store.object_ids("cow") == [1, 300]
+        starts = [(start, len(block)) for start, block in store.blocks(size=500)]
+        assert starts == [(0, 500), (500, 500), (1000, 408)]
+        index = store.index()
+        assert len(np.unique(index.instance)) == 4 and index.time(7) == pytest.approx(3 / 25)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["objects.h5"]
+
+
+def test_h5py_alone_can_read_it(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
+        add(writer, video_info("bear"))
+    with h5py.File(tmp_path / "objects.h5", "r") as file:
+        assert file.attrs["format"] == "hodor-descriptors" and file.attrs["format_version"] == 1
+        group = file["videos/bear"]
+        assert group["descriptor"].chunks is not None and group["descriptor"].compression == "gzip"
+        assert bytes(group["thumbnail"][0]) == b"\xff\xd8jpeg"
+        assert json.loads(group.attrs["settings"]) == {}
+
+
+def test_same_content_is_skipped_and_changed_content_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "objects.h5"
+    with StoreWriter(path, INFO) as writer:
+        add(writer, video_info("bear"))
+        add(writer, video_info("cow"))
+    with StoreWriter(path, INFO) as writer:
+        assert writer.has(video_info("bear")) and not writer.has(video_info("bear", "b"))
+        assert not writer.has(video_info("bear", every=5)) and not writer.has(video_info("dog"))
+        add(writer, video_info("bear", "b"), frames=1)
+    with DescriptorStore(path) as store:
+        assert len(store.rows("bear")) == 2 and len(store.rows("cow")) == 8
+        assert store.video("bear").content_hash == "b"
+
+
+def test_two_sources_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
+        add(writer, video_info("clip", source="/a/clip.mp4"))
+        with pytest.raises(UsageError, match="--name"):
+            writer.video(video_info("clip", "b", source="/b/clip.mp4"))
+        with pytest.raises(UsageError, match="slashes"):
+            writer.video(video_info("a/b"))
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    StoreWriter(tmp_path / "objects.h5", INFO).close()
+    with pytest.raises(InputError, match="another model"):
+        StoreWriter(tmp_path / "objects.h5", StoreInfo("0" * 64, 8, "mini"))
+    StoreWriter(tmp_path / "objects.h5", INFO).close()  # the refusal left no lock behind
+
+
+def test_a_failing_video_leaves_the_others(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), StoreWriter(tmp_path / "objects.h5", INFO) as writer:
+        add(writer, video_info("bear"))
+        with writer.video(video_info("cow")) as video:
+            video.add_frame(0, [], np.zeros((9, 8), np.float32))
+            raise RuntimeError("decoding failed")
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert store.videos == ["bear"]
+    assert [p.name for p in tmp_path.iterdir()] == ["objects.h5"]
+
+
+def test_second_writer_is_told_who_holds_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "objects.h5"
+    with StoreWriter(path, INFO) as writer:
+        code = (
+            "from hodor_cli.descriptors.writer import StoreWriter\nfrom hodor_cli.descriptors.schema import StoreInfo\n"
+            f"StoreWriter({str(path)!r}, StoreInfo('f' * 64, 8))"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert f"is being written by process {os.getpid()}" in result.stderr
+        with pytest.raises(OutputError, match="being written"):
+            StoreWriter(path, INFO)
+        add(writer, video_info("bear"))
+        with DescriptorStore(path) as store:  # readers need no lock
+            assert store.videos == ["bear"]
+
+
+@pytest.mark.parametrize("merge_always_below", [1 << 30, 0])
+def test_kill_at_any_moment_loses_at_most_the_video_in_progress(tmp_path: Path, merge_always_below: int) -> None:
+    script = tmp_path / "write.py"
+    script.write_text(
+        "import sys\nsys.path.insert(0, sys.argv[2])\n"
+        "from tests.test_descriptors_store import *\n"
+        f"with StoreWriter(sys.argv[1], INFO, merge_always_below={merge_always_below}) as writer:\n"
+        "    for n in range(100000):\n"
+        "        info = video_info(f'v{n % 40:02d}', str(n))\n"
+        "        add(writer, info, frames=3, seed=n)\n"
+        "        print(n, flush=True)\n"
+    )
+    repository = str(Path(__file__).parents[1])
+    rng = random.Random(5)
+    path = tmp_path / "objects.h5"
+    for _ in range(6):
+        process = subprocess.Popen([sys.executable, str(script), str(path), repository], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.25))
+        os.kill(process.pid, signal.SIGKILL)
+        done = [int(line) for line in (first + process.stdout.read()).split() if line.isdigit()]
+        process.wait()
+        with h5py.File(path, "r") as file:  # the file itself is whole, even for a program that knows nothing of parts
+            for group in file["videos"].values():
+                assert group["descriptor"][()].shape == (6, 8)
+        with DescriptorStore(path) as store:
+            newest = {f"v{n % 40:02d}": n for n in done}
+            for name, n in newest.items():
+                held = int(store.video(name).content_hash)
+                # The print comes after the video is safe, so a kill in between may show the next round already.
+                assert held >= n
+                expected = np.random.default_rng(held).normal(size=8).astype(np.float32)
+                np.testing.assert_array_equal(store.rows(name).descriptor[0], expected)
+    StoreWriter(path, INFO).close()
+    assert not (tmp_path / "objects.h5.pending").exists() and not (tmp_path / ".objects.h5.tmp").exists()
+
+
+def test_bad_files_are_explained(tmp_path: Path) -> None:
+    def message(path: Path) -> str:
+        with pytest.raises(HodorError) as caught:
+            DescriptorStore(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    text = tmp_path / "text.h5"
+    text.write_text("hello")
+    assert "not an HDF5 file" in message(text)
+    assert "no such descriptor file" in message(tmp_path / "none.h5")
+    assert "is a folder" in message(tmp_path)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    assert "holds no hodor descriptors" in message(tmp_path / "other.h5")
+    good = tmp_path / "good.h5"
+    with StoreWriter(good, INFO) as writer:
+        add(writer, video_info("bear"))
+    (tmp_path / "cut.h5").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    assert "cut short" in message(tmp_path / "cut.h5")
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = "hodor-descriptors", 99
+        file.create_group("videos")
+    assert "update hodor" in message(tmp_path / "new.h5")
+    with DescriptorStore(good) as store:
+        with pytest.raises(InputError, match="no video cow; it has bear"):
+            store.rows("cow")
+        with pytest.raises(InputError, match="no object 7 in video bear; it has 1, 300"):
+            store.object("bear", 7)
+        with pytest.raises(InputError, match="no category"):
+            store.dataset("bear", "category")
+    with pytest.raises(OutputError, match="does not exist"):
+        StoreWriter(tmp_path / "nowhere" / "objects.h5", INFO)
