@@ -10,6 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13 python3.10 p
 EXTRAS ?= demo,dev,onnx,tensorboard
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := $(VENV)/.hodor-ready
 
 .PHONY: setup demo test lint clean
@@ -17,7 +18,7 @@ STAMP := $(VENV)/.hodor-ready
 setup: $(STAMP)
 
 # An interpreter of another version than the environment's own means a new environment.
-# imgaug asks for the OpenCV that needs a display's libraries; the headless one does all that it uses.
+# imgaug and vos-benchmark ask for the OpenCV that needs a display's libraries; the headless one does all they use.
 $(STAMP): pyproject.toml constraints.txt Makefile
 	@python='$(PYTHON)'; \
 	if [ -z "$$python" ]; then echo "error: no Python 3.10 or newer with venv on PATH; name one: make setup PYTHON=/path/to/python" >&2; exit 1; fi; \
@@ -25,8 +26,9 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	clear=; if [ -e $(VENV) ] && [ "$$(version $(BIN)/python)" != "$$(version "$$python")" ]; then clear=--clear; fi; \
 	echo "making $(VENV) with $$python (Python $$(version "$$python"))"; \
 	"$$python" -m venv $$clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps imgaug==0.4.0
+	@echo "installing hodor and what it needs (a few minutes the first time)"
+	@$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	@$(PIP) install --no-deps imgaug==0.4.0 vos-benchmark
 	@$(BIN)/hodor --version
 	@touch $(STAMP)
 

@@ -30,7 +30,7 @@ _HOME_OF = {
     "read_mask": "hodor_cli.video.masks",
     "score_sequence": "hodor_cli.evaluation",
     "segment_source": "hodor_cli.inference.runner",
-    "write_label_png": "hodor_cli.video.masks",
+    "write_label_png": "hodor_cli.video.label_png",
 }
 
 __all__ = [
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from hodor_cli.evaluation import evaluate, score_sequence
     from hodor_cli.inference import Segmenter
     from hodor_cli.inference.runner import segment_source
-    from hodor_cli.video.masks import read_mask, write_label_png
+    from hodor_cli.video.label_png import write_label_png
+    from hodor_cli.video.masks import read_mask
     from hodor_cli.video.source import FrameSource, open_source
     from hodor_cli.weights import load_model
 

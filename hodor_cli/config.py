@@ -47,7 +47,7 @@ class MatchingConfig:
     the two, whatever the length of the video.
     """
 
-    key_channels: int = 64
+    key_channels: int = 128
     #: Width, in stride-8 cells, of the Gaussian that ties a match with the previous frame to the same place.
     sigma: float = 4.0
 

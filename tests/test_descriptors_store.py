@@ -24,7 +24,9 @@ INFO = StoreInfo("f" * 64, 8, "toy")
 
 
 def video_info(name: str, content: str = "a", source: str | None = None, **settings: object) -> VideoInfo:
-    return VideoInfo(name, source or f"/clips/{name}.mp4", 48, 64, 25.0, content, INFO.model_fingerprint, dict(settings))
+    return VideoInfo(
+        name, source or f"/clips/{name}.mp4", 48, 64, 25.0, content, INFO.model_fingerprint, dict(settings)
+    )
 
 
 def add(writer: StoreWriter, info: VideoInfo, frames: int = 4, seed: int = 0, thumbnails: bool = True) -> None:
@@ -32,8 +34,15 @@ def add(writer: StoreWriter, info: VideoInfo, frames: int = 4, seed: int = 0, th
     with writer.video(info) as video:
         for frame in range(frames):
             rows = [
-                ObjectRow(i, rng.normal(size=8).astype(np.float32), (i, 2, 3, 4), 12 * i, 0.5, np.ones(3, np.float32),
-                          b"\xff\xd8jpeg" if thumbnails else None)
+                ObjectRow(
+                    i,
+                    rng.normal(size=8).astype(np.float32),
+                    (i, 2, 3, 4),
+                    12 * i,
+                    0.5,
+                    np.ones(3, np.float32),
+                    b"\xff\xd8jpeg" if thumbnails else None,
+                )
                 for i in (1, 300)
             ]
             video.add_frame(frame, rows, np.full((9, 8), frame, np.float32))
@@ -146,7 +155,9 @@ def test_kill_at_any_moment_loses_at_most_the_video_in_progress(tmp_path: Path, 
     rng = random.Random(5)
     path = tmp_path / "objects.h5"
     for _ in range(6):
-        process = subprocess.Popen([sys.executable, str(script), str(path), repository], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(path), repository], stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout is not None
         first = process.stdout.readline()
         time.sleep(rng.uniform(0.0, 0.25))

@@ -39,7 +39,7 @@ app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -58,9 +58,10 @@ def _root(
 ) -> None:
     """Follow objects through a video from one mask.
 
-    hodor segment clip.mp4 --mask first_frame.png   writes masks, an overlay video and a report to clip.hodor/
+    hodor segment clip.mp4 --mask first_frame.png
 
-    Runs on CPU, CUDA and Apple MPS. HODOR_DEBUG=1 shows the full traceback of an unexpected error.
+    writes masks, an overlay video and a report to clip.hodor/. Runs on CPU, CUDA and Apple MPS. HODOR_DEBUG=1 shows
+    the full traceback of an unexpected error.
     """
     if context.invoked_subcommand is None:
         print(context.get_help())

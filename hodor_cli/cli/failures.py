@@ -67,7 +67,7 @@ def report(error: BaseException) -> int:
 
 
 def _usage_sentence(error: Exception) -> str:
-    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
     context = getattr(error, "ctx", None)
     if context is None:
         return text

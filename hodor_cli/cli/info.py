@@ -131,7 +131,8 @@ def _weights() -> dict[str, str]:
     try:
         from hodor_cli.weights.registry import available_weights
 
-        return {name: _describe(weights) for name, weights in available_weights().items()} or {"none": "no weights found"}
+        found = {name: _describe(weights) for name, weights in available_weights().items()}
+        return found or {"none": "no weights found"}
     except (ImportError, HodorError, OSError) as error:
         return {"unknown": f"cannot be listed ({error})"}
 

@@ -39,17 +39,36 @@ class CommandSpec:
             holder.command(name)(target)
             command = typer.main.get_command(holder)
         command.name = name
-        return command
+        return keep_examples(command)
 
     def placeholder(self, name: str) -> TyperCommand:
         """What the help table and shell completion need: a name and a line of help."""
         return TyperCommand(name, help=self.help, short_help=self.help, hidden=self.hidden)
 
 
+def keep_examples(command: Any) -> Any:
+    """Keep the line breaks of example paragraphs (indented, or lines that start with `hodor `) in help texts.
+
+    Changes the command and, of a group, its subcommands, and returns it.
+    """
+    paragraphs = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        f"\b\n{text}" if all(line.startswith((" ", "hodor ")) for line in text.splitlines()) and text else text
+        for text in paragraphs
+    )
+    for inner in getattr(command, "commands", {}).values():
+        keep_examples(inner)
+    return command
+
+
 class LazyGroup(TyperGroup):
     """Lists subcommands from a table; imports the one that is called; turns every exception into one line."""
 
     specs: Mapping[str, CommandSpec] = {}
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        keep_examples(self)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [name for name, spec in self.specs.items() if spec.exists()]
@@ -64,14 +83,22 @@ class LazyGroup(TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and self.specs[str(name)].load(str(name)), rest
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Any = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Run the command line. In standalone mode (the default) leaves through `SystemExit` with the exit code."""
         try:
-            result = super().main(*args, standalone_mode=False, **extra)
+            result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
             sys.stdout.flush()
             code = result if isinstance(result, int) else 0
         except BaseException as caught:
-            error = caught.__cause__ if isinstance(caught, _Carrier) and caught.__cause__ else caught
+            error = caught.__cause__ if isinstance(caught, _CarriedError) and caught.__cause__ else caught
             if not standalone_mode:
                 raise error from None
             code = report(error)
@@ -84,10 +111,10 @@ class LazyGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, EOFError, OSError) as error:
-            raise _Carrier from error
+            raise _CarriedError from error
 
 
-class _Carrier(Exception):
+class _CarriedError(Exception):
     """Takes its cause past typer's handler to `LazyGroup.main`."""
 
 

@@ -49,7 +49,7 @@ class _Entry:
     width: int
     source: str
     coverage: str
-    annotations: tuple[dict[str, Any], ...]
+    num_objects: int
 
 
 def find_coco(folder: Path) -> tuple[Path, Path]:
@@ -74,7 +74,9 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
             return folder, candidates[0]
         if candidates:
             names = ", ".join(path.name for path in candidates[:4])
-            raise DataError(f"{folder} has several annotation files ({names}): name one with --images and --annotations.")
+            raise DataError(
+                f"{folder} has several annotation files ({names}): name one with --images and --annotations."
+            )
     raise DataError(
         f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images."
     )
@@ -106,9 +108,13 @@ class StillImages:
         self.image_folders = image_folders(images)
         content = read_annotations(annotations)
         self._categories = {item["id"]: str(item.get("name", item["id"])) for item in content.get("categories", [])}
-        self._entries = self._index(content)
+        self._entries, packed = self._index(content)
         if not self._entries:
             raise DataError(f"{annotations} has no image with an object within the limits ({self.describe_limits()}).")
+        # The masks of all images stay packed in one buffer: as Python objects those of COCO would take gigabytes, and
+        # every worker process would come to own a copy of them.
+        self._ends = np.cumsum([len(text) for text in packed])
+        self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -136,7 +142,7 @@ class StillImages:
     @property
     def object_counts(self) -> list[int]:
         """How many usable objects each photograph has (not cut at `max_objects`)."""
-        return [len(entry.annotations) for entry in self._entries]
+        return [entry.num_objects for entry in self._entries]
 
     def name(self, index: int) -> str:
         """The photograph's file name."""
@@ -159,13 +165,14 @@ class StillImages:
                 "see `hodor data check`."
             )
         objects = []
-        for annotation in entry.annotations:
+        for annotation in self._annotations(index):
             try:
                 mask = decode_segmentation(annotation["segmentation"], height, width)
             except (ValueError, TypeError, KeyError) as error:
-                raise DataError(f"Annotation {annotation.get('id')} of {entry.file_name} is broken: {error}.") from error
+                broken = f"Annotation {annotation.get('id')} of {entry.file_name} is broken: {error}."
+                raise DataError(broken) from error
             category = self._categories.get(annotation.get("category_id"), "object")
-            objects.append(StillObject(int(annotation.get("id", 0)), category, mask))
+            objects.append(StillObject(int(annotation.get("id") or 0), category, mask))
         return Still(image, objects, entry.file_name, entry.source)
 
     def load_image(self, index: int) -> NDArray[np.uint8]:
@@ -176,26 +183,34 @@ class StillImages:
             raise DataError(f"The image {entry.file_name} named in {self.annotations_file} is missing.")
         return read_image(path)
 
-    def _index(self, content: dict[str, Any]) -> list[_Entry]:
+    def _annotations(self, index: int) -> list[dict[str, Any]]:
+        start = int(self._ends[index - 1]) if index else 0
+        annotations: list[dict[str, Any]] = json.loads(self._packed[start : int(self._ends[index])].tobytes())
+        return annotations
+
+    def _index(self, content: dict[str, Any]) -> tuple[list[_Entry], list[bytes]]:
+        """The usable images, and for each the JSON of its usable annotations."""
         per_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in content["annotations"]:
             if not annotation.get("iscrowd"):
                 per_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        entries = []
+        entries, packed = [], []
         for image in content["images"]:
             height, width = int(image.get("height") or 0), int(image.get("width") or 0)
-            usable = tuple(
-                annotation
+            usable = [
+                {key: annotation.get(key) for key in ("id", "category_id", "segmentation")}
                 for annotation in per_image.get(image["id"], ())
-                if self.limits.accepts(*_extent(annotation, height, width), height, width)
-            )
+                if self.limits.accepts(*annotation_extent(annotation, height, width), height, width)
+            ]
             if usable:
                 source, coverage = str(image.get("source") or ""), str(image.get("coverage") or "")
-                entries.append(_Entry(image["id"], str(image["file_name"]), height, width, source, coverage, usable))
-        return entries
+                name = str(image["file_name"])
+                entries.append(_Entry(image["id"], name, height, width, source, coverage, len(usable)))
+                packed.append(json.dumps(usable).encode())
+        return entries, packed
 
 
-def _extent(annotation: dict[str, Any], height: int, width: int) -> tuple[float, float, float]:
+def annotation_extent(annotation: dict[str, Any], height: int, width: int) -> tuple[float, float, float]:
     """(area, box width, box height) of an annotation, from its own fields where it has them."""
     box = annotation.get("bbox")
     area = annotation.get("area")
@@ -212,7 +227,7 @@ def _extent(annotation: dict[str, Any], height: int, width: int) -> tuple[float,
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
-    """The parsed COCO file. Raises DataError when it is missing, no JSON, or no COCO."""
+    """The parsed COCO file (or the authors' own form of it). Raises DataError when it is missing or neither."""
     try:
         with open(path, "rb") as file:
             content = json.load(file)
@@ -220,8 +235,16 @@ def read_annotations(path: Path) -> dict[str, Any]:
         raise DataError(f"The annotations {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise DataError(f"The annotations {path} are not valid JSON: {error}.") from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
-        raise DataError(f"The annotations {path} are not in COCO format: they need the lists 'images' and 'annotations'.")
+    if isinstance(content, dict) and "meta" in content and "annotations" not in content:
+        from hodor_cli.data.workspace import from_authors_format
+
+        try:
+            content = from_authors_format(content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} looks like the authors' annotations but cannot be read ({error!r}).") from error
+    lists = ("images", "annotations")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in lists):
+        raise DataError(f"{path} is not in COCO format: the lists 'images' and 'annotations' are needed.")
     return content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from hodor_cli.data.warp import signed
 
 @dataclass(frozen=True)
 class Colour:
-    """One colour change: channel gains, contrast about mid-grey, brightness, then hue (of the circle) and saturation."""
+    """One colour change: channel gains, contrast about mid-grey, brightness, hue (of the circle), saturation."""
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     contrast: float = 1.0
@@ -74,28 +75,29 @@ def degrade(image: NDArray[np.uint8], rng: np.random.Generator, settings: Augmen
     """What a camera does to one (H, W, 3) frame: defocus or motion blur, a lower resolution, JPEG blocks."""
     import cv2
 
+    out: Any = image
     if rng.random() < settings.blur:
         if rng.random() < 0.5:
-            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.8)))
+            out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.5, 1.8)))
         else:
-            image = cv2.filter2D(image, -1, _streak(int(rng.integers(2, 6)) * 2 + 1, float(rng.uniform(0, 180))))
+            out = cv2.filter2D(out, -1, _streak(int(rng.integers(2, 6)) * 2 + 1, float(rng.uniform(0, 180))))
     if rng.random() < settings.compression:
         if rng.random() < 0.5:
-            height, width = image.shape[:2]
+            height, width = out.shape[:2]
             ratio = float(rng.uniform(0.4, 0.8))
-            small = cv2.resize(image, (max(1, round(width * ratio)), max(1, round(height * ratio))))
-            image = cv2.resize(small, (width, height))
+            small = cv2.resize(out, (max(1, round(width * ratio)), max(1, round(height * ratio))))
+            out = cv2.resize(small, (width, height))
         else:
-            _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 75))])
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR)  # both ways without swapping the channels
-    return np.asarray(image, dtype=np.uint8)
+            _, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 75))])
+            out = cv2.imdecode(data, cv2.IMREAD_COLOR)  # both ways without swapping the channels
+    return np.asarray(out, dtype=np.uint8)
 
 
 def _streak(length: int, angle: float) -> NDArray[np.float32]:
     """The kernel of a straight motion blur, `length` pixels at `angle` degrees."""
     import cv2
 
-    kernel = np.zeros((length, length), dtype=np.float32)
+    kernel: Any = np.zeros((length, length), dtype=np.float32)
     kernel[length // 2] = 1.0
     turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
     kernel = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), dtype=np.float32)

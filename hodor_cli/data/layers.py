@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +60,9 @@ def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.u
         return image
     wide = cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8))
     known = (1 - wide).astype(np.float32)
-    levels: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-    colour, weight = image.astype(np.float32) * known[..., None], known
+    levels: list[tuple[Any, Any]] = []
+    colour: Any = image.astype(np.float32) * known[..., None]
+    weight: Any = known
     while min(weight.shape) > 2 and float(weight.min()) <= 0:
         levels.append((colour, weight))
         half = (max(1, weight.shape[1] // 2), max(1, weight.shape[0] // 2))

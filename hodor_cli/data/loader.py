@@ -11,8 +11,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from hodor_cli.data.sample import TrainingSample
 from hodor_cli.data.samplers import BatchPlanner, BatchSettings, TrainingSet
+from hodor_cli.errors import HodorError
 
 Batch = dict[str, Any]
+_ERROR = "error"
 
 
 class Batches(IterableDataset[Batch]):
@@ -41,8 +43,29 @@ class Batches(IterableDataset[Batch]):
         offset, stride = (0, 1) if info is None else (info.id, info.num_workers)
         iteration = self.start_iteration + offset
         while self.end_iteration is None or iteration < self.end_iteration:
-            yield make_batch(self.planner, iteration, rank=self.rank, world=self.world)
+            try:
+                yield make_batch(self.planner, iteration, rank=self.rank, world=self.world)
+            except HodorError as error:
+                if info is None:
+                    raise
+                # Torch would wrap a worker's exception into pages of traceback; hand over its one sentence instead.
+                yield {_ERROR: (type(error), str(error))}
+                return
             iteration += stride
+
+
+class TrainingLoader:
+    """Iterates over the batches of a rank; an error in a worker process arrives as the `HodorError` it was."""
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            if _ERROR in batch:
+                kind, message = batch[_ERROR]
+                raise kind(message)
+            yield batch
 
 
 def make_batch(planner: BatchPlanner, iteration: int, *, rank: int = 0, world: int = 1) -> Batch:
@@ -94,7 +117,7 @@ def make_loader(
     workers: int = 2,
     prefetch: int = 2,
     pin_memory: bool = False,
-) -> DataLoader[Batch]:
+) -> TrainingLoader:
     """A loader of this rank's batches from `start_iteration` on; see `collate` for what a batch holds.
 
     The same seed gives the same batches for any number of workers, and the ranks take disjoint parts of the same
@@ -105,15 +128,15 @@ def make_loader(
     dataset = Batches(
         planner, start_iteration=start_iteration, end_iteration=end_iteration, rank=rank, world=world
     )
-    return DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         worker_init_fn=_quiet_worker if workers else None,
         pin_memory=pin_memory,
-        persistent_workers=False,
     )
+    return TrainingLoader(loader)
 
 
 def _quiet_worker(_: int) -> None:

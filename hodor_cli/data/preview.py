@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.data.sample import TrainingSample
-from hodor_cli.errors import OutputError
+from hodor_cli.errors import DataError, OutputError
 
 _COLOURS = np.array(
     [[255, 64, 64], [64, 220, 64], [80, 140, 255], [255, 200, 0], [255, 80, 255], [0, 220, 220]], dtype=np.uint8
@@ -29,33 +29,91 @@ def draw_sample(sample: TrainingSample) -> NDArray[np.uint8]:
     return _caption(np.concatenate(row[:-1], axis=1), sample)
 
 
-def draw_sheet(samples: Sequence[TrainingSample], *, columns: int = 2) -> NDArray[np.uint8]:
-    """All samples on one white sheet, (H', W', 3) uint8 RGB."""
-    strips = [draw_sample(sample) for sample in samples]
-    rows = []
-    for start in range(0, len(strips), columns):
-        rows.append(strips[start : start + columns])
-    widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(min(columns, len(strips)))]
-    heights = [max(strip.shape[0] for strip in row) for row in rows]
-    sheet = np.full((sum(heights) + _GAP * (len(rows) + 1), sum(widths) + _GAP * (len(widths) + 1), 3), 255, np.uint8)
+def draw_sheet(samples: Sequence[TrainingSample], *, max_width: int = 1800) -> NDArray[np.uint8]:
+    """All samples on one white sheet, (H', W', 3) uint8 RGB, in rows of at most `max_width` pixels if they fit."""
+    rows: list[list[NDArray[np.uint8]]] = [[]]
+    used = _GAP
+    for strip in map(draw_sample, samples):
+        if rows[-1] and used + strip.shape[1] + _GAP > max_width:
+            rows.append([])
+            used = _GAP
+        rows[-1].append(strip)
+        used += strip.shape[1] + _GAP
+    heights = [max(strip.shape[0] for strip in row) + _GAP for row in rows]
+    widths = [sum(strip.shape[1] + _GAP for strip in row) for row in rows]
+    sheet = np.full((sum(heights) + _GAP, max(widths) + _GAP, 3), 255, dtype=np.uint8)
     top = _GAP
     for row, height in zip(rows, heights, strict=True):
         left = _GAP
-        for strip, width in zip(row, widths, strict=False):
+        for strip in row:
             sheet[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
-            left += width + _GAP
-        top += height + _GAP
+            left += strip.shape[1] + _GAP
+        top += height
     return sheet
 
 
-def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, columns: int = 2, overwrite: bool = False) -> None:
-    """Write the sheet as a PNG. Raises OutputError when the file exists and `overwrite` is False, or cannot be written."""
-    import cv2
+def preview_samples(
+    path: str | Path,
+    *,
+    annotations: str | Path | None = None,
+    count: int = 16,
+    preset: str = "mini",
+    mode: str = "dense",
+    area: float = 65536.0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[TrainingSample]:
+    """`count` samples of a data set, as training with this augmentation preset would draw them.
 
+    path: a COCO-format folder (or the images of `annotations`), or clips, then used as `mode` says.
+    area: pixels of a frame. Raises DataError when the set cannot be read, UsageError for an unknown preset or mode.
+    """
+    from hodor_cli.data.check import explain_folder, looks_like_clips
+    from hodor_cli.data.clip_training import clip_training
+    from hodor_cli.data.clips import ClipSet
+    from hodor_cli.data.coco import StillImages
+    from hodor_cli.data.samplers import BatchPlanner, BatchSettings, TrainingSet
+    from hodor_cli.data.settings import augment_preset
+    from hodor_cli.data.stills_training import StillTraining
+
+    settings = augment_preset(preset)
+    dataset: TrainingSet
+    if annotations is not None:
+        dataset = StillTraining(StillImages(images_dir=path, annotations_file=annotations), settings)
+    elif looks_like_clips(Path(path)):
+        dataset = clip_training(mode, ClipSet(path), settings)
+    else:
+        try:
+            dataset = StillTraining(StillImages(path), settings)
+        except DataError as error:
+            explained = explain_folder(Path(path)) if Path(path).exists() else ""
+            raise DataError(explained or str(error)) from error
+    planner = BatchPlanner([dataset], BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
+    samples = []
+    for number in range(count):
+        plan = planner.plan(number)
+        samples.append(planner.sample(plan.samples[0], plan.num_objects))
+        if progress is not None:
+            progress(number + 1, count)
+    return samples
+
+
+def require_free(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise OutputError when the file exists already (unless `overwrite`) or its folder does not exist."""
     target = Path(path)
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already: choose another name or add --overwrite.")
-    sheet = draw_sheet(samples, columns=columns)
+    if not target.parent.is_dir():
+        raise OutputError(f"There is no folder {target.parent} to write {target.name} to.")
+
+
+def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
+    """Write the sheet as a PNG. Raises OutputError when the file exists (unless `overwrite`) or cannot be written."""
+    import cv2
+
+    target = Path(path)
+    require_free(target, overwrite=overwrite)
+    sheet = draw_sheet(samples)
     done, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError(f"The sheet for {target} could not be encoded.")

@@ -18,7 +18,7 @@ _POLYGON_SCALE = 5  # COCO draws outlines on a grid five times as fine
 def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     """The (height, width) bool mask of one annotation's `segmentation` field.
 
-    Polygons are a list of flat [x0, y0, x1, y1, ...] lists, run lengths a dict with `counts` (text or a list) and `size`.
+    Polygons are a list of flat [x0, y0, x1, y1, ...] lists, run lengths a dict of `counts` (text or a list) and `size`.
     Raises ValueError, with the reason, for anything else.
     """
     if isinstance(segmentation, dict):
@@ -65,7 +65,7 @@ def decompress_counts(text: str | bytes) -> NDArray[np.int64]:
 
 def _runs_to_mask(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
     total = height * width
-    if len(runs) and runs.min() < 0 or int(runs.sum()) != total:
+    if (len(runs) and runs.min() < 0) or int(runs.sum()) != total:
         raise ValueError(f"run lengths cover {int(runs.sum())} pixels, the image has {total}")
     values = np.arange(len(runs)) % 2 == 1
     return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)

@@ -20,11 +20,22 @@ _BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of 
 
 
 class TrainingSet(Protocol):
-    """Anything samples can be made of. All sequences have one entry per item."""
+    """Anything samples can be made of. The lists have one entry per item."""
 
-    sizes: Sequence[tuple[int, int]]  # (height, width)
-    object_counts: Sequence[int]  # objects an item can offer, at least 1
-    groups: Sequence[str]  # source, or source/coverage: what sampling balances
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]:
+        """(height, width) of each item."""
+        ...
+
+    @property
+    def object_counts(self) -> Sequence[int]:
+        """How many objects each item can offer, at least 1."""
+        ...
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """What sampling balances: the source of each item, or source/coverage."""
+        ...
 
     def make(
         self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]

@@ -23,7 +23,7 @@ def make_still_sequence(
 ) -> TrainingSample:
     """A sequence of frames from one photograph, by the maker the settings name.
 
-    image: (h, w, 3) uint8 RGB. masks: one (h, w) bool mask per object. out_size: (height, width) of the frames in pixels.
+    image: (h, w, 3) uint8 RGB. masks: one (h, w) bool mask per object. out_size: (height, width) of frames.
     The same image, masks, settings and state of `rng` give the same sample.
     """
     if settings.maker == "imgaug":

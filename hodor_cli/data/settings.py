@@ -52,9 +52,9 @@ class AugmentSettings:
     """
 
     maker: str = "fast"  # "imgaug" (the paper's augmenters) or "fast" (our own)
-    frames: int = 3  # 1 = no sequence: the frame alone, three times the same
+    frames: int = 3  # 1 = no sequence, the single-image ablation
 
-    # The paper's ranges, drawn anew for every frame, both directions.
+    # The paper's ranges, in both directions; the motion is drawn anew for every frame.
     translation: Range = (0.0, 0.25)  # of the side
     rotation: Range = (0.0, 10.0)  # degrees
     shear: Range = (0.0, 10.0)  # degrees
@@ -63,14 +63,17 @@ class AugmentSettings:
     saturation: Range = (0.0, 0.12)
     contrast: Range = (0.0, 0.05)
     brightness: Range = (0.0, 0.25)
+    colour_each_frame: bool = True  # False: one draw of the colours for the whole sequence
+    flip: float = 0.5  # chance of mirroring the whole sequence
 
     # Beyond the paper; used by the fast maker only, all off by default.
-    flip: float = 0.0  # chance of mirroring the whole sequence
     view_scale: Range = (1.0, 1.0)  # zoom shared by all frames, about an object
     view_rotation: float = 0.0  # degrees shared by all frames
     frame_scale: Range = (1.0, 1.0)  # zoom drawn anew for every frame
     scale_jump: float = 0.0  # chance, per frame, of a zoom from scale_jump_range on top
     scale_jump_range: Range = (0.6, 1.7)
+    path: float = 0.0  # chance that the frames follow one smooth motion, as in a video, instead of a draw for each
+    path_step: Range = (0.05, 0.4)  # how far each frame then goes, as a share of the way between two draws
     independent: float = 0.0  # chance that the objects move on their own, on a background that moves on its own
     other_background: float = 0.0  # chance, if so, that the background is another photograph
     object_motion: float = 0.15  # how far objects then move (of the side) about their place
@@ -105,25 +108,27 @@ class AugmentSettings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise UsageError(f"Unknown augmentation settings: {', '.join(unknown)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**typed)
 
 
 _CHANCES = (
-    "flip", "scale_jump", "independent", "other_background", "occluder", "distractor", "elastic", "grey", "blur",
-    "compression",
+    "flip", "scale_jump", "path", "independent", "other_background", "occluder", "distractor", "elastic", "grey",
+    "blur", "compression",
 )  # fmt: skip
 _RANGES = (
     "translation", "rotation", "shear", "crop_keep", "hue", "saturation", "contrast", "brightness", "view_scale",
-    "frame_scale", "scale_jump_range",
+    "frame_scale", "scale_jump_range", "path_step",
 )  # fmt: skip
 
-PAPER = AugmentSettings(maker="imgaug")
+PAPER = AugmentSettings(maker="imgaug", colour_each_frame=False)
 
 MINI = AugmentSettings(
     translation=(0.0, 0.15), rotation=(0.0, 12.0), shear=(0.0, 8.0), crop_keep=(0.75, 1.0),
     hue=(0.0, 0.02), saturation=(0.0, 0.12), contrast=(0.0, 0.1), brightness=(0.0, 0.12),
-    flip=0.5, view_scale=(0.8, 1.5), view_rotation=8.0, frame_scale=(0.85, 1.2), scale_jump=0.15,
-    independent=0.5, other_background=0.4, occluder=0.25, distractor=0.3, elastic=0.5, elastic_strength=0.025,
+    view_scale=(0.95, 1.6), view_rotation=8.0, frame_scale=(0.87, 1.2), scale_jump=0.15,
+    scale_jump_range=(0.7, 1.6), path=0.5,
+    independent=0.5, other_background=0.5, occluder=0.25, distractor=0.3, elastic=0.5, elastic_strength=0.025,
     shared_colour=0.2, grey=0.03, blur=0.15, compression=0.15,
 )  # fmt: skip
 
@@ -131,11 +136,14 @@ PRESETS: dict[str, AugmentSettings] = {
     "paper": PAPER,
     "paper-coco": PAPER,
     "paper-finetune": PAPER,
-    "fast": AugmentSettings(),
+    "fast": AugmentSettings(colour_each_frame=False),
     "mini": MINI,
     "swin-tiny": PAPER,
-    "toy": AugmentSettings(translation=(0.0, 0.05), rotation=(0.0, 5.0), shear=(0.0, 2.0), crop_keep=(0.95, 1.0)),
-}
+    "toy": AugmentSettings(
+        translation=(0.0, 0.05), rotation=(0.0, 5.0), shear=(0.0, 2.0), crop_keep=(0.95, 1.0),
+        hue=(0.0, 0.02), saturation=(0.0, 0.05), brightness=(0.0, 0.1),
+    ),
+}  # fmt: skip
 
 
 def augment_preset(name: str) -> AugmentSettings:

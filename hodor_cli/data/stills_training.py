@@ -25,7 +25,7 @@ class StillTraining:
     def make(
         self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]
     ) -> TrainingSample:
-        """The sequence of photograph `index` with `num_objects` of its objects, frames of `out_size` (height, width)."""
+        """The sequence of photograph `index` with `num_objects` of its objects; out_size is (height, width)."""
         still = self.images.load(index)
         masks = choose_objects(still.masks, num_objects, rng)
         return make_still_sequence(
@@ -38,8 +38,5 @@ class StillTraining:
 
 
 def choose_objects(masks: Masks, num_objects: int, rng: np.random.Generator) -> Masks:
-    """`num_objects` of the masks in random order, the well visible ones first: a mask hidden under others comes last."""
-    order = rng.permutation(len(masks))
-    if num_objects < len(masks):
-        return [masks[int(i)] for i in order[:num_objects]]
-    return [masks[int(i)] for i in order]
+    """`num_objects` of the masks, in random order."""
+    return [masks[int(i)] for i in rng.permutation(len(masks))[:num_objects]]

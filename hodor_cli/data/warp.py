@@ -54,10 +54,48 @@ def between(rng: np.random.Generator, bounds: tuple[float, float], strength: flo
 
 
 @dataclass(frozen=True)
+class Motion:
+    """How something is moved, in a form that can be blended.
+
+    zoom: logarithm of the scale. rotation, shear: degrees. shift: (x, y) pixels. bend: (H, W, 2) pixel offsets or None.
+    """
+
+    zoom: float
+    rotation: float
+    shear: tuple[float, float]
+    shift: tuple[float, float]
+    bend: NDArray[np.float32] | None = None
+
+    def matrix(self, centre: tuple[float, float]) -> Matrix:
+        """The affine part, about `centre` (x, y)."""
+        return motion_matrix(
+            centre, scale=float(np.exp(self.zoom)), rotation=self.rotation, shear=self.shear, shift=self.shift
+        )
+
+    def towards(self, other: Motion, share: float) -> Motion:
+        """The motion that lies `share` of the way from this one to the other (0 = this one)."""
+
+        def mix(a: float, b: float) -> float:
+            return a + (b - a) * share
+
+        bend = None
+        if self.bend is not None or other.bend is not None:
+            mine, theirs = (0.0 if field is None else field for field in (self.bend, other.bend))
+            bend = np.asarray(mine + (theirs - mine) * share, dtype=np.float32)
+        return Motion(
+            mix(self.zoom, other.zoom),
+            mix(self.rotation, other.rotation),
+            (mix(self.shear[0], other.shear[0]), mix(self.shear[1], other.shear[1])),
+            (mix(self.shift[0], other.shift[0]), mix(self.shift[1], other.shift[1])),
+            bend,
+        )
+
+
+@dataclass(frozen=True)
 class Warp:
     """A mapping of source pixels to target pixels, with an optional smooth deformation in the target.
 
-    matrix: source -> target. size: (height, width) of the target. bend: (height, width, 2) float32 pixel offsets or None.
+    matrix: source -> target. size: (height, width) of the target. bend: (height, width, 2) float32 offsets or None.
     """
 
     matrix: Matrix
@@ -65,7 +103,7 @@ class Warp:
     bend: NDArray[np.float32] | None = None
 
     def apply(self, image: NDArray[Any], *, nearest: bool = False, outside: int | None = 0) -> NDArray[Any]:
-        """The (h, w) or (h, w, c) image in the target. `outside` fills what no source covers; None mirrors the image."""
+        """The (h, w) or (h, w, c) image in the target. `outside` fills what nothing covers; None mirrors the image."""
         import cv2
 
         border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
@@ -101,7 +139,7 @@ class Warp:
 
 
 def smooth_field(rng: np.random.Generator, size: tuple[int, int], strength: float) -> NDArray[np.float32]:
-    """A smooth random deformation, (height, width, 2) pixels, with that standard deviation as a fraction of the side."""
+    """A smooth random deformation, (height, width, 2) pixels; `strength`: its deviation as a fraction of the side."""
     import cv2
 
     cells = int(rng.integers(3, 6))

@@ -1,7 +1,7 @@
 """The demo's clip: two real objects over a real photograph, moved so that the true masks are known exactly.
 
-A cup of coffee (object 1) flies past a rocket, turning, growing and shrinking, and passes behind the head of an
-astronaut (object 2), while the camera moves, the light changes and the picture is a little noisy and blurred. The same
+A cup of coffee (object 2) flies past a rocket, turning, growing and shrinking, and passes behind the head of an
+astronaut (object 1), while the camera moves, the light changes and the picture is a little noisy and blurred. The same
 pixels come out each time.
 """
 
@@ -21,11 +21,14 @@ from hodor_cli.demo import motion, outlines
 from hodor_cli.demo.photographs import ASTRONAUT_PORTRAIT, COFFEE, ROCKET, Cutout, cut_out, read_photograph
 from hodor_cli.errors import OutputError, UsageError
 
-CUP_ID = 1
-ASTRONAUT_ID = 2
-OBJECT_NAMES = {CUP_ID: "the cup", ASTRONAUT_ID: "the astronaut"}
+ASTRONAUT_ID = 1
+CUP_ID = 2
+"""Green in the overlay, which shows better on a red saucer than object 1's red."""
+OBJECT_NAMES = {ASTRONAUT_ID: "the astronaut", CUP_ID: "the cup"}
 SEQUENCE = "demo"
 RESOLUTION = "480p"
+SHUTTER = (-0.2, -0.1, 0.0, 0.1, 0.2)
+"""Moments, in frames around the frame's own time, whose mean is the motion blur."""
 
 
 @dataclass(frozen=True)
@@ -68,38 +71,35 @@ class DemoClip:
         if not 0 <= index < self.frames:
             raise UsageError(f"the demo clip has frames 0 to {self.frames - 1}, not {index}")
         last = self.frames - 1
-        # The shutter is open for 0.4 of a frame: five moments are averaged, the true mask is that of the middle one.
-        moments = [self._compose((index + offset) / last) for offset in (-0.2, -0.1, 0.0, 0.1, 0.2)]
-        image = np.mean([moment[0] for moment in moments], axis=0)
+        background = self._background
+        centre = (background.shape[1] / 2, background.shape[0] / 2)
+        image = self._warp(background, motion.camera(index / last).matrix(centre), border_reflects=True)
+        labels = np.zeros((self.height, self.width), np.uint16)
+        for object_id, cutout, way in (
+            (CUP_ID, self._cup, motion.cup),
+            (ASTRONAUT_ID, self._astronaut, motion.astronaut),
+        ):
+            # The shutter is open for 0.4 of a frame; the true mask is that of the middle moment.
+            moments = [way((index + offset) / last).matrix(cutout.centre) for offset in SHUTTER]
+            layers = [self._warp(cutout.pixels, matrix) for matrix in moments]
+            labels[layers[len(layers) // 2][..., 3] > 0.5] = object_id
+            blurred = sum(layers[1:], start=layers[0]) / len(layers)
+            image = blurred[..., :3] + image * (1 - blurred[..., 3:])
         noise = np.random.default_rng(index).standard_normal(image.shape, dtype=np.float32)
-        image = image * motion.brightness(index / last) + self.noise * noise
-        return np.clip(np.rint(image), 0, 255).astype(np.uint8), moments[2][1]
+        image = image * np.float32(motion.brightness(index / last)) + self.noise * noise
+        return np.clip(np.rint(image), 0, 255).astype(np.uint8), labels
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for index in range(self.frames):
             yield self.render(index)
-
-    def _compose(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        background = self._background
-        centre = (background.shape[1] / 2, background.shape[0] / 2)
-        image = self._warp(background, motion.camera(time).matrix(centre), border_reflects=True)
-        labels = np.zeros((self.height, self.width), np.uint16)
-        for object_id, cutout, pose in (
-            (CUP_ID, self._cup, motion.cup(time)),
-            (ASTRONAUT_ID, self._astronaut, motion.astronaut(time)),
-        ):
-            layer = self._warp(cutout.pixels, pose.matrix(cutout.centre))
-            alpha = layer[..., 3:]
-            image = layer[..., :3] + image * (1 - alpha)
-            labels[alpha[..., 0] > 0.5] = object_id
-        return image, labels
 
     def _warp(self, pixels: np.ndarray, matrix: np.ndarray, border_reflects: bool = False) -> np.ndarray:
         import cv2
 
         fit = np.diag([self.width / 854, self.height / 480])
         border = cv2.BORDER_REFLECT_101 if border_reflects else cv2.BORDER_CONSTANT
-        return cv2.warpAffine(pixels, fit @ matrix, (self.width, self.height), flags=cv2.INTER_LINEAR, borderMode=border)
+        size = (self.width, self.height)
+        return cv2.warpAffine(pixels, fit @ matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def write_clip(folder: Path | str, clip: DemoClip | None = None, *, overwrite: b
     from PIL import Image
 
     from hodor_cli.video.encoder import VideoWriter
-    from hodor_cli.video.masks import write_label_png
+    from hodor_cli.video.label_png import write_label_png
 
     folder, clip = Path(folder), clip or DemoClip()
     names = ("clip.mp4", "JPEGImages", "Annotations")
@@ -152,4 +152,3 @@ def write_clip(folder: Path | str, clip: DemoClip | None = None, *, overwrite: b
         frames_folder=folder / "JPEGImages" / RESOLUTION / SEQUENCE,
         masks_folder=annotations,
     )
-

@@ -36,5 +36,5 @@ ASTRONAUT: Outline = (
     (296, 108), (296, 102), (299, 97), (299, 74), (296, 66), (296, 58), (289, 45), (276, 31), (249, 19), (242, 20),
     (235, 16), (228, 16), (213, 22), (207, 21),
 )
-"""The astronaut with her helmet in scikit-image's `astronaut.png` (512x512); cut straight by the photograph's bottom."""
+"""The astronaut with her helmet in scikit-image's `astronaut.png` (512x512), cut straight at the bottom."""
 # fmt: on

@@ -70,6 +70,6 @@ def cut_out(photograph: Photograph, outline: Outline, centre: tuple[float, float
     fine = 4
     drawing = Image.new("L", (width * fine, height * fine), 0)
     ImageDraw.Draw(drawing).polygon([(x * fine, y * fine) for x, y in outline], fill=255)
-    alpha = np.asarray(drawing.resize((width, height), Image.Resampling.BOX), np.float32) / 255
-    alpha = cv2.GaussianBlur(alpha, (0, 0), 0.8)
+    coverage = np.asarray(drawing.resize((width, height), Image.Resampling.BOX), np.float32) / 255
+    alpha = cv2.GaussianBlur(coverage, (0, 0), 0.8)
     return Cutout(np.dstack([image * alpha[..., None], alpha]).astype(np.float32), centre)

@@ -10,6 +10,7 @@ import numpy as np
 
 from hodor_cli.descriptors.crops import crop_jpeg, mask_extent
 from hodor_cli.descriptors.schema import ObjectRow
+from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -49,16 +50,26 @@ class FrameEncoder:
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
-        from hodor_cli.inference.device import place
+        from hodor_cli.inference.device import choose_device, choose_precision
 
         self.config = model.config
         self.min_dim = model.config.min_dim if min_dim is None else min_dim
-        self.max_dim = model.config.max_dim if max_dim is None else max_dim
-        self.model, self.device, self._autocast = place(model, device, precision)
+        if max_dim is None:  # as the segmenter: keep the proportion of the two when only one is given
+            max_dim = (
+                model.config.max_dim
+                if min_dim is None
+                else round(min_dim * model.config.max_dim / model.config.min_dim)
+            )
+        self.max_dim = max_dim
+        if self.min_dim < 32 or self.max_dim < self.min_dim:
+            raise UsageError(f"min-dim {self.min_dim} must be at least 32 and max-dim {self.max_dim} not below it")
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.model = model.to(self.device).eval()
 
     def settings(self) -> dict[str, Any]:
         """What changes the numbers, for `VideoInfo.settings`."""
-        return {"min_dim": self.min_dim, "max_dim": self.max_dim}
+        return {"min_dim": self.min_dim, "max_dim": self.max_dim, "precision": str(self.dtype).removeprefix("torch.")}
 
     def encode(self, image: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> EncodedFrame:
         """image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool} of the same size -> descriptors.
@@ -67,11 +78,12 @@ class FrameEncoder:
         """
         import torch
 
+        from hodor_cli.inference.device import autocast
         from hodor_cli.inference.preprocess import Geometry, prepare_frame
         from hodor_cli.model.background import reference_masks
 
         geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.device, self.dtype):
             frame = prepare_frame(image, geometry, self.config, self.device)
             levels: list[torch.Tensor] = []
             # The baseline comes from inside the network, and running the backbone twice would double the time.
@@ -82,7 +94,7 @@ class FrameEncoder:
                 hook.remove()
             full = self._masks(masks, geometry)
             object_masks, background_masks = reference_masks(full)
-            encoded = self.model.encode(maps, object_masks, background_masks)
+            encoded = self.model.encode(maps, _visible(object_masks, full), background_masks)
             baseline = masked_mean(levels, full)
         objects, background = encoded.objects[0].float().cpu().numpy(), encoded.background[0].float().cpu().numpy()
         return EncodedFrame(
@@ -92,17 +104,34 @@ class FrameEncoder:
         )
 
     def _masks(self, masks: Mapping[int, NDArray[np.bool_]], geometry: Geometry) -> torch.Tensor:
-        """(1, I, padded height, padded width) float32 of 0 and 1; a mask that vanishes keeps its soft values."""
+        """(1, I, padded height, padded width) float32 of 0 and 1; a mask that vanishes keeps its share of each pixel."""
         import torch
+        import torch.nn.functional as F
 
         from hodor_cli.inference.preprocess import pad, resize
 
         if not masks:
             return torch.zeros(1, 0, *geometry.padded, device=self.device)
-        soft = resize(torch.from_numpy(np.stack(list(masks.values()))).to(self.device)[None].float(), geometry.scaled)
-        hard = (soft > 0.5).float()
+        given = torch.from_numpy(np.stack(list(masks.values()))).to(self.device)[None].float()
+        hard = (resize(given, geometry.scaled) > 0.5).float()
         vanished = hard.amax(dim=(2, 3), keepdim=True) == 0
-        return pad(torch.where(vanished, soft, hard), geometry.padded)
+        if vanished.any():
+            hard = torch.where(vanished, F.interpolate(given, size=geometry.scaled, mode="area"), hard)
+        return pad(hard, geometry.padded)
+
+
+def _visible(at_stride8: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
+    """Masks (1, I, h, w) in which those that sampling has missed are brought back from (1, I, H, W), strongest at 1."""
+    import torch
+    import torch.nn.functional as F
+
+    missed = at_stride8.flatten(2).amax(dim=2) == 0
+    if not missed.any():
+        return at_stride8
+    height, width = at_stride8.shape[-2:]
+    share = F.adaptive_avg_pool2d(full, (height, width))
+    share = share / share.amax(dim=(2, 3), keepdim=True).clamp(min=1e-9)
+    return torch.where(missed[..., None, None], share, at_stride8)
 
 
 def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.float32]:
@@ -116,7 +145,8 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
 
     parts = []
     for level in levels[1:3]:
-        share = F.adaptive_avg_pool2d(masks.float(), level.shape[-2:])
+        height, width = level.shape[-2:]
+        share = F.adaptive_avg_pool2d(masks.float(), (height, width))
         total = torch.einsum("bihw,bchw->ic", share, level.float())
         parts.append(F.normalize(total, dim=1))
     return torch.cat(parts, dim=1).cpu().numpy()

@@ -37,7 +37,9 @@ def open_file(path: Path) -> h5py.File:
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a descriptor file; name the .h5 file inside it")
     if not path.exists():
-        raise InputError(f"no such descriptor file: {path}; make one with `hodor export-descriptors SOURCE -o {path.name}`")
+        raise InputError(
+            f"no such descriptor file: {path}; make one with `hodor export-descriptors SOURCE -o {path.name}`"
+        )
     try:
         if not h5py.is_hdf5(path):
             raise InputError(f"{path} is not an HDF5 file; give one that `hodor export-descriptors` wrote")

@@ -28,7 +28,9 @@ class WriterLock:
             try:
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             except OSError as error:
-                raise OutputError(f"cannot write beside {self.target} ({error.strerror}); choose another place") from None
+                raise OutputError(
+                    f"cannot write beside {self.target} ({error.strerror}); choose another place"
+                ) from None
             if not _try_lock(descriptor):
                 holder = _describe(os.pread(descriptor, 4096, 0) if hasattr(os, "pread") else b"")
                 os.close(descriptor)

@@ -1,16 +1,16 @@
 """What a descriptor file holds: names, versions and the plain records that go in and come out.
 
-    /                         attributes: format, format_version, model_fingerprint, model_name, channels
-    /videos/NAME/             attributes: see `VideoInfo`
-        descriptor            (N, C) float32, one row per object and frame
-        frame, object_id      (N,) int32; frames count from 0 in the source
-        box                   (N, 4) int32: x, y, width, height in pixels of the source
-        area                  (N,) int64 pixels
-        confidence            (N,) float32 in 0..1; 1 where the mask was given
-        background            (F, 9, C) float32 and background_frame (F,) int32
-        baseline              (N, B) float32, optional: mean of the feature map inside the mask
-        thumbnail             (N,) variable-length uint8, optional: the object's crop as a JPEG file
-        image_name, category  (N,) text, only for still images
+/                         attributes: format, format_version, model_fingerprint, model_name, channels
+/videos/NAME/             attributes: see `VideoInfo`
+    descriptor            (N, C) float32, one row per object and frame
+    frame, object_id      (N,) int32; frames count from 0 in the source
+    box                   (N, 4) int32: x, y, width, height in pixels of the source
+    area                  (N,) int64 pixels
+    confidence            (N,) float32 in 0..1; 1 where the mask was given
+    background            (F, 9, C) float32 and background_frame (F,) int32
+    baseline              (N, B) float32, optional: mean of the feature map inside the mask
+    thumbnail             (N,) variable-length uint8, optional: the object's crop as a JPEG file
+    image_name, category  (N,) text, only for still images
 """
 
 from __future__ import annotations

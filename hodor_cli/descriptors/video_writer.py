@@ -98,14 +98,17 @@ class VideoWriter:
         return self._file
 
     def _create(self, name: str, shape: tuple[int, ...], dtype: Any, chunk: int = CHUNK_ROWS, **options: Any) -> None:
-        self._group.create_dataset(
-            name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape), **options
-        )
+        self._group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape), **options)
 
     def _create_required(self) -> None:
-        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         self._create("descriptor", (self._channels,), np.float32, **packed)
-        for name, dtype in (("frame", np.int32), ("object_id", np.int32), ("area", np.int64), ("confidence", np.float32)):
+        for name, dtype in (
+            ("frame", np.int32),
+            ("object_id", np.int32),
+            ("area", np.int64),
+            ("confidence", np.float32),
+        ):
             self._create(name, (), dtype, 1024, **packed)
         self._create("box", (4,), np.int32, 1024, **packed)
         self._create("background", (BACKGROUND_CELLS, self._channels), np.float32, 32, **packed)

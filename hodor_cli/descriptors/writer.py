@@ -151,7 +151,9 @@ class StoreWriter:
         except OSError as error:
             self._temporary.unlink(missing_ok=True)
             reason = error.strerror or str(error).splitlines()[0]
-            raise OutputError(f"cannot write {self.path} ({reason}); free space there or choose another place") from None
+            raise OutputError(
+                f"cannot write {self.path} ({reason}); free space there or choose another place"
+            ) from None
 
     def _create_empty(self) -> None:
         import h5py

@@ -1,10 +1,10 @@
 """The result folder of a run: where everything lies, what state it is in, and what may be removed from it.
 
-    OUT/masks/NAME.png      one label map per frame
-    OUT/box_masks/*.png     masks made from boxes
-    OUT/overlay.mp4, OUT/annotations.json
-    OUT/report.json         written last: a folder with a report is finished
-    OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
+OUT/masks/NAME.png      one label map per frame
+OUT/box_masks/*.png     masks made from boxes
+OUT/overlay.mp4, OUT/annotations.json
+OUT/report.json         written last: a folder with a report is finished
+OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
 """
 
 from __future__ import annotations
@@ -78,10 +78,31 @@ class OutputFolder:
                     self.box_mask(name, object_id).unlink(missing_ok=True)
             self.overlay.unlink(missing_ok=True)
             self.annotations.unlink(missing_ok=True)
+            self.remove_leftovers()
             for folder in (self.masks, self.box_masks):
                 remove_if_empty(folder)
             if self.progress.is_dir():
                 shutil.rmtree(self.progress)
+
+    def remove_after(self, journal_bytes: int) -> None:
+        """Remove the masks of frames past the checkpoint, which are about to be made again, from an unfinished run."""
+        if not self.journal.is_file() or self.journal.stat().st_size < journal_bytes:
+            raise OutputError(f"{self.journal} is damaged, so the run cannot go on; start it again with --overwrite")
+        with self.journal.open("rb") as file:
+            file.seek(journal_bytes)
+            for line in file:
+                record = parse_line(line)
+                if record is not None:
+                    self.mask(record["name"]).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Remove mask files that a kill left half-written under their temporary names."""
+        for path in self.masks.glob(".*.png.*.part"):
+            path.unlink(missing_ok=True)
+
+    def remove_root(self) -> None:
+        """Remove the folder itself if nothing is left in it."""
+        remove_if_empty(self.root)
 
     def _made_frames(self) -> Iterator[tuple[str, list[int]]]:
         """Name and box ids of every frame for which files were written."""
@@ -138,7 +159,7 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -153,5 +174,5 @@ def writing(folder: Path) -> Iterator[None]:
                 f"the disk is full while writing to {folder}; make room and run the same command with --resume"
             ) from error
         if error.errno in _NO_RIGHT:
-            raise OutputError(f"{folder} cannot be written to (no permission); choose another folder with -o") from error
+            raise OutputError(f"{folder} cannot be written to (no permission); choose another with -o") from error
         raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); see the disk") from error

@@ -97,7 +97,7 @@ class WriteBehind(Generic[Item]):
                     self._error = error
 
     def put(self, item: Item) -> None:
-        """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised on an earlier one."""
+        """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised on an earlier."""
         self._raise()
         self._queue.put(item)
 

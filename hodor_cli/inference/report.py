@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.inference.output import REPORT_FORMAT
 from hodor_cli.inference.settings import Box, ObjectOutcome, ReviewItem
+from hodor_cli.video.source import Frame
 
 REPORT_VERSION = 1
 #: A present object whose mean probability inside its mask is below this is worth a look.
@@ -33,7 +34,7 @@ Record = Mapping[str, Any]
 
 
 def frame_record(
-    frame: Any,
+    frame: Frame,
     labels: NDArray[np.uint16],
     objects: Mapping[int, ObjectOutcome],
     *,
@@ -95,7 +96,7 @@ class _Recent:
 
 def review_frames(records: Iterable[Record]) -> list[ReviewItem]:
     """The stretches of frames to look at, by frame: objects that are lost or return, whose confidence is low or falls
-    sharply, or whose area jumps; and reasons that a record itself carries (`review`: list of object, reason, detail)."""
+    sharply, or whose area jumps; and what a record itself names (`review`: a list of object, reason, detail)."""
     recent: dict[int, _Recent] = {}
     running: dict[tuple[int, str], tuple[int, ReviewItem]] = {}
     done: list[ReviewItem] = []
@@ -166,11 +167,16 @@ def summarise_objects(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
 
 
 def write_report(
-    path: Path, header: Mapping[str, Any], review: Iterable[ReviewItem], records: Callable[[], Iterable[Record]]
+    path: Path,
+    header: Mapping[str, Any],
+    objects: Mapping[str, Any],
+    review: Iterable[ReviewItem],
+    records: Callable[[], Iterable[Record]],
 ) -> None:
     """Write report.json, one frame at a time so that memory does not grow with the video. The file appears whole.
 
-    `header` holds what stands in front of the frames (source, weights, settings, speed, warnings).
+    `header` holds what stands in front of the frames (source, weights, settings, speed, warnings), `objects` what
+    `summarise_objects` gives.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -178,7 +184,7 @@ def write_report(
             file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
             for key, value in header.items():
                 file.write(f"{json.dumps(key)}: {json.dumps(value)},\n")
-            file.write(f'"objects": {json.dumps(summarise_objects(records()))},\n"review": [')
+            file.write(f'"objects": {json.dumps(objects)},\n"review": [')
             for position, item in enumerate(review):
                 values = asdict(item)
                 values = {"object": values.pop("object_id")} | values

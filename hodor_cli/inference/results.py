@@ -9,17 +9,21 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.errors import OutputError
 from hodor_cli.inference.output import OutputFolder, write_whole, writing
 from hodor_cli.inference.report import frame_record
 from hodor_cli.inference.resume import Checkpoint, Journal, read_journal, save_checkpoint
 from hodor_cli.inference.settings import Box, ObjectOutcome
 from hodor_cli.video.encoder import Timeline, VideoWriter, join_videos
+from hodor_cli.video.label_png import write_label_png
 from hodor_cli.video.overlay import draw_overlay
+from hodor_cli.video.source import Frame
 
 #: Frames in one closed piece of the overlay video.
 PIECE_FRAMES = 48
@@ -29,7 +33,7 @@ PIECE_FRAMES = 48
 class FrameResult:
     """One frame as it comes from the network."""
 
-    frame: Any
+    frame: Frame
     labels: NDArray[np.uint16]
     objects: Mapping[int, ObjectOutcome]
     given: tuple[int, ...] = ()
@@ -43,7 +47,7 @@ class FrameResult:
 class Redraw:
     """A frame that an earlier run had done, whose piece of the overlay it had not finished."""
 
-    frame: Any
+    frame: Frame
     labels: NDArray[np.uint16]
     ticks: int
 
@@ -64,7 +68,7 @@ class ResultsWriter:
     def __init__(
         self, folder: OutputFolder, *, fps: float, overlay: bool, ids: bool, coco: bool, resumed: Checkpoint | None
     ) -> None:
-        """`ids` writes object numbers into the overlay, `coco` keeps masks as run lengths, `resumed` is where to go on."""
+        """`ids` writes object numbers into the overlay, `coco` keeps run lengths, `resumed` is where to go on."""
         self._folder, self._fps, self._overlay, self._ids, self._coco = folder, fps, overlay, ids, coco
         self._timeline = Timeline(fps)
         #: Frames whose results are written.
@@ -118,8 +122,6 @@ class ResultsWriter:
             self._piece = None
 
     def _write(self, item: FrameResult) -> None:
-        from hodor_cli.video.masks import write_label_png
-
         frame = item.frame
         self._first_time = frame.time if self._first_time is None else self._first_time
         self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
@@ -136,10 +138,10 @@ class ResultsWriter:
                 with_rle=self._coco,
             )
         )
-        write_label_png(self._folder.mask(frame.name), item.labels)
+        _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)
-            write_label_png(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
+            _write_mask(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
         self.done += 1
         self._draw(frame.image, item.labels, self._ticks)
 
@@ -161,3 +163,11 @@ class ResultsWriter:
             video.close()
             number = (self._drawn - 1) // PIECE_FRAMES
             write_whole(self._folder.piece(number), buffer.getvalue())
+
+
+def _write_mask(path: Path, labels: NDArray[np.integer]) -> None:
+    try:
+        write_label_png(path, labels)
+    except OutputError as error:
+        # The operating system's own error, so that a full disk is told with the way out that a run has.
+        raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None

@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
+from hodor_cli.inference.inputs import StartMasks
 from hodor_cli.inference.output import parse_line, write_whole
-from hodor_cli.inference.settings import Box, SegmentSettings
+from hodor_cli.inference.settings import SegmentSettings
+from hodor_cli.video.source import FrameSource
 
 _SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
 _STATE = "state:"
@@ -30,7 +32,7 @@ _STATE = "state:"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stands: frames done, bytes of the journal that belong to them, and the segmenter's state after them."""
+    """Where a run stands: frames done, bytes of the journal that belong to them, the segmenter's state after them."""
 
     done: int
     journal_bytes: int
@@ -102,30 +104,50 @@ def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> 
                 yield record
 
 
+def write_run(path: Path, identity: Mapping[str, Any]) -> None:
+    """Write down what the run is about. Raises OSError."""
+    write_whole(path, json.dumps({"format": "hodor-run", "version": 1, **identity}, indent=1).encode())
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """What an unfinished run is about; None if it was cut off before it wrote that. Raises OutputError if damaged."""
+    try:
+        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return identity
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} is damaged, so the run cannot go on; start it again with --overwrite") from error
+
+
 def run_identity(
-    source: Any,
-    masks: Mapping[int, NDArray[np.integer]],
-    boxes: Mapping[int, Mapping[int, Box]],
-    settings: SegmentSettings,
-    *,
-    fingerprint: str,
-    coco: bool,
+    source: FrameSource, start: StartMasks, settings: SegmentSettings, segmenter: Any, *, fingerprint: str, coco: bool
 ) -> dict[str, Any]:
-    """Everything that decides the results of a run, as plain JSON values. Content is compared, not where it lies."""
+    """Everything that decides the results of a run, as plain JSON values. Content counts, not where it lies; `used` is
+    what settings left open came to."""
     return {
         "source": {
             "name": source.name,
             "kind": source.kind,
             "size": [int(source.height), int(source.width)],
             "fps": float(source.fps),
-            "start": getattr(source, "start", None),
-            "end": getattr(source, "end", None),
-            "content": _content_hash(getattr(source, "path", None)),
+            "start": source.start,
+            "end": source.end,
+            "content": _content_hash(source),
         },
-        "masks": {str(frame): _array_hash(labels) for frame, labels in sorted(masks.items())},
-        "boxes": {str(frame): {str(key): list(box) for key, box in of.items()} for frame, of in sorted(boxes.items())},
+        "masks": {str(frame): _array_hash(start.labels(frame)) for frame in start.mask_frames},
+        "boxes": {
+            str(frame): {str(key): [int(side) for side in box] for key, box in of.items()}
+            for frame, of in sorted(start.boxes.items())
+        },
         "weights": {"name": settings.weights, "fingerprint": fingerprint},
         "settings": {**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
+        "used": {
+            "device": str(getattr(segmenter, "device", "")),
+            "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch."),
+            "min_dim": getattr(segmenter, "min_dim", None),
+            "max_dim": getattr(segmenter, "max_dim", None),
+        },
     }
 
 
@@ -135,16 +157,19 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for key, value in now["source"].items():
         was = then["source"].get(key)
         if was != value:
-            found.append("the source's content" if key == "content" else f"the source's {key} ({was} then, {value} now)")
+            found.append("the source" + ("" if key == "content" else f"'s {key} ({was} then, {value} now)"))
     for kind, word in (("masks", "the mask"), ("boxes", "the box")):
         frames = sorted(set(then[kind]) | set(now[kind]), key=int)
         found += [f"{word} of frame {frame}" for frame in frames if then[kind].get(frame) != now[kind].get(frame)]
     if then["weights"]["fingerprint"] != now["weights"]["fingerprint"]:
         found.append(f"the weights ({then['weights']['name']} then, {now['weights']['name']} now)")
-    for key, value in now["settings"].items():
-        was = then["settings"].get(key)
-        if was != value:
-            found.append(f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
+    told = set()
+    for part in ("settings", "used"):  # "auto" may have come to something else on another machine
+        for key, value in now[part].items():
+            was = then[part].get(key)
+            if was != value and key not in told:
+                told.add(key)
+                found.append(f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
     return found
 
 
@@ -164,24 +189,24 @@ def _plain(value: Any) -> str:
     return "default" if value is None else str(value)
 
 
-def _array_hash(labels: NDArray[np.integer]) -> str:
+def _array_hash(labels: NDArray[np.integer] | None) -> str:
     array = np.ascontiguousarray(labels, dtype=np.uint16)
     return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
 
-def _content_hash(path: Any) -> str | None:
-    """A fingerprint of a video file (its size and samples of its bytes) or a folder (its files' names and sizes)."""
-    if path is None or not Path(path).exists():
-        return None
-    path, digest = Path(path), hashlib.sha256()
-    if path.is_dir():
-        for entry in sorted(path.iterdir()):
-            if entry.is_file():
-                digest.update(f"{entry.name}\0{entry.stat().st_size}\0".encode())
+def _content_hash(source: FrameSource) -> str | None:
+    """A fingerprint of a video file (its size and samples of its bytes) or an image folder (names and sizes)."""
+    digest = hashlib.sha256()
+    if source.kind == "folder" and hasattr(source, "files"):
+        for file in source.files:
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         return digest.hexdigest()
-    size = path.stat().st_size
+    path = getattr(source, "path", None)
+    if source.kind != "video" or path is None or not Path(path).is_file():
+        return None
+    size = Path(path).stat().st_size
     digest.update(str(size).encode())
-    with path.open("rb") as file:
+    with Path(path).open("rb") as file:
         for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
             file.seek(start)
             digest.update(file.read(_SAMPLE_BYTES))

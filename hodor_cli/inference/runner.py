@@ -7,47 +7,42 @@ Memory does not grow with the number of frames: queues are bounded, everything e
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.inference.finish import finish_run, read_summary
-from hodor_cli.inference.output import OutputFolder, remove_if_empty, write_json, writing
-from hodor_cli.inference.pipeline import ReadAhead, WriteBehind, queue_depth
-from hodor_cli.inference.results import PIECE_FRAMES, FrameResult, Redraw, ResultsWriter, SavePoint
+from hodor_cli.inference.inputs import StartMasks
+from hodor_cli.inference.loop import NothingToFollowError, OnFrame, OnStep, Progress, RunLoop
+from hodor_cli.inference.output import OutputFolder, writing
+from hodor_cli.inference.results import ResultsWriter
 from hodor_cli.inference.resume import (
     Checkpoint,
     load_checkpoint,
-    read_journal,
     read_run,
     refuse_differences,
     run_identity,
+    write_run,
 )
 from hodor_cli.inference.settings import Box, SegmentSettings, SegmentSummary, StepSegmenter
-
-Labels = NDArray[np.uint16]
-OnStep = Callable[[Any, Any, StepSegmenter], Mapping[str, Any] | None]
+from hodor_cli.video.source import FrameSource
 
 
 def segment_source(
-    source: Any,
-    masks: Mapping[int, Labels],
+    source: FrameSource,
+    masks: Mapping[int, Any],
     out: Path | str,
     *,
     model: Any = None,
-    settings: SegmentSettings = SegmentSettings(),
+    settings: SegmentSettings | None = None,
     boxes: Mapping[int, Mapping[int, Box]] | None = None,
     segmenter: StepSegmenter | None = None,
     overwrite: bool = False,
     resume: bool = False,
     coco: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
-    on_frame: Callable[[Any, Labels], None] | None = None,
+    progress: Progress | None = None,
+    on_frame: OnFrame | None = None,
     on_step: OnStep | None = None,
     checkpoint_seconds: float = 2.0,
 ) -> SegmentSummary:
@@ -55,8 +50,9 @@ def segment_source(
 
     Args:
         source: An open `hodor_cli.video.FrameSource`.
-        masks: Frame index (from 0 in the source) -> label map (H, W), of the source's frame size, value = object id.
-        out: The result folder, see `hodor_cli/inference/output.py`.
+        masks: Frame index (from 0 in the source) -> label map (H, W) of the frames' size, value = object id; what
+            `read_mask_arguments` gives will do as well.
+        out: The result folder; `hodor_cli/inference/output.py` says what lies where.
         model: The network, as `load_model` gives it.
         settings: History, working resolution, device, precision, and whether to draw the overlay.
         boxes: Frame index -> {object id: (x, y, width, height)}: objects that start from a box; GrabCut makes the mask.
@@ -67,61 +63,98 @@ def segment_source(
         progress: Called after each frame with the frames done and how many there are (None: nobody knows).
         on_frame: Called after each new frame with the frame and its label map.
         on_step: Called after each step with the frame, `segmenter.last` and the segmenter; what it returns (plain JSON
-            values) is added to the frame's entry of the report.
-        checkpoint_seconds: The most work an interruption loses.
+            values) is added to the frame's entry in the report, and to the frames to review if it has a `review` list.
+        checkpoint_seconds: About how much work an interruption may lose.
 
     Returns:
         What was made, which frames to review, and warnings.
 
     Raises:
-        UsageError, InputError: the inputs do not fit; nothing is left in `out`.
-        OutputError: `out` exists, cannot be written to, or belongs to another run.
+        UsageError, InputError: The inputs do not fit; nothing is left in `out`.
+        OutputError: `out` exists, cannot be written to, or belongs to a run with other inputs or settings.
     """
-    boxes = boxes or {}
-    _check_inputs(source, masks, boxes, overwrite=overwrite, resume=resume)
+    settings = settings or SegmentSettings()
+    if overwrite and resume:
+        raise UsageError("--overwrite and --resume contradict each other; give one of them")
+    if resume and source.kind == "camera":
+        raise UsageError("a camera's frames do not come again, so --resume cannot go on with them; use --overwrite")
+    start = StartMasks(masks, boxes or {})
+    start.check(source)
     folder = OutputFolder(Path(out))
     state = folder.state()
-    if state != "new" and not (overwrite or resume):
-        what = "results" if state == "finished" else "an unfinished run"
-        way = "--resume to go on with it or --overwrite to replace it" if state == "unfinished" else (
-            "--overwrite to replace them, or another folder with -o"
-        )
-        raise OutputError(f"{folder.root} holds {what} already; add {way}")
-    if segmenter is None:
-        segmenter = _make_segmenter(model, settings)
-    fingerprint = _fingerprint(model, segmenter)
-    identity = run_identity(source, masks, boxes, settings, fingerprint=fingerprint, coco=coco)
-    identity["device"] = {key: str(getattr(segmenter, key)) for key in ("device", "precision") if hasattr(segmenter, key)}
+    if state != "new" and not overwrite and not resume:
+        what = "results" if state == "finished" else "the results of an unfinished run"
+        raise OutputError(f"{folder.root} holds {what} already; add --resume to go on or --overwrite to replace them")
+    segmenter = segmenter or _make_segmenter(model, settings)
+    identity = run_identity(source, start, settings, segmenter, fingerprint=_fingerprint(model), coco=coco)
 
     if resume and state == "finished":
         summary, earlier = read_summary(folder)
         refuse_differences(earlier, identity, folder.root)
         return summary
-    earlier_run = read_run(folder.run) if resume else None
     checkpoint = None
-    if earlier_run is not None:
-        refuse_differences(earlier_run, identity, folder.root)
+    if resume and (interrupted := read_run(folder.run)) is not None:
+        refuse_differences(interrupted, identity, folder.root)
         checkpoint = load_checkpoint(folder.checkpoint)
-    elif state != "new":
-        folder.remove_results()
     existed = folder.root.exists()
-    with writing(folder.root):
-        folder.masks.mkdir(parents=True, exist_ok=True)
-        folder.progress.mkdir(exist_ok=True)
-        write_json(folder.run, identity)
-        if checkpoint is not None:
-            folder.forget_after(checkpoint.journal_bytes)
-
-    run = _Run(source, masks, boxes, segmenter, folder, checkpoint, checkpoint_seconds)
-    several = len({key for of in boxes.values() for key in of}.union(*(np.unique(m[m > 0]).tolist() for m in masks.values()))) > 1
     try:
-        results = ResultsWriter(
-            folder, fps=source.fps, overlay=settings.overlay, ids=several, coco=coco, resumed=checkpoint
-        )
-        run.work(results, progress=progress, on_frame=on_frame, on_step=on_step, redraw=settings.overlay)
-        return finish_run(folder, results, source, identity, run.clock, resumed_from=checkpoint.done if checkpoint else 0)
-    except BaseException:
-        _leave_nothing_half(folder, existed)
+        _prepare(folder, identity, checkpoint)
+        with writing(folder.root):
+            results = ResultsWriter(
+                folder,
+                fps=source.fps,
+                overlay=settings.overlay,
+                ids=len(start.object_ids) > 1,
+                coco=coco,
+                resumed=checkpoint,
+            )
+        run = RunLoop(source, start, segmenter, folder, checkpoint, checkpoint_seconds)
+        try:
+            run.work(results, progress=progress, on_frame=on_frame, on_step=on_step, redraw=settings.overlay)
+            return finish_run(folder, results, identity, run.clock, resumed_from=run.resumed_from)
+        except BaseException:
+            results.abandon()
+            raise
+    except BaseException as error:
+        if not folder.checkpoint.exists() or isinstance(error, NothingToFollowError):
+            folder.remove_results()
+            if not existed:
+                folder.remove_root()
         raise
 
 
+def _make_segmenter(model: Any, settings: SegmentSettings) -> StepSegmenter:
+    from hodor_cli.inference import Segmenter
+
+    if model is None:
+        raise UsageError("there is no network to segment with; give a model or a segmenter")
+    return Segmenter(
+        model,
+        history=settings.history,
+        min_dim=settings.min_dim,
+        max_dim=settings.max_dim,
+        device=settings.device,
+        precision=settings.precision,
+    )
+
+
+def _fingerprint(model: Any) -> str:
+    """The model's fingerprint; empty for a segmenter that was handed in without one."""
+    if model is None:
+        return ""
+    from hodor_cli.weights.checkpoint import model_fingerprint
+
+    return model_fingerprint(model)
+
+
+def _prepare(folder: OutputFolder, identity: Mapping[str, Any], checkpoint: Checkpoint | None) -> None:
+    """Bring the folder into the state from which frames are written."""
+    with writing(folder.root):
+        if checkpoint is None:
+            folder.remove_results()
+        else:
+            folder.remove_after(checkpoint.journal_bytes)
+            folder.remove_leftovers()
+        folder.masks.mkdir(parents=True, exist_ok=True)
+        folder.progress.mkdir(exist_ok=True)
+        write_run(folder.run, identity)

@@ -43,7 +43,7 @@ class Matcher(nn.Module):
         self.key_proj = nn.Conv2d(sum(inputs), key_channels, 1, bias=False)
         # An orthogonal projection nearly keeps angles, so that ImageNet features match from the first iteration on.
         nn.init.orthogonal_(self.key_proj.weight.view(key_channels, -1))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(40.0)))
 
     def keys(self, stride8: Tensor, stride16: Tensor) -> Tensor:
         """Unit-length keys (B, K, h, w) from the backbone's maps at strides 8 and 16."""
@@ -54,10 +54,12 @@ class Matcher(nn.Module):
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
         """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` prefers the same place."""
         height, width = keys.shape[-2:]
-        scores = torch.einsum("bkp,bkq->bpq", keys.flatten(2) * self.log_scale.exp(), source.keys.flatten(2))
-        if local:
-            scores = scores + _nearness(height, width, self.sigma, keys.device)
-        carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2).to(scores.dtype)
+        with torch.autocast(keys.device.type, enabled=False):  # scores reach 40, where bfloat16 counts in quarters
+            asked = keys.flatten(2).transpose(1, 2) * self.log_scale.exp()
+            scores = asked @ source.keys.flatten(2)
+            if local:
+                scores = scores + _nearness(height, width, self.sigma, keys.device)
+            carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2).float()
         return carried.transpose(1, 2).unflatten(-1, (height, width))
 
 

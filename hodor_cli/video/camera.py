@@ -25,14 +25,15 @@ class CameraSource(FrameSource):
     def __init__(self, index: int, *, start: int = 0, end: int | None = None) -> None:
         super().__init__(f"camera {index}", f"camera{index}", start, end)
         self._capture = _open_capture(index)
-        opened, self._first = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not opened or self._first is None:
+        opened, first = self._capture.read() if self._capture.isOpened() else (False, None)
+        if not opened or first is None:
             self._capture.release()
             raise InputError(
-                f"There is no camera {index} that gives pictures; check that it is plugged in and that no other program "
-                f"is using it (a video file is given by its path)."
+                f"there is no camera {index} that gives pictures; check that it is plugged in and that no other "
+                f"program is using it (a video file is given by its path)"
             )
-        self.height, self.width = self._first.shape[:2]
+        self.height, self.width = first.shape[:2]
+        self._first: Any = first
         fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers answer 0
         self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
         self.length = None if end is None else end - start
@@ -41,7 +42,7 @@ class CameraSource(FrameSource):
         import cv2
 
         if self._first is None:
-            raise InputError(f"{self.label} can be read only once.")
+            raise InputError(f"{self.label} can be read only once")
         picture, self._first = self._first, None
         begin = time.monotonic()
         index = 0
@@ -54,7 +55,7 @@ class CameraSource(FrameSource):
                 break
             got, picture = self._capture.read()
             if not got:
-                self.warn(f"{self.label} stopped giving pictures after {plural(index, 'frame')}.")
+                self.warn(f"{self.label} stopped giving pictures after {plural(index, 'frame')}")
                 break
         self.length, self.exact_length = max(index - self.start, 0), True
 

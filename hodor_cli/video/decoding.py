@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+Turn = np.ndarray | None
 DEFAULT_FPS = 25.0
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
 _PICTURE_FORMATS = {"image2", "image2pipe"}
@@ -49,28 +50,28 @@ def open_container(file: Any, label: str) -> InputContainer:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, PermissionError):
-            raise InputError(f"{label} cannot be read: permission denied.") from error
-        raise InputError(f"{label} is not a video that can be read ({reason}).") from error
+            raise InputError(f"{label} cannot be read: permission denied") from error
+        raise InputError(f"{label} is not a video that can be read ({reason})") from error
 
 
 def pick_stream(container: InputContainer, label: str) -> VideoStream:
     """The first real video stream, set up to decode on all cores. `InputError` where there is none."""
     if container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe"):
         raise InputError(
-            f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures."
+            f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures"
         )
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
         found = "a cover picture and sound" if container.streams.video else " and ".join(kinds) or "nothing"
-        raise InputError(f"{label} is not a video: it holds only {found}.")
+        raise InputError(f"{label} is not a video: it holds only {found}")
     stream = streams[0]
     codec = getattr(stream.codec_context, "name", None)
     if codec is None:
-        raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first.")
+        raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first")
     if codec in _TEXT_CODECS:
-        raise InputError(f"{label} is a text file, not a video.")
-    stream.thread_type = "AUTO"
+        raise InputError(f"{label} is a text file, not a video")
+    stream.codec_context.thread_type = "AUTO"
     return stream
 
 
@@ -105,7 +106,7 @@ def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) 
                 yield held
                 held = None
             # Frames that come out of the final flush know no time base of their own, so the stream's is used for all.
-            stamped = Decoded(frame, None if frame.pts is None else float(frame.pts * stream.time_base))
+            stamped = Decoded(frame, None if frame.pts is None else frame.pts * float(stream.time_base or 0))
             if frame.is_corrupt:
                 tally.patched += 1
                 held = stamped
@@ -170,47 +171,51 @@ def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) 
     return count
 
 
-def to_rgb(frame: VideoFrame, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a decoded frame of any pixel format, turned upright; `size` (H, W) scales it if it
+def to_rgb(frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a decoded frame of any pixel format, made upright by `turn`; `size` (H, W) scales it if it
     differs (streams may change size midway)."""
-    matrix = display_matrix(frame)
-    width, height = frame.width, frame.height
-    if size is not None:
-        height, width = size if matrix is None or matrix[0, 0] else size[::-1]
+    height, width = (frame.height, frame.width) if size is None else _lying(size, turn)
     if (width, height) != (frame.width, frame.height):
         frame = frame.reformat(width=width, height=height, format="rgb24")
-    return np.ascontiguousarray(apply_display_matrix(frame.to_ndarray(format="rgb24"), matrix))
+    return np.ascontiguousarray(apply_turn(frame.to_ndarray(format="rgb24"), turn))
 
 
-def upright_size(frame: VideoFrame) -> tuple[int, int]:
+def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
     """(height, width) of a frame after rotation."""
-    matrix = display_matrix(frame)
-    turned = matrix is not None and not matrix[0, 0]
-    return (frame.width, frame.height) if turned else (frame.height, frame.width)
+    return _lying((frame.height, frame.width), turn)
 
 
-def display_matrix(frame: VideoFrame) -> np.ndarray | None:
-    """The frame's rotation metadata as a 2x2 matrix of -1, 0, 1 that maps source (x, y) rows to shown ones; None if
-    upright. Angles that are no multiple of 90 degrees go to the nearest."""
-    raw = frame.side_data.get("DISPLAYMATRIX")
-    if raw is None:
+def _lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
+    return size if turn is None or turn[0, 0] else (size[1], size[0])
+
+
+def read_turn(frame: VideoFrame) -> Turn:
+    """The rotation metadata of a stream, from its first frame: a 2x2 matrix of -1, 0, 1 that maps source (x, y) rows to
+    shown ones, None if upright. Angles that are no multiple of 90 degrees go to the nearest.
+
+    Ask one frame only: PyAV ties a frame and its side data into a cycle, which keeps the picture in memory until Python
+    happens to collect garbage.
+    """
+    side_data: Any = frame.side_data  # iterates over its values, whatever its type hints say
+    found = [data for data in side_data if data.type.name == "DISPLAYMATRIX"]
+    if not found:
         return None
-    full = np.frombuffer(bytes(raw), dtype=np.int32, count=9).reshape(3, 3)
+    full = np.frombuffer(bytes(found[0]), dtype=np.int32, count=9).reshape(3, 3)
     linear = full[:2, :2].astype(np.float64)
     kept = np.eye(2) if abs(linear[0, 0]) >= abs(linear[0, 1]) else np.eye(2)[::-1]
     matrix = (np.sign(linear) * kept).astype(int)
-    if abs(int(round(float(np.linalg.det(matrix))))) != 1 or np.array_equal(matrix, np.eye(2)):
+    if abs(round(float(np.linalg.det(matrix)))) != 1 or np.array_equal(matrix, np.eye(2)):
         return None
     return matrix
 
 
-def apply_display_matrix(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
-    """Turn and mirror `image` (H, W, ...) as `display_matrix` says."""
-    if matrix is None:
+def apply_turn(image: np.ndarray, turn: Turn) -> np.ndarray:
+    """Turn and mirror `image` (H, W, ...) as `read_turn` says."""
+    if turn is None:
         return image
-    if not matrix[0, 0]:  # x' comes from y and y' from x
+    if not turn[0, 0]:  # x' comes from y and y' from x
         image = image.swapaxes(0, 1)
-    to_x, to_y = matrix.sum(axis=0)  # the sign with which each shown axis runs
+    to_x, to_y = turn.sum(axis=0)  # the sign with which each shown axis runs
     if to_x < 0:
         image = image[:, ::-1]
     if to_y < 0:

@@ -32,7 +32,7 @@ FALLBACK_RATE = Fraction(25)
 class Timeline:
     """Maps a source's times in seconds to the ticks of the written video.
 
-    `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` the ticks of one frame.
+    `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` a frame's ticks.
     Constant frame rates give exact multiples of `duration`; frames of a variable rate keep their own times.
     """
 
@@ -60,8 +60,8 @@ class Timeline:
 class VideoWriter:
     """Writes RGB frames as H.264 (yuv420p) MP4. Sides that are odd are made even by repeating the last row or column.
 
-    `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. As a context manager
-    it closes after success and discards after an error. Raises OutputError if the video cannot be written.
+    `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. As a context
+    manager it closes after success and discards after an error. Raises OutputError if the video cannot be written.
     """
 
     def __init__(self, target: Path | str | io.IOBase, fps: float) -> None:
@@ -145,7 +145,7 @@ class VideoWriter:
 
 
 def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) -> None:
-    """Join MP4 files that `VideoWriter` wrote into one that players can start before it is whole, without encoding again.
+    """Join MP4 files that `VideoWriter` wrote, without encoding again, into one that plays before it is whole.
 
     `pieces` gives each file with the time of its first frame in ticks of `Timeline(fps)`, in order. Raises OSError if
     the disk is full and OutputError if a piece is damaged or of another size; `target` is untouched then.

@@ -14,7 +14,7 @@ FOLDER_FPS = 24.0  # DAVIS and film; a folder does not say
 
 
 class ImageFolderSource(FrameSource):
-    """The images of a folder in natural order (img2 before img10), hidden files left out; a frame's name is the stem.
+    """the images of a folder in natural order (img2 before img10), hidden files left out; a frame's name is the stem.
 
     All headers are read on opening, so that an image of another size or no image at all is reported before any work.
     Raises `InputError`: no images (saying what is there instead), sizes that differ, two files with one stem, `start`
@@ -29,16 +29,18 @@ class ImageFolderSource(FrameSource):
         files = list_pictures(folder)
         if start >= len(files):
             raise InputError(
-                f"--start {start} is past the end of {folder}, which has {plural(len(files), 'image')}, counted from 0."
+                f"--start {start} is past the end of {folder}, which has {plural(len(files), 'image')}, counted from 0"
             )
-        self.total = len(files)
         self.files = files[start:end]
-        self.stems = [file.stem for file in files]
+        self._indices = {file.stem: index for index, file in enumerate(files)}
         self.height, self.width = _common_size(self.files)
         self.length, self.exact_length = len(self.files), True
 
-    def has_frame(self, index: int) -> bool:
-        return super().has_frame(index) and index < self.total
+    def count_up_to(self, stop_at: int) -> int:
+        return len(self._indices)
+
+    def index_of(self, name: str) -> int | None:
+        return self._indices.get(name)
 
     def __iter__(self) -> Iterator[Frame]:
         for index, file in enumerate(self.files, start=self.start):
@@ -57,7 +59,7 @@ def list_pictures(folder: Path) -> list[Path]:
         if other is not file:
             raise InputError(
                 f"{folder} holds both {other.name} and {file.name}, which would be the same frame; keep one of the two "
-                f"(masks belong in a folder of their own)."
+                f"(masks belong in a folder of their own)"
             )
     return files
 
@@ -68,8 +70,8 @@ def _common_size(files: list[Path]) -> tuple[int, int]:
         other = picture_size(file)
         if other != (height, width):
             raise InputError(
-                f"The images of {file.parent} differ in size: {files[0].name} is {width}x{height} but {file.name} is "
-                f"{other[1]}x{other[0]}; a sequence has one size."
+                f"the images of {file.parent} differ in size: {files[0].name} is {width}x{height} but {file.name} is "
+                f"{other[1]}x{other[0]}; a sequence has one size"
             )
     return height, width
 
@@ -79,7 +81,7 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     if len(videos) == 1:
         return f"it holds {summarise_files(names)}; did you mean {folder / videos[0]}?"
     if videos:
-        return f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}."
+        return f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}"
     deeper = _first_with_pictures(folder)
     folders = visible_folders(folder)
     if deeper is not None:
@@ -88,12 +90,12 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     if names or folders:
         parts = [summarise_files(names)] if names else []
         parts += [f"{len(folders)} folder{'s' if len(folders) > 1 else ''} without images"] if folders else []
-        return f"it holds {' and '.join(parts)}."
-    return "it is empty."
+        return f"it holds {' and '.join(parts)}"
+    return "it is empty"
 
 
 _MASK_FOLDERS = {"annotations", "annotation", "masks", "mask", "labels", "gt"}  # offered last
-_VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".gif"}
+_VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".gif"}
 
 
 def _first_with_pictures(folder: Path, depth: int = 4) -> Path | None:

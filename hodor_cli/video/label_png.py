@@ -33,7 +33,7 @@ def write_label_png(path: str | Path, labels: np.ndarray) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_label_png(path: str | Path) -> np.ndarray:
@@ -44,11 +44,11 @@ def read_label_png(path: str | Path) -> np.ndarray:
     with open_picture(path, "a label PNG") as image:
         if image.format != "PNG" or not is_label_mode(image.mode):
             raise InputError(
-                f"{path} is no label PNG but a {image.format} in mode {image.mode}; indexed or grey is needed."
+                f"{path} is no label PNG but a {image.format} in mode {image.mode}; indexed or grey is needed"
             )
         values = label_values(image)
     if int(values.max(initial=0)) > MAX_ID:
-        raise InputError(f"{path} holds the id {int(values.max())}; ids go up to {MAX_ID}.")
+        raise InputError(f"{path} holds the id {int(values.max())}; ids go up to {MAX_ID}")
     return values.astype(np.uint16)
 
 
@@ -68,13 +68,14 @@ def label_values(image: Image) -> np.ndarray:
 
 def _stretched_bits(image: Image) -> int:
     """Pillow stretches grey PNGs of 2 and 4 bits to 0..255; returns that bit depth, or 0 where nothing is to undo."""
-    raw = image.tile[0][3] if image.mode == "L" and getattr(image, "tile", None) else None
+    tiles = getattr(image, "tile", None)  # how Pillow is going to decode the file; empty for one made in memory
+    raw = tiles[0][3] if image.mode == "L" and tiles else None
     raw = raw[0] if isinstance(raw, tuple) else raw
     return {"L;2": 2, "L;4": 4}.get(raw if isinstance(raw, str) else "", 0)
 
 
 def _to_image(labels: np.ndarray) -> Image:
-    from PIL import Image as pillow
+    import PIL.Image
 
     if labels.ndim != 2 or labels.dtype.kind not in "uib":
         raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
@@ -82,7 +83,7 @@ def _to_image(labels: np.ndarray) -> Image:
     if low < 0 or high > MAX_ID:
         raise ValueError(f"object ids lie in 0..{MAX_ID}, not {low}..{high}")
     if high > 255:
-        return pillow.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
-    image = pillow.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
+        return PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
+    image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
     image.putpalette(davis_palette().tobytes())  # makes a grey image an indexed one
     return image

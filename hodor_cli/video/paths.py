@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -22,16 +23,26 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def exists(path: Path) -> bool:
+    """Whether there is such a file or folder; False too for names that no file can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
 def require_exists(path: Path, what: str) -> None:
     """Raise `InputError` when `path` is not there; the sentence offers the nearest name that is.
 
     `what` says what was looked for, for example "video or folder" or "mask".
     """
-    if path.exists():
+    if exists(path):
         return
+    if os.path.islink(path):
+        raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there")
     # The first component that is missing is where the slip is: /data/vidoes/a.mp4 is about "vidoes", not "a.mp4".
     missing = path
-    while not missing.parent.exists() and missing.parent != missing:
+    while not exists(missing.parent) and missing.parent != missing:
         missing = missing.parent
     siblings = _listing(missing.parent)
     close = difflib.get_close_matches(missing.name, siblings, n=1, cutoff=0.7)
@@ -41,10 +52,10 @@ def require_exists(path: Path, what: str) -> None:
     if close:
         hint = f"did you mean {missing.parent / close[0]}?"
     elif missing != path:
-        hint = f"the folder {missing} does not exist."
+        hint = f"the folder {missing} does not exist"
     else:
-        hint = f"{_count_files(siblings, missing.parent)}."
-    raise InputError(f"There is no {what} {path}: {hint}")
+        hint = _describe(siblings, missing.parent)
+    raise InputError(f"there is no {what} {path}: {hint}")
 
 
 def summarise_files(names: Iterable[str]) -> str:
@@ -60,7 +71,7 @@ def visible_files(folder: Path) -> list[str]:
     try:
         names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
+        raise InputError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     return sorted(names, key=natural_key)
 
 
@@ -80,7 +91,7 @@ def _listing(folder: Path) -> list[str]:
         return []
 
 
-def _count_files(names: list[str], folder: Path) -> str:
+def _describe(names: list[str], folder: Path) -> str:
     if not names:
         return f"{folder.resolve()} is empty"
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

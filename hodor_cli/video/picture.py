@@ -15,7 +15,7 @@ from hodor_cli.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
 _ORIENTATION = 0x0112  # the EXIF tag; values 5..8 swap height and width
 
 
@@ -38,21 +38,21 @@ def picture_size(path: Path) -> tuple[int, int]:
 @contextmanager
 def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
     """Open with Pillow; whatever goes wrong inside the block comes out as one `InputError` naming the file."""
-    from PIL import Image as pillow
+    import PIL.Image
     from PIL import UnidentifiedImageError
 
     try:
-        with pillow.open(path) as image:
+        with PIL.Image.open(path) as image:
             yield image
     except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not {what} that can be read.") from error
-    except pillow.DecompressionBombError as error:
+        raise InputError(f"{path} is not {what} that can be read") from error
+    except PIL.Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large a picture: {error}") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"{path} cannot be read: {reason.rstrip('.')}.") from error
+        raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
     except (SyntaxError, ValueError, EOFError, struct.error) as error:
-        raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}.") from error
+        raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
 
 
 def to_rgb8(image: Image) -> np.ndarray:
@@ -65,11 +65,11 @@ def to_rgb8(image: Image) -> np.ndarray:
         scale = 255.0 if image.mode == "F" and top <= 1.0 else 255.0 / 65535.0 if top > 255 else 1.0
         return _grey_to_rgb(np.nan_to_num(values * scale).clip(0, 255))
     if "A" in image.getbands() or "transparency" in image.info:
-        from PIL import Image as pillow
+        import PIL.Image
 
         rgba = image.convert("RGBA")
-        black = pillow.new("RGBA", rgba.size, (0, 0, 0, 255))
-        return np.array(pillow.alpha_composite(black, rgba).convert("RGB"))
+        black = PIL.Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return np.array(PIL.Image.alpha_composite(black, rgba).convert("RGB"))
     return np.array(image.convert("RGB"))
 
 

@@ -73,8 +73,9 @@ def write_video_annotations(
 ) -> None:
     """Write one video's masks as YouTube-VIS JSON, one object at a time so that memory does not grow with its length.
 
-    `size` is (height, width), `length` the number of frames; `frames_of(object_id)` gives, per frame, the object's mask or
-    None where it is absent. An annotation's `object_id` is the user's id (its `id` counts from 1). The file appears whole.
+    `size` is (height, width), `length` the number of frames; `frames_of(object_id)` gives, per frame, the object's mask
+    or None where it is absent. An annotation's `object_id` is the user's id (its `id` counts from 1). The file appears
+    whole.
     """
     height, width = size
     temporary = path.with_name(f".{path.name}.tmp")

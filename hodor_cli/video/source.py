@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.paths import require_exists
+from hodor_cli.video.paths import exists, require_exists
 
 SourceT = TypeVar("SourceT", bound="FrameSource")
 
@@ -48,7 +48,7 @@ class FrameSource(ABC):
     start, end:   the frames read are start <= index < end (end None: to the last).
     length:       number of frames in that range, None where unknown (camera, pipe). An estimate from the file's header
                   unless `exact_length`; exact once the source has been read to its end.
-    warnings:     sentences about what went wrong while reading, such as a file cut off in the middle; fills as it reads.
+    warnings:     sentences about what went wrong while reading, such as a file cut off in the middle.
     reiterable:   False for a camera or pipe, which can be iterated over only once.
     """
 
@@ -78,9 +78,21 @@ class FrameSource(ABC):
 
     def has_frame(self, index: int) -> bool:
         """Whether frame `index` will be read: inside start..end and, as far as can be known, inside the source."""
-        return index >= self.start and (self.end is None or index < self.end)
+        if index < self.start or (self.end is not None and index >= self.end):
+            return False
+        count = self.count_up_to(index + 1)
+        return count is None or count > index
 
-    def close(self) -> None:
+    def count_up_to(self, stop_at: int) -> int | None:
+        """How many frames the source has from frame 0 on, whatever `start` and `end` say; counting may stop at
+        `stop_at`. None where it cannot be known (camera, pipe)."""
+        return None
+
+    def index_of(self, name: str) -> int | None:
+        """Index of the frame with this `Frame.name`, in start..end or not; None if the name is no frame's."""
+        return int(name) if name.isascii() and name.isdigit() else None
+
+    def close(self) -> None:  # noqa: B027  # a file that is opened anew for each reading has nothing to close
         """Release the file or camera. A closed source may still be asked for its size and name."""
 
     def warn(self, text: str) -> None:
@@ -100,9 +112,9 @@ class FrameSource(ABC):
 def check_range(start: int, end: int | None) -> None:
     """Raise `UsageError` unless 0 <= start < end."""
     if start < 0:
-        raise UsageError(f"--start {start} is negative; frames count from 0.")
+        raise UsageError(f"--start {start} is negative; frames count from 0")
     if end is not None and end <= start:
-        raise UsageError(f"--end {end} leaves no frame after --start {start}; it is the first frame not read.")
+        raise UsageError(f"--end {end} leaves no frame after --start {start}; it is the first frame not read")
 
 
 def open_source(path_or_camera: str | Path | int, *, start: int = 0, end: int | None = None) -> FrameSource:
@@ -118,12 +130,14 @@ def open_source(path_or_camera: str | Path | int, *, start: int = 0, end: int | 
     text = str(path_or_camera)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
         return _open_camera(path_or_camera, start, end)
+    if not text.strip():
+        raise UsageError("the source is empty; give a video file, a folder of images, a camera index, or - for a pipe")
     if text == "-":
         from hodor_cli.video.video_pipe import VideoPipeSource
 
         return VideoPipeSource.from_stdin(start=start, end=end)
     path = Path(text).expanduser()
-    if text.isascii() and text.isdigit() and not path.exists():
+    if text.isascii() and text.isdigit() and not exists(path):
         return _open_camera(int(text), start, end)
     require_exists(path, "video, folder or camera")
     if path.is_dir():
@@ -142,7 +156,7 @@ def _open_file(path: Path, start: int, end: int | None) -> FrameSource:
 
         return VideoPipeSource.from_path(path, start=start, end=end)
     if not stat.S_ISREG(mode):
-        raise InputError(f"{path} is neither a file nor a folder.")
+        raise InputError(f"{path} is neither a file nor a folder")
     from hodor_cli.video.video_file import VideoFileSource
 
     return VideoFileSource(path, start=start, end=end)

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.decoding import Tally, decode_frames, frame_rate, open_container, pick_stream, upright_size
+from hodor_cli.video.decoding import (
+    Tally,
+    decode_frames,
+    frame_rate,
+    open_container,
+    pick_stream,
+    read_turn,
+    upright_size,
+)
 from hodor_cli.video.paths import plural
 from hodor_cli.video.source import Frame, FrameSource
 from hodor_cli.video.video_file import number_frames, report_damage
@@ -29,25 +37,27 @@ class VideoPipeSource(FrameSource):
         self._pipe = pipe
         self._tally = Tally()
         self._used = False
+        unreadable = (
+            f"{label} gives no video that can be read from a pipe; send MPEG-TS or Matroska, or an MP4 with its index "
+            f"in front (ffmpeg -movflags faststart)"
+        )
         try:
             self._container = open_container(_ReadOnly(pipe), label)
         except InputError as error:
-            raise InputError(
-                f"{label} gives no video that can be read from a pipe; send MPEG-TS or Matroska, or an MP4 with its "
-                f"index in front (ffmpeg -movflags faststart)."
-            ) from error
+            raise InputError(unreadable) from error
         try:
             stream = pick_stream(self._container, label)
             self.fps = frame_rate(stream)
             decoded = decode_frames(self._container, stream, self._tally)
             first = next(decoded, None)
             if first is None:
-                raise InputError(f"{label} holds no frame that can be decoded.")
+                raise InputError(unreadable)
         except InputError:
             self._container.close()
             raise
         self._decoded = chain([first], decoded)
-        self.height, self.width = upright_size(first.frame)
+        self._turn = read_turn(first.frame)
+        self.height, self.width = upright_size(first.frame, self._turn)
 
     @classmethod
     def from_stdin(cls, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
@@ -62,22 +72,21 @@ class VideoPipeSource(FrameSource):
         try:
             pipe = path.open("rb")
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
         return cls(pipe, str(path), path.stem, start=start, end=end)
 
     def __iter__(self) -> Iterator[Frame]:
         if self._used:
-            raise InputError(f"{self.label} is a pipe and can be read only once.")
+            raise InputError(f"{self.label} is a pipe and can be read only once")
         self._used = True
         count = self.start
-        for frame in number_frames(self, self._decoded):
+        for frame in number_frames(self, self._decoded, self._turn):
             count = frame.index + 1
             yield frame
         self.length, self.exact_length = count - self.start, True
         if self._tally.cut_tail:
-            self.warn(f"{self.label} ended in the middle of a frame: {plural(count, 'frame')} could be read.")
+            self.warn(f"{self.label} ended in the middle of a frame: {plural(count, 'frame')} could be read")
         report_damage(self, self._tally)
-
 
     def close(self) -> None:
         self._container.close()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import InputError, OutputError, WeightsError
-from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.hodor import Hodor, build_model
 from hodor_cli.weights.authors import from_authors, is_authors_state_dict
 
 #: Version of our checkpoint layout, written into every file.
@@ -75,12 +75,9 @@ def save_checkpoint(
 def model_from_checkpoint(path: str | Path) -> Hodor:
     """The network of a checkpoint file, in evaluation mode, float32 on the CPU. Raises as `load_checkpoint` does."""
     checkpoint = load_checkpoint(path)
-    with torch.device("meta"):
-        model = Hodor(checkpoint.config)
-    model = model.to_empty(device="cpu")
+    model = build_model(checkpoint.config)
     load_parameters(model, checkpoint.state_dict, origin=str(path))
-    _restore_buffers(model)
-    return model.eval()
+    return model
 
 
 def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: str) -> None:
@@ -149,12 +146,3 @@ def _load_pickle(path: Path) -> Checkpoint:
     if not is_authors_state_dict(state_dict):
         raise WeightsError(f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters)")
     return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
-
-
-def _restore_buffers(model: Hodor) -> None:
-    """Recompute the buffers that checkpoints leave out, after the model was made without memory."""
-    from hodor_cli.model.swin import WindowAttention, relative_position_index
-
-    for module in model.modules():
-        if isinstance(module, WindowAttention):
-            module.relative_position_index = relative_position_index(module.window)

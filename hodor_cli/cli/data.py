@@ -1,0 +1,92 @@
+"""`hodor data`: check a data set, and see what the network is fed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.common import note, progress_bar, stdout_console
+from hodor_cli.errors import DataError
+
+app = typer.Typer(
+    help="Check a data set; see what the network is fed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+PathArgument = Annotated[
+    Path, typer.Argument(metavar="PATH", help="A COCO-format folder, or clips in the DAVIS or YouTube-VOS layout.")
+]
+AnnotationsOption = Annotated[
+    Path | None, typer.Option("--annotations", metavar="FILE", help="COCO annotations; PATH then holds the images.")
+]
+MinAreaOption = Annotated[float, typer.Option(min=0, metavar="PX", help="Least area of an object.")]
+MinSideOption = Annotated[float, typer.Option(min=0, metavar="PX", help="Least width and height of an object.")]
+FilePixelsOption = Annotated[
+    bool, typer.Option("--file-pixels", help="Measure these in the file, not in an image scaled to 300,000 px.")
+]
+
+
+@app.command()
+def check(
+    path: PathArgument,
+    annotations: AnnotationsOption = None,
+    full: Annotated[bool, typer.Option("--full", help="Open every image and every mask.")] = False,
+    min_area: MinAreaOption = 2000.0,
+    min_side: MinSideOption = 20.0,
+    file_pixels: FilePixelsOption = False,
+    examples: Annotated[int, typer.Option(min=1, metavar="N", help="Examples shown of each kind of fault.")] = 3,
+) -> None:
+    """Report every fault of a data set at once, and how many samples are left to train on.
+
+    Ends with exit code 7 if training would stop at something or learn from something wrong.
+    """
+    from hodor_cli.data.check import check_dataset
+    from hodor_cli.data.settings import ObjectLimits
+
+    limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else ObjectLimits().at_area)
+    with progress_bar("checking", None, "items") as advance:
+
+        def progress(done: int, total: int) -> None:
+            advance(1, total=total)
+
+        report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=progress)
+    console = stdout_console()
+    for line in report.lines(examples):
+        console.print(line)
+    if not report.ok:
+        raise DataError(report.sentence())
+
+
+@app.command()
+def preview(
+    path: PathArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The sheet, a PNG.")],
+    annotations: AnnotationsOption = None,
+    count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many samples.")] = 16,
+    preset: Annotated[str, typer.Option(metavar="NAME", help="Augmentation: mini, paper, fast or toy.")] = "mini",
+    mode: Annotated[str, typer.Option(metavar="frames|sparse|dense", help="How clips are used.")] = "dense",
+    area: Annotated[float, typer.Option(min=1024, metavar="PX", help="Pixels of a frame.")] = 65536.0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed, other samples.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the sheet if it exists.")] = False,
+) -> None:
+    """Draw samples as the network is fed them: frames side by side, masks as outlines, invalid pixels hatched."""
+    from hodor_cli.data.preview import preview_samples, require_free, write_sheet
+
+    require_free(output, overwrite=overwrite)
+    with progress_bar("drawing", count, "samples") as advance:
+        samples = preview_samples(
+            path,
+            annotations=annotations,
+            count=count,
+            preset=preset,
+            mode=mode,
+            area=area,
+            seed=seed,
+            progress=lambda done, total: advance(1),
+        )
+    write_sheet(output, samples, overwrite=overwrite)
+    note(f"wrote {output}: {len(samples)} samples")

@@ -1,0 +1,250 @@
+"""`hodor evaluate`: run and score a benchmark, or masks anyone made; compare results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hodor_cli.cli.common import (
+    DeviceOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    note,
+    progress_bar,
+    stderr_console,
+    stdout_console,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hodor_cli.evaluation.comparison import Comparison
+    from hodor_cli.evaluation.dataset import Dataset
+    from hodor_cli.evaluation.results import EvaluationResult
+
+
+def evaluate(
+    dataset: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DATASET",
+            help="Folder of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or images and masks); with --compare, two or "
+            "more results.json.",
+            show_default=False,
+        ),
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="NAME|FILE", help="Weights by name or a file.  [default: mini]"),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", metavar="DIR", help="Score these masks, DIR/SEQ/FRAME.png, and run no model."),
+    ] = None,
+    sequences: Annotated[
+        str | None,
+        typer.Option("--sequences", metavar="A,B,...", help="Only these sequences, or a split (train, val)."),
+    ] = None,
+    history: Annotated[
+        str, typer.Option("--history", metavar="N[,N...]", help="Frames of history; several draw the curve over them.")
+    ] = "7",
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Write JSON, CSV, report.html, pictures and masks here."),
+    ] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE|-", help="Write the results as JSON; - for stdout, alone.")
+    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Processes that score masks.  [default: one per core]"),
+    ] = None,
+    official: Annotated[
+        bool, typer.Option("--official", help="Run the official DAVIS-2017 evaluation beside ours (if installed).")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the sequences that are finished in -o.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation in -o.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare results: hodor evaluate --compare A.json B.json ...")
+    ] = False,
+) -> None:
+    """Run a model on a benchmark and score it (J, F, J&F, frames/s), or score masks that anyone made.
+
+    hodor evaluate DAVIS -o results
+    hodor evaluate DAVIS --predictions masks
+    hodor evaluate --compare before/results.json after/results.json
+    """
+    from hodor_cli.errors import DataError, UsageError
+
+    console = stderr_console() if json_file == "-" else stdout_console()
+    if compare:
+        _compare(dataset, json_file, console)
+        return
+    lengths = _history_lengths(history)
+    _check_options(dataset, weights, predictions, out, lengths, resume, overwrite)
+    from hodor_cli.evaluation.dataset import recognise
+
+    found = recognise(dataset[0]).select(_names(sequences))
+    console.print(found.describe())
+    if json_file not in (None, "-"):
+        _refuse_existing(Path(str(json_file)), overwrite or resume)
+    common: dict[str, Any] = {
+        "out": out, "resume": resume, "overwrite": overwrite, "official": official, "workers": workers,
+    }  # fmt: skip
+    if predictions is not None:
+        common["predictions"] = predictions
+    else:
+        from hodor_cli.weights import load_model
+
+        name = weights or "mini"
+        common |= {"model": load_model(name), "min_dim": min_dim, "max_dim": max_dim}
+        common |= {"device": device, "precision": precision, "settings": {"weights": name}}
+        # An adaptation to each sequence's first frame belongs here: common["on_start"] = ...
+    results = _evaluate(found, lengths, common)
+    for result in results:
+        _print_result(result, console, out)
+    if len(results) > 1:
+        _print_sweep(results, console)
+    if json_file is not None:
+        _write_json(results, json_file)
+    failed = {name: message for result in results for name, message in result.failed.items()}
+    if failed:
+        for name, message in failed.items():
+            warn(f"{name}: {message}")
+        count = f"{len(failed)} of {len(found.sequences)} sequences"
+        raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
+    if not results:
+        raise UsageError("nothing was evaluated")
+
+
+def _evaluate(found: Dataset, lengths: list[int], common: dict[str, Any]) -> list[EvaluationResult]:
+    from hodor_cli.evaluation.runner import evaluate as run
+    from hodor_cli.evaluation.runner import sweep_history
+
+    with progress_bar("evaluating", None) as advance:
+        shown = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            advance(done - shown, total=total)
+            shown = done
+
+        if len(lengths) > 1:
+            return sweep_history(found, lengths, progress=progress, **common)
+        return [run(found, history=lengths[0], progress=progress, **common)]
+
+
+def _check_options(
+    dataset: list[Path],
+    weights: str | None,
+    predictions: Path | None,
+    out: Path | None,
+    lengths: list[int],
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    from hodor_cli.errors import UsageError
+
+    if len(dataset) > 1:
+        raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
+    if weights is not None and predictions is not None:
+        raise UsageError("--weights runs a model and --predictions scores masks that are there; give one of them")
+    if predictions is not None and len(lengths) > 1:
+        raise UsageError("--history with several lengths runs a model; it goes with --weights, not with --predictions")
+    if resume and overwrite:
+        raise UsageError("--resume keeps finished sequences and --overwrite replaces them; give one of them")
+    if (resume or overwrite) and out is None:
+        raise UsageError(f"{'--resume' if resume else '--overwrite'} is about the folder of -o; give -o as well")
+    if resume and predictions is not None:
+        raise UsageError("--resume goes on with a model's run; scoring --predictions starts anew: leave it out")
+
+
+def _history_lengths(text: str) -> list[int]:
+    from hodor_cli.errors import UsageError
+
+    try:
+        lengths = list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        lengths = []
+    if not lengths or min(lengths) < 1:
+        raise UsageError(f"--history takes a number from 1 on, or several such as 1,2,4,7, not {text!r}")
+    return lengths
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _refuse_existing(path: Path, allowed: bool) -> None:
+    from hodor_cli.errors import OutputError
+
+    if path.exists() and not allowed:
+        raise OutputError(f"{path} exists already; choose another name for --json or add --overwrite with -o")
+
+
+def _print_result(result: EvaluationResult, console: Console, out: Path | None) -> None:
+    from hodor_cli.cli.evaluate_tables import print_official, print_scores
+
+    for remark in result.notes:
+        note(f"note: {remark}")
+    if result.sequences:
+        print_scores(result, console)
+        print_official(result, console)
+    speed = result.frames_per_second
+    if speed is not None and speed == speed:
+        whole = result.frames_per_second_end_to_end
+        device = result.settings.get("device")
+        console.print(f"{speed:.2f} frames/s in the network, {whole:.2f} end to end, on {device}")
+    if result.submission is not None:
+        console.print(f"For the server: {result.submission}")
+    if out is not None:
+        console.print(f"Results in {out}; open {out / 'report.html'}")
+
+
+def _print_sweep(results: list[EvaluationResult], console: Console) -> None:
+    from hodor_cli.cli.evaluate_tables import print_sweep
+
+    print_sweep(results, console)
+
+
+def _write_json(results: list[EvaluationResult], target: str) -> None:
+    from hodor_cli.evaluation.output import sweep_json
+
+    text = results[0].to_json() if len(results) == 1 else sweep_json(results)
+    _write_text(text, target)
+
+
+def _write_text(text: str, target: str) -> None:
+    if target == "-":
+        print(text, end="", flush=True)
+        return
+    from hodor_cli.inference.output import write_whole, writing
+
+    path = Path(target)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode())
+
+
+def _compare(paths: list[Path], json_file: str | None, console: Console) -> None:
+    from hodor_cli.cli.evaluate_tables import print_comparison
+    from hodor_cli.evaluation.comparison import compare
+
+    comparisons: list[Comparison] = compare(paths)
+    for comparison in comparisons:
+        print_comparison(comparison, console)
+    if json_file is not None:
+        import json
+
+        if json_file != "-":
+            _refuse_existing(Path(json_file), allowed=False)
+        content = [comparison.to_dict() for comparison in comparisons]
+        _write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", json_file)

@@ -1,0 +1,103 @@
+"""The tables that `hodor evaluate` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hodor_cli.evaluation.comparison import Comparison
+    from hodor_cli.evaluation.results import EvaluationResult
+
+
+def print_scores(result: EvaluationResult, console: Console) -> None:
+    """Sequences, worst first, and the whole below."""
+    several = any(len(sequence.objects) > 1 for sequence in result.sequences.values())
+    table = _table("sequence", "J&F", "J", "F", *(("objects", "worst object") if several else ()))
+    for sequence in result.worst_first():
+        worst = min(sequence.objects.values(), key=lambda score: score.jf)
+        more = (str(len(sequence.objects)), f"{worst.object_id} ({_percent(worst.jf)})") if several else ()
+        table.add_row(
+            sequence.name,
+            *(_percent(value) for value in (sequence.jf, sequence.j, sequence.f)),
+            *more,
+        )
+    table.add_section()
+    objects = sum(len(sequence.objects) for sequence in result.sequences.values())
+    whole = (_percent(value) for value in (result.jf, result.j, result.f))
+    table.add_row("all objects", *whole, *((str(objects), "") if several else ()))
+    console.print(table)
+    console.print(
+        "  ".join(
+            f"{name.replace('_', ' ')} {_percent(result.metric(name))}"
+            for name in ("J_recall", "J_decay", "F_recall", "F_decay")
+        )
+    )
+    for group, means in result.group_means().items():
+        console.print(f"{group}: J {_percent(means['J'])}  F {_percent(means['F'])}")
+    if result.failed:
+        console.print(f"without the {len(result.failed)} that failed: {', '.join(result.failed)}")
+
+
+def print_official(result: EvaluationResult, console: Console) -> None:
+    """The official package's numbers beside ours."""
+    official = result.settings.get("official")
+    if not official:
+        return
+    table = _table("", "official", "ours")
+    for name, value in official.items():
+        table.add_row(name.replace("_", " "), f"{100 * value:.4f}", f"{100 * result.metric(name):.4f}")
+    console.print(table)
+    if any(abs(value - result.metric(name)) > 1e-6 for name, value in official.items()):
+        console.print("They differ: see the remarks (void pixels, ids, or a decay past 256 frames).")
+
+
+def print_sweep(results: list[EvaluationResult], console: Console) -> None:
+    """J&F and speed per history length."""
+    table = _table("history", "J&F", "J", "F", "frames/s")
+    for result in results:
+        speed = result.frames_per_second
+        table.add_row(
+            str(result.settings["history"]),
+            *(_percent(value) for value in (result.jf, result.j, result.f)),
+            "-" if speed is None or speed != speed else f"{speed:.2f}",
+        )
+    console.print(table)
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Per-sequence differences, largest loss first, and the interval of the whole."""
+    table = _table("sequence", comparison.name_a, comparison.name_b, "difference")
+    for name, (a, b) in sorted(comparison.sequences.items(), key=lambda item: item[1][1] - item[1][0]):
+        table.add_row(name, _percent(a), _percent(b), f"{100 * (b - a):+.1f}")
+    table.add_section()
+    table.add_row(
+        "all objects", _percent(comparison.value_a), _percent(comparison.value_b), f"{100 * comparison.difference:+.1f}"
+    )
+    console.print(table)
+    low, high = comparison.interval
+    console.print(
+        f"{comparison.metric} of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}, "
+        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} (paired bootstrap over "
+        f"{len(comparison.sequences)} sequences): {comparison.verdict}"
+    )
+    if comparison.only_in_one:
+        names = ", ".join(comparison.only_in_one[:8]) + (" ..." if len(comparison.only_in_one) > 8 else "")
+        console.print(f"Left out, because only one of the two has them: {names}")
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{100 * value:.1f}"

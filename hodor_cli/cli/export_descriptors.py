@@ -1,0 +1,114 @@
+"""`hodor export-descriptors`: save every object of every frame as descriptors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hodor_cli.cli.common import (
+    DeviceOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    progress_bar,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from hodor_cli.descriptors.export import ExportedVideo
+    from hodor_cli.descriptors.sources import ExportSource
+
+
+def export_descriptors(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out like "
+            "DAVIS, or COCO-format photographs.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The descriptor file, created or added to.")
+    ] = Path("objects.h5"),
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            "--masks",
+            metavar="PATH",
+            help="Masks of a video: a folder of PNGs named like its frames, a result folder, or one file for frame 0. "
+            "Of a data set or several videos: a folder with one such folder for each.",
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", metavar="FILE", help="COCO annotations; SOURCE holds the images.")
+    ] = None,
+    every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Keep every N-th frame.")] = 1,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the one video in the file [default: its own].")
+    ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails/--no-thumbnails", help="Keep a crop of each object.")
+    ] = True,
+    baseline: Annotated[
+        bool, typer.Option("--baseline/--no-baseline", help="Keep the backbone's mean features, to compare with.")
+    ] = True,
+    weights: WeightsOption = "mini",
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Save each object of each frame as one descriptor, with its box, area, confidence and crop, in one HDF5 file.
+
+    hodor export-descriptors clip.hodor -o objects.h5
+    hodor export-descriptors clip.mp4 --masks masks/ -o objects.h5
+    hodor export-descriptors DAVIS/ --every 5 -o objects.h5
+
+    A video that is in the file already, unchanged, is skipped; stop at any time and run the same command again.
+    """
+    from hodor_cli.descriptors.export import export_sources
+    from hodor_cli.descriptors.resolve import find_sources
+    from hodor_cli.errors import UsageError
+    from hodor_cli.weights import load_model
+
+    if name is not None and len(sources) > 1:
+        raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
+    found: list[ExportSource] = []
+    for path in sources:
+        own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
+        found += find_sources(path, masks=own, annotations=annotations, every=every, name=name)
+    frames = sum(-(-(source.length or 0) // every) for source in found)
+    failed = 0
+    with progress_bar("exporting", frames) as advance:
+
+        def finished(video: ExportedVideo) -> None:
+            nonlocal failed
+            if video.outcome == "failed":
+                failed += 1
+                warn(f"{video.name}: {video.reason}")
+            elif video.outcome == "skipped":
+                print(f"{video.name}: already there, skipped", flush=True)
+            else:
+                print(f"{video.name}: {video.rows} descriptors from {video.frames} frames", flush=True)
+
+        export_sources(
+            found,
+            output,
+            load_model(weights),
+            min_dim=min_dim,
+            max_dim=max_dim,
+            device=device,
+            precision=precision,
+            thumbnails=thumbnails,
+            baseline=baseline,
+            progress=lambda source, done: advance(1),
+            finished=finished,
+        )
+    print(f"written to {output}")
+    if failed:
+        warn(f"{failed} of {len(found)} videos could not be exported")
+        raise typer.Exit(3)

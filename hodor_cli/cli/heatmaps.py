@@ -1,0 +1,68 @@
+"""`hodor heatmaps`: what the background descriptors and the catch-all see in a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.common import (
+    DeviceOption,
+    HistoryOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    progress_bar,
+)
+
+
+def heatmaps(
+    source: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file or a folder of images.")],
+    mask: Annotated[
+        list[str],
+        typer.Option(
+            "--mask",
+            metavar="[FRAME=]FILE",
+            help="Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each object's "
+            "first is used, and that of the frame shown is drawn as the truth.",
+        ),
+    ],
+    frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="PNG to write [default: NAME_frameN.png].")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", metavar="FILE", help="The true mask of that frame, to be drawn.")
+    ] = None,
+    weights: WeightsOption = "mini",
+    history: HistoryOption = 7,
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Show where the catch-all and each of the 3x3 background descriptors are seen in a frame, as ten heat maps.
+
+    hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
+    """
+    from hodor_cli.descriptors.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.inference import Segmenter
+    from hodor_cli.video.masks import read_mask, read_mask_arguments
+    from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
+
+    with open_source(source) as frames:
+        given = {index: file.labels for index, file in read_mask_arguments(mask, frames).items()}
+        shown = given.get(frame) if truth is None else read_mask(truth, size=(frames.height, frames.width)).labels
+        segmenter = Segmenter(
+            load_model(weights), history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision
+        )
+        with progress_bar(frames.name, frame + 1) as advance:
+            found = compute_heatmaps(
+                frames, first_masks(given), frame, segmenter, shown, progress=lambda done: advance(1)
+            )
+        path = output or Path(f"{frames.name}_frame{frame}.png")
+    write_heatmaps(path, found)
+    print(f"{path}  frame {frame}: true masks, prediction, catch-all and 3x3 background descriptors")

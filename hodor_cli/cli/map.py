@@ -1,0 +1,80 @@
+"""`hodor map`: descriptors as a 2-D map with each object's crop at its point."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.common import note
+
+
+class MapMethod(str, Enum):
+    """How descriptors become points."""
+
+    tsne = "tsne"
+    pca = "pca"
+
+
+class MapColour(str, Enum):
+    """What colours mean."""
+
+    video = "video"
+    object = "object"
+    frame = "frame"
+
+
+def map_command(
+    store: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A descriptor file [default: objects.h5 here or in the workspace]."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="NAME", help="Writes NAME.png, NAME.html and NAME.csv.")
+    ] = Path("map"),
+    method: Annotated[
+        MapMethod, typer.Option("--method", help="tsne shows who is near whom, pca keeps distances and axes.")
+    ] = MapMethod.tsne,
+    colour: Annotated[
+        MapColour, typer.Option("--colour", help="What the frames around the crops mean.")
+    ] = MapColour.video,
+    trajectories: Annotated[bool, typer.Option("--trajectories", help="Join each object's frames in time.")] = False,
+    video: Annotated[
+        list[str] | None, typer.Option("--video", metavar="NAME", help="Only this video; repeatable.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option("--max-points", metavar="N", min=3, help="Show at most N rows, spread over every object.")
+    ] = 1500,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same map.")] = 0,
+    perplexity: Annotated[
+        float | None, typer.Option("--perplexity", metavar="P", help="t-SNE's size of a neighbourhood [default: 30].")
+    ] = None,
+) -> None:
+    """Draw descriptors as points of a plane with each crop pasted at its point: PNG, an HTML page to explore, and CSV.
+
+    hodor map objects.h5 -o map --trajectories
+    """
+    from hodor_cli.descriptors.layout import make_map
+    from hodor_cli.descriptors.map_image import write_map_image, write_points_csv
+    from hodor_cli.descriptors.map_page import write_map_page
+    from hodor_cli.descriptors.resolve import find_store
+    from hodor_cli.descriptors.store import DescriptorStore
+
+    path = find_store(store)
+    base = output.with_suffix("") if output.suffix.lower() in (".png", ".html", ".csv") else output
+    with DescriptorStore(path) as opened:
+        for name in video or []:
+            opened.video(name)
+        found = make_map(opened, method=method.value, seed=seed, most=most, perplexity=perplexity, videos=video or None)
+    if len(found.points) < found.rows:
+        note(f"{len(found.points)} of {found.rows} rows are shown; --max-points shows more")
+    files = [base.with_name(base.name + suffix) for suffix in (".png", ".html", ".csv")]
+    write_map_image(files[0], found, colour_by=colour.value, trajectories=trajectories)
+    write_map_page(files[1], found, colour_by=colour.value, trajectories=trajectories, title=path.name)
+    write_points_csv(files[2], found)
+    for file, what in zip(
+        files, ("for print", "open it in a browser: zoom, hover, colours", "the points"), strict=True
+    ):
+        print(f"{file}  {what}")

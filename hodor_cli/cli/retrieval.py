@@ -1,0 +1,274 @@
+"""`hodor retrieval`: find an object again, and measure how well descriptors tell objects apart."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hodor_cli.cli.common import (
+    DeviceOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    note,
+    progress_bar,
+)
+
+if TYPE_CHECKING:
+    from hodor_cli.descriptors.protocol import RetrievalScores
+    from hodor_cli.descriptors.query import Query
+    from hodor_cli.descriptors.search import Match
+    from hodor_cli.descriptors.store import DescriptorStore
+    from hodor_cli.descriptors.verify import VerifiedMatch
+    from hodor_cli.inference import Segmenter
+
+
+class MetricName(str, Enum):
+    """How descriptors are compared."""
+
+    euclidean = "euclidean"
+    cosine = "cosine"
+
+
+def retrieval(
+    store: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A descriptor file [default: objects.h5 here or in the workspace]."),
+    ] = None,
+    pr_curve: Annotated[
+        bool, typer.Option("--pr-curve", help="Measure: every row asks for the other rows of its object.")
+    ] = False,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            "--query", metavar="WHAT", help="Search: FILE.h5#VIDEO/ID, FILE.h5#VIDEO, or a photo together with --mask."
+        ),
+    ] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", metavar="FILE", help="The object's mask in the photo.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Image to write [default: pr_curve.png (and .csv), or matches.png]."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Objects to show.")] = 10,
+    metric: Annotated[MetricName, typer.Option("--metric", help="How a query is compared.")] = MetricName.euclidean,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode the query into the frames found and rank by what is found there.")
+    ] = False,
+    faiss: Annotated[bool, typer.Option("--faiss", help="Search with faiss, for large libraries.")] = False,
+    queries: Annotated[
+        int | None, typer.Option("--queries", metavar="N", min=1, help="Curve: let N random rows ask instead of all.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which random rows.")] = 0,
+    memory: Annotated[int, typer.Option("--memory", metavar="MB", min=1, help="Curve: memory to use.")] = 1024,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    weights: WeightsOption = "mini",
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Find an object in a library of descriptors, or measure how well descriptors tell objects apart.
+
+    hodor retrieval objects.h5 --query other.h5#bear/1
+    hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
+    hodor retrieval objects.h5 --pr-curve
+    """
+    from hodor_cli.descriptors.query import queries_of_image, queries_of_store
+    from hodor_cli.descriptors.resolve import find_store
+    from hodor_cli.descriptors.store import DescriptorStore
+    from hodor_cli.errors import UsageError
+
+    if pr_curve == (query is not None):
+        raise UsageError("give either --pr-curve to measure or --query WHAT to search")
+    if mask is not None and query is None:
+        raise UsageError("--mask goes with --query PHOTO")
+    with DescriptorStore(find_store(store)) as library:
+        if pr_curve:
+            curves = measure(library, queries=queries, seed=seed, memory=memory << 20)
+            _write_curves(curves, output or Path("pr_curve.png"), library, as_json)
+            return
+        model: dict[str, Any] = {"min_dim": min_dim, "max_dim": max_dim, "device": device, "precision": precision}
+        if mask is None:
+            if query is None or "#" not in query:
+                raise UsageError(f"{query} needs the object's --mask FILE; of a descriptor file name FILE.h5#VIDEO/ID")
+            asked = queries_of_store(query)
+        else:
+            from hodor_cli.descriptors.encode import FrameEncoder
+            from hodor_cli.weights import load_model
+
+            asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(weights), **model))
+        segmenter = _segmenter(weights, model, asked[0]) if verify else None
+        answers = [
+            _search(library, one, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter) for one in asked
+        ]
+        _show_matches(library, asked, answers, output or Path("matches.png"), as_json)
+
+
+def measure(store: DescriptorStore, *, queries: int | None, seed: int, memory: int) -> dict[str, RetrievalScores]:
+    """All curves of a store by name: descriptors by both metrics and the baseline, in both galleries where possible."""
+    from hodor_cli.descriptors.protocol import score_retrieval
+    from hodor_cli.descriptors.vectors import Metric, vectors_of_store
+    from hodor_cli.errors import InputError
+
+    index = store.index()
+    kinds: list[tuple[str, str, Metric]] = [
+        ("descriptor, Euclidean", "descriptor", "euclidean"),
+        ("descriptor, cosine", "descriptor", "cosine"),
+    ]
+    if all(store.has(name, "baseline") for name in store.videos):
+        kinds.append(("baseline, Euclidean", "baseline", "euclidean"))
+    else:
+        note("no baseline: it was not exported for every video")
+    curves: dict[str, RetrievalScores] = {}
+    for within in (False, True):
+        for label, dataset, metric in kinds:
+            gallery = "within" if within else "across"
+            with progress_bar(f"{label} {gallery}", None, "queries") as advance:
+                shown = 0
+
+                def progress(done: int, total: int) -> None:
+                    nonlocal shown
+                    advance(done - shown, total=total)
+                    shown = done
+
+                try:
+                    curves[f"{label} {gallery}"] = score_retrieval(
+                        vectors_of_store(store, dataset),
+                        index,
+                        metric=metric,
+                        within_video=within,
+                        queries=queries,
+                        seed=seed,
+                        memory=memory,
+                        progress=progress,
+                    )
+                except InputError:
+                    if not within:
+                        raise
+                    note("no curve within videos: none has two objects with several frames each")
+                    return curves
+    return curves
+
+
+def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: DescriptorStore, as_json: bool) -> None:
+    from hodor_cli.descriptors.curves import GALLERIES, write_curves_csv, write_curves_image
+
+    image, table = output.with_suffix(".png"), output.with_suffix(".csv")
+    write_curves_image(image, curves, f"{store.path.name}: {len(store):,} descriptors of {store.info.model_name}")
+    write_curves_csv(table, curves)
+    if as_json:
+        keys = (
+            "gallery", "metric", "rows", "objects", "queries", "left_out", "sampled", "mean_average_precision",
+            "precision_at_half_recall", "recall_at_1", "recall_at_5", "seconds",
+        )  # fmt: skip
+        found = {name: {key: getattr(scores, key) for key in keys} for name, scores in curves.items()}
+        print(
+            json.dumps({"store": str(store.path), "image": str(image), "table": str(table), "curves": found}, indent=2)
+        )
+        return
+    for gallery, words in GALLERIES.items():
+        shown = {name: scores for name, scores in curves.items() if scores.gallery == gallery}
+        if not shown:
+            continue
+        first = next(iter(shown.values()))
+        asked = f"{first.queries:,} {'random ' if first.sampled else ''}queries, {first.left_out:,} left out"
+        print(f"Among {words}: {first.rows:,} rows of {first.objects:,} objects, {asked}")
+        print(f"  {'':<22}{'mAP':>8}{'P@50%':>8}{'R@1':>8}{'R@5':>8}{'time':>9}")
+        for name, scores in shown.items():
+            values = (
+                scores.mean_average_precision,
+                scores.precision_at_half_recall,
+                scores.recall_at_1,
+                scores.recall_at_5,
+            )
+            numbers = "".join(f"{100 * value:8.1f}" for value in values)
+            print(f"  {name.removesuffix(f' {gallery}'):<22}{numbers}{scores.seconds:8.1f}s")
+    print(f"{image}  the curves\n{table}  the same as numbers")
+
+
+def _segmenter(weights: str, model: dict[str, Any], query: Query) -> Segmenter:
+    from hodor_cli.descriptors.export import store_info
+    from hodor_cli.errors import InputError
+    from hodor_cli.inference import Segmenter
+    from hodor_cli.weights import load_model
+
+    loaded = load_model(weights)
+    if store_info(loaded).model_fingerprint != query.model_fingerprint:
+        raise InputError(f"{query.label} was saved with other weights than {weights}; give those with --weights")
+    return Segmenter(loaded, **model)
+
+
+def _search(
+    store: DescriptorStore, query: Query, *, top: int, metric: Any, faiss: bool, segmenter: Segmenter | None
+) -> tuple[list[Match], list[VerifiedMatch] | None]:
+    from hodor_cli.descriptors.search import search_objects
+    from hodor_cli.descriptors.verify import verify_matches
+
+    matches = search_objects(store, query, metric=metric, top=top, engine="faiss" if faiss else "numpy")
+    if segmenter is None:
+        return matches, None
+    with progress_bar("verifying", len(matches), "objects") as advance:
+        verified = verify_matches(store, query, matches, segmenter, metric=metric, progress=lambda done: advance(1))
+    return [result.match for result in verified], verified
+
+
+def _show_matches(
+    store: DescriptorStore,
+    queries: list[Query],
+    answers: list[tuple[list[Match], list[VerifiedMatch] | None]],
+    output: Path,
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from hodor_cli.descriptors.contact_sheet import describe_times, write_contact_sheet
+
+    listed = []
+    for number, (query, (matches, verified)) in enumerate(zip(queries, answers, strict=True)):
+        sheet = output if len(queries) == 1 else output.with_stem(f"{output.stem}_{query.object_id or number + 1}")
+        write_contact_sheet(sheet, store, query, matches)
+        checks: list[VerifiedMatch | None] = [None] * len(matches) if verified is None else [*verified]
+        if as_json:
+            rows = []
+            for match, check in zip(matches, checks, strict=True):
+                extra = {} if check is None else {"verified": _verified_json(check)}
+                rows.append({**asdict(match), **extra})
+            listed.append({"query": query.label, "contact_sheet": str(sheet), "matches": rows})
+            continue
+        print(f"{query.label}: {len(matches)} most similar objects of {store.path}")
+        for rank, (match, check) in enumerate(zip(matches, checks, strict=True), start=1):
+            name = f"{match.video}/{match.object_id}"
+            print(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{_verified_words(check)}")
+        print(f"{sheet}  the crops")
+    if as_json:
+        print(json.dumps(listed, indent=2))
+
+
+def _verified_json(check: VerifiedMatch) -> dict[str, Any]:
+    distance = check.distance if check.found else None
+    return {
+        "found": check.found,
+        "distance": distance,
+        "confidence": check.confidence,
+        "overlap": check.overlap,
+        "problem": check.problem,
+    }
+
+
+def _verified_words(check: VerifiedMatch | None) -> str:
+    if check is None:
+        return ""
+    if check.problem:
+        return f"; not checked: {check.problem}"
+    if not check.found:
+        return "; not found there"
+    return (
+        f"; found there, distance {check.distance:.3f}, confidence {check.confidence:.2f}, overlap {check.overlap:.2f}"
+    )

@@ -1,0 +1,201 @@
+"""`hodor segment`: follow objects through a video from a mask or a box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hodor_cli.cli.common import (
+    DeviceOption,
+    HistoryOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    note,
+    progress_bar,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from hodor_cli.inference.settings import ReviewItem, SegmentSummary
+
+#: Stretches of frames to review that are listed on the terminal; the report has all.
+_SHOWN_REVIEWS = 12
+
+
+def segment(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, or a camera index.")
+    ],
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mask",
+            metavar="[FRAME=]FILE",
+            help="Where the objects are in frame FRAME (from 0; the first if left out): a PNG whose values are object "
+            "ids, an RGB PNG with one colour per object, an .npy, or a folder of files named like the frames. "
+            "Repeatable; a mask for a known id corrects it from there on.",
+        ),
+    ] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--box",
+            metavar="[FRAME=]x,y,w,h",
+            help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results [default: NAME.hodor].")
+    ] = None,
+    weights: WeightsOption = "mini",
+    history: HistoryOption = 7,
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.")] = 0,
+    end: Annotated[
+        int | None, typer.Option("--end", metavar="N", min=1, help="First frame not to read [default: the end].")
+    ] = None,
+    coco: Annotated[bool, typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the results of an earlier run in OUT.")
+    ] = False,
+) -> None:
+    """Follow objects through a video from one mask: every frame's mask, an overlay video and a report.
+
+    hodor segment clip.mp4 --mask first_frame.png
+    hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
+    hodor segment clip.mp4 --box 310,120,200,260
+    """
+    from hodor_cli.errors import HodorError
+    from hodor_cli.inference.output import OutputFolder
+    from hodor_cli.inference.settings import SegmentSettings
+    from hodor_cli.video.masks import read_mask_arguments
+    from hodor_cli.video.source import open_source
+
+    with open_source(source, start=start, end=end) as frames:
+        masks = read_mask_arguments(mask or [], frames)
+        boxes = number_boxes(box or [], frames, {key for given in masks.values() for key in given.object_ids})
+        _tell_what_was_found(masks, boxes)
+        folder = Path(f"{frames.name}.hodor") if out is None else out
+
+        from hodor_cli.inference.runner import segment_source
+        from hodor_cli.weights import load_model
+
+        began = False
+        try:
+            with progress_bar(frames.name, frames.length) as advance:
+                shown = 0
+
+                def progress(done: int, total: int | None) -> None:
+                    nonlocal began, shown
+                    began = True
+                    advance(done - shown, total=total)
+                    shown = done
+
+                summary = segment_source(
+                    frames,
+                    masks,
+                    folder,
+                    model=load_model(weights),
+                    settings=SegmentSettings(
+                        weights=weights,
+                        history=history,
+                        min_dim=min_dim,
+                        max_dim=max_dim,
+                        device=device,
+                        precision=precision,
+                        overlay=overlay,
+                    ),
+                    boxes=boxes,
+                    overwrite=overwrite,
+                    resume=resume,
+                    coco=coco,
+                    progress=progress,
+                )
+        except (KeyboardInterrupt, HodorError):
+            if began and OutputFolder(folder).checkpoint.exists():
+                note(f"What is done is kept in {folder}; the same command with --resume goes on with it.")
+            raise
+    print_summary(summary)
+
+
+def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int, dict[int, tuple[int, int, int, int]]]:
+    """Boxes by frame and object id: each gets the smallest id that nothing else has, in the order given."""
+    from hodor_cli.video.box import parse_box
+
+    boxes: dict[int, dict[int, tuple[int, int, int, int]]] = {}
+    used = set(taken)
+    for argument in arguments:
+        parsed = parse_box(argument, source)
+        object_id = next(number for number in range(1, len(used) + 2) if number not in used)
+        used.add(object_id)
+        boxes.setdefault(source.start if parsed.frame is None else parsed.frame, {})[object_id] = parsed.box
+    return boxes
+
+
+def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:
+    """Say which objects start where, and how the mask files were understood."""
+    for frame, given in list(masks.items())[:10]:
+        note(f"Frame {frame}: {_objects(given.object_ids)} from {', '.join(given.files)}")
+        for line in given.notes:
+            note(f"  {line}")
+    if len(masks) > 10:
+        note(f"... and masks for {len(masks) - 10} more frames, up to frame {max(masks)}")
+    for frame, by_id in boxes.items():
+        for object_id, box in by_id.items():
+            note(f"Frame {frame}: object {object_id} from the box {','.join(str(side) for side in box)}")
+
+
+def print_summary(summary: SegmentSummary) -> None:
+    """What was made and where, what to look at, and what went wrong."""
+    for warning in summary.warnings:
+        warn(warning)
+    if summary.already_finished:
+        print(f"{summary.out} is finished already: {summary.frames} frames, {_objects(summary.object_ids)}.")
+    else:
+        again = f" ({summary.resumed_from} of them before)" if summary.resumed_from else ""
+        speed = f"{summary.frames_per_second:.1f} frames/s"
+        print(f"{summary.frames} frames{again}, {_objects(summary.object_ids)}, {speed}.")
+    words = {
+        "masks": "one PNG per frame, value = object id",
+        "overlay": "the video with the objects drawn over it",
+        "report": "area, box, confidence per frame and object",
+        "annotations": "COCO video run lengths",
+        "boxes": "masks made from boxes: check them",
+    }
+    shown = {key: f"{path}/" if path.is_dir() else str(path) for key, path in summary.files.items()}
+    width = max((len(text) for text in shown.values()), default=0)
+    for key, text in shown.items():
+        print(f"  {text:<{width}}  {words[key]}")
+    if not summary.review:
+        print("No frame stands out for review.")
+        return
+    print("Frames to review:")
+    for item in summary.review[:_SHOWN_REVIEWS]:
+        print(f"  {_review_line(item)}")
+    if len(summary.review) > _SHOWN_REVIEWS:
+        print(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
+
+
+def _review_line(item: ReviewItem) -> str:
+    names = item.first_name if item.first_frame == item.last_frame else f"{item.first_name} - {item.last_name}"
+    return f"{names}: object {item.object_id} {item.reason}" + (f" ({item.detail})" if item.detail else "")
+
+
+def _objects(ids: Any) -> str:
+    ids = list(ids)
+    if not ids:
+        return "no object"
+    shown = ", ".join(str(key) for key in ids[:8]) + (" ..." if len(ids) > 8 else "")
+    return f"object {shown}" if len(ids) == 1 else f"{len(ids)} objects ({shown})"

@@ -1,0 +1,76 @@
+"""The field's numbers (J, F, J&F, frames per second), and pictures of what went wrong.
+
+    from hodor_cli.evaluation import evaluate, score_sequence
+
+    result = evaluate("DAVIS", model=load_model("mini"))          # run a model and score it
+    result = evaluate("DAVIS", predictions="masks_of_anyone")     # score masks
+    print(result.jf, result.sequences["camel"].objects[1].j)
+
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME_OF = {
+    "DAVIS": "scoring",
+    "DAVIS_LIKE": "scoring",
+    "YOUTUBE_VOS": "scoring",
+    "Dataset": "dataset",
+    "EvaluationResult": "results",
+    "SequenceScore": "scoring",
+    "SequenceScorer": "scoring",
+    "boundary_f": "metrics",
+    "compare": "comparison",
+    "evaluate": "runner",
+    "evaluate_davis": "quick",
+    "jaccard": "metrics",
+    "recognise": "dataset",
+    "score_sequence": "scoring",
+    "statistics": "metrics",
+}
+
+__all__ = [
+    "DAVIS",
+    "DAVIS_LIKE",
+    "YOUTUBE_VOS",
+    "Dataset",
+    "EvaluationResult",
+    "SequenceScore",
+    "SequenceScorer",
+    "boundary_f",
+    "compare",
+    "evaluate",
+    "evaluate_davis",
+    "jaccard",
+    "recognise",
+    "score_sequence",
+    "statistics",
+]
+
+if TYPE_CHECKING:
+    from hodor_cli.evaluation.comparison import compare
+    from hodor_cli.evaluation.dataset import Dataset, recognise
+    from hodor_cli.evaluation.metrics import boundary_f, jaccard, statistics
+    from hodor_cli.evaluation.quick import evaluate_davis
+    from hodor_cli.evaluation.results import EvaluationResult
+    from hodor_cli.evaluation.runner import evaluate
+    from hodor_cli.evaluation.scoring import (
+        DAVIS,
+        DAVIS_LIKE,
+        YOUTUBE_VOS,
+        SequenceScore,
+        SequenceScorer,
+        score_sequence,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that holds it, at its first use."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

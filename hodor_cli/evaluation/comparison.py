@@ -1,0 +1,130 @@
+"""Whether one result is better than another, or only luckier with its sequences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hodor_cli.errors import InputError, UsageError
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How B differs from A in one metric, on the sequences that both have; differences are B minus A."""
+
+    metric: str
+    name_a: str
+    name_b: str
+    value_a: float
+    value_b: float
+    interval: tuple[float, float]
+    """95 % bootstrap interval of the difference over sequences."""
+    sequences: dict[str, tuple[float, float]]
+    """Sequence -> (A, B)."""
+    only_in_one: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float:
+        return self.value_b - self.value_a
+
+    @property
+    def verdict(self) -> str:
+        """ "better", "worse" or "no clear difference"."""
+        low, high = self.interval
+        return "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "metric": self.metric,
+            "a": {"name": self.name_a, self.metric: self.value_a},
+            "b": {"name": self.name_b, self.metric: self.value_b},
+            "difference": self.difference,
+            "interval": list(self.interval),
+            "verdict": self.verdict,
+            "sequences": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in self.sequences.items()},
+            "only_in_one": list(self.only_in_one),
+        }
+
+
+def compare(paths: Sequence[Path], metric: str = "J&F") -> list[Comparison]:
+    """Compare results.json files: each against the first.
+
+    The interval is a paired bootstrap: sequences are drawn with replacement, both results are taken on the same drawn
+    ones, and the values are means over their objects, as in the table. The draw is seeded, so the answer is the same
+    each time. Raises UsageError for fewer than two files, InputError for a file that is no result or shares fewer than
+    two sequences with the first.
+    """
+    if len(paths) < 2:
+        raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
+    results = [_read(Path(path)) for path in paths]
+    names = _short_names([Path(path) for path in paths])
+    pairs = zip(results[1:], names[1:], strict=True)
+    return [_compare(results[0], other, names[0], name, metric) for other, name in pairs]
+
+
+def bootstrap_interval(differences: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of sum(differences) / sum(weights) when sequences are drawn with replacement.
+
+    `differences` (N,) holds each sequence's sum over objects of B - A, `weights` (N,) its number of objects.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(differences), (RESAMPLES, len(differences)))
+    means = differences[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _compare(a: dict[str, Any], b: dict[str, Any], name_a: str, name_b: str, metric: str) -> Comparison:
+    shared = [name for name in a["sequences"] if name in b["sequences"]]
+    if len(shared) < 2:
+        raise InputError(f"{name_a} and {name_b} share {len(shared)} sequences; a comparison takes at least two")
+    values: dict[str, tuple[float, float]] = {}
+    sums_a, sums_b, weights = [], [], []
+    for name in shared:
+        objects_a, objects_b = a["sequences"][name]["objects"], b["sequences"][name]["objects"]
+        if set(objects_a) != set(objects_b):
+            raise InputError(f"{name_a} and {name_b} have different objects in {name}; the truths differ")
+        sums_a.append(sum(float(thing[metric]) for thing in objects_a.values()))
+        sums_b.append(sum(float(thing[metric]) for thing in objects_b.values()))
+        weights.append(float(len(objects_a)))
+        values[name] = (sums_a[-1] / weights[-1], sums_b[-1] / weights[-1])
+    total = sum(weights)
+    return Comparison(
+        metric=metric,
+        name_a=name_a,
+        name_b=name_b,
+        value_a=sum(sums_a) / total,
+        value_b=sum(sums_b) / total,
+        interval=bootstrap_interval(np.array(sums_b) - np.array(sums_a), np.array(weights)),
+        sequences=values,
+        only_in_one=tuple(sorted(set(a["sequences"]) ^ set(b["sequences"]))),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({error}); give the results.json of an evaluation") from error
+    if not isinstance(content, dict) or not isinstance(content.get("sequences"), dict):
+        raise InputError(f"{path} is no result of one evaluation; give the results.json of an evaluation")
+    if any(not sequence.get("objects") for sequence in content["sequences"].values()):
+        raise InputError(f"{path} has sequences without objects; give the results.json of an evaluation")
+    return content
+
+
+def _short_names(paths: list[Path]) -> list[str]:
+    """File names where they differ, otherwise the paths."""
+    names = [path.stem for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]

@@ -1,0 +1,141 @@
+"""What went wrong, to be looked at: the worst objects around the largest falls of J (HODOR, CVPR 2022, fig. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hodor_cli.evaluation.dataset import Dataset, VideoSequence
+from hodor_cli.evaluation.folders import masks_in
+from hodor_cli.evaluation.mask_reader import read_labels
+from hodor_cli.evaluation.metrics import LabelMap
+from hodor_cli.evaluation.results import EvaluationResult
+from hodor_cli.evaluation.scoring import ObjectScore
+from hodor_cli.evaluation.truth import TruthReader
+
+Picture = npt.NDArray[np.uint8]
+
+WORST_OBJECTS = 6
+PICTURE_WIDTH = 360
+
+
+@dataclass(frozen=True)
+class FailureFrame:
+    """One frame around a fall: its J, and the same window of input, truth and prediction (h, w, 3) RGB."""
+
+    name: str
+    position: int
+    j: float
+    f: float
+    pictures: tuple[Picture, Picture, Picture]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One of the worst objects, with the frames that show why."""
+
+    sequence: str
+    score: ObjectScore
+    frames: list[FailureFrame]
+
+
+def find_failures(
+    result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path], count: int = WORST_OBJECTS
+) -> list[Failure]:
+    """The `count` worst objects with pictures; `places` says where each sequence's predicted masks lie."""
+    failures = []
+    for sequence, score in result.worst_objects(count):
+        source = dataset.sequences[sequence.name]
+        wanted = {score.frames[position]: position for position in telling_frames(score.j_values)}
+        truths = _truths(source, set(wanted))
+        predicted = masks_in(places[sequence.name])
+        frames = [
+            FailureFrame(
+                name=frame,
+                position=position,
+                j=float(score.j_values[position]),
+                f=float(score.f_values[position]),
+                pictures=_pictures(source.images.get(frame), truths[frame], predicted[frame], score.object_id),
+            )
+            for frame, position in wanted.items()
+        ]
+        failures.append(Failure(sequence.name, score, frames))
+    return failures
+
+
+def telling_frames(j_values: npt.NDArray[np.float64], falls: int = 2) -> list[int]:
+    """Positions before and after the largest falls of J, and where J is lowest, in order (at most 2 x `falls` + 1)."""
+    lowest = int(np.argmin(j_values))
+    chosen = {lowest}
+    drops = j_values[:-1] - j_values[1:]
+    for position in np.argsort(-drops, kind="stable"):
+        if len(chosen) >= 2 * falls or drops[position] <= 0:
+            break
+        before = int(position)
+        if all(abs(before - other) > 2 or other == lowest for other in chosen):
+            chosen |= {before, before + 1}
+    if len(chosen) == 1 and len(j_values) > 1:  # no fall at all: bad, or good, from the start
+        chosen |= {0, len(j_values) // 2}
+    return sorted(chosen)
+
+
+def _truths(sequence: VideoSequence, wanted: set[str]) -> dict[str, LabelMap]:
+    """True label maps of the wanted frames, void taken out. Earlier frames decide whether the truth is binary."""
+    reader, found = TruthReader(sequence.name), {}
+    for frame, file in sequence.masks.items():
+        if frame not in wanted and reader.binary is not None:
+            continue
+        labels, void, _ = reader.read(frame, read_labels(file))
+        if frame in wanted:
+            found[frame] = labels if void is None else np.where(void, 0, labels)
+    if reader.binary:
+        return {frame: (labels != 0).astype(np.uint8) for frame, labels in found.items()}
+    return found
+
+
+def _pictures(
+    image_file: Path | None, truth: LabelMap, prediction_file: Path, object_id: int
+) -> tuple[Picture, Picture, Picture]:
+    from hodor_cli.video.overlay import draw_overlay
+    from hodor_cli.video.picture import read_picture
+
+    prediction = read_labels(prediction_file)
+    if int(truth.max(initial=0)) <= 1 and int(prediction.max(initial=0)) == 255:
+        prediction = (prediction != 0).astype(np.uint8)
+    image = None if image_file is None else read_picture(image_file)
+    if image is None or image.shape[:2] != truth.shape:
+        image = np.full((*truth.shape, 3), 40, np.uint8)
+    window = _window((truth == object_id) | (prediction == object_id))
+    drawn = (
+        image,
+        draw_overlay(image, truth.astype(np.uint16)),
+        draw_overlay(image, prediction.astype(np.uint16)),
+    )
+    return tuple(_shrunk(picture[window]) for picture in drawn)  # type: ignore[return-value]
+
+
+def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """A window of the frame's shape around a region, with room; the whole frame where the region is empty."""
+    height, width = region.shape
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    if not len(rows):
+        return slice(0, height), slice(0, width)
+    share = max(0.4, 1.5 * (rows[-1] + 1 - rows[0]) / height, 1.5 * (columns[-1] + 1 - columns[0]) / width)
+    share = min(1.0, share)
+    tall, wide = round(share * height), round(share * width)
+    top = min(max(0, int(rows[0] + rows[-1]) // 2 - tall // 2), height - tall)
+    left = min(max(0, int(columns[0] + columns[-1]) // 2 - wide // 2), width - wide)
+    return slice(top, top + tall), slice(left, left + wide)
+
+
+def _shrunk(picture: Picture) -> Picture:
+    import cv2
+
+    height, width = picture.shape[:2]
+    size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
+    smaller = width > PICTURE_WIDTH
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -1,0 +1,232 @@
+"""Running a model through a data set: every sequence from its own reference masks, scored while it runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hodor_cli.errors import DataError, HodorError, OutputError
+from hodor_cli.evaluation.dataset import Dataset, VideoSequence
+from hodor_cli.evaluation.mask_reader import read_labels
+from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
+from hodor_cli.evaluation.results import Timing
+from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
+from hodor_cli.evaluation.truth import TruthReader
+from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.video.label_png import write_label_png
+from hodor_cli.video.paths import plural
+from hodor_cli.video.picture import read_picture
+
+_LISTED = 20
+_MARKS = ".progress"
+
+
+class StepSegmenter(Protocol):
+    """What a run needs of a segmenter; `hodor_cli.inference.Segmenter` is one."""
+
+    last: Any
+
+    def step(self, frame: npt.NDArray[np.uint8], masks: Any = None) -> npt.NDArray[np.uint16]: ...
+
+    def reset(self) -> None: ...
+
+
+OnStart = Callable[[Any, npt.NDArray[np.uint8], Mapping[int, npt.NDArray[np.bool_]]], Any]
+"""Called once per sequence with the segmenter, the frame in which its first objects start (RGB) and their masks, before
+the step; returns the segmenter to go on with."""
+
+
+@dataclass
+class ModelRun:
+    """What a run gave, by sequence."""
+
+    scores: dict[str, SequenceScore] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """Sequences that an earlier run had finished."""
+
+
+def run_model(
+    dataset: Dataset,
+    segmenter: StepSegmenter,
+    *,
+    out: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    limit: int | None = None,
+    on_start: OnStart | None = None,
+    progress: Progress | None = None,
+) -> ModelRun:
+    """Run every sequence of a data set; one that fails is noted and the others go on.
+
+    Args:
+        out: Where predictions/SEQ/FRAME.png are written; None keeps numbers only.
+        identity: What the masks depend on (weights, history, ...). With `resume`, sequences that were finished in `out`
+            under the same identity are not run again; their masks are scored anew.
+        limit: At most so many frames per sequence.
+        progress: Called with frames done and frames in all.
+
+    Raises:
+        OutputError: `out` cannot be written to.
+    """
+    run = ModelRun()
+    lengths = {name: min(len(sequence), limit or len(sequence)) for name, sequence in dataset.sequences.items()}
+    done = 0
+    for name, sequence in dataset.sequences.items():
+        before = done
+
+        def advance(frames: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + frames, sum(lengths.values()))
+
+        try:
+            mark = None if out is None else Mark(out, name, dict(identity or {}))
+            if mark is not None and resume and mark.path.exists() and mark.finished() is None:
+                run.notes.append(f"{name} was made with other settings and is run again")
+            if mark is not None and resume and (timing := mark.finished()) is not None:
+                run.timings[name] = timing
+                run.kept.append(name)
+                if sequence.has_truth:
+                    task = scoring_task(_limited(sequence, limit), mark.folder, dataset.rules, mark.folder.parent)
+                    run.scores[name] = score_files(task)
+            else:
+                part = _limited(sequence, limit)
+                _check(part, dataset.rules)
+                if mark is not None:
+                    mark.begin()
+                folder = None if mark is None else mark.folder
+                score, timing = _run_sequence(part, segmenter, dataset.rules, folder, run.notes, on_start, advance)
+                run.timings[name] = timing
+                if score is not None:
+                    run.scores[name] = score
+                if mark is not None:
+                    mark.finish(timing)
+        except OutputError:
+            raise
+        except HodorError as error:
+            run.failed[name] = str(error)
+        except Exception as error:  # one sequence must not take the others with it
+            run.failed[name] = f"{name} could not be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        done += lengths[name]
+        advance(lengths[name])
+    return run
+
+
+class Mark:
+    """Says that the masks of one sequence in `out` are whole, and what they were made with. Holds no scores."""
+
+    def __init__(self, out: Path, name: str, identity: Mapping[str, Any]) -> None:
+        self.out, self.identity = out, json.loads(json.dumps(identity))
+        self.folder = out / "predictions" / name
+        self.path = out / _MARKS / f"{name}.json"
+
+    def finished(self) -> Timing | None:
+        """How long the sequence took, if it was finished under the same identity."""
+        try:
+            record = json.loads(self.path.read_text(encoding="utf-8"))
+            return Timing(**record["timing"]) if record["identity"] == self.identity else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self) -> None:
+        """Clear what an earlier run left of this sequence."""
+        with writing(self.out):
+            self.path.unlink(missing_ok=True)
+            if self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            self.folder.mkdir(parents=True)
+
+    def finish(self, timing: Timing) -> None:
+        record = {"identity": self.identity, "timing": asdict(timing)}
+        with writing(self.out):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self.path, json.dumps(record).encode())
+
+
+def remove_predictions(out: Path, names: Sequence[str]) -> None:
+    """Remove the masks of these sequences that an earlier run left in `out`, and all its marks."""
+    with writing(out):
+        for name in names:
+            folder = out / "predictions" / name
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        if (out / _MARKS).is_dir():
+            shutil.rmtree(out / _MARKS)
+
+
+def _limited(sequence: VideoSequence, limit: int | None) -> VideoSequence:
+    if limit is None:
+        return sequence
+    images = dict(islice(sequence.images.items(), limit))
+    masks = {name: file for name, file in sequence.masks.items() if name in images}
+    return VideoSequence(sequence.name, images, masks, sequence.has_truth, sequence.groups, sequence.wanted)
+
+
+def _check(sequence: VideoSequence, rules: Rules) -> None:
+    """Refuse what cannot be run or scored before any time goes into it."""
+    name = sequence.name
+    if not sequence.images:
+        raise DataError(f"{name} has masks but no images; there is nothing to run a model on")
+    if not sequence.masks:
+        raise DataError(f"{name} has no masks; a model needs the objects of the first frame")
+    missing = [frame for frame in sequence.masks if frame not in sequence.images]
+    if missing:
+        shown = ", ".join(missing[:_LISTED])
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise DataError(f"{name} lacks the images of {plural(len(missing), 'labelled frame')}: {shown}{more}")
+    least = 3 if rules.drop_last else 2
+    if sequence.has_truth and len(sequence.masks) < least:
+        first = "the first and the last do" if rules.drop_last else "the first does"
+        raise DataError(
+            f"{name} has {plural(len(sequence.masks), 'labelled frame')}, but {first} not count, so that it takes at "
+            f"least {least}; leave it out with --sequences"
+        )
+
+
+def _run_sequence(
+    sequence: VideoSequence,
+    segmenter: StepSegmenter,
+    rules: Rules,
+    folder: Path | None,
+    notes: list[str],
+    on_start: OnStart | None,
+    advance: Callable[[int], None],
+) -> tuple[SequenceScore | None, Timing]:
+    """One sequence from its first frame on. Masks are given where the truth shows an object for the first time."""
+    segmenter.reset()
+    scorer = SequenceScorer(sequence.name, rules) if sequence.has_truth else None
+    starts = TruthReader(sequence.name)
+    started, network_seconds, seconds = False, 0.0, 0.0
+    for index, (frame, file) in enumerate(sequence.images.items()):
+        truth = read_labels(sequence.masks[frame]) if frame in sequence.masks else None
+        given: dict[int, npt.NDArray[np.bool_]] = {}
+        if truth is not None:
+            labels, _, new = starts.read(frame, truth)
+            given = {object_id: labels == object_id for object_id in new}
+        begun = time.perf_counter()
+        image = read_picture(file)
+        if given and not started and on_start is not None:
+            segmenter = on_start(segmenter, image, given)
+        started = started or bool(given)
+        predicted = segmenter.step(image, masks=given or None)
+        network_seconds += float(segmenter.last.network_seconds)
+        if folder is not None:
+            write_label_png(folder / f"{frame}.png", predicted)
+        seconds += time.perf_counter() - begun
+        notes += [f"{sequence.name}: {warning}" for warning in segmenter.last.warnings]
+        if scorer is not None and truth is not None:
+            scorer.add(frame, truth, predicted)
+        advance(index + 1)
+    timing = Timing(len(sequence.images), network_seconds, seconds)
+    return None if scorer is None else scorer.finish(), timing

@@ -1,0 +1,119 @@
+"""The official DAVIS-2017 evaluation beside ours, where its package is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.evaluation.dataset import Dataset, VideoSequence
+from hodor_cli.evaluation.folders import masks_in
+from hodor_cli.evaluation.mask_reader import read_labels
+from hodor_cli.evaluation.predictions import find_predictions
+from hodor_cli.evaluation.scoring import DAVIS
+from hodor_cli.evaluation.truth import TruthReader
+
+SOURCE = "git+https://github.com/davisvideochallenge/davis2017-evaluation"
+
+
+def require_official(dataset: Dataset) -> None:
+    """Raise UsageError when the official package is not installed or does not fit the data set."""
+    if dataset.rules != DAVIS:
+        raise UsageError(f"--official is for DAVIS and {dataset.root} is {dataset.layout}; leave it out")
+    try:
+        import davis2017.evaluation  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"--official needs the package davis2017-evaluation ({error}); install it: pip install {SOURCE}"
+        ) from error
+
+
+def run_official(dataset: Dataset, predictions: Path, names: Iterable[str]) -> dict[str, float]:
+    """J, F and their recall and decay as the official package computes them, for these sequences.
+
+    It reads a copy of the data set's lists, made of links, in a temporary folder. Binary truth (0 and 255) is rewritten
+    as 0 and 1 there, because the package takes 255 for void. It holds whole sequences in memory, unlike ours.
+    Raises UsageError when it is not installed, InputError when it refuses the masks (with what it said).
+    """
+    require_official(dataset)
+    from davis2017.evaluation import DAVISEvaluation
+
+    names = list(names)
+    places = find_predictions(predictions, dataset.sequences)
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory(prefix="hodor-official-") as temporary:
+        root, results = Path(temporary) / "davis", Path(temporary) / "results"
+        lists = root / "ImageSets" / "2017"
+        lists.mkdir(parents=True)
+        (lists / "val.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        for name in names:
+            _lay_out(dataset.sequences[name], places[name], root, results / name)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()), _numpy_with_bool():
+            try:
+                evaluation = DAVISEvaluation(davis_root=str(root), task="semi-supervised", gt_set="val")
+                found: dict[str, Any] = evaluation.evaluate(str(results))
+            except SystemExit as error:
+                raise InputError(f"the official evaluation refuses {predictions}: {_last_line(said)}") from error
+    means = {}
+    for metric in "JF":
+        means.update({f"{metric}{suffix}": float(np.mean(found[metric][key])) for key, suffix in _NAMES.items()})
+    return {"J&F": (means["J"] + means["F"]) / 2, **means}
+
+
+@contextlib.contextmanager
+def _numpy_with_bool() -> Iterator[None]:
+    """The package asks for a name that NumPy 1.24 dropped and 2.0 brought back."""
+    if hasattr(np, "bool"):
+        yield
+        return
+    np.bool = np.bool_  # type: ignore[attr-defined,misc,unused-ignore]
+    try:
+        yield
+    finally:
+        del np.bool  # type: ignore[attr-defined,misc,unused-ignore]
+
+
+_NAMES = {"M": "", "R": "_recall", "D": "_decay"}
+
+
+def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Path) -> None:
+    """One sequence the way the package wants it."""
+    images, masks = root / "JPEGImages" / "480p" / sequence.name, root / "Annotations" / "480p" / sequence.name
+    for folder in (images, masks, results):
+        folder.mkdir(parents=True)
+    predicted = masks_in(predictions)
+    binary = _is_binary(sequence)
+    for name, file in sequence.masks.items():
+        (images / f"{name}.jpg").touch()  # counted, never read
+        _place(file, masks / f"{name}.png", binary)
+        if name in predicted:
+            _place(predicted[name], results / f"{name}.png", binary)
+
+
+def _is_binary(sequence: VideoSequence) -> bool:
+    reader = TruthReader(sequence.name)
+    for frame, file in sequence.masks.items():
+        reader.read(frame, read_labels(file))
+        if reader.binary is not None:
+            return reader.binary
+    return False
+
+
+def _place(file: Path, target: Path, binary: bool) -> None:
+    from PIL import Image
+
+    if binary:
+        Image.fromarray((read_labels(file) != 0).astype(np.uint8)).save(target)
+    else:
+        target.symlink_to(file.resolve())
+
+
+def _last_line(said: io.StringIO) -> str:
+    lines = [line.strip() for line in said.getvalue().splitlines() if line.strip()]
+    return lines[-1] if lines else "it gave no reason"

@@ -1,0 +1,170 @@
+"""Scoring masks that anyone made: a folder per sequence, several sequences at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hodor_cli.errors import HodorError, InputError
+from hodor_cli.evaluation.dataset import Dataset, VideoSequence
+from hodor_cli.evaluation.folders import first_folders, folders, masks_in, suggestion
+from hodor_cli.evaluation.mask_reader import read_labels
+from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
+from hodor_cli.video.paths import plural, require_exists
+
+Progress = Callable[[int, int], None]
+"""Called with the frames done so far and the frames in all."""
+
+_LISTED = 20
+
+
+@dataclass(frozen=True)
+class ScoringTask:
+    """The files of one sequence: per labelled frame its name, true mask and predicted mask (None: does not count)."""
+
+    name: str
+    frames: tuple[tuple[str, Path, Path | None], ...]
+    rules: Rules
+
+
+def score_predictions(
+    dataset: Dataset, predictions: Path, *, workers: int | None = None, progress: Progress | None = None
+) -> tuple[dict[str, SequenceScore], dict[str, str]]:
+    """Score the masks under `predictions` against the truth of all sequences that have it.
+
+    Args:
+        predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); or FRAME.png alone for
+            a data set of one sequence. Names are those of the true masks.
+        workers: Processes; by default one per core. One works in this process.
+
+    Returns:
+        Scores by sequence in the data set's order, and what went wrong by sequence.
+    """
+    sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
+    places = find_predictions(predictions, sequences)
+    tasks, failed = [], {}
+    for name, sequence in sequences.items():
+        try:
+            tasks.append(scoring_task(sequence, places.get(name), dataset.rules, predictions))
+        except HodorError as error:
+            failed[name] = str(error)
+    total = sum(len(task.frames) for task in tasks)
+    scores: dict[str, SequenceScore] = {}
+    done = 0
+    for task, outcome in _run(tasks, workers):
+        if isinstance(outcome, str):
+            failed[task.name] = outcome
+        else:
+            scores[task.name] = outcome
+        done += len(task.frames)
+        if progress is not None:
+            progress(done, total)
+    return {name: scores[name] for name in sequences if name in scores}, failed
+
+
+def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict[str, Path]:
+    """Sequence name -> folder of its predicted masks, for those that are there. Raises InputError if none is."""
+    require_exists(root, "folder of predictions")
+    places = [root, root / "predictions", root / "Annotations", *folders(root), *folders(root / "Annotations")]
+    best: dict[str, Path] = {}
+    for place in places:
+        found = {name: place / name for name in sequences if (place / name).is_dir()}
+        if len(found) > len(best):
+            best = found
+    if best:
+        return best
+    if len(sequences) == 1:
+        for place in (root, root / "masks"):
+            if masks_in(place):
+                return {next(iter(sequences)): place}
+    raise InputError(
+        f"{root} has no folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
+        f"{first_folders(root)}"
+    )
+
+
+def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> ScoringTask:
+    """Pair the masks of one sequence. Raises InputError that lists the frames without a prediction."""
+    if folder is None:
+        there = [place.name for place in folders(root)]
+        raise InputError(f"{root} has no predictions of {sequence.name}{suggestion(sequence.name, there)}")
+    names = list(sequence.masks)
+    counted = set(names[1:-1] if rules.drop_last else names[1:])
+    predicted = masks_in(folder)
+    missing = [name for name in names if name in counted and name not in predicted]
+    if missing:
+        shown = ", ".join(missing[:_LISTED])
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        example = next(iter(predicted.values()), None)
+        hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
+        if example is not None and len(missing) < len(counted):
+            hint = "masks must have the names of the annotations"
+        raise InputError(f"{folder} lacks {plural(len(missing), 'frame')}: {shown}{more}; {hint}")
+    pairs = tuple((name, file, predicted[name] if name in counted else None) for name, file in sequence.masks.items())
+    return ScoringTask(sequence.name, pairs, rules)
+
+
+def score_files(task: ScoringTask) -> SequenceScore:
+    """Read and score the files of one sequence, a frame at a time."""
+    scorer = SequenceScorer(task.name, task.rules)
+    for name, truth, prediction in task.frames:
+        scorer.add(name, read_labels(truth), None if prediction is None else read_labels(prediction))
+    return scorer.finish()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[ScoringTask, SequenceScore | str]]:
+    """Each task with its score or the sentence that says what is wrong, in the order in which they finish."""
+    count = min(len(tasks), usable_cores() if workers is None else max(1, workers))
+    if count <= 1 or sum(len(task.frames) for task in tasks) < 50:
+        yield from ((task, _outcome(task)) for task in tasks)
+        return
+    with _processes(count) as pool:
+        # The longest first, so that no core waits for a long one at the end.
+        order = sorted(tasks, key=lambda task: -len(task.frames))
+        waiting = {pool.submit(_outcome, task): task for task in order}
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+
+
+def _outcome(task: ScoringTask) -> SequenceScore | str:
+    try:
+        return score_files(task)
+    except HodorError as error:
+        return str(error)
+    except Exception as error:  # one sequence must not take the others with it
+        return f"{task.name} could not be scored ({type(error).__name__}: {error})"
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[Executor]:
+    """Worker processes. A fork starts at once; where it is not safe, workers start anew."""
+    import multiprocessing
+
+    method = "fork" if sys.platform == "linux" else "spawn"
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context(method), initializer=_one_thread)
+    try:
+        with warnings.catch_warnings():
+            # Python warns of forks beside threads; the workers use nothing that another thread could hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """The processes are the parallelism."""
+    import cv2
+
+    cv2.setNumThreads(1)

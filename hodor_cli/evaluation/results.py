@@ -1,0 +1,219 @@
+"""What an evaluation found: numbers per object, sequence and data set, as values, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hodor_cli.evaluation.scoring import ObjectScore, SequenceScore
+from hodor_cli.inference.output import write_whole, writing
+
+JSON_NAME = "results.json"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Frames that a model went through, seconds inside the network, and seconds with reading and writing."""
+
+    frames: int
+    network_seconds: float
+    seconds: float
+
+    @property
+    def frames_per_second(self) -> float:
+        return self.frames / self.network_seconds if self.network_seconds else float("nan")
+
+    @property
+    def frames_per_second_end_to_end(self) -> float:
+        return self.frames / self.seconds if self.seconds else float("nan")
+
+    @classmethod
+    def total(cls, timings: Mapping[str, Timing]) -> Timing | None:
+        """The sum over sequences; None for none."""
+        if not timings:
+            return None
+        parts = list(timings.values())
+        return cls(sum(t.frames for t in parts), sum(t.network_seconds for t in parts), sum(t.seconds for t in parts))
+
+
+_METRICS: dict[str, Callable[[ObjectScore], float]] = {
+    "J&F": lambda score: score.jf,
+    "J": lambda score: score.j,
+    "J_recall": lambda score: score.j_statistics.recall,
+    "J_decay": lambda score: score.j_statistics.decay,
+    "F": lambda score: score.f,
+    "F_recall": lambda score: score.f_statistics.recall,
+    "F_decay": lambda score: score.f_statistics.decay,
+}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Scores 0..1 of a data set: means over all its objects, as the official DAVIS evaluation takes them.
+
+    Where objects belong to groups (YouTube-VOS: seen and unseen), a value is the mean of the groups' means. A data set
+    without public truth has no scores: its values are NaN, null in JSON.
+    """
+
+    dataset: str
+    sequences: dict[str, SequenceScore]
+    settings: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
+    groups: dict[tuple[str, int], str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    submission: Path | None = None
+
+    @property
+    def j(self) -> float:
+        return self.metric("J")
+
+    @property
+    def f(self) -> float:
+        return self.metric("F")
+
+    @property
+    def jf(self) -> float:
+        return self.metric("J&F")
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """Frames over seconds inside the network, all objects together; None when no model was run."""
+        total = Timing.total(self.timings)
+        return None if total is None else total.frames_per_second
+
+    @property
+    def frames_per_second_end_to_end(self) -> float | None:
+        """Frames over seconds of reading, network and writing; scoring is not part of it."""
+        total = Timing.total(self.timings)
+        return None if total is None else total.frames_per_second_end_to_end
+
+    def metric(self, name: str) -> float:
+        """One of J&F, J, J_recall, J_decay, F, F_recall, F_decay over the data set."""
+        means = [group[name] for group in self.group_means().values()] or [_mean(name, list(self._objects()))]
+        return float(np.mean(means)) if means else float("nan")
+
+    def group_means(self) -> dict[str, dict[str, float]]:
+        """{group: {metric: mean over its objects}}; empty where objects have no groups."""
+        members: dict[str, list[ObjectScore]] = {}
+        for name, sequence in self.sequences.items():
+            for object_id, score in sequence.objects.items():
+                group = self.groups.get((name, object_id))
+                if group:
+                    members.setdefault(group, []).append(score)
+        return {
+            group: {metric: _mean(metric, scores) for metric in _METRICS} for group, scores in sorted(members.items())
+        }
+
+    def worst_first(self) -> list[SequenceScore]:
+        """Sequences in the order of J&F, lowest first."""
+        return sorted(self.sequences.values(), key=lambda sequence: (sequence.jf, sequence.name))
+
+    def worst_objects(self, count: int) -> list[tuple[SequenceScore, ObjectScore]]:
+        """The `count` objects with the lowest J&F."""
+        pairs = [(sequence, score) for sequence in self.sequences.values() for score in sequence.objects.values()]
+        return sorted(pairs, key=lambda pair: (pair[1].jf, pair[0].name, pair[1].object_id))[:count]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the keys of the field (J, F, J&F, J_recall, ...), values 0..1."""
+        groups = self.group_means()
+        return {
+            **{name: _plain(self.metric(name)) for name in _METRICS},
+            **{f"{name}_{group}": _plain(groups[group][name]) for group in groups for name in ("J&F", "J", "F")},
+            "sequences": {name: self._sequence_dict(score) for name, score in self.sequences.items()},
+            "failed": dict(self.failed),
+            "frames_per_second": _plain(self.frames_per_second),
+            "frames_per_second_end_to_end": _plain(self.frames_per_second_end_to_end),
+            "dataset": self.dataset,
+            "settings": self.settings,
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def sequences_csv(self) -> str:
+        """One line per sequence, worst first."""
+        rows = []
+        for sequence in self.worst_first():
+            timing = self.timings.get(sequence.name)
+            scores = list(sequence.objects.values())
+            rows.append(
+                [sequence.name, len(scores), max(len(score.frames) for score in scores)]
+                + [_mean(metric, scores) for metric in _METRICS]
+                + ["" if timing is None else timing.frames_per_second]
+            )
+        return _csv(["sequence", "objects", "frames", *_METRICS, "frames_per_second"], rows)
+
+    def objects_csv(self) -> str:
+        """One line per object, worst first."""
+        rows = [
+            [sequence.name, score.object_id, len(score.frames), *(metric(score) for metric in _METRICS.values())]
+            for sequence, score in self.worst_objects(sum(len(s.objects) for s in self.sequences.values()))
+        ]
+        return _csv(["sequence", "object", "frames", *_METRICS], rows)
+
+    def frames_csv(self) -> str:
+        """One line per object and frame that counts."""
+        rows = [
+            [name, frame, score.object_id, float(j), float(f)]
+            for name, sequence in self.sequences.items()
+            for score in sequence.objects.values()
+            for frame, j, f in zip(score.frames, score.j_values, score.f_values, strict=True)
+        ]
+        return _csv(["sequence", "frame", "object", "J", "F"], rows)
+
+    def write(self, folder: Path) -> None:
+        """Write results.json and the CSV files into `folder`, each in one piece."""
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if self.sequences:
+                write_whole(folder / "sequences.csv", self.sequences_csv().encode())
+                write_whole(folder / "objects.csv", self.objects_csv().encode())
+                write_whole(folder / "frames.csv", self.frames_csv().encode())
+            write_whole(folder / JSON_NAME, self.to_json().encode())
+
+    def _objects(self) -> list[ObjectScore]:
+        return [score for sequence in self.sequences.values() for score in sequence.objects.values()]
+
+    def _sequence_dict(self, sequence: SequenceScore) -> dict[str, Any]:
+        scores = list(sequence.objects.values())
+        timing = self.timings.get(sequence.name)
+        objects: dict[str, dict[str, Any]] = {}
+        for object_id, score in sequence.objects.items():
+            objects[str(object_id)] = {
+                **{name: metric(score) for name, metric in _METRICS.items()},
+                "frames": len(score.frames),
+            }
+            group = self.groups.get((sequence.name, object_id))
+            if group:
+                objects[str(object_id)]["group"] = group
+        return {
+            **{name: _mean(name, scores) for name in _METRICS},
+            "objects": objects,
+            "frames_per_second": None if timing is None else _plain(timing.frames_per_second),
+        }
+
+
+def _mean(metric: str, scores: list[ObjectScore]) -> float:
+    return float(np.mean([_METRICS[metric](score) for score in scores])) if scores else float("nan")
+
+
+def _plain(value: float | None) -> float | None:
+    """NaN is no JSON."""
+    return None if value is None or value != value else value
+
+
+def _csv(header: list[str], rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([[f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows])
+    return text.getvalue()

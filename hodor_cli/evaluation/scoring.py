@@ -1,0 +1,236 @@
+"""J and F of a sequence, frame by frame: nothing but numbers is kept, whatever the length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+
+import numpy as np
+import numpy.typing as npt
+
+from hodor_cli.errors import DataError, InputError
+from hodor_cli.evaluation.metrics import LabelMap, Statistics, score_frame, statistics
+from hodor_cli.evaluation.truth import TruthReader, present_ids, size_text
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which objects and frames of a sequence count. The first labelled frame of a sequence never does."""
+
+    every_id: bool
+    """Objects are 1..largest id, as the official DAVIS evaluation has it; otherwise those that the truth shows."""
+    from_own_start: bool
+    """An object that appears later counts from the labelled frame after its first one; otherwise in all frames."""
+    drop_last: bool
+    """The last labelled frame does not count."""
+    refuse_extra_ids: bool
+    """A prediction with an id past the truth's largest is refused, as the official DAVIS evaluation does."""
+
+
+DAVIS = Rules(every_id=True, from_own_start=False, drop_last=True, refuse_extra_ids=True)
+DAVIS_LIKE = Rules(every_id=False, from_own_start=True, drop_last=True, refuse_extra_ids=False)
+YOUTUBE_VOS = Rules(every_id=False, from_own_start=True, drop_last=False, refuse_extra_ids=False)
+
+
+@dataclass(frozen=True)
+class ObjectScore:
+    """J and F (0..1) of one object in each frame that counts, with the frames' names."""
+
+    object_id: int
+    frames: tuple[str, ...]
+    j_values: npt.NDArray[np.float64]
+    f_values: npt.NDArray[np.float64]
+
+    @cached_property
+    def j_statistics(self) -> Statistics:
+        return statistics(self.j_values)
+
+    @cached_property
+    def f_statistics(self) -> Statistics:
+        return statistics(self.f_values)
+
+    @property
+    def j(self) -> float:
+        """Mean J."""
+        return self.j_statistics.mean
+
+    @property
+    def f(self) -> float:
+        """Mean F."""
+        return self.f_statistics.mean
+
+    @property
+    def jf(self) -> float:
+        """J&F: the mean of the two."""
+        return (self.j + self.f) / 2
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    """The objects of one sequence and remarks about how it was counted."""
+
+    name: str
+    objects: dict[int, ObjectScore]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def j(self) -> float:
+        """Mean J over objects."""
+        return float(np.mean([score.j for score in self.objects.values()]))
+
+    @property
+    def f(self) -> float:
+        """Mean F over objects."""
+        return float(np.mean([score.f for score in self.objects.values()]))
+
+    @property
+    def jf(self) -> float:
+        """J&F: the mean of the two."""
+        return (self.j + self.f) / 2
+
+
+def score_sequence(
+    truth: Iterable[LabelMap],
+    predictions: Iterable[LabelMap],
+    *,
+    name: str = "sequence",
+    rules: Rules = DAVIS,
+    frames: Iterable[str] | None = None,
+) -> SequenceScore:
+    """Score predicted label maps against true ones, frame by frame; both may be arrays (T, H, W) or generators.
+
+    Args:
+        truth: Label maps (H, W) of the labelled frames, from the first on: object ids, 0 background, 255 void; or
+            0 and 255 alone, where 255 is the object.
+        predictions: As many label maps of the same size. Those of frames that do not count are not looked at.
+        name: What messages and results call the sequence.
+        rules: What counts: `DAVIS` (the official evaluation), `DAVIS_LIKE` or `YOUTUBE_VOS`.
+        frames: Names of the frames; their numbers by default.
+
+    Raises:
+        InputError: a prediction of another size, or with ids that the rules refuse, or too few predictions.
+        DataError: truth of mixed sizes, no objects, or no frame that counts.
+    """
+    scorer = SequenceScorer(name, rules)
+    names = iter(frames) if frames is not None else (f"{index:05d}" for index in _count())
+    missing = object()
+    for true, predicted in zip_longest(truth, predictions, fillvalue=missing):
+        if true is missing or predicted is missing:
+            raise InputError(f"{name} has {'more' if true is missing else 'fewer'} predictions than labelled frames")
+        scorer.add(next(names), true, predicted)  # type: ignore[arg-type]
+    return scorer.finish()
+
+
+def _count() -> Iterator[int]:
+    index = 0
+    while True:
+        yield index
+        index += 1
+
+
+class SequenceScorer:
+    """Takes the labelled frames of one sequence in order and keeps their scores.
+
+    Invariant: one frame is held back, because only the next one tells that it was not the last.
+    """
+
+    def __init__(self, name: str, rules: Rules = DAVIS) -> None:
+        self.name, self.rules = name, rules
+        self.labelled = 0
+        self.ids: list[int] = []
+        """Object ids that the truth has shown so far."""
+        self._truth = TruthReader(name)
+        self._frames: list[str] = []
+        self._scores: list[dict[int, tuple[float, float]]] = []
+        self._first_frame: dict[int, int] = {}
+        self._extra_ids: set[int] = set()
+        self._held: tuple[str, LabelMap, LabelMap | None, npt.NDArray[np.bool_] | None] | None = None
+
+    def add(self, frame: str, truth: LabelMap, prediction: LabelMap | None) -> None:
+        """Take the next labelled frame. `prediction` may be None where it does not count (first frame, last frame)."""
+        labels, void, new_ids = self._truth.read(frame, truth)
+        if self._held is not None:
+            self._score(*self._held)
+        for object_id in new_ids:
+            self._first_frame[object_id] = self.labelled
+        self.ids = list(self._first_frame)
+        self._held = (frame, labels, prediction, void) if self.labelled else None
+        self.labelled += 1
+
+    def finish(self) -> SequenceScore:
+        """The scores of the sequence. Raises DataError when nothing counts, InputError for ids that are refused."""
+        if self._held is not None and not self.rules.drop_last:
+            self._score(*self._held)
+        self._held = None
+        if not self._frames:
+            least, why = (3, "the first and the last") if self.rules.drop_last else (2, "the first")
+            raise DataError(
+                f"{self.name} has {self.labelled} labelled frame{'s' * (self.labelled != 1)}, but {why} do not count, "
+                f"so that it takes at least {least}; leave it out with --sequences"
+            )
+        if not self.ids:
+            raise DataError(f"the truth of {self.name} holds no object; leave it out with --sequences")
+        notes = self._check_extra_ids()
+        counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
+        gaps = [object_id for object_id in counted if object_id not in self._first_frame]
+        if gaps:
+            notes.append(f"the truth of {self.name} has no object {_listed(gaps)}; as in DAVIS each counts as one more")
+        objects = {}
+        for object_id in counted:
+            score = self._object(object_id)
+            if score is None:
+                notes.append(f"object {object_id} of {self.name} appears too late for any frame to count; left out")
+            else:
+                objects[object_id] = score
+        if not objects:
+            raise DataError(f"no object of {self.name} has a frame that counts; leave it out with --sequences")
+        return SequenceScore(self.name, objects, tuple(notes + self._truth.notes))
+
+    def _score(
+        self, frame: str, truth: LabelMap, prediction: LabelMap | None, void: npt.NDArray[np.bool_] | None
+    ) -> None:
+        if prediction is None:
+            raise InputError(f"{self.name} has no prediction for frame {frame}, which counts")
+        if prediction.shape != truth.shape:
+            raise InputError(
+                f"the prediction of {self.name} frame {frame} is {size_text(prediction)} but the truth is "
+                f"{size_text(truth)}; predictions must have the size of the annotations"
+            )
+        if self._truth.binary:
+            prediction = (prediction != 0).view(np.uint8)
+        predicted = present_ids(prediction, self.ids)
+        self._extra_ids.update(predicted)
+        self._frames.append(frame)
+        self._scores.append(score_frame(truth, prediction, {*self.ids, *predicted}, void))
+
+    def _check_extra_ids(self) -> list[str]:
+        extra = sorted(self._extra_ids.difference(self._first_frame))
+        past = [object_id for object_id in extra if object_id > max(self.ids)]
+        if past and self.rules.refuse_extra_ids:
+            raise InputError(
+                f"the prediction of {self.name} holds id {_listed(past)}, but the truth's largest is {max(self.ids)}; "
+                "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
+            )
+        extra = [] if self.rules.every_id else extra
+        if not extra:
+            return []
+        return [
+            f"the prediction of {self.name} holds id {_listed(extra)}, which the truth lacks; "
+            "such an object has no score of its own, its pixels are missing from others"
+        ]
+
+    def _object(self, object_id: int) -> ObjectScore | None:
+        """An object's series. A frame without an entry had the object in neither mask."""
+        start = self._first_frame.get(object_id, 0) if self.rules.from_own_start else 0
+        values = [scores.get(object_id, (1.0, 1.0)) for scores in self._scores[start:]]
+        if not values:
+            return None
+        j, f = np.array(values, dtype=np.float64).T
+        return ObjectScore(object_id, tuple(self._frames[start:]), np.ascontiguousarray(j), np.ascontiguousarray(f))
+
+
+def _listed(ids: list[int]) -> str:
+    shown = ", ".join(str(object_id) for object_id in ids[:5])
+    return shown + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

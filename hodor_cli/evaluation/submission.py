@@ -1,0 +1,57 @@
+"""The zip archive that a benchmark's server takes, for sets whose truth is not public."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+from hodor_cli.evaluation.dataset import Dataset
+from hodor_cli.evaluation.folders import masks_in
+from hodor_cli.evaluation.mask_reader import read_labels
+from hodor_cli.evaluation.predictions import find_predictions
+from hodor_cli.inference.output import writing
+from hodor_cli.video.paths import plural
+
+
+def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
+    """Pack predicted masks (SEQ/FRAME.png) into the zip that the data set's server wants, and return its path.
+
+    DAVIS and MOSE want SEQ/FRAME.png, YouTube-VOS wants Annotations/SEQ/FRAME.png and only the frames of its meta.json.
+    Raises InputError for masks that are missing or hold ids past 255, which 8-bit label PNGs cannot.
+    """
+    prefix = "Annotations/" if dataset.kind == "youtube-vos" else ""
+    places = find_predictions(predictions, dataset.sequences)
+    lost = [name for name in dataset.sequences if name not in places]
+    if lost:
+        raise InputError(f"{predictions} has no predictions of {', '.join(lost[:20])}; the server wants all sequences")
+    temporary = target.with_name(f".{target.name}.tmp")
+    with writing(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # The masks are compressed already.
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+                for name, sequence in dataset.sequences.items():
+                    files = masks_in(places[name])
+                    wanted = list(sequence.wanted or sequence.images or files)
+                    missing = [frame for frame in wanted if frame not in files]
+                    if missing:
+                        raise InputError(
+                            f"{places[name]} lacks {plural(len(missing), 'frame')}: {', '.join(missing[:20])}"
+                            + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+                        )
+                    for frame in wanted:
+                        _check_mask(files[frame])
+                        archive.write(files[frame], f"{prefix}{name}/{frame}.png")
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def _check_mask(file: Path) -> None:
+    if file.suffix.lower() != ".png":
+        raise InputError(f"{file} is no PNG; servers take indexed PNGs only")
+    if read_labels(file).dtype.itemsize > 1:
+        raise InputError(f"{file} is a 16-bit PNG; servers take indexed PNGs with ids up to 255")

@@ -1,0 +1,40 @@
+"""`metrics.csv`: one line per iteration, cut back to the saved state when a run resumes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from hodor_cli.training.loop import TrainingProgress
+
+COLUMNS = (
+    "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
+)  # fmt: skip
+
+
+class MetricsFile:
+    """Appends to a CSV file, line by line, after dropping what lies beyond the iteration that is gone on from."""
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        kept: list[dict[str, str]] = []
+        if keep and path.is_file():
+            with path.open(newline="") as file:
+                kept = [row for row in csv.DictReader(file) if (row.get("iteration") or "").isdigit()]
+            kept = [row for row in kept if int(row["iteration"]) <= keep]
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(kept)
+        os.replace(temporary, path)
+        self._file: TextIO = path.open("a", newline="", buffering=1)
+        self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
+
+    def write(self, progress: TrainingProgress) -> None:
+        """Add the line of an iteration."""
+        values = dataclasses.asdict(progress)
+        self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})

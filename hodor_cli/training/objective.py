@@ -1,0 +1,48 @@
+"""One batch through the network: a module whose forward gives the losses, so that it can be distributed and compiled."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hodor_cli.inference.preprocess import normalise
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.training.cycles import Prediction, Step, run_cycles
+from hodor_cli.training.losses import Losses, prediction_losses
+
+
+class Objective(nn.Module):
+    """Frames and label maps in, losses out (HODOR, sec. 3.5)."""
+
+    def __init__(self, model: Hodor, *, supervise: str) -> None:
+        super().__init__()
+        self.model = model
+        self.supervise = supervise
+
+    def forward(
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        valid: Tensor,
+        presence: Tensor,
+        steps: tuple[Step, ...],
+        cue_dropped: bool = False,
+        history_dropped: bool = False,
+    ) -> tuple[Losses, list[Prediction]]:
+        """frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool, presence (B, T, I) bool."""
+        images = normalise(frames.permute(0, 1, 4, 2, 3).float(), self.model.config)
+        # Pixels from outside the image are the normalised zero, like padding.
+        images = images * valid[:, :, None]
+        predictions = run_cycles(
+            self.model,
+            images,
+            masks.long(),
+            presence,
+            steps,
+            cue_dropped=cue_dropped,
+            history_dropped=history_dropped,
+        )
+        supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
+        with torch.autocast(frames.device.type, enabled=False):
+            losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
+        return losses, predictions

@@ -1,0 +1,107 @@
+"""How the work of an iteration is distributed: this process alone, or one of several that Lightning Fabric launched."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from hodor_cli.inference.device import autocast, choose_device, choose_precision
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class TrainingProcess(Protocol):
+    """What the loop asks of the process it runs in."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world(self) -> int: ...
+
+    @property
+    def is_first(self) -> bool: ...
+
+    def setup(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]: ...
+
+    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]: ...
+
+    def backward(self, loss: Tensor) -> None: ...
+
+    def mean(self, values: Tensor) -> Tensor: ...
+
+    def barrier(self) -> None: ...
+
+
+class _Autocast(nn.Module):
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self._device, self._dtype = module, device, dtype
+
+    def forward(self, *inputs: Any) -> Any:
+        with autocast(self._device, self._dtype):
+            return self.module(*inputs)
+
+
+class SingleProcess:
+    """This process, on one device, without any launcher."""
+
+    rank, world, is_first = 0, 1, True
+
+    def __init__(self, device: str = "cpu", precision: str = "fp32") -> None:
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+
+    def setup(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        module.to(self.device)
+        return (module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)), optimiser
+
+    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def mean(self, values: Tensor) -> Tensor:
+        return values
+
+    def barrier(self) -> None:
+        return None
+
+
+class FabricProcess:
+    """One of the processes of a Lightning Fabric launch: several GPUs, machines, or CPU processes."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.device = fabric.device
+        self.rank, self.world, self.is_first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
+
+    def setup(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        wrapped, prepared = self.fabric.setup(module, optimiser)
+        return wrapped, prepared
+
+    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
+        return self.fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]
+
+    def backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
+
+    def mean(self, values: Tensor) -> Tensor:
+        return self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]
+
+    def barrier(self) -> None:
+        self.fabric.barrier()

@@ -1,0 +1,232 @@
+"""The command as a whole: help, version, how errors are said, and what is imported when."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import hodor_cli
+from hodor_cli.cli import COMMANDS, app
+from hodor_cli.cli.failures import explain
+from hodor_cli.cli.lazy import CommandSpec, lazy_group
+from hodor_cli.errors import HodorError, InputError, OutputError
+
+HEAVY = ("torch", "av", "cv2", "numpy", "matplotlib", "h5py", "sklearn", "scipy", "PIL")
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+
+
+def modules_imported_by(*arguments: str) -> set[str]:
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = ['hodor', *{list(arguments)!r}]\n"
+        "try:\n    runpy.run_module('hodor_cli', run_name='__main__')\n"
+        "finally:\n    print('\\nMODULES', *sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    ran = run_python("-c", code)
+    return set(ran.stdout.rsplit("MODULES", 1)[1].split())
+
+
+def commands_below(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """The command itself and, for a group, all its subcommands, each with its full name."""
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands_below(f"{path} {name}", inner)
+
+
+def test_help_and_version_import_nothing_heavy() -> None:
+    for arguments in (["--help"], ["--version"], []):
+        assert not modules_imported_by(*arguments) & set(HEAVY), arguments
+
+
+@pytest.mark.parametrize("name", [name for name, spec in COMMANDS.items() if spec.exists()])
+def test_help_of_a_command_imports_nothing_heavy_and_documents_all_of_it(name: str) -> None:
+    assert not modules_imported_by(name, "--help") & {"torch", "av", "cv2", "matplotlib", "h5py", "sklearn", "scipy"}
+    result = CliRunner().invoke(app, [name, "--help"])
+    assert result.exit_code == 0
+    for path, command in commands_below(name, COMMANDS[name].load(name)):
+        assert command.help, f"{path} has no help"
+        undocumented = [
+            parameter.name
+            for parameter in command.params
+            if not getattr(parameter, "help", None) and not getattr(parameter, "hidden", False)
+        ]
+        assert not undocumented, f"{path} does not explain {undocumented}"
+
+
+def test_every_command_of_this_installation_is_in_the_help() -> None:
+    text = CliRunner().invoke(app, ["--help"]).output
+    for name, spec in COMMANDS.items():
+        listed = f"\n  {name} " in text
+        assert listed == (spec.exists() and not spec.hidden), name
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"hodor {hodor_cli.__version__}\n")
+
+
+def test_both_doors_are_the_same_command() -> None:
+    ran = run_python("-m", "hodor_cli", "--version")
+    assert (ran.returncode, ran.stdout) == (0, f"hodor {hodor_cli.__version__}\n")
+
+
+def test_public_names_are_listed_and_unknown_ones_refused() -> None:
+    assert set(hodor_cli.__all__) <= set(dir(hodor_cli))
+    with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
+        _ = hodor_cli.Segmentor
+
+
+def test_info_names_versions_and_machine() -> None:
+    result = CliRunner().invoke(app, ["info", "--json"])
+    facts = json.loads(result.stdout)
+    assert facts["versions"]["hodor"].startswith(hodor_cli.__version__)
+    assert facts["versions"]["torch"][0].isdigit()
+    assert "usable" in facts["machine"]["cores"]
+    assert "threads" in facts["devices"]["cpu"]
+    text = CliRunner().invoke(app, ["info"]).stdout
+    assert text.startswith("versions\n") and "\ndevices\n" in text
+
+
+def failing_app(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> typer.Typer:
+    """An app like hodor's whose only command `act` runs `action`."""
+    import types
+
+    module = types.ModuleType("hodor_test_commands")
+
+    def act(count: int = typer.Option(1, help="How often.")) -> None:
+        """Act."""
+        action()
+
+    module.act = act  # type: ignore[attr-defined]
+    module.__spec__ = __import__("importlib.machinery", fromlist=["ModuleSpec"]).ModuleSpec(module.__name__, None)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    made = typer.Typer(
+        cls=lazy_group({"act": CommandSpec(module.__name__, "act", "Act.")}), rich_markup_mode=None, name="hodor"
+    )
+    made.callback()(lambda: None)
+    return made
+
+
+def raiser(error: BaseException) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (InputError("clip.mp4 does not exist"), 3, "error: clip.mp4 does not exist"),
+        (OutputError("out exists already; add --overwrite"), 6, "error: out exists already; add --overwrite"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (typer.Abort(), 130, "interrupted"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (OSError(errno.ENOSPC, "No space left on device", "out/00001.png"), 6, "error: the disk is full writing out/"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/out"), 6, "error: no permission for /root/out"),
+        (ValueError("two\nlines"), 70, "error: unexpected ValueError: two lines (test_cli_app.py:"),
+        (typer.Exit(9), 9, ""),
+        (SystemExit(5), 5, ""),
+    ],
+)
+def test_an_error_becomes_one_line_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    result = CliRunner().invoke(failing_app(monkeypatch, raiser(error)), ["act"])
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.startswith(said) and (said != "" or result.stderr == "")
+    assert result.stderr.count("\n") == (1 if said else 0)
+
+
+def test_a_fault_asks_for_a_report_and_shows_its_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = failing_app(monkeypatch, raiser(ZeroDivisionError("oops")))
+    plain = CliRunner().invoke(fault, ["act"]).stderr
+    assert "please report it" in plain and "HODOR_DEBUG=1" in plain and "Traceback" not in plain
+    monkeypatch.setenv("HODOR_DEBUG", "1")
+    assert "Traceback (most recent call last)" in CliRunner().invoke(fault, ["act"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ackt"], "No such command 'ackt'. Did you mean 'act'? (see `hodor --help`)"),
+        (["act", "--cuont", "2"], "--cuont"),
+        (["act", "--count", "x"], "--count"),
+        (["act", "more"], "more"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    result = CliRunner().invoke(failing_app(monkeypatch, lambda: None), arguments, prog_name="hodor")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert said in result.stderr and "--help`)" in result.stderr
+
+
+def test_every_error_kind_has_its_own_exit_code() -> None:
+    kinds = HodorError.__subclasses__()
+    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        assert explain(kind("what, where, way out")) == (kind.exit_code, "error: what, where, way out")
+
+
+def test_a_command_that_is_not_installed_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = lazy_group({"gone": CommandSpec("hodor_cli.cli.no_such_file", "gone", "Not here.")})
+    made = typer.Typer(cls=group, rich_markup_mode=None)
+    made.callback()(lambda: None)
+    assert "gone" not in CliRunner().invoke(made, ["--help"]).output
+    assert CliRunner().invoke(made, ["gone"]).exit_code == 2
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    code = f"{sys.executable} -m hodor_cli --help | true"
+    ran = subprocess.run(["sh", "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stderr == ""
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from hodor_cli.cli.common import progress_bar
+
+    with progress_bar("segmenting", total=3) as advance:
+        advance()
+        advance(2, total=4)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_examples_in_help_keep_their_lines() -> None:
+    assert "\n  hodor segment clip.mp4 --mask first_frame.png\n" in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_a_bar_on_a_terminal_shows_count_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from hodor_cli.cli.common import progress_bar
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress_bar("segmenting", total=3, unit="frames") as advance:
+        for _ in range(3):
+            advance()
+    assert "segmenting" in screen.getvalue() and "3/3 frames" in screen.getvalue()

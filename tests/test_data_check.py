@@ -1,0 +1,203 @@
+"""The check of a data set names every fault at once; the preview draws what training would see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from data_fakes import make_clips, make_coco, save_coco
+from PIL import Image
+
+from hodor_cli.data.check import check_dataset
+from hodor_cli.data.preview import draw_sample, preview_samples, write_sheet
+from hodor_cli.data.settings import ObjectLimits
+from hodor_cli.errors import DataError, OutputError, UsageError
+
+LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
+
+
+def kinds(report):
+    return {fault.kind: fault.where for fault in report.faults}
+
+
+def hodor(*arguments):
+    return subprocess.run([sys.executable, "-m", "hodor_cli", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_sound_set_passes(tmp_path):
+    make_coco(tmp_path, 4)
+    for full in (False, True):
+        report = check_dataset(tmp_path, limits=LIMITS, full=full)
+        assert report.ok and not report.faults
+        assert (report.images, report.samples, report.objects) == (4, 4, 8)
+        assert report.sentence() == ""
+
+
+def test_every_fault_of_photographs_at_once(tmp_path):
+    content = make_coco(tmp_path, 8)
+    images, annotations = content["images"], content["annotations"]
+    (tmp_path / "images" / "001.png").unlink()
+    Image.new("RGB", (30, 30)).save(tmp_path / "images" / "002.png")
+    (tmp_path / "images" / "003.png").write_bytes(b"broken")
+    annotations[6]["segmentation"]["size"] = [10, 10]
+    annotations[8]["segmentation"]["counts"] = [5, 5]
+    annotations[10]["segmentation"] = []
+    annotations[11]["segmentation"]["counts"] = [96 * 128]
+    annotations[12].update(area=12.0, bbox=[0, 0, 3, 4])
+    annotations[13]["id"] = annotations[0]["id"]
+    annotations[14]["image_id"] = 999
+    annotations[15]["iscrowd"] = 1
+    images.append(dict(images[6], id=77))
+    images.append(dict(images[5], file_name="other.png"))
+    images.append({"id": 100})
+    save_coco(tmp_path, content)
+    report = check_dataset(tmp_path, limits=LIMITS, full=True)
+    found = kinds(report)
+    assert found["missing image"] == "001.png"
+    assert found["broken image"] == "003.png"
+    assert "002.png" in {fault.where for fault in report.faults if fault.kind == "size mismatch"}
+    assert any("10x10" in fault.detail for fault in report.faults if fault.kind == "size mismatch")
+    assert "005.png" in found["broken mask"] and "006.png" in found["empty mask"]
+    assert found["duplicate annotation id"] == "1" and found["duplicate image id"] == "6"
+    assert found["annotation of an unknown image"] == "annotation 15"
+    assert found["image listed more than once"] == "007.png"
+    assert "image entry without id or file_name" in found
+    assert any("1 crowd" in fact for fact in report.facts)
+    assert any("1 objects are below the limits" in fact for fact in report.facts)
+    assert not report.ok
+    text = "\n".join(report.lines())
+    assert all(kind in text for kind in found)
+    assert report.sentence().count("\n") == 0 and "missing image" in report.sentence()
+
+
+def test_the_quick_check_opens_no_image(tmp_path):
+    make_coco(tmp_path, 2)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"")
+    assert check_dataset(tmp_path, limits=LIMITS).ok
+    assert not check_dataset(tmp_path, limits=LIMITS, full=True).ok
+
+
+def test_nothing_left_is_a_fault(tmp_path):
+    make_coco(tmp_path, 2)
+    report = check_dataset(tmp_path, limits=ObjectLimits(min_area=1e7))
+    assert not report.ok and report.samples == 0
+    assert "nothing is left" in report.sentence()
+
+
+def test_every_fault_of_clips_at_once(tmp_path):
+    make_clips(tmp_path, {"bear": 5, "cow": 4, "dog": 3, "eel": 3, "fox": 3})
+    frames, masks = tmp_path / "JPEGImages" / "480p", tmp_path / "Annotations" / "480p"
+    (masks / "bear" / "00001.png").write_bytes(b"broken")
+    Image.new("L", (10, 10), 255).save(masks / "bear" / "00002.png")
+    Image.new("L", (128, 96), 0).save(masks / "bear" / "00003.png")
+    (masks / "bear" / "00004.png").unlink()
+    Image.new("RGB", (128, 96), (255, 0, 0)).save(masks / "cow" / "00001.png")
+    (frames / "cow" / "00003.jpg").unlink()
+    for path in (masks / "dog").iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    for path in (masks / "eel").iterdir():
+        path.rename(path.with_name(f"mask_{path.name}"))
+    for path in (frames / "fox").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    report = check_dataset(tmp_path, limits=LIMITS, full=True)
+    where = {fault.kind: [f.where for f in report.faults if f.kind == fault.kind] for fault in report.faults}
+    assert where["broken mask"] == ["bear/00001.png", "cow/00001.png"]
+    assert where["size mismatch"] == ["bear/00002.png"]
+    assert where["empty mask"] == ["bear/00003.png"]
+    assert where["annotation without a frame"] == ["cow/00003.png"]
+    assert where["sequence without annotations"] == ["dog"]
+    assert where["names do not match"] == ["eel"]
+    assert where["sequence without frames"] == ["fox"]
+    assert any(".jpg" in fault.detail for fault in report.faults if fault.where == "dog")
+    assert any(".txt" in fault.detail for fault in report.faults if fault.where == "fox")
+    assert report.samples == 3 and not report.ok
+    assert any("7 frames have no annotation" in fact for fact in report.facts)
+
+
+def test_a_bare_folder_of_png_frames_is_explained(tmp_path):
+    for t in range(3):
+        Image.new("RGB", (20, 20)).save(tmp_path / f"{t:05d}.png")
+    with pytest.raises(DataError) as caught:
+        check_dataset(tmp_path)
+    text = str(caught.value)
+    assert "3 images (.png)" in text and "instances.json" in text and "JPEGImages" in text
+
+
+def test_folders_of_frames_and_a_file_are_explained_too(tmp_path):
+    (tmp_path / "clip").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "clip" / "0.png")
+    with pytest.raises(DataError, match=r"folders of images \(clip\)"):
+        check_dataset(tmp_path)
+    with pytest.raises(DataError, match="is a file"):
+        check_dataset(tmp_path / "clip" / "0.png")
+    with pytest.raises(DataError, match="no folder"):
+        check_dataset(tmp_path / "none")
+
+
+def test_png_frames_inside_the_layout_count(tmp_path):
+    make_clips(tmp_path, {"bear": 3})
+    for path in sorted((tmp_path / "JPEGImages" / "480p" / "bear").iterdir()):
+        Image.open(path).save(path.with_suffix(".png"))
+        path.unlink()
+    report = check_dataset(tmp_path, limits=LIMITS, full=True)
+    assert report.ok and report.samples == 3
+
+
+def test_progress_is_told(tmp_path):
+    make_coco(tmp_path, 3)
+    seen = []
+    check_dataset(tmp_path, limits=LIMITS, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_drawn_sample_shows_outlines_and_invalid_pixels(tmp_path):
+    make_coco(tmp_path, 3)
+    samples = preview_samples(tmp_path, count=5, preset="mini", area=64 * 64)
+    assert len(samples) == 5
+    for sample in samples:
+        strip = draw_sample(sample)
+        height, width = sample.frames.shape[1:3]
+        assert strip.shape == (height + 16, 3 * width + 4, 3)
+        drawn = strip[16:, :width]
+        assert (drawn != sample.frames[0]).any(-1)[sample.masks[0] > 0].any(), "an outline is drawn on the object"
+        hidden = ~sample.valid[0]
+        assert not hidden.any() or set(np.unique(drawn[hidden])) <= {40, 110}
+
+
+def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
+    make_coco(tmp_path / "set", 3)
+    samples = preview_samples(tmp_path / "set", count=3, preset="toy", area=64 * 64)
+    target = tmp_path / "sheet.png"
+    write_sheet(target, samples)
+    first = target.read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        write_sheet(target, samples[:1])
+    write_sheet(target, samples[:1], overwrite=True)
+    assert target.read_bytes() != first and sorted(path.name for path in tmp_path.iterdir()) == ["set", "sheet.png"]
+    with pytest.raises(OutputError, match="no folder"):
+        write_sheet(tmp_path / "none" / "sheet.png", samples)
+    with pytest.raises(UsageError, match="preset"):
+        preview_samples(tmp_path / "set", preset="nope")
+
+
+def test_the_command_checks_and_draws(tmp_path):
+    content = make_coco(tmp_path / "set", 4)
+    done = hodor("data", "check", tmp_path / "set", "--full")
+    assert done.returncode == 0 and "4 left to train on with 8 objects" in done.stdout and not done.stderr
+    sheet = tmp_path / "sheet.png"
+    done = hodor("data", "preview", tmp_path / "set", "-o", sheet, "--count", 4, "--preset", "toy")
+    assert done.returncode == 0, done.stderr
+    with Image.open(sheet) as image:
+        assert image.width > 600
+    content["images"].pop()
+    save_coco(tmp_path / "set", content)
+    (tmp_path / "set" / "images" / "001.png").unlink()
+    done = hodor("data", "check", tmp_path / "set")
+    assert done.returncode == 7
+    assert "missing image: 1" in done.stdout and "annotation of an unknown image: 2" in done.stdout
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    done = hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png")
+    assert done.returncode == 7 and "Traceback" not in done.stderr

@@ -1,0 +1,171 @@
+"""Which samples make a batch, in what order, and that it is the same after a resume, with more workers or ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from data_fakes import make_coco, save_coco
+
+from hodor_cli.data.coco import StillImages
+from hodor_cli.data.loader import collate, make_batch, make_loader
+from hodor_cli.data.sample import TrainingSample
+from hodor_cli.data.samplers import BatchPlanner, BatchSettings, bucket_size, group_shares
+from hodor_cli.data.settings import MINI, ObjectLimits
+from hodor_cli.data.stills_training import StillTraining
+from hodor_cli.errors import DataError, UsageError
+
+TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)
+TENSORS = ("frames", "masks", "valid", "presence", "labelled")
+
+
+class FakeSet:
+    """Items with given sizes, object counts and groups; a sample says which item it is in its name."""
+
+    def __init__(self, sizes, object_counts, groups):
+        self.sizes, self.object_counts, self.groups = sizes, object_counts, groups
+
+    def make(self, index, num_objects, rng, out_size):
+        frames = rng.integers(0, 255, (3, *out_size, 3), dtype=np.uint8)
+        masks = np.ones(frames.shape[:3], dtype=np.uint8)
+        presence = np.ones((3, num_objects), dtype=bool)
+        return TrainingSample(frames, masks, masks > 0, presence, str(index), np.ones(3, dtype=bool))
+
+
+@pytest.fixture
+def stills(tmp_path):
+    make_coco(tmp_path, 6)
+    return StillTraining(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
+
+
+def mixed_set(count=60):
+    sizes = [(60, 80), (80, 60), (64, 64)] * (count // 3)
+    return FakeSet(sizes, [1 + i % 6 for i in range(count)], ["a" if i % 10 else "b" for i in range(count)])
+
+
+def test_what_a_batch_holds(stills):
+    batch = next(iter(make_loader([stills], TINY, workers=0)))
+    b, t, h, w = batch["masks"].shape
+    assert (b, t) == (4, 3) and h % 32 == w % 32 == 0
+    assert batch["frames"].shape == (b, t, h, w, 3) and batch["frames"].dtype == torch.uint8
+    assert batch["masks"].dtype == torch.uint8 and batch["valid"].dtype == torch.bool
+    assert batch["presence"].shape == (b, t, int(batch["masks"].max())) and batch["labelled"].all()
+    assert len(batch["names"]) == b and batch["iteration"] == 0
+
+
+def test_the_order_is_the_same_for_any_number_of_workers_and_after_a_resume(stills):
+    reference = list(make_loader([stills], TINY, seed=3, workers=0, end_iteration=5))
+    workers = list(make_loader([stills], TINY, seed=3, workers=2, end_iteration=5))
+    resumed = list(make_loader([stills], TINY, seed=3, workers=0, start_iteration=2, end_iteration=5))
+    other = list(make_loader([stills], TINY, seed=4, workers=0, end_iteration=1))
+    assert [batch["iteration"] for batch in workers] == [0, 1, 2, 3, 4]
+    for one, two in [*zip(reference, workers, strict=True), *zip(reference[2:], resumed, strict=True)]:
+        assert one["names"] == two["names"]
+        assert all(torch.equal(one[key], two[key]) for key in TENSORS)
+    assert not torch.equal(reference[0]["frames"], other[0]["frames"])
+    assert not torch.equal(reference[0]["frames"], reference[1]["frames"])
+
+
+def test_ranks_share_one_global_batch(stills):
+    planner = BatchPlanner([stills], TINY, seed=1)
+    whole = make_batch(planner, 7)
+    parts = [make_batch(planner, 7, rank=rank, world=2) for rank in (0, 1)]
+    for key in TENSORS:
+        assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
+    with pytest.raises(UsageError, match="batch of 4 cannot be shared evenly by 3"):
+        make_loader([stills], TINY, world=3)
+
+
+def test_samples_of_a_batch_share_objects_and_aspect_ratio():
+    dataset = mixed_set()
+    planner = BatchPlanner([dataset], BatchSettings(batch_size=5, max_objects=4, area=64 * 64))
+    seen = set()
+    for iteration in range(40):
+        plan = planner.plan(iteration)
+        assert all(dataset.object_counts[s.index] >= plan.num_objects for s in plan.samples)
+        assert len({dataset.sizes[s.index] for s in plan.samples}) == 1
+        assert plan.num_objects <= 4
+        seen.add(plan.num_objects)
+    assert seen == {1, 2, 3, 4}
+
+
+def test_exact_sizes_keep_each_aspect_ratio_and_pad_to_multiples_of_32():
+    dataset = FakeSet([(480, 640), (427, 640), (500, 650)], [1, 1, 1], ["", "", ""])
+    planner = BatchPlanner([dataset], BatchSettings(batch_size=8, area=300_000, aspects=(4 / 3,)))
+    plan = planner.plan(0)
+    for sample in plan.samples:
+        height, width = sample.out_size
+        wanted = dataset.sizes[sample.index]
+        assert abs(height * width - 300_000) < 1000 and abs(width / height - wanted[1] / wanted[0]) < 0.01
+    assert plan.pad_size[0] % 32 == plan.pad_size[1] % 32 == 0
+    assert plan.pad_size[0] >= max(sample.out_size[0] for sample in plan.samples)
+
+
+def test_bucket_sizes_have_about_the_area():
+    for aspect in TINY.aspects:
+        height, width = bucket_size(aspect, BatchSettings(area=256 * 256))
+        assert height % 32 == width % 32 == 0 and 0.8 < height * width / 65536 < 1.25
+
+
+def test_sets_mix_by_weight_and_sources_by_balance():
+    left, right = mixed_set(), mixed_set()
+    planner = BatchPlanner([left, right], BatchSettings(batch_size=1, area=64 * 64), weights=[3, 1])
+    drawn = [planner.plan(i).samples[0].dataset for i in range(400)]
+    assert 0.18 < np.mean(drawn) < 0.32
+    assert group_shares(left.groups, BatchSettings()) == pytest.approx({"a": 0.9, "b": 0.1})
+    assert group_shares(left.groups, BatchSettings(balance=0.0)) == pytest.approx({"a": 0.5, "b": 0.5})
+    assert group_shares(left.groups, BatchSettings(source_weights={"a": 0.0})) == {"a": 0.0, "b": 1.0}
+
+
+def test_coverages_share_their_source_and_can_be_weighted_alone():
+    groups = ["coco/full"] * 10 + ["coco/person_only"] * 30 + ["cats/some"] * 40
+    assert group_shares(groups, BatchSettings(balance=0.0)) == pytest.approx(
+        {"coco/full": 0.125, "coco/person_only": 0.375, "cats/some": 0.5}
+    )
+    fewer = group_shares(groups, BatchSettings(source_weights={"coco/person_only": 0.0, "cats": 0.25}))
+    assert fewer == pytest.approx({"coco/full": 0.5, "coco/person_only": 0.0, "cats/some": 0.5})
+
+
+def test_source_weights_reach_the_batches(tmp_path):
+    content = make_coco(tmp_path, 6)
+    images = StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None))
+    planner = BatchPlanner(
+        [StillTraining(images, MINI)], BatchSettings(batch_size=2, area=64 * 64, source_weights={"odd": 0.0})
+    )
+    drawn = {images.sources[sample.index] for i in range(20) for sample in planner.plan(i).samples}
+    assert drawn == {"even"}
+    for image in content["images"]:
+        del image["source"]
+    save_coco(tmp_path, content)
+    assert set(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)).groups) == {""}
+
+
+def test_padding_is_invalid_and_holds_no_object():
+    dataset = mixed_set(3)
+    samples = [dataset.make(i, 1, np.random.default_rng(0), size) for i, size in enumerate([(50, 60), (40, 64)])]
+    batch = collate(samples, (64, 96))
+    assert batch["frames"].shape == (2, 3, 64, 96, 3)
+    for i, (height, width) in enumerate([(50, 60), (40, 64)]):
+        assert batch["valid"][i].sum() == 3 * height * width and batch["valid"][i, :, :height, :width].all()
+        assert (batch["masks"][i] > 0).sum() == 3 * height * width
+
+
+def test_nonsense_is_refused():
+    with pytest.raises(DataError, match="no data set"):
+        BatchPlanner([], TINY)
+    with pytest.raises(UsageError, match="weight"):
+        BatchPlanner([mixed_set()], TINY, weights=[0])
+    with pytest.raises(DataError, match="leave no sample"):
+        BatchPlanner([mixed_set()], BatchSettings(source_weights={"a": 0, "b": 0}))
+    with pytest.raises(UsageError, match="batch size"):
+        BatchSettings(batch_size=0)
+    with pytest.raises(UsageError, match="area"):
+        BatchSettings(area=10)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_stops_with_its_name_in_one_sentence(stills, workers):
+    stills.images.image_folders[-1].joinpath("004.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"^The image \S+004\.png is damaged or not an image\.$"):
+        for _ in make_loader([stills], TINY, workers=workers, end_iteration=20):
+            pass

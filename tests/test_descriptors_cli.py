@@ -1,0 +1,95 @@
+"""The commands export-descriptors, retrieval, map and heatmaps, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from hodor_cli.cli import app
+from hodor_cli.video.label_png import write_label_png
+from hodor_cli.weights.checkpoint import save_checkpoint
+from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command line in an empty folder that has toy.safetensors; returns typer's result."""
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return call
+
+
+def failure(result: Result) -> str:
+    """The one line of an expected failure."""
+    assert result.exit_code not in (0, 70), result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in result.output, result.output
+    return lines[0]
+
+
+def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> None:
+    write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=4)
+    weights = ("--weights", "toy.safetensors")
+    result = run("export-descriptors", "davis", "-o", "objects.h5", *weights)
+    assert result.exit_code == 0 and "bear: 8 descriptors from 4 frames" in result.output, result.output
+    assert "bear: already there, skipped" in run("export-descriptors", "davis", *weights).output
+
+    result = run("retrieval", "--pr-curve")
+    assert result.exit_code == 0 and "mAP" in result.output and "baseline, Euclidean" in result.output, result.output
+    assert (tmp_path / "pr_curve.png").exists() and (tmp_path / "pr_curve.csv").exists()
+    curves = json.loads(run("retrieval", "objects.h5", "--pr-curve", "--json", "--queries", "5").stdout)["curves"]
+    assert curves["descriptor, cosine within"]["sampled"]
+    assert curves["descriptor, Euclidean across"]["queries"] == 5
+
+    result = run("retrieval", "objects.h5", "--query", "objects.h5#bear/1", "--json", "--verify", *weights)
+    found = json.loads(result.stdout)[0]
+    assert result.exit_code == 0 and len(found["matches"]) == 3 and "distance" in found["matches"][0]["verified"]
+    assert (tmp_path / "matches.png").exists()
+    frames, labels = clip(1, hue=250)
+    from PIL import Image
+
+    Image.fromarray(frames[0]).save("photo.png")
+    write_label_png("mask.png", (labels[0] == 1).astype(np.uint16))
+    result = run("retrieval", "--query", "photo.png", "--mask", "mask.png", *weights)
+    assert result.exit_code == 0 and "photo.png: 4 most similar objects" in result.output, result.output
+
+    result = run("map", "-o", "picture", "--method", "pca", "--trajectories", "--colour", "object")
+    assert result.exit_code == 0, result.output
+    assert all((tmp_path / f"picture.{suffix}").exists() for suffix in ("png", "html", "csv"))
+
+    folder = "davis/JPEGImages/480p/bear"
+    masks = "davis/Annotations/480p/bear"
+    result = run("heatmaps", folder, "--mask", masks, "--frame", "3", "-o", "heat.png", *weights)
+    assert result.exit_code == 0 and (tmp_path / "heat.png").exists(), result.output
+
+
+def test_failures_are_one_sentence_with_a_way_out(run: Run, tmp_path: Path) -> None:
+    weights = ("--weights", "toy.safetensors")
+    clustered_store(tmp_path / "other.h5")
+    assert "hodor export-descriptors" in failure(run("retrieval", "--pr-curve"))
+    assert "--pr-curve" in failure(run("retrieval", "other.h5"))
+    assert "--query" in failure(run("retrieval", "other.h5", "--mask", "m.png"))
+    assert "FILE.h5#VIDEO/ID" in failure(run("retrieval", "other.h5", "--query", "photo.jpg"))
+    assert "no video bear" in failure(run("retrieval", "other.h5", "--query", "other.h5#bear/1"))
+    assert "no object 9" in failure(run("retrieval", "other.h5", "--query", "other.h5#v1/9"))
+    assert "other weights" in failure(run("retrieval", "other.h5", "--query", "other.h5#v1/1", "--verify", *weights))
+    assert "no video bear" in failure(run("map", "other.h5", "--video", "bear"))
+    assert "no such descriptor file" in failure(run("map", "none.h5"))
+    davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
+    assert "another model" in failure(run("export-descriptors", davis, "-o", "other.h5", *weights))
+    assert "--name" in failure(run("export-descriptors", davis, davis, "--name", "x", *weights))
+    assert "there are no masks" in failure(run("export-descriptors", davis / "JPEGImages/480p/bear", *weights))
+    clustered_store(tmp_path / "one.h5", videos=1, frames=1)
+    assert "no precision-recall curve is possible" in failure(run("retrieval", "one.h5", "--pr-curve"))
+    assert "a map needs 3" in failure(run("map", "one.h5"))

@@ -1,0 +1,217 @@
+"""Exporting descriptors: from data sets, videos with masks, results, stills, and while segmenting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.crops import decode_jpeg
+from hodor_cli.descriptors.encode import FrameEncoder
+from hodor_cli.descriptors.export import export_sources, store_info
+from hodor_cli.descriptors.recorder import DescriptorRecorder
+from hodor_cli.descriptors.resolve import find_sources, find_store
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.inference import Segmenter
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.video.label_png import write_label_png
+from hodor_cli.video.source import open_source
+from tests.descriptor_helpers import clip, toy_model, write_davis
+
+
+@pytest.fixture(scope="module")
+def model() -> Hodor:
+    return toy_model()
+
+
+def test_a_davis_set_with_true_masks(tmp_path: Path, model: Hodor) -> None:
+    root = write_davis(tmp_path / "davis", {"bear": 200, "cow": 120})
+    output = tmp_path / "objects.h5"
+    results = export_sources(find_sources(root, every=2), output, model)
+    assert [(r.name, r.outcome, r.frames, r.rows) for r in results] == [
+        ("bear", "written", 3, 6),
+        ("cow", "written", 3, 6),
+    ]
+    with DescriptorStore(output) as store:
+        rows = store.rows("bear")
+        assert rows.frame.tolist() == [0, 0, 2, 2, 4, 4] and rows.object_id.tolist() == [1, 2] * 3
+        assert rows.box[2].tolist() == [12, 8, 24, 20] and rows.area[0] == 480 and rows.confidence.tolist() == [1.0] * 6
+        assert store.info == store_info(model)
+        background, frames = store.background("bear")
+        assert background.shape == (3, 9, 32) and frames.tolist() == [0, 2, 4]
+        thumbnail = store.thumbnails("bear")[0]
+        assert thumbnail is not None
+        picture = decode_jpeg(thumbnail)
+        assert picture[picture.shape[0] // 2, picture.shape[1] // 2, 0] > 150  # the red square is in the middle
+        assert store.dataset("bear", "baseline").shape == (6, 12 + 16)
+        assert store.video("bear").settings["every"] == 2
+    again = export_sources(find_sources(root, every=2), output, model)
+    assert [r.outcome for r in again] == ["skipped", "skipped"]
+    write_label_png(root / "Annotations/480p/cow/00002.png", clip(1)[1][0])
+    changed = export_sources(find_sources(root, every=2), output, model)
+    assert [r.outcome for r in changed] == ["skipped", "written"]
+    with DescriptorStore(output) as store:
+        assert len(store.rows("cow")) == 6 and store.rows("cow").box[2].tolist() == [4, 8, 24, 20]
+
+
+def test_masks_of_davis_2016_and_predicted_masks(tmp_path: Path, model: Hodor) -> None:
+    root = write_davis(tmp_path / "davis", {"bear": 200}, binary=True)
+    export_sources(find_sources(root), tmp_path / "true.h5", model)
+    with DescriptorStore(tmp_path / "true.h5") as store:
+        assert store.object_ids("bear") == [1]
+    predicted = tmp_path / "predicted" / "bear"
+    predicted.mkdir(parents=True)
+    for index, label in enumerate(clip()[1]):
+        write_label_png(predicted / f"{index:05d}.png", label)
+    export_sources(find_sources(root, masks=tmp_path / "predicted"), tmp_path / "predicted.h5", model)
+    with DescriptorStore(tmp_path / "predicted.h5") as store:
+        assert store.object_ids("bear") == [1, 2] and store.video("bear").kind == "davis-predicted"
+
+
+def test_descriptors_are_those_of_a_first_frame(model: Hodor) -> None:
+    frames, labels = clip(1)
+    segmenter = Segmenter(model, device="cpu", precision="fp32")
+    segmenter.step(frames[0], labels[0])
+    expected = segmenter.descriptors()
+    encoder = FrameEncoder(model, device="cpu", precision="fp32")
+    found = encoder.encode(frames[0], {1: labels[0] == 1, 2: labels[0] == 2})
+    for key in (1, 2):
+        np.testing.assert_allclose(found.objects[key], expected.objects[key], atol=1e-5)
+    np.testing.assert_allclose(found.background, expected.background, atol=1e-5)
+
+
+def test_a_mask_too_small_for_the_network_still_gets_a_descriptor(model: Hodor) -> None:
+    frames, _ = clip(1, height=256, width=384)
+    mask = np.zeros((256, 384), bool)
+    mask[100, 200] = True
+    found = FrameEncoder(model, device="cpu").encode(frames[0], {5: mask})
+    assert np.isfinite(found.objects[5]).all() and np.linalg.norm(found.baseline[5]) > 0
+
+
+def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
+    frames, labels = clip()
+    video = make_video(tmp_path / "clip.mp4", frames)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for index in (0, 1, 3):
+        write_label_png(masks / f"{index:05d}.png", labels[index])
+    export_sources(find_sources(video, masks=masks), tmp_path / "objects.h5", model)
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert np.unique(store.rows("clip").frame).tolist() == [0, 1, 3]
+        info = store.video("clip")
+        assert (info.height, info.width, info.fps) == (64, 96, 25.0) and info.source == str(video.resolve())
+    with pytest.raises(UsageError, match="there are no masks"):
+        find_sources(video)
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    write_label_png(wrong / "first.png", labels[0])
+    with pytest.raises(InputError, match="no PNG in .* is named like a frame"):
+        export_sources(find_sources(video, masks=wrong), tmp_path / "other.h5", model)
+
+
+def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
+    frames, labels = clip(3)
+    make_video(tmp_path / "clip.mp4", frames)
+    result = tmp_path / "clip.hodor"
+    (result / "masks").mkdir(parents=True)
+    entries = []
+    for index, label in enumerate(labels):
+        write_label_png(result / "masks" / f"{index:05d}.png", label)
+        entries.append({"frame": index, "objects": {"1": {"confidence": 0.5}, "2": {"confidence": 0.25}}})
+    (result / "report.json").write_text(json.dumps({"source": {"name": "clip"}, "frames": entries}))
+    for path in (result, tmp_path / "clip.mp4"):  # either the folder, or the video beside it
+        output = tmp_path / f"{path.suffix[1:]}.h5"
+        export_sources(find_sources(path), output, model)
+        with DescriptorStore(output) as store:
+            assert store.rows("clip").confidence.tolist() == [0.5, 0.25] * 3 and store.video("clip").kind == "segment"
+
+
+def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(3):
+        Image.fromarray(clip(1, hue=80 + 50 * number)[0][0]).save(folder / f"p{number}.jpg")
+        images.append({"id": number + 1, "file_name": f"p{number}.jpg", "height": 64, "width": 96})
+        for k, polygon in enumerate(([4, 8, 28, 8, 28, 28, 4, 28], [20, 20, 60, 20, 60, 56, 20, 56])):
+            annotations.append(
+                {"id": 10 * number + k + 1, "image_id": number + 1, "category_id": k, "segmentation": [polygon]}
+            )
+    categories = [{"id": 0, "name": "box"}, {"id": 1, "name": "crate"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(content))
+    export_sources(find_sources(folder), tmp_path / "objects.h5", model)
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        rows = store.rows("photos")
+        assert rows.object_id.tolist() == [1, 2, 11, 12, 21, 22] and rows.frame.tolist() == [0, 0, 1, 1, 2, 2]
+        assert [bytes(value).decode() for value in store.dataset("photos", "category")] == ["box", "crate"] * 3
+        assert [bytes(value).decode() for value in store.dataset("photos", "image_name")][::2] == [
+            "p0.jpg", "p1.jpg", "p2.jpg",
+        ]  # fmt: skip
+        assert store.index().time(0) is None
+
+
+def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, model: Hodor) -> None:
+    root = write_davis(tmp_path / "davis", {"bear": 200, "cow": 120})
+    (root / "JPEGImages/480p/bear/00003.jpg").write_bytes(b"no image")
+    sources = find_sources(write_davis(tmp_path / "more", {"dog": 90}))
+    with pytest.raises(InputError):
+        find_sources(root)  # a damaged header is found before any work
+    (root / "JPEGImages/480p/bear/00003.jpg").unlink()
+    (root / "Annotations/480p/cow/00002.png").write_bytes(b"no image")
+    results = export_sources([*find_sources(root), *sources], tmp_path / "objects.h5", model)
+    assert {r.name: r.outcome for r in results} == {"bear": "written", "cow": "failed", "dog": "written"}
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert store.videos == ["bear", "dog"]
+
+
+def test_two_sources_of_one_name_are_refused(tmp_path: Path, model: Hodor) -> None:
+    sources = find_sources(write_davis(tmp_path / "a", {"bear": 1})) + find_sources(write_davis(tmp_path / "b", {"bear": 2}))
+    with pytest.raises(UsageError, match="both be called bear"):
+        export_sources(sources, tmp_path / "objects.h5", model)
+
+
+def test_recording_while_segmenting(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
+    frames, labels = clip()
+    path = make_video(tmp_path / "clip.mp4", frames)
+    segmenter = Segmenter(model, device="cpu")
+    seen = []
+    with open_source(path) as source:
+        with DescriptorRecorder(tmp_path / "objects.h5", source, segmenter, masks={0: labels[0]}) as recorder:
+            for frame in source:
+                segmenter.step(frame.image, labels[0] if frame.index == 0 else None)
+                recorder.on_step(frame, segmenter.last, segmenter)
+                present = [key for key, value in segmenter.last.objects.items() if not value.lost]
+                seen += [(frame.index, key, segmenter.descriptors().objects[key]) for key in sorted(present)]
+        with DescriptorStore(tmp_path / "objects.h5") as store:
+            rows = store.rows("clip")
+            assert list(zip(rows.frame.tolist(), rows.object_id.tolist(), strict=True)) == [s[:2] for s in seen]
+            np.testing.assert_array_equal(rows.descriptor, np.stack([s[2] for s in seen]))
+            assert store.has("clip", "baseline") and store.video("clip").kind == "segment"
+        # A run that is cut off, and one that starts in the middle, leave the file as it was.
+        before = (tmp_path / "objects.h5").read_bytes()
+        with pytest.raises(RuntimeError):
+            with DescriptorRecorder(tmp_path / "objects.h5", source, segmenter):
+                raise RuntimeError
+        with DescriptorRecorder(tmp_path / "objects.h5", source, segmenter) as recorder:
+            recorder.on_step(next(frame for frame in source if frame.index == 2), segmenter.last, segmenter)
+        assert recorder.incomplete and (tmp_path / "objects.h5").read_bytes() == before
+
+
+def test_the_store_is_found_here_or_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HODOR_WORKSPACE_DIR", raising=False)
+    with pytest.raises(InputError, match=r"objects\.h5"):
+        find_store(None)
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "objects.h5").touch()
+    monkeypatch.setenv("HODOR_WORKSPACE_DIR", str(workspace))
+    assert find_store(None) == workspace / "objects.h5"
+    (tmp_path / "objects.h5").touch()
+    assert find_store(None) == Path("objects.h5") and find_store(Path("x.h5")) == Path("x.h5")

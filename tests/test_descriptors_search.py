@@ -1,0 +1,154 @@
+"""Searching a library for an object, checking what was found, and the cheap changes to descriptors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.contact_sheet import describe_times, write_contact_sheet
+from hodor_cli.descriptors.encode import FrameEncoder
+from hodor_cli.descriptors.export import export_sources
+from hodor_cli.descriptors.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
+from hodor_cli.descriptors.resolve import find_sources
+from hodor_cli.descriptors.search import search_objects
+from hodor_cli.descriptors.segmenting import start_from_store
+from hodor_cli.descriptors.transforms import average_over_frames, standardise, within_object_whitening
+from hodor_cli.descriptors.vectors import vectors_of_array
+from hodor_cli.descriptors.verify import verify_matches
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.inference import Segmenter
+from hodor_cli.video.label_png import write_label_png
+from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
+
+
+def test_objects_are_ranked_not_frames(tmp_path: Path) -> None:
+    library = clustered_store(tmp_path / "library.h5")
+    query = queries_of_store(f"{library}#v1/2")[0]
+    with DescriptorStore(library) as store:
+        others = search_objects(store, query)
+        assert ("v1", 2) not in [(match.video, match.object_id) for match in others] and len(others) == 5
+        assert [match.distance for match in others] == sorted(match.distance for match in others)
+        best = search_objects(store, query, include_itself=True)[0]
+        assert (best.video, best.object_id, best.frames) == ("v1", 2, 8) and best.distance < 0.1 * others[0].distance
+        assert (best.first_time, best.last_time) == (0.0, 0.7) and best.source == "/clips/v1.mp4"
+        assert len(search_objects(store, query, top=2)) == 2
+        # The naive answer: mean over the query's rows of the nearest row of each object.
+        rows = store.object("v0", 1).descriptor.astype(np.float64)
+        apart = np.linalg.norm(query.descriptors[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
+        assert next(m for m in others if (m.video, m.object_id) == ("v0", 1)).distance == pytest.approx(apart, rel=1e-5)
+        in_pieces = search_objects(store, query, block=5)
+        assert [m.video for m in in_pieces] == [m.video for m in others]
+        assert search_objects(store, query, metric="cosine", include_itself=True)[0].video == "v1"
+
+
+def test_faiss_finds_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("faiss", reason="faiss-cpu is an optional package")
+    library = clustered_store(tmp_path / "library.h5")
+    query = queries_of_store(f"{library}#v1/2")[0]
+    with DescriptorStore(library) as store:
+        for metric in ("euclidean", "cosine"):
+            exact = search_objects(store, query, metric=metric)  # type: ignore[arg-type]
+            fast = search_objects(store, query, metric=metric, engine="faiss")  # type: ignore[arg-type]
+            assert [(m.video, m.object_id, m.best_row) for m in fast] == [(m.video, m.object_id, m.best_row) for m in exact]
+
+
+def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    library = clustered_store(tmp_path / "library.h5")
+    query = queries_of_store(f"{library}#v1/2")[0]
+    with DescriptorStore(library) as store:
+        with pytest.raises(InputError, match="another model"):
+            search_objects(store, replace(query, model_fingerprint="0" * 64))
+        with pytest.raises(InputError, match="descriptors of 8 numbers and .* of 16"):
+            search_objects(store, replace(query, descriptors=query.descriptors[:, :8]))
+    for wrong in ("objects.h5", "objects.h5#", "#bear/1", "objects.h5#bear/x", "objects.h5#bear/"):
+        with pytest.raises(UsageError, match="names no stored object"):
+            parse_reference(wrong)
+    assert parse_reference("a#b.h5#bear/12") == (Path("a#b.h5"), "bear", 12)
+    assert parse_reference("a.h5#bear") == (Path("a.h5"), "bear", None)
+
+
+def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
+    from PIL import Image
+
+    library = clustered_store(tmp_path / "library.h5")
+    query = queries_of_store(f"{library}#v1/2")[0]
+    with DescriptorStore(library) as store:
+        matches = search_objects(store, query, top=3)
+        write_contact_sheet(tmp_path / "sheet.png", store, query, matches)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape[0] > 4 * 100 and (sheet[120:, 300:400] < 250).any()
+    assert describe_times(matches[0]).startswith("0:00.0 to 0:00.7, best 0:0")
+    assert describe_times(replace(matches[0], first_time=None)).startswith("image")
+
+
+def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Path) -> None:
+    from PIL import Image
+
+    model = toy_model()
+    library = tmp_path / "library.h5"
+    root = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})
+    export_sources(find_sources(root), library, model)
+    frames, labels = clip(3, hue=250)
+    Image.fromarray(frames[2]).save(tmp_path / "photo.png")
+    write_label_png(tmp_path / "mask.png", labels[2])
+    queries = queries_of_image(tmp_path / "photo.png", tmp_path / "mask.png", FrameEncoder(model))
+    assert [query.object_id for query in queries] == [1, 2] and queries[0].thumbnail is not None
+    with DescriptorStore(library) as store:
+        matches = search_objects(store, queries[0])
+        assert (matches[0].video, matches[0].object_id) == ("bear", 1)
+        verified = verify_matches(store, queries[0], matches, Segmenter(model))
+        assert sorted(v.match.video for v in verified) == ["bear", "bear", "cow", "cow"]
+        assert not any(v.problem for v in verified)
+        assert all(np.isfinite(v.distance) == v.found for v in verified)
+        (root / "JPEGImages/480p/cow").rename(tmp_path / "elsewhere")
+        verified = verify_matches(store, queries[0], matches, Segmenter(model))
+        assert [v.match.video for v in verified if "not there any more" in v.problem] == ["cow", "cow"]
+        assert all(v.problem for v in verified[2:])  # those that cannot be checked come last
+    write_label_png(tmp_path / "small.png", labels[2][:32])
+    with pytest.raises(InputError, match="give a mask of the image's size"):
+        queries_of_image(tmp_path / "photo.png", tmp_path / "small.png", FrameEncoder(model))
+
+
+def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
+    model = toy_model()
+    library = tmp_path / "library.h5"
+    export_sources(find_sources(write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})), library, model)
+    segmenter = Segmenter(model)
+    assert start_from_store(segmenter, [f"{library}#bear"]) == [1, 2]
+    labels = segmenter.step(clip(1)[0][0])
+    assert labels.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
+    objects, background, _ = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], background="saved", most=3)
+    assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
+    assert background is not None and background.shape == (9, 32)
+    with pytest.raises(InputError, match="other weights"):
+        start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
+    with pytest.raises(InputError, match="different models"):
+        start_descriptors([f"{library}#bear/2", f"{tmp_path / 'other.h5'}#v0/1"])
+
+
+def test_whitening_and_averaging_help_where_noise_has_directions(tmp_path: Path) -> None:
+    from hodor_cli.descriptors.protocol import score_retrieval
+
+    rng = np.random.default_rng(0)
+    with DescriptorStore(clustered_store(tmp_path / "library.h5", videos=8)) as store:
+        index = store.index()
+        clean = np.concatenate([block for _, block in store.blocks()])
+    noisy = clean.copy()
+    noisy[:, :2] += 30 * rng.normal(size=(len(noisy), 2)).astype(np.float32)
+    raw = score_retrieval(noisy, index).mean_average_precision
+    changed = {
+        "whitened": within_object_whitening(noisy, index.instance, shrink=0.01)(noisy),
+        "standardised": standardise(vectors_of_array(noisy))(noisy),
+        "averaged": average_over_frames(noisy, index, 3),
+    }
+    for name, better in changed.items():
+        print(name, raw, score_retrieval(better, index).mean_average_precision)
+        assert score_retrieval(better, index).mean_average_precision > raw + 0.05
+    averaged = average_over_frames(clean, index, 1)
+    mine = np.flatnonzero((index.video == 0) & (index.object_id == 1))
+    np.testing.assert_allclose(averaged[mine[2]], clean[mine[1:4]].mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(averaged[mine[0]], clean[mine[:2]].mean(axis=0), rtol=1e-4)

@@ -1,0 +1,134 @@
+"""What counts in a sequence: frames, objects, void, and what is refused."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from evaluation_fakes import label_map, moving_labels
+
+from hodor_cli.errors import DataError, InputError
+from hodor_cli.evaluation import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, score_sequence
+
+
+def test_first_and_last_frame_do_not_count() -> None:
+    truth = moving_labels(5)
+    predictions = [np.zeros_like(truth[0]), *truth[1:4], np.zeros_like(truth[0])]
+    score = score_sequence(truth, predictions)
+    assert score.jf == 1.0
+    assert score.objects[1].frames == ("00001", "00002", "00003")
+    assert score_sequence(truth, predictions, rules=YOUTUBE_VOS).jf == pytest.approx(0.75)
+
+
+def test_a_missing_object_counts_zero_and_empty_against_empty_one() -> None:
+    truth = moving_labels(6)
+    predictions = [np.where(labels == 2, 0, labels) for labels in truth]
+    score = score_sequence(truth, predictions)
+    assert (score.objects[1].jf, score.objects[2].jf, score.jf) == (1.0, 0.0, 0.5)
+    truth[3] = predictions[3]  # the object is out of sight, and the prediction says so
+    assert score_sequence(truth, predictions).objects[2].j == 0.25
+
+
+def test_arrays_and_generators_score_alike() -> None:
+    truth, predictions = np.stack(moving_labels(7)), np.stack(moving_labels(8)[1:])
+    one = score_sequence(truth, predictions)
+    other = score_sequence((frame for frame in truth), iter(predictions.astype(np.uint16)))
+    assert one.jf == other.jf
+    assert 0 < one.jf < 1
+
+
+def test_memory_does_not_grow_with_length() -> None:
+    def frames(count: int) -> Iterator[np.ndarray]:
+        for index in range(count):
+            yield label_map({1: (40, index % 200, 60)}, (240, 320))
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        score_sequence(frames(count), frames(count))
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    peak(5)
+    assert peak(300) < peak(20) + 300_000  # 300 masks are 23 MB
+
+
+@pytest.mark.parametrize("object_value", [255, 1])
+def test_binary_truth(object_value: int) -> None:
+    truth = [labels * 255 for labels in moving_labels(5, ids=(1,))]
+    truth[0][:] = truth[0]
+    predictions = [(labels > 0) * np.uint8(object_value) for labels in truth]
+    score = score_sequence(truth, predictions)
+    assert list(score.objects) == [1]
+    assert score.jf == 1.0
+
+
+def test_255_is_void_beside_ids_and_an_id_beside_larger_ones() -> None:
+    truth, predictions = moving_labels(5), moving_labels(5)
+    for labels, predicted in zip(truth, predictions, strict=True):
+        labels[40:47, 60:75] = 255
+        predicted[40:47, 60:75] = 1
+    score = score_sequence(truth, predictions)
+    assert score.jf == 1.0
+    assert list(score.objects) == [1, 2]
+    assert "void" in " ".join(score.notes)
+    wide = [np.where(labels == 2, np.uint16(300), labels).astype(np.uint16) for labels in truth]
+    score = score_sequence(wide, wide, rules=DAVIS_LIKE)
+    assert list(score.objects) == [1, 255, 300]
+
+
+def test_ids_that_the_truth_lacks() -> None:
+    truth, predictions = moving_labels(5, ids=(1, 3)), moving_labels(5, ids=(1, 3))
+    for labels in predictions:
+        labels[40:44, 0:4] = 9
+    with pytest.raises(InputError, match=r"holds id 9.*largest is 3.*refuses"):
+        score_sequence(truth, predictions, rules=DAVIS)
+    score = score_sequence(truth, predictions, rules=DAVIS_LIKE)
+    assert list(score.objects) == [1, 3]
+    assert "id 9" in score.notes[0]
+
+
+def test_davis_counts_every_id_up_to_the_largest() -> None:
+    truth = moving_labels(5, ids=(1, 3))
+    score = score_sequence(truth, truth, rules=DAVIS)
+    assert list(score.objects) == [1, 2, 3]
+    assert "no object 2" in score.notes[0]
+    predictions = [np.where(labels == 3, 2, labels) for labels in truth]
+    assert score_sequence(truth, predictions).objects[2].j == 0.0
+
+
+def test_an_object_that_starts_later_counts_from_the_frame_after() -> None:
+    truth = moving_labels(8)
+    for labels in truth[:3]:
+        labels[labels == 2] = 0
+    predictions = [labels.copy() for labels in truth]
+    predictions[3][predictions[3] == 2] = 0  # the frame in which it is given
+    score = score_sequence(truth, predictions, rules=YOUTUBE_VOS)
+    assert score.objects[2].frames == ("00004", "00005", "00006", "00007")
+    assert score.jf == 1.0
+
+
+def test_an_object_of_the_last_frame_alone_is_left_out() -> None:
+    truth = moving_labels(5, ids=(1,))
+    truth[4][40:45, 60:65] = 2
+    score = score_sequence(truth, truth, rules=YOUTUBE_VOS)
+    assert list(score.objects) == [1]
+    assert "too late" in score.notes[0]
+
+
+def test_bad_input_is_named() -> None:
+    truth = moving_labels(4)
+    with pytest.raises(InputError, match=r"camel frame 00001 is 40x24 but the truth is 80x48"):
+        score_sequence(truth, [labels[::2, ::2] for labels in truth], name="camel")
+    with pytest.raises(DataError, match=r"mixed sizes: frame 00002 is 40x24, the first 80x48"):
+        score_sequence([*truth[:2], truth[2][::2, ::2], truth[3]], truth, name="camel")
+    with pytest.raises(DataError, match=r"camel has 2 labelled frames.*at least 3"):
+        score_sequence(truth[:2], truth[:2], name="camel")
+    with pytest.raises(DataError, match="no object"):
+        score_sequence([labels * 0 for labels in truth], truth)
+    with pytest.raises(InputError, match="fewer predictions"):
+        score_sequence(truth, truth[:3])
+    with pytest.raises(InputError, match="more predictions"):
+        score_sequence(truth[:3], truth)

@@ -1,0 +1,212 @@
+"""`hodor segment` as a user types it: a real mp4, a real mask, a toy network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, moving_square, write_video
+from segment_fakes import read_video
+from typer.testing import CliRunner
+
+from hodor_cli.cli import app
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the toy network, with random weights."""
+    import torch
+
+    from hodor_cli.model.hodor import build_model
+    from hodor_cli.weights.checkpoint import save_checkpoint
+
+    path = tmp_path_factory.mktemp("weights") / "toy.safetensors"
+    torch.manual_seed(0)
+    model = build_model("toy")
+    save_checkpoint(path, model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """clip.mp4 and its first mask, mask.png (0 and 255), in one folder."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("clip")
+    frames, masks = moving_square(COUNT)
+    write_video(folder / "clip.mp4", frames)
+    Image.fromarray(masks[0] * 255).save(folder / "mask.png")
+    return folder
+
+
+def hodor(*arguments: object, code: int = 0):
+    result = CliRunner().invoke(app, ["segment", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    if code:
+        lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and "Traceback" not in result.output, result.output
+    return result
+
+
+def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--coco")
+    out = tmp_path / "clip.hodor"
+    assert len(list((out / "masks").glob("*.png"))) == COUNT
+    assert len(read_video(out / "overlay.mp4")) == COUNT
+    assert "12 frames, object 1" in result.output and "clip.hodor/overlay.mp4" in result.output
+    assert re.search(r"\d frames/s", result.output) and "review" in result.output
+    assert "Frame 0: object 1 from" in result.output
+    report = json.loads((out / "report.json").read_text())
+    assert report["weights"]["name"] == str(toy) and re.fullmatch(r"[0-9a-f]{64}", report["weights"]["fingerprint"])
+    assert report["used"]["device"] in ("cpu", "cuda", "mps") and report["used"]["min_dim"] == 64
+    assert (out / "annotations.json").exists() and not (out / ".progress").exists()
+
+
+def test_segment_video_is_the_same_command(tmp_path: Path, clip: Path, toy: Path) -> None:
+    arguments = [clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out", "--no-overlay"]
+    result = CliRunner().invoke(app, ["segment-video", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "out" / "overlay.mp4").exists()
+
+
+def test_a_window_of_a_folder_keeps_the_images_names(tmp_path: Path, clip: Path, toy: Path) -> None:
+    from PIL import Image
+
+    frames, _ = moving_square(6)
+    (tmp_path / "shots").mkdir()
+    for number, frame in enumerate(frames, start=8):
+        Image.fromarray(frame).save(tmp_path / "shots" / f"img{number}.png")
+    options = ["--weights", toy, "--start", 1, "--end", 4, "-o", tmp_path / "out"]
+    result = hodor(tmp_path / "shots", "--mask", clip / "mask.png", *options)
+    assert sorted(path.name for path in (tmp_path / "out" / "masks").iterdir()) == ["img10.png", "img11.png", "img9.png"]
+    assert "Frame 1: object 1" in result.output
+
+
+def test_a_box_instead_of_a_mask(tmp_path: Path, clip: Path, toy: Path) -> None:
+    options = ["--weights", toy, "-o", tmp_path / "out"]
+    # The mask has the id 1, so the box's object becomes 2.
+    hodor(clip / "clip.mp4", "--mask", f"3={clip / 'mask.png'}", "--box", "0=2,18,26,28", *options)
+    from hodor_cli.video.label_png import read_label_png
+
+    made = read_label_png(tmp_path / "out" / "box_masks" / "00000_id2.png")
+    _, masks = moving_square(COUNT)
+    assert set(np.unique(made)) == {0, 2}
+    assert ((made == 2) & (masks[0] == 1)).sum() / ((made == 2) | (masks[0] == 1)).sum() > 0.8
+
+
+def test_existing_results_resume_and_overwrite(tmp_path: Path, clip: Path, toy: Path) -> None:
+    options = [clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out"]
+    hodor(*options)
+    assert re.search("--resume.*--overwrite", hodor(*options, code=6).output)
+    assert "finished already" in hodor(*options, "--resume").output
+    assert "history (7 then, 2 now)" in hodor(*options, "--resume", "--history", 2, code=6).output
+    hodor(*options, "--overwrite", "--history", 2)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["history"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nothing.mp4", "--mask", "MASK"], 3, "nothing.mp4"),
+        (["CLIP"], 2, "--mask"),
+        (["CLIP", "--mask", "99=MASK"], 3, "99"),
+        (["CLIP", "--mask", "MASK", "--box", "1,2,3"], 2, "x,y,w,h"),
+        (["CLIP", "--mask", "MASK", "--start", "50"], 3, "--start"),
+        (["CLIP", "--mask", "MASK", "--weights", "no-such-weights"], None, "no-such-weights"),
+        (["CLIP", "--mask", "MASK", "--resume", "--overwrite"], 2, "--resume"),
+        (["CLIP", "--mask", "MASK", "--device", "tpu"], 2, "tpu"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clip: Path,
+    toy: Path,
+    arguments: list[str],
+    code: int | None,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [item.replace("CLIP", str(clip / "clip.mp4")).replace("MASK", str(clip / "mask.png")) for item in arguments]
+    if "--weights" not in arguments:
+        arguments += ["--weights", str(toy)]
+    result = CliRunner().invoke(app, ["segment", *arguments])
+    assert result.exit_code != 0 and (code is None or result.exit_code == code), result.output
+    errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and words in errors[0], result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_cut_off_in_the_middle_is_done_as_far_as_it_goes(tmp_path: Path, clip: Path, toy: Path) -> None:
+    import av
+
+    whole = tmp_path / "whole.mp4"
+    frames, _ = moving_square(40)
+    with av.open(str(whole), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = whole.read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 3 // 4])
+    result = hodor(tmp_path / "cut.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out")
+    done = len(list((tmp_path / "out" / "masks").iterdir()))
+    assert 0 < done < 40 and "warning: " in result.output and "cut off" in result.output
+    assert any("cut off" in text for text in json.loads((tmp_path / "out" / "report.json").read_text())["warnings"])
+
+
+def test_a_killed_command_goes_on_with_resume(tmp_path: Path, clip: Path, toy: Path) -> None:
+    frames, _ = moving_square(120)
+    write_video(tmp_path / "long.mp4", frames)
+    common = [tmp_path / "long.mp4", "--mask", clip / "mask.png", "--weights", toy, "--device", "cpu"]
+    hodor(*common, "-o", tmp_path / "whole")
+    command = [sys.executable, "-m", "hodor_cli", "segment", *map(str, common), "-o", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if len(list((tmp_path / "out" / "masks").glob("0*.png"))) > 30:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    _, stderr = process.communicate()
+    assert process.returncode == -signal.SIGKILL, stderr.decode()
+    assert not (tmp_path / "out" / "report.json").exists()
+    hodor(*common, "-o", tmp_path / "out", "--resume")
+    for path in (tmp_path / "whole" / "masks").iterdir():
+        assert path.read_bytes() == (tmp_path / "out" / "masks" / path.name).read_bytes()
+    assert (tmp_path / "whole" / "overlay.mp4").read_bytes() == (tmp_path / "out" / "overlay.mp4").read_bytes()
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "out")]
+    assert {**reports[0], "speed": None} == {**reports[1], "speed": None}
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
+    from hodor_cli.inference import Segmenter, runner
+
+    step, genuine, count = Segmenter.step, runner.segment_source, 0
+
+    def interrupted(self, frame, masks=None):
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise KeyboardInterrupt
+        return step(self, frame, masks)
+
+    monkeypatch.setattr(Segmenter, "step", interrupted)
+    monkeypatch.setattr(runner, "segment_source", lambda *a, **k: genuine(*a, **k, checkpoint_seconds=0.0))
+    options = [clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out"]
+    result = CliRunner().invoke(app, ["segment", *map(str, options)])
+    assert result.exit_code == 130 and "--resume" in result.output
+    assert "4 of them before" in hodor(*options, "--resume").output

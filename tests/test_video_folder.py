@@ -1,0 +1,122 @@
+"""Folders of images as sources: order, names, modes, and what is said about folders that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hodor_cli.errors import InputError
+from hodor_cli.video.source import open_source
+
+FULL = 255
+
+
+def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Red left half, green top right, blue grows with the index: shows orientation and order."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2, 0] = 200
+    image[: height // 2, width // 2 :, 1] = 200
+    image[..., 2] = 20 * index % 256
+    return image
+
+
+def colour_at(image: np.ndarray, row: float, column: float) -> str:
+    """ "red", "green" or "dark" at a place given in parts of the sides."""
+    red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
+    return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
+
+
+def test_folder_in_natural_order_with_names_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "my clip"
+    folder.mkdir()
+    for number, suffix in ((10, "png"), (2, "jpg"), (1, "webp"), (30, "bmp"), (4, "tiff")):
+        Image.fromarray(picture(number)).save(folder / f"img{number}.{suffix}")
+    (folder / ".hidden.png").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("ignored")
+    with open_source(str(folder)) as source:
+        assert (source.kind, source.name, source.length, source.exact_length) == ("folder", "my clip", 5, True)
+        frames = list(source)
+    assert [frame.name for frame in frames] == ["img1", "img2", "img4", "img10", "img30"]
+    assert np.array_equal(frames[3].image, picture(10))
+    assert frames[2].time == pytest.approx(2 / source.fps)
+    part = open_source(folder, start=1, end=3)
+    assert [(frame.index, frame.name) for frame in part] == [(1, "img2"), (2, "img4")]
+    assert part.has_frame(2) and not part.has_frame(0) and not part.has_frame(3)
+
+
+def test_folder_image_modes_become_rgb(tmp_path: Path) -> None:
+    grey = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    Image.fromarray(grey).save(tmp_path / "a_grey.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "b_deep.png")
+    Image.fromarray(grey > 100).save(tmp_path / "c_bit.png")
+    indexed = Image.fromarray(picture(3)).quantize(8)
+    indexed.save(tmp_path / "d_indexed.png")
+    alpha = np.full((48, 64, 1), FULL, np.uint8)
+    alpha[:10] = 0
+    Image.fromarray(np.concatenate([picture(3), alpha], axis=2)).save(tmp_path / "e_alpha.png")
+    Image.fromarray(picture(3)).convert("CMYK").save(tmp_path / "f_cmyk.jpg")
+    images = {frame.name[0]: frame.image for frame in open_source(tmp_path)}
+    assert all(image.shape == (48, 64, 3) and image.dtype == np.uint8 for image in images.values())
+    assert np.array_equal(images["a"][..., 1], grey) and np.array_equal(images["b"], images["a"])
+    assert set(np.unique(images["c"])) == {0, FULL}
+    assert colour_at(images["d"], 0.5, 0.2) == colour_at(images["f"], 0.5, 0.2) == "red"
+    assert not images["e"][:10].any() and np.array_equal(images["e"][10:], picture(3)[10:])
+
+
+def test_folder_applies_exif_rotation(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    Image.fromarray(picture(1)).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(np.ascontiguousarray(np.rot90(picture(1), -1))).save(tmp_path / "b.png")
+    source = open_source(tmp_path)
+    first, second = (frame.image for frame in source)
+    assert (source.height, source.width) == (64, 48)
+    assert np.array_equal(first, second)
+
+
+def test_folder_of_mixed_sizes_names_both(tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    Image.fromarray(picture(0, 50, 60)).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"a\.png is 64x48 but b\.png is 60x50"):
+        open_source(tmp_path)
+
+
+def test_folder_with_two_files_of_one_stem_names_both(tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    Image.fromarray(picture(0)).save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"a\.jpg and a\.png"):
+        open_source(tmp_path)
+
+
+def test_folder_without_images_says_what_is_there(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="it is empty"):
+        open_source(empty)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "one.mp4").touch()
+    with pytest.raises(InputError, match=r"1 \.mp4 file; did you mean .*one\.mp4\?"):
+        open_source(videos)
+    nested = tmp_path / "davis"
+    for kind in ("Annotations", "JPEGImages"):
+        (nested / kind / "480p" / "bear").mkdir(parents=True)
+        Image.fromarray(picture(0)).save(nested / kind / "480p" / "bear" / "00000.png")
+    with pytest.raises(InputError, match=r"Annotations, JPEGImages; did you mean .*JPEGImages/480p/bear\?"):
+        open_source(nested)
+
+
+def test_damaged_image_is_named(tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    noise = np.random.default_rng(0).integers(0, FULL, (48, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "b.png")
+    whole = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"b\.png"):
+        list(open_source(tmp_path))
+    (tmp_path / "b.png").write_text("no image")
+    with pytest.raises(InputError, match=r"b\.png is not an image"):
+        open_source(tmp_path)

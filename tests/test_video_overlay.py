@@ -1,0 +1,160 @@
+"""Objects drawn over frames, and the H.264 files that hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from segment_fakes import read_video
+
+from hodor_cli.errors import OutputError
+from hodor_cli.video.encoder import Timeline, VideoWriter, join_videos
+from hodor_cli.video.overlay import draw_overlay, inner_edge, object_colours
+from hodor_cli.video.overlay_writer import OverlayWriter
+from hodor_cli.video.palette import davis_palette
+
+
+def grey(height: int = 60, width: int = 80, value: int = 100) -> np.ndarray:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def test_only_pixels_of_objects_change_and_the_input_stays() -> None:
+    image, labels = grey(), np.zeros((60, 80), np.uint16)
+    labels[10:30, 20:50] = 2
+    drawn = draw_overlay(image, labels)
+    changed = (drawn != image).any(axis=2)
+    assert np.array_equal(changed, labels == 2)
+    assert (image == 100).all()
+
+
+def test_colours_are_the_palette_s_mixed_inside_and_full_at_the_edge() -> None:
+    image, labels = grey(), np.zeros((60, 80), np.uint16)
+    labels[10:30, 20:50] = 1
+    drawn = draw_overlay(image, labels)
+    assert np.array_equal(drawn[10, 25], davis_palette()[1])
+    assert np.abs(drawn[20, 35].astype(int) - (davis_palette()[1].astype(int) + 100) // 2).max() <= 1
+    assert np.array_equal(draw_overlay(image, labels, outline=False, opacity=1.0)[20, 35], davis_palette()[1])
+
+
+def test_ids_past_the_palette_get_colours_too() -> None:
+    ids = np.array([0, 1, 255, 256, 65535])
+    colours = object_colours(ids)
+    assert np.array_equal(colours[:3], davis_palette()[[0, 1, 255]])
+    assert np.array_equal(colours[3], colours[1]) and colours[4].any()
+    labels = np.full((60, 80), 65535, np.uint16)
+    assert (draw_overlay(grey(), labels) != grey()).any()
+
+
+def test_the_border_of_the_picture_is_no_edge_but_a_neighbour_is() -> None:
+    labels = np.full((20, 30), 3, np.uint16)
+    assert not inner_edge(labels).any()
+    labels[:, 15:] = 4
+    edge = inner_edge(labels)
+    assert edge[:, 14:16].all() and edge.sum() == 40
+
+
+def test_ids_are_written_inside_the_object_s_window() -> None:
+    image, labels = grey(120, 160), np.zeros((120, 160), np.uint16)
+    labels[40:100, 30:90] = 12
+    plain, numbered = draw_overlay(image, labels), draw_overlay(image, labels, ids=True)
+    rows, columns = np.nonzero((plain != numbered).any(axis=2))
+    assert len(rows) > 20 and rows.min() >= 40 and rows.max() < 100 and columns.min() >= 30 and columns.max() < 90
+    tiny = np.zeros((120, 160), np.uint16)
+    tiny[0, 0] = 5
+    draw_overlay(image, tiny, ids=True)
+
+
+def test_an_empty_frame_is_a_copy_and_another_size_is_refused() -> None:
+    image = grey()
+    drawn = draw_overlay(image, np.zeros((60, 80), np.uint16))
+    assert np.array_equal(drawn, image) and drawn is not image
+    with pytest.raises(ValueError, match=r"80x60.*80x59"):
+        draw_overlay(image, np.zeros((59, 80), np.uint16))
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 30000 / 1001, 23.976023976, 59.94, 12.5, 240.0, 1.0])
+def test_constant_rates_are_exact(fps: float) -> None:
+    timeline = Timeline(fps)
+    assert float(timeline.rate) == pytest.approx(fps, rel=1e-4)
+    ticks, previous = [], None
+    for index in range(200):
+        previous = timeline.ticks(index, index / fps, previous)
+        ticks.append(previous)
+    assert ticks == [index * timeline.duration for index in range(200)]
+    assert float(timeline.duration * timeline.time_base) == pytest.approx(1 / fps, rel=1e-4)
+
+
+@pytest.mark.parametrize("fps", [0.0, float("nan"), float("inf"), -3.0])
+def test_a_senseless_rate_becomes_25(fps: float) -> None:
+    assert Timeline(fps).rate == 25
+
+
+def test_times_never_stand_still_or_go_back() -> None:
+    timeline = Timeline(25)
+    ticks, previous = [], None
+    for index, seconds in enumerate([0.0, 0.04, 0.04, 0.02, 0.5]):
+        previous = timeline.ticks(index, seconds, previous)
+        ticks.append(previous)
+    assert (np.diff(ticks) > 0).all()
+
+
+def test_overlay_writer_writes_a_video_that_looks_like_the_overlay(tmp_path: Path) -> None:
+    labels = np.zeros((61, 81), np.uint16)
+    labels[10:50, 20:60] = 1
+    with OverlayWriter(tmp_path / "a.mp4", fps=10) as writer:
+        for _ in range(5):
+            writer.write(grey(61, 81), labels)
+    frames = read_video(tmp_path / "a.mp4")
+    assert len(frames) == 5 and frames[0].shape == (62, 82, 3)
+    wanted = draw_overlay(grey(61, 81), labels)
+    assert np.abs(frames[2][:61, :81].astype(int) - wanted).mean() < 6
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_an_error_leaves_no_video(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", 25) as writer:
+        writer.write(grey())
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_index_stands_in_front_so_that_players_start_at_once(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 25) as writer:
+        for value in range(60):
+            writer.write(grey(value=value))
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert 0 < data.find(b"moov") < data.find(b"mdat")
+    join_videos([(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 25)
+    data = (tmp_path / "b.mp4").read_bytes()
+    assert 0 < data.find(b"moov") < data.find(b"mdat")
+
+
+def test_joined_pieces_play_like_one_video(tmp_path: Path) -> None:
+    import av
+
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (32, 48, 3), dtype=np.uint8) for _ in range(11)]
+    timeline, pieces, apart = Timeline(30), [], []
+    for number, (first, last) in enumerate(((0, 5), (5, 10), (10, 11))):
+        path = tmp_path / f"{number}.mp4"
+        with VideoWriter(path, 30) as writer:
+            for image in images[first:last]:
+                writer.write(image)
+        apart += read_video(path)
+        pieces.append((path, first * timeline.duration))
+    join_videos(pieces, tmp_path / "joined.mp4", 30)
+    assert all(
+        np.array_equal(one, other) for one, other in zip(apart, read_video(tmp_path / "joined.mp4"), strict=True)
+    )
+    with av.open(str(tmp_path / "joined.mp4")) as container:
+        stream = container.streams.video[0]
+        assert [frame.time for frame in container.decode(stream)] == pytest.approx([index / 30 for index in range(11)])
+        assert float(stream.duration * stream.time_base) == pytest.approx(11 / 30)
+
+
+def test_a_damaged_piece_is_said_and_no_video_is_left(tmp_path: Path) -> None:
+    (tmp_path / "0.mp4").write_bytes(b"no video")
+    with pytest.raises(OutputError, match=r"0\.mp4.*damaged"):
+        join_videos([(tmp_path / "0.mp4", 0)], tmp_path / "joined.mp4", 25)
+    assert [path.name for path in tmp_path.iterdir()] == ["0.mp4"]

@@ -1,0 +1,383 @@
+"""Frames in: video files of many kinds, cameras and pipes, and what is said about bad ones."""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video.source import FrameSource, open_source
+
+
+def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Red left half, green top right, blue grows with the index: shows orientation and order."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2, 0] = 200
+    image[: height // 2, width // 2 :, 1] = 200
+    image[..., 2] = 20 * index % 256
+    return image
+
+
+def write(
+    path: Path,
+    count: int = 10,
+    *,
+    size: tuple[int, int] = (48, 64),
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    times_ms: Sequence[int] | None = None,
+    rotate: int | None = None,
+    mirror: bool = False,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    noise: bool = False,
+) -> Path:
+    """Encode `count` pictures at 10 frames/s, or at the times given."""
+    noise_of = np.random.default_rng(0)
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = size[0], size[1], pixels
+        stream.options = options or {}
+        if rotate is not None:
+            if not hasattr(stream, "set_display_rotation"):
+                pytest.skip("this PyAV cannot write rotation metadata")
+            stream.set_display_rotation(rotate, hflip=mirror)
+        if times_ms is not None:
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for index in range(count):
+            image = picture(index, *size)
+            if noise:
+                image = image // 2 + noise_of.integers(0, 100, image.shape, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if times_ms is not None:
+                frame.pts, frame.time_base = times_ms[index], Fraction(1, 1000)
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    """A copy that ends after `share` of the bytes."""
+    whole = path.read_bytes()
+    target = path.with_name(f"cut_{path.name}")
+    target.write_bytes(whole[: int(len(whole) * share)])
+    return target
+
+
+def colour_at(image: np.ndarray, row: float, column: float) -> str:
+    """ "red", "green" or "dark" at a place given in parts of the sides."""
+    red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
+    return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
+
+
+# ---- video files -----------------------------------------------------------------------------------------------------
+
+
+def test_video_gives_every_frame_with_index_name_and_time(tmp_path: Path) -> None:
+    with open_source(write(tmp_path / "clip.mp4")) as source:
+        assert (source.kind, source.name, source.height, source.width) == ("video", "clip", 48, 64)
+        assert source.fps == pytest.approx(10) and source.length == 10
+        frames = list(source)
+    assert [frame.index for frame in frames] == list(range(10))
+    assert frames[7].name == "00007"
+    assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in range(10)])
+    assert frames[0].image.dtype == np.uint8 and frames[0].image.shape == (48, 64, 3)
+    assert frames[0].image.flags.c_contiguous
+    assert colour_at(frames[0].image, 0.5, 0.2) == "red" and colour_at(frames[0].image, 0.2, 0.8) == "green"
+    assert source.exact_length and source.length == 10 and source.warnings == []
+
+
+def test_video_can_be_read_twice_and_with_start_and_end(tmp_path: Path) -> None:
+    source = open_source(write(tmp_path / "clip.mp4"), start=3, end=6)
+    assert source.length == 3
+    first = list(source)
+    again = list(source)
+    assert [frame.index for frame in first] == [3, 4, 5] == [frame.index for frame in again]
+    assert first[0].time == pytest.approx(0.3)
+    assert np.array_equal(first[2].image, again[2].image)
+
+
+def test_frames_before_start_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hodor_cli.video import video_file
+
+    calls = []
+    convert = video_file.to_rgb
+    monkeypatch.setattr(video_file, "to_rgb", lambda *args: calls.append(1) or convert(*args))
+    assert len(list(open_source(write(tmp_path / "clip.mp4"), start=8))) == 2
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_variable_frame_rate_keeps_each_time(tmp_path: Path, suffix: str) -> None:
+    times = [0, 40, 200, 210, 900, 1500]
+    frames = list(open_source(write(tmp_path / f"vfr.{suffix}", 6, times_ms=times)))
+    assert [frame.time for frame in frames] == pytest.approx([t / 1000 for t in times], abs=0.002)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_rotation_metadata_is_applied(tmp_path: Path, degrees: int, mirror: bool) -> None:
+    plain = next(iter(open_source(write(tmp_path / "plain.mp4", 2)))).image
+    source = open_source(write(tmp_path / "turned.mp4", 2, rotate=degrees, mirror=mirror))
+    image = next(iter(source)).image
+    assert (source.height, source.width) == image.shape[:2]
+    expected = np.rot90(plain, degrees // 90)  # both count counter-clockwise
+    assert np.array_equal(image, expected[:, ::-1] if mirror else expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("odd.mkv", {"size": (47, 63), "codec": "ffv1", "pixels": "yuv444p"}),
+        ("odd.mp4", {"size": (47, 63), "pixels": "yuv444p"}),
+        ("ten.mp4", {"pixels": "yuv420p10le"}),
+        ("full.avi", {"codec": "mjpeg", "pixels": "yuvj420p"}),
+        ("old.avi", {"codec": "mpeg4"}),
+        ("stream.ts", {}),
+        ("web.webm", {"codec": "libvpx-vp9"}),
+        ("alpha.mkv", {"codec": "ffv1", "pixels": "bgra"}),
+        ("moving.gif", {"codec": "gif", "pixels": "rgb8"}),
+    ],
+)
+def test_formats_sizes_and_bit_depths(tmp_path: Path, name: str, settings: dict[str, Any]) -> None:
+    codec = settings.get("codec", "libx264")
+    try:
+        path = write(tmp_path / name, 6, **settings)
+    except (ValueError, av.error.FFmpegError) as error:
+        pytest.skip(f"this PyAV cannot write {codec} {settings.get('pixels', '')}: {error}")
+    frames = list(open_source(path))
+    assert len(frames) == 6
+    assert frames[0].time == 0 and frames[5].time == pytest.approx(0.5, abs=0.01)
+    assert frames[0].image.shape == (*settings.get("size", (48, 64)), 3)
+    assert colour_at(frames[0].image, 0.5, 0.2) == "red" and colour_at(frames[0].image, 0.2, 0.8) == "green"
+
+
+def test_names_that_look_like_urls_are_files(tmp_path: Path) -> None:
+    path = write(tmp_path / "12:30 clip #1.mp4", 3)
+    assert len(list(open_source(path))) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("front.mp4", {"container_options": {"movflags": "faststart"}}),
+        ("parts.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}, "options": {"g": "10"}}),
+        ("clip.mkv", {}),
+        ("clip.avi", {"codec": "mjpeg", "pixels": "yuvj420p"}),
+    ],
+)
+def test_cut_off_file_gives_its_readable_frames_and_says_what_is_lost(
+    tmp_path: Path, name: str, settings: dict[str, Any]
+) -> None:
+    whole = write(tmp_path / name, 40, noise=True, **settings)
+    source = open_source(cut(whole, 0.6))
+    frames = list(source)
+    assert 10 < len(frames) < 36
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert source.length == len(frames) and source.exact_length
+    assert len(source.warnings) == 1
+    assert f"cut off: {len(frames)} frames could be read" in source.warnings[0] and "missing" in source.warnings[0]
+    list(source)
+    assert len(source.warnings) == 1  # said once, however often it is read
+    assert open_source(whole).warnings == [] and len(list(open_source(whole))) == 40
+
+
+def test_whole_files_are_not_called_cut_off(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.mkv", "a.ts", "a.avi"):
+        source = open_source(write(tmp_path / name, 12, codec="mpeg4", noise=True))
+        assert len(list(source)) == 12
+        assert source.warnings == [], name
+
+
+def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.avi", 20, codec="mjpeg", pixels="yuvj420p", noise=True)
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"\xff\xd8\xff", len(data) // 2)  # the start of one JPEG
+    data[middle : middle + 600] = bytes(600)
+    path.write_bytes(bytes(data))
+    source = open_source(path)
+    assert len(list(source)) == 19
+    assert "1 packet" in source.warnings[0]
+
+
+def test_mp4_without_its_index_is_refused_clearly(tmp_path: Path) -> None:
+    path = cut(write(tmp_path / "clip.mp4", 30, noise=True), 0.6)  # the index stands at the end
+    with pytest.raises(InputError, match=r"cut off before its index \(no moov box\)"):
+        open_source(path)
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a video\n" * 100)
+    noise = tmp_path / "noise.mp4"
+    noise.write_bytes(np.random.default_rng(0).bytes(5000))
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    photo = tmp_path / "photo.png"
+    Image.fromarray(picture(0)).save(photo)
+    for path, words in ((text, "video"), (noise, "not a video"), (empty, "empty"), (photo, "single picture")):
+        with pytest.raises(InputError, match=words):
+            open_source(path)
+
+
+def test_sound_alone_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sound.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(InputError, match="audio"):
+        open_source(path)
+
+
+def test_start_past_the_end_names_the_length(tmp_path: Path) -> None:
+    for name in ("clip.mp4", "clip.mkv"):
+        with pytest.raises(InputError, match="10 frames"):
+            open_source(write(tmp_path / name), start=10)
+    with pytest.raises(UsageError, match="--end 3"):
+        open_source(tmp_path / "clip.mp4", start=3, end=3)
+    with pytest.raises(UsageError, match="negative"):
+        open_source(tmp_path / "clip.mp4", start=-1)
+
+
+def test_has_frame_looks_into_the_file(tmp_path: Path) -> None:
+    source = open_source(write(tmp_path / "clip.mkv"), start=2, end=30)
+    assert [source.has_frame(index) for index in (1, 2, 9, 10, 40)] == [False, True, True, False, False]
+    whole = write(tmp_path / "front.mp4", 40, noise=True, container_options={"movflags": "faststart"})
+    assert not open_source(cut(whole, 0.5)).has_frame(39)  # its header promises 40
+
+
+def test_missing_path_offers_the_nearest_name(tmp_path: Path) -> None:
+    write(tmp_path / "holiday.mp4", 2)
+    with pytest.raises(InputError, match=r"did you mean .*holiday\.mp4"):
+        open_source(tmp_path / "holidya.mp4")
+    with pytest.raises(InputError, match=r"did you mean .*holiday\.mp4"):
+        open_source(tmp_path / "holiday.MOV")
+    with pytest.raises(InputError, match=r"the folder .*elsewhere does not exist"):
+        open_source(tmp_path / "elsewhere" / "a.mp4")
+
+
+def test_memory_stays_flat(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = write(tmp_path / "long.mp4", 300, size=(240, 320))
+    peaks = []
+    gc.disable()  # frames must go when they are done with, not when Python happens to look for cycles
+    try:
+        for end in (60, 300):
+            for _ in open_source(path, end=end):
+                pass
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    finally:
+        gc.enable()
+    assert peaks[1] - peaks[0] < 8_000  # KiB on Linux; the pictures of 240 more frames are 83 MB
+
+
+def test_real_clip(data_dir: Path) -> None:
+    source = open_source(data_dir / "videos" / "01_dog.mp4", start=5, end=15)
+    frames = list(source)
+    assert (source.height, source.width) == (720, 1280) and source.fps == pytest.approx(29.97, abs=0.01)
+    assert [frame.index for frame in frames] == list(range(5, 15))
+    assert frames[0].image.std() > 10
+
+
+# ---- camera and pipe -------------------------------------------------------------------------------------------------
+
+
+class FakeCapture:
+    """A camera with five pictures."""
+
+    def __init__(self, index: int) -> None:
+        self.left = 5 if index == 7 else 0
+
+    def isOpened(self) -> bool:  # noqa: N802  # OpenCV's name
+        return self.left > 0
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        if not self.left:
+            return False, None
+        self.left -= 1
+        return True, np.ascontiguousarray(picture(0)[..., ::-1])
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def release(self) -> None:
+        self.left = 0
+
+
+@pytest.fixture
+def fake_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+
+
+@pytest.mark.parametrize("which", [7, "7"])
+def test_camera_by_index(fake_camera: None, which: int | str) -> None:
+    with open_source(which) as source:
+        assert (source.kind, source.name, source.length, source.reiterable) == ("camera", "camera7", None, False)
+        frames = list(source)
+    assert [frame.name for frame in frames] == ["00000", "00001", "00002", "00003", "00004"]
+    assert np.array_equal(frames[0].image, picture(0))
+    assert "stopped giving pictures after 5 frames" in source.warnings[0]
+    with pytest.raises(InputError, match="only once"):
+        list(source)
+
+
+def test_camera_stops_at_end(fake_camera: None) -> None:
+    source = open_source(7, start=1, end=3)
+    assert [frame.index for frame in source] == [1, 2] and source.length == 2 and source.warnings == []
+
+
+def test_no_camera_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="no camera 98"):
+        open_source("98")
+    assert capfd.readouterr().err == ""
+
+
+class PipedStdin:
+    """Standard input with a file's bytes in it, which cannot seek."""
+
+    def __init__(self, path: Path) -> None:
+        self.buffer = io.BufferedReader(_NoSeek(path.read_bytes()))
+
+    def isatty(self) -> bool:
+        return False
+
+
+class _NoSeek(io.BytesIO):
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mkv"])
+def test_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = write(tmp_path / name)
+    monkeypatch.setattr(sys, "stdin", PipedStdin(path))
+    source: FrameSource
+    with open_source("-", start=1) as source:
+        assert (source.kind, source.name, source.length) == ("video", "stdin", None)
+        frames = list(source)
+        assert [frame.index for frame in frames] == list(range(1, 10))
+        with pytest.raises(InputError, match="only once"):
+            list(source)
+    assert np.array_equal(frames[0].image, next(iter(open_source(path, start=1))).image)
+
+
+def test_pipe_that_cannot_be_read_says_what_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", PipedStdin(write(tmp_path / "clip.mp4", 30, noise=True)))
+    with pytest.raises(InputError, match="faststart"):
+        open_source("-")
