@@ -46,9 +46,7 @@ def make_coco(folder: Path, count: int = 6, *, size: tuple[int, int] = (96, 128)
         name = f"{number:03d}.png"
         Image.fromarray(photograph(rng, height, width, boxes)).save(folder / "images" / name)
         source = "even" if number % 2 == 0 else "odd"
-        content["images"].append(
-            {"id": number, "file_name": name, "height": height, "width": width, "source": source}
-        )
+        content["images"].append({"id": number, "file_name": name, "height": height, "width": width, "source": source})
         for box in boxes:
             content["annotations"].append(
                 {

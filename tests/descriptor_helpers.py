@@ -26,7 +26,9 @@ def clustered_store(path: Path, videos: int = 3, frames: int = 8, noise: float =
     with StoreWriter(path, INFO) as writer:
         for number in range(videos):
             centres = rng.normal(size=(2, 16)) * 2
-            info = VideoInfo(f"v{number}", f"/clips/v{number}.mp4", 40, 60, 10.0, "a", INFO.model_fingerprint, kind=kind)
+            info = VideoInfo(
+                f"v{number}", f"/clips/v{number}.mp4", 40, 60, 10.0, "a", INFO.model_fingerprint, kind=kind
+            )
             with writer.video(info) as video:
                 for frame in range(frames):
                     rows = [
@@ -45,7 +47,9 @@ def clustered_store(path: Path, videos: int = 3, frames: int = 8, noise: float =
     return path
 
 
-def clip(count: int = 6, height: int = 64, width: int = 96, hue: int = 200) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def clip(
+    count: int = 6, height: int = 64, width: int = 96, hue: int = 200
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Frames with two moving squares over a textured ground, and their label maps of ids 1 and 2."""
     rows, columns = np.mgrid[:height, :width]
     ground = np.stack([60 + rows % 40, 110 + columns % 50, 90 + (rows + columns) % 60], -1).astype(np.uint8)

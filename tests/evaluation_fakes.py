@@ -70,7 +70,11 @@ def write_meta(root: Path, videos: dict[str, dict[str, tuple[str, list[str]]]]) 
     """YouTube-VOS's meta.json from {video: {id: (category, frames)}}."""
     content = {
         "videos": {
-            name: {"objects": {key: {"category": category, "frames": frames} for key, (category, frames) in objects.items()}}
+            name: {
+                "objects": {
+                    key: {"category": category, "frames": frames} for key, (category, frames) in objects.items()
+                }
+            }
             for name, objects in videos.items()
         }
     }

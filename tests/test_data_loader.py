@@ -66,6 +66,19 @@ def test_the_order_is_the_same_for_any_number_of_workers_and_after_a_resume(stil
     assert not torch.equal(reference[0]["frames"], reference[1]["frames"])
 
 
+def test_workers_start_although_opencv_has_threads_already(stills):
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))  # large enough to use them
+        loader = make_loader([stills], TINY, workers=1, end_iteration=2)
+        assert len(list(loader)) == 2 and cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_ranks_share_one_global_batch(stills):
     planner = BatchPlanner([stills], TINY, seed=1)
     whole = make_batch(planner, 7)

@@ -83,6 +83,11 @@ def test_descriptors_are_those_of_a_first_frame(model: Hodor) -> None:
     np.testing.assert_allclose(found.background, expected.background, atol=1e-5)
 
 
+def test_a_frame_without_objects_has_a_background(model: Hodor) -> None:
+    found = FrameEncoder(model, device="cpu").encode(clip(1)[0][0], {})
+    assert not found.objects and found.background.shape == (9, 32) and np.isfinite(found.background).all()
+
+
 def test_a_mask_too_small_for_the_network_still_gets_a_descriptor(model: Hodor) -> None:
     frames, _ = clip(1, height=256, width=384)
     mask = np.zeros((256, 384), bool)
@@ -108,7 +113,7 @@ def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor, make_video
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     write_label_png(wrong / "first.png", labels[0])
-    with pytest.raises(InputError, match="no PNG in .* is named like a frame"):
+    with pytest.raises(InputError, match=r"no PNG in .* is named like a frame"):
         export_sources(find_sources(video, masks=wrong), tmp_path / "other.h5", model)
 
 
@@ -171,7 +176,9 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, model: Hodor) ->
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path, model: Hodor) -> None:
-    sources = find_sources(write_davis(tmp_path / "a", {"bear": 1})) + find_sources(write_davis(tmp_path / "b", {"bear": 2}))
+    sources = find_sources(write_davis(tmp_path / "a", {"bear": 1})) + find_sources(
+        write_davis(tmp_path / "b", {"bear": 2})
+    )
     with pytest.raises(UsageError, match="both be called bear"):
         export_sources(sources, tmp_path / "objects.h5", model)
 
@@ -195,9 +202,8 @@ def test_recording_while_segmenting(tmp_path: Path, model: Hodor, make_video) ->
             assert store.has("clip", "baseline") and store.video("clip").kind == "segment"
         # A run that is cut off, and one that starts in the middle, leave the file as it was.
         before = (tmp_path / "objects.h5").read_bytes()
-        with pytest.raises(RuntimeError):
-            with DescriptorRecorder(tmp_path / "objects.h5", source, segmenter):
-                raise RuntimeError
+        with pytest.raises(RuntimeError), DescriptorRecorder(tmp_path / "objects.h5", source, segmenter):
+            raise RuntimeError
         with DescriptorRecorder(tmp_path / "objects.h5", source, segmenter) as recorder:
             recorder.on_step(next(frame for frame in source if frame.index == 2), segmenter.last, segmenter)
         assert recorder.incomplete and (tmp_path / "objects.h5").read_bytes() == before

@@ -68,15 +68,18 @@ def test_map_files(tmp_path: Path) -> None:
 
 
 def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
-    browser = next((shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None)
+    browser = next(
+        (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome") if shutil.which(name)), None
+    )
     if browser is None:
         pytest.skip("no Chromium found to open the page in")
     with DescriptorStore(clustered_store(tmp_path / "objects.h5")) as store:
         write_map_page(tmp_path / "map.html", make_map(store, method="pca"))
     # Hover over a point, zoom in, colour by object and filter, and write down what the page then says.
     script = """<script>window.addEventListener("load", () => setTimeout(() => {
-      const out = [], send = (type, x, y, more) => canvas.dispatchEvent(new (type === "wheel" ? WheelEvent : PointerEvent)(
-        type, {clientX: x, clientY: y, bubbles: true, ...more}));
+      const out = [], kinds = {wheel: WheelEvent, pointermove: PointerEvent};
+      const send = (type, x, y, more) => canvas.dispatchEvent(
+        new kinds[type](type, {clientX: x, clientY: y, bubbles: true, ...more}));
       const [x, y] = place(0);
       send("pointermove", x, y);
       out.push($("tip").style.display, $("what").textContent, atlas.naturalWidth > 0);
@@ -92,8 +95,9 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
     }, 200));</script>"""
     page = (tmp_path / "map.html").read_text().replace("</body>", script + "</body>")
     (tmp_path / "test.html").write_text(page)
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-               f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+               "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
+               "--virtual-time-budget=4000", "--dump-dom",
                (tmp_path / "test.html").as_uri()]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     answer = result.stdout.partition("RESULT ")[2].partition(" END")[0]

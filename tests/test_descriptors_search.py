@@ -53,7 +53,9 @@ def test_faiss_finds_the_same(tmp_path: Path) -> None:
         for metric in ("euclidean", "cosine"):
             exact = search_objects(store, query, metric=metric)  # type: ignore[arg-type]
             fast = search_objects(store, query, metric=metric, engine="faiss")  # type: ignore[arg-type]
-            assert [(m.video, m.object_id, m.best_row) for m in fast] == [(m.video, m.object_id, m.best_row) for m in exact]
+            assert [(m.video, m.object_id, m.best_row) for m in fast] == [
+                (m.video, m.object_id, m.best_row) for m in exact
+            ]
 
 
 def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with DescriptorStore(library) as store:
         with pytest.raises(InputError, match="another model"):
             search_objects(store, replace(query, model_fingerprint="0" * 64))
-        with pytest.raises(InputError, match="descriptors of 8 numbers and .* of 16"):
+        with pytest.raises(InputError, match=r"descriptors of 8 numbers and .* of 16"):
             search_objects(store, replace(query, descriptors=query.descriptors[:, :8]))
     for wrong in ("objects.h5", "objects.h5#", "#bear/1", "objects.h5#bear/x", "objects.h5#bear/"):
         with pytest.raises(UsageError, match="names no stored object"):

@@ -26,7 +26,7 @@ from hodor_cli.video.source import open_source
 torch.manual_seed(0)
 with open_source(sys.argv[1], end=int(sys.argv[4])) as source:
     masks = read_mask_arguments([sys.argv[2]], source)
-    settings = SegmentSettings(device="cpu", precision="fp32")
+    settings = SegmentSettings(device="cpu", precision="fp32", min_dim=32, max_dim=64)
     summary = segment_source(
         source, masks, sys.argv[3], model=build_model("toy"), settings=settings, coco=True, checkpoint_seconds=0.2
     )

@@ -27,8 +27,8 @@ def export_descriptors(
         list[Path],
         typer.Argument(
             metavar="SOURCE...",
-            help="Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out like "
-            "DAVIS, or COCO-format photographs.",
+            help="Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out "
+            "like DAVIS, or COCO-format photographs.",
         ),
     ],
     output: Annotated[

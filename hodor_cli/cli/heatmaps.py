@@ -25,8 +25,8 @@ def heatmaps(
         typer.Option(
             "--mask",
             metavar="[FRAME=]FILE",
-            help="Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each object's "
-            "first is used, and that of the frame shown is drawn as the truth.",
+            help="Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each "
+            "object's first is used, and that of the frame shown is drawn as the truth.",
         ),
     ],
     frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")],

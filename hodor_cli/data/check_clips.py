@@ -100,9 +100,7 @@ def _check_labels(
         report.add("broken mask", where, str(error))
         return 0
     if size is not None and labels.shape != size:
-        report.add(
-            "size mismatch", where, f"mask {labels.shape[1]}x{labels.shape[0]}, frame {size[1]}x{size[0]}"
-        )
+        report.add("size mismatch", where, f"mask {labels.shape[1]}x{labels.shape[0]}, frame {size[1]}x{size[0]}")
         return 0
     if not labels.any():
         report.add("empty mask", where, "no pixel of any object", serious=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,9 @@ class TrainingLoader:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.loader:
+        with _forkable_opencv():
+            batches = iter(self.loader)
+        for batch in batches:
             if _ERROR in batch:
                 kind, message = batch[_ERROR]
                 raise kind(message)
@@ -125,9 +128,7 @@ def make_loader(
     """
     planner = BatchPlanner(sets, settings, weights=weights, seed=seed)
     planner.plan(start_iteration, rank=rank, world=world)  # fail here rather than in a worker
-    dataset = Batches(
-        planner, start_iteration=start_iteration, end_iteration=end_iteration, rank=rank, world=world
-    )
+    dataset = Batches(planner, start_iteration=start_iteration, end_iteration=end_iteration, rank=rank, world=world)
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_size=None,
@@ -137,6 +138,19 @@ def make_loader(
         pin_memory=pin_memory,
     )
     return TrainingLoader(loader)
+
+
+@contextmanager
+def _forkable_opencv() -> Iterator[None]:
+    """End OpenCV's threads while worker processes are forked: a child that inherited them would hang."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _quiet_worker(_: int) -> None:

@@ -37,9 +37,7 @@ class TrainingSet(Protocol):
         """What sampling balances: the source of each item, or source/coverage."""
         ...
 
-    def make(
-        self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]
-    ) -> TrainingSample:
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """One sample of item `index` with exactly `num_objects` objects."""
         ...
 

@@ -22,9 +22,7 @@ class StillTraining:
         self.object_counts = images.object_counts
         self.groups = images.groups
 
-    def make(
-        self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]
-    ) -> TrainingSample:
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The sequence of photograph `index` with `num_objects` of its objects; out_size is (height, width)."""
         still = self.images.load(index)
         masks = choose_objects(still.masks, num_objects, rng)

@@ -85,7 +85,10 @@ class DriftMonitor:
         review = []
         for event in events:
             if event.kind == "cut":
-                review += [_review(key, "a shot cut is likely", f"background changed by {event.value:.2f}") for key in result.objects]
+                review += [
+                    _review(key, "a shot cut is likely", f"background changed by {event.value:.2f}")
+                    for key in result.objects
+                ]
             elif event.object_id is not None:
                 review.append(_review(event.object_id, _WORDS[event.kind].format(event.other), f"{event.value:.2f}"))
         return {"review": review} if review else {}
@@ -112,9 +115,7 @@ class DriftMonitor:
         self._lasting = counts
         return events + [event for event, key in holding if counts[key] >= self.limits.frames]
 
-    def _pairs(
-        self, frame: int, objects: Mapping[int, np.ndarray]
-    ) -> list[tuple[DriftEvent, tuple[str, int, int]]]:
+    def _pairs(self, frame: int, objects: Mapping[int, np.ndarray]) -> list[tuple[DriftEvent, tuple[str, int, int]]]:
         ids = [key for key in objects if self._tracks[key].ready]
         found = []
         for position, a in enumerate(ids):
@@ -123,9 +124,9 @@ class DriftMonitor:
                 apart = float(np.linalg.norm(objects[a] - objects[b])) / max(first.unit(), second.unit())
                 if apart < self.limits.same:
                     found.append((DriftEvent("same", frame, a, b, apart), ("same", a, b)))
-                own = np.linalg.norm(objects[a] - first.mean()), np.linalg.norm(objects[b] - second.mean())
-                other = np.linalg.norm(objects[a] - second.mean()), np.linalg.norm(objects[b] - first.mean())
-                ratio = float(max(other[0] / max(own[0], 1e-9), other[1] / max(own[1], 1e-9)))
+                to_other = _apart(objects[a], second.mean()), _apart(objects[b], first.mean())
+                to_own = _apart(objects[a], first.mean()), _apart(objects[b], second.mean())
+                ratio = max(there / max(here, 1e-9) for there, here in zip(to_other, to_own, strict=True))
                 if ratio < self.limits.swapped:
                     found.append((DriftEvent("swapped", frame, a, b, ratio), ("swapped", a, b)))
         return found
@@ -140,6 +141,10 @@ class DriftMonitor:
         if len(self._steps) > 2 and step > self.limits.cut and step > self.limits.cut_jump * usual:
             return [DriftEvent("cut", frame, None, None, step)]
         return []
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b))
 
 
 def background_step(before: np.ndarray, after: np.ndarray) -> float:

@@ -93,8 +93,10 @@ class FrameEncoder:
             finally:
                 hook.remove()
             full = self._masks(masks, geometry)
-            object_masks, background_masks = reference_masks(full)
-            encoded = self.model.encode(maps, _visible(object_masks, full), background_masks)
+            # A frame without objects still has a background: what is outside an empty mask.
+            object_masks, background_masks = reference_masks(full if masks else full.new_zeros(1, 1, *geometry.padded))
+            object_masks = _visible(object_masks, full) if masks else object_masks[:, :0]
+            encoded = self.model.encode(maps, object_masks, background_masks)
             baseline = masked_mean(levels, full)
         objects, background = encoded.objects[0].float().cpu().numpy(), encoded.background[0].float().cpu().numpy()
         return EncodedFrame(
@@ -104,7 +106,7 @@ class FrameEncoder:
         )
 
     def _masks(self, masks: Mapping[int, NDArray[np.bool_]], geometry: Geometry) -> torch.Tensor:
-        """(1, I, padded height, padded width) float32 of 0 and 1; a mask that vanishes keeps its share of each pixel."""
+        """(1, I, padded height, padded width) float32 of 0 and 1; one that vanishes keeps its share of each pixel."""
         import torch
         import torch.nn.functional as F
 
@@ -137,8 +139,8 @@ def _visible(at_stride8: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
 def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.float32]:
     """The baseline (I, B) float32: unit-length means of the backbone's stride-8 and stride-16 maps inside each mask.
 
-    levels: the backbone's maps at strides 4, 8, 16 and 32, each (1, C, h, w). masks: (1, I, H, W) in 0..1 at the input's
-    resolution. A cell counts by the share of it that the mask covers.
+    levels: the backbone's maps at strides 4, 8, 16 and 32, each (1, C, h, w). masks: (1, I, H, W) in 0..1 at the
+    input's resolution. A cell counts by the share of it that the mask covers.
     """
     import torch
     import torch.nn.functional as F

@@ -46,8 +46,8 @@ def compute_heatmaps(
     """Segment from the first mask up to frame `wanted` and take the probabilities with which it is decoded.
 
     masks: {frame: label map}; one at `wanted` itself only gives the objects' descriptors there, and the frame is then
-    decoded from them. truth: true masks of that frame, to be shown. Raises InputError if the frame or a mask before it is
-    missing.
+    decoded from them. truth: true masks of that frame, to be shown. Raises InputError if the frame or a mask before it
+    is missing.
     """
     first = min(masks, default=wanted + 1)
     if first > wanted:
@@ -74,7 +74,7 @@ def compute_heatmaps(
 
 
 def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np.uint16]]:
-    """Of label maps for many frames only each object's first mask; what a later one says of a known object is dropped."""
+    """Of label maps for many frames only each object's first mask; what a later one says of it is dropped."""
     known: set[int] = set()
     first = {}
     for frame, labels in sorted(masks.items()):
@@ -102,7 +102,7 @@ def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, given: NDArr
 def write_heatmaps(path: Path, found: Heatmaps) -> None:
     """Write one PNG: true mask, prediction and catch-all at the left, the 3x3 background descriptors at the right.
 
-    A heat map is laid over the grey frame; black is 0 and bright yellow 1. Without a true mask the frame itself is shown.
+    A heat map is laid over the grey frame; black is 0 and bright yellow 1. Without a true mask the frame is shown.
     """
     from PIL import Image, ImageDraw, ImageFont
 

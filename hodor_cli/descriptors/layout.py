@@ -93,7 +93,7 @@ def choose_rows(index: RowIndex, most: int) -> np.ndarray:
 
 
 def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
-    """(N, C) -> (N, 2) float64 within -1..1. `pca` keeps distances as far as two axes can; `tsne` keeps neighbourhoods."""
+    """(N, C) -> (N, 2) float64 within -1..1: `pca` keeps distances as far as two axes can, `tsne` neighbourhoods."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     # An axis has no sign of its own: let its largest entry be positive, whatever the linear algebra library does.
@@ -126,7 +126,7 @@ def colours_of(found: DescriptorMap, colour_by: ColourBy) -> tuple[list[Colour],
         groups = list(dict.fromkeys(group_of(point, colour_by) for point in found.points))
         legend = {group: distinct_colour(number) for number, group in enumerate(groups)}
         return [legend[group_of(point, colour_by)] for point in found.points], legend
-    last = {name: 1 for name in found.videos}
+    last = dict.fromkeys(found.videos, 1)
     for point in found.points:
         last[point.video] = max(last[point.video], point.frame)
     colours = [time_colour(point.frame / last[point.video]) for point in found.points]

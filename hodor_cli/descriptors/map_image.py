@@ -1,4 +1,4 @@
-"""A map for print: each object's crop pasted at its point (HODOR, CVPR 2022, figures 3 and 4), and the points as CSV."""
+"""A map for print, each object's crop pasted at its point (HODOR, CVPR 2022, figures 3, 4), and its points as CSV."""
 
 from __future__ import annotations
 

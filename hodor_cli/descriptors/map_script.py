@@ -170,7 +170,8 @@ canvas.addEventListener("pointermove", e => {
   const before = fingers.get(e.pointerId);
   if (fingers.size === 2) {
     const other = [...fingers].find(([id]) => id !== e.pointerId)[1];
-    const d0 = Math.hypot(before[0] - other[0], before[1] - other[1]), d1 = Math.hypot(now[0] - other[0], now[1] - other[1]);
+    const d0 = Math.hypot(before[0] - other[0], before[1] - other[1]);
+    const d1 = Math.hypot(now[0] - other[0], now[1] - other[1]);
     if (d0 > 0) zoom(d1 / d0, other[0], other[1]);
   } else { view.x -= (now[0] - before[0]) / view.scale; view.y += (now[1] - before[1]) / view.scale; draw(); }
   fingers.set(e.pointerId, now);

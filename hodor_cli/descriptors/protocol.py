@@ -1,7 +1,7 @@
 """How well descriptors tell objects apart: the retrieval protocol of HODOR (CVPR 2022, figure 2).
 
-Every row (one object in one frame) asks; all other rows are ranked by their distance to it; relevant are the rows of the
-same object of the same video. Precision and recall are averaged over all queries that have something to find.
+Every row (one object in one frame) asks; all other rows are ranked by their distance to it; relevant are the rows of
+the same object of the same video. Precision and recall are averaged over all queries that have something to find.
 
 Two galleries: `across` ranks the rows of all videos, `within` only those of the query's own video, where nothing but
 telling the objects of one scene apart counts. Exact: every distance is computed and equal distances share a rank, as in
@@ -30,8 +30,8 @@ DEFAULT_MEMORY = 1 << 30
 class RetrievalScores:
     """What one curve says. Everything in 0..1 but counts and seconds.
 
-    precision: (101,) at recall 0, 0.01 .. 1, mean over queries; each query's precision is taken at the shortest list that
-    reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest.
+    precision: (101,) at recall 0, 0.01 .. 1, mean over queries; each query's precision is taken at the shortest list
+    that reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest.
     """
 
     gallery: str
@@ -76,8 +76,8 @@ def score_retrieval(
         where = "within one video" if within_video else "in all"
         objects = len(np.unique(instance))
         raise InputError(
-            f"no precision-recall curve is possible: {objects} object{'s' * (objects != 1)} {where} leave no query with "
-            "both something to find and something to confuse it with; export more objects or frames"
+            f"no precision-recall curve is possible: {objects} object{'s' * (objects != 1)} {where} leave no query "
+            "with both something to find and something to confuse it with; export more objects or frames"
         )
     asking = usable
     if queries is not None and queries < len(usable):
@@ -145,8 +145,8 @@ def _score_gallery(
     dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
     order = np.argsort(instance, kind="stable")
     starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
-    # Half of the memory for the distances, of which a block of queries needs two copies while they are made.
-    at_once = max(1, memory // 4 // (rows.count * np.dtype(dtype).itemsize))
+    # Half of the memory for the distances of a block of queries, the other half for rows that are held.
+    at_once = max(1, memory // 2 // (rows.count * np.dtype(dtype).itemsize))
     centre: np.ndarray | None = None
     for first in range(0, len(asking), at_once):
         block = asking[first : first + at_once]

@@ -29,8 +29,8 @@ class DescriptorRecorder:
         with DescriptorRecorder("objects.h5", source, segmenter, masks=masks) as recorder:
             segment_source(source, masks, out, segmenter=segmenter, on_step=recorder.on_step)
 
-    The video appears in the file when the block ends without an exception. A run that starts in the middle, because it is
-    resumed, cannot be recorded whole: then nothing is written and `incomplete` is True.
+    The video appears in the file when the block ends without an exception. A run that starts in the middle, because it
+    is resumed, cannot be recorded whole: then nothing is written and `incomplete` is True.
 
     Args:
         path: The file, created or added to; a video of the same name and source is replaced.

@@ -92,7 +92,7 @@ class ObjectRow:
 
 @dataclass(frozen=True)
 class VideoRows:
-    """All rows of one video (or of one of its objects), as they come out of the file. Shapes as in the module's text."""
+    """All rows of one video (or of one of its objects), as they come out of the file; shapes as at the top."""
 
     info: VideoInfo
     descriptor: np.ndarray

@@ -61,7 +61,8 @@ def search_objects(
     if query.model_fingerprint != store.info.model_fingerprint:
         raise InputError(
             f"{query.label} was saved with another model than {store.path} "
-            f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); export it again with the same weights"
+            f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); export it again with the same "
+            "weights"
         )
     if query.descriptors.shape[1] != store.info.channels:
         raise InputError(
@@ -113,7 +114,7 @@ def search_objects(
 
 
 Nearest = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Distances (K, M) and rows (K, M) of the nearest row of each of M objects (row -1: not known), object of each row (N,)."""
+"""Distances (K, M) and rows (K, M) of the nearest row of each of M objects (-1: not known); each row's object (N,)."""
 
 
 def _nearest_exact(store: DescriptorStore, index: RowIndex, vectors: np.ndarray, metric: Metric, block: int) -> Nearest:

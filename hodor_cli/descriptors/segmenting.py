@@ -1,4 +1,4 @@
-"""What descriptors add to `segment`: starting from saved objects, recording, and watching for drift, as one callback."""
+"""What descriptors add to `segment`: starting from saved objects, and several callbacks as one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def start_from_store(segmenter: Segmenter, arguments: list[str]) -> list[int]:
     objects, background, fingerprint = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
-            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights or export it again"
+            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or "
+            "export it again"
         )
     segmenter.start_from(objects, background)
     return list(objects)

@@ -24,7 +24,7 @@ CHUNK_ROWS = 256
 class VideoWriter:
     """Collects one video frame by frame; memory is a few hundred rows whatever the video's length.
 
-    Leave the `with` block normally (or call `finish`) to keep the video; an exception, `discard` or a kill leaves nothing.
+    Leave the `with` block normally (or call `finish`) to keep the video; an exception, `discard` or a kill leaves none.
     """
 
     def __init__(self, part: Path, store: StoreInfo, video: VideoInfo, uid: str) -> None:
@@ -133,9 +133,8 @@ class VideoWriter:
             if self._buffer:
                 self._flush_rows()
             if self._background:
-                frames, values = zip(*self._background)
-                self._append("background", np.stack(values))
-                self._append("background_frame", np.array(frames, np.int32))
+                self._append("background", np.stack([values for _, values in self._background]))
+                self._append("background_frame", np.array([frame for frame, _ in self._background], np.int32))
                 self._background.clear()
         except OSError as error:
             raise self._cannot_write(error) from None

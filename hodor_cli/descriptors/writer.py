@@ -4,7 +4,7 @@ HDF5 files are not safe to change in place: a kill in the middle of an update ca
 file itself is never opened for writing. A video is written to a file of its own in `FILE.pending/` and renamed when
 complete; a merge copies FILE and the finished videos into a new file and renames that over FILE. Renames are atomic, so
 FILE is a valid store at every instant. Merging copies the whole file, so a large one is merged less often: when the
-finished videos amount to an eighth of it, and at the end. `DescriptorStore` reads FILE and the finished videos together.
+finished videos amount to a quarter of it, and at the end. `DescriptorStore` reads FILE and those videos together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hodor_cli.descriptors.video_writer import VideoWriter
 from hodor_cli.errors import InputError, OutputError, UsageError
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
-MERGE_SHARE = 8
+MERGE_SHARE = 4
 
 
 class StoreWriter:
@@ -71,8 +71,8 @@ class StoreWriter:
             held = store.info
             if held.model_fingerprint != self.info.model_fingerprint:
                 raise InputError(
-                    f"{self.path} holds descriptors of another model ({_short(held)}, now {_short(self.info)}) and they "
-                    "cannot be compared; write to another file"
+                    f"{self.path} holds descriptors of another model ({_short(held)}, now {_short(self.info)}) and "
+                    "they cannot be compared; write to another file"
                 )
             self._videos = {name: store.video(name) for name in store.videos}
         self.merge()

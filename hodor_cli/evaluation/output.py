@@ -52,8 +52,8 @@ def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
 def write_everything(result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path], folder: Path) -> None:
     """Write numbers, failure sheet and report; `places` says where each sequence's predicted masks lie."""
     from hodor_cli.evaluation.failures import find_failures
-    from hodor_cli.evaluation.figures import write_failure_sheet
     from hodor_cli.evaluation.report import write_report
+    from hodor_cli.evaluation.sheet import write_failure_sheet
 
     result.write(folder)
     failures = find_failures(result, dataset, places) if result.sequences else []
@@ -64,7 +64,7 @@ def write_everything(result: EvaluationResult, dataset: Dataset, places: Mapping
 
 def write_sweep(results: Sequence[EvaluationResult], folder: Path) -> None:
     """Write history.json, history.png and report.html of a sweep over history lengths."""
-    from hodor_cli.evaluation.figures import history_svg, write_history_figure
+    from hodor_cli.evaluation.history_figure import history_svg, write_history_figure
     from hodor_cli.evaluation.report import write_sweep_report
 
     write_history_figure(results, folder / "history.png")

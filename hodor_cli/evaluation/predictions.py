@@ -74,7 +74,7 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     places = [root, root / "predictions", root / "Annotations", *folders(root), *folders(root / "Annotations")]
     best: dict[str, Path] = {}
     for place in places:
-        found = {name: place / name for name in sequences if (place / name).is_dir()}
+        found = {name: place / name for name in sequences if masks_in(place / name)}
         if len(found) > len(best):
             best = found
     if best:
@@ -84,7 +84,7 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
             if masks_in(place):
                 return {next(iter(sequences)): place}
     raise InputError(
-        f"{root} has no folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
+        f"{root} has no masks in a folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
         f"{first_folders(root)}"
     )
 

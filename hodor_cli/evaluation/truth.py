@@ -55,8 +55,8 @@ class TruthReader:
             void = labels == VOID
             if not self.notes:
                 self.notes.append(
-                    f"the truth of {self.name} has void pixels (255), which count for nobody; the official DAVIS package "
-                    "takes them for background"
+                    f"the truth of {self.name} has void pixels (255), which count for nobody; the official DAVIS "
+                    "package takes them for background"
                 )
         return labels, void, self._new(sorted(present))
 

@@ -81,7 +81,7 @@ class RunLoop:
                         first, last, done = frame.index if first is None else first, frame.index, done + 1
                         now = time.perf_counter()
                         self.clock.seconds = carried + now - began
-                        if now - saved >= self._checkpoint_seconds:
+                        if now - saved >= self._checkpoint_seconds or done % PIECE_FRAMES == 0:
                             writer.put(self._save_point())
                             saved = now
                         if progress:

@@ -64,7 +64,7 @@ def segment_source(
         on_frame: Called after each new frame with the frame and its label map.
         on_step: Called after each step with the frame, `segmenter.last` and the segmenter; what it returns (plain JSON
             values) is added to the frame's entry in the report, and to the frames to review if it has a `review` list.
-        checkpoint_seconds: About how much work an interruption may lose.
+        checkpoint_seconds: About how much work an interruption may lose; at most 48 frames in any case.
 
     Returns:
         What was made, which frames to review, and warnings.

@@ -1,4 +1,4 @@
-"""Figures as files: the failure sheet and score against history length."""
+"""Score and speed against history length, as a figure (HODOR, CVPR 2022, fig. 1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hodor_cli.evaluation.failures import Failure
 from hodor_cli.inference.output import write_whole, writing
 
 if TYPE_CHECKING:
@@ -15,38 +14,7 @@ if TYPE_CHECKING:
 
     from hodor_cli.evaluation.results import EvaluationResult
 
-J_COLOUR, F_COLOUR, SPEED_COLOUR = "#0b62a4", "#e07b00", "#777777"
-_ROWS = ("input", "truth", "prediction")
-
-
-def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
-    """One PNG: per object its frames as columns (input, truth, prediction), and J over time below."""
-    from matplotlib.figure import Figure
-
-    columns = max(len(failure.frames) for failure in failures)
-    figure = Figure(figsize=(2.6 * columns + 0.6, 6.0 * len(failures)), dpi=80, layout="constrained")
-    blocks = figure.subfigures(len(failures), 1, squeeze=False)[:, 0]
-    for block, failure in zip(blocks, failures, strict=True):
-        score = failure.score
-        block.suptitle(f"{failure.sequence}, object {score.object_id}: J {score.j:.3f}, F {score.f:.3f}", fontsize=11)
-        grid = block.add_gridspec(4, columns, height_ratios=(1, 1, 1, 0.8))
-        for column, frame in enumerate(failure.frames):
-            for row, picture in enumerate(frame.pictures):
-                axes = block.add_subplot(grid[row, column])
-                axes.imshow(picture)
-                axes.set(xticks=[], yticks=[])
-                if row == 0:
-                    axes.set_title(f"frame {frame.name}, J {frame.j:.2f}", fontsize=9)
-                if column == 0:
-                    axes.set_ylabel(_ROWS[row], fontsize=9)
-        axes = block.add_subplot(grid[3, :])
-        axes.plot(score.j_values, color=J_COLOUR, linewidth=1.2)
-        for frame in failure.frames:
-            axes.axvline(frame.position, color="#bbbbbb", linewidth=0.8, zorder=0)
-        axes.set(ylim=(-0.02, 1.02), xlim=(0, max(1, len(score.frames) - 1)), ylabel="J")
-        axes.set_xlabel(f"frames {score.frames[0]} to {score.frames[-1]}", fontsize=9)
-        axes.tick_params(labelsize=8)
-    _save(figure, path)
+J_COLOUR, SPEED_COLOUR = "#0b62a4", "#777777"
 
 
 def write_history_figure(results: Sequence[EvaluationResult], path: Path) -> None:

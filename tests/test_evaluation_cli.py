@@ -1,0 +1,88 @@
+"""`hodor evaluate` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_fakes import davis, moving_labels, predictions
+
+from hodor_cli.cli.evaluate import evaluate
+from hodor_cli.errors import DataError, OutputError, UsageError
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> tuple[Path, Path]:
+    truth = {"bear": moving_labels(6), "camel": moving_labels(6)}
+    guess = {"bear": truth["bear"], "camel": [np.roll(frame, 4, 1) for frame in truth["camel"]]}
+    return davis(tmp_path / "set", truth), predictions(tmp_path / "guess", guess)
+
+
+def test_the_table_has_the_worst_first(benchmark: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate([benchmark[0]], predictions=benchmark[1])
+    out = capsys.readouterr().out
+    assert "DAVIS 2017 (object ids) at 480p, 2 sequences, 12 frames" in out
+    assert out.index("camel") < out.index("bear") < out.index("all objects")
+    assert "100.0" in out
+
+
+def test_json_alone_on_stdout(benchmark: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-m", "hodor_cli", "evaluate", str(benchmark[0])]
+    command += ["--predictions", str(benchmark[1]), "--json", "-"]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ}, check=True)
+    content = json.loads(done.stdout)
+    assert content["sequences"]["bear"]["J&F"] == 1.0
+    assert "camel" in done.stderr
+
+
+def test_failed_sequences_end_with_an_error_after_the_results(
+    benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (benchmark[1] / "camel" / "00002.png").unlink()
+    target = tmp_path / "results.json"
+    with pytest.raises(DataError, match="1 of 2 sequences failed.*camel"):
+        evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
+    assert json.loads(target.read_text())["J&F"] == 1.0
+    captured = capsys.readouterr()
+    assert "lacks 1 frame: 00002" in captured.err
+    assert "bear" in captured.out
+    with pytest.raises(OutputError, match="exists already"):
+        evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
+
+
+def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate([benchmark[0]], predictions=benchmark[1], out=tmp_path / "a")
+    evaluate([benchmark[0]], predictions=benchmark[0] / "Annotations" / "480p", out=tmp_path / "b")
+    capsys.readouterr()
+    evaluate([tmp_path / "a" / "results.json", tmp_path / "b" / "results.json"], compare=True)
+    out = capsys.readouterr().out
+    assert "95 % interval" in out
+    assert "2 sequences" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"weights": "mini", "predictions": Path("x")}, "--weights runs a model"),
+        ({"history": "0"}, "--history takes a number"),
+        ({"history": "1,x"}, "--history takes a number"),
+        ({"history": "1,2", "predictions": Path("x")}, "goes with --weights"),
+        ({"resume": True, "overwrite": True, "out": Path("x")}, "give one of them"),
+        ({"resume": True}, "give -o as well"),
+        ({"resume": True, "predictions": Path("x"), "out": Path("x")}, "leave it out"),
+    ],
+)
+def test_contradictions_are_named(tmp_path: Path, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        evaluate([tmp_path], **options)  # type: ignore[arg-type]
+
+
+def test_one_data_set_at_a_time(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="add --compare"):
+        evaluate([tmp_path, tmp_path])

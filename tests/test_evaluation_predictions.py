@@ -1,0 +1,145 @@
+"""Scoring masks that anyone made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_fakes import davis, moving_labels, predictions, write_sequence
+
+from hodor_cli.errors import DataError, InputError, UsageError
+from hodor_cli.evaluation import evaluate, recognise
+from hodor_cli.evaluation.predictions import score_predictions
+
+
+def shifted(labels: list[np.ndarray], by: int) -> list[np.ndarray]:
+    return [np.roll(frame, by, axis=1) for frame in labels]
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> tuple[Path, Path]:
+    """Three sequences (2, 2 and 1 objects) and predictions that are right, a little off, and far off."""
+    truth = {"bear": moving_labels(30), "camel": moving_labels(25), "dog": moving_labels(20, ids=(1,))}
+    shifts = {"bear": 0, "camel": 3, "dog": 9}
+    guesses = {name: shifted(labels, shifts[name]) for name, labels in truth.items()}
+    return davis(tmp_path / "set", truth), predictions(tmp_path / "guess", guesses)
+
+
+def test_means_are_over_objects_and_the_worst_comes_first(benchmark: tuple[Path, Path]) -> None:
+    result = evaluate(benchmark[0], predictions=benchmark[1])
+    assert result.sequences["bear"].jf == 1.0
+    objects = [score.j for sequence in result.sequences.values() for score in sequence.objects.values()]
+    assert len(objects) == 5
+    assert result.j == pytest.approx(np.mean(objects))
+    assert [sequence.name for sequence in result.worst_first()] == ["dog", "camel", "bear"]
+    assert result.frames_per_second is None
+
+
+def test_processes_give_what_one_gives(benchmark: tuple[Path, Path]) -> None:
+    found = recognise(benchmark[0])
+    seen: list[tuple[int, int]] = []
+    one, _ = score_predictions(found, benchmark[1], workers=1)
+    several, _ = score_predictions(found, benchmark[1], workers=3, progress=lambda *step: seen.append(step))
+    assert list(one) == list(several) == ["bear", "camel", "dog"]
+    for name in one:
+        for object_id, score in one[name].objects.items():
+            np.testing.assert_array_equal(score.f_values, several[name].objects[object_id].f_values)
+    assert seen[-1] == (75, 75)
+
+
+def test_missing_frames_are_listed_and_the_other_sequences_count(benchmark: tuple[Path, Path]) -> None:
+    for index in range(1, 28):
+        (benchmark[1] / "bear" / f"{index:05d}.png").unlink()
+    result = evaluate(benchmark[0], predictions=benchmark[1])
+    assert set(result.sequences) == {"camel", "dog"}
+    assert "lacks 27 frames: 00001, 00002" in result.failed["bear"]
+    assert "00020 and 7 more" in result.failed["bear"]
+    assert "bear" in json.loads(result.to_json())["failed"]
+
+
+def test_masks_of_the_first_and_last_frame_are_not_needed(benchmark: tuple[Path, Path]) -> None:
+    for name in ("00000", "00029"):
+        (benchmark[1] / "bear" / f"{name}.png").unlink()
+    assert evaluate(benchmark[0], predictions=benchmark[1]).sequences["bear"].jf == 1.0
+
+
+def test_a_missing_sequence_and_a_wrong_size_fail_alone(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    for file in (benchmark[1] / "bear").iterdir():
+        file.unlink()
+    (benchmark[1] / "bear").rmdir()
+    write_sequence(None, benchmark[1] / "dog", [frame[:-1] for frame in moving_labels(20)])
+    result = evaluate(benchmark[0], predictions=benchmark[1])
+    assert list(result.sequences) == ["camel"]
+    assert "no predictions of bear" in result.failed["bear"]
+    assert "80x47 but the truth is 80x48" in result.failed["dog"]
+
+
+def test_nothing_that_can_be_scored_is_an_error(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no masks in a folder named like a sequence"):
+        evaluate(benchmark[0], predictions=tmp_path / "set" / "JPEGImages")
+    with pytest.raises(InputError, match="no folder of predictions"):
+        evaluate(benchmark[0], predictions=tmp_path / "gone")
+    predictions(tmp_path / "odd", {"dog": moving_labels(20, ids=(7,))})
+    with pytest.raises(DataError, match=r"dog holds id 7"):
+        evaluate(benchmark[0], predictions=tmp_path / "odd", sequences=["dog"])
+    with pytest.raises(UsageError, match="either a model or a folder"):
+        evaluate(benchmark[0])
+
+
+def test_a_sequence_of_two_frames_is_named(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"short": moving_labels(2), "long": moving_labels(4)})
+    guess = predictions(tmp_path / "guess", {"short": moving_labels(2), "long": moving_labels(4)})
+    result = evaluate(root, predictions=guess)
+    assert list(result.sequences) == ["long"]
+    assert "2 labelled frames" in result.failed["short"]
+
+
+@pytest.mark.parametrize("place", ["predictions", "Annotations", "480p", "Annotations/480p"])
+def test_predictions_are_found_one_folder_deeper(tmp_path: Path, place: str) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(4)})
+    predictions(tmp_path / "guess" / place, {"bear": moving_labels(4)})
+    assert evaluate(root, predictions=tmp_path / "guess").jf == 1.0
+
+
+def test_predictions_of_one_sequence_may_lie_flat(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(4)})
+    write_sequence(None, tmp_path / "guess", moving_labels(4))
+    assert evaluate(root, predictions=tmp_path / "guess").jf == 1.0
+
+
+def test_the_score_equals_that_of_vos_benchmark(benchmark: tuple[Path, Path]) -> None:
+    module = pytest.importorskip("vos_benchmark.benchmark", reason="vos-benchmark is not installed")
+    jf, j, f, _ = module.benchmark(
+        [str(benchmark[0] / "Annotations" / "480p")], [str(benchmark[1])], num_processes=1, verbose=False
+    )
+    result = evaluate(benchmark[0], predictions=benchmark[1])
+    assert [100 * result.jf, 100 * result.j, 100 * result.f] == pytest.approx([jf[0], j[0], f[0]], abs=1e-9)
+
+
+def test_the_official_package_agrees(benchmark: tuple[Path, Path]) -> None:
+    pytest.importorskip("davis2017.evaluation", reason="davis2017-evaluation is not installed")
+    result = evaluate(benchmark[0], predictions=benchmark[1], official=True)
+    for name, value in result.settings["official"].items():
+        assert value == pytest.approx(result.metric(name), abs=1e-9), name
+
+
+def test_official_says_how_to_get_it(benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "davis2017.evaluation", None)
+    with pytest.raises(UsageError, match="pip install git"):
+        evaluate(benchmark[0], predictions=benchmark[1], official=True)
+
+
+def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) -> None:
+    root = data_dir / "davis2016_dev" / "Annotations" / "480p" / "car-shadow"
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    from hodor_cli.evaluation import score_sequence
+    from hodor_cli.evaluation.mask_reader import read_labels
+
+    files = sorted(root.glob("*.png"))
+    first = read_labels(files[0])
+    score = score_sequence((read_labels(file) for file in files), (first for _ in files))
+    assert score.j == pytest.approx(0.4077014320194299, abs=1e-12)
+    assert score.f == pytest.approx(0.25233386330176133, abs=1e-12)

@@ -1,0 +1,166 @@
+"""Running a model through a data set."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_labels, write_meta, write_sequence
+
+from hodor_cli.errors import DataError, OutputError, UsageError
+from hodor_cli.evaluation import evaluate
+from hodor_cli.evaluation.mask_reader import read_labels
+
+
+def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) -> None:
+    root = davis(tmp_path, {"bear": moving_labels(5), "camel": moving_labels(6)})
+    seen: list[tuple[int, int]] = []
+    result = evaluate(root, segmenter=FollowingSegmenter(), progress=lambda *step: seen.append(step))
+    assert result.jf == 1.0
+    assert result.frames_per_second == pytest.approx(2.0)  # half a second per frame
+    assert result.frames_per_second_end_to_end > 2.0
+    assert seen[-1] == (11, 11)
+    assert seen == sorted(seen)
+
+
+def test_binary_truth_is_given_as_object_1(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": [labels * 255 for labels in moving_labels(5, ids=(1,))]})
+    segmenter = FollowingSegmenter()
+    result = evaluate(root, segmenter=segmenter, out=tmp_path / "out")
+    assert segmenter.given == [(0, [1])]
+    assert result.jf == 1.0
+    assert set(np.unique(read_labels(tmp_path / "out" / "predictions" / "bear" / "00003.png"))) == {0, 1}
+
+
+def youtube_vos(root: Path, *, truth: bool) -> Path:
+    labels = moving_labels(16)
+    for frame in labels[:5]:
+        frame[frame == 2] = 0
+    frames = ["00000", "00005", "00010", "00015"]
+    write_sequence(root / "JPEGImages" / "ab", None, labels)
+    for frame in frames if truth else frames[:2]:
+        write_labels(root / "Annotations" / "ab" / f"{frame}.png", labels[int(frame)])
+    write_meta(root, {"ab": {"1": ("person", frames), "2": ("toaster", frames[1:])}})
+    return root
+
+
+def test_objects_that_start_later_are_given_then(tmp_path: Path) -> None:
+    segmenter = FollowingSegmenter()
+    result = evaluate(youtube_vos(tmp_path, truth=True), segmenter=segmenter)
+    assert segmenter.given == [(0, [1]), (5, [2])]
+    assert result.jf == 1.0
+    assert result.sequences["ab"].objects[1].frames == ("00005", "00010", "00015")
+    assert result.sequences["ab"].objects[2].frames == ("00010", "00015")
+    content = result.to_dict()
+    assert content["J_seen"] == content["J_unseen"] == 1.0
+
+
+def test_seen_and_unseen_count_alike(tmp_path: Path) -> None:
+    root = youtube_vos(tmp_path / "set", truth=True)
+    labels = moving_labels(16, ids=(1,))
+    write_sequence(root / "JPEGImages" / "cd", root / "Annotations" / "cd", labels, every=5)
+    frames = ["00000", "00005", "00010", "00015"]
+    meta = {"ab": {"1": ("person", frames), "2": ("toaster", frames[1:])}, "cd": {"1": ("dog", frames)}}
+    write_meta(root, meta)
+    result = evaluate(root, segmenter=FollowingSegmenter(speed=0))
+    groups = result.group_means()
+    assert result.j == pytest.approx((groups["seen"]["J"] + groups["unseen"]["J"]) / 2)
+    objects = [score.j for sequence in result.sequences.values() for score in sequence.objects.values()]
+    assert result.j != pytest.approx(np.mean(objects))
+
+
+def test_sets_without_truth_are_packed_for_the_server(tmp_path: Path) -> None:
+    root = youtube_vos(tmp_path / "yt", truth=False)
+    with pytest.raises(UsageError, match="not public; give -o"):
+        evaluate(root, segmenter=FollowingSegmenter())
+    result = evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "out")
+    assert math.isnan(result.jf)
+    assert result.to_dict()["J&F"] is None
+    names = zipfile.ZipFile(result.submission).namelist()
+    assert names == [f"Annotations/ab/{frame}.png" for frame in ("00000", "00005", "00010", "00015")]
+
+    test_dev = davis(tmp_path / "davis", {"golf": moving_labels(4)}, only_first=True)
+    result = evaluate(test_dev, segmenter=FollowingSegmenter(), out=tmp_path / "out2")
+    assert zipfile.ZipFile(result.submission).namelist() == [f"golf/{i:05d}.png" for i in range(4)]
+
+
+def test_a_failed_sequence_does_not_lose_the_others(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {name: moving_labels(4) for name in ("bear", "camel", "dog")})
+    (root / "JPEGImages" / "480p" / "dog" / "00002.jpg").unlink()
+    result = evaluate(root, segmenter=FollowingSegmenter(fail_on=2), out=tmp_path / "out")
+    assert list(result.sequences) == ["bear"]
+    assert "out of memory" in result.failed["camel"]
+    assert "lacks the images of 1 labelled frame: 00002" in result.failed["dog"]
+    with pytest.raises(DataError, match="out of memory"):
+        evaluate(root, segmenter=FollowingSegmenter(fail_on=1), sequences=["camel"])
+
+
+def test_resume_keeps_finished_sequences_and_scores_anew(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {name: moving_labels(6) for name in ("bear", "camel", "dog")})
+    out = tmp_path / "out"
+    first = evaluate(root, segmenter=FollowingSegmenter(fail_on=3), out=out)
+    assert set(first.sequences) == {"bear", "camel"}
+    with pytest.raises(OutputError, match="--resume keeps"):
+        evaluate(root, segmenter=FollowingSegmenter(), out=out)
+    # Nothing of the earlier scores is believed: a mask that changed changes the score.
+    write_labels(out / "predictions" / "camel" / "00002.png", np.zeros((48, 80), np.uint8))
+    segmenter = FollowingSegmenter()
+    second = evaluate(root, segmenter=segmenter, out=out, resume=True)
+    assert segmenter.sequences == 1
+    assert (second.sequences["bear"].jf, second.sequences["dog"].jf) == (1.0, 1.0)
+    assert second.sequences["camel"].jf == pytest.approx(0.75)
+    assert second.frames_per_second == pytest.approx(2.0)
+    assert any("2 sequences kept" in note for note in second.notes)
+
+
+def test_resume_with_other_settings_runs_again(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(5)})
+    evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "out", settings={"weights": "a"})
+    segmenter = FollowingSegmenter(speed=0)
+    again = evaluate(root, segmenter=segmenter, out=tmp_path / "out", settings={"weights": "b"}, resume=True)
+    assert segmenter.sequences == 1
+    assert again.jf < 1
+    assert any("other settings" in note for note in again.notes)
+
+
+def test_overwrite_replaces_and_foreign_folders_are_left_alone(tmp_path: Path) -> None:
+    root = davis(tmp_path / "set", {"bear": moving_labels(5)})
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    for arguments in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(OutputError, match="other files"):
+            evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "home", **arguments)
+    evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "out")
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    result = evaluate(root, segmenter=FollowingSegmenter(speed=0), out=tmp_path / "out", overwrite=True)
+    assert result.jf < 1
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+def test_limit_and_too_short(tmp_path: Path) -> None:
+    root = davis(tmp_path, {"bear": moving_labels(9), "short": moving_labels(2)})
+    segmenter = FollowingSegmenter()
+    result = evaluate(root, segmenter=segmenter, limit=4)
+    assert len(result.sequences["bear"].objects[1].frames) == 2
+    assert segmenter.sequences == 1
+    assert "2 labelled frames" in result.failed["short"]
+
+
+def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from hodor_cli.evaluation import evaluate_davis
+    from hodor_cli.model.hodor import build_model
+
+    torch.manual_seed(0)
+    model = build_model("toy")
+    model.train()
+    root = davis(tmp_path, {"bear": moving_labels(4), "camel": moving_labels(4)})
+    result = evaluate_davis(model, root, limit=3, history=2)
+    assert set(result.sequences) == {"bear", "camel"}
+    assert 0 <= result.jf <= 1
+    assert result.frames_per_second > 0
+    assert result.settings["device"].startswith("cpu")
+    assert model.training
