@@ -93,9 +93,8 @@ def main() -> int:
             return EvaluationResult(str(truth), scores).jf
 
         def theirs() -> float:
-            return float(
-                benchmark([str(truth)], [str(predictions)], num_processes=options.workers, verbose=False)[0][0]
-            )
+            jf, *_ = benchmark([str(truth)], [str(predictions)], num_processes=options.workers, verbose=False)
+            return float(jf[0])
 
         (our_seconds, their_seconds), (value, other) = best_of([ours, theirs], options.repeats)
         frames = sum(len(list(folder.iterdir())) for folder in truth.iterdir() if folder.is_dir())

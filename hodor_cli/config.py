@@ -56,8 +56,8 @@ class MatchingConfig:
 class ModelConfig:
     """Everything that determines the network's parameters and their use.
 
-    `channels` is the width of the maps and the decoder, `descriptor_channels` that of a descriptor and the encoder. Heads
-    are contiguous slices of `head_channels` channels everywhere. The defaults are those of the paper (`swin-tiny`).
+    `channels` is the width of the maps and the decoder, `descriptor_channels` that of a descriptor and the encoder.
+    Heads are contiguous slices of `head_channels` channels everywhere. The defaults are the paper's (`swin-tiny`).
     """
 
     name: str
@@ -114,8 +114,8 @@ class ModelConfig:
                 matching=None if matching is None else MatchingConfig(**matching),
                 **values,
             )
-        except (KeyError, TypeError) as error:
-            raise WeightsError(f"the checkpoint's model configuration cannot be used here ({error})") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"the model configuration does not fit this version: {error}") from error
 
 
 PRESETS: dict[str, ModelConfig] = {

@@ -68,17 +68,10 @@ def predictions(root: Path, sequences: dict[str, Sequence[np.ndarray]]) -> Path:
 
 def write_meta(root: Path, videos: dict[str, dict[str, tuple[str, list[str]]]]) -> None:
     """YouTube-VOS's meta.json from {video: {id: (category, frames)}}."""
-    content = {
-        "videos": {
-            name: {
-                "objects": {
-                    key: {"category": category, "frames": frames} for key, (category, frames) in objects.items()
-                }
-            }
-            for name, objects in videos.items()
-        }
-    }
-    (root / "meta.json").write_text(json.dumps(content))
+    content: dict[str, Any] = {}
+    for name, objects in videos.items():
+        content[name] = {"objects": {key: {"category": c, "frames": frames} for key, (c, frames) in objects.items()}}
+    (root / "meta.json").write_text(json.dumps({"videos": content}))
 
 
 class FollowingSegmenter:

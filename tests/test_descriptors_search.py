@@ -120,7 +120,7 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
     library = tmp_path / "library.h5"
     export_sources(find_sources(write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})), library, model)
     segmenter = Segmenter(model)
-    assert start_from_store(segmenter, [f"{library}#bear"]) == [1, 2]
+    assert start_from_store(segmenter, [f"{library}#bear"])[0] == [1, 2]
     labels = segmenter.step(clip(1)[0][0])
     assert labels.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
     objects, background, _ = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], background="saved", most=3)

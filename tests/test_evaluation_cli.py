@@ -46,7 +46,7 @@ def test_failed_sequences_end_with_an_error_after_the_results(
 ) -> None:
     (benchmark[1] / "camel" / "00002.png").unlink()
     target = tmp_path / "results.json"
-    with pytest.raises(DataError, match="1 of 2 sequences failed.*camel"):
+    with pytest.raises(DataError, match=r"1 of 2 sequences failed.*camel"):
         evaluate([benchmark[0]], predictions=benchmark[1], json_file=str(target))
     assert json.loads(target.read_text())["J&F"] == 1.0
     captured = capsys.readouterr()

@@ -188,7 +188,8 @@ def test_a_killed_command_goes_on_with_resume(tmp_path: Path, clip: Path, toy: P
     common = [tmp_path / "long.mp4", "--mask", clip / "mask.png", "--weights", toy, "--device", "cpu"]
     hodor(*common, "-o", tmp_path / "whole")
     command = [sys.executable, "-m", "hodor_cli", "segment", *map(str, common), "-o", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:

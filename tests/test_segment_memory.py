@@ -56,7 +56,8 @@ def test_peak_memory_for_600_frames_is_that_for_60(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         command = [sys.executable, "-c", RUN, str(clip), str(mask), str(tmp_path / f"out{count}"), str(count)]
         # Fresh threads otherwise get heaps of their own, whose number is a matter of chance.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        settings = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+        environment = {**os.environ, **settings}
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
         assert done.returncode == 0, done.stderr

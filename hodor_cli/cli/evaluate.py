@@ -82,7 +82,7 @@ def evaluate(
     hodor evaluate DAVIS --predictions masks
     hodor evaluate --compare before/results.json after/results.json
     """
-    from hodor_cli.errors import DataError, UsageError
+    from hodor_cli.errors import DataError
 
     console = stderr_console() if json_file == "-" else stdout_console()
     if compare:
@@ -109,10 +109,10 @@ def evaluate(
         common |= {"device": device, "precision": precision, "settings": {"weights": name}}
         # An adaptation to each sequence's first frame belongs here: common["on_start"] = ...
     results = _evaluate(found, lengths, common)
-    for result in results:
-        _print_result(result, console, out)
     if len(results) > 1:
-        _print_sweep(results, console)
+        _print_sweep(results, console, out)
+    else:
+        _print_result(results[0], console, out)
     if json_file is not None:
         _write_json(results, json_file)
     failed = {name: message for result in results for name, message in result.failed.items()}
@@ -121,8 +121,6 @@ def evaluate(
             warn(f"{name}: {message}")
         count = f"{len(failed)} of {len(found.sequences)} sequences"
         raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
-    if not results:
-        raise UsageError("nothing was evaluated")
 
 
 def _evaluate(found: Dataset, lengths: list[int], common: dict[str, Any]) -> list[EvaluationResult]:
@@ -209,10 +207,15 @@ def _print_result(result: EvaluationResult, console: Console, out: Path | None) 
         console.print(f"Results in {out}; open {out / 'report.html'}")
 
 
-def _print_sweep(results: list[EvaluationResult], console: Console) -> None:
+def _print_sweep(results: list[EvaluationResult], console: Console, out: Path | None) -> None:
     from hodor_cli.cli.evaluate_tables import print_sweep
 
+    for remark in dict.fromkeys(remark for result in results for remark in result.notes):
+        note(f"note: {remark}")
     print_sweep(results, console)
+    console.print(f"frames/s in the network, on {results[0].settings.get('device')}")
+    if out is not None:
+        console.print(f"Results in {out}; open {out / 'report.html'}")
 
 
 def _write_json(results: list[EvaluationResult], target: str) -> None:

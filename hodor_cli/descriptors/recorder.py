@@ -36,7 +36,7 @@ class DescriptorRecorder:
         path: The file, created or added to; a video of the same name and source is replaced.
         source: What is being segmented.
         segmenter: What segments it.
-        masks: {frame: label map} that started the objects; part of the content hash.
+        masks: {frame: label map} that started the objects, as `segment_source` takes them; part of the content hash.
         settings: Whatever else determines the result, for the file's attributes.
         name: The video's name in the file, the source's by default.
         every: Keep every so many frames.
@@ -49,7 +49,7 @@ class DescriptorRecorder:
         source: FrameSource,
         segmenter: Segmenter,
         *,
-        masks: Mapping[int, np.ndarray] | None = None,
+        masks: Mapping[int, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         name: str | None = None,
         every: int = 1,
@@ -116,6 +116,8 @@ class DescriptorRecorder:
         """Put the video into the file, or throw it away if it is not complete, and let go of the file."""
         if self._hook is not None:
             self._hook.remove()
+        # A finished run that was asked to resume gives no frames at all.
+        self.incomplete = self.incomplete or not self._started
         try:
             if complete and not self.incomplete:
                 self._video.finish()
@@ -152,12 +154,13 @@ class DescriptorRecorder:
         return {key: means[number] for number, key in enumerate(masks)}
 
 
-def _content_hash(path: Path, masks: Mapping[int, np.ndarray]) -> str:
+def _content_hash(path: Path, masks: Mapping[int, Any]) -> str:
     files = (
         sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path] if path.is_file() else []
     )
     digest = hashlib.sha256(hash_files(files).encode())
-    for frame, labels in sorted(masks.items()):
+    for frame, given in sorted(masks.items()):
+        labels = getattr(given, "labels", given)
         digest.update(f"{frame}{labels.shape}".encode())
         digest.update(labels.astype("uint16").tobytes())
     return digest.hexdigest()

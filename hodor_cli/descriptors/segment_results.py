@@ -49,9 +49,9 @@ def _read_report(path: Path) -> dict[str, Any]:
 
 def _find_video(folder: Path, report: dict[str, Any]) -> Path | None:
     source = report.get("source", {})
-    for key in ("path", "label"):
-        if source.get(key) and Path(source[key]).exists():
-            return Path(source[key])
+    place = report.get("place", {}).get("source")
+    if place and Path(place).exists():
+        return Path(place)
     # By default results lie in NAME.hodor beside NAME.mp4.
     name = str(source.get("name", ""))
     beside = [

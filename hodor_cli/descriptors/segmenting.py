@@ -1,21 +1,92 @@
-"""What descriptors add to `segment`: starting from saved objects, and several callbacks as one."""
+"""What descriptors add to a run of `segment`: objects known from a file, recording, and watching for drift."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from hodor_cli.descriptors.drift import DriftMonitor
 from hodor_cli.descriptors.query import start_descriptors
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from hodor_cli.descriptors.recorder import DescriptorRecorder
     from hodor_cli.inference import Segmenter
+    from hodor_cli.video.source import FrameSource
 
-OnStep = Callable[[Any, Any, Any], Mapping[str, Any] | None]
+OnStep = Callable[[Any, Any, Any], "Mapping[str, Any] | None"]
 
 
-def start_from_store(segmenter: Segmenter, arguments: list[str]) -> list[int]:
-    """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name; returns their ids.
+class DescriptorSession:
+    """A context around `segment_source`: give it this session's `segmenter` and `on_step`.
+
+        with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
+            segment_source(source, masks, out, model=model, segmenter=segmenter, on_step=session.on_step)
+
+    Args:
+        segmenter: New; it starts from the objects of `known`, if any.
+        source: What will be segmented.
+        masks: {frame: label map} that start further objects.
+        known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
+        record: Descriptor file to add this video to, in the same pass; `every` and `thumbnails` as for exporting.
+    Raises:
+        InputError, UsageError: an argument names no stored object, or one saved with other weights.
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        source: FrameSource,
+        *,
+        masks: Mapping[int, Any] | None = None,
+        known: Sequence[str] = (),
+        record: str | Path | None = None,
+        every: int = 1,
+        thumbnails: bool = True,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.object_ids: list[int] = []
+        #: What determines the result besides masks, for the run's settings: each argument and a hash of its descriptors.
+        self.start_from = ""
+        self.recorder: DescriptorRecorder | None = None
+        self._stack = ExitStack()
+        if known:
+            if masks:
+                raise UsageError("objects come either from masks or from a descriptor file; give --mask or --from")
+            self.object_ids, digest = start_from_store(segmenter, list(known))
+            self.start_from = f"{' '.join(known)} sha256:{digest}"
+        if record is not None:
+            from hodor_cli.descriptors.recorder import DescriptorRecorder
+
+            self.recorder = DescriptorRecorder(
+                record,
+                source,
+                segmenter,
+                masks=masks,
+                settings={**(settings or {}), "start_from": self.start_from},
+                every=every,
+                thumbnails=thumbnails,
+            )
+        self.on_step = all_of(self.recorder.on_step if self.recorder else None, DriftMonitor().on_step)
+
+    def __enter__(self) -> DescriptorSession:
+        if self.recorder is not None:
+            self._stack.enter_context(self.recorder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[list[int], str]:
+    """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name; returns their ids and a hash of them.
 
     Raises InputError if they were saved with other weights than the segmenter's, or do not exist.
     """
@@ -24,11 +95,14 @@ def start_from_store(segmenter: Segmenter, arguments: list[str]) -> list[int]:
     objects, background, fingerprint = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
-            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or "
-            "export it again"
+            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or export it "
+            "again"
         )
     segmenter.start_from(objects, background)
-    return list(objects)
+    digest = hashlib.sha256()
+    for key, value in objects.items():
+        digest.update(f"{key}{value.shape}".encode() + value.tobytes())
+    return list(objects), digest.hexdigest()
 
 
 def all_of(*callbacks: OnStep | None) -> OnStep:

@@ -33,7 +33,7 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     from matplotlib.figure import Figure
 
     lengths = [int(result.settings["history"]) for result in results]
-    figure = Figure(figsize=(6.4, 4.0), dpi=120, layout="constrained")
+    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     lines = axes.plot(lengths, [100 * result.jf for result in results], "o-", color=J_COLOUR, label="J&F")
     axes.set(xlabel="history length (frames)", xticks=lengths)
@@ -44,7 +44,7 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
         other = axes.twinx()
         lines += other.plot(lengths, speeds, "s--", color=SPEED_COLOUR, label="frames/s")  # type: ignore[arg-type]
         other.set_ylabel(f"frames/s ({str(results[0].settings.get('device', '')).split(',')[0]})", color=SPEED_COLOUR)
-        other.set_ylim(bottom=0)
+        other.set_ylim(0, 1.15 * max(speed for speed in speeds if speed is not None))
     axes.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
     return figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.dataset import Dataset, VideoSequence
+from hodor_cli.evaluation.folders import masks_in
 from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
@@ -92,16 +93,17 @@ def run_model(
 
         try:
             mark = None if out is None else Mark(out, name, dict(identity or {}))
-            if mark is not None and resume and mark.path.exists() and mark.finished() is None:
-                run.notes.append(f"{name} was made with other settings and is run again")
-            if mark is not None and resume and (timing := mark.finished()) is not None:
+            part = _limited(sequence, limit)
+            timing = mark.finished(part.images) if mark is not None and resume else None
+            if mark is not None and resume and timing is None and mark.path.exists():
+                run.notes.append(f"{name} was made with other settings, or lacks masks, and is run again")
+            if mark is not None and timing is not None:
                 run.timings[name] = timing
                 run.kept.append(name)
                 if sequence.has_truth:
-                    task = scoring_task(_limited(sequence, limit), mark.folder, dataset.rules, mark.folder.parent)
+                    task = scoring_task(part, mark.folder, dataset.rules, mark.folder.parent)
                     run.scores[name] = score_files(task)
             else:
-                part = _limited(sequence, limit)
                 _check(part, dataset.rules)
                 if mark is not None:
                     mark.begin()
@@ -131,8 +133,10 @@ class Mark:
         self.folder = out / "predictions" / name
         self.path = out / _MARKS / f"{name}.json"
 
-    def finished(self) -> Timing | None:
-        """How long the sequence took, if it was finished under the same identity."""
+    def finished(self, frames: Iterable[str]) -> Timing | None:
+        """How long the sequence took, if it was finished under the same identity and has all its masks."""
+        if not set(frames) <= set(masks_in(self.folder)):
+            return None
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
             return Timing(**record["timing"]) if record["identity"] == self.identity else None

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,10 @@ def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[Scorin
         order = sorted(tasks, key=lambda task: -len(task.frames))
         waiting = {pool.submit(_outcome, task): task for task in order}
         for future in as_completed(waiting):
-            yield waiting[future], future.result()
+            try:
+                yield waiting[future], future.result()
+            except BrokenExecutor as error:  # a process was killed, most likely for want of memory
+                yield waiting[future], f"{waiting[future].name} lost its process ({error}); try fewer --workers"
 
 
 def _outcome(task: ScoringTask) -> SequenceScore | str:

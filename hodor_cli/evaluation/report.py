@@ -15,6 +15,7 @@ from hodor_cli.evaluation.failures import Failure, Picture
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.video.overlay import object_colours
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #777; --j: #0b62a4; --f: #e07b00; }
@@ -35,6 +36,7 @@ th:first-child, td:first-child { text-align: left; position: sticky; left: 0; ba
 .triple img:focus { grid-column: 1 / -1; outline: none; }
 .triple span { color: var(--dim); font-size: .85rem; }
 svg { max-width: 100%; height: auto; } .wide svg { width: 100%; }
+.swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
 .j { color: var(--j); } .f { color: var(--f); }
 ul.notes { padding-left: 1.2rem; }
 """
@@ -64,7 +66,7 @@ def write_sweep_report(path: Path, results: Sequence[EvaluationResult], figure: 
         "<div class='scroll'><table><tr><th>history</th><th>J&amp;F</th><th>J</th><th>F</th><th>frames/s</th></tr>"
         f"{rows}</table></div>"
     )
-    parts = [f"<div class='wide'>{figure}</div>", table, _settings(results[0])]
+    parts = [f"<div class='wide'>{figure}</div>", table, _settings(results[0], without=("history",))]
     _write(path, f"History length on {_short_name(results[0])}", [_paragraph(results[0].dataset), *parts])
 
 
@@ -162,7 +164,8 @@ def _failures(failures: Sequence[Failure]) -> str:
     for failure in failures:
         score = failure.score
         title = f"{failure.sequence}, object {score.object_id}: J {_percent(score.j)}, F {_percent(score.f)}"
-        parts.append(f"<h3>{escape(title)}</h3>")
+        red, green, blue = object_colours(np.array([score.object_id]))[0]
+        parts.append(f"<h3><i class='swatch' style='background:rgb({red},{green},{blue})'></i>{escape(title)}</h3>")
         marks = [frame.position for frame in failure.frames]
         parts.append(
             f"<div class='wide'>{line_chart([Series('J', score.j_values, 'var(--j)')], score.frames, marks)}</div>"
@@ -187,10 +190,11 @@ def _notes(title: str, notes: Sequence[str]) -> str:
     return f"<h2>{title}</h2><ul class='notes'>{items}</ul>"
 
 
-def _settings(result: EvaluationResult) -> str:
+def _settings(result: EvaluationResult, without: Sequence[str] = ()) -> str:
     rows = "".join(
         f"<tr><td>{escape(str(key))}</td><td style='white-space:normal'>{escape(_shown(value))}</td></tr>"
         for key, value in result.settings.items()
+        if key not in without
     )
     return f"<h2>Settings</h2><div class='scroll'><table>{rows}</table></div>" if rows else ""
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.evaluation.failures import PICTURE_WIDTH, Failure
+import numpy as np
+
+from hodor_cli.evaluation.failures import Failure
 from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.video.overlay import object_colours
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-_GAP, _LEFT, _TITLE, _LINE, _CURVE = 8, 96, 44, 26, 130
+_WIDTH, _GAP, _LEFT, _TITLE, _LINE, _CURVE = 260, 6, 96, 44, 26, 110
 _ROWS = ("input", "truth", "prediction")
 _INK, _DIM, _BLUE = (20, 20, 20), (150, 150, 150), (11, 98, 164)
 
@@ -23,22 +26,27 @@ def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
     from PIL import Image, ImageDraw
 
     columns = max(len(failure.frames) for failure in failures)
-    width = _LEFT + max(2, columns) * (PICTURE_WIDTH + _GAP)
+    width = _LEFT + max(2, columns) * (_WIDTH + _GAP)
     sheet = Image.new("RGB", (width, sum(_height(failure) for failure in failures)), "white")
     draw, top = ImageDraw.Draw(sheet), 0
     for failure in failures:
         _draw_failure(sheet, draw, failure, top)
         top += _height(failure)
     data = io.BytesIO()
-    sheet.save(data, format="PNG")
+    sheet.save(data, format="PNG", compress_level=3)  # photographs gain little from more
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, data.getvalue())
 
 
 def _height(failure: Failure) -> int:
-    tall = failure.frames[0].pictures[0].shape[0]
+    tall = _picture_height(failure)
     return _TITLE + _LINE + 3 * (tall + _GAP) + _CURVE + 2 * _LINE
+
+
+def _picture_height(failure: Failure) -> int:
+    height, width = failure.frames[0].pictures[0].shape[:2]
+    return max(1, round(height * _WIDTH / width))
 
 
 def _draw_failure(sheet: Any, draw: ImageDraw, failure: Failure, top: int) -> None:
@@ -46,16 +54,19 @@ def _draw_failure(sheet: Any, draw: ImageDraw, failure: Failure, top: int) -> No
 
     score = failure.score
     title = f"{failure.sequence}, object {score.object_id}: J {100 * score.j:.1f}, F {100 * score.f:.1f}"
-    draw.text((_GAP, top + 12), title, _INK, _font(22))
+    colour = tuple(int(value) for value in object_colours(np.array([score.object_id]))[0])
+    draw.rectangle((_GAP, top + 15, _GAP + 18, top + 33), colour)
+    draw.text((_GAP + 28, top + 12), title, _INK, _font(22))
     top += _TITLE
-    tall = failure.frames[0].pictures[0].shape[0]
+    tall = _picture_height(failure)
     for row, name in enumerate(_ROWS):
         draw.text((_GAP, top + _LINE + row * (tall + _GAP) + tall // 2 - 8), name, _DIM, _font(16))
     for column, frame in enumerate(failure.frames):
-        left = _LEFT + column * (PICTURE_WIDTH + _GAP)
+        left = _LEFT + column * (_WIDTH + _GAP)
         draw.text((left, top + 2), f"frame {frame.name}: J {100 * frame.j:.1f}", _INK, _font(16))
         for row, picture in enumerate(frame.pictures):
-            sheet.paste(Image.fromarray(picture), (left, top + _LINE + row * (tall + _GAP)))
+            small = Image.fromarray(picture).resize((_WIDTH, tall))
+            sheet.paste(small, (left, top + _LINE + row * (tall + _GAP)))
     _draw_curve(draw, failure, top + _LINE + 3 * (tall + _GAP) + _LINE // 2, sheet.width - _LEFT - _GAP)
 
 

@@ -34,6 +34,12 @@ class HistoryRing:
         self.pinned: list[HistoryEntry] = []
         self.entries: deque[HistoryEntry] = deque()
 
+    def copy(self) -> HistoryRing:
+        """Another ring of the same entries, which are immutable."""
+        ring = HistoryRing(self.window)
+        ring.pinned, ring.entries = list(self.pinned), deque(self.entries)
+        return ring
+
     def put(self, entry: HistoryEntry) -> None:
         """Add an entry of the newest frame and drop those that have left the window."""
         if self.entries and self.entries[-1].frame == entry.frame:

@@ -28,9 +28,10 @@ def reference_masks_by_id(
         by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
     for object_id, mask in by_id.items():
         what = f"the mask of object {object_id} in frame {frame}"
-        if not 1 <= object_id <= MAX_OBJECT_ID:
-            raise InputError(f"object id {object_id} in frame {frame} is outside 1..{MAX_OBJECT_ID}; renumber it")
+        check_object_id(object_id, f"in frame {frame}")
         _check_size(mask, size, what)
+        if mask.dtype.kind not in "biu":
+            raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, soft values compared with 0.5")
         by_id[object_id] = mask = mask.astype(bool)
         if not mask.any():
             raise InputError(f"{what} is empty; mark at least one pixel or leave the object out")
@@ -39,6 +40,12 @@ def reference_masks_by_id(
     if not isinstance(masks, np.ndarray):
         _check_overlap(by_id, frame)
     return by_id
+
+
+def check_object_id(object_id: int, where: str) -> None:
+    """Raise InputError, saying where, for an object id outside 1..65535."""
+    if not 1 <= object_id <= MAX_OBJECT_ID:
+        raise InputError(f"object id {object_id} {where} is outside 1..{MAX_OBJECT_ID}; renumber it")
 
 
 def _check_size(mask: np.ndarray, size: tuple[int, int], what: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.fpn import Maps
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Cue, KeyedMasks
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
@@ -41,6 +41,12 @@ class MatchingMemory:
         self.previous: StoredFrame | None = None
         self.references: list[StoredFrame] = []
 
+    def copy(self) -> MatchingMemory:
+        """Another memory of the same frames, which are immutable."""
+        memory = MatchingMemory()
+        memory.previous, memory.references = self.previous, list(self.references)
+        return memory
+
     def remember(self, maps: Maps, object_ids: list[int], masks: Tensor, *, reference: tuple[int, ...] = ()) -> None:
         """Store a frame's keys with its soft masks (I, h, w) at stride 8.
 
@@ -48,25 +54,29 @@ class MatchingMemory:
         """
         if maps.keys is None:
             return
-        # Half precision halves the state; rounding on the way in keeps a resumed run equal to an uninterrupted one.
-        keys = maps.keys[0].half()
-        self.previous = StoredFrame(tuple(object_ids), keys, masks.float())
+        # Half precision halves the state; rounding on the way in (and one order in memory, on which the last bits of a
+        # matrix product depend) keeps a resumed run equal to an uninterrupted one.
+        keys, masks = maps.keys[0].half().contiguous(), masks.float().contiguous()
+        self.previous = StoredFrame(tuple(object_ids), keys, masks)
         if reference:
             rows = [object_ids.index(object_id) for object_id in reference]
-            self.references.append(StoredFrame(tuple(reference), keys, masks[rows].float()))
+            self.references.append(StoredFrame(tuple(reference), keys, masks[rows]))
             del self.references[:-MAX_REFERENCES]
 
     def cue(self, model: Hodor, maps: Maps, object_ids: list[int]) -> Cue | None:
         """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with."""
-        if maps.keys is None or self.previous is None:
+        if maps.keys is None or model.matcher is None or self.previous is None:
             return None
-        references = self.references or [self.previous]
-        cue = model.match(maps, _keyed([self.previous], object_ids), _keyed(references, object_ids))
-        if cue is None:
-            return None
-        known = {object_id for frame in references for object_id in frame.object_ids}
-        has_reference = torch.tensor([object_id in known for object_id in object_ids], device=maps.keys.device)
-        return cue._replace(reference=torch.where(has_reference[:, None, None], cue.reference, cue.previous))
+        previous = model.matcher(maps.keys, _keyed(self.previous, object_ids), local=True)
+        reference = previous  # what stays for objects whose reference frame is no longer kept
+        for frame in self.references or [self.previous]:
+            # On its own: where another object was given, the pixels of this one are not marked and would answer "no".
+            carried = model.matcher(maps.keys, _keyed(frame, object_ids), local=False)
+            known = torch.tensor([object_id in frame.object_ids for object_id in object_ids], device=carried.device)
+            reference = torch.where(known[:, None, None], carried, reference)
+        # Frames that do not know of each other's objects may both claim a pixel.
+        reference = reference / reference.sum(dim=1, keepdim=True).clamp(min=1)
+        return Cue(previous=previous, reference=reference)
 
     def forget(self, object_id: int) -> None:
         """Remove an object; reference frames that held nothing else go too."""
@@ -75,11 +85,8 @@ class MatchingMemory:
         self.references = [kept for frame in self.references if (kept := _without(frame, object_id)) is not None]
 
 
-def _keyed(frames: list[StoredFrame], object_ids: list[int]) -> KeyedMasks:
-    """Several frames below each other, as one source of matches."""
-    keys = torch.cat([frame.keys.float() for frame in frames], dim=1)
-    masks = torch.cat([frame.masks_of(object_ids) for frame in frames], dim=1)
-    return KeyedMasks(keys[None], masks[None])
+def _keyed(frame: StoredFrame, object_ids: list[int]) -> KeyedMasks:
+    return KeyedMasks(frame.keys.float()[None], frame.masks_of(object_ids)[None])
 
 
 def _without(frame: StoredFrame, object_id: int) -> StoredFrame | None:

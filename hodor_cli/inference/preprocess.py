@@ -53,7 +53,7 @@ def normalise(frames: Tensor, config: ModelConfig) -> Tensor:
 
 def prepare_frame(frame: np.ndarray, geometry: Geometry, config: ModelConfig, device: torch.device) -> Tensor:
     """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input."""
-    image = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1)[None].float()
+    image = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None].float()
     return pad(normalise(resize(image, geometry.scaled), config), geometry.padded)
 
 

@@ -8,7 +8,7 @@ import os
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ AREA_JUMP = 2.5
 #: Areas below this many pixels jump without meaning anything.
 _SMALL_AREA = 64
 _RECENT_FRAMES = 5
+_LOW = "low confidence"
 
 Record = Mapping[str, Any]
 
@@ -104,16 +105,12 @@ def review_frames(records: Iterable[Record]) -> list[ReviewItem]:
         for object_id, reason, detail in _reasons(record, recent):
             index, name = int(record["frame"]), str(record["name"])
             last, item = running.get((object_id, reason), (-2, None))
-            if item is not None and last == position - 1:
-                first = item
-            else:
-                if item is not None:
-                    done.append(item)
-                first = ReviewItem(object_id, reason, index, index, name, name, detail)
-            extended = ReviewItem(
-                object_id, reason, first.first_frame, index, first.first_name, name, first.detail or detail
-            )
-            running[object_id, reason] = (position, extended)
+            if item is None or last != position - 1:
+                done += [] if item is None else [item]
+                item = ReviewItem(object_id, reason, index, index, name, name, detail)
+            # The lowest confidence of a stretch; of anything else, what was said first.
+            said = min(item.detail, detail) if reason == _LOW else item.detail or detail
+            running[object_id, reason] = (position, replace(item, last_frame=index, last_name=name, detail=said))
     done += [item for _, item in running.values()]
     return sorted(done, key=lambda item: (item.first_frame, item.object_id, item.reason))
 
@@ -130,7 +127,7 @@ def _reasons(record: Record, recent: dict[int, _Recent]) -> Iterator[tuple[int, 
             if known.lost:
                 yield object_id, "returned", ""
             if confidence < LOW_CONFIDENCE:
-                yield object_id, "low confidence", f"{confidence:.2f}"
+                yield object_id, _LOW, f"down to {confidence:.2f}"
             before = statistics.median(known.confidences) if known.confidences else 0.0
             if before - confidence > CONFIDENCE_FALL:
                 yield object_id, "confidence fell", f"from {before:.2f} to {confidence:.2f}"

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.inference.device import autocast, choose_device, choose_precision
 from hodor_cli.inference.history import HistoryEntry, HistoryRing, entry_of
-from hodor_cli.inference.masks import reference_masks_by_id
+from hodor_cli.inference.masks import check_object_id, reference_masks_by_id
 from hodor_cli.inference.matching import MatchingMemory
 from hodor_cli.inference.preprocess import Geometry, prepare_frame, prepare_masks, resize
 from hodor_cli.inference.state import (
@@ -119,7 +119,7 @@ class Segmenter:
         Returns:
             Label map (H, W) uint16, 0 for background; inside reference masks exactly those. `last` holds more.
         Raises:
-            InputError if the frame or a mask is of another size or kind; the state is then unchanged.
+            InputError if the frame or a mask is of another size or kind. After any exception the state is unchanged.
         """
         geometry = self._check_frame(frame)
         index = self._next_frame
@@ -129,8 +129,14 @@ class Segmenter:
         if not given and not self.object_ids:
             result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
         else:
-            with autocast(self.device, self.dtype):
-                result = self._follow(frame, given, geometry, index, warnings)
+            before = self._ring, self._memory, self.object_ids
+            self._ring, self._memory = self._ring.copy(), self._memory.copy()
+            try:
+                with autocast(self.device, self.dtype):
+                    result = self._follow(frame, given, geometry, index, warnings)
+            except BaseException:  # out of memory, or interrupted
+                self._ring, self._memory, self.object_ids = before
+                raise
         self._geometry, self._next_frame = geometry, index + 1
         self.last = replace(result, warnings=warnings, network_seconds=time.perf_counter() - started)
         return result.labels
@@ -139,7 +145,8 @@ class Segmenter:
         """Stop following an object. Raises UsageError if it is not followed."""
         if object_id not in self.object_ids:
             raise UsageError(f"object {object_id} is not followed; the ids are {self.object_ids or 'none'}")
-        self.object_ids.remove(object_id)
+        # A new list, so that `for i in segmenter.object_ids: segmenter.remove(i)` does what it says.
+        self.object_ids = [known for known in self.object_ids if known != object_id]
         self._ring.forget(object_id)
         self._memory.forget(object_id)
 
@@ -155,12 +162,20 @@ class Segmenter:
         channels = self.model.config.descriptor_channels
         rows = {object_id: np.atleast_2d(np.asarray(value, np.float32)) for object_id, value in objects.items()}
         for object_id, value in rows.items():
+            check_object_id(object_id, "among the descriptors")
             if value.shape[1] != channels:
                 raise InputError(
                     f"the descriptor of object {object_id} has {value.shape[1]} channels and the model makes"
                     f" {channels}; export it again with these weights"
                 )
-        self.object_ids = list(rows)
+        if background is not None:
+            background = np.asarray(background, np.float32)
+            if background.shape != (NUM_BACKGROUND, channels):
+                raise InputError(
+                    f"the background descriptors are {background.shape} and must be ({NUM_BACKGROUND}, {channels});"
+                    " export them again with these weights"
+                )
+        self.object_ids = [int(object_id) for object_id in rows]
         for k in range(max(len(value) for value in rows.values())):
             ids = [object_id for object_id, value in rows.items() if k < len(value)]
             self._ring.pinned.append(
@@ -173,12 +188,12 @@ class Segmenter:
             )
 
     def descriptors(self) -> FrameDescriptors:
-        """Descriptors of the newest frame, as they entered the history."""
+        """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""
         entry = self._ring.latest()
-        if entry is None:
+        if entry is None or entry.frame != self._next_frame - 1:
             return FrameDescriptors({}, None)
-        objects = entry.objects.cpu().numpy()
-        background = None if entry.background is None else entry.background.cpu().numpy()
+        objects = entry.objects.cpu().numpy().copy()  # the caller's own: the history stays as it is
+        background = None if entry.background is None else entry.background.cpu().numpy().copy()
         return FrameDescriptors(dict(zip(entry.object_ids, objects, strict=True)), background)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -186,6 +201,7 @@ class Segmenter:
         size = (0, 0) if self._geometry is None else self._geometry.original
         return {
             "version": np.array(STATE_VERSION),
+            "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
             "size": np.array(size),
             "object_ids": np.array(self.object_ids, dtype=np.int64),
@@ -194,19 +210,29 @@ class Segmenter:
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave. Raises InputError if it is no state or was made with other weights' widths."""
-        check_state(state, channels=self.model.config.descriptor_channels)
+        """Go on from what `state` gave, or the file that `np.savez` made of it.
+
+        Raises InputError if it is no state, or was made with another architecture or working resolution; what is
+        followed then stays as it was.
+        """
+        config = self.model.config
+        height, width = (int(n) for n in state.get("size", (0, 0)))
+        geometry = Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim) if height else None
+        keys = None
+        if self.matching and config.matching is not None and geometry is not None:
+            keys = (config.matching.key_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
+        check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
+        ring, memory = HistoryRing(self.history), MatchingMemory()
+        unpack_history(state, ring, self.device)
+        if self.matching:
+            unpack_matching(state, memory, self.device)
         self.reset()
-        self._next_frame = int(state["next_frame"])
         self.object_ids = [int(i) for i in state["object_ids"]]
-        height, width = (int(n) for n in state["size"])
-        if height:
-            self._geometry = Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim)
-        unpack_history(state, self._ring, self.device)
-        unpack_matching(state, self._memory, self.device)
+        self._next_frame = int(state["next_frame"])
+        self._geometry, self._ring, self._memory = geometry, ring, memory
 
     def _check_frame(self, frame: np.ndarray) -> Geometry:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise InputError(f"a frame must be (H, W, 3) uint8 RGB, not {frame.shape} {frame.dtype}")
         height, width = frame.shape[:2]
         if self._geometry is None:
@@ -227,10 +253,9 @@ class Segmenter:
         self._ring.advance(index)
         # 1. Reference masks of this frame are encoded alone and join the history.
         reference = self._encode_given(maps, given, geometry, index, warnings)
-        if not self.object_ids:
-            return StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
+        confidence: dict[int, float] = {}
         if not existed:
-            labels, confidence = np.zeros(geometry.original, dtype=np.uint16), {}
+            labels = np.zeros(geometry.original, dtype=np.uint16)
         else:
             # 2. Decode the history, put the reference masks in, and encode what came out as this frame's entry.
             labels, confidence = self._decode(maps, reference, geometry, index)
@@ -238,10 +263,11 @@ class Segmenter:
             labels[labels == object_id] = 0
             labels[mask] = object_id
             confidence[object_id] = 1.0
-        counts = np.bincount(labels.ravel(), minlength=max(self.object_ids) + 1)
+        # An object too small to be encoded is in this frame's result, for its mask was given, and in no later one.
+        ids = list(dict.fromkeys((*self.object_ids, *given)))
+        counts = np.bincount(labels.ravel(), minlength=max(ids) + 1)
         objects = {
-            i: ObjectResult(area=int(counts[i]), confidence=confidence.get(i, 0.0), lost=not counts[i])
-            for i in self.object_ids
+            i: ObjectResult(area=int(counts[i]), confidence=confidence.get(i, 0.0), lost=not counts[i]) for i in ids
         }
         return StepResult(labels=labels, objects=objects)
 
@@ -269,7 +295,7 @@ class Segmenter:
                 self._ring.forget(object_id)
                 self._memory.forget(object_id)
             else:
-                self.object_ids.append(object_id)
+                self.object_ids = [*self.object_ids, object_id]
         objects, background = reference_masks(full)
         entry = entry_of(index, ids, self.model.encode(maps, objects, background), background=not existed)
         self._ring.put(entry)
@@ -322,7 +348,7 @@ class Segmenter:
 
     def _put_in(self, probabilities: Tensor, reference: dict[int, Tensor]) -> Tensor:
         """Reference masks into (1, 10 + I, H, W): inside one every other channel is 0, its own channel is the mask."""
-        for object_id, mask in reference.items():
+        for mask in reference.values():
             probabilities = probabilities * (1 - mask)
         for object_id, mask in reference.items():
             probabilities[:, NUM_NON_OBJECT + self.object_ids.index(object_id)] = mask

@@ -15,15 +15,15 @@ STATE_VERSION = 1
 
 
 def pack_history(ring: HistoryRing) -> dict[str, np.ndarray]:
-    """All entries of a ring, pinned ones under `pinned/`."""
+    """All entries of a ring, pinned ones under `pinned/`; copies, which later steps and the caller may not share."""
     arrays: dict[str, np.ndarray] = {}
     for kind, entries in (("pinned", ring.pinned), ("history", ring.entries)):
         for k, entry in enumerate(entries):
             arrays[f"{kind}/{k}/frame"] = np.array(entry.frame)
             arrays[f"{kind}/{k}/object_ids"] = np.array(entry.object_ids, dtype=np.int64)
-            arrays[f"{kind}/{k}/objects"] = entry.objects.cpu().numpy()
+            arrays[f"{kind}/{k}/objects"] = entry.objects.cpu().numpy().copy()
             if entry.background is not None:
-                arrays[f"{kind}/{k}/background"] = entry.background.cpu().numpy()
+                arrays[f"{kind}/{k}/background"] = entry.background.cpu().numpy().copy()
     return arrays
 
 
@@ -31,7 +31,7 @@ def unpack_history(arrays: Mapping[str, np.ndarray], ring: HistoryRing, device: 
     """Fill a ring with what `pack_history` gave."""
 
     def entries(kind: str) -> list[HistoryEntry]:
-        found = []
+        found: list[HistoryEntry] = []
         while f"{kind}/{len(found)}/frame" in arrays:
             prefix = f"{kind}/{len(found)}/"
             background = arrays.get(prefix + "background")
@@ -57,8 +57,8 @@ def pack_matching(memory: MatchingMemory) -> dict[str, np.ndarray]:
     for name, frame in stored.items():
         if frame is not None:
             arrays[f"matching/{name}/object_ids"] = np.array(frame.object_ids, dtype=np.int64)
-            arrays[f"matching/{name}/keys"] = frame.keys.cpu().numpy()
-            arrays[f"matching/{name}/masks"] = frame.masks.cpu().numpy()
+            arrays[f"matching/{name}/keys"] = frame.keys.cpu().numpy().copy()
+            arrays[f"matching/{name}/masks"] = frame.masks.cpu().numpy().copy()
     return arrays
 
 
@@ -80,13 +80,29 @@ def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, de
         memory.references.append(reference)
 
 
-def check_state(arrays: Mapping[str, np.ndarray], *, channels: int) -> None:
-    """Raise InputError if this is not a state, or one of another version or descriptor width."""
-    if "version" not in arrays or int(arrays["version"]) != STATE_VERSION:
+def check_state(
+    arrays: Mapping[str, np.ndarray], *, model: str, descriptor_channels: int, keys: tuple[int, int, int] | None
+) -> None:
+    """Raise InputError if this is not a state, or not one of this architecture and working resolution.
+
+    `keys` is the shape (K, h, w) of the keys that the model matches with, None if it does not match.
+    """
+    needed = ("version", "model", "next_frame", "size", "object_ids")
+    if any(name not in arrays for name in needed) or int(arrays["version"]) != STATE_VERSION:
         raise InputError(f"this is no segmenter state of version {STATE_VERSION}; start the run anew")
-    for name, value in arrays.items():
-        if name.endswith("/objects") and value.shape[-1] != channels:
+    if str(arrays["model"]) != model:
+        raise InputError(
+            f"the state was made with the model '{arrays['model']}' and this one is '{model}';"
+            " use the weights that the run began with"
+        )
+    for name in arrays:
+        if name.endswith("/objects") and arrays[name].shape[-1] != descriptor_channels:
             raise InputError(
-                f"the state holds descriptors of {value.shape[-1]} channels and the model makes {channels};"
-                " use the weights that the run began with"
+                f"the state holds descriptors of {arrays[name].shape[-1]} channels and the model makes"
+                f" {descriptor_channels}; use the weights that the run began with"
+            )
+        if name.endswith("/keys") and keys is not None and arrays[name].shape != keys:
+            raise InputError(
+                f"the state holds keys of shape {arrays[name].shape} and the model makes {keys} here;"
+                " use the weights, min-dim and max-dim that the run began with"
             )

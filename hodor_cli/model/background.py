@@ -11,7 +11,9 @@ from torch import Tensor
 from hodor_cli.config import GRID_SIZE
 
 
+# Made outside inference mode: a tensor made inside could not take part in training later.
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def grid_cells(height: int, width: int, device: torch.device) -> Tensor:
     """(9, H, W) float32 indicator of each cell, row-major; the last row and column take the remainder."""
 

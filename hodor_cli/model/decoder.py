@@ -14,6 +14,9 @@ from hodor_cli.model.fpn import Maps
 from hodor_cli.model.matching import Cue, CueInjection
 from hodor_cli.model.position import sinusoidal_position
 
+#: Logit of a descriptor that no frame of the history has: finite, because interpolation multiplies it by zero.
+ABSENT = -1e4
+
 
 class History(NamedTuple):
     """Descriptors of T frames, some of which may lack an object or the background.
@@ -143,7 +146,7 @@ class Decoder(nn.Module):
         `embeddings` are the encoder's own fg (D,) and bg (9, D) query embeddings; the decoder has none.
         """
         stride8 = maps.stride8
-        batch, channels, height, width = stride8.shape
+        channels, height, width = stride8.shape[1:]
         present = torch.cat(
             (
                 history.has_object.flatten(1),
@@ -182,7 +185,7 @@ class Decoder(nn.Module):
             scores = (queries.flatten(1, 2) @ pixels).float().view(*queries.shape[:3], -1) / math.sqrt(
                 self.mask_channels
             )
-            return scores.masked_fill(~present[..., None], -math.inf).amax(dim=1)
+            return scores.masked_fill(~present[..., None], ABSENT).amax(dim=1)
 
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
         objects = logits(self.instance_query_proj(history.objects), history.has_object)

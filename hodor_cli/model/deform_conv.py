@@ -23,7 +23,9 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | Non
         (B, O, H, W).
     """
     batch, channels, height, width = x.shape
-    rows, weights = _bilinear_rows(offsets.float(), height, width)
+    # Positions in half precision would be off by whole pixels at the right and bottom of a map.
+    offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
+    rows, weights = _bilinear_rows(offsets, height, width)
     table = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
     sampled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
     sampled = sampled.view(batch, height * width, 9 * channels)
@@ -64,8 +66,8 @@ class DeformConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
         # Starts as an ordinary convolution.
-        nn.init.zeros_(self.offsets.weight)
-        nn.init.zeros_(self.offsets.bias)
+        for parameter in self.offsets.parameters():
+            nn.init.zeros_(parameter)
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -131,5 +131,7 @@ def _start(pixels: Tensor, masks: Tensor, num_background: int) -> Tensor:
     empty = ~inside.any(dim=-1)
     highest = F.one_hot(masks.argmax(dim=-1), masks.shape[-1]).bool()
     highest[:, :num_background] = False
-    inside = torch.where(empty[..., None], highest, inside).to(pixels.dtype)
-    return (inside @ pixels.transpose(1, 2)) / inside.sum(dim=-1, keepdim=True).clamp(min=1)
+    inside = torch.where(empty[..., None], highest, inside).float()
+    # Divided before the sum, which would leave the range of float16 for a large object.
+    share = inside / inside.sum(dim=-1, keepdim=True).clamp(min=1)
+    return share.to(pixels.dtype) @ pixels.transpose(1, 2)

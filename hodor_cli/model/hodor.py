@@ -73,7 +73,7 @@ class Hodor(nn.Module):
         self.matcher: Matcher | None = None
         if config.matching is not None:
             self.matcher = Matcher(
-                inputs=backbone.out_channels[1:3],
+                inputs=(backbone.out_channels[1], backbone.out_channels[2]),
                 key_channels=config.matching.key_channels,
                 sigma=config.matching.sigma,
             )

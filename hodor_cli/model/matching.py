@@ -78,15 +78,15 @@ class CueInjection(nn.Module):
         """(B, h, w, C): at each pixel the projected descriptors of the objects that the cue sees there."""
         weight = history.has_object[..., None].to(history.objects.dtype)
         objects = (history.objects * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)  # (B, I, D)
-        total = 0.0
+        terms = []
         for masks, proj, elsewhere in (
             (cue.previous, self.previous_proj, self.elsewhere[0]),
             (cue.reference, self.reference_proj, self.elsewhere[1]),
         ):
             masks = masks.permute(0, 2, 3, 1)
             seen = masks.flatten(1, 2) @ proj(objects).to(masks.dtype)
-            total = total + seen.view(*masks.shape[:3], -1) + (1 - masks.sum(dim=-1, keepdim=True)) * elsewhere
-        return total
+            terms.append(seen.view(*masks.shape[:3], -1) + (1 - masks.sum(dim=-1, keepdim=True)) * elsewhere)
+        return terms[0] + terms[1]
 
     def add_to_logits(self, logits: Tensor, cue: Cue) -> Tensor:
         """Raise or lower the objects' logits (B, 10 + I, H, W) by what the cue says, learned in strength."""
@@ -95,7 +95,9 @@ class CueInjection(nn.Module):
         return torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
 
 
-@lru_cache(maxsize=8)
+# Made outside inference mode: a tensor made inside could not take part in training later.
+@lru_cache(maxsize=2)  # tens of MB each
+@torch.inference_mode(False)
 def _nearness(height: int, width: int, sigma: float, device: torch.device) -> Tensor:
     """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells."""
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")

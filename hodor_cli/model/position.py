@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 
+# Made outside inference mode: a tensor made inside could not take part in training later.
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def sinusoidal_position(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """(H * W, C) float32: C/2 features of y, then C/2 of x; sine at even and cosine at odd channels.
 
-    Coordinates count from 1 and are scaled to 2 pi over the map; channel i has frequency 10000 ** (-2 (i // 2) / (C/2)).
+    Coordinates count from 1 and are scaled to 2 pi over the map; channel i has the frequency
+    10000 ** (-2 (i // 2) / (C/2)).
     """
     half = channels // 2
     index = torch.arange(half, device=device)

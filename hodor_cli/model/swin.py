@@ -135,9 +135,15 @@ class SwinStage(nn.Module):
         )
         self.downsample = PatchMerging(channels=channels) if downsample else None
 
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, H, W, C) -> the stage's own map, and what the next stage starts from (the same where none follows)."""
+        for block in self.blocks:
+            x = block(x)
+        return x, x if self.downsample is None else self.downsample(x)
+
 
 class Swin(nn.Module):
-    """(B, 3, H, W) normalised RGB -> maps (B, C, H/s, W/s) at strides s = 4, 8, 16, 32 with C = embed * (1, 2, 4, 8)."""
+    """(B, 3, H, W) normalised RGB -> maps (B, C, H/s, W/s) at strides s = 4, 8, 16, 32; C doubles at each."""
 
     def __init__(
         self,
@@ -170,11 +176,8 @@ class Swin(nn.Module):
         x = self.patch_embed(frames)
         maps = []
         for stage, norm in zip(self.layers, self.norms, strict=True):
-            for block in stage.blocks:
-                x = block(x)
-            maps.append(norm(x).permute(0, 3, 1, 2))
-            if stage.downsample is not None:
-                x = stage.downsample(x)
+            own, x = stage(x)
+            maps.append(norm(own).permute(0, 3, 1, 2))
         return maps
 
 
@@ -186,7 +189,9 @@ def relative_position_index(window: int) -> Tensor:
     return offsets[0] * (2 * window - 1) + offsets[1]
 
 
+# Made outside inference mode: a tensor made inside could not take part in training later.
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def shifted_window_mask(rows: int, columns: int, window: int, shift: int, device: torch.device) -> Tensor:
     """(rows * columns, window ** 2, window ** 2): -100 between pixels that the shift alone made neighbours, else 0."""
 

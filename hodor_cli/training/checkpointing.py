@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,12 +74,15 @@ def restore_run(
             kind, _, rest = name.partition("/")
             if kind == "model":
                 parameters[rest] = file.get_tensor(name)
-            elif kind == "average" and average is not None:
+            elif kind == "average" and average is not None and rest in average.values:
                 average.values[rest].copy_(file.get_tensor(name))
             elif kind == "optimiser":
                 number, _, key = rest.partition("/")
                 moments.setdefault(int(number), {})[key] = file.get_tensor(name)
-    model.load_state_dict(parameters)
+    try:
+        model.load_state_dict(parameters)
+    except RuntimeError as error:
+        raise WeightsError(f"{folder / STATE_FILE} is of another architecture than the run's settings say") from error
     state = optimiser.state_dict()
     state["state"] = moments
     optimiser.load_state_dict(state)
@@ -86,9 +91,23 @@ def restore_run(
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it. Raises OutputError; the old file then survives."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing_to(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write a file into an OutputError that names it."""
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror}); free or change its disk, then --resume") from error
+        reason = error.strerror or error
+        raise OutputError(f"{path} cannot be written ({reason}); free or change its disk, then --resume") from error

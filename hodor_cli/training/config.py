@@ -15,8 +15,8 @@ from hodor_cli.errors import UsageError
 class LearningRate:
     """The learning rate over the iterations: linear warm-up from 0 to `peak`, then what `decay` says.
 
-    decay "steps" multiplies by `factor` at each milestone (the paper's); "cosine" falls to `floor` times the peak at the
-    end; "constant" stays.
+    decay "steps" multiplies by `factor` at each milestone (the paper's); "cosine" falls to `floor` times the peak at
+    the end; "constant" stays.
     """
 
     peak: float = 1e-4
@@ -30,7 +30,7 @@ class LearningRate:
         if self.decay not in ("steps", "cosine", "constant"):
             raise UsageError(f"decay is steps, cosine or constant, not '{self.decay}'")
         if self.peak <= 0 or self.warmup < 0:
-            raise UsageError(f"the learning rate ({self.peak}) must be above 0 and warm-up ({self.warmup}) not below it")
+            raise UsageError(f"the learning rate ({self.peak}) must be above 0, warm-up ({self.warmup}) not below it")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TrainConfig:
         if self.supervise not in ("all", "reference"):
             raise UsageError(f"what is supervised is all or reference, not '{self.supervise}'")
         if self.sequence not in (1, 3) and self.schedule == "paper":
-            raise UsageError(f"the paper's cycles need 3 frames (or 1 for the ablation), not --sequence {self.sequence}")
+            raise UsageError(f"--schedule paper needs --sequence 3 (or 1, the ablation), not {self.sequence}")
         if self.sequence < 1:
             raise UsageError(f"--sequence must be at least 1, not {self.sequence}")
         if self.supervise == "reference" and self.schedule == "chain" and self.sequence > 1:
@@ -87,18 +87,21 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> TrainConfig:
-        """The settings that `to_dict` wrote."""
-        values = dict(values)
-        rate, batches, limits = (dict(values.pop(key)) for key in ("learning_rate", "batches", "limits"))
-        rate["milestones"] = tuple(rate["milestones"])
-        batches["aspects"] = tuple(batches["aspects"])
-        return TrainConfig(
-            learning_rate=LearningRate(**rate),
-            batches=BatchSettings(**batches),
-            limits=ObjectLimits(**limits),
-            augment=AugmentSettings.from_dict(values.pop("augment")),
-            **values,
-        )
+        """The settings that `to_dict` wrote. Raises UsageError if they cannot be understood."""
+        try:
+            values = dict(values)
+            rate, batches, limits = (dict(values.pop(key)) for key in ("learning_rate", "batches", "limits"))
+            rate["milestones"] = tuple(rate["milestones"])
+            batches["aspects"] = tuple(batches["aspects"])
+            return TrainConfig(
+                learning_rate=LearningRate(**rate),
+                batches=BatchSettings(**batches),
+                limits=ObjectLimits(**limits),
+                augment=AugmentSettings.from_dict(values.pop("augment")),
+                **values,
+            )
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"the saved training settings are of another version of hodor ({error})") from error
 
 
 PRESETS: dict[str, TrainConfig] = {

@@ -1,8 +1,8 @@
 """Cycles of training: which frame is decoded from which, and what its target is (HODOR, sec. 3.5).
 
 A sample has a labelled reference frame 0 and further frames. A step decodes a target frame from the descriptors of its
-source frames; the soft masks it predicts, without gradient, are encoded into the target's descriptors, which later steps
-use. A schedule is plain data, so that the paper's cycles and shorter ones run through the same code.
+source frames; the soft masks it predicts, without gradient, are encoded into the target's descriptors, which later
+steps use. A schedule is plain data, so that the paper's cycles and shorter ones run through the same code.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ TRUTH = "truth"
 class Step:
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
-    `after` is the step, by index, that comes before this one in its cycle (None for the first): an object that a step of
-    the cycle could not know is not asked for in the steps after it.
+    `after` is the step, by index, that comes before this one in its cycle (None for the first): an object that a step
+    of the cycle could not know is not asked for in the steps after it.
     """
 
     sources: tuple[str, ...]

@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from hodor_cli.training.checkpointing import writing_to
+
 if TYPE_CHECKING:
-    from hodor_cli.training.loop import TrainingProgress
+    from hodor_cli.training.hooks import TrainingProgress
 
 COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
@@ -26,15 +28,22 @@ class MetricsFile:
                 kept = [row for row in csv.DictReader(file) if (row.get("iteration") or "").isdigit()]
             kept = [row for row in kept if int(row["iteration"]) <= keep]
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(kept)
-        os.replace(temporary, path)
-        self._file: TextIO = path.open("a", newline="", buffering=1)
+        self.path = path
+        with writing_to(path):
+            with temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
+                writer.writeheader()
+                writer.writerows(kept)
+            os.replace(temporary, path)
+            self._file: TextIO = path.open("a", newline="", buffering=1)
         self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
 
     def write(self, progress: TrainingProgress) -> None:
-        """Add the line of an iteration."""
+        """Add the line of an iteration. Raises OutputError when the disk is full."""
         values = dataclasses.asdict(progress)
-        self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
+        with writing_to(self.path):
+            self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()

@@ -1,4 +1,4 @@
-"""One batch through the network: a module whose forward gives the losses, so that it can be distributed and compiled."""
+"""One batch through the network: a module whose forward gives the losses, so that it can be distributed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from hodor_cli.inference.preprocess import normalise
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.cycles import Prediction, Step, run_cycles
 from hodor_cli.training.losses import Losses, prediction_losses
+
+#: What `Objective` takes of a batch, in its order.
+INPUTS = ("frames", "masks", "valid", "presence")
 
 
 class Objective(nn.Module):
@@ -29,7 +32,10 @@ class Objective(nn.Module):
         cue_dropped: bool = False,
         history_dropped: bool = False,
     ) -> tuple[Losses, list[Prediction]]:
-        """frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool, presence (B, T, I) bool."""
+        """The losses, and the predictions without gradient.
+
+        frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool, presence (B, T, I) bool.
+        """
         images = normalise(frames.permute(0, 1, 4, 2, 3).float(), self.model.config)
         # Pixels from outside the image are the normalised zero, like padding.
         images = images * valid[:, :, None]
@@ -45,4 +51,5 @@ class Objective(nn.Module):
         supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
         with torch.autocast(frames.device.type, enabled=False):
             losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
-        return losses, predictions
+        # Detached: several processes wait for a gradient of every output that could have one.
+        return losses, [Prediction(p.frame, p.logits.detach(), p.target) for p in predictions]

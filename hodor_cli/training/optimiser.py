@@ -25,7 +25,8 @@ def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:
 
 def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over all parameters, the backbone with its own factor on the rate."""
-    backbone, rest = [], []
+    backbone: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (backbone if ".backbone." in f".{name}" else rest).append(parameter)
     groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": config.backbone_rate}]

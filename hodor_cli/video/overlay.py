@@ -33,9 +33,9 @@ def draw_overlay(
 ) -> NDArray[np.uint8]:
     """A copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
 
-    `opacity` 0..1 is how much of the object's colour covers it; `outline` draws a full-colour edge inside the object,
-    wider in larger frames; `ids` writes each object's number at its middle. Only the objects' pixels are touched.
-    Raises ValueError if the two have different sizes.
+    `opacity` 0..1 is how much of the object's colour covers it; `outline` draws an edge inside the object in a brighter
+    shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. Only the objects'
+    pixels are touched. Raises ValueError if the two have different sizes.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {image.shape[1]}x{image.shape[0]}, labels {labels.shape[1]}x{labels.shape[0]}")
@@ -47,11 +47,11 @@ def draw_overlay(
 
     # OpenCV does this three times as fast as NumPy's indexing.
     part, picture = np.ascontiguousarray(labels[window]), np.ascontiguousarray(result[window])
-    colours = _colour_picture(part)
+    colours = _colour_picture(part, davis_palette())
     mixed: Any = cv2.addWeighted(picture, 1 - opacity, colours, opacity, 0)
     if outline:
         edge = inner_edge(part, thickness=max(1, round(min(labels.shape) / 300)))
-        cv2.copyTo(colours, edge.view(np.uint8), mixed)
+        cv2.copyTo(_colour_picture(part, outline_palette()), edge.view(np.uint8), mixed)
     cv2.copyTo(mixed, (part != 0).view(np.uint8), picture)
     if ids:
         _write_ids(picture, part, height=labels.shape[0])
@@ -70,13 +70,20 @@ def inner_edge(labels: NDArray[np.uint16], thickness: int = 1) -> NDArray[np.boo
     return edge
 
 
-def _colour_picture(labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a label map; the same as `object_colours`, for a whole picture."""
+def outline_palette() -> NDArray[np.uint8]:
+    """(256, 3) RGB: the palette's colours at full brightness, which stand out on dark objects too."""
+    palette = davis_palette().astype(np.float64)
+    brightest = np.maximum(palette.max(axis=1, keepdims=True), 1)
+    return np.round(palette * 255 / brightest).astype(np.uint8)
+
+
+def _colour_picture(labels: NDArray[np.uint16], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB of a label map; the same as `object_colours`, for a whole picture and any palette."""
     import cv2
 
     rows = labels if labels.max() < 256 else np.where(labels > 0, (labels - 1) % 255 + 1, 0)
     rows = rows.astype(np.uint8)
-    table = np.ascontiguousarray(davis_palette().reshape(1, 256, 3))
+    table = np.ascontiguousarray(palette.reshape(1, 256, 3))
     return np.asarray(cv2.LUT(cv2.merge([rows, rows, rows]), table), dtype=np.uint8)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +24,12 @@ from hodor_cli.weights.authors import from_authors, is_authors_state_dict
 
 #: Version of our checkpoint layout, written into every file.
 FORMAT_VERSION = "1"
+
+#: What torch's safe reader says of a pickle that asks for more than tensors; of a damaged one it says other things.
+_CARRIES_CODE = re.compile(
+    r"unsupported (global|class|operand)|allowed global|unrecognized function|can only build|trying to (call|inst)",
+    re.IGNORECASE,
+)
 
 
 class Checkpoint(NamedTuple):
@@ -40,8 +49,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"there is no checkpoint file {path}; check the path")
     with path.open("rb") as file:
-        magic = file.read(2)
-    return _load_pickle(path) if magic in (b"PK", b"\x80\x02") else _load_safetensors(path)
+        head = file.read(9)
+    # A zip (torch's format), or a bare pickle of any protocol; safetensors has its JSON header at the ninth byte.
+    is_pickle = head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
+    return _load_pickle(path) if is_pickle else _load_safetensors(path)
 
 
 def save_checkpoint(
@@ -68,14 +79,21 @@ def save_checkpoint(
         temporary.write_bytes(save(tensors, metadata=header))
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"the checkpoint {path} cannot be written ({error.strerror}); free or change its disk") from error
+        raise OutputError(
+            f"the checkpoint {path} cannot be written ({error.strerror or error}); free its disk or choose another"
+        ) from error
+    finally:
+        with suppress(OSError):  # gone after success; where its folder could not be made it never was
+            temporary.unlink()
 
 
 def model_from_checkpoint(path: str | Path) -> Hodor:
     """The network of a checkpoint file, in evaluation mode, float32 on the CPU. Raises as `load_checkpoint` does."""
     checkpoint = load_checkpoint(path)
-    model = build_model(checkpoint.config)
+    try:
+        model = build_model(checkpoint.config)
+    except (ArithmeticError, AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"the configuration in {path} makes no network ({error}); fetch or copy it again") from error
     load_parameters(model, checkpoint.state_dict, origin=str(path))
     return model
 
@@ -100,7 +118,7 @@ def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: s
 
 
 def model_fingerprint(model: Hodor) -> str:
-    """SHA-256, as hex, of the architecture and all parameters: equal for equal networks, whatever file they came from."""
+    """SHA-256, as hex, of the architecture and all parameters: the same for equal networks, whatever their file."""
     digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -116,7 +134,7 @@ def _load_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is damaged or no checkpoint ({error}); fetch or copy it again") from error
     if header.get("format") != "hodor":
-        raise WeightsError(f"{path} is a safetensors file but not hodor's; use one that hodor wrote or the authors' .pth")
+        raise WeightsError(f"{path} is safetensors but not hodor's; use a file that hodor wrote or the authors' .pth")
     if header.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has checkpoint format {header.get('format_version')} and this version reads {FORMAT_VERSION};"
@@ -125,16 +143,19 @@ def _load_safetensors(path: Path) -> Checkpoint:
     try:
         config = ModelConfig.from_dict(json.loads(header["config"]))
         metadata = json.loads(header.get("metadata", "{}"))
-    except (KeyError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{path} has a damaged header ({error}); fetch or copy it again") from error
+    except (KeyError, json.JSONDecodeError, WeightsError) as error:
+        raise WeightsError(f"{path} has a damaged or newer header ({error}); fetch it again or update hodor") from error
     return Checkpoint(config, state_dict, metadata)
 
 
 def _load_pickle(path: Path) -> Checkpoint:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # An open file, because torch judges a path by its suffix.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols that torch does not write; the error says enough
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files; none of them may reach the user
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+        if _CARRIES_CODE.search(str(error)):
             raise WeightsError(
                 f"{path} is a pickle that carries code or objects other than tensors, so it is refused;"
                 " use weights from a source you trust, saved as plain tensors"

@@ -1,0 +1,59 @@
+"""The network's configuration and its form in a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from hodor_cli.config import PRESETS, MatchingConfig, ModelConfig, SwinConfig, preset
+from hodor_cli.errors import UsageError, WeightsError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name: str) -> None:
+    config = preset(name)
+    assert config.name == name
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_configuration_of_ones_own_survives_json() -> None:
+    config = ModelConfig(
+        name="own",
+        backbone=SwinConfig(embed_channels=48, depths=(2, 2), heads=(3, 6), window=4),
+        matching=MatchingConfig(key_channels=7, sigma=0.5),
+        dropout=0.25,
+        hold_lost_objects=True,
+    )
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"backbone": {"kind": "swin", "petals": 5}}, "petals"),
+        ({"backbone": {"kind": "resnet"}}, "resnet"),
+        ({"backbone": {}}, "kind"),
+        ({"backbone": None}, "NoneType"),
+        ({"backbone": "swin"}, "swin|sequence"),
+        ({"matching": {"range": 3}}, "range"),
+    ],
+)
+def test_an_unknown_field_is_refused_by_its_name(changes: dict[str, Any], named: str) -> None:
+    values = {**preset("toy").to_dict(), **changes}
+    with pytest.raises(WeightsError, match=named):
+        ModelConfig.from_dict(values)
+
+
+def test_a_missing_field_is_refused_by_its_name() -> None:
+    values = preset("toy").to_dict()
+    del values["name"]
+    with pytest.raises(WeightsError, match="name"):
+        ModelConfig.from_dict(values)
+
+
+def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"'huge'.*swin-tiny, mini, toy"):
+        preset("huge")

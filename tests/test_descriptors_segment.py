@@ -1,0 +1,101 @@
+"""`hodor segment` with descriptors: saving them in the same pass, starting from saved ones, and what drift reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hodor_cli.cli import app
+from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.drift import DriftMonitor, background_step
+from hodor_cli.video.label_png import write_label_png
+from hodor_cli.weights.checkpoint import save_checkpoint
+from tests.descriptor_helpers import clip, clustered_store, toy_model
+
+
+def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypatch, make_video) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
+    frames, labels = clip()
+    make_video(tmp_path / "clip.mp4", frames)
+    write_label_png(tmp_path / "mask.png", labels[0])
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["segment", *arguments, "--weights", "toy.safetensors"])
+        assert result.exit_code not in (70,), result.output
+        return result.output
+
+    output = run("clip.mp4", "--mask", "mask.png", "--descriptors", "objects.h5")
+    assert "descriptors added" in output, output
+    with DescriptorStore("objects.h5") as store:
+        rows = store.rows("clip")
+        assert rows.frame[0] == 0 and rows.object_id[:2].tolist() == [1, 2]
+        assert len(store.background("clip")[1]) == 6
+    output = run("clip.mp4", "--from", "objects.h5#clip/2", "-o", "again", "--descriptors", "more.h5")
+    report = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert list(report["objects"]) == ["2"] and "objects.h5#clip/2 sha256:" in report["settings"]["start_from"]
+    assert ("Object 2 is in no frame" in output) == (report["objects"]["2"]["frames_present"] == 0)
+    assert "give --mask or --from" in run("clip.mp4", "--mask", "mask.png", "--from", "objects.h5#clip/2", "-o", "x")
+    assert "no object 9" in run("clip.mp4", "--from", "objects.h5#clip/9", "-o", "x")
+    clustered_store(tmp_path / "other.h5")
+    assert "other weights" in run("clip.mp4", "--from", "other.h5#v0/1", "-o", "x")
+    assert not (tmp_path / "x").exists()
+    # The result folder can be exported afterwards: it knows where its video is.
+    result = CliRunner().invoke(app, ["export-descriptors", "clip.hodor", "-o", "later.h5", "--weights", "toy.safetensors"])
+    assert result.exit_code == 0 and "clip:" in result.output, result.output
+
+
+def scene(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(9, 16))
+
+
+def kinds(monitor: DriftMonitor, frames: list[tuple[dict[int, np.ndarray], np.ndarray]]) -> list[tuple[str, int]]:
+    return [(e.kind, e.frame) for k, (objects, background) in enumerate(frames) for e in monitor.add(k, objects, background)]
+
+
+@pytest.fixture
+def looks() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.normal(size=16), rng.normal(size=16)
+
+
+def steady(seed: int, count: int, objects: dict[int, np.ndarray]) -> list[tuple[dict[int, np.ndarray], np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (
+            {key: value + 0.05 * rng.normal(size=16) for key, value in objects.items()},
+            scene(0) + 0.05 * rng.normal(size=(9, 16)),
+        )
+        for _ in range(count)
+    ]
+
+
+def test_a_quiet_video_gives_no_events(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    assert kinds(DriftMonitor(), steady(0, 40, {1: looks[0], 2: looks[1]})) == []
+
+
+def test_swapped_ids_are_seen_while_they_last(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = {1: looks[0], 2: looks[1]}, {1: looks[1], 2: looks[0]}
+    found = kinds(DriftMonitor(), steady(0, 10, first) + steady(1, 6, second) + steady(2, 6, first))
+    assert {frame for kind, frame in found if kind == "swapped"} == {12, 13, 14, 15}
+
+
+def test_two_ids_of_one_object_are_seen(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    found = kinds(DriftMonitor(), steady(0, 10, {1: looks[0], 2: looks[1]}) + steady(1, 5, {1: looks[0], 2: looks[0]}))
+    assert ("same", 14) in found and ("same", 9) not in found
+
+
+def test_an_object_that_becomes_something_else_is_seen(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    found = kinds(DriftMonitor(), steady(0, 10, {1: looks[0]}) + steady(1, 8, {1: looks[1]}))
+    assert [frame for kind, frame in found if kind == "departed"] == [12, 13, 14, 15, 16, 17]
+
+
+def test_a_cut_is_seen_once(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    quiet = steady(0, 20, {1: looks[0]})
+    after = [(objects, background - scene(0) + scene(9)) for objects, background in steady(1, 20, {1: looks[0]})]
+    assert kinds(DriftMonitor(), quiet + after) == [("cut", 20)]
+    assert background_step(scene(0), scene(0)) == 0

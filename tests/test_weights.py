@@ -1,0 +1,502 @@
+"""Checkpoint files and named weights: what is written comes back, and every bad file is refused in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hodor_cli.config import ModelConfig, SwinConfig, preset
+from hodor_cli.errors import InputError, OutputError, WeightsError
+from hodor_cli.model import Hodor, build_model
+from hodor_cli.weights import (
+    available_weights,
+    checkpoint,
+    load_checkpoint,
+    load_model,
+    model_fingerprint,
+    model_from_checkpoint,
+    registry,
+    save_checkpoint,
+    weights_path,
+)
+from hodor_cli.weights.checkpoint import load_parameters
+
+
+@pytest.fixture(scope="module")
+def toy() -> Hodor:
+    torch.manual_seed(0)
+    return build_model("toy")
+
+
+@pytest.fixture
+def saved(toy: Hodor, tmp_path: Path) -> Path:
+    path = tmp_path / "toy.safetensors"
+    save_checkpoint(path, toy, {"epochs": 3})
+    return path
+
+
+def one_sentence(error: pytest.ExceptionInfo[Exception]) -> str:
+    """The message, which must be a single line."""
+    text = str(error.value)
+    assert text and "\n" not in text
+    return text
+
+
+# --- round trip
+
+
+def test_what_is_saved_comes_back_with_its_configuration_and_metadata(toy: Hodor, saved: Path) -> None:
+    content = load_checkpoint(saved)
+    assert content.config == toy.config
+    assert content.metadata == {"epochs": 3}
+    model = model_from_checkpoint(saved)
+    assert not model.training
+    assert model_fingerprint(model) == model_fingerprint(toy)
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_half_precision_halves_the_file_and_loads_as_single(toy: Hodor, saved: Path) -> None:
+    half = saved.with_name("half.safetensors")
+    save_checkpoint(half, toy, dtype=torch.float16)
+    assert half.stat().st_size < 0.7 * saved.stat().st_size
+    model = model_from_checkpoint(half)
+    for name, value in model.state_dict().items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, toy.state_dict()[name], rtol=1e-3, atol=1e-4)
+    # What was rounded once is rounded no further.
+    again = saved.with_name("again.safetensors")
+    save_checkpoint(again, model, dtype=torch.float16)
+    assert model_fingerprint(model_from_checkpoint(again)) == model_fingerprint(model)
+
+
+def test_the_fingerprint_tells_weights_and_architectures_apart(toy: Hodor) -> None:
+    assert len(model_fingerprint(toy)) == 64
+    torch.manual_seed(1)
+    other = build_model("toy")
+    assert model_fingerprint(other) != model_fingerprint(toy)
+    other.load_state_dict(toy.state_dict())
+    assert model_fingerprint(other) == model_fingerprint(toy)
+    renamed = build_model(dataclasses.replace(toy.config, min_dim=96))
+    renamed.load_state_dict(toy.state_dict())
+    assert model_fingerprint(renamed) != model_fingerprint(toy)
+
+
+# --- parameters that do not fit
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: state.pop("encoder.fg_query_embed"), "lacks encoder.fg_query_embed"),
+        (lambda state: state.update({"decoder.extra": torch.zeros(1)}), "has the unknown decoder.extra"),
+        (
+            lambda state: state.update({"decoder.stride4_conv.weight": torch.zeros(3, 2)}),
+            "holds decoder.stride4_conv.weight as (3, 2) instead of (32, 32, 3, 3)",
+        ),
+    ],
+    ids=["missing", "surplus", "misshapen"],
+)
+def test_a_parameter_that_does_not_fit_is_named(
+    toy: Hodor, saved: Path, change: Callable[[dict[str, torch.Tensor]], Any], said: str
+) -> None:
+    state = load_file(saved)
+    change(state)
+    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
+    save_file(state, saved, metadata=header)
+    with pytest.raises(WeightsError) as caught:
+        model_from_checkpoint(saved)
+    text = one_sentence(caught)
+    assert said in text and str(saved) in text and "'toy'" in text
+
+
+def test_many_misfits_are_counted_instead_of_listed(toy: Hodor) -> None:
+    with pytest.raises(WeightsError) as caught:
+        load_parameters(build_model("toy"), {}, origin="nothing")
+    assert f"and {len(toy.state_dict()) - 4} more" in one_sentence(caught)
+
+
+def test_a_failed_load_leaves_the_model_as_it_was(toy: Hodor) -> None:
+    model = build_model("toy")
+    before = model_fingerprint(model)
+    state = dict(toy.state_dict())
+    del state["encoder.fg_query_embed"]
+    with pytest.raises(WeightsError):
+        load_parameters(model, state, origin="half of it")
+    assert model_fingerprint(model) == before
+
+
+# --- damaged files
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no checkpoint file .*gone\.safetensors"):
+        load_checkpoint(tmp_path / "gone.safetensors")
+
+
+def damaged_copies(content: bytes) -> dict[str, bytes]:
+    (length,) = struct.unpack("<Q", content[:8])
+    return {
+        "empty": b"",
+        "a text": b"once upon a time there was no checkpoint",
+        "cut in the header": content[: length // 2],
+        "cut in the tensors": content[: len(content) // 2],
+        "one byte short": content[:-1],
+        "header of another length": struct.pack("<Q", length + 64) + content[8:],
+        "an absurd length": struct.pack("<Q", 2**60) + content[8:],
+        "header overwritten": content[:8] + b"{" + b"\0" * (length - 1) + content[8 + length :],
+    }
+
+
+@pytest.mark.parametrize("kind", list(damaged_copies(struct.pack("<Q", 4) + b"{}  ")))
+def test_a_damaged_file_is_refused_by_name(saved: Path, kind: str) -> None:
+    saved.write_bytes(damaged_copies(saved.read_bytes())[kind])
+    with pytest.raises(WeightsError, match="damaged") as caught:
+        load_checkpoint(saved)
+    assert str(saved) in one_sentence(caught)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (None, "not hodor's"),
+        ({"format": "hodor", "format_version": "99"}, "checkpoint format 99"),
+        ({"format": "hodor", "format_version": "1"}, "damaged or newer header"),
+        ({"format": "hodor", "format_version": "1", "config": "{"}, "damaged or newer header"),
+        ({"format": "hodor", "format_version": "1", "config": "[1]"}, "damaged or newer header"),
+        ({"format": "hodor", "format_version": "1", "config": '{"backbone": {"kind": "swin"}, "z": 1}'}, "'z'"),
+    ],
+    ids=["another program's", "newer", "no configuration", "broken JSON", "no mapping", "unknown field"],
+)
+def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, header: dict[str, str] | None, said: str) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(2)}, path, metadata=header)
+    with pytest.raises(WeightsError) as caught:
+        load_checkpoint(path)
+    text = one_sentence(caught)
+    assert said in text and str(path) in text
+
+
+def test_a_configuration_that_makes_no_network_is_refused(toy: Hodor, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    for changes in ({"norm_groups": 5}, {"channels": "many"}, {"head_channels": 0}):
+        config = {**toy.config.to_dict(), **changes}
+        header = {"format": "hodor", "format_version": "1", "config": json.dumps(config)}
+        save_file({"weight": torch.zeros(2)}, path, metadata=header)
+        with pytest.raises(WeightsError, match="makes no network") as caught:
+            model_from_checkpoint(path)
+        assert str(path) in one_sentence(caught)
+
+
+# --- pickles
+
+
+class TouchesAFile:
+    """What an attacker's pickle does when it is read: here it only leaves a marker."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.marker),)
+
+
+def write_torch(content: object, path: Path) -> None:
+    torch.save(content, path)
+
+
+def write_old_torch(content: object, path: Path) -> None:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def write_pickle_2(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def write_pickle_5(content: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(content, protocol=5))
+
+
+@pytest.mark.parametrize("write", [write_torch, write_old_torch, write_pickle_2, write_pickle_5])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_pickle_that_carries_code_is_refused_and_not_run(
+    tmp_path: Path, write: Callable[[object, Path], None], suffix: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    path, marker = tmp_path / f"evil{suffix}", tmp_path / "marker"
+    write({"model": {"feature_extractor.weight": TouchesAFile(marker)}}, path)
+    with pytest.raises(WeightsError, match="carries code") as caught:
+        load_model(path)
+    assert str(path) in one_sentence(caught)
+    assert not marker.exists()
+    assert not recwarn.list
+    # It would have done it: the file is a real one.
+    if write is write_pickle_5:
+        pickle.loads(path.read_bytes())
+        assert marker.is_dir()
+
+
+def test_oldest_pickles_are_refused_too(tmp_path: Path) -> None:
+    for protocol in (0, 1):
+        path, marker = tmp_path / f"evil{protocol}.pth", tmp_path / "marker"
+        path.write_bytes(pickle.dumps({"model": TouchesAFile(marker)}, protocol=protocol))
+        with pytest.raises(WeightsError):
+            load_checkpoint(path)
+        assert not marker.exists()
+
+
+def test_objects_besides_tensors_are_refused(tmp_path: Path) -> None:
+    import argparse
+
+    path = tmp_path / "training.pth"
+    torch.save({"model": {"feature_extractor.x": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}, path)
+    with pytest.raises(WeightsError, match="other than tensors"):
+        load_checkpoint(path)
+
+
+def test_a_cut_off_pth_is_damaged_and_not_dangerous(tmp_path: Path) -> None:
+    path = tmp_path / "half.pth"
+    for write in (write_torch, write_old_torch):
+        write({"model": {"feature_extractor.x": torch.zeros(5000)}}, path)
+        path.write_bytes(path.read_bytes()[:9000])
+        with pytest.raises(WeightsError, match="damaged"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([1, 2], "no state dict"),
+        ({"model": {"feature_extractor.x": 1.0}}, "no state dict"),
+        ({"model": {"layer1.weight": torch.zeros(2)}}, "not one of the authors' checkpoints"),
+        (torch.zeros(3), "no state dict"),
+    ],
+)
+def test_a_pth_of_something_else_is_refused(tmp_path: Path, content: object, said: str) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    with pytest.raises(WeightsError, match=said):
+        load_checkpoint(path)
+
+
+# --- the authors' names, with a network small enough for a test
+
+SMALL_SWIN = ModelConfig(
+    name="swin-tiny",
+    backbone=SwinConfig(embed_channels=8, depths=(1, 2, 1, 1), heads=(1, 2, 2, 2), window=4),
+    channels=32, descriptor_channels=32, head_channels=8, norm_groups=4, encoder_layers=1, encoder_ffn_channels=32,
+    decoder_layers=1, decoder_ffn_channels=32, stride4_channels=32, stride4_reduced_channels=8, mask_channels=32,
+    catch_all_channels=8,
+)  # fmt: skip
+
+
+def released_name(name: str) -> str:
+    """What one of this package's parameters is called in a released file."""
+    for own, released in (
+        ("backbone.norms.", "feature_extractor.bb_fpn.0.norm"),
+        ("backbone.", "feature_extractor.bb_fpn.0."),
+        ("fpn.norms.", "feature_extractor.norm_layers."),
+        ("encoder.layers.", "encoder.attn_layers."),
+        ("decoder.layers.", "decoder.attn_layers."),
+        ("decoder.stride4_reduce_norm.", "decoder.conv_4x_reduce.2."),
+        ("decoder.stride4_reduce.", "decoder.conv_4x_reduce.0."),
+        ("decoder.stride4_conv.", "decoder.conv_4x.0."),
+        ("decoder.stride4_norm.", "decoder.conv_4x.2."),
+        ("decoder.catch_all_conv.", "decoder.catch_all_conv.0."),
+        ("decoder.catch_all_norm.", "decoder.catch_all_conv.1."),
+        ("decoder.catch_all_out.", "decoder.catch_all_conv.3."),
+    ):
+        if name.startswith(own):
+            name = released + name.removeprefix(own)
+            break
+    for kind in ("laterals", "outputs"):
+        if name.startswith(f"fpn.{kind}."):
+            _, _, index, rest = name.split(".", 3)
+            convs = {"laterals": "lateral_convs", "outputs": "fpn_convs"}[kind]
+            return f"feature_extractor.bb_fpn.1.{convs}.{index}.conv.{rest}"
+    if name.startswith("encoder.attn_layers."):
+        name = name.replace(".fc1.", ".ffn.0.").replace(".fc2.", ".ffn.3.")
+    if name.startswith("decoder.attn_layers."):
+        name = name.replace(".deform_norm.", ".self_attn_conv_substitute.2.")
+        name = name.replace(".deform.offsets.", ".self_attn_conv_substitute.0.conv_offsets.")
+        name = name.replace(".deform.", ".self_attn_conv_substitute.0.conv_deform.")
+        name = name.replace(".q_proj.", ".cross_attn.q_proj.")
+    return name
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Hodor, dict[str, torch.Tensor]]:
+    """A file laid out like the authors', its network, and its entries."""
+    monkeypatch.setattr(checkpoint, "preset", lambda name: SMALL_SWIN)
+    model = build_model(SMALL_SWIN)
+    entries = {released_name(name): value for name, value in model.state_dict().items()}
+    entries["decoder.fmap_proj_4x.weight"] = torch.zeros(3)  # in every released file and never read
+    entries["feature_extractor.bb_fpn.0.layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(16, 16).long()
+    path = tmp_path / "released.pth"
+    torch.save({"model": entries, "optimizer": {"step": 5}}, path)
+    return path, model, entries
+
+
+def test_a_released_file_loads_under_its_own_names(
+    released: tuple[Path, Hodor, dict[str, torch.Tensor]],
+) -> None:
+    path, model, _ = released
+    assert model_fingerprint(model_from_checkpoint(path)) == model_fingerprint(model)
+    assert load_checkpoint(path).metadata == {"source": "released.pth"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda entries: entries.pop("encoder.attn_layers.0.ffn.0.weight"),
+            "lacks encoder.layers.0.fc1.weight",
+        ),
+        (lambda entries: entries.update({"decoder.second_head": torch.zeros(2)}), "unknown decoder.second_head"),
+        (
+            lambda entries: entries.update({"decoder.conv_4x.0.weight": torch.zeros(7)}),
+            "holds decoder.stride4_conv.weight as (7,) instead of (32, 32, 3, 3)",
+        ),
+    ],
+    ids=["missing", "extra", "misshapen"],
+)
+def test_a_released_file_that_does_not_fit_names_the_parameter(
+    released: tuple[Path, Hodor, dict[str, torch.Tensor]],
+    change: Callable[[dict[str, torch.Tensor]], Any],
+    said: str,
+) -> None:
+    path, _, entries = released
+    change(entries)
+    torch.save({"model": entries}, path)
+    with pytest.raises(WeightsError) as caught:
+        model_from_checkpoint(path)
+    text = one_sentence(caught)
+    assert said in text and str(path) in text
+
+
+def test_weights_of_another_architecture_are_refused(saved: Path, toy: Hodor) -> None:
+    wider = build_model(dataclasses.replace(toy.config, name="wider", mask_channels=64))
+    with pytest.raises(WeightsError, match=r"architecture 'wider'.*instead of \(64,") as caught:
+        load_parameters(wider, load_checkpoint(saved).state_dict, origin=str(saved))
+    assert "same architecture" in one_sentence(caught)
+
+
+# --- writing
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    toy: Hodor, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:1000])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        save_checkpoint(saved, toy, {"epochs": 4})
+    assert str(saved) in one_sentence(caught)
+    assert os.listdir(saved.parent) == [saved.name]
+    assert saved.read_bytes() == before
+
+
+def test_an_interruption_while_writing_leaves_nothing_half_written(
+    toy: Hodor, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(source: Any, target: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(saved, toy)
+    assert os.listdir(saved.parent) == [saved.name]
+
+
+def test_a_place_that_cannot_be_written_is_named(toy: Hodor, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError, match=r"file/toy\.safetensors cannot be written"):
+        save_checkpoint(tmp_path / "file" / "toy.safetensors", toy)
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(OutputError, match=r"folder\.safetensors cannot be written"):
+        save_checkpoint(tmp_path / "folder.safetensors", toy)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.safetensors"]
+
+
+def test_missing_folders_are_made(toy: Hodor, tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "first" / "toy.safetensors"
+    save_checkpoint(path, toy)
+    assert load_checkpoint(path).config == toy.config
+
+
+# --- weights by name
+
+
+@pytest.fixture
+def bundle(toy: Hodor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of named weights in place of the package's own, with a "mini" and a "maxi" that are toys."""
+    folder = tmp_path / "bundled"
+    manifest = {}
+    for name in ("mini", "maxi"):
+        path = folder / f"{name}.safetensors"
+        save_checkpoint(path, toy, {"name": name})
+        manifest[name] = {
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "description": f"the {name} one",
+        }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(registry, "BUNDLED", folder)
+    return folder
+
+
+def test_named_weights_load_and_describe_themselves(bundle: Path, toy: Hodor) -> None:
+    known = available_weights()
+    assert list(known) == ["mini", "maxi"]
+    assert known["maxi"].description == "the maxi one" and known["maxi"].card is None
+    assert model_fingerprint(load_model("maxi")) == model_fingerprint(toy)
+    assert model_fingerprint(load_model()) == model_fingerprint(toy)
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are(bundle: Path) -> None:
+    with pytest.raises(WeightsError, match=r"'mnii'; did you mean 'mini'\? the names are: mini, maxi"):
+        load_model("mnii")
+    with pytest.raises(WeightsError, match=r"'zebra'; the names are: mini, maxi"):
+        load_model("zebra")
+
+
+def test_a_path_that_is_not_there_is_answered_as_a_path(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no weights file .*gone\.pth.*mini, maxi"):
+        load_model(tmp_path / "gone.pth")
+
+
+def test_a_checksum_that_differs_is_named_before_anything_is_read(bundle: Path) -> None:
+    path = bundle / "mini.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"mini\.safetensors is damaged \(its checksum differs\)"):
+        load_model("mini")
+    load_model("maxi")
+    path.unlink()
+    with pytest.raises(WeightsError, match=r"'mini' lack their file .*mini\.safetensors"):
+        weights_path("mini")
+
+
+def test_the_weights_in_this_installation_are_what_their_manifest_says() -> None:
+    for info in available_weights().values():
+        assert weights_path(info.name) == info.path
+        assert info.path.stat().st_size <= 16 * 2**20
+        content = load_checkpoint(info.path)
+        assert content.config == preset(content.config.name)
