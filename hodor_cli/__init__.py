@@ -25,8 +25,10 @@ _HOME_OF = {
     "HodorError": "hodor_cli.errors",
     "Segmenter": "hodor_cli.inference",
     "evaluate": "hodor_cli.evaluation",
+    "finetune": "hodor_cli.training.runs",
     "load_model": "hodor_cli.weights",
     "open_source": "hodor_cli.video.source",
+    "pretrain": "hodor_cli.training.runs",
     "read_mask": "hodor_cli.video.masks",
     "score_sequence": "hodor_cli.evaluation",
     "segment_source": "hodor_cli.inference.runner",
@@ -40,8 +42,10 @@ __all__ = [
     "Segmenter",
     "__version__",
     "evaluate",
+    "finetune",
     "load_model",
     "open_source",
+    "pretrain",
     "read_mask",
     "score_sequence",
     "segment_source",
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from hodor_cli.evaluation import evaluate, score_sequence
     from hodor_cli.inference import Segmenter
     from hodor_cli.inference.runner import segment_source
+    from hodor_cli.training.runs import finetune, pretrain
     from hodor_cli.video.label_png import write_label_png
     from hodor_cli.video.masks import read_mask
     from hodor_cli.video.source import FrameSource, open_source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
     assert "other weights" in run("clip.mp4", "--from", "other.h5#v0/1", "-o", "x")
     assert not (tmp_path / "x").exists()
     # The result folder can be exported afterwards: it knows where its video is.
-    result = CliRunner().invoke(app, ["export-descriptors", "clip.hodor", "-o", "later.h5", "--weights", "toy.safetensors"])
+    result = CliRunner().invoke(
+        app, ["export-descriptors", "clip.hodor", "-o", "later.h5", "--weights", "toy.safetensors"]
+    )
     assert result.exit_code == 0 and "clip:" in result.output, result.output
 
 
@@ -54,7 +57,9 @@ def scene(seed: int) -> np.ndarray:
 
 
 def kinds(monitor: DriftMonitor, frames: list[tuple[dict[int, np.ndarray], np.ndarray]]) -> list[tuple[str, int]]:
-    return [(e.kind, e.frame) for k, (objects, background) in enumerate(frames) for e in monitor.add(k, objects, background)]
+    return [
+        (e.kind, e.frame) for k, (objects, background) in enumerate(frames) for e in monitor.add(k, objects, background)
+    ]
 
 
 @pytest.fixture
@@ -92,6 +97,25 @@ def test_two_ids_of_one_object_are_seen(looks: tuple[np.ndarray, np.ndarray]) ->
 def test_an_object_that_becomes_something_else_is_seen(looks: tuple[np.ndarray, np.ndarray]) -> None:
     found = kinds(DriftMonitor(), steady(0, 10, {1: looks[0]}) + steady(1, 8, {1: looks[1]}))
     assert [frame for kind, frame in found if kind == "departed"] == [12, 13, 14, 15, 16, 17]
+
+
+def test_a_saved_state_goes_on_as_if_nothing_happened(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    first, second = {1: looks[0], 2: looks[1]}, {1: looks[1], 2: looks[0]}
+    frames = steady(0, 10, first) + steady(1, 6, second) + [(second, scene(9))] + steady(2, 3, second)
+    whole = kinds(DriftMonitor(), frames)
+    for cut in (0, 3, 11, 13, 17):
+        before, after = DriftMonitor(), DriftMonitor()
+        found = kinds(before, frames[:cut])
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **before.state())
+        buffer.seek(0)
+        after.load_state(dict(np.load(buffer, allow_pickle=False)))
+        rest = [
+            (event.kind, event.frame)
+            for number, (objects, background) in enumerate(frames[cut:], start=cut)
+            for event in after.add(number, objects, background)
+        ]
+        assert found + rest == whole
 
 
 def test_a_cut_is_seen_once(looks: tuple[np.ndarray, np.ndarray]) -> None:

@@ -256,3 +256,18 @@ def test_odd_sizes_are_padded_to_even(tmp_path: Path) -> None:
     images, first = two_squares(4, height=47, width=63)
     run(tmp_path / "out", source=MemorySource(images), masks={0: first})
     assert read_video(tmp_path / "out" / "overlay.mp4")[0].shape == (48, 64, 3)
+
+
+def test_a_camera_ends_with_ctrl_c_and_its_results_are_whole(tmp_path: Path) -> None:
+    images, first = two_squares(30)
+    source = MemorySource(images)
+    source.kind = "camera"
+
+    def stop(frame, labels):
+        if frame.index == 9:
+            raise KeyboardInterrupt
+
+    summary = run(tmp_path / "out", source=source, masks={0: first}, on_frame=stop)
+    assert summary.frames == 10 and len(read_video(tmp_path / "out" / "overlay.mp4")) == 10
+    with pytest.raises(UsageError, match="camera"):
+        run(tmp_path / "out", source=source, masks={0: first}, resume=True)

@@ -110,7 +110,7 @@ class PlainSegmenter:
 
     def _decode(self, maps: Maps, reference: dict[int, Tensor], geometry: Geometry, index: int) -> Tensor:
         """Probabilities (1, 10 + I, padded H, padded W); this frame's descriptors join the history."""
-        cue = self._memory.cue(self.model.model, maps, self.object_ids)
+        cue = self._memory.cue(self.model, maps, self.object_ids)
         logits = self.model.decode(maps, self._stacked(), cue)
         shown = self._put_in(resize(logits, geometry.padded).softmax(dim=1), reference)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.model.mobilenet import MobileNetV2
-from hodor_cli.model.swin import Swin, SwinBlock, WindowAttention
+from hodor_cli.model.swin import Swin, SwinBlock, SwinStage, WindowAttention
 
 
 def backbone_maps(backbone: Swin | MobileNetV2, frames: Tensor) -> list[Tensor]:
@@ -22,7 +24,8 @@ def _swin_maps(swin: Swin, frames: Tensor) -> list[Tensor]:
     x = swin.patch_embed(frames)  # (B, H/4, W/4, C)
     maps = []
     for stage, norm in zip(swin.layers, swin.norms, strict=True):
-        for block in stage.blocks:
+        stage = cast(SwinStage, stage)
+        for block in cast("Iterable[SwinBlock]", stage.blocks):
             x = x + block._stochastic_depth(_windows(block, block.norm1(x)))
             mlp = block.mlp["fc2"](F.gelu(block.mlp["fc1"](block.norm2(x))))
             x = x + block._stochastic_depth(mlp)

@@ -8,6 +8,7 @@ nothing cached, float32. It takes the place of a `Hodor` for whoever calls `extr
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +21,12 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import Descriptors, Encoder, EncoderLayer, SoftMaskedAttention
 from hodor_cli.model.fpn import FeaturePyramid, Maps
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Cue, KeyedMasks
+from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
 from hodor_cli.model.position import sinusoidal_position
 
 
 class PlainHodor(nn.Module):
-    """A model's parameters in the plain network. Only the pyramid's coarse outputs, which no result depends on, are its own."""
+    """A model's parameters in the plain network; its own are only the pyramid's coarse outputs, which nothing reads."""
 
     def __init__(self, model: Hodor) -> None:
         super().__init__()
@@ -35,6 +36,7 @@ class PlainHodor(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.coarse_outputs = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
         self.coarse_norms = nn.ModuleList(nn.GroupNorm(groups, channels) for _ in range(2))
+        self.matcher = None if model.matcher is None else PlainMatcher(model.matcher)
         self.train(model.training).to(next(model.parameters()).device)
 
     def extract(self, frames: Tensor) -> Maps:
@@ -56,19 +58,45 @@ class PlainHodor(nn.Module):
         return _decode(self.model.decoder, self.model.encoder, maps, history, cue)
 
     def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:
-        """As `Hodor.match`: an addition to the paper, written only once."""
-        return self.model.match(maps, previous, reference)
+        """As `Hodor.match`."""
+        if self.matcher is None or maps.keys is None:
+            return None
+        return Cue(
+            previous=self.matcher(maps.keys, previous, local=True),
+            reference=self.matcher(maps.keys, reference, local=False),
+        )
 
     def _extract_one(self, frame: Tensor) -> Maps:
         levels = backbone_maps(self.model.backbone, frame)
         outputs = _pyramid(self.model.fpn, levels)
         for conv, norm, x in zip(self.coarse_outputs, self.coarse_norms, outputs[2:], strict=True):
             norm(conv(x))
+        fpn = self.model.fpn
         stride4, stride8 = (
-            norm(conv(x)) for norm, conv, x in zip(self.model.fpn.norms, self.model.fpn.outputs, outputs[:2], strict=True)
+            norm(conv(x)) for norm, conv, x in zip(fpn.norms, fpn.outputs, outputs[:2], strict=True)
         )
-        matcher = self.model.matcher
-        return Maps(stride4, stride8, None if matcher is None else matcher.keys(levels[1], levels[2]))
+        return Maps(stride4, stride8, None if self.matcher is None else self.matcher.keys(levels[1], levels[2]))
+
+
+class PlainMatcher(Matcher):
+    """The correspondence cue (not in the paper), one matrix product after the other."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        nn.Module.__init__(self)
+        self.sigma, self.key_proj, self.log_scale = matcher.sigma, matcher.key_proj, matcher.log_scale
+
+    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
+        """As `Matcher`: masks of `source` carried to the frame with these keys."""
+        height, width = keys.shape[-2:]
+        scores = self.log_scale.exp() * keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2)  # (B, HW, HW)
+        if local:
+            y, x = torch.meshgrid(
+                torch.arange(height, device=keys.device), torch.arange(width, device=keys.device), indexing="ij"
+            )
+            place = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
+            scores = scores - torch.cdist(place, place).square() / (2 * self.sigma**2)
+        carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2)
+        return carried.transpose(1, 2).unflatten(-1, (height, width))
 
 
 def _pyramid(fpn: FeaturePyramid, maps: list[Tensor]) -> list[Tensor]:
@@ -93,7 +121,7 @@ def _encode(encoder: Encoder, stride8: Tensor, objects: Tensor, background: Tens
     count = objects.shape[1]
     position = torch.cat((encoder.bg_query_embed, encoder.fg_query_embed.expand(count, -1))).expand_as(x)
     for layer in encoder.layers:
-        x = _encoder_layer(layer, x, position, pixels, masks)
+        x = _encoder_layer(cast(EncoderLayer, layer), x, position, pixels, masks)
     return Descriptors(objects=x[:, NUM_BACKGROUND:], background=x[:, :NUM_BACKGROUND])
 
 
@@ -134,13 +162,13 @@ def _soft_masked_attention(layer: SoftMaskedAttention, tokens: Tensor, pixels: T
 
 
 def _decode(decoder: Decoder, encoder: Encoder, maps: Maps, history: History, cue: Cue | None) -> Tensor:
-    batch, channels, height, width = maps.stride8.shape
+    _, channels, height, width = maps.stride8.shape
     x = maps.stride8
     if decoder.cue is not None and cue is not None:
         x = x + decoder.cue(cue, history).permute(0, 3, 1, 2)
     position = sinusoidal_position(height, width, channels, x.device)
     for layer in decoder.layers:
-        x = _decoder_layer(layer, encoder, x, position, history)
+        x = _decoder_layer(cast(DecoderLayer, layer), encoder, x, position, history)
 
     fine = decoder.stride4_reduce_norm(F.relu(decoder.stride4_reduce(maps.stride4)))
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
@@ -174,9 +202,7 @@ def _decoder_layer(layer: DecoderLayer, encoder: Encoder, x: Tensor, position: T
     present = torch.cat(
         (history.has_object.flatten(1), history.has_background.repeat_interleave(cells, dim=1)), dim=1
     )
-    q, k, v = (
-        _heads(t, layer.heads) for t in (layer.q_proj(pixels + position), keys, values)
-    )
+    q, k, v = (_heads(t, layer.heads) for t in (layer.q_proj(pixels + position), keys, values))
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, heads, HW, T * (I + 9))
     scores = F.dropout(scores, layer.dropout, layer.training).masked_fill(~present[:, None, None], -math.inf)
     attended = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)

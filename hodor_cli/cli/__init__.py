@@ -13,10 +13,19 @@ import typer
 from hodor_cli import __version__
 from hodor_cli.cli.lazy import CommandSpec, lazy_group
 
+#: `--adapt` alone: about a minute.
+_ADAPT = {"--adapt": "60s"}
+
 COMMANDS: dict[str, CommandSpec] = {
-    "segment": CommandSpec("hodor_cli.cli.segment", "segment", "Segment a video from one mask: every frame out."),
-    "segment-video": CommandSpec("hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True),
-    "evaluate": CommandSpec("hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made."),
+    "segment": CommandSpec(
+        "hodor_cli.cli.segment", "segment", "Segment a video from one mask: every frame out.", lone_values=_ADAPT
+    ),
+    "segment-video": CommandSpec(
+        "hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True, lone_values=_ADAPT
+    ),
+    "evaluate": CommandSpec(
+        "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made.", lone_values=_ADAPT
+    ),
     "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
     "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Go on training on video frames."),
     "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; see what the network is fed."),

@@ -133,6 +133,14 @@ MinDimOption = Annotated[
     int | None,
     typer.Option("--min-dim", metavar="N", min=32, help="Shorter side of the network's input [default: the model's]."),
 ]
+AdaptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        metavar="[SECONDS|STEPS]",
+        help="First fine-tune a copy of the network on the given frames, for 60s if nothing else is said (20s, 200steps).",
+    ),
+]
 MaxDimOption = Annotated[
     int | None,
     typer.Option("--max-dim", metavar="N", min=32, help="Limit of its longer side [default: the model's]."),

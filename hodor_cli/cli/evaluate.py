@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hodor_cli.cli.common import (
+    AdaptOption,
     DeviceOption,
     MaxDimOption,
     MinDimOption,
@@ -20,10 +22,13 @@ from hodor_cli.cli.common import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from hodor_cli.evaluation.comparison import Comparison
     from hodor_cli.evaluation.dataset import Dataset
+    from hodor_cli.evaluation.model_run import OnStart
     from hodor_cli.evaluation.results import EvaluationResult
 
 
@@ -54,6 +59,7 @@ def evaluate(
     ] = "7",
     min_dim: MinDimOption = None,
     max_dim: MaxDimOption = None,
+    adapt: AdaptOption = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="DIR", help="Write JSON, CSV, report.html, pictures and masks here."),
@@ -107,7 +113,9 @@ def evaluate(
         name = weights or "mini"
         common |= {"model": load_model(name), "min_dim": min_dim, "max_dim": max_dim}
         common |= {"device": device, "precision": precision, "settings": {"weights": name}}
-        # An adaptation to each sequence's first frame belongs here: common["on_start"] = ...
+        if adapt is not None:
+            common["on_start"] = adapting(adapt)
+            common["settings"]["adapt"] = adapt
     results = _evaluate(found, lengths, common)
     if len(results) > 1:
         _print_sweep(results, console, out)
@@ -121,6 +129,19 @@ def evaluate(
             warn(f"{name}: {message}")
         count = f"{len(failed)} of {len(found.sequences)} sequences"
         raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
+
+
+def adapting(budget: str) -> OnStart:
+    """What adapts the segmenter to each sequence's first frame."""
+    from hodor_cli.training.adaptation import Budget, default_cache
+
+    parsed = Budget.parse(budget)
+
+    def on_start(segmenter: Any, frame: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> Any:
+        segmenter.adapt([(frame, dict(masks))], parsed, cache=default_cache())
+        return segmenter
+
+    return on_start
 
 
 def _evaluate(found: Dataset, lengths: list[int], common: dict[str, Any]) -> list[EvaluationResult]:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -23,6 +23,8 @@ class CommandSpec:
     attribute: str
     help: str
     hidden: bool = False
+    #: Options that may stand alone or with a value (which begins with a digit), and the value they have alone.
+    lone_values: Mapping[str, str] = field(default_factory=dict)
 
     def exists(self) -> bool:
         """Whether this installation has the module. Does not import it."""
@@ -61,6 +63,21 @@ def keep_examples(command: Any) -> Any:
     return command
 
 
+def fill_lone_options(args: list[str], lone_values: Mapping[str, str]) -> list[str]:
+    """Arguments in which each of these options has a value, its own or the one it has when it stands alone."""
+    filled: list[str] = []
+    for place, arg in enumerate(args):
+        filled.append(arg)
+        following = args[place + 1] if place + 1 < len(args) else ""
+        if arg in lone_values and not following[:1].isdigit() and not _is_negative(following):
+            filled.append(lone_values[arg])
+    return filled
+
+
+def _is_negative(text: str) -> bool:
+    return text[:1] == "-" and text[1:2].isdigit()
+
+
 class LazyGroup(TyperGroup):
     """Lists subcommands from a table; imports the one that is called; turns every exception into one line."""
 
@@ -81,7 +98,10 @@ class LazyGroup(TyperGroup):
         # The base class proposes a similar name from this dictionary when the name is unknown.
         self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         name, found, rest = super().resolve_command(ctx, args)
-        return name, found and self.specs[str(name)].load(str(name)), rest
+        if not found:
+            return name, found, rest
+        spec = self.specs[str(name)]
+        return name, spec.load(str(name)), fill_lone_options(rest, spec.lone_values)
 
     def main(
         self,

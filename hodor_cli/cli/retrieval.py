@@ -179,7 +179,7 @@ def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descr
             continue
         first = next(iter(shown.values()))
         asked = f"{first.queries:,} {'random ' if first.sampled else ''}queries, {first.left_out:,} left out"
-        print(f"Among {words}: {first.rows:,} rows of {first.objects:,} objects, {asked}")
+        print(f"Among {words}: {first.rows:,} rows; {first.objects:,} objects asked for, {asked}")
         print(f"  {'':<22}{'mAP':>8}{'P@50%':>8}{'R@1':>8}{'R@5':>8}{'time':>9}")
         for name, scores in shown.items():
             values = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hodor_cli.cli.common import (
+    AdaptOption,
     DeviceOption,
     HistoryOption,
     MaxDimOption,
@@ -21,6 +22,8 @@ from hodor_cli.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
+    from hodor_cli.video.source import FrameSource
     from hodor_cli.inference.settings import ReviewItem, SegmentSummary
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
@@ -58,6 +61,7 @@ def segment(
     max_dim: MaxDimOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    adapt: AdaptOption = None,
     start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.")] = 0,
     end: Annotated[
         int | None, typer.Option("--end", metavar="N", min=1, help="First frame not to read [default: the end].")
@@ -92,6 +96,18 @@ def segment(
         from hodor_cli.inference.runner import segment_source
         from hodor_cli.weights import load_model
 
+        settings = SegmentSettings(
+            weights=weights,
+            history=history,
+            min_dim=min_dim,
+            max_dim=max_dim,
+            device=device,
+            precision=precision,
+            overlay=overlay,
+        )
+        model = load_model(weights)
+        if adapt is not None:
+            model = adapted_to(model, frames, masks, boxes, adapt, settings)
         began = False
         try:
             with progress_bar(frames.name, frames.length) as advance:
@@ -107,16 +123,8 @@ def segment(
                     frames,
                     masks,
                     folder,
-                    model=load_model(weights),
-                    settings=SegmentSettings(
-                        weights=weights,
-                        history=history,
-                        min_dim=min_dim,
-                        max_dim=max_dim,
-                        device=device,
-                        precision=precision,
-                        overlay=overlay,
-                    ),
+                    model=model,
+                    settings=settings,
                     boxes=boxes,
                     overwrite=overwrite,
                     resume=resume,
@@ -128,6 +136,30 @@ def segment(
                 note(f"What is done is kept in {folder}; the same command with --resume goes on with it.")
             raise
     print_summary(summary)
+
+
+def adapted_to(
+    model: Hodor, source: FrameSource, masks: Mapping[int, Any], boxes: Mapping[int, Any], budget: str, settings: Any
+) -> Hodor:
+    """The model adapted to the frames whose masks were given, within the budget (`60s`, `200steps`)."""
+    from hodor_cli.inference.inputs import given_examples
+    from hodor_cli.inference.segmenter import Segmenter
+    from hodor_cli.training.adaptation import AdaptProgress, Budget, default_cache
+
+    parsed = Budget.parse(budget)
+    segmenter = Segmenter(
+        model, min_dim=settings.min_dim, max_dim=settings.max_dim, device=settings.device, precision=settings.precision
+    )
+    with progress_bar("adapting", 100, unit="%") as advance:
+        shown = 0
+
+        def progress(state: AdaptProgress) -> None:
+            nonlocal shown
+            advance(int(100 * state.share) - shown)
+            shown = int(100 * state.share)
+
+        segmenter.adapt(given_examples(source, masks, boxes), parsed, cache=default_cache(), progress=progress)
+    return segmenter.model
 
 
 def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int, dict[int, tuple[int, int, int, int]]]:

@@ -38,9 +38,11 @@ def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
         axes = figure.add_subplot(1, len(galleries), number + 1)
         shown = [(name, scores) for name, scores in curves.items() if scores.gallery == gallery]
         for name, scores in shown:
-            style = "--" if name.startswith("baseline") else "-"
+            style = "--" if name.startswith("baseline") else ":" if "cosine" in name else "-"
             label = f"{name.removesuffix(f' {gallery}')}, mAP {100 * scores.mean_average_precision:.1f} %"
-            axes.plot(100 * RECALL_LEVELS, 100 * scores.precision, style, label=label, linewidth=1.8)
+            axes.plot(
+                100 * RECALL_LEVELS, 100 * scores.precision, style, label=label, linewidth=2.2 if style == ":" else 1.8
+            )
         first = shown[0][1]
         asked = f"{first.queries:,} {'sampled ' if first.sampled else ''}queries of {first.objects:,} objects"
         axes.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 102))

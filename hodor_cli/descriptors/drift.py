@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from hodor_cli.video.source import Frame
 
 REFERENCE_FRAMES = 5
+_KINDS = ("departed", "same", "swapped")
 
 
 @dataclass(frozen=True)
 class DriftLimits:
-    """When something is worth a look. Chosen on true masks of DAVIS 2016's training set; see the README's section."""
+    """When something is worth a look. `benchmarks/drift_limits.py` shows what real videos do."""
 
     departed: float = 0.8  # of the distance from the object's reference to its background
-    same: float = 0.12  # of that distance, between two ids
+    same: float = 0.25  # of that distance, between two ids
     swapped: float = 0.8  # distance to the other's reference, of that to the own one
-    cut: float = 0.75  # the background's step, in units of the distance between its cells
-    cut_jump: float = 3.0  # and times the median of the last steps
+    cut: float = 0.7  # the background's step, in units of the distance between its cells
+    cut_jump: float = 2.5  # and times the median of the last steps
     frames: int = 3  # how many frames in a row something must last (not cuts)
 
 
@@ -114,6 +115,32 @@ class DriftMonitor:
         counts = {key: self._lasting.get(key, 0) + 1 for _, key in holding}
         self._lasting = counts
         return events + [event for event, key in holding if counts[key] >= self.limits.frames]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next frame's events depend on, as arrays that `np.savez` can write."""
+        arrays = {"steps": np.array(self._steps), "lasting": np.array(list(self._lasting.values()), np.int64)}
+        arrays["lasting_of"] = np.array([(_KINDS.index(kind), a, b) for kind, a, b in self._lasting]).reshape(-1, 3)
+        if self._background is not None:
+            arrays["background"] = self._background
+        for object_id, track in self._tracks.items():
+            arrays[f"track/{object_id}/reference"] = np.array(track.reference)
+            arrays[f"track/{object_id}/scale"] = np.array(track.scale)
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave."""
+        self._steps = deque((float(step) for step in arrays["steps"]), maxlen=self._steps.maxlen)
+        self._background = arrays.get("background")
+        counts = (int(count) for count in arrays["lasting"])
+        self._lasting = {
+            (_KINDS[int(kind)], int(a), int(b)): count
+            for (kind, a, b), count in zip(arrays["lasting_of"], counts, strict=True)
+        }
+        self._tracks = {}
+        for key in arrays:
+            if key.endswith("/reference"):
+                scale = arrays[key.replace("/reference", "/scale")]
+                self._tracks[int(key.split("/")[1])] = _Track(list(arrays[key]), [float(value) for value in scale])
 
     def _pairs(self, frame: int, objects: Mapping[int, np.ndarray]) -> list[tuple[DriftEvent, tuple[str, int, int]]]:
         ids = [key for key in objects if self._tracks[key].ready]

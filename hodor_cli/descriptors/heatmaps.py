@@ -102,7 +102,7 @@ def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, given: NDArr
 def write_heatmaps(path: Path, found: Heatmaps) -> None:
     """Write one PNG: true mask, prediction and catch-all at the left, the 3x3 background descriptors at the right.
 
-    A heat map is laid over the grey frame; black is 0 and bright yellow 1. Without a true mask the frame is shown.
+    A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says. Without a true mask the frame is shown.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -114,8 +114,14 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
     ]
     rows = ("top", "middle", "bottom")
     columns = ("left", "centre", "right")
+    # Beside a strong catch-all the nine are faint: one scale for all of them, which the captions tell.
+    most = max(float(np.quantile(found.background, 0.999)), 0.02)
     cells = [
-        (f"background, {rows[cell // 3]} {columns[cell % 3]}", _heat(grey, found.background[cell])) for cell in range(9)
+        (
+            f"background, {rows[cell // 3]} {columns[cell % 3]} (0 to {most:.2f})",
+            _heat(grey, found.background[cell] / most),
+        )
+        for cell in range(9)
     ]
     height, width = found.image.shape[:2]
     scale = PANEL / max(height, width)

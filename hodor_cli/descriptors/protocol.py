@@ -32,6 +32,7 @@ class RetrievalScores:
 
     precision: (101,) at recall 0, 0.01 .. 1, mean over queries; each query's precision is taken at the shortest list
     that reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest.
+    objects: those that are asked for.
     """
 
     gallery: str
@@ -95,7 +96,7 @@ def score_retrieval(
         gallery="within" if within_video else "across",
         metric=metric,
         rows=len(index),
-        objects=len(np.unique(instance)),
+        objects=len(np.unique(instance[usable])),
         queries=total.queries,
         left_out=len(index) - len(usable),
         sampled=len(asking) < len(usable),

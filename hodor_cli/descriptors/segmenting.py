@@ -14,6 +14,8 @@ from hodor_cli.descriptors.query import start_descriptors
 from hodor_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hodor_cli.descriptors.recorder import DescriptorRecorder
     from hodor_cli.inference import Segmenter
     from hodor_cli.video.source import FrameSource
@@ -24,8 +26,11 @@ OnStep = Callable[[Any, Any, Any], "Mapping[str, Any] | None"]
 class DescriptorSession:
     """A context around `segment_source`: give it this session's `segmenter` and `on_step`.
 
+    The session's segmenter is the given one whose saved state also holds what the watch over drift needs, so that a run
+    that is resumed reports the same.
+
         with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
-            segment_source(source, masks, out, model=model, segmenter=segmenter, on_step=session.on_step)
+            segment_source(source, masks, out, model=model, segmenter=session.segmenter, on_step=session.on_step)
 
     Args:
         segmenter: New; it starts from the objects of `known`, if any.
@@ -51,7 +56,7 @@ class DescriptorSession:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.object_ids: list[int] = []
-        #: What determines the result besides masks, for the run's settings: each argument and a hash of its descriptors.
+        #: What determines the result besides masks, for the run's settings: the arguments and their hash.
         self.start_from = ""
         self.recorder: DescriptorRecorder | None = None
         self._stack = ExitStack()
@@ -72,7 +77,9 @@ class DescriptorSession:
                 every=every,
                 thumbnails=thumbnails,
             )
-        self.on_step = all_of(self.recorder.on_step if self.recorder else None, DriftMonitor().on_step)
+        monitor = DriftMonitor()
+        self.segmenter = WatchedSegmenter(segmenter, monitor)
+        self.on_step = all_of(self.recorder.on_step if self.recorder else None, monitor.on_step)
 
     def __enter__(self) -> DescriptorSession:
         if self.recorder is not None:
@@ -85,6 +92,31 @@ class DescriptorSession:
         self._stack.__exit__(kind, error, trace)
 
 
+class WatchedSegmenter:
+    """A segmenter in all respects, with a drift monitor's state inside its own."""
+
+    _PREFIX = "drift/"
+
+    def __init__(self, segmenter: Segmenter, monitor: DriftMonitor) -> None:
+        self._segmenter, self._monitor = segmenter, monitor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._segmenter, name)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Both states in one dictionary."""
+        watched = {self._PREFIX + key: value for key, value in self._monitor.state().items()}
+        return {**self._segmenter.state(), **watched}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave, or from a plain segmenter's state."""
+        own = {key: value for key, value in state.items() if not key.startswith(self._PREFIX)}
+        self._segmenter.load_state(own)
+        if len(own) < len(state):
+            size = len(self._PREFIX)
+            self._monitor.load_state({key[size:]: value for key, value in state.items() if key not in own})
+
+
 def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[list[int], str]:
     """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name; returns their ids and a hash of them.
 
@@ -95,8 +127,8 @@ def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[list[i
     objects, background, fingerprint = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
-            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or export it "
-            "again"
+            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or "
+            "export it again"
         )
     segmenter.start_from(objects, background)
     digest = hashlib.sha256()

@@ -90,5 +90,26 @@ class StartMasks:
         return [frame for frame in self.frames if not first <= frame <= last]
 
 
+def given_examples(
+    source: FrameSource, masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Box]]
+) -> list[tuple[NDArray[np.uint8], Labels]]:
+    """The frames for which masks or boxes are given, each with its label map, read ahead of the run.
+
+    Raises UsageError for a source whose frames come only once.
+    """
+    if not source.reiterable:
+        raise UsageError(f"--adapt reads frames ahead, and those of {source.label} come only once; leave it out")
+    start = StartMasks(masks, boxes)
+    start.check(source)
+    examples = []
+    for frame in source:
+        labels, _, _ = start.at(frame)
+        if labels is not None and labels.any():
+            examples.append((frame.image, labels))
+        if frame.index >= start.frames[-1]:
+            break
+    return examples
+
+
 def _frame_count(source: FrameSource) -> str:
     return f" and has {source.length} frames" if source.exact_length and source.length is not None else ""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hodor_cli.model.fpn import Maps
-from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Cue, KeyedMasks
+from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
 MAX_REFERENCES = 2
+
+
+class HasMatcher(Protocol):
+    """A network that may match frames, such as `Hodor`."""
+
+    @property
+    def matcher(self) -> Matcher | None:
+        """What matches, or None for a model that only decodes descriptors."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class MatchingMemory:
             self.references.append(StoredFrame(tuple(reference), keys, masks[rows]))
             del self.references[:-MAX_REFERENCES]
 
-    def cue(self, model: Hodor, maps: Maps, object_ids: list[int]) -> Cue | None:
+    def cue(self, model: HasMatcher, maps: Maps, object_ids: list[int]) -> Cue | None:
         """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with."""
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None

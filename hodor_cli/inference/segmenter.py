@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,36 +27,13 @@ from hodor_cli.inference.state import (
     unpack_history,
     unpack_matching,
 )
+from hodor_cli.inference.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
 
-
-@dataclass(frozen=True)
-class ObjectResult:
-    """One object in one frame: area in pixels, mean probability inside its mask (0..1), and whether it is lost."""
-
-    area: int
-    confidence: float
-    lost: bool
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step found: the label map (H, W) uint16, a result per object, warnings, seconds spent in the network."""
-
-    labels: np.ndarray
-    objects: dict[int, ObjectResult] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    network_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class FrameDescriptors:
-    """Descriptors of the newest frame: objects {id: (D,)} and background (9, D), float32."""
-
-    objects: dict[int, np.ndarray]
-    background: np.ndarray | None
+if TYPE_CHECKING:
+    from hodor_cli.training.adaptation import AdaptProgress, Budget
 
 
 class Segmenter:
@@ -88,7 +67,7 @@ class Segmenter:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        self.model = model.to(self.device).eval()
+        self.model = self._given_model = model.to(self.device).eval()
         self.history = history
         config = model.config
         self.min_dim = config.min_dim if min_dim is None else min_dim
@@ -101,13 +80,55 @@ class Segmenter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all objects and frames."""
+        """Forget all objects, frames, and what `adapt` learned."""
+        self.model = self._given_model
         self.object_ids: list[int] = []
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._next_frame = 0
         self._geometry: Geometry | None = None
         self._ring = HistoryRing(self.history)
         self._memory = MatchingMemory()
+
+    def adapt(
+        self,
+        examples: Sequence[tuple[np.ndarray, np.ndarray | Mapping[int, np.ndarray]]],
+        budget: Budget | None = None,
+        *,
+        cache: Path | None = None,
+        progress: Callable[[AdaptProgress], None] | None = None,
+    ) -> None:
+        """Go on with a copy of the network that is fine-tuned on these frames; the model given stays as it is.
+
+        HODOR learns from still images, so frames whose masks the user gave are a training set. Call it before the
+        frames are stepped through; `reset` returns to the given model.
+
+        Args:
+            examples: (frame, masks) pairs as `step` takes them.
+            budget: seconds or steps; None for about a minute.
+            cache: a folder in which adapted networks are kept and found again.
+            progress: called after every training step.
+        Raises:
+            InputError for a mask that is empty, covers the frame, or does not fit it.
+        """
+        from hodor_cli.training.adaptation import DEFAULT_BUDGET, Example, adapt_model
+
+        prepared = []
+        for number, (frame, masks) in enumerate(examples):
+            labels = np.zeros(frame.shape[:2], np.uint16)
+            by_id = reference_masks_by_id(masks, size=(len(frame), frame.shape[1]), frame=number)
+            for object_id, mask in by_id.items():
+                labels[mask] = object_id
+            prepared.append(Example(frame, labels))
+        adapted = adapt_model(
+            self._given_model,
+            prepared,
+            budget or DEFAULT_BUDGET,
+            min_dim=self.min_dim,
+            max_dim=self.max_dim,
+            cache=cache,
+            progress=progress,
+        )
+        self.model = adapted.to(self.device).eval()
 
     @torch.inference_mode()
     def step(self, frame: np.ndarray, masks: np.ndarray | Mapping[int, np.ndarray] | None = None) -> np.ndarray:
@@ -226,7 +247,7 @@ class Segmenter:
         unpack_history(state, ring, self.device)
         if self.matching:
             unpack_matching(state, memory, self.device)
-        self.reset()
+        self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self.object_ids = [int(i) for i in state["object_ids"]]
         self._next_frame = int(state["next_frame"])
         self._geometry, self._ring, self._memory = geometry, ring, memory
@@ -263,7 +284,7 @@ class Segmenter:
             labels[labels == object_id] = 0
             labels[mask] = object_id
             confidence[object_id] = 1.0
-        # An object too small to be encoded is in this frame's result, for its mask was given, and in no later one.
+        # Objects too small to be encoded as well: their masks were given.
         ids = list(dict.fromkeys((*self.object_ids, *given)))
         counts = np.bincount(labels.ravel(), minlength=max(ids) + 1)
         objects = {

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.config import GRID_SIZE
+from hodor_cli.model.constants import cached_constant
 
 
-# Made outside inference mode: a tensor made inside could not take part in training later.
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
+@cached_constant(maxsize=32)
 def grid_cells(height: int, width: int, device: torch.device) -> Tensor:
     """(9, H, W) float32 indicator of each cell, row-major; the last row and column take the remainder."""
 

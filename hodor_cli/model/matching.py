@@ -9,12 +9,13 @@ cue gives the decoder both: every pixel finds where it was in the previous frame
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hodor_cli.model.constants import cached_constant
 
 if TYPE_CHECKING:
     from hodor_cli.model.decoder import History
@@ -95,9 +96,7 @@ class CueInjection(nn.Module):
         return torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
 
 
-# Made outside inference mode: a tensor made inside could not take part in training later.
-@lru_cache(maxsize=2)  # tens of MB each
-@torch.inference_mode(False)
+@cached_constant(maxsize=2)  # tens of MB each
 def _nearness(height: int, width: int, sigma: float, device: torch.device) -> Tensor:
     """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells."""
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")

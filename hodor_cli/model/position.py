@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from hodor_cli.model.constants import cached_constant
 
-# Made outside inference mode: a tensor made inside could not take part in training later.
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
+
+@cached_constant(maxsize=32)
 def sinusoidal_position(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """(H * W, C) float32: C/2 features of y, then C/2 of x; sine at even and cosine at odd channels.
 

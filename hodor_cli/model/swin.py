@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from hodor_cli.model.constants import cached_constant
 
 
 class PatchEmbedding(nn.Module):
@@ -189,9 +189,7 @@ def relative_position_index(window: int) -> Tensor:
     return offsets[0] * (2 * window - 1) + offsets[1]
 
 
-# Made outside inference mode: a tensor made inside could not take part in training later.
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
+@cached_constant(maxsize=32)
 def shifted_window_mask(rows: int, columns: int, window: int, shift: int, device: torch.device) -> Tensor:
     """(rows * columns, window ** 2, window ** 2): -100 between pixels that the shift alone made neighbours, else 0."""
 

@@ -8,6 +8,7 @@ steps use. A schedule is plain data, so that the paper's cycles and shorter ones
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +26,7 @@ from hodor_cli.model.matching import Cue, KeyedMasks
 TRUTH = "truth"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
     `after` is the step, by index, that comes before this one in its cycle (None for the first): an object that a step
@@ -39,8 +39,7 @@ class Step:
     after: int | None = None
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(NamedTuple):
     """Logits (B, 10 + I, H/4, W/4) of a step and the label map (B, H, W) that they should give."""
 
     frame: int

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class TrainingProcess(Protocol):
-    """What the loop asks of the process it runs in."""
+    """What the loop asks of the process it runs in: number `rank` of `world`, the first one writing the files.
+
+    setup: place the module and wrap it. accumulate: inside it gradients stay in this process, if enabled. backward,
+    mean: over all processes. barrier: wait for the others.
+    """
 
     @property
     def device(self) -> torch.device: ...
@@ -83,16 +87,18 @@ class SingleProcess:
 class FabricProcess:
     """One of the processes of a Lightning Fabric launch: several GPUs, machines, or CPU processes."""
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: Fabric, precision: str = "fp32") -> None:
         self.fabric = fabric
         self.device = fabric.device
+        self.dtype = choose_precision(precision, self.device)
         self.rank, self.world, self.is_first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
 
     def setup(
         self, module: nn.Module, optimiser: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        wrapped, prepared = self.fabric.setup(module, optimiser)
-        return wrapped, prepared
+        # Autocast as in a single process, inside the module, so that both compute the same.
+        inner = module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)
+        return self.fabric.setup_module(inner), optimiser
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
         return self.fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]

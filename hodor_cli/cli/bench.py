@@ -1,0 +1,204 @@
+"""`hodor bench`: speed and memory on this machine, against a plain float32 loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hodor_cli.cli.common import (
+    DeviceOption,
+    HistoryOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    note,
+    progress_bar,
+    stdout_console,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def bench(
+    weights: WeightsOption = "mini",
+    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the clip.")] = "854x480",
+    objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Objects in it.")] = 1,
+    history: HistoryOption = 7,
+    frames: Annotated[int, typer.Option("--frames", metavar="N", min=1, help="Frames a round.")] = 5,
+    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Rounds, plain and engine in turn.")] = 5,
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", metavar="N", min=1, help="Threads on the CPU [default: PyTorch's].")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Measure training instead of following objects.")] = False,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Samples of a batch, with --train.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=0, help="Loader processes, with --train.")
+    ] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - for stdout, alone.")
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="Append machine, commit and ratios to this history file."),
+    ] = None,
+) -> None:
+    """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
+
+    hodor bench
+    hodor bench --weights swin-tiny --objects 2
+    hodor bench --train
+
+    swin-tiny without a weights file runs with random weights: speed does not depend on them.
+    """
+    from hodor_cli.bench.settings import BenchSettings, parse_size
+    from hodor_cli.errors import UsageError
+
+    settings = BenchSettings(
+        weights=weights,
+        size=parse_size(size),
+        objects=objects,
+        history=history,
+        frames=frames,
+        rounds=rounds,
+        device=device,
+        precision=precision,
+        min_dim=min_dim,
+        max_dim=max_dim,
+        threads=threads,
+    )
+    if not train and (batch_size is not None or workers is not None):
+        raise UsageError("--batch-size and --workers belong to --train; add it or leave them out")
+    with progress_bar("measuring", None, "steps") as advance:
+        shown = 0
+
+        def progress(what: str, done: int, total: int) -> None:
+            nonlocal shown
+            advance(done - shown, total=total)
+            shown = done
+
+        if train:
+            from hodor_cli.bench.training import measure_training
+
+            result = measure_training(settings, batch_size=batch_size, workers=workers, progress=progress)
+        else:
+            from hodor_cli.bench.measure import measure
+
+            result = measure(settings, progress)
+    load = result["machine"]["load"]
+    if load is not None and load > 0.5:
+        warn(f"the machine is busy (load {load} per core), so absolute times are too long; ratios suffer less")
+    if json_file != "-":
+        (_print_training if train else _print_video)(result, stdout_console())
+    if json_file is not None:
+        _write_json(result, json_file)
+    if record is not None:
+        from hodor_cli.bench.record import append_record
+
+        append_record(record, result)
+        note(f"appended to {record}")
+
+
+def _print_video(result: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    _print_head(result, console)
+    table = Table("", "plain", "engine", box=None, pad_edge=False)
+    for title, key, digits in (
+        ("frames/s", "frames_per_second", 2),
+        ("ms a frame", "ms_per_frame", 1),
+        ("processor ms a frame", "processor_ms_per_frame", 1),
+        ("1e9 operations a frame", "gigaoperations_per_frame", 2),
+        ("GB read and written a frame", "gbytes_per_frame", 2),
+        ("1e9 operations/s", "gflops", 1),
+        ("share of the matrix peak", "share_of_matrix_peak", 3),
+        ("peak host memory, MiB", "peak_host_mib", 0),
+        ("peak device memory, MiB", "peak_device_mib", 0),
+    ):
+        table.add_row(title, *(_number(result[name][key], digits) for name in ("plain", "engine")))
+    for stage, row in result["stages"].items():
+        table.add_row(f"  {stage.replace('_', ' ')}, ms", *(_number(row[name], 2) for name in ("plain", "engine")))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {_list(result['speedup_rounds'])})")
+    whole = result["end_to_end"]
+    console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}")
+    pixels = result["label_pixels"]
+    if pixels["different"] is None:
+        console.print("label pixels are not compared: random weights are chaotic in feedback")
+    else:
+        console.print(f"{pixels['different']} of {pixels['of']} label pixels differ from plain")
+
+
+def _print_training(result: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    _print_head(result, console)
+    table = Table("", "plain", "engine", box=None, pad_edge=False)
+    for title, key, digits in (
+        ("samples/s", "samples_per_second", 3),
+        ("seconds an iteration", "seconds_per_iteration", 3),
+        ("peak host memory, MiB", "peak_host_mib", 0),
+        ("peak device memory, MiB", "peak_device_mib", 0),
+    ):
+        table.add_row(title, *(_number(result[name][key], digits) for name in ("plain", "engine")))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {_list(result['speedup_rounds'])})")
+    loader = result["loader"]
+    console.print(
+        f"{loader['samples_per_second']:.2f} samples/s with the loader's {loader['workers']} worker(s); "
+        f"{100 * loader['idle_share']:.1f} % of the time waiting for it"
+    )
+
+
+def _print_head(result: dict[str, Any], console: Console) -> None:
+    machine, settings = result["machine"], result["settings"]
+    random = "" if settings["trained"] else ", random weights"
+    objects = f", {settings['objects']} object(s), window {settings['history']}" if "stages" in result else ""
+    console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
+    peaks = ", ".join(f"{name} {value:,.0f}" for name, value in machine["matrix_gflops"].items())
+    console.print(
+        f"{machine['device']}, PyTorch {machine['torch']}; matrix product {peaks} (1e9 operations/s), "
+        f"copy {machine['copy_gbytes']:.0f} GB/s"
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _list(values: list[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _write_json(result: dict[str, Any], target: str) -> None:
+    import json
+    import os
+
+    from hodor_cli.errors import OutputError
+
+    text = json.dumps(result, indent=2) + "\n"
+    if target == "-":
+        print(text, end="", flush=True)
+        return
+    path = Path(target)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written ({error.strerror}); name another file with --json") from error

@@ -1,0 +1,71 @@
+"""The line that shows where a training run is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.cli.common import note, stderr_console
+
+if TYPE_CHECKING:
+    from hodor_cli.training.hooks import TrainingProgress
+
+#: Seconds between two lines where stderr is no terminal, as in the log of a batch job.
+_LOG_EVERY = 60.0
+
+
+class LiveLine:
+    """Called with the progress after every iteration; a context manager, entered by the process that draws.
+
+    On a terminal one line is kept up to date; elsewhere a line is written now and then.
+    """
+
+    def __init__(self) -> None:
+        self._live: Any = None
+        self._last = float("-inf")
+
+    def __enter__(self) -> LiveLine:
+        if sys.stderr.isatty():
+            from rich.live import Live
+
+            self._live = Live(console=stderr_console(), auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        now = time.monotonic()
+        final = progress.iteration == progress.iterations
+        if now - self._last < (0.2 if self._live is not None else _LOG_EVERY) and not final:
+            return
+        self._last = now
+        text = describe(progress)
+        if self._live is None:
+            note(text)
+            return
+        from rich.text import Text
+
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def describe(progress: TrainingProgress) -> str:
+    """Where a run is, in one line."""
+    return (
+        f"{progress.iteration}/{progress.iterations}  loss {progress.loss:.3f}  IoU {progress.iou:.2f}  "
+        f"{progress.samples_per_second:.1f} samples/s  data {100 * progress.loader_wait:.0f} %  "
+        f"{_duration(progress.seconds_left)} left"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,205 @@
+"""`hodor weights`: what networks there are, what is in a checkpoint file, and whether it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hodor_cli.cli.common import stdout_console
+from hodor_cli.errors import HodorError, InputError, WeightsError
+
+if TYPE_CHECKING:
+    from hodor_cli.weights.checkpoint import Checkpoint
+    from hodor_cli.weights.registry import WeightsInfo
+
+app = typer.Typer(
+    help="List, describe and verify weights.\n\nhodor weights describe mini",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command("list")
+def list_weights(as_json: JsonOption = False) -> None:
+    """List the weights that go by a name.
+
+    Any checkpoint file can be used by its path as well.
+    """
+    from hodor_cli.weights.registry import DEFAULT_WEIGHTS, available_weights
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": info.name,
+            "default": info.name == DEFAULT_WEIGHTS,
+            "description": info.description,
+            "bytes": info.path.stat().st_size if info.path.is_file() else None,
+            "path": str(info.path),
+        }
+        for info in available_weights().values()
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    console = stdout_console()
+    width = max((len(str(row["name"])) for row in rows), default=0)
+    for row in rows:
+        size = "file missing" if row["bytes"] is None else _megabytes(row["bytes"])
+        default = ", the default" if row["default"] else ""
+        console.print(f"{row['name']:<{width}}  {row['description']} ({size}{default})")
+
+
+@app.command()
+def describe(
+    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights by name, or a checkpoint file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show architecture, training and model card.
+
+    Training settings and scores are shown as they were saved in the file.
+    """
+    from hodor_cli.weights.checkpoint import load_checkpoint
+    from hodor_cli.weights.registry import available_weights, weights_path
+
+    info = available_weights().get(weights)
+    path = weights_path(weights)
+    facts = describe_checkpoint(path, load_checkpoint(path), info)
+    if as_json:
+        _print_json(facts)
+        return
+    card = facts.pop("model_card_text", None)
+    console = stdout_console()
+    for line in _lines(facts):
+        console.print(line)
+    if card:
+        console.print(f"\n{card.rstrip()}")
+
+
+@app.command()
+def verify(
+    weights: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Weights to check; all named ones by default.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that weights are whole.
+
+    That is the checksum of named ones, and that every parameter loads and is a finite number. Ends with the exit code
+    of the first fault.
+    """
+    from hodor_cli.weights.registry import available_weights
+
+    chosen = weights or list(available_weights())
+    results: list[dict[str, Any]] = []
+    first_fault: HodorError | None = None
+    for name in chosen:
+        try:
+            results.append({"weights": name, "ok": True, **verify_weights(name)})
+        except (InputError, WeightsError) as error:
+            first_fault = first_fault or error
+            results.append({"weights": name, "ok": False, "fault": str(error)})
+    if as_json:
+        _print_json(results)
+    else:
+        console = stdout_console()
+        for result in results:
+            if result["ok"]:
+                checked = "checksum and parameters" if result["checksum_known"] else "parameters"
+                console.print(f"{result['weights']}: whole ({checked}), fingerprint {result['fingerprint']}")
+            else:
+                console.print(f"{result['weights']}: {result['fault']}")
+    if first_fault is not None:
+        count = sum(not result["ok"] for result in results)
+        raise first_fault if len(chosen) == 1 else type(first_fault)(
+            f"{count} of {len(chosen)} weights cannot be used; the list above says why"
+        )
+
+
+def describe_checkpoint(path: Path, content: Checkpoint, info: WeightsInfo | None) -> dict[str, Any]:
+    """What a checkpoint file holds, as plain JSON values; `training` and other metadata are as they were saved."""
+    from hodor_cli.weights.registry import file_sha256
+
+    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in content.state_dict.values()})
+    facts: dict[str, Any] = {"name": info.name} if info else {}
+    facts |= {"description": info.description} if info else {}
+    facts |= {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+        "architecture": content.config.name,
+        "parameters": sum(value.numel() for value in content.state_dict.values()),
+        "stored_as": dtypes,
+        "working_resolution": {"min_dim": content.config.min_dim, "max_dim": content.config.max_dim},
+        "config": content.config.to_dict(),
+        "metadata": content.metadata,
+    }
+    if info is not None and info.card is not None and info.card.is_file():
+        facts |= {"model_card": str(info.card), "model_card_text": info.card.read_text(encoding="utf-8")}
+    return facts
+
+
+def verify_weights(name: str) -> dict[str, Any]:
+    """Load weights by name or path and check that all their parameters are finite numbers.
+
+    Raises InputError or WeightsError, as loading does, or for parameters that are not finite.
+    """
+    from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint
+    from hodor_cli.weights.registry import available_weights, weights_path
+
+    path = weights_path(name)
+    model = model_from_checkpoint(path)
+    broken = [key for key, value in model.state_dict().items() if not bool(value.isfinite().all())]
+    if broken:
+        more = f" and {len(broken) - 1} more parameters" if len(broken) > 1 else ""
+        raise WeightsError(f"{path} holds values that are not finite in {broken[0]}{more}; train or fetch it again")
+    return {
+        "file": str(path),
+        "checksum_known": name in available_weights(),
+        "fingerprint": model_fingerprint(model),
+    }
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    """Facts about a checkpoint as text: a line each, nested ones below an indented title."""
+    facts = dict(facts)
+    config, metadata = facts.pop("config"), facts.pop("metadata")
+    resolution = facts["working_resolution"]
+    facts["bytes"] = f"{facts['bytes']} ({_megabytes(facts['bytes'])})"
+    facts["parameters"] = f"{facts['parameters']} ({facts['parameters'] / 1e6:.1f} M)"
+    facts["stored_as"] = ", ".join(facts["stored_as"])
+    facts["working_resolution"] = f"shorter side {resolution['min_dim']}, longer at most {resolution['max_dim']}"
+    lines = _indented({key.replace("_", " "): value for key, value in facts.items()}, "")
+    lines += ["", "architecture in detail", *_indented(config, "  ")]
+    lines += ["", "saved with the weights", *(_indented(metadata, "  ") if metadata else ["  nothing"])]
+    return lines
+
+
+def _indented(values: dict[str, Any], indent: str) -> list[str]:
+    lines: list[str] = []
+    width = max((len(key) for key, value in values.items() if not (isinstance(value, dict) and value)), default=0)
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{key}", *_indented(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key:<{width}}  {_text(value)}")
+    return lines
+
+
+def _text(value: Any) -> str:
+    import json
+
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2))

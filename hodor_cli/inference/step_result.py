@@ -1,0 +1,37 @@
+"""What the segmenter hands out besides label maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ObjectResult:
+    """One object in one frame: area in pixels, mean probability inside its mask (0..1), and whether it is lost."""
+
+    area: int
+    confidence: float
+    lost: bool
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step found: the label map (H, W) uint16, a result per object, warnings, seconds spent in the network.
+
+    An object whose given mask was too small to be encoded is in the result of that frame and of no later one.
+    """
+
+    labels: np.ndarray
+    objects: dict[int, ObjectResult] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    network_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class FrameDescriptors:
+    """Descriptors of the newest frame: objects {id: (D,)} and background (9, D), float32."""
+
+    objects: dict[int, np.ndarray]
+    background: np.ndarray | None

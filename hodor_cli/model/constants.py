@@ -1,0 +1,31 @@
+"""Tensors that depend on sizes alone, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import ParamSpec
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+
+
+def cached_constant(maxsize: int) -> Callable[[Callable[P, Tensor]], Callable[P, Tensor]]:
+    """Keep the `maxsize` tensors that a function of sizes and a device gave last.
+
+    They are made outside inference mode, for a tensor made inside could not take part in training later, and made
+    afresh while the network is exported or compiled, when tensors are stand-ins without values.
+    """
+
+    def decorate(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+        kept: Callable[..., Tensor] = lru_cache(maxsize)(torch.inference_mode(False)(function))
+
+        @wraps(function)
+        def constant(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+            return function(*args, **kwargs) if torch.compiler.is_compiling() else kept(*args, **kwargs)
+
+        return constant
+
+    return decorate

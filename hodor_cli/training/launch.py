@@ -1,0 +1,229 @@
+"""Where a run computes: in this process, or in several that Lightning Fabric starts, torchrun or SLURM have started.
+
+Lightning Fabric is imported only for more than one process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.errors import DeviceError, HodorError, UsageError
+from hodor_cli.training.process import FabricProcess, SingleProcess
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+#: The other processes wait this long while the first one validates.
+_PATIENCE = timedelta(hours=6)
+_RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """How the work is distributed. Batches are shared evenly by all processes; results do not depend on their number.
+
+    device, precision: as everywhere ("auto" is bf16 on CUDA and fp32 elsewhere). gpus: CUDA devices of each machine.
+    processes: processes on the CPU instead. nodes: machines.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    gpus: int | None = None
+    processes: int | None = None
+    nodes: int = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What `resolve` made of the settings: `local` processes on each of `nodes` machines, on devices of `kind`.
+
+    starter: who starts them, "fabric", "torchrun" or "slurm". rank: of this process among all (0 before they start).
+    """
+
+    kind: str
+    local: int
+    nodes: int
+    starter: str
+    rank: int
+
+    @property
+    def world(self) -> int:
+        """Processes in all."""
+        return self.local * self.nodes
+
+
+def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) -> Layout:
+    """The processes that the settings and the environment ask for.
+
+    Raises UsageError for flags that contradict each other or the launcher, DeviceError for GPUs that are not there.
+    """
+    environ = os.environ if environ is None else environ
+    _check_flags(settings)
+    starter, rank, local, nodes = _started_by(environ)
+    kind = _kind(settings)
+    wanted = settings.gpus if kind == "cuda" else settings.processes
+    flag = "--gpus" if kind == "cuda" else "--processes"
+    if starter == "fabric":
+        local, nodes = wanted or 1, settings.nodes
+        missing = [name for name in _RENDEZVOUS if name not in environ]
+        if nodes > 1 and missing:
+            raise UsageError(
+                f"--nodes {nodes} needs to know the other machines: start it with torchrun or srun on each, or set"
+                f" {', '.join(missing)}"
+            )
+        rank = int(environ.get("NODE_RANK", 0)) * local if nodes > 1 else 0
+    else:
+        if wanted is not None and wanted != local:
+            raise UsageError(f"{flag} {wanted} contradicts {starter}, which started {local} processes on each machine")
+        if settings.nodes not in (1, nodes):
+            raise UsageError(f"--nodes {settings.nodes} contradicts {starter}, which runs on {nodes} machines")
+    if kind == "cuda" and wanted is not None:
+        _check_gpus(local, f"{flag} {wanted}")
+    elif kind == "cuda" and starter != "fabric":
+        _check_gpus(local, starter)
+    return Layout(kind, local, nodes, starter, rank)
+
+
+def launch(
+    settings: LaunchSettings, layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False
+) -> Any:
+    """Call `function(process, *arguments)` in every process and return what the first one returned.
+
+    function, arguments: picklable if there are several processes. unused: some iterations leave parameters out.
+    Raises whatever HodorError one of the processes raised.
+    """
+    if layout.world == 1:
+        device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
+        return function(SingleProcess(device, settings.precision), *arguments)
+    with _restored_environment(), tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        fabric = _make_fabric(layout, unused)
+        errors = Path(folder) if layout.starter == "fabric" else None
+        try:
+            run: Any = _in_process
+            return fabric.launch(run, function, arguments, settings.precision, errors)
+        except HodorError:
+            raise
+        except Exception:
+            if errors is not None:
+                _raise_first(errors)
+            raise
+
+
+def _in_process(
+    fabric: Fabric, function: Callable[..., Any], arguments: tuple[Any, ...], precision: str, errors: Path | None
+) -> Any:
+    try:
+        return function(FabricProcess(fabric, precision), *arguments)
+    except HodorError as error:
+        # What a child raises reaches its parent as the text of a traceback; the parent looks here for the sentence.
+        if errors is not None:
+            (errors / f"{fabric.global_rank}").write_text(f"{type(error).__name__}\n{error}", encoding="utf-8")
+        raise
+
+
+def _raise_first(errors: Path) -> None:
+    """Raise the error that a process left behind, the oldest if there are several."""
+    found = sorted(errors.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    if found:
+        import hodor_cli.errors
+
+        kind, _, message = found[0].read_text(encoding="utf-8").partition("\n")
+        raise getattr(hodor_cli.errors, kind, HodorError)(message) from None
+
+
+def _make_fabric(layout: Layout, unused: bool) -> Fabric:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import (
+        ClusterEnvironment,
+        LightningEnvironment,
+        SLURMEnvironment,
+        TorchElasticEnvironment,
+    )
+    from lightning_fabric.strategies import DDPStrategy
+
+    environments: dict[str, type[ClusterEnvironment]] = {
+        "fabric": LightningEnvironment, "torchrun": TorchElasticEnvironment, "slurm": SLURMEnvironment,
+    }  # fmt: skip
+    strategy = DDPStrategy(
+        start_method="spawn" if layout.starter == "fabric" else "popen",
+        timeout=_PATIENCE,
+        find_unused_parameters=unused,
+    )
+    return Fabric(
+        accelerator=layout.kind,
+        devices=layout.local,
+        num_nodes=layout.nodes,
+        strategy=strategy,
+        precision="32-true",  # the process casts by itself
+        plugins=[environments[layout.starter]()],
+    )
+
+
+def _check_flags(settings: LaunchSettings) -> None:
+    gpus, processes = settings.gpus, settings.processes
+    if gpus is not None and processes is not None:
+        raise UsageError("--gpus computes on GPUs and --processes on the CPU; give one of them")
+    if gpus is not None and not settings.device.startswith(("auto", "cuda")):
+        raise UsageError(f"--gpus {gpus} contradicts --device {settings.device}; give one of them")
+    if processes is not None and settings.device not in ("auto", "cpu"):
+        raise UsageError(f"--processes {processes} computes on the CPU, which contradicts --device {settings.device}")
+    for flag, value in (("--gpus", gpus), ("--processes", processes), ("--nodes", settings.nodes)):
+        if value is not None and value < 1:
+            raise UsageError(f"{flag} must be at least 1, not {value}")
+    if settings.precision == "fp16":
+        raise UsageError("--precision fp16 is for segmenting only: train in bf16, or fp32")
+
+
+def _started_by(environ: Mapping[str, str]) -> tuple[str, int, int, int]:
+    """(who started this process, its rank, processes per machine, machines)."""
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
+        local = int(environ["LOCAL_WORLD_SIZE"])
+        return "torchrun", int(environ["RANK"]), local, int(environ["WORLD_SIZE"]) // local
+    # Only srun gives steps; a batch script or an interactive shell of SLURM is an ordinary process.
+    tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
+    if tasks > 1 and "SLURM_PROCID" in environ:
+        nodes = int(environ.get("SLURM_STEP_NUM_NODES") or environ.get("SLURM_NNODES") or 1)
+        return "slurm", int(environ["SLURM_PROCID"]), tasks // nodes, nodes
+    return "fabric", 0, 1, 1
+
+
+def _kind(settings: LaunchSettings) -> str:
+    import torch
+
+    if settings.gpus is not None or settings.device.startswith("cuda"):
+        return "cuda"
+    if settings.processes is not None or settings.device in ("cpu", "mps"):
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_gpus(count: int, asked_by: str) -> None:
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count > there:
+        raise DeviceError(
+            f"{asked_by} asks for {count} CUDA {'device' if count == 1 else 'devices'}, but this machine has {there}"
+            f"{'; use --processes to train on the CPU' if there == 0 else ''}"
+        )
+
+
+@contextmanager
+def _restored_environment() -> Iterator[None]:
+    """Launching leaves ports and ranks in the environment, which the next launch would believe."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)

@@ -1,0 +1,107 @@
+"""Adapting a network to the frames whose masks were given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from conftest import MakeVideo, moving_square
+from hodor_cli.cli import app
+from hodor_cli.cli.lazy import fill_lone_options
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.inference.segmenter import Segmenter
+from hodor_cli.model import Hodor, build_model
+from hodor_cli.training.adaptation import AdaptProgress, Budget, Example, adapt_model
+from hodor_cli.video.label_png import read_label_png, write_label_png
+from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def toy() -> Hodor:
+    torch.manual_seed(3)
+    return Hodor(build_model("toy").config).eval()
+
+
+@pytest.fixture(scope="module")
+def example() -> Example:
+    frames, masks = moving_square(1)
+    return Example(frames[0], masks[0].astype(np.uint16) * 9)
+
+
+def test_adapting_lowers_the_loss_and_leaves_the_given_network_alone(toy: Hodor, example: Example) -> None:
+    before = model_fingerprint(toy)
+    seen: list[AdaptProgress] = []
+    adapted = adapt_model(toy, [example], Budget(steps=40), progress=seen.append)
+    assert model_fingerprint(toy) == before != model_fingerprint(adapted)
+    assert [state.steps for state in seen] == list(range(1, 41))
+    assert seen[-1].share == 1.0
+    assert np.mean([s.loss for s in seen[-10:]]) < np.mean([s.loss for s in seen[:10]])
+
+
+def test_an_adapted_network_is_found_again(toy: Hodor, example: Example, tmp_path: Path) -> None:
+    steps: list[AdaptProgress] = []
+    first = adapt_model(toy, [example], Budget(steps=2), cache=tmp_path, progress=steps.append)
+    again = adapt_model(toy, [example], Budget(steps=2), cache=tmp_path, progress=steps.append)
+    assert len(steps) == 2
+    assert model_fingerprint(first) == model_fingerprint(again)
+    other = Example(example.frame, np.roll(example.labels, 3, axis=1))
+    adapt_model(toy, [other], Budget(steps=2), cache=tmp_path, progress=steps.append)
+    assert len(steps) == 4
+
+
+def test_segmenter_returns_to_the_given_network_on_reset(toy: Hodor, example: Example) -> None:
+    segmenter = Segmenter(toy, device="cpu")
+    segmenter.adapt([(example.frame, example.labels)], Budget(steps=2))
+    assert segmenter.model is not toy
+    segmenter.step(example.frame, example.labels)
+    assert segmenter.object_ids == [9]
+    segmenter.reset()
+    assert segmenter.model is toy
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_mask_without_object_or_background_is_refused(toy: Hodor, example: Example, value: int) -> None:
+    labels = np.full_like(example.labels, value)
+    with pytest.raises(InputError, match="empty" if value == 0 else "covers the whole frame"):
+        adapt_model(toy, [Example(example.frame, labels)], Budget(steps=1))
+
+
+@pytest.mark.parametrize(("text", "budget"), [("60", Budget(60.0)), ("1.5s", Budget(1.5)), ("30steps", Budget(None, 30))])
+def test_budget_is_read(text: str, budget: Budget) -> None:
+    assert Budget.parse(text) == budget
+
+
+@pytest.mark.parametrize("text", ["0", "-3s", "0steps", "soon"])
+def test_budget_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--adapt"):
+        Budget.parse(text)
+
+
+def test_adapt_may_stand_alone_or_with_a_budget() -> None:
+    lone = {"--adapt": "60s"}
+    assert fill_lone_options(["a.mp4", "--adapt"], lone) == ["a.mp4", "--adapt", "60s"]
+    assert fill_lone_options(["--adapt", "a.mp4", "-o", "x"], lone) == ["--adapt", "60s", "a.mp4", "-o", "x"]
+    assert fill_lone_options(["--adapt", "20s", "a.mp4"], lone) == ["--adapt", "20s", "a.mp4"]
+    assert fill_lone_options(["--adapt", "-5"], lone) == ["--adapt", "-5"]
+
+
+def test_segment_command_adapts_first(
+    toy: Hodor, tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, masks = moving_square(4)
+    video = make_video(tmp_path / "clip.mp4", frames)
+    write_label_png(tmp_path / "mask.png", masks[0].astype(np.uint16))
+    save_checkpoint(tmp_path / "toy.safetensors", toy)
+    monkeypatch.setenv("HODOR_CACHE_DIR", str(tmp_path / "cache"))
+    command = ["segment", str(video), "--mask", str(tmp_path / "mask.png"), "--weights", str(tmp_path / "toy.safetensors")]
+    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "out"), "--adapt", "2steps"])
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
+    assert read_label_png(tmp_path / "out" / "masks" / "00003.png").shape == masks[0].shape
+    refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "other"), "--adapt", "0"])
+    assert refused.exit_code == 2
+    assert not (tmp_path / "other").exists()

@@ -1,0 +1,99 @@
+"""The frames kept for matching: which they are, and what each object is carried from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hodor_cli.inference.matching import MAX_REFERENCES, MatchingMemory
+from hodor_cli.model import Hodor, Maps, build_model
+
+H, W = 6, 8
+
+
+@pytest.fixture(scope="module")
+def mini() -> Hodor:
+    torch.manual_seed(0)
+    return build_model("mini").requires_grad_(False)
+
+
+def frame_maps(seed: int = 0) -> Maps:
+    """A frame whose every place is unlike every other; the same seed is the same frame."""
+    keys = F.normalize(torch.randn(1, 128, H, W, generator=torch.Generator().manual_seed(seed)), dim=1)
+    return Maps(stride4=torch.zeros(1), stride8=torch.zeros(1), keys=keys)
+
+
+def mask(left: int) -> torch.Tensor:
+    found = torch.zeros(1, H, W)
+    found[0, 1:4, left : left + 3] = 1
+    return found
+
+
+def test_nothing_to_match_with_is_no_cue(mini: Hodor) -> None:
+    memory = MatchingMemory()
+    assert memory.cue(mini, frame_maps(), [7]) is None
+    memory.remember(frame_maps(), [7], mask(0), reference=(7,))
+    memory.forget(7)
+    assert memory.previous is None and memory.references == []
+    assert memory.cue(mini, frame_maps(), [7]) is None
+
+
+def test_a_model_without_keys_remembers_nothing() -> None:
+    memory = MatchingMemory()
+    memory.remember(frame_maps()._replace(keys=None), [7], mask(0), reference=(7,))
+    assert memory.previous is None and memory.references == []
+
+
+def test_an_object_is_carried_from_its_own_reference_though_another_was_given_later(mini: Hodor) -> None:
+    """In the later reference frame the earlier object's pixels are unmarked, which must not count against it."""
+    memory, maps = MatchingMemory(), frame_maps()
+    memory.remember(maps, [7], mask(0), reference=(7,))
+    both = torch.cat((mask(0), mask(4)))
+    memory.remember(maps, [7, 300], both, reference=(300,))
+    cue = memory.cue(mini, maps, [7, 300])
+    assert cue is not None
+    assert (cue.reference[0] - both).abs().max() < 0.1
+    assert (cue.previous[0] - both).abs().max() < 0.1
+
+
+def test_claims_of_several_references_stay_within_one(mini: Hodor) -> None:
+    memory, maps = MatchingMemory(), frame_maps()
+    memory.remember(maps, [7], mask(0), reference=(7,))
+    memory.remember(maps, [7, 300], torch.cat((torch.zeros(1, H, W), mask(0))), reference=(300,))
+    cue = memory.cue(mini, maps, [7, 300])
+    assert cue is not None
+    assert cue.reference.sum(dim=1).max() <= 1 + 1e-5
+    torch.testing.assert_close(cue.reference[0, 0, 2, 1].item(), 0.5, atol=0.05, rtol=0)
+
+
+def test_ids_are_kept_apart_in_any_order_and_unknown_ones_are_nowhere(mini: Hodor) -> None:
+    memory, maps = MatchingMemory(), frame_maps()
+    memory.remember(maps, [7, 300], torch.cat((mask(0), mask(4))), reference=(7, 300))
+    cue = memory.cue(mini, maps, [300, 9, 7])
+    assert cue is not None
+    for found in (cue.previous[0], cue.reference[0]):
+        assert (found[0] - mask(4)[0]).abs().max() < 0.1
+        assert found[1].abs().max() == 0
+        assert (found[2] - mask(0)[0]).abs().max() < 0.1
+
+
+def test_only_the_newest_references_are_kept_and_older_objects_follow_the_previous_frame(mini: Hodor) -> None:
+    memory, maps = MatchingMemory(), frame_maps()
+    ids, masks = [], torch.zeros(0, H, W)
+    for object_id, left in ((1, 0), (2, 3), (3, 5)):
+        ids, masks = [*ids, object_id], torch.cat((masks, mask(left)))
+        memory.remember(maps, ids, masks, reference=(object_id,))
+    assert len(memory.references) == MAX_REFERENCES
+    assert [frame.object_ids for frame in memory.references] == [(2,), (3,)]
+    cue = memory.cue(mini, maps, ids)
+    assert cue is not None
+    torch.testing.assert_close(cue.reference[0, 0], cue.previous[0, 0])
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    memory = MatchingMemory()
+    memory.remember(frame_maps(), [7], mask(0), reference=(7,))
+    copied = memory.copy()
+    memory.forget(7)
+    assert copied.previous is not None and len(copied.references) == 1

@@ -1,0 +1,132 @@
+"""`hodor weights`: list, describe, verify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from hodor_cli.cli import app
+from hodor_cli.model import Hodor, build_model
+from hodor_cli.weights import model_fingerprint, registry, save_checkpoint
+from hodor_cli.weights.registry import file_sha256
+
+TRAINING = {"training": {"learning_rate": 0.0001, "data": ["stills", "clips"], "iterations": 2900}, "J&F": 0.71}
+
+
+@pytest.fixture(scope="module")
+def toy() -> Hodor:
+    torch.manual_seed(0)
+    return build_model("toy")
+
+
+@pytest.fixture
+def bundle(toy: Hodor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Named weights of a test: "mini" with a card in the manifest that is not written yet."""
+    folder = tmp_path / "bundled"
+    path = folder / "mini.safetensors"
+    save_checkpoint(path, toy, TRAINING, dtype=torch.float16)
+    entry = {"file": path.name, "sha256": file_sha256(path), "description": "a toy", "card": "MODEL_CARD.md"}
+    (folder / "manifest.json").write_text(json.dumps({"mini": entry}))
+    monkeypatch.setattr(registry, "BUNDLED", folder)
+    return folder
+
+
+def hodor(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """What the command prints on stdout and stderr; its exit code must be `code`."""
+    result = CliRunner().invoke(app, ["weights", *arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def hodor_json(*arguments: str, code: int = 0) -> Any:
+    return json.loads(hodor(*arguments, "--json", code=code)[0])
+
+
+def test_list_names_the_weights_their_size_and_the_default(bundle: Path) -> None:
+    size = (bundle / "mini.safetensors").stat().st_size
+    assert hodor("list")[0] == f"mini  a toy ({size / 2**20:.1f} MiB, the default)\n"
+    (found,) = hodor_json("list")
+    assert found["name"] == "mini" and found["default"] and found["path"] == str(bundle / "mini.safetensors")
+    (bundle / "mini.safetensors").unlink()
+    assert "file missing" in hodor("list")[0]
+    assert hodor_json("list")[0]["bytes"] is None
+
+
+def test_describe_says_what_is_in_the_file(bundle: Path, toy: Hodor) -> None:
+    facts = hodor_json("describe", "mini")
+    assert facts["architecture"] == "toy" and facts["name"] == "mini"
+    assert facts["parameters"] == sum(value.numel() for value in toy.state_dict().values())
+    assert facts["stored_as"] == ["float16"]
+    assert facts["metadata"] == TRAINING
+    assert facts["config"] == json.loads(json.dumps(toy.config.to_dict()))
+    assert facts["sha256"] == file_sha256(bundle / "mini.safetensors")
+    assert "model_card" not in facts
+    text = hodor("describe", "mini")[0]
+    for part in ("architecture", "toy", "mobilenet-v2", "learning_rate", '["stills", "clips"]', "0.71", "64, longer"):
+        assert part in text, part
+
+
+def test_describe_shows_the_model_card_where_there_is_one(bundle: Path) -> None:
+    (bundle / "MODEL_CARD.md").write_text("# The card\n\nTrained on [stills].\n")
+    assert hodor("describe", "mini")[0].endswith("\n\n# The card\n\nTrained on [stills].\n")
+    facts = hodor_json("describe", "mini")
+    assert facts["model_card"] == str(bundle / "MODEL_CARD.md")
+    assert facts["model_card_text"].startswith("# The card")
+
+
+def test_a_file_is_described_and_verified_like_a_name(bundle: Path, toy: Hodor, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(path, toy)
+    facts = hodor_json("describe", str(path))
+    assert "name" not in facts and facts["file"] == str(path) and facts["metadata"] == {}
+    assert "saved with the weights\n  nothing" in hodor("describe", str(path))[0]
+    (result,) = hodor_json("verify", str(path))
+    assert result["ok"] and not result["checksum_known"] and result["fingerprint"] == model_fingerprint(toy)
+
+
+def test_verify_checks_all_named_weights_by_default(bundle: Path) -> None:
+    assert hodor("verify")[0].startswith("mini: whole (checksum and parameters), fingerprint ")
+    path = bundle / "mini.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    out, err = hodor("verify", code=4)
+    assert "checksum differs" in out and err.startswith("error: ") and err.count("\n") == 1
+    (result,) = hodor_json("verify", code=4)
+    assert not result["ok"] and str(path) in result["fault"]
+
+
+def test_verify_reports_every_file_and_ends_with_the_fault(bundle: Path, toy: Hodor, tmp_path: Path) -> None:
+    broken, cut = tmp_path / "nan.safetensors", tmp_path / "cut.safetensors"
+    torch.manual_seed(1)
+    model = build_model("toy")
+    with torch.no_grad():
+        model.encoder.fg_query_embed[3] = float("nan")
+    save_checkpoint(broken, model)
+    save_checkpoint(cut, toy)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    out, err = hodor("verify", "mini", str(broken), str(cut), code=4)
+    lines = out.splitlines()
+    assert lines[0].startswith("mini: whole")
+    assert "not finite in encoder.fg_query_embed" in lines[1]
+    assert "is damaged" in lines[2]
+    assert "2 of 3 weights cannot be used" in err
+
+
+def test_unknown_weights_are_one_line_and_an_exit_code(bundle: Path, tmp_path: Path) -> None:
+    for command in ("describe", "verify"):
+        assert hodor(command, "mino", code=4)[1] == (
+            "error: there are no weights named 'mino'; did you mean 'mini'? the names are: mini\n"
+        )
+        gone = tmp_path / "gone.pth"
+        assert f"no weights file {gone}" in hodor(command, str(gone), code=3)[1]
+
+
+def test_the_group_without_a_command_shows_its_help() -> None:
+    out = CliRunner().invoke(app, ["weights"]).output
+    assert "describe" in out and "verify" in out and "list" in out
