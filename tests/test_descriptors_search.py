@@ -120,12 +120,12 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
     library = tmp_path / "library.h5"
     export_sources(find_sources(write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})), library, model)
     segmenter = Segmenter(model)
-    assert start_from_store(segmenter, [f"{library}#bear"])[0] == [1, 2]
+    assert start_from_store(segmenter, [f"{library}#bear"])[1] == [1, 2]
     labels = segmenter.step(clip(1)[0][0])
     assert labels.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
-    objects, background, _ = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], background="saved", most=3)
+    objects, background, _ = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)
     assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
-    assert background is not None and background.shape == (9, 32)
+    assert background.shape == (9, 32)
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
     with pytest.raises(InputError, match="different models"):

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.drift import DriftMonitor, background_step
+from hodor_cli.descriptors.recognition import Recognition
+from hodor_cli.inference import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.video.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 from tests.descriptor_helpers import clip, clustered_store, toy_model
@@ -39,7 +41,11 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
     output = run("clip.mp4", "--from", "objects.h5#clip/2", "-o", "again", "--descriptors", "more.h5")
     report = json.loads((tmp_path / "again" / "report.json").read_text())
     assert list(report["objects"]) == ["2"] and "objects.h5#clip/2 sha256:" in report["settings"]["start_from"]
-    assert ("Object 2 is in no frame" in output) == (report["objects"]["2"]["frames_present"] == 0)
+    unlike = sum(
+        1 + item["last_frame"] - item["first_frame"] for item in report["review"] if "unlike" in item["reason"]
+    )
+    present = report["objects"]["2"]["frames_present"]
+    assert ("Object 2 is probably not in this video" in output) == (2 * unlike > present or not present), output
     assert "give --mask or --from" in run("clip.mp4", "--mask", "mask.png", "--from", "objects.h5#clip/2", "-o", "x")
     assert "no object 9" in run("clip.mp4", "--from", "objects.h5#clip/9", "-o", "x")
     clustered_store(tmp_path / "other.h5")
@@ -60,6 +66,38 @@ def kinds(monitor: DriftMonitor, frames: list[tuple[dict[int, np.ndarray], np.nd
     return [
         (e.kind, e.frame) for k, (objects, background) in enumerate(frames) for e in monitor.add(k, objects, background)
     ]
+
+
+class FakeSegmenter:
+    """Gives one descriptor for object 1."""
+
+    def __init__(self, descriptor: np.ndarray) -> None:
+        self.descriptor = descriptor
+
+    def descriptors(self) -> FrameDescriptors:
+        return FrameDescriptors({1: self.descriptor}, None)
+
+
+def test_it_is_said_when_a_saved_object_is_not_there(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    result = StepResult(np.zeros((2, 2), np.uint16), {1: ObjectResult(4, 0.9, False)})
+    lost = StepResult(np.zeros((2, 2), np.uint16), {1: ObjectResult(0, 0.0, True)})
+    there, other = FakeSegmenter(looks[0] + 0.05), FakeSegmenter(looks[1])
+
+    def watch(*steps: tuple[StepResult, FakeSegmenter]) -> Recognition:
+        recognition = Recognition({1: looks[0][None]}, scene(0))
+        for step, segmenter in steps:
+            recognition.on_step(None, step, segmenter)  # type: ignore[arg-type]
+        return recognition
+
+    assert watch((result, there), (result, there), (result, other)).unrecognised() == {}
+    assert watch((result, there), (result, other), (result, other)).unrecognised() == {1: (1, 3)}
+    assert watch((lost, there)).unrecognised() == {1: (0, 0)}
+    said = Recognition({1: looks[0][None]}, scene(0)).on_step(None, result, other)  # type: ignore[arg-type]
+    assert said["review"][0]["reason"] == "unlike the saved object"
+    again = Recognition({1: looks[0][None]}, scene(0))
+    again.load_state(watch((result, other), (result, there)).state())
+    again.on_step(None, result, other)  # type: ignore[arg-type]
+    assert again.unrecognised() == {1: (1, 3)}
 
 
 @pytest.fixture

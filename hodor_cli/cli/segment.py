@@ -22,9 +22,10 @@ from hodor_cli.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from hodor_cli.descriptors.segmenting import DescriptorSession
+    from hodor_cli.inference.settings import ReviewItem, SegmentSummary
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.video.source import FrameSource
-    from hodor_cli.inference.settings import ReviewItem, SegmentSummary
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
@@ -66,6 +67,19 @@ def segment(
     end: Annotated[
         int | None, typer.Option("--end", metavar="N", min=1, help="First frame not to read [default: the end].")
     ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="FILE.h5#VIDEO/ID",
+            help="An object saved in a descriptor file, instead of a mask; FILE.h5#VIDEO takes all of a video's. "
+            "Repeatable.",
+        ),
+    ] = None,
+    descriptors: Annotated[
+        Path | None,
+        typer.Option("--descriptors", metavar="FILE.h5", help="Also add every object's descriptors to this file."),
+    ] = None,
     coco: Annotated[bool, typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).")] = False,
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
     resume: Annotated[
@@ -80,7 +94,11 @@ def segment(
     hodor segment clip.mp4 --mask first_frame.png
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
     hodor segment clip.mp4 --box 310,120,200,260
+    hodor segment other.mp4 --from objects.h5#clip/1
     """
+    from dataclasses import replace
+
+    from hodor_cli.descriptors.segmenting import DescriptorSession
     from hodor_cli.errors import HodorError
     from hodor_cli.inference.output import OutputFolder
     from hodor_cli.inference.settings import SegmentSettings
@@ -93,6 +111,7 @@ def segment(
         _tell_what_was_found(masks, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
+        from hodor_cli.inference import Segmenter
         from hodor_cli.inference.runner import segment_source
         from hodor_cli.weights import load_model
 
@@ -108,9 +127,13 @@ def segment(
         model = load_model(weights)
         if adapt is not None:
             model = adapted_to(model, frames, masks, boxes, adapt, settings)
+        segmenter = Segmenter(
+            model, history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision
+        )
+        session = DescriptorSession(segmenter, frames, masks=masks, known=known or (), record=descriptors)
         began = False
         try:
-            with progress_bar(frames.name, frames.length) as advance:
+            with session, progress_bar(frames.name, frames.length) as advance:
                 shown = 0
 
                 def progress(done: int, total: int | None) -> None:
@@ -124,8 +147,10 @@ def segment(
                     masks,
                     folder,
                     model=model,
-                    settings=settings,
+                    settings=replace(settings, start_from=session.start_from),
                     boxes=boxes,
+                    segmenter=session.segmenter,
+                    on_step=session.on_step,
                     overwrite=overwrite,
                     resume=resume,
                     coco=coco,
@@ -136,6 +161,19 @@ def segment(
                 note(f"What is done is kept in {folder}; the same command with --resume goes on with it.")
             raise
     print_summary(summary)
+    _tell_about_descriptors(session, descriptors, folder)
+
+
+def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:
+    """Which saved objects do not seem to be in the video, and what was saved."""
+    if session.recognition is not None:
+        for object_id, (alike, found) in session.recognition.unrecognised().items():
+            seen = f"something was found in {found} frames and looks like it in {alike}" if found else "found in 0 frames"
+            note(f"Object {object_id} is probably not in this video: {seen}.")
+    if session.recorder is not None and session.recorder.incomplete:
+        note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
+    elif session.recorder is not None:
+        print(f"  {file}  {session.recorder.rows} descriptors added")
 
 
 def adapted_to(

@@ -102,7 +102,8 @@ def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, given: NDArr
 def write_heatmaps(path: Path, found: Heatmaps) -> None:
     """Write one PNG: true mask, prediction and catch-all at the left, the 3x3 background descriptors at the right.
 
-    A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says. Without a true mask the frame is shown.
+    A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says. Without a true mask
+    the frame is shown.
     """
     from PIL import Image, ImageDraw, ImageFont
 

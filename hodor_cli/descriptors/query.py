@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -91,13 +91,12 @@ def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Que
     return queries
 
 
-def start_descriptors(
-    arguments: list[str], *, background: Literal["none", "saved"] = "none", most: int = 8
-) -> tuple[dict[int, np.ndarray], np.ndarray | None, str]:
+def start_descriptors(arguments: list[str], *, most: int = 8) -> tuple[dict[int, np.ndarray], np.ndarray, str]:
     """What `Segmenter.start_from` needs for "FILE.h5#VIDEO/ID" arguments: objects, background, model fingerprint.
 
     Each object gives at most `most` of its descriptors, spread evenly over its frames. Ids are kept where they are all
-    different, otherwise objects are numbered from 1. background: "saved" takes the first argument's own scene along.
+    different, otherwise objects are numbered from 1. The background (9, C) is that of the last frame of the first
+    argument's video: even another scene's does better than none (`benchmarks/from_descriptors.py`).
     """
     queries = [query for argument in arguments for query in queries_of_store(argument)]
     fingerprints = {query.model_fingerprint for query in queries}
@@ -109,13 +108,12 @@ def start_descriptors(
     if len(set(ids)) < len(ids):
         ids = list(range(1, len(queries) + 1))
     objects = {key: spread(query.descriptors, most) for key, query in zip(ids, queries, strict=True)}
-    scene = None
-    if background == "saved":
-        path, video, _ = parse_reference(arguments[0])
-        with DescriptorStore(path) as store:
-            saved, _ = store.background(video)
-        scene = saved[0] if len(saved) else None
-    return objects, scene, fingerprints.pop()
+    path, video, _ = parse_reference(arguments[0])
+    with DescriptorStore(path) as store:
+        saved, _ = store.background(video)
+    if not len(saved):
+        raise InputError(f"{path} has no background descriptors for {video}; export it again")
+    return objects, saved[-1], fingerprints.pop()
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hodor_cli.descriptors.drift import DriftMonitor
 from hodor_cli.descriptors.query import start_descriptors
+from hodor_cli.descriptors.recognition import Recognition
 from hodor_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ OnStep = Callable[[Any, Any, Any], "Mapping[str, Any] | None"]
 class DescriptorSession:
     """A context around `segment_source`: give it this session's `segmenter` and `on_step`.
 
-    The session's segmenter is the given one whose saved state also holds what the watch over drift needs, so that a run
-    that is resumed reports the same.
+    The session's segmenter is the given one, whose saved state also holds what the watches over drift and identity
+    need, so that a run that is resumed reports the same.
 
         with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
             segment_source(source, masks, out, model=model, segmenter=session.segmenter, on_step=session.on_step)
@@ -59,11 +60,13 @@ class DescriptorSession:
         #: What determines the result besides masks, for the run's settings: the arguments and their hash.
         self.start_from = ""
         self.recorder: DescriptorRecorder | None = None
+        #: Whether what is found looks like the saved objects; None without `known`.
+        self.recognition: Recognition | None = None
         self._stack = ExitStack()
         if known:
             if masks:
                 raise UsageError("objects come either from masks or from a descriptor file; give --mask or --from")
-            self.object_ids, digest = start_from_store(segmenter, list(known))
+            self.recognition, self.object_ids, digest = start_from_store(segmenter, list(known))
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
             from hodor_cli.descriptors.recorder import DescriptorRecorder
@@ -77,9 +80,12 @@ class DescriptorSession:
                 every=every,
                 thumbnails=thumbnails,
             )
-        monitor = DriftMonitor()
-        self.segmenter = WatchedSegmenter(segmenter, monitor)
-        self.on_step = all_of(self.recorder.on_step if self.recorder else None, monitor.on_step)
+        watches: dict[str, Watch] = {"drift": DriftMonitor()}
+        if self.recognition is not None:
+            watches["recognition"] = self.recognition
+        self.segmenter = WatchedSegmenter(segmenter, watches)
+        recording = self.recorder.on_step if self.recorder else None
+        self.on_step = all_of(recording, *(watch.on_step for watch in watches.values()))
 
     def __enter__(self) -> DescriptorSession:
         if self.recorder is not None:
@@ -92,35 +98,45 @@ class DescriptorSession:
         self._stack.__exit__(kind, error, trace)
 
 
+class Watch(Protocol):
+    """Something that looks on and has to remember what it saw when a run is interrupted."""
+
+    def on_step(self, frame: Any, result: Any, segmenter: Any) -> Mapping[str, Any]: ...
+    def state(self) -> dict[str, np.ndarray]: ...
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+
 class WatchedSegmenter:
-    """A segmenter in all respects, with a drift monitor's state inside its own."""
+    """A segmenter in all respects, with the states of those that watch it inside its own."""
 
-    _PREFIX = "drift/"
-
-    def __init__(self, segmenter: Segmenter, monitor: DriftMonitor) -> None:
-        self._segmenter, self._monitor = segmenter, monitor
+    def __init__(self, segmenter: Segmenter, watches: Mapping[str, Watch]) -> None:
+        self._segmenter, self._watches = segmenter, watches
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._segmenter, name)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Both states in one dictionary."""
-        watched = {self._PREFIX + key: value for key, value in self._monitor.state().items()}
-        return {**self._segmenter.state(), **watched}
+        """All states in one dictionary, each watch's under `watch/NAME/`."""
+        arrays = dict(self._segmenter.state())
+        for name, watch in self._watches.items():
+            arrays |= {f"watch/{name}/{key}": value for key, value in watch.state().items()}
+        return arrays
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave, or from a plain segmenter's state."""
-        own = {key: value for key, value in state.items() if not key.startswith(self._PREFIX)}
-        self._segmenter.load_state(own)
-        if len(own) < len(state):
-            size = len(self._PREFIX)
-            self._monitor.load_state({key[size:]: value for key, value in state.items() if key not in own})
+        self._segmenter.load_state({key: value for key, value in state.items() if not key.startswith("watch/")})
+        for name, watch in self._watches.items():
+            prefix = f"watch/{name}/"
+            own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+            if own:
+                watch.load_state(own)
 
 
-def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[list[int], str]:
-    """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name; returns their ids and a hash of them.
+def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[Recognition, list[int], str]:
+    """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name.
 
-    Raises InputError if they were saved with other weights than the segmenter's, or do not exist.
+    Returns what tells whether they are recognised, their ids, and a hash of the descriptors. Raises InputError if they
+    were saved with other weights than the segmenter's, or do not exist.
     """
     from hodor_cli.weights.checkpoint import model_fingerprint
 
@@ -131,10 +147,10 @@ def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[list[i
             "export it again"
         )
     segmenter.start_from(objects, background)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(background.tobytes())
     for key, value in objects.items():
         digest.update(f"{key}{value.shape}".encode() + value.tobytes())
-    return list(objects), digest.hexdigest()
+    return Recognition(objects, background), list(objects), digest.hexdigest()
 
 
 def all_of(*callbacks: OnStep | None) -> OnStep:

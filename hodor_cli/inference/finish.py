@@ -53,6 +53,7 @@ def finish_run(
         header = {
             "hodor_version": _version(),
             **{key: identity[key] for key in IDENTITY_KEYS},
+            "place": identity["place"],
             "speed": {
                 "frames": results.done,
                 "frames_per_second": round(frames_per_second, 3),

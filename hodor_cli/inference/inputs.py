@@ -41,9 +41,12 @@ class StartMasks:
         given = self._masks.get(frame)
         return None if given is None else np.asarray(getattr(given, "labels", given))
 
-    def check(self, source: FrameSource) -> None:
-        """Raise UsageError or InputError if something cannot belong to this source."""
-        if not self.frames:
+    def check(self, source: FrameSource, *, known: bool = False) -> None:
+        """Raise UsageError or InputError if something cannot belong to this source.
+
+        known: the segmenter follows objects already, so that masks may be absent.
+        """
+        if not self.frames and not known:
             raise UsageError("there is no object to follow; give at least one --mask or --box")
         height, width = source.height, source.width
         for frame in self._masks:
@@ -62,7 +65,7 @@ class StartMasks:
             for boxes in self.boxes.values():
                 for box in boxes.values():
                     check_box(box, (height, width))
-        for frame in {self.frames[0], self.frames[-1]}:  # asking about a frame may mean counting up to it
+        for frame in {*self.frames[:1], *self.frames[-1:]}:  # asking about a frame may mean counting up to it
             if not source.has_frame(frame):
                 last = "the end" if source.end is None else source.end - 1
                 raise InputError(

@@ -152,7 +152,7 @@ class RunLoop:
         if first is None or last is None:
             raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check --start")
         unused = self._start.unused(first, last)
-        if unused == self._start.frames:
+        if unused and unused == self._start.frames:
             raise NothingToFollowError(
                 f"there is no frame {unused[0]} to start an object in: {self._source.label} has the frames {first} to "
                 f"{last}; choose one of these"

@@ -25,10 +25,15 @@ class HasMatcher(Protocol):
 
 @dataclass(frozen=True)
 class StoredFrame:
-    """Keys (K, h, w) float16 and soft masks (I, h, w) float32 at stride 8, in the order of `object_ids`."""
+    """Keys (K, h, w) int8, 127 standing for `peak`, and soft masks (I, h, w) float32, both at stride 8.
+
+    The masks are in the order of `object_ids`. Eight bits keep the state at a few hundred KB; rounding on the way in
+    makes a resumed run equal to an uninterrupted one.
+    """
 
     object_ids: tuple[int, ...]
     keys: Tensor
+    peak: float
     masks: Tensor
 
     def masks_of(self, object_ids: list[int]) -> Tensor:
@@ -62,13 +67,14 @@ class MatchingMemory:
         """
         if maps.keys is None:
             return
-        # Half precision halves the state; rounding on the way in (and one order in memory, on which the last bits of a
-        # matrix product depend) keeps a resumed run equal to an uninterrupted one.
-        keys, masks = maps.keys[0].half().contiguous(), masks.float().contiguous()
-        self.previous = StoredFrame(tuple(object_ids), keys, masks)
+        peak = float(maps.keys[0].abs().amax())
+        # One order in memory, too: the last bits of a matrix product depend on it.
+        keys = (maps.keys[0] * (127 / max(peak, 1e-12))).round().to(torch.int8).contiguous()
+        masks = masks.float().contiguous()
+        self.previous = StoredFrame(tuple(object_ids), keys, peak, masks)
         if reference:
             rows = [object_ids.index(object_id) for object_id in reference]
-            self.references.append(StoredFrame(tuple(reference), keys, masks[rows]))
+            self.references.append(StoredFrame(tuple(reference), keys, peak, masks[rows]))
             del self.references[:-MAX_REFERENCES]
 
     def cue(self, model: HasMatcher, maps: Maps, object_ids: list[int]) -> Cue | None:
@@ -94,7 +100,7 @@ class MatchingMemory:
 
 
 def _keyed(frame: StoredFrame, object_ids: list[int]) -> KeyedMasks:
-    return KeyedMasks(frame.keys.float()[None], frame.masks_of(object_ids)[None])
+    return KeyedMasks(frame.keys.float()[None] * (frame.peak / 127), frame.masks_of(object_ids)[None])
 
 
 def _without(frame: StoredFrame, object_id: int) -> StoredFrame | None:
@@ -103,4 +109,4 @@ def _without(frame: StoredFrame, object_id: int) -> StoredFrame | None:
     keep = [i for i, known in enumerate(frame.object_ids) if known != object_id]
     if not keep:
         return None
-    return StoredFrame(tuple(frame.object_ids[i] for i in keep), frame.keys, frame.masks[keep])
+    return StoredFrame(tuple(frame.object_ids[i] for i in keep), frame.keys, frame.peak, frame.masks[keep])

@@ -148,6 +148,8 @@ def run_identity(
             "min_dim": getattr(segmenter, "min_dim", None),
             "max_dim": getattr(segmenter, "max_dim", None),
         },
+        # Where the source lay; not compared.
+        "place": {"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label},
     }
 
 

@@ -56,7 +56,7 @@ def segment_source(
         model: The network, as `load_model` gives it.
         settings: History, working resolution, device, precision, and whether to draw the overlay.
         boxes: Frame index -> {object id: (x, y, width, height)}: objects that start from a box; GrabCut makes the mask.
-        segmenter: Stands in for one made from `model` and `settings`; it must be new or reset.
+        segmenter: Stands in for one made from `model` and `settings`; new or reset, or started from saved descriptors.
         overwrite: Replace the results that an earlier run left in `out` (and no other files).
         resume: Go on with an interrupted run of the same inputs and settings; a finished one is left as it is.
         coco: Write annotations.json (COCO run lengths) as well.
@@ -79,7 +79,8 @@ def segment_source(
     if resume and source.kind == "camera":
         raise UsageError("a camera's frames do not come again, so --resume cannot go on with them; use --overwrite")
     start = StartMasks(masks, boxes or {})
-    start.check(source)
+    known = tuple(getattr(segmenter, "object_ids", ()))  # those that it follows from saved descriptors
+    start.check(source, known=bool(known))
     folder = OutputFolder(Path(out))
     state = folder.state()
     if state != "new" and not overwrite and not resume:
@@ -104,7 +105,7 @@ def segment_source(
                 folder,
                 fps=source.fps,
                 overlay=settings.overlay,
-                ids=len(start.object_ids) > 1,
+                ids=len({*start.object_ids, *known}) > 1,
                 coco=coco,
                 resumed=checkpoint,
             )

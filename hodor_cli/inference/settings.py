@@ -29,6 +29,8 @@ class SegmentSettings:
     precision: str = "auto"
     #: Write overlay.mp4.
     overlay: bool = True
+    #: Objects known from a descriptor file instead of masks: what was named, and a hash of the descriptors.
+    start_from: str = ""
 
 
 class ObjectOutcome(Protocol):

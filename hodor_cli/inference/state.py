@@ -58,6 +58,7 @@ def pack_matching(memory: MatchingMemory) -> dict[str, np.ndarray]:
         if frame is not None:
             arrays[f"matching/{name}/object_ids"] = np.array(frame.object_ids, dtype=np.int64)
             arrays[f"matching/{name}/keys"] = frame.keys.cpu().numpy().copy()
+            arrays[f"matching/{name}/peak"] = np.array(frame.peak)
             arrays[f"matching/{name}/masks"] = frame.masks.cpu().numpy().copy()
     return arrays
 
@@ -71,6 +72,7 @@ def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, de
         return StoredFrame(
             object_ids=tuple(int(i) for i in arrays[f"matching/{name}/object_ids"]),
             keys=torch.tensor(arrays[f"matching/{name}/keys"], device=device),
+            peak=float(arrays[f"matching/{name}/peak"]),
             masks=torch.tensor(arrays[f"matching/{name}/masks"], device=device),
         )
 

@@ -5,13 +5,12 @@ Lightning Fabric is imported only for more than one process.
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ from hodor_cli.training.process import FabricProcess, SingleProcess
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-#: The other processes wait this long while the first one validates.
-_PATIENCE = timedelta(hours=6)
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 
@@ -104,12 +101,13 @@ def launch(
         device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
         return function(SingleProcess(device, settings.precision), *arguments)
     with _restored_environment(), tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        fabric = _make_fabric(layout, unused)
+        from hodor_cli.training.fabric import make_fabric
+
+        fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
         errors = Path(folder) if layout.starter == "fabric" else None
         try:
-            run: Any = _in_process
-            return fabric.launch(run, function, arguments, settings.precision, errors)
+            # A partial, because Fabric takes arguments apart to look for modules.
+            return fabric.launch(partial(_in_process, function, arguments, settings.precision, errors))
         except HodorError:
             raise
         except Exception:
@@ -119,7 +117,7 @@ def launch(
 
 
 def _in_process(
-    fabric: Fabric, function: Callable[..., Any], arguments: tuple[Any, ...], precision: str, errors: Path | None
+    function: Callable[..., Any], arguments: tuple[Any, ...], precision: str, errors: Path | None, fabric: Fabric
 ) -> Any:
     try:
         return function(FabricProcess(fabric, precision), *arguments)
@@ -138,34 +136,6 @@ def _raise_first(errors: Path) -> None:
 
         kind, _, message = found[0].read_text(encoding="utf-8").partition("\n")
         raise getattr(hodor_cli.errors, kind, HodorError)(message) from None
-
-
-def _make_fabric(layout: Layout, unused: bool) -> Fabric:
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import (
-        ClusterEnvironment,
-        LightningEnvironment,
-        SLURMEnvironment,
-        TorchElasticEnvironment,
-    )
-    from lightning_fabric.strategies import DDPStrategy
-
-    environments: dict[str, type[ClusterEnvironment]] = {
-        "fabric": LightningEnvironment, "torchrun": TorchElasticEnvironment, "slurm": SLURMEnvironment,
-    }  # fmt: skip
-    strategy = DDPStrategy(
-        start_method="spawn" if layout.starter == "fabric" else "popen",
-        timeout=_PATIENCE,
-        find_unused_parameters=unused,
-    )
-    return Fabric(
-        accelerator=layout.kind,
-        devices=layout.local,
-        num_nodes=layout.nodes,
-        strategy=strategy,
-        precision="32-true",  # the process casts by itself
-        plugins=[environments[layout.starter]()],
-    )
 
 
 def _check_flags(settings: LaunchSettings) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hodor_cli
+from hodor_cli.data.check import CheckReport
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.began import Began
 from hodor_cli.training.choice import choose_config, config_notes, preset_name, resumed_config
@@ -186,7 +187,7 @@ def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunO
             note(remark)
         reports = check_sources(sources, config, clips, options.checking)
         for place, report in enumerate(reports):
-            note(report.lines()[0])
+            note(_data_line(report, clips))
             facts["data"][place]["samples"] = report.samples
         began.check_samples(sources, [report.samples for report in reports])
     plan = RunPlan(
@@ -249,6 +250,12 @@ def _default_sources(kind: str) -> list[DataSource]:
 
     images, annotations = workspace_stills()
     return [DataSource(images, annotations=annotations)]
+
+
+def _data_line(report: CheckReport, clips: ClipOptions) -> str:
+    if clips.mode == "sparse" and report.kind == "clips":
+        return f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
+    return report.lines()[0]
 
 
 def _check_validation(watching: WatchSettings) -> None:

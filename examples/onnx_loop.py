@@ -1,0 +1,50 @@
+"""Follow objects with the files of `hodor export-onnx`: NumPy and onnxruntime, no PyTorch.
+
+    hodor export-onnx --size 854x480 --objects 2 -o onnx/
+    python examples/onnx_loop.py onnx/ frames.npy first_labels.npy labels.npy
+
+frames.npy holds (T, H, W, 3) uint8 RGB, first_labels.npy (H, W) uint8 with the objects 1, 2, ... of the first frame.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+
+def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.ndarray) -> Iterator[np.ndarray]:
+    """The label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given that of the first."""
+    graphs = json.loads((Path(folder) / "hodor.json").read_text())["graphs"]
+    sessions = {name: onnxruntime.InferenceSession(Path(folder) / graph["file"]) for name, graph in graphs.items()}
+    inputs = {name: kind for graph in graphs.values() for name, kind in graph["inputs"].items()}
+    state = {name: np.zeros(kind["shape"], kind["type"]) for name, kind in inputs.items()}  # the history starts empty
+
+    def run(graph: str) -> None:  # every graph takes its inputs from the state and leaves its outputs there
+        given = {name: state[name] for name in graphs[graph]["inputs"]}
+        state.update(zip(graphs[graph]["outputs"], sessions[graph].run(None, given), strict=True))
+
+    for index, state["frame"] in enumerate(frames):
+        run("extract")
+        if index == 0:
+            state["labels"] = first_labels
+            run("masks")
+            state["reference_keys"], state["reference_masks"] = state.get("keys"), state["object_masks"]
+        else:
+            for graph in ("match", "decode") if "match" in graphs else ("decode",):
+                run(graph)
+        run("encode")
+        state["previous_keys"], state["previous_masks"] = state.get("keys"), state["object_masks"]
+        state["last_objects"], state["has_background"] = state["objects"], np.ones(1, bool)
+        for name in ("objects", "background", "has_object", "has_background"):  # the oldest out, the newest in
+            state[f"history_{name}"] = np.append(state[f"history_{name}"][:, 1:], state[name][:, None], axis=1)
+        yield state["labels"]
+
+
+if __name__ == "__main__":
+    result = follow(sys.argv[1], np.load(sys.argv[2]), np.load(sys.argv[3]))
+    np.save(sys.argv[4], np.stack(list(result)))

@@ -1,0 +1,50 @@
+"""`hodor export-onnx`: the network as ONNX files for onnxruntime and others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.common import HistoryOption, MaxDimOption, MinDimOption, WeightsOption, note, stdout_console
+
+
+def export_onnx(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the files.")],
+    weights: WeightsOption = "mini",
+    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the video's frames.")] = "854x480",
+    objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Slots for objects.")] = 4,
+    history: HistoryOption = 7,
+    min_dim: MinDimOption = None,
+    max_dim: MaxDimOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier export.")] = False,
+) -> None:
+    """Write extract, masks, encode, decode (and match) as ONNX files, and hodor.json that describes them.
+
+    hodor export-onnx --size 1280x720 --objects 2 -o onnx/
+
+    Frame size, object slots and history are fixed in the files; slots may stay unused. examples/onnx_loop.py follows
+    objects with them and needs NumPy and onnxruntime only.
+    """
+    from hodor_cli.bench.settings import parse_size
+    from hodor_cli.bench.subject import bench_model
+    from hodor_cli.export.onnx_export import export_onnx as export
+
+    model, trained = bench_model(weights)
+    if not trained:
+        note(f"note: there are no weights named '{weights}'; the files hold random ones of that architecture")
+    files = export(
+        model,
+        out,
+        size=parse_size(size),
+        objects=objects,
+        history=history,
+        min_dim=min_dim,
+        max_dim=max_dim,
+        overwrite=overwrite,
+        progress=lambda name: note(f"exporting {name}"),
+    )
+    console = stdout_console()
+    for path in files:
+        console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

@@ -1,0 +1,54 @@
+"""Lightning Fabric, set up for our processes. The only module that imports it, and itself imported only for several."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning_fabric.strategies import DDPStrategy
+
+#: The other processes wait this long while the first one validates.
+_PATIENCE = timedelta(hours=6)
+_ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
+    "fabric": LightningEnvironment,
+    "torchrun": TorchElasticEnvironment,
+    "slurm": SLURMEnvironment,
+}
+
+
+class QuietDDP(DDPStrategy):
+    """Distributed data parallel that says nothing about its ranks while it starts."""
+
+    def setup_environment(self) -> None:
+        """In every process: join the others."""
+        for name in ("lightning_fabric", "lightning_utilities", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        super().setup_environment()
+
+
+def make_fabric(kind: str, local: int, nodes: int, starter: str, *, unused: bool) -> Fabric:
+    """A Fabric of `local` processes on each of `nodes` machines.
+
+    kind: "cpu" or "cuda". starter: who starts the processes, "fabric", "torchrun" or "slurm". unused: some iterations
+    leave parameters out.
+    """
+    strategy = QuietDDP(
+        start_method="spawn" if starter == "fabric" else "popen",
+        timeout=_PATIENCE,
+        find_unused_parameters=unused,
+    )
+    return Fabric(
+        accelerator=kind,
+        devices=local,
+        num_nodes=nodes,
+        strategy=strategy,
+        precision="32-true",  # each process casts by itself
+        plugins=[_ENVIRONMENTS[starter]()],
+    )

@@ -1,0 +1,161 @@
+"""Settings of a run: presets, changes by name, the learning rate, and what contradicts what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hodor_cli.errors import UsageError
+from hodor_cli.training.choice import choose_config, config_notes, preset_name, resumed_config
+from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
+from hodor_cli.training.launch import LaunchSettings, resolve
+from hodor_cli.training.optimiser import rate_at
+from hodor_cli.training.settings import check_same, with_settings
+from hodor_cli.training.sources import DataSource, parse_source
+
+
+def test_the_papers_numbers() -> None:
+    paper = train_preset("paper-coco")
+    assert (paper.model, paper.batch_size, paper.iterations, paper.weight_decay) == ("swin-tiny", 8, 250_000, 0.01)
+    assert (paper.schedule, paper.supervise, paper.sequence, paper.clip_norm) == ("paper", "all", 3, None)
+    assert (paper.batches.area, paper.batches.max_objects) == (300_000, 4)
+    assert (paper.limits.min_area, paper.limits.min_side, paper.augment.maker) == (2000, 20, "imgaug")
+    rates = [rate_at(paper.learning_rate, i, paper.iterations) for i in (0, 4_999, 9_999, 99_999, 100_000, 249_999)]
+    assert rates == pytest.approx([1e-8, 5e-5, 1e-4, 1e-4, 1e-5, 1e-5])
+    tuned = train_preset("paper-finetune")
+    rates = [rate_at(tuned.learning_rate, i, tuned.iterations) for i in (4_999, 9_999, 19_999)]
+    assert (tuned.iterations, rates) == (20_000, pytest.approx([5e-6, 1e-5, 1e-5]))
+
+
+def test_a_cosine_ends_at_its_floor() -> None:
+    rate = LearningRate(peak=1.0, warmup=10, decay="cosine", floor=0.1)
+    assert [rate_at(rate, i, 110) for i in (4, 9, 10, 60, 110)] == pytest.approx([0.5, 1.0, 1.0, 0.55, 0.1])
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_settings_survive_json(name: str) -> None:
+    config = train_preset(name)
+    again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    check_same(config, json.loads(json.dumps(config.to_dict())))
+
+
+def test_every_number_can_be_changed_by_its_name() -> None:
+    changes = {
+        "iterations": "7", "learning_rate.peak": "1e-3", "learning_rate.milestones": "3,5", "clip_norm": "none",
+        "augment.rotation": "0, 15", "augment.colour_each_frame": "off", "batches.area": "4096", "average": "0.9",
+        "batches.source_weights": "coco:2,cats/full:0.5", "limits.at_area": "none", "sequence": 1, "batch_size": 6,
+    }  # fmt: skip
+    config = with_settings(train_preset("mini"), changes)
+    assert (config.iterations, config.learning_rate.peak, config.learning_rate.milestones) == (7, 1e-3, (3, 5))
+    assert (config.clip_norm, config.average, config.limits.at_area) == (None, 0.9, None)
+    assert (config.augment.rotation, config.augment.colour_each_frame) == ((0.0, 15.0), False)
+    assert (config.batches.area, config.batches.source_weights) == (4096, {"coco": 2.0, "cats/full": 0.5})
+    # What follows from others follows.
+    assert (config.augment.frames, config.batches.batch_size) == (1, 6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"augment.rotaton": "1"}, "did you mean augment.rotation"),
+        ({"peak": "1"}, "did you mean learning_rate.peak"),
+        ({"augment.rotation": "3"}, "2 numbers with a comma between"),
+        ({"iterations": "many"}, "a whole number"),
+        ({"augment": "x"}, "has parts"),
+        ({"augment.frames": "2"}, "follows from sequence"),
+        ({"batch_size": 3, "micro_batch": 2}, "--batch-size 3 must be a multiple of --micro-batch 2"),
+        ({"sequence": 2}, "--schedule paper needs --sequence 3"),
+    ],
+)
+def test_changes_that_cannot_be(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        with_settings(train_preset("toy"), changes)
+
+
+def test_a_mode_brings_its_settings_and_refuses_others() -> None:
+    sparse = choose_config("mini-finetune", None, "sparse", {})
+    assert (sparse.supervise, sparse.schedule) == ("reference", "paper")
+    assert choose_config("mini-finetune", None, "dense", {}).supervise == "all"
+    with pytest.raises(UsageError, match=r"--mode sparse.*--schedule chain"):
+        choose_config("mini-finetune", None, "sparse", {"schedule": "chain"})
+    with pytest.raises(UsageError, match=r"--mode sparse.*--sequence 1"):
+        choose_config("mini-finetune", None, "sparse", {"sequence": 1})
+    with pytest.raises(UsageError, match=r"--mode dense.*--set supervise=reference"):
+        choose_config("mini-finetune", None, "dense", {"supervise": "reference"})
+
+
+def test_the_preset_follows_the_architecture() -> None:
+    assert preset_name("pretrain", None, None) == "paper-coco"
+    assert preset_name("pretrain", None, "mini") == "mini"
+    assert preset_name("finetune", None, "swin-tiny") == "paper-finetune"
+    assert preset_name("finetune", "toy", "mini") == "toy"
+    with pytest.raises(UsageError, match="no preset for the architecture 'huge'"):
+        preset_name("pretrain", None, "huge")
+    with pytest.raises(UsageError, match="there is no training preset 'papr'"):
+        choose_config("papr", None, "", {})
+
+
+def test_going_on_keeps_the_settings_of_the_run() -> None:
+    began = with_settings(train_preset("mini"), {"iterations": 50, "augment.path": 0.0}).to_dict()
+    del began["augment"]["path"]  # written before there was such a setting
+    assert resumed_config(began, None, None, "", {"iterations": 80}).iterations == 80
+    assert resumed_config(began, None, None, "", {}).augment.path == 0.0
+    with pytest.raises(UsageError, match=r"augment.path 0.0 then and 0.5 now"):
+        resumed_config(began, "mini", None, "", {"iterations": 80})
+    with pytest.raises(UsageError, match=r"learning_rate.peak 0.0004 then and 0.1 now"):
+        resumed_config(began, None, None, "", {"learning_rate.peak": 0.1})
+
+
+def test_a_warm_up_longer_than_the_run_is_mentioned() -> None:
+    assert "--warmup" in config_notes(with_settings(train_preset("mini"), {"iterations": 100}))[0]
+    assert config_notes(train_preset("mini")) == []
+
+
+def test_a_folder_and_its_weight(tmp_path: Path) -> None:
+    assert parse_source("stills:0.5") == DataSource(Path("stills"), 0.5)
+    assert parse_source("stills") == DataSource(Path("stills"))
+    (tmp_path / "a:2").mkdir()
+    assert parse_source(tmp_path / "a:2") == DataSource(tmp_path / "a:2")
+    for text in ("stills:0", "stills:-1", "stills:nan"):
+        with pytest.raises(UsageError, match="above 0"):
+            parse_source(text)
+
+
+TORCHRUN = {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+SRUN = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "6", "SLURM_STEP_NUM_NODES": "3", "SLURM_PROCID": "4"}
+
+
+def test_who_starts_the_processes() -> None:
+    cpu = LaunchSettings(device="cpu")
+    alone = resolve(cpu, {})
+    assert (alone.world, alone.rank, alone.starter) == (1, 0, "fabric")
+    elastic = resolve(cpu, TORCHRUN)
+    assert (elastic.local, elastic.nodes, elastic.rank, elastic.starter) == (2, 2, 3, "torchrun")
+    slurm = resolve(cpu, SRUN)
+    assert (slurm.local, slurm.nodes, slurm.rank, slurm.starter) == (2, 3, 4, "slurm")
+    # A batch script of SLURM that does not use srun is an ordinary process.
+    assert resolve(cpu, {"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}).starter == "fabric"
+    place = {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "1"}
+    several = resolve(LaunchSettings(processes=3, nodes=2), place)
+    assert (several.world, several.rank) == (6, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "environ", "sentence"),
+    [
+        (LaunchSettings(gpus=1, processes=2), {}, r"--gpus.*--processes"),
+        (LaunchSettings(gpus=1, device="cpu"), {}, r"--gpus 1 contradicts --device cpu"),
+        (LaunchSettings(processes=2, device="cuda"), {}, r"--processes 2.*--device cuda"),
+        (LaunchSettings(processes=0), {}, "--processes must be at least 1"),
+        (LaunchSettings(precision="fp16"), {}, "--precision fp16"),
+        (LaunchSettings(processes=2, nodes=2), {}, r"--nodes 2.*MASTER_ADDR, MASTER_PORT, NODE_RANK"),
+        (LaunchSettings(processes=3), TORCHRUN, r"--processes 3 contradicts torchrun, which started 2"),
+        (LaunchSettings(processes=2, nodes=3), TORCHRUN, r"--nodes 3 contradicts torchrun, which runs on 2"),
+    ],
+)
+def test_launches_that_contradict_themselves(settings: LaunchSettings, environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        resolve(settings, environ)
