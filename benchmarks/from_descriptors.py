@@ -8,7 +8,8 @@ Descriptors come from true masks of the first half of each sequence. They are th
 - in the second half pasted, by its true masks, over another sequence's frames (another scene, the truth known),
 - in another sequence (absent: nothing should be found).
 Rows are ways to start: how many descriptors, and with the saved background or none. J is the mean overlap with the true
-mask; "false" the share of frames of the absent case in which something larger than 0.5 % of the frame is found.
+mask; "alike" the share of frames in which what was found is taken for the saved object (`Recognition`), which should
+be high for the first two and low where the object is absent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 from hodor_cli.descriptors.encode import FrameEncoder
 from hodor_cli.descriptors.query import spread
+from hodor_cli.descriptors.recognition import Recognition
 from hodor_cli.descriptors.sources import davis_sequences
 from hodor_cli.inference import Segmenter
 from hodor_cli.weights import load_model
@@ -63,6 +65,7 @@ def main() -> None:
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--every", type=int, default=6)
     parser.add_argument("--sequences", type=int, default=12)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 8], help="descriptors of the object to start from")
     options = parser.parse_args()
     model = load_model(options.weights)
     encoder, segmenter = FrameEncoder(model), Segmenter(model)
@@ -72,24 +75,26 @@ def main() -> None:
         encoded = [encoder.encode(image, {1: mask}) for image, mask in clip[: len(clip) // 2]]
         known.append((np.stack([e.objects[1] for e in encoded]), encoded[-1].background))
     print(f"{len(clips)} clips; weights {options.weights}")
-    print("| descriptors | background | J same scene | J another scene | false where absent |\n|---|---|---|---|---|")
-    for count in (1, 4, 8):
+    print("| descriptors | background | J same scene | alike | J another scene | alike | alike where absent |")
+    print("|---|---|---|---|---|---|---|")
+    for count in options.counts:
         for saved in (False, True):
-            same, moved, false = [], [], []
+            found: dict[str, list[tuple[float, float]]] = {"same": [], "moved": [], "absent": []}
             for number, clip in enumerate(clips):
                 rows, background = known[number]
                 other = clips[(number + 1) % len(clips)]
                 later = clip[len(clip) // 2 :]
-                for scores, frames in ((same, later), (moved, elsewhere(later, other)), (false, other[: len(later)])):
+                recognition = Recognition({1: spread(rows, count)}, background)
+                cases = {"same": later, "moved": elsewhere(later, other), "absent": other[: len(later)]}
+                for case, frames in cases.items():
                     segmenter.reset()
                     segmenter.start_from({1: spread(rows, count)}, background if saved else None)
                     for image, mask in frames:
-                        found = segmenter.step(image) == 1
-                        if scores is false:
-                            scores.append(float(found.mean() > 0.005))
-                        else:
-                            scores.append(overlap(found, mask))
-            values = (100 * np.mean(same), 100 * np.mean(moved), 100 * np.mean(false))
+                        inside = segmenter.step(image) == 1
+                        apart = recognition.distance(1, segmenter.descriptors().objects[1]) if inside.any() else np.inf
+                        found[case].append((overlap(inside, mask), float(apart < recognition.limit)))
+            same, moved, absent = (100 * np.mean(np.array(values), axis=0) for values in found.values())
+            values = (*same, *moved, absent[1])
             row = " | ".join(f"{value:.1f}" for value in values)
             print(f"| {count} | {'saved' if saved else 'none'} | {row} |", flush=True)
 

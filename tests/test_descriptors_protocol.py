@@ -72,11 +72,11 @@ def test_bounded_memory_gives_the_same_numbers() -> None:
     whole = score_retrieval(vectors, index)
     largest = 0
 
-    def blocks():  # type: ignore[no-untyped-def]
+    def blocks(low: int, high: int):  # type: ignore[no-untyped-def]
         nonlocal largest
-        for start in range(0, len(vectors), 13):
-            largest = max(largest, len(vectors[start : start + 13]))
-            yield start, vectors[start : start + 13]
+        for start in range(low, high, 13):
+            largest = max(largest, len(vectors[start : min(start + 13, high)]))
+            yield start, vectors[start : min(start + 13, high)]
 
     for within in (False, True):
         expected = score_retrieval(vectors, index, within_video=within)

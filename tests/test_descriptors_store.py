@@ -66,6 +66,10 @@ def test_written_rows_come_back(tmp_path: Path) -> None:
         assert len(store.object("cow", 300)) == 700 and store.object_ids("cow") == [1, 300]
         starts = [(start, len(block)) for start, block in store.blocks(size=500)]
         assert starts == [(0, 500), (500, 500), (1000, 408)]
+        whole = np.concatenate([store.rows("bear").frame, store.rows("cow").frame])
+        part = np.concatenate([block for _, block in store.blocks("frame", size=100, start=5, stop=333)])
+        assert part.tolist() == whole[5:333].tolist()
+        assert [first for first, _ in store.blocks("frame", size=100, start=5, stop=333)] == [5, 105, 205, 305]
         index = store.index()
         assert len(np.unique(index.instance)) == 4 and index.time(7) == pytest.approx(3 / 25)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["objects.h5"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_model_reference import reference_state_dict
 
 from hodor_cli.inference.preprocess import normalise
 from hodor_cli.model import build_model
@@ -14,7 +15,6 @@ from hodor_cli.training.cycles import paper_schedule, run_cycles
 from hodor_cli.training.losses import prediction_losses
 from hodor_cli.weights.authors import from_authors, own_name
 from hodor_cli.weights.checkpoint import load_parameters
-from test_model_reference import reference_state_dict
 
 
 @pytest.mark.parametrize("iteration", [0, 1], ids=["even", "odd"])

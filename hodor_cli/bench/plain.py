@@ -37,7 +37,7 @@ class PlainSegmenter:
 
     Args:
         model: the network whose parameters are used; it is moved to `device`.
-        history: frames of descriptors besides the newest.
+        history: frames of descriptors that masks are decoded from.
         min_dim, max_dim: working resolution in pixels; None for the model's own.
     """
 

@@ -178,6 +178,8 @@ def train_with(job: Any, values: Mapping[str, Any], **arguments: Any) -> None:
                 advance = None
 
         result: TrainingResult = job(**arguments, **options, progress=LiveLine(), note=note, checking=checking)
+    if not result.is_first:
+        return
     console = stdout_console()
     console.print(f"{result.last}: the network after {result.iterations} iterations")
     if result.best is not None and result.score is not None:

@@ -90,7 +90,7 @@ def score_retrieval(
         # Rows of one video follow one another, so a gallery is a range of rows.
         low, high = np.searchsorted(group, (value, value + 1))
         inside = asking[(asking >= low) & (asking < high)]
-        part = vectors_of_array(held[low:high]) if held is not None else _range_of(source, low, high)
+        part = vectors_of_array(held[low:high]) if held is not None else source.part(int(low), int(high))
         _score_gallery(part, instance[low:high], inside - low, metric, memory, total, progress, len(asking))
     return RetrievalScores(
         gallery="within" if within_video else "across",
@@ -179,18 +179,3 @@ def _usable_queries(instance: np.ndarray, video: np.ndarray, within_video: bool)
 def _fits(source: Vectors, memory: int) -> bool:
     _, first = next(iter(source))
     return source.count * first.shape[1] * 4 <= memory // 2
-
-
-def _range_of(source: Vectors, low: int, high: int) -> Vectors:
-    if (low, high) == (0, source.count):
-        return source
-
-    def blocks():  # type: ignore[no-untyped-def]
-        for start, block in source:
-            first, last = max(low - start, 0), min(high - start, len(block))
-            if first < last:
-                yield start + first - low, block[first:last]
-            if start + len(block) >= high:
-                return
-
-    return Vectors(int(high - low), blocks)

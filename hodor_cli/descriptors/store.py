@@ -139,23 +139,33 @@ class DescriptorStore:
         )
 
     def blocks(
-        self, dataset: str = "descriptor", *, size: int = 32768, videos: list[str] | None = None
+        self,
+        dataset: str = "descriptor",
+        *,
+        size: int = 32768,
+        videos: list[str] | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Stream a per-row data set as (first row, array of at most `size` rows), in the order of `index`."""
+        """Stream a per-row data set as (first row, array of at most `size` rows), in the order of `index`.
+
+        start, stop: only the rows start <= row < stop; what lies outside is not read.
+        """
         pending: list[np.ndarray] = []
-        held = start = 0
+        held, first, offset = 0, start, 0
         for name in self.videos if videos is None else videos:
             total = len(self._group(name)["frame"])
-            done = 0
-            while done < total:
-                take = min(size - held, total - done)
+            done, end = max(start - offset, 0), total if stop is None else min(stop - offset, total)
+            offset += total
+            while done < end:
+                take = min(size - held, end - done)
                 pending.append(self._read(name, dataset, slice(done, done + take)))
                 done, held = done + take, held + take
                 if held == size:
-                    yield start, np.concatenate(pending)
-                    start, held, pending = start + held, 0, []
+                    yield first, np.concatenate(pending)
+                    first, held, pending = first + held, 0, []
         if pending:
-            yield start, np.concatenate(pending)
+            yield first, np.concatenate(pending)
 
     def close(self) -> None:
         """Close the files; the store cannot be read afterwards."""

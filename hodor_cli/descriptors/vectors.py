@@ -16,19 +16,28 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Vectors:
-    """`count` rows, streamed by calling `blocks()`, which yields (first row, (n, C) array) in order.
+    """`count` rows; `blocks(low, high)` streams those of a range as (first row, (n, C) array), in order.
 
     `transform` maps (n, C) to (n, D) and is applied to every block, so that a projection or a normalisation needs no
     second file.
     """
 
     count: int
-    blocks: Callable[[], Iterator[tuple[int, np.ndarray]]]
+    blocks: Callable[[int, int], Iterator[tuple[int, np.ndarray]]]
     transform: Transform | None = None
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        for start, block in self.blocks():
+        for start, block in self.blocks(0, self.count):
             yield start, block if self.transform is None else self.transform(block)
+
+    def part(self, low: int, high: int) -> Vectors:
+        """The rows low <= row < high, counted from 0 again."""
+
+        def blocks(first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+            for start, block in self.blocks(low + first, low + last):
+                yield start - low, block
+
+        return Vectors(high - low, blocks, self.transform)
 
     def load(self) -> np.ndarray:
         """All rows in one array."""
@@ -48,9 +57,9 @@ class Vectors:
 def vectors_of_array(array: np.ndarray, transform: Transform | None = None, block: int = 32768) -> Vectors:
     """Rows that are in memory already."""
 
-    def blocks() -> Iterator[tuple[int, np.ndarray]]:
-        for start in range(0, len(array), block):
-            yield start, array[start : start + block]
+    def blocks(low: int, high: int) -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(low, high, block):
+            yield start, array[start : min(start + block, high)]
 
     return Vectors(len(array), blocks, transform)
 
@@ -64,7 +73,9 @@ def vectors_of_store(
 ) -> Vectors:
     """A per-row data set of a store, in the order of `store.index(videos)`."""
     count = len(store.index(videos))
-    return Vectors(count, lambda: store.blocks(dataset, size=block, videos=videos), transform)
+    return Vectors(
+        count, lambda low, high: store.blocks(dataset, size=block, videos=videos, start=low, stop=high), transform
+    )
 
 
 def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:

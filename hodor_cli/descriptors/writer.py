@@ -24,11 +24,11 @@ from hodor_cli.descriptors.files import (
     read_store_info,
     write_store_info,
 )
-from hodor_cli.descriptors.lock import WriterLock
 from hodor_cli.descriptors.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store import DescriptorStore
 from hodor_cli.descriptors.video_writer import VideoWriter
 from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.locks import WriterLock
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
 MERGE_SHARE = 4

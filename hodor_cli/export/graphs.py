@@ -31,7 +31,7 @@ _ABSENT = -1e4
 
 @dataclass(frozen=True)
 class GraphSizes:
-    """What is fixed in the files: the frames' geometry, object slots, and frames of history (the newest included)."""
+    """What is fixed in the files: the frames' geometry, object slots, and frames of history."""
 
     geometry: Geometry
     objects: int
@@ -148,13 +148,22 @@ def _start(pixels: Tensor, masks: Tensor) -> Tensor:
     return torch.where(count > 0, mean, likeliest * is_object)
 
 
+def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor, present: Tensor) -> Tensor:
+    """`MultiheadAttention` with queries and keys `asked`, written out for a batch of one (1, N, D)."""
+    weights, biases = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
+    projected = (F.linear(x, w, b) for x, w, b in zip((asked, asked, values), weights, biases, strict=True))
+    q, k, v = (x[0].unflatten(-1, (layer.num_heads, -1)).transpose(0, 1) for x in projected)  # (heads, N, width)
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    scores = torch.where(present[:, None], scores, _ABSENT)
+    return layer.out_proj((scores.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)[None])
+
+
 def _encoder_layer(
     layer: EncoderLayer, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor, present: Tensor
 ) -> Tensor:
     """As `EncoderLayer`, with tokens (1, N) that nobody attends to because their slot is not used."""
     asked = x + position
-    attended = layer.self_attn(asked, asked, x, key_padding_mask=~present, need_weights=False)[0]
-    x = layer.norm1(x + attended)
+    x = layer.norm1(x + _self_attention(layer.self_attn, asked, x, present))
     x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
     return layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
 

@@ -57,7 +57,7 @@ def export_onnx(
         folder: where the files go; made if it does not exist.
         size: (width, height) of the video's frames, fixed in the files.
         objects: object slots, 1..255.
-        history: frames of history besides the newest.
+        history: frames of history that masks are decoded from.
         min_dim, max_dim: working resolution in pixels; None for the model's own.
         overwrite: replace files of an earlier export (and no others).
         progress: called with the name of each graph before it is written.
@@ -147,7 +147,11 @@ def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
         decode |= {"cue_previous": masks, "cue_reference": masks}
     labels = ("labels", "object_masks", "background_masks", "logits")
     graphs["decode"] = (DecodeGraph(model, sizes), decode, labels)
-    return graphs
+    # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
+    return {
+        name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)
+        for name, (graph, inputs, outputs) in graphs.items()
+    }
 
 
 def _write_graph(path: Path, graph: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> dict[str, Any]:
@@ -155,8 +159,7 @@ def _write_graph(path: Path, graph: nn.Module, inputs: dict[str, Tensor], output
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter for traced modules is deprecated in favour of one that needs another package.
         warnings.simplefilter("ignore")
-        # First to plain operations with all sizes as numbers; the tracer would make each size a computation.
-        flat = torch.export.export(graph.eval(), tuple(inputs.values())).module()
+        flat = _flattened(graph.eval(), tuple(inputs.values()))
         torch.onnx.export(
             torch.jit.trace(flat, tuple(inputs.values()), check_trace=False),
             tuple(inputs.values()),
@@ -173,6 +176,18 @@ def _write_graph(path: Path, graph: nn.Module, inputs: dict[str, Tensor], output
         "inputs": {name: _kind(value) for name, value in inputs.items()},
         "outputs": {name: _kind(value) for name, value in zip(outputs, made, strict=True)},
     }
+
+
+def _flattened(graph: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
+    """The graph as plain operations in which every size is a number; tracing alone would compute sizes at run time."""
+    flat = torch.export.export(graph, inputs).module()
+    aten = torch.ops.aten
+    shaping = (aten.unflatten.int, aten.flatten.using_ints, aten.view.default, aten.reshape.default)
+    for node in flat.graph.nodes:
+        if node.target in shaping:
+            node.target, node.args, node.kwargs = aten.reshape.default, (node.args[0], list(node.meta["val"].shape)), {}
+    flat.recompile()
+    return flat
 
 
 def _kind(value: Tensor) -> dict[str, Any]:
@@ -225,7 +240,7 @@ def _sizes(
     if min_dim < 32 or max_dim < min_dim:
         raise UsageError(f"--min-dim {min_dim} must be at least 32 and --max-dim {max_dim} not below it")
     geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim)
-    return GraphSizes(geometry, objects, history + 1)
+    return GraphSizes(geometry, objects, history)
 
 
 def _require_onnx() -> None:

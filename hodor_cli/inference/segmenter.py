@@ -16,6 +16,7 @@ from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.inference.device import autocast, choose_device, choose_precision
 from hodor_cli.inference.history import HistoryEntry, HistoryRing, entry_of
+from hodor_cli.inference.labels import label_map
 from hodor_cli.inference.masks import check_object_id, reference_masks_by_id
 from hodor_cli.inference.matching import MatchingMemory
 from hodor_cli.inference.preprocess import Geometry, prepare_frame, prepare_masks, resize
@@ -67,7 +68,9 @@ class Segmenter:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        self.model = self._given_model = model.to(self.device).eval()
+        # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
+        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = self._given_model = model.eval()
         self.history = history
         config = model.config
         self.min_dim = config.min_dim if min_dim is None else min_dim
@@ -347,16 +350,7 @@ class Segmenter:
         """The label map at the frame's own size, and the mean probability inside each object's mask."""
         probabilities = resize(logits, geometry.padded).softmax(dim=1)
         probabilities = self._put_in(probabilities, reference)
-        height, width = geometry.scaled
-        probabilities = resize(probabilities[:, :, :height, :width], geometry.original)[0]
-        highest, channel = probabilities.max(dim=0)
-        slots = (channel - (NUM_NON_OBJECT - 1)).clamp(min=0).flatten().cpu().numpy()
-        sums = np.bincount(slots, weights=highest.flatten().cpu().numpy(), minlength=len(self.object_ids) + 1)
-        counts = np.bincount(slots, minlength=len(self.object_ids) + 1)
-        ids = np.array([0, *self.object_ids], dtype=np.uint16)
-        means = sums / np.maximum(counts, 1)
-        confidence = {i: float(means[k + 1]) for k, i in enumerate(self.object_ids)}
-        return ids[slots].reshape(geometry.original), confidence
+        return label_map(probabilities, geometry, self.object_ids)
 
     def _masks_to_encode(self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry) -> Tensor:
         """Soft object masks (1, I, h, w) at stride 8 for this frame's descriptors."""

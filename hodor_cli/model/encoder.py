@@ -55,8 +55,8 @@ class SoftMaskedAttention(nn.Module):
         attended = (attention.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, count, self.heads, -1)
         values = torch.einsum("bnhc,hdc->bnhd", attended, value_weight)
         # Softmax weights add up to one (dropout aside, whose expectation does), so the value bias passes unchanged.
-        values = values.flatten(2) + attention.sum(dim=-1).repeat_interleave(width, dim=-1) * self.v_proj.bias
-        return self.out_proj(values)
+        values = values + attention.sum(dim=-1, keepdim=True) * self.v_proj.bias.view(self.heads, width)
+        return self.out_proj(values.flatten(2))
 
 
 class EncoderLayer(nn.Module):

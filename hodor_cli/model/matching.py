@@ -20,6 +20,12 @@ from hodor_cli.model.constants import cached_constant
 if TYPE_CHECKING:
     from hodor_cli.model.decoder import History
 
+#: Pixels that are matched at once.
+_BLOCK = 256
+#: Below this a logarithm of nearness counts as zero anyway. Without the limit most weights would be denormal numbers,
+#: with which a CPU counts several times slower.
+_FARTHEST = -30.0
+
 
 class KeyedMasks(NamedTuple):
     """A frame that can be matched with: keys (B, K, h, w) and soft object masks (B, I, h, w), both at stride 8."""
@@ -56,12 +62,17 @@ class Matcher(nn.Module):
         """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` prefers the same place."""
         height, width = keys.shape[-2:]
         with torch.autocast(keys.device.type, enabled=False):  # scores reach 40, where bfloat16 counts in quarters
-            asked = keys.flatten(2).transpose(1, 2) * self.log_scale.exp()
-            scores = asked @ source.keys.flatten(2)
-            if local:
-                scores = scores + _nearness(height, width, self.sigma, keys.device)
-            carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2).float()
-        return carried.transpose(1, 2).unflatten(-1, (height, width))
+            asked = (keys.flatten(2).transpose(1, 2) * self.log_scale.exp()).contiguous()
+            answers, masks = source.keys.flatten(2), source.masks.flatten(2).transpose(1, 2).float()
+            near = _nearness(height, width, self.sigma, keys.device) if local else None
+            parts = []
+            # A block of scores stays in a core's cache; all of them would be 20 MB, written and read four times.
+            for begin in range(0, asked.shape[1], _BLOCK):
+                scores = asked[:, begin : begin + _BLOCK] @ answers
+                if near is not None:
+                    scores = scores + near[begin : begin + _BLOCK]
+                parts.append(scores.softmax(dim=-1) @ masks)
+        return torch.cat(parts, dim=1).transpose(1, 2).unflatten(-1, (height, width))
 
 
 class CueInjection(nn.Module):
@@ -98,7 +109,7 @@ class CueInjection(nn.Module):
 
 @cached_constant(maxsize=2)  # tens of MB each
 def _nearness(height: int, width: int, sigma: float, device: torch.device) -> Tensor:
-    """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells."""
+    """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells, at least _FARTHEST."""
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     position = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
-    return -torch.cdist(position, position).square() / (2 * sigma**2)
+    return (-torch.cdist(position, position).square() / (2 * sigma**2)).clamp(min=_FARTHEST)

@@ -14,9 +14,11 @@ class Conv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 2:
-            x = F.pad(x, (0, 1, 0, 1))
-        return super().forward(x)
+        if self.stride[0] == 1:
+            return super().forward(x)
+        # A fourth row and column of zero weights moves the kernel instead of copying the map to pad it.
+        weight = F.pad(self.weight, (1, 0, 1, 0))
+        return F.conv2d(x, weight, self.bias, stride=2, padding=1, groups=self.groups)
 
 
 class InvertedResidual(nn.Module):
@@ -31,8 +33,8 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.residual else y
 
 
@@ -56,7 +58,7 @@ class MobileNetV2(nn.Module):
         self.out_channels = tuple(blocks[i].project.out_channels for i in self.outputs)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(frames))
+        x = F.relu6(self.stem(frames), inplace=True)
         maps = []
         for i, block in enumerate(self.blocks):
             x = block(x)

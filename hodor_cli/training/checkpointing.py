@@ -83,6 +83,13 @@ def restore_run(
         model.load_state_dict(parameters)
     except RuntimeError as error:
         raise WeightsError(f"{folder / STATE_FILE} is of another architecture than the run's settings say") from error
+    places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, values in moments.items():
+        # Saved row by row; the fused step reads moments and parameter in the same order, so they must lie alike.
+        like = places[number]
+        for key, value in values.items():
+            if value.shape == like.shape:
+                values[key] = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
     state = optimiser.state_dict()
     state["state"] = moments
     optimiser.load_state_dict(state)

@@ -55,7 +55,7 @@ def execute(plan: RunPlan, layout: Layout) -> dict[str, Any]:
         if layout.rank == 0:
             _take_folder(plan, layout, stack)
         try:
-            unused = plan.config.drop_cue > 0
+            unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
             done: dict[str, Any] = launch(plan.launch, layout, run_process, plan, unused=unused)
         except KeyboardInterrupt:
             state = read_run(plan.folder) if layout.rank == 0 else None

@@ -101,6 +101,8 @@ def launch(
         device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
         return function(SingleProcess(device, settings.precision), *arguments)
     with _restored_environment(), tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
+        # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         from hodor_cli.training.fabric import make_fabric
 
         fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)

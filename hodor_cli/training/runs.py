@@ -73,13 +73,17 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left: its folder, the newest checkpoint, the best by validation, iterations done, best J&F (0..1)."""
+    """What a run left: its folder, the newest checkpoint, the best by validation, iterations done, best J&F (0..1).
+
+    is_first: False in processes that torchrun or SLURM started beside the one that writes the files.
+    """
 
     folder: Path
     last: Path
     best: Path | None
     iterations: int
     score: float | None
+    is_first: bool = True
 
 
 def pretrain(
@@ -211,7 +215,12 @@ def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunO
     best = folder.best if folder.best.is_file() else None
     score = done.get("best", -1.0)
     return TrainingResult(
-        out, folder.last, best, done.get("iterations", config.iterations), score if score >= 0 else None
+        folder=out,
+        last=folder.last,
+        best=best,
+        iterations=done.get("iterations", config.iterations),
+        score=score if score >= 0 else None,
+        is_first=layout.rank == 0,
     )
 
 

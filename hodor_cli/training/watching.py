@@ -39,7 +39,7 @@ class Events:
         self._writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
+        except (ImportError, AttributeError, TypeError):  # absent, or at odds with the protobuf beside it
             return
         self._writer = SummaryWriter(str(folder), purge_step=first + 1)
 

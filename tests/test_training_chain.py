@@ -1,0 +1,152 @@
+"""From photographs to masks: pretrain, finetune in each mode, segment, as a user types them; and that it learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_video
+from data_fakes import make_clips
+from PIL import Image
+from training_fakes import losses_of, make_blobs
+from typer.testing import CliRunner
+
+import hodor_cli
+from hodor_cli.cli import app
+from hodor_cli.data.coco import StillImages
+from hodor_cli.evaluation.metrics import jaccard
+
+QUICK = ["--workers", "0", "--sheet-every", "1000"]
+
+
+def hodor(*arguments: object) -> str:
+    """Run the command and return its output; it must succeed."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two iterations on photographs."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    photos = make_blobs(folder / "photos")
+    hodor("pretrain", "--data", photos, "--preset", "toy", "--iterations", 2, "-o", folder / "run", *QUICK)
+    return folder / "run"
+
+
+@pytest.mark.parametrize("mode", ["frames", "sparse", "dense"])
+def test_pretrain_finetune_segment(pretrained: Path, tmp_path: Path, mode: str) -> None:
+    clips, out = tmp_path / "clips", tmp_path / "run"
+    make_clips(clips, {"bear": 5, "camel": 5})
+    if mode == "sparse":
+        # One label of each clip is enough, and no other is opened.
+        for path in (clips / "Annotations" / "480p").glob("*/*.png"):
+            if path.stem != "00002":
+                path.write_bytes(b"not to be read")
+    weights = pretrained / "last.safetensors"
+    text = hodor(
+        "finetune", "--mode", mode, "--data", clips, "--weights", weights, "-o", out, "--iterations", 2, *QUICK
+    )
+    assert "last.safetensors: the network after 2 iterations" in text
+    assert len(losses_of(out)) == 2
+    facts = json.loads((out / "run.json").read_text())
+    assert (facts["kind"], facts["preset"], facts["clips"]["mode"]) == ("finetune", "toy", mode)
+    assert facts["settings"]["supervise"] == ("reference" if mode == "sparse" else "all")
+
+    frames = [np.full((64, 96, 3), 40 * t, np.uint8) for t in range(3)]
+    mask = np.zeros((64, 96), np.uint8)
+    mask[20:44, 30:60] = 1
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    video = write_video(tmp_path / "clip.mp4", frames)
+    hodor(
+        "segment", video, "--mask", tmp_path / "mask.png", "--weights", out / "last.safetensors", "--no-overlay",
+        "--device", "cpu", "-o", tmp_path / "result",
+    )  # fmt: skip
+    assert len(list((tmp_path / "result" / "masks").glob("*.png"))) == 3
+
+
+def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: Path, tmp_path: Path) -> None:
+    clips = tmp_path / "train"
+    make_clips(clips, {"a": 4}, resolution=None, value=1, every=2)
+    (clips / "meta.json").write_text(
+        json.dumps({"videos": {"a": {"objects": {"1": {"category": "box", "frames": ["00000", "00002"]}}}}})
+    )
+    val = tmp_path / "val"
+    make_clips(val, {"bear": 3})
+    notes: list[str] = []
+    result = hodor_cli.finetune(
+        [f"{clips}:0.5", f"{pretrained.parent / 'photos'}:0.5"],
+        mode="dense",
+        weights=pretrained / "last.safetensors",
+        out=tmp_path / "run",
+        settings={"iterations": 3},
+        val=val,
+        val_every=2,
+        workers=0,
+        note=notes.append,
+    )
+    assert result.best is not None
+    assert result.score is not None
+    assert 0 <= result.score <= 1
+    assert sum("J&F" in text for text in notes) == 2  # after iteration 2 and at the end
+    assert len(losses_of(result.folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "sentence"),
+    [
+        ("pretrain --gpus 1 --processes 2", 2, "--gpus computes on GPUs and --processes on the CPU"),
+        ("pretrain --resume --overwrite", 2, "--resume goes on with a run and --overwrite replaces it"),
+        ("pretrain --weights a --backbone b", 2, "--weights holds a backbone already, which contradicts --backbone"),
+        ("pretrain --images d", 2, "--images and --annotations belong together"),
+        ("pretrain --learning-rate 0.1 --set learning_rate.peak=0.2", 2, "--learning-rate and --set learning_rate.pe"),
+        ("pretrain --set speed", 2, "--set takes NAME=VALUE"),
+        ("pretrain --precision fp16", 2, "--precision fp16 is for segmenting only"),
+        ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),
+        ("pretrain --preset big", 2, "there is no training preset 'big'"),
+        ("pretrain --preset toy --data nowhere -o out", 7, "There is no folder nowhere"),
+        ("finetune --data nowhere --preset toy", 2, "give --weights FILE"),
+        ("finetune --data d --weights {weights} -o out", 2, "--mode frames, sparse or dense"),
+        ("finetune --mode sparse --schedule chain --weights {weights} -o out", 2, "--mode sparse needs cycles"),
+        ("finetune --mode dense --weights {weights} --preset mini-finetune --data {clips} -o out", 4, "'toy' network"),
+        ("finetune --mode dense --weights {weights} -o out", 7, "give --data FOLDER with JPEGImages"),
+        ("finetune --mode dense --weights {weights} --data {clips} --val nowhere -o out", 3, "nowhere"),
+    ],
+)
+def test_bad_calls_are_one_sentence(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, code: int, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_clips(tmp_path / "clips", {"a": 2})
+    arguments = command.format(weights=pretrained / "last.safetensors", clips=tmp_path / "clips").split()
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stderr.count("error: ")) == (code, 1), result.output
+    assert sentence in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_learns_four_photographs(tmp_path: Path) -> None:
+    """`toy` overfits: IoU above 0.9 in training, and when it then follows each object into a shifted copy."""
+    photos = make_blobs(tmp_path / "photos")
+    settings = {
+        "iterations": 70, "batch_size": 4, "schedule": "chain", "learning_rate.peak": 4e-3,
+        "learning_rate.decay": "cosine",
+    }  # fmt: skip
+    result = hodor_cli.pretrain(
+        photos, out=tmp_path / "run", preset="toy", settings=settings, workers=0, sheet_every=1000
+    )
+    rows = (result.folder / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("iou")
+    assert np.mean([float(row.split(",")[column]) for row in rows[-10:]]) > 0.9
+
+    segmenter = hodor_cli.Segmenter(hodor_cli.load_model(result.last), device="cpu")
+    stills = StillImages(photos)
+    for index in range(len(stills)):
+        still = stills.load(index)
+        segmenter.reset()
+        segmenter.step(still.image, still.masks[0].astype(np.uint16))
+        found = segmenter.step(np.roll(still.image, 4, axis=1))
+        assert jaccard(np.roll(still.masks[0], 4, axis=1), found == 1) > 0.9, still.name

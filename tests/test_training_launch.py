@@ -1,0 +1,74 @@
+"""Several processes on the CPU, as Lightning Fabric starts them, and what a single process does without it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from training_fakes import losses_of, make_blobs
+
+import hodor_cli
+from hodor_cli.errors import DataError, DeviceError, UsageError
+from hodor_cli.training.launch import LaunchSettings
+from hodor_cli.weights import load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_blobs(tmp_path_factory.mktemp("photos") / "set")
+
+
+def test_two_processes_with_half_the_batch_each_follow_one(photos: Path, tmp_path: Path) -> None:
+    settings = {"iterations": 5, "batch_size": 4}
+    common = {"preset": "toy", "workers": 0, "settings": settings, "sheet_every": 1000}
+    alone = hodor_cli.pretrain(photos, out=tmp_path / "one", **common)
+    before = dict(os.environ)
+    two = hodor_cli.pretrain(photos, out=tmp_path / "two", launch=LaunchSettings(processes=2), **common)
+    assert dict(os.environ) == before
+    assert two.iterations == 5
+    assert losses_of(two.folder) == pytest.approx(losses_of(alone.folder), abs=1e-4)
+    ours, theirs = (load_checkpoint(result.last).state_dict for result in (two, alone))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in theirs)
+
+
+def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path) -> None:
+    broken = make_blobs(tmp_path / "set")
+    for picture in (broken / "images").iterdir():
+        picture.write_bytes(b"no picture")  # what a quick check does not open
+    with pytest.raises(DataError, match=r"^The image .*png is damaged or not an image"):
+        hodor_cli.pretrain(
+            broken, out=tmp_path / "run", preset="toy", workers=0, launch=LaunchSettings(processes=2)
+        )
+
+
+def test_uneven_shares_are_refused_before_anything_starts(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--batch-size 2 cannot be shared evenly by 3 processes"):
+        hodor_cli.pretrain(photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(processes=3))
+    with pytest.raises(UsageError, match="--micro-batch 4 does not divide the 6 samples that each of 2 processes has"):
+        hodor_cli.pretrain(
+            photos, out=tmp_path / "run", preset="toy", settings={"batch_size": 12, "micro_batch": 4},
+            launch=LaunchSettings(processes=2),
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_gpus_than_there_are(photos: Path, tmp_path: Path) -> None:
+    there = torch.cuda.device_count()
+    with pytest.raises(DeviceError, match=rf"--gpus {there + 1} asks for.*this machine has {there}"):
+        hodor_cli.pretrain(photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(gpus=there + 1))
+
+
+def test_a_single_process_does_without_the_launcher(photos: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, hodor_cli\n"
+        f"hodor_cli.pretrain({str(photos)!r}, out={str(tmp_path / 'run')!r}, preset='toy', workers=0,"
+        " settings={'iterations': 1})\n"
+        "print('lightning' if any(name.startswith('lightning') for name in sys.modules) else 'none')\n"
+    )
+    root = Path(__file__).resolve().parent.parent
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=300)
+    assert ran.stdout.strip() == "none", ran.stderr

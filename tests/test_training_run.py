@@ -1,0 +1,290 @@
+"""A run and its folder: what it leaves, going on with it, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from training_fakes import losses_of, make_blobs
+
+import hodor_cli
+from hodor_cli.data.sample import TrainingSample
+from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
+from hodor_cli.model import build_model
+from hodor_cli.training.checkpointing import STATE_FILE, read_run
+from hodor_cli.training.config import train_preset
+from hodor_cli.training.hooks import TrainingProgress
+from hodor_cli.training.loop import train
+from hodor_cli.training.run_folder import RunFolder
+from hodor_cli.training.settings import with_settings
+from hodor_cli.weights import load_checkpoint, load_model
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_blobs(tmp_path_factory.mktemp("photos") / "set")
+
+
+def run(photos: Path | None, out: Path, iterations: int = 2, **options: Any) -> hodor_cli.training.runs.TrainingResult:
+    """A tiny run in this process."""
+    settings = {"iterations": iterations, **options.pop("settings", {})}
+    options = {"preset": "toy", "workers": 0, "sheet_every": 1000, **options}
+    return hodor_cli.pretrain(photos, out=out, settings=settings, **options)
+
+
+def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Path) -> None:
+    told: list[TrainingProgress] = []
+    notes: list[str] = []
+    settings = {"batch_size": 4, "micro_batch": 2, "average": 0.5}
+    result = run(photos, tmp_path / "run", 2, settings=settings, progress=told.append, note=notes.append)
+    assert (result.iterations, result.best, result.score) == (2, None, None)
+    assert result.last == tmp_path / "run" / "last.safetensors"
+    checkpoint = load_checkpoint(result.last)
+    assert checkpoint.config.name == "toy"
+    assert checkpoint.metadata["training"]["average"] == 0.5
+    assert checkpoint.metadata["iteration"] == 2
+    assert checkpoint.metadata["run"]["data"][0]["samples"] == 4
+    assert [report.iteration for report in told] == [1, 2]
+    assert all(0 <= report.iou <= 1 and 0 <= report.loader_wait <= 1 for report in told)
+    assert losses_of(result.folder) == pytest.approx([report.loss for report in told])
+    facts = json.loads((result.folder / "run.json").read_text())
+    assert (facts["kind"], facts["preset"], facts["settings"]["batch_size"]) == ("pretrain", "toy", 4)
+    assert any("4 photographs, 4 left" in text for text in notes)
+    # Six predictions of three pictures each, two samples.
+    sheet = cv2.imread(str(result.folder / "sheets" / "000001.png"))
+    assert sheet.shape[1] > 6 * 3 * 64
+    assert sheet.shape[0] > 2 * 64
+    # Nothing else is left behind, in particular no lock and no temporary file.
+    expected = {"last.safetensors", "metrics.csv", "run.json", "sheets", STATE_FILE}
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+
+        expected.add("tensorboard")
+    except (ImportError, AttributeError, TypeError):
+        pass  # the optional extra
+    assert {entry.name for entry in result.folder.iterdir()} == expected
+
+
+def test_gradients_of_micro_batches_add_up(photos: Path, tmp_path: Path) -> None:
+    whole = run(photos, tmp_path / "a", 3, settings={"batch_size": 4})
+    parts = run(photos, tmp_path / "b", 3, settings={"batch_size": 4, "micro_batch": 1})
+    assert losses_of(parts.folder) == pytest.approx(losses_of(whole.folder), abs=1e-5)
+
+
+def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) -> None:
+    """Killed by -9 with a data worker running; resumed at once, with other workers, from what lies in the folder."""
+    whole = run(photos, tmp_path / "whole", 14)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "hodor_cli", "pretrain", "--data", str(photos), "--preset", "toy"]
+    command += ["--iterations", "14", "--save-every", "3", "--workers", "1", "-o", str(out)]
+    root = Path(__file__).resolve().parent.parent
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not (out / "metrics.csv").is_file() or len((out / "metrics.csv").read_text().splitlines()) < 6:
+            assert process.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    state = read_run(out)
+    assert state is not None
+    assert 3 <= state.iteration < 14
+    # Its own settings and data: nothing needs to be said again.
+    result = hodor_cli.pretrain(out=out, resume=True, workers=0)
+    assert result.iterations == 14
+    assert losses_of(out) == pytest.approx(losses_of(whole.folder), abs=1e-5)
+    ours, theirs = (load_checkpoint(r.last).state_dict for r in (result, whole))
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
+
+
+def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(photos, out, 1)
+    before = (out / STATE_FILE).read_bytes()
+    with pytest.raises(OutputError, match=r"holds a run already.*--resume.*--overwrite"):
+        run(photos, out)
+    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
+        run(photos, out, resume=True, overwrite=True)
+    with pytest.raises(UsageError, match=r"batch_size 2 then and 4 now"):
+        run(photos, out, 3, resume=True, settings={"batch_size": 4})
+    with pytest.raises(UsageError, match=r"--data contradicts --resume"):
+        run([f"{photos}:2"], out, 3, resume=True)
+    with pytest.raises(UsageError, match="run of `hodor pretrain`"):
+        hodor_cli.finetune(photos, mode="frames", out=out, resume=True)
+    with pytest.raises(WeightsError, match=r"holds a 'toy' network but 'mini' is to be trained"):
+        run(photos, out, preset="mini", weights=out / "last.safetensors", overwrite=True)
+    assert (out / STATE_FILE).read_bytes() == before
+    (out / "mine.txt").write_text("kept")
+    run(photos, out, 1, settings={"seed": 1}, overwrite=True)
+    assert (out / STATE_FILE).read_bytes() != before
+    assert (out / "mine.txt").read_text() == "kept"
+
+
+def test_two_runs_into_one_folder(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with RunFolder(out).lock(), pytest.raises(OutputError, match=rf"is being written by process {os.getpid()} on"):
+        run(photos, out)
+
+
+def test_places_that_cannot_be_written_to(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be made"):
+        run(photos, tmp_path / "file" / "run")
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "beach.jpg").write_text("")
+    with pytest.raises(OutputError, match="other files in it"):
+        run(photos, tmp_path / "holiday")
+
+
+def test_the_last_good_checkpoint_survives_a_full_disk(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(photos, out, 1)
+    before = {name: (out / name).read_bytes() for name in (STATE_FILE, "last.safetensors")}
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, usual[1]))
+    try:
+        with pytest.raises(OutputError, match=r"training_state.safetensors cannot be written.*--resume"):
+            run(photos, out, 2, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert not list(out.glob(".*.tmp"))
+    assert run(photos, out, 2, resume=True).iterations == 2
+
+
+def test_a_single_image_is_a_sequence_of_one(photos: Path, tmp_path: Path) -> None:
+    result = run(photos, tmp_path / "run", 1, settings={"sequence": 1})
+    assert load_checkpoint(result.last).metadata["training"]["augment"]["frames"] == 1
+
+
+def test_several_sets_with_weights(photos: Path, tmp_path: Path) -> None:
+    images = {"images": photos / "images", "annotations": photos / "instances.json"}
+    result = run([f"{photos}:0.25"], tmp_path / "run", 1, **images)
+    data = json.loads((result.folder / "run.json").read_text())["data"]
+    assert [item["weight"] for item in data] == [0.25, 1.0]
+    with pytest.raises(UsageError, match=r"--images and --annotations belong together"):
+        run(None, tmp_path / "other", images=photos / "images")
+
+
+def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HODOR_WORKSPACE_DIR", raising=False)
+    with pytest.raises(DataError, match=r"give --data FOLDER.*HODOR_WORKSPACE_DIR"):
+        run(None, tmp_path / "run")
+    with pytest.raises(DataError, match="nothing is left to train on"):
+        run(photos, tmp_path / "run", settings={"limits.min_area": 1e9})
+    with pytest.raises(DataError, match="There is no folder"):
+        run(tmp_path / "nowhere", tmp_path / "run")
+    (tmp_path / "clips" / "JPEGImages").mkdir(parents=True)
+    with pytest.raises(DataError, match="use `hodor finetune"):
+        run(tmp_path / "clips", tmp_path / "run")
+    broken = make_blobs(tmp_path / "broken")
+    (broken / "images" / "2.png").unlink()
+    with pytest.raises(DataError, match=r"missing image \(1, such as 2.png\)"):
+        run(broken, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_prepared_workspace_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_blobs(tmp_path / "dataset_images" / "coco_2017_train")
+    (made / "annotations").mkdir()
+    (made / "instances.json").rename(made / "annotations" / "instances_train2017.json")
+    monkeypatch.setenv("HODOR_WORKSPACE_DIR", str(tmp_path))
+    assert run(None, tmp_path / "run", 1).iterations == 1
+
+
+class Plain:
+    """A training set of grey pictures with one square; item 2 is white."""
+
+    sizes = [(64, 64)] * 4
+    object_counts = [1] * 4
+    groups = [""] * 4
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        frames = np.full((3, 64, 64, 3), 255 if index == 2 else 90, np.uint8)
+        masks = np.zeros((3, 64, 64), np.uint8)
+        masks[:, 16:48, 16:48] = 1
+        present = np.ones((3, 1), bool)
+        return TrainingSample(frames, masks, np.ones((3, 64, 64), bool), present, f"picture {index}", present[:, 0])
+
+
+class _SpoilWhite(torch.autograd.Function):
+    """The identity, whose gradient is not a number where a picture is white."""
+
+    @staticmethod
+    def forward(context: Any, values: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
+        context.save_for_backward(white)
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (white,) = context.saved_tensors
+        return torch.where(white, torch.full_like(gradient, float("nan")), gradient), None
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> None:
+    def spoil(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        white = (inputs[0].flatten(1).amin(dim=1) > 0.99).view(-1, 1, 1, 1)
+        if what == "gradient":
+            return _SpoilWhite.apply(output, white)
+        return torch.where(white, torch.full_like(output, float("nan")), output)
+
+    model = build_model("toy")
+    model.backbone.stem.register_forward_hook(spoil)
+    config = with_settings(train_preset("toy"), {"iterations": 30})
+    with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
+        train(model, [Plain()], config, tmp_path, workers=0)
+    # The step that would have spoilt the weights was not made.
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from hodor_cli.model.mobilenet import Conv
+
+    model = build_model("toy")
+    convolutions = [module for module in model.backbone.modules() if isinstance(module, Conv)]
+    tensors = {}
+    for number, conv in enumerate(convolutions):
+        tensors |= {f"conv{number:02d}.weight": conv.weight.data, f"conv{number:02d}.bias": conv.bias.data}
+    save_file(tensors, tmp_path / "backbone.safetensors")
+    frozen = {"backbone_rate": 0.0, "learning_rate.peak": 1e-9}
+    result = run(photos, tmp_path / "run", 1, backbone=tmp_path / "backbone.safetensors", settings=frozen)
+    trained = load_model(result.last)
+    assert torch.allclose(trained.backbone.stem.weight, model.backbone.stem.weight)
+    with pytest.raises(UsageError, match=r"--weights.*--backbone"):
+        run(photos, tmp_path / "b", backbone=tmp_path / "backbone.safetensors", weights=result.last)
+    del tensors["conv03.weight"]
+    save_file(tensors, tmp_path / "half.safetensors")
+    with pytest.raises(WeightsError, match="conv03 should be"):
+        run(photos, tmp_path / "b", backbone=tmp_path / "half.safetensors")
+
+
+def test_a_swin_backbone_is_started_from_the_published_names(tmp_path: Path) -> None:
+    from hodor_cli.model.swin import Swin
+    from hodor_cli.weights.swin import load_imagenet_swin
+
+    sizes = {"embed_channels": 8, "depths": (1, 2), "heads": (1, 2), "window": 7, "mlp_ratio": 2, "drop_path": 0.0}
+    published, own = Swin(**sizes), Swin(**sizes)
+    state = {name: value for name, value in published.state_dict().items() if not name.startswith("norms.")}
+    extra = {"norm.weight": torch.ones(16), "head.weight": torch.ones(3, 16)}
+    torch.save({"model": {**state, **extra}}, tmp_path / "swin.pth")
+    load_imagenet_swin(own, tmp_path / "swin.pth")
+    assert all(torch.equal(own.state_dict()[name], value) for name, value in state.items())
+    torch.save({"model": extra}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match="does not fit the backbone"):
+        load_imagenet_swin(own, tmp_path / "other.pth")
