@@ -9,12 +9,14 @@ Descriptors come from true masks of the first half of each sequence. They are th
 - in another sequence (absent: nothing should be found).
 Rows are ways to start: how many descriptors, and with the saved background or none. J is the mean overlap with the true
 mask; "alike" the share of frames in which what was found is taken for the saved object (`Recognition`), which should
-be high for the first two and low where the object is absent.
+be high for the first two and low where the object is absent. The distances behind that (5th, 50th and 95th percentile)
+are printed on stderr, to choose `RECOGNISED_BELOW` by.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +81,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for count in options.counts:
         for saved in (False, True):
-            found: dict[str, list[tuple[float, float]]] = {"same": [], "moved": [], "absent": []}
+            found: dict[str, list[tuple[float, float, float]]] = {"same": [], "moved": [], "absent": []}
             for number, clip in enumerate(clips):
                 rows, background = known[number]
                 other = clips[(number + 1) % len(clips)]
@@ -92,10 +94,13 @@ def main() -> None:
                     for image, mask in frames:
                         inside = segmenter.step(image) == 1
                         apart = recognition.distance(1, segmenter.descriptors().objects[1]) if inside.any() else np.inf
-                        found[case].append((overlap(inside, mask), float(apart < recognition.limit)))
-            same, moved, absent = (100 * np.mean(np.array(values), axis=0) for values in found.values())
-            values = (*same, *moved, absent[1])
-            row = " | ".join(f"{value:.1f}" for value in values)
+                        found[case].append((overlap(inside, mask), float(apart < recognition.limit), apart))
+            for case, values in found.items():
+                spread_of = np.percentile([apart for _, _, apart in values], (5, 50, 95))
+                print(f"  distances, {case:<7}" + "".join(f"{value:7.2f}" for value in spread_of), file=sys.stderr)
+            same, moved, absent = (100 * np.mean(np.array(scores), axis=0) for scores in found.values())
+            numbers = (*same[:2], *moved[:2], absent[1])
+            row = " | ".join(f"{value:.1f}" for value in numbers)
             print(f"| {count} | {'saved' if saved else 'none'} | {row} |", flush=True)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import MakeVideo, moving_square
 from typer.testing import CliRunner
 
-from conftest import MakeVideo, moving_square
 from hodor_cli.cli import app
 from hodor_cli.cli.lazy import fill_lone_options
 from hodor_cli.errors import InputError, UsageError
@@ -70,7 +70,9 @@ def test_a_mask_without_object_or_background_is_refused(toy: Hodor, example: Exa
         adapt_model(toy, [Example(example.frame, labels)], Budget(steps=1))
 
 
-@pytest.mark.parametrize(("text", "budget"), [("60", Budget(60.0)), ("1.5s", Budget(1.5)), ("30steps", Budget(None, 30))])
+@pytest.mark.parametrize(
+    ("text", "budget"), [("60", Budget(60.0)), ("1.5s", Budget(1.5)), ("30steps", Budget(None, 30))]
+)
 def test_budget_is_read(text: str, budget: Budget) -> None:
     assert Budget.parse(text) == budget
 
@@ -97,7 +99,8 @@ def test_segment_command_adapts_first(
     write_label_png(tmp_path / "mask.png", masks[0].astype(np.uint16))
     save_checkpoint(tmp_path / "toy.safetensors", toy)
     monkeypatch.setenv("HODOR_CACHE_DIR", str(tmp_path / "cache"))
-    command = ["segment", str(video), "--mask", str(tmp_path / "mask.png"), "--weights", str(tmp_path / "toy.safetensors")]
+    weights = str(tmp_path / "toy.safetensors")
+    command = ["segment", str(video), "--mask", str(tmp_path / "mask.png"), "--weights", weights]
     result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "out"), "--adapt", "2steps"])
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1

@@ -61,9 +61,9 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
     facts = json.loads((result.folder / "run.json").read_text())
     assert (facts["kind"], facts["preset"], facts["settings"]["batch_size"]) == ("pretrain", "toy", 4)
     assert any("4 photographs, 4 left" in text for text in notes)
-    # Six predictions of three pictures each, two samples.
+    # Six predictions of two pictures each, two samples.
     sheet = cv2.imread(str(result.folder / "sheets" / "000001.png"))
-    assert sheet.shape[1] > 6 * 3 * 64
+    assert sheet.shape[1] > 6 * 2 * 64
     assert sheet.shape[0] > 2 * 64
     # Nothing else is left behind, in particular no lock and no temporary file.
     expected = {"last.safetensors", "metrics.csv", "run.json", "sheets", STATE_FILE}

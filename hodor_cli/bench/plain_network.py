@@ -21,7 +21,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import Descriptors, Encoder, EncoderLayer, SoftMaskedAttention
 from hodor_cli.model.fpn import FeaturePyramid, Maps
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
+from hodor_cli.model.matching import FARTHEST, Cue, KeyedMasks, Matcher
 from hodor_cli.model.position import sinusoidal_position
 
 
@@ -94,7 +94,8 @@ class PlainMatcher(Matcher):
                 torch.arange(height, device=keys.device), torch.arange(width, device=keys.device), indexing="ij"
             )
             place = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
-            scores = scores - torch.cdist(place, place).square() / (2 * self.sigma**2)
+            nearness = -torch.cdist(place, place).square() / (2 * self.sigma**2)
+            scores = scores + nearness.clamp(min=FARTHEST)
         carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2)
         return carried.transpose(1, 2).unflatten(-1, (height, width))
 

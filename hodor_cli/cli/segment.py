@@ -168,7 +168,7 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
     """Which saved objects do not seem to be in the video, and what was saved."""
     if session.recognition is not None:
         for object_id, (alike, found) in session.recognition.unrecognised().items():
-            seen = f"something was found in {found} frames and looks like it in {alike}" if found else "found in 0 frames"
+            seen = f"found in {found} frames, alike in {alike} of them" if found else "found in 0 frames"
             note(f"Object {object_id} is probably not in this video: {seen}.")
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")

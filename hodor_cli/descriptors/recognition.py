@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hodor_cli.video.source import Frame
 
 #: Above this the found object is taken for another one; `benchmarks/from_descriptors.py` shows both sides of it.
-RECOGNISED_BELOW = 0.4
+RECOGNISED_BELOW = 0.28
 
 
 class Recognition:

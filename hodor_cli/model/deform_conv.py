@@ -26,7 +26,8 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | Non
     # Positions in half precision would be off by whole pixels at the right and bottom of a map.
     offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
     rows, weights = _bilinear_rows(offsets, height, width)
-    table = x.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
+    # The zeros around the map are part of the table, so that nothing outside needs a case of its own.
+    table = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2)).reshape(-1, channels)
     sampled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
     sampled = sampled.view(batch, height * width, 9 * channels)
     kernel = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1).to(sampled.dtype)
@@ -37,23 +38,24 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | Non
 
 
 def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows of the flattened (B * H * W) map and bilinear weights, both (B * H * W * 9, 4); outside, the weight is 0."""
+    """Rows of the flattened (B, H + 3, W + 3) map and bilinear weights, both (B * H * W * 9, 4).
+
+    The map has one row and column of zeros before it and two after it; farther out than one pixel nothing is sampled.
+    """
     batch, device = len(offsets), offsets.device
-    kernel_y, kernel_x = torch.meshgrid(torch.arange(-1, 2), torch.arange(-1, 2), indexing="ij")
-    moved = offsets.view(batch, 9, 2, height, width).permute(0, 3, 4, 1, 2)  # (B, H, W, 9, 2)
-    y = moved[..., 0] + torch.arange(height, device=device).view(-1, 1, 1) + kernel_y.flatten().to(device)
-    x = moved[..., 1] + torch.arange(width, device=device).view(-1, 1) + kernel_x.flatten().to(device)
-    # Farther out than one pixel nothing is sampled; the clamp keeps the integer conversion defined there.
-    y, x = y.clamp(-2, height + 1), x.clamp(-2, width + 1)
+    moved = offsets.reshape(batch, 9, 2, height, width).permute(2, 0, 3, 4, 1).contiguous()  # (2, B, H, W, 9)
+    point = torch.arange(9, device=device)
+    y = moved[0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # counted in the padded map
+    x = moved[1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
+    y, x = y.clamp(0, height + 1), x.clamp(0, width + 1)
     top, left = y.detach().floor(), x.detach().floor()
     down, right = y - top, x - left
-    corner_y = torch.stack((top, top, top + 1, top + 1), dim=-1).long()
-    corner_x = torch.stack((left, left + 1, left, left + 1), dim=-1).long()
-    weights = torch.stack(((1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right), dim=-1)
-    inside = (corner_y >= 0) & (corner_y < height) & (corner_x >= 0) & (corner_x < width)
-    weights = weights * inside
-    rows = corner_y.clamp(0, height - 1) * width + corner_x.clamp(0, width - 1)
-    rows = rows + (torch.arange(batch, device=device) * height * width).view(-1, 1, 1, 1, 1)
+    both = down * right
+    weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=-1)
+    stride = width + 3
+    first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
+    corners = torch.tensor((0, 1, stride, stride + 1), device=device, dtype=torch.int32)
+    rows = (first + top.int() * stride + left.int())[..., None] + corners
     return rows.view(-1, 4), weights.view(-1, 4)
 
 

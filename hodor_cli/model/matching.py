@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from hodor_cli.model.decoder import History
 
 #: Pixels that are matched at once.
-_BLOCK = 256
+_BLOCK = 128
 #: Below this a logarithm of nearness counts as zero anyway. Without the limit most weights would be denormal numbers,
 #: with which a CPU counts several times slower.
-_FARTHEST = -30.0
+FARTHEST = -30.0
 
 
 class KeyedMasks(NamedTuple):
@@ -109,7 +109,7 @@ class CueInjection(nn.Module):
 
 @cached_constant(maxsize=2)  # tens of MB each
 def _nearness(height: int, width: int, sigma: float, device: torch.device) -> Tensor:
-    """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells, at least _FARTHEST."""
+    """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells, at least FARTHEST."""
     y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     position = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
-    return (-torch.cdist(position, position).square() / (2 * sigma**2)).clamp(min=_FARTHEST)
+    return (-torch.cdist(position, position).square() / (2 * sigma**2)).clamp(min=FARTHEST)

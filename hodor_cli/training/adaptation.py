@@ -25,10 +25,10 @@ from hodor_cli.data.settings import MINI, AugmentSettings
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.inference.preprocess import Geometry
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.training.config import LearningRate
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.objective import Objective
 from hodor_cli.training.optimiser import WeightAverage, rate_at
-from hodor_cli.training.config import LearningRate
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 
 

@@ -126,18 +126,22 @@ PRESETS: dict[str, TrainConfig] = {
         augment=MINI,
         limits=ObjectLimits(min_area=1500.0, min_side=20.0),
     ),
+    # Longer chains, so that errors have time to drift; best with stills beside the clips.
     "mini-finetune": TrainConfig(
         model="mini",
         iterations=2_000,
         batch_size=4,
+        sequence=4,
         schedule="chain",
-        learning_rate=LearningRate(peak=1e-4, warmup=100, decay="cosine", floor=0.02),
+        learning_rate=LearningRate(peak=2e-4, warmup=50, decay="cosine", floor=0.02),
         backbone_rate=0.3,
         clip_norm=1.0,
         average=0.995,
         drop_cue=0.15,
         drop_history=0.1,
-        batches=BatchSettings(batch_size=4, area=240 * 400, exact=False),
+        batches=BatchSettings(
+            batch_size=4, area=200 * 356, aspects=(3 / 4, 4 / 3, 16 / 9), exact=False, balance=0.5
+        ),
         augment=MINI,
         limits=ObjectLimits(min_area=500.0, min_side=10.0),
     ),

@@ -46,7 +46,7 @@ class SheetWriter:
 
 
 def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
-    """(H', W', 3) uint8 RGB: a row per sample (at most 4); per prediction the frame, the truth and what came out.
+    """(H', W', 3) uint8 RGB: a row per sample (at most 4), per prediction the truth, if there is any, and what came out.
 
     batch: as the loader gives it. predictions: of its first samples, in the order of the cycle.
     """
@@ -61,9 +61,9 @@ def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
             frame = batch["frames"][row, prediction.frame].numpy()
             target = prediction.target[row].cpu().numpy().astype(np.uint16)
             known = bool(batch["labelled"][row, prediction.frame])
-            truth = draw_overlay(frame, target) if known else _hatched(frame)
-            pictures = [_scaled(picture) for picture in (frame, truth, draw_overlay(frame, labels[row]))]
-            caption = f"frame {prediction.frame}, {'truth' if known else 'no labels'}, prediction"
+            truth = draw_overlay(frame, target) if known else frame
+            pictures = [_scaled(picture) for picture in (truth, draw_overlay(frame, labels[row]))]
+            caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
             groups.append(_captioned(np.concatenate(pictures, axis=1), caption))
         rows.append(_captioned(_joined(groups, axis=1), batch["names"][row]))
     return _joined(rows, axis=0)
@@ -73,13 +73,6 @@ def _labels(prediction: Prediction, size: tuple[int, int]) -> NDArray[np.uint16]
     merged = merge_background(prediction.logits[:_ROWS].float())
     upsampled = F.interpolate(merged, size=tuple(size), mode="bilinear", align_corners=False)
     return np.asarray(upsampled.argmax(dim=1).cpu().numpy(), dtype=np.uint16)
-
-
-def _hatched(frame: Picture) -> Picture:
-    rows, columns = np.indices(frame.shape[:2])
-    out = frame.copy()
-    out[(rows + columns) % 12 == 0] = 128
-    return out
 
 
 def _scaled(picture: Picture) -> Picture:
