@@ -26,6 +26,7 @@ from hodor_cli.training.checkpointing import STATE_FILE, read_run
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.hooks import TrainingProgress
 from hodor_cli.training.loop import train
+from hodor_cli.training.options import TrainingResult
 from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.settings import with_settings
 from hodor_cli.weights import load_checkpoint, load_model
@@ -36,7 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_blobs(tmp_path_factory.mktemp("photos") / "set")
 
 
-def run(photos: Path | None, out: Path, iterations: int = 2, **options: Any) -> hodor_cli.training.runs.TrainingResult:
+def run(photos: Path | None, out: Path, iterations: int = 2, **options: Any) -> TrainingResult:
     """A tiny run in this process."""
     settings = {"iterations": iterations, **options.pop("settings", {})}
     options = {"preset": "toy", "workers": 0, "sheet_every": 1000, **options}

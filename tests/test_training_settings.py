@@ -77,7 +77,7 @@ def test_changes_that_cannot_be(changes: dict[str, object], sentence: str) -> No
 
 def test_a_mode_brings_its_settings_and_refuses_others() -> None:
     sparse = choose_config("mini-finetune", None, "sparse", {})
-    assert (sparse.supervise, sparse.schedule) == ("reference", "paper")
+    assert (sparse.supervise, sparse.schedule, sparse.sequence, sparse.augment.frames) == ("reference", "paper", 3, 3)
     assert choose_config("mini-finetune", None, "dense", {}).supervise == "all"
     with pytest.raises(UsageError, match=r"--mode sparse.*--schedule chain"):
         choose_config("mini-finetune", None, "sparse", {"schedule": "chain"})

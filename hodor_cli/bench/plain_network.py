@@ -227,7 +227,7 @@ def _deform_conv(layer: DeformConv, x: Tensor) -> Tensor:
         grid = torch.stack(((2 * column + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
         samples.append(F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
     sampled = torch.stack(samples, dim=2).view(batch, channels * 9, height * width)
-    y = layer.weight.view(-1, channels * 9) @ sampled + layer.bias[:, None]
+    y = layer.weight.reshape(-1, channels * 9) @ sampled + layer.bias[:, None]
     return y.view(batch, -1, height, width)
 
 

@@ -12,7 +12,7 @@ import typer
 from hodor_cli.cli.common import note, progress_bar, stdout_console
 
 if TYPE_CHECKING:
-    from hodor_cli.training.runs import TrainingResult
+    from hodor_cli.training.options import TrainingResult
 
 DataOption = Annotated[
     list[str] | None,

@@ -49,7 +49,10 @@ def choose_config(preset: str, model: str | None, mode: str, settings: Mapping[s
             raise UsageError("--mode sparse learns from unlabelled frames, which --sequence 1 leaves out; drop one")
     elif mode:
         _require(changes, mode, "supervise", "all", "all frames to be supervised")
-    return with_settings(train_preset(preset), changes)
+    base = train_preset(preset)
+    if changes.get("schedule", base.schedule) == "paper" and base.sequence not in (1, 3):
+        changes.setdefault("sequence", 3)  # the paper's cycles know no longer ones
+    return with_settings(base, changes)
 
 
 def resumed_config(

@@ -24,11 +24,11 @@ def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfi
 
     Raises UsageError for an unknown name, naming the nearest, and for a value that does not fit.
     """
-    for name, value in changes.items():
+    for name in changes:
         if name in _DERIVED:
             raise UsageError(f"{name} follows from {_DERIVED[name]}; set that instead")
-        config = _changed(config, name.split("."), value, name)
-    return consistent(config)
+    # All at once: some are only allowed together.
+    return consistent(_changed(config, changes, ""))
 
 
 def consistent(config: TrainConfig) -> TrainConfig:
@@ -66,23 +66,33 @@ def check_same(config: TrainConfig, saved: Mapping[str, Any]) -> None:
         )
 
 
-def _changed(target: Any, path: list[str], value: Any, full: str) -> Any:
-    names = [field.name for field in dataclasses.fields(target)]
-    if path[0] not in names:
-        known = list(flat_settings(TrainConfig()))
-        close = difflib.get_close_matches(full, known, n=1) or [name for name in known if name.endswith(f".{full}")]
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-        raise UsageError(f"there is no setting {full}: {hint}")
-    current = getattr(target, path[0])
-    if len(path) > 1:
-        if not dataclasses.is_dataclass(current):
-            raise UsageError(f"there is no setting {full}: {path[0]} is a plain value")
-        return dataclasses.replace(target, **{path[0]: _changed(current, path[1:], value, full)})
-    if dataclasses.is_dataclass(current) and not isinstance(value, type(current)):
-        raise UsageError(f"{full} has parts; set one of {', '.join(f.name for f in dataclasses.fields(current))}")
-    if isinstance(value, str):
-        value = _parse(value, typing.get_type_hints(type(target))[path[0]], full)
-    return dataclasses.replace(target, **{path[0]: value})
+def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    """A dataclass with some of its fields, or fields of its parts, replaced; `prefix` is where it stands itself."""
+    fields = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    new: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        name, dot, rest = path.partition(".")
+        full = prefix + name
+        if name not in fields or (dot and not dataclasses.is_dataclass(fields[name])):
+            raise UsageError(f"there is no setting {prefix}{path}: {_nearest(prefix + path, list(fields))}")
+        if dot:
+            parts.setdefault(name, {})[rest] = value
+        elif dataclasses.is_dataclass(fields[name]) and not isinstance(value, type(fields[name])):
+            inner = ", ".join(field.name for field in dataclasses.fields(fields[name]))
+            raise UsageError(f"{full} has parts; set one of {inner}, as {full}.NAME")
+        else:
+            kind = typing.get_type_hints(type(target))[name]
+            new[name] = _parse(value, kind, full) if isinstance(value, str) else value
+    for name, inside in parts.items():
+        new[name] = _changed(new.get(name, fields[name]), inside, f"{prefix}{name}.")
+    return dataclasses.replace(target, **new)
+
+
+def _nearest(full: str, names: list[str]) -> str:
+    known = list(flat_settings(TrainConfig()))
+    close = difflib.get_close_matches(full, known, n=1) or [name for name in known if name.endswith(f".{full}")]
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
 
 
 def _parse(text: str, kind: Any, name: str) -> Any:

@@ -46,7 +46,7 @@ class SheetWriter:
 
 
 def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
-    """(H', W', 3) uint8 RGB: a row per sample (at most 4), per prediction the truth, if there is any, and what came out.
+    """(H', W', 3) uint8 RGB: a row per sample (at most 4), per prediction the truth, if known, and what came out.
 
     batch: as the loader gives it. predictions: of its first samples, in the order of the cycle.
     """
