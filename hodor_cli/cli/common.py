@@ -138,7 +138,7 @@ AdaptOption = Annotated[
     typer.Option(
         "--adapt",
         metavar="[SECONDS|STEPS]",
-        help="First fine-tune a copy of the network on the given frames, for 60s if nothing else is said (20s, 200steps).",
+        help="First fine-tune a copy of the network on the given frames, for 60s if nothing is said (20s, 200steps).",
     ),
 ]
 MaxDimOption = Annotated[

@@ -210,11 +210,15 @@ class MatchGraph(nn.Module):
         self.model = model
 
     def forward(
-        self, keys: Tensor, previous_keys: Tensor, previous_masks: Tensor, reference_keys: Tensor, reference_masks: Tensor
+        self,
+        keys: Tensor,
+        previous_keys: Tensor,
+        previous_masks: Tensor,
+        reference_keys: Tensor,
+        reference_masks: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        # The segmenter keeps keys in half precision; rounded alike, both match alike.
-        previous = KeyedMasks(previous_keys.half().float(), previous_masks)
-        reference = KeyedMasks(reference_keys.half().float(), reference_masks)
+        previous = KeyedMasks(previous_keys, previous_masks)
+        reference = KeyedMasks(reference_keys, reference_masks)
         cue = self.model.match(Maps(keys, keys, keys), previous, reference)
         assert cue is not None, "models without a matcher have no such graph"
         return cue.previous, cue.reference / cue.reference.sum(dim=1, keepdim=True).clamp(min=1)

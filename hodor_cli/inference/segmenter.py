@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.inference.allocator import keep_freed_memory
 from hodor_cli.inference.device import autocast, choose_device, choose_precision
 from hodor_cli.inference.history import HistoryEntry, HistoryRing, entry_of
 from hodor_cli.inference.labels import label_map
@@ -68,6 +69,8 @@ class Segmenter:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
         model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = self._given_model = model.eval()
