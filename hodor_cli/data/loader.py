@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from hodor_cli.data.sample import TrainingSample
 from hodor_cli.data.samplers import BatchPlanner, BatchSettings, TrainingSet
 from hodor_cli.errors import HodorError
+from hodor_cli.forking import forkable_opencv
 
 Batch = dict[str, Any]
 _ERROR = "error"
@@ -62,7 +62,7 @@ class TrainingLoader:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        with _forkable_opencv():
+        with forkable_opencv():
             batches = iter(self.loader)
         for batch in batches:
             if _ERROR in batch:
@@ -138,19 +138,6 @@ def make_loader(
         pin_memory=pin_memory,
     )
     return TrainingLoader(loader)
-
-
-@contextmanager
-def _forkable_opencv() -> Iterator[None]:
-    """End OpenCV's threads while worker processes are forked: a child that inherited them would hang."""
-    import cv2
-
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def _quiet_worker(_: int) -> None:

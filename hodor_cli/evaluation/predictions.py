@@ -16,6 +16,7 @@ from hodor_cli.evaluation.dataset import Dataset, VideoSequence
 from hodor_cli.evaluation.folders import first_folders, folders, masks_in, suggestion
 from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
+from hodor_cli.forking import forkable_opencv
 from hodor_cli.video.paths import plural, require_exists
 
 Progress = Callable[[int, int], None]
@@ -158,7 +159,7 @@ def _processes(count: int) -> Iterator[Executor]:
     method = "fork" if sys.platform == "linux" else "spawn"
     pool = ProcessPoolExecutor(count, multiprocessing.get_context(method), initializer=_one_thread)
     try:
-        with warnings.catch_warnings():
+        with forkable_opencv(), warnings.catch_warnings():
             # Python warns of forks beside threads; the workers use nothing that another thread could hold.
             warnings.simplefilter("ignore", DeprecationWarning)
             yield pool

@@ -24,6 +24,7 @@ from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Cue, KeyedMasks
+from hodor_cli.model.mobilenet import Conv
 
 #: Logits of slots without an object; their probability is 0, and unlike minus infinity they can be interpolated.
 _ABSENT = -1e4
@@ -62,11 +63,24 @@ class SampledDeformConv(nn.Module):
 
 
 def exportable(model: Hodor) -> Hodor:
-    """A copy of a network whose deformable convolutions are written for other runtimes."""
+    """A copy of a network whose deformable and padded convolutions are written for other runtimes."""
     model = copy.deepcopy(model).cpu().float().eval()
     for layer in model.decoder.layers:
         layer.deform = SampledDeformConv(cast(DecoderLayer, layer).deform)
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Conv) and child.stride == (2, 2):
+                setattr(parent, name, _padded(child))
     return model.requires_grad_(False)
+
+
+def _padded(conv: Conv) -> nn.Module:
+    """A convolution of stride 2 that says its padding outright; runtimes fuse the two."""
+    plain = nn.Conv2d(
+        conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups
+    )
+    plain.load_state_dict(conv.state_dict())
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), plain)
 
 
 class ExtractGraph(nn.Module):
