@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 J_COLOUR, SPEED_COLOUR = "#0b62a4", "#777777"
 
+#: Points of J&F that the axis shows at least.
+_LEAST_SPAN = 4.0
+
 
 def write_history_figure(results: Sequence[EvaluationResult], path: Path) -> None:
     """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1) as PNG."""
@@ -38,6 +41,9 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     lines = axes.plot(lengths, [100 * result.jf for result in results], "o-", color=J_COLOUR, label="J&F")
     axes.set(xlabel="history length (frames)", xticks=lengths)
     axes.set_ylabel("J&F (%)", color=J_COLOUR)
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SPAN:  # differences of a hundredth must not look like a fall
+        axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
     axes.grid(axis="y", color="#e6e6e6")
     speeds = [result.frames_per_second for result in results]
     if all(speed is not None and speed == speed for speed in speeds):
