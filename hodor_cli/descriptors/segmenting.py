@@ -25,9 +25,9 @@ OnStep = Callable[[Any, Any, Any], "Mapping[str, Any] | None"]
 
 
 class DescriptorSession:
-    """A context around `segment_source`: give it this session's `segmenter` and `on_step`.
+    """A context around `segment_source`: give it the context's `segmenter` and `on_step`.
 
-    The session's segmenter is the given one, whose saved state also holds what the watches over drift and identity
+    The context's segmenter is the given one, whose saved state also holds what the watches over drift and identity
     need, so that a run that is resumed reports the same.
 
         with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
