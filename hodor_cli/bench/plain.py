@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +12,10 @@ from torch import Tensor
 
 from hodor_cli.bench.plain_network import PlainHodor
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
+from hodor_cli.inference.masks import reference_masks_by_id
 from hodor_cli.inference.matching import MatchingMemory
 from hodor_cli.inference.preprocess import Geometry, prepare_frame, prepare_masks, resize
+from hodor_cli.inference.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.decoder import History
 from hodor_cli.model.encoder import Descriptors
@@ -66,13 +70,20 @@ class PlainSegmenter:
         self._entries: list[_Entry] = []
         self._memory = MatchingMemory()
         self._next_frame = 0
+        self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
 
     @torch.inference_mode()
-    def step(self, frame: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
-        """The next frame (H, W, 3) uint8 RGB, with a label map of new objects or None -> label map (H, W) uint16."""
+    def step(self, frame: np.ndarray, masks: np.ndarray | Mapping[int, np.ndarray] | None = None) -> np.ndarray:
+        """The next frame (H, W, 3) uint8 RGB, with masks of new objects as `Segmenter` takes them -> label map."""
+        began = time.perf_counter()
+        labels = self._step(frame, masks)
+        self.last = StepResult(labels=labels, network_seconds=time.perf_counter() - began)
+        return labels
+
+    def _step(self, frame: np.ndarray, masks: np.ndarray | Mapping[int, np.ndarray] | None) -> np.ndarray:
         index, self._next_frame = self._next_frame, self._next_frame + 1
         geometry = Geometry.of(*frame.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
-        given = {} if masks is None else {int(i): masks == i for i in np.unique(masks) if i}
+        given = {} if masks is None else reference_masks_by_id(masks, size=geometry.original, frame=index)
         labels = np.zeros(geometry.original, dtype=np.uint16)
         if not given and not self.object_ids:
             return labels

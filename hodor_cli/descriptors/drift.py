@@ -28,7 +28,7 @@ class DriftLimits:
     """When something is worth a look. `benchmarks/drift_limits.py` shows what real videos do."""
 
     departed: float = 0.8  # of the distance from the object's reference to its background
-    same: float = 0.1  # of that distance, between two ids; alike children fall below 0.25
+    same: float = 0.06  # of that distance, between two ids; alike children fall below 0.25
     swapped: float = 0.8  # distance to the other's reference, of that to the own one
     cut: float = 0.7  # the background's step, in units of the distance between its cells
     cut_jump: float = 2.5  # and times the median of the last steps
