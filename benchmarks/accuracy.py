@@ -1,0 +1,44 @@
+# ruff: noqa: T201
+"""Whether the engine's shortcuts change the scores: J&F of the engine and of the plain float32 loop on a data set.
+
+    python benchmarks/accuracy.py DAVIS [--weights mini] [--precision auto] [--limit 30]
+
+Prints both, sequence by sequence, and the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from hodor_cli.bench.plain import PlainSegmenter
+from hodor_cli.evaluation import evaluate
+from hodor_cli.weights import load_model
+
+
+def main() -> None:
+    """Evaluate twice and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("--weights", default="mini")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--limit", type=int, help="frames of each sequence")
+    arguments = parser.parse_args()
+    engine = evaluate(
+        arguments.dataset,
+        model=load_model(arguments.weights),
+        device=arguments.device,
+        precision=arguments.precision,
+        limit=arguments.limit,
+    )
+    plain = evaluate(
+        arguments.dataset, segmenter=PlainSegmenter(load_model(arguments.weights)), limit=arguments.limit
+    )
+    for name, score in plain.sequences.items():
+        found = engine.sequences[name]
+        print(f"{name:<24} plain {score.jf:.4f}  engine {found.jf:.4f}  difference {found.jf - score.jf:+.4f}")
+    print(f"{'all':<24} plain {plain.jf:.4f}  engine {engine.jf:.4f}  difference {engine.jf - plain.jf:+.4f}")
+
+
+if __name__ == "__main__":
+    main()
