@@ -10,39 +10,49 @@ from torch import Tensor
 from hodor_cli.data.loader import Batch
 from hodor_cli.errors import TrainingError
 from hodor_cli.training.objective import INPUTS, Objective
+from hodor_cli.training.process import TrainingProcess
 
 
 def not_a_number(
-    objective: Objective, batch: Batch, device: torch.device, arguments: tuple[Any, ...], iteration: int, what: str
+    objective: Objective, batch: Batch, process: TrainingProcess, arguments: tuple[Any, ...], iteration: int
 ) -> TrainingError:
     """The error that names the samples of a batch which alone give a loss or a gradient that is no number.
 
+    Every process must call it: each looks at its own samples, and all then know of all.
     objective: not wrapped for several processes, which would wait for each other. arguments: what follows the inputs.
-    iteration: from 0. what: "loss" or "gradient".
+    iteration: from 0.
     """
     if not all(_finite(value) for value in objective.parameters()):
         return TrainingError(
-            f"the weights are no longer numbers in iteration {iteration + 1}: an earlier step broke them; lower the"
-            " learning rate and train again"
+            f"the weights are no longer numbers in iteration {iteration + 1}: an earlier step broke them; train"
+            " again with a lower --learning-rate"
         )
-    guilty = [
-        name
-        for i, name in enumerate(batch["names"])
-        if not _sample_is_sound(objective, [batch[key][i : i + 1].to(device) for key in INPUTS], arguments)
-    ]
-    where = ", ".join(guilty) if guilty else f"the batch of {', '.join(batch['names'])}"
+    guilty: dict[str, str] = {}  # sample -> what of it is no number
+    for i, name in enumerate(batch["names"]):
+        inputs = [batch[key][i : i + 1].to(process.device) for key in INPUTS]
+        with process.casting():
+            fault = _fault(objective, inputs, arguments)
+        if fault:
+            guilty[name] = fault
+    found = process.gather((guilty, batch["names"]))
+    guilty = {name: fault for part, _ in found for name, fault in part.items()}
+    names = [name for _, part in found for name in part]
+    what = "loss" if "loss" in guilty.values() else "gradient"
+    where = ", ".join(guilty) if guilty else f"the batch of {', '.join(names)}"
     return TrainingError(
         f"the {what} is not a number in iteration {iteration + 1}, at {where};"
-        " look at it with `hodor data preview`, or lower the learning rate and --resume"
+        " look at it with `hodor data preview`, or begin anew from the last checkpoint (--weights) with a lower"
+        " --learning-rate"
     )
 
 
-def _sample_is_sound(objective: Objective, inputs: list[Tensor], arguments: tuple[Any, ...]) -> bool:
+def _fault(objective: Objective, inputs: list[Tensor], arguments: tuple[Any, ...]) -> str:
+    """What of it is no number, "loss" or "gradient"; "" if it is sound."""
     losses, _ = objective(*inputs, *arguments)
     if not _finite(losses.total.detach()):
-        return False
+        return "loss"
     gradients = torch.autograd.grad(losses.total, list(objective.parameters()), allow_unused=True)
-    return all(_finite(gradient) for gradient in gradients if gradient is not None)
+    return "" if all(_finite(gradient) for gradient in gradients if gradient is not None) else "gradient"
 
 
 def _finite(values: Tensor) -> bool:

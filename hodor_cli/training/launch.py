@@ -103,6 +103,9 @@ def launch(
     with _restored_environment(), tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
         # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        if layout.starter == "slurm":
+            # Lightning wants to be told how many there are on each machine even where srun was not.
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
         from hodor_cli.training.fabric import make_fabric
 
         fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)

@@ -64,12 +64,13 @@ def dice_loss(probabilities: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _mean_iou(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean IoU over the objects that are in the target."""
-    found, labels = logits.argmax(dim=1).flatten(1), labels.flatten(0, 1).flatten(1)
-    count = logits.shape[1]
-    hit = F.one_hot(found, count).bool()[..., 1:]
-    wanted = F.one_hot(labels, count).bool()[..., 1:]
-    intersection, union = (hit & wanted).sum(dim=1), (hit | wanted).sum(dim=1)
-    present = wanted.any(dim=1)
-    iou = intersection / union.clamp(min=1)
-    return (iou * present).sum() / present.sum().clamp(min=1)
+    """Mean IoU over the objects that are in the target. logits (B * P, 1 + I, H, W), labels (B, P, H, W)."""
+    # The index of the maximum, as argmax gives it, which on a CPU takes fifteen times as long across channels.
+    found, labels = logits.max(dim=1).indices.flatten(1), labels.flatten(0, 1).flatten(1)
+    total, present = logits.new_zeros(()), logits.new_zeros(())
+    for number in range(1, logits.shape[1]):
+        hit, wanted = found == number, labels == number
+        iou = (hit & wanted).sum(dim=1) / (hit | wanted).sum(dim=1).clamp(min=1)
+        there = wanted.any(dim=1)
+        total, present = total + (iou * there).sum(), present + there.sum()
+    return total / present.clamp(min=1)

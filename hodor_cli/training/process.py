@@ -18,7 +18,8 @@ class TrainingProcess(Protocol):
     """What the loop asks of the process it runs in: number `rank` of `world`, the first one writing the files.
 
     setup: place the module and wrap it. accumulate: inside it gradients stay in this process, if enabled. backward,
-    mean: over all processes. barrier: wait for the others.
+    mean: over all processes. barrier: wait for the others. gather: what each process has, in order of their ranks.
+    casting: the precision of training, for what runs outside the wrapped module.
     """
 
     @property
@@ -44,6 +45,10 @@ class TrainingProcess(Protocol):
     def mean(self, values: Tensor) -> Tensor: ...
 
     def barrier(self) -> None: ...
+
+    def gather(self, values: Any) -> list[Any]: ...
+
+    def casting(self) -> AbstractContextManager[Any]: ...
 
 
 class _Autocast(nn.Module):
@@ -83,6 +88,12 @@ class SingleProcess:
     def barrier(self) -> None:
         return None
 
+    def gather(self, values: Any) -> list[Any]:
+        return [values]
+
+    def casting(self) -> AbstractContextManager[Any]:
+        return autocast(self.device, self.dtype)
+
 
 class FabricProcess:
     """One of the processes of a Lightning Fabric launch: several GPUs, machines, or CPU processes."""
@@ -111,3 +122,11 @@ class FabricProcess:
 
     def barrier(self) -> None:
         self.fabric.barrier()
+
+    def gather(self, values: Any) -> list[Any]:
+        gathered: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(gathered, values)
+        return gathered
+
+    def casting(self) -> AbstractContextManager[Any]:
+        return autocast(self.device, self.dtype)

@@ -44,14 +44,16 @@ def training_step(
         with process.accumulate(wrapped, enabled=begin + micro < count):
             losses: Losses
             losses, made = wrapped(*inputs, *arguments)
-            if not torch.isfinite(losses.total.detach()).item():
-                raise not_a_number(objective, batch, process.device, arguments, iteration, "loss")
             process.backward(losses.total * share)
         parts.append(torch.stack([value.detach() for value in losses]) * share)
         predictions = predictions or made
-    # Without a limit the gradient stays as it is; its norm says whether it is a number.
+    values = torch.stack(parts).sum(dim=0)
+    # Without a limit the gradient stays as it is; its norm says whether it is a number. It is looked at once, so that
+    # a GPU is waited for once, and by all processes, which share their gradients, in the same iteration.
     limit = float("inf") if clip_norm is None else clip_norm
-    if not torch.isfinite(torch.nn.utils.clip_grad_norm_(objective.parameters(), limit)).item():
-        raise not_a_number(objective, batch, process.device, arguments, iteration, "gradient")
+    norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), limit)
+    if not torch.isfinite(norm + values[:2].sum()).item():
+        optimiser.zero_grad(set_to_none=True)
+        raise not_a_number(objective, batch, process, arguments, iteration)
     optimiser.step()
-    return torch.stack(parts).sum(dim=0), predictions
+    return values, predictions
