@@ -90,7 +90,12 @@ def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) 
     command = [sys.executable, "-m", "hodor_cli", "pretrain", "--data", str(photos), "--preset", "toy"]
     command += ["--iterations", "14", "--save-every", "3", "--workers", "1", "-o", str(out)]
     root = Path(__file__).resolve().parent.parent
-    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # As many threads as here: the order of a sum, and so its last bits, may depend on their number.
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         deadline = time.monotonic() + 300
         while not (out / "metrics.csv").is_file() or len((out / "metrics.csv").read_text().splitlines()) < 6:
