@@ -73,7 +73,7 @@ class PlainHodor(nn.Module):
             norm(conv(x))
         fpn = self.model.fpn
         stride4, stride8 = (
-            norm(conv(x)) for norm, conv, x in zip(fpn.norms, fpn.outputs, outputs[:2], strict=True)
+            norm(_conv(conv, x)) for norm, conv, x in zip(fpn.norms, fpn.outputs, outputs[:2], strict=True)
         )
         return Maps(stride4, stride8, None if self.matcher is None else self.matcher.keys(levels[1], levels[2]))
 
@@ -105,6 +105,11 @@ def _pyramid(fpn: FeaturePyramid, maps: list[Tensor]) -> list[Tensor]:
     for i in (2, 1, 0):
         levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
     return levels
+
+
+def _conv(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer's convolution done directly, whatever the layer itself would do."""
+    return nn.Conv2d.forward(cast(nn.Conv2d, layer), x)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
@@ -174,9 +179,10 @@ def _decode(decoder: Decoder, encoder: Encoder, maps: Maps, history: History, cu
     fine = decoder.stride4_reduce_norm(F.relu(decoder.stride4_reduce(maps.stride4)))
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
     x = torch.cat((x[:, : fine.shape[1]] + fine, x[:, fine.shape[1] :]), dim=1)
-    x = decoder.stride4_norm(F.relu(decoder.stride4_conv(x)))
+    x = decoder.stride4_norm(F.relu(_conv(decoder.stride4_conv, x)))
 
-    catch_all = decoder.catch_all_out(F.relu(decoder.catch_all_norm(decoder.catch_all_conv(x))))
+    catch_all = decoder.catch_all_norm(_conv(decoder.catch_all_conv, x))
+    catch_all = decoder.catch_all_out(F.relu(catch_all))
     background = _dots(x, decoder.bg_query_proj(history.background), history.has_background[..., None])
     objects = _dots(x, decoder.instance_query_proj(history.objects), history.has_object)
     logits = torch.cat((catch_all, background, objects), dim=1)

@@ -13,6 +13,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.matching import Cue, CueInjection
 from hodor_cli.model.position import sinusoidal_position
+from hodor_cli.model.winograd import Conv3x3
 
 #: Logit of a descriptor that no frame of the history has: finite, because interpolation multiplies it by zero.
 ABSENT = -1e4
@@ -130,11 +131,11 @@ class Decoder(nn.Module):
         self.cue = CueInjection(channels=channels, descriptor_channels=descriptor_channels) if cue else None
         self.stride4_reduce = nn.Conv2d(stride4_channels, stride4_reduced_channels, 1, bias=False)
         self.stride4_reduce_norm = nn.GroupNorm(8, stride4_reduced_channels)
-        self.stride4_conv = nn.Conv2d(channels, mask_channels, 3, padding=1, bias=False)
+        self.stride4_conv = Conv3x3(channels, mask_channels, bias=False)
         self.stride4_norm = nn.GroupNorm(8, mask_channels)
         self.instance_query_proj = nn.Linear(descriptor_channels, mask_channels)
         self.bg_query_proj = nn.Linear(descriptor_channels, mask_channels)
-        self.catch_all_conv = nn.Conv2d(mask_channels, catch_all_channels, 3, padding=1, bias=False)
+        self.catch_all_conv = Conv3x3(mask_channels, catch_all_channels, bias=False)
         self.catch_all_norm = nn.GroupNorm(8, catch_all_channels)
         self.catch_all_out = nn.Conv2d(catch_all_channels, 1, 1, bias=False)
 

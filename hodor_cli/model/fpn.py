@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hodor_cli.model.winograd import Conv3x3
+
 
 class Maps(NamedTuple):
     """What `extract` makes of frames: everything that later steps need and no mask changes.
@@ -32,7 +34,7 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         widths = (stride4_channels, channels)
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in inputs)
-        self.outputs = nn.ModuleList(nn.Conv2d(channels, width, 3, padding=1) for width in widths)
+        self.outputs = nn.ModuleList(Conv3x3(channels, width) for width in widths)
         self.norms = nn.ModuleList(nn.GroupNorm(norm_groups, width) for width in widths)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
