@@ -21,12 +21,14 @@ from training_fakes import losses_of, make_blobs
 import hodor_cli
 from hodor_cli.data.sample import TrainingSample
 from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
-from hodor_cli.model import build_model
+from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.checkpointing import STATE_FILE, read_run
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.hooks import TrainingProgress
+from hodor_cli.training.launch import LaunchSettings, launch, resolve
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import TrainingResult
+from hodor_cli.training.process import TrainingProcess
 from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.settings import with_settings
 from hodor_cli.weights import load_checkpoint, load_model
@@ -239,8 +241,9 @@ class _SpoilWhite(torch.autograd.Function):
         return torch.where(white, torch.full_like(gradient, float("nan")), gradient), None
 
 
-@pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> None:
+def spoilt_model(what: str) -> Hodor:
+    """A network whose loss or gradient is no number for white pictures."""
+
     def spoil(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         white = (inputs[0].flatten(1).amin(dim=1) > 0.99).view(-1, 1, 1, 1)
         if what == "gradient":
@@ -249,11 +252,30 @@ def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> Non
 
     model = build_model("toy")
     model.backbone.stem.register_forward_hook(spoil)
+    return model
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> None:
+    model = spoilt_model(what)
     config = with_settings(train_preset("toy"), {"iterations": 30})
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
         train(model, [Plain()], config, tmp_path, workers=0)
     # The step that would have spoilt the weights was not made.
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def train_spoilt(process: TrainingProcess, folder: Path, what: str) -> None:
+    config = with_settings(train_preset("toy"), {"iterations": 30})
+    train(spoilt_model(what), [Plain()], config, folder, process=process, workers=0)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_nan_in_one_of_two_processes_stops_both_and_its_sample_is_named(tmp_path: Path, what: str) -> None:
+    """Each has one sample of a batch, so that at most one of them has the white picture."""
+    settings = LaunchSettings(processes=2)
+    with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
+        launch(settings, resolve(settings), train_spoilt, tmp_path, what)
 
 
 def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None:

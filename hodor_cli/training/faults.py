@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hodor_cli.data.loader import Batch
 from hodor_cli.errors import TrainingError
+from hodor_cli.inference.device import autocast
 from hodor_cli.training.objective import INPUTS, Objective
 from hodor_cli.training.process import TrainingProcess
 
@@ -30,7 +31,7 @@ def not_a_number(
     guilty: dict[str, str] = {}  # sample -> what of it is no number
     for i, name in enumerate(batch["names"]):
         inputs = [batch[key][i : i + 1].to(process.device) for key in INPUTS]
-        with process.casting():
+        with autocast(process.device, process.dtype):
             fault = _fault(objective, inputs, arguments)
         if fault:
             guilty[name] = fault

@@ -142,7 +142,7 @@ def train(
             average.update(model.named_parameters(), iteration)
 
         done = iteration + 1
-        values = process.mean(losses).tolist()
+        values = losses.tolist()
         clock.done(config.batch_size)
         report = TrainingProgress(
             iteration=done,

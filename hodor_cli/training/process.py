@@ -19,11 +19,14 @@ class TrainingProcess(Protocol):
 
     setup: place the module and wrap it. accumulate: inside it gradients stay in this process, if enabled. backward,
     mean: over all processes. barrier: wait for the others. gather: what each process has, in order of their ranks.
-    casting: the precision of training, for what runs outside the wrapped module.
+    dtype: the precision of training, for what runs outside the wrapped module.
     """
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
 
     @property
     def rank(self) -> int: ...
@@ -47,8 +50,6 @@ class TrainingProcess(Protocol):
     def barrier(self) -> None: ...
 
     def gather(self, values: Any) -> list[Any]: ...
-
-    def casting(self) -> AbstractContextManager[Any]: ...
 
 
 class _Autocast(nn.Module):
@@ -91,9 +92,6 @@ class SingleProcess:
     def gather(self, values: Any) -> list[Any]:
         return [values]
 
-    def casting(self) -> AbstractContextManager[Any]:
-        return autocast(self.device, self.dtype)
-
 
 class FabricProcess:
     """One of the processes of a Lightning Fabric launch: several GPUs, machines, or CPU processes."""
@@ -127,6 +125,3 @@ class FabricProcess:
         gathered: list[Any] = [None] * self.world
         torch.distributed.all_gather_object(gathered, values)
         return gathered
-
-    def casting(self) -> AbstractContextManager[Any]:
-        return autocast(self.device, self.dtype)

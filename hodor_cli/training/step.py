@@ -31,7 +31,7 @@ def training_step(
 
     objective, wrapped: the objective itself and as `process` wrapped it. arguments: what it takes after the inputs.
     micro: samples at once; their gradients add up to those of the whole batch.
-    Returns this process's (cross-entropy, DICE, IoU), a tensor (3,), and the predictions of the first micro-batch.
+    Returns (cross-entropy, DICE, IoU) over all processes, a tensor (3,), and the predictions of the first micro-batch.
     Raises TrainingError for a loss or gradient that is no number; the weights are then as they were.
     """
     optimiser.zero_grad(set_to_none=True)
@@ -47,9 +47,9 @@ def training_step(
             process.backward(losses.total * share)
         parts.append(torch.stack([value.detach() for value in losses]) * share)
         predictions = predictions or made
-    values = torch.stack(parts).sum(dim=0)
-    # Without a limit the gradient stays as it is; its norm says whether it is a number. It is looked at once, so that
-    # a GPU is waited for once, and by all processes, which share their gradients, in the same iteration.
+    values = process.mean(torch.stack(parts).sum(dim=0))
+    # Without a limit the gradient stays as it is; its norm says whether it is a number. Losses and gradients are those
+    # of all processes, so that all stop in the same iteration; looked at once, so that a GPU is waited for once.
     limit = float("inf") if clip_norm is None else clip_norm
     norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), limit)
     if not torch.isfinite(norm + values[:2].sum()).item():
