@@ -50,10 +50,10 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
         unit: What a step is, in the plural.
 
     Yields:
-        `advance(n=1, *, total=None)`: n steps are done; `total` corrects an estimate.
+        `advance(n=1, *, total=None, description=None)`: n steps are done; `total` corrects an estimate.
     """
     if not sys.stderr.isatty():
-        yield lambda n=1, *, total=None: None
+        yield lambda n=1, *, total=None, description=None: None
         return
 
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -87,9 +87,11 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
     with Progress(*columns, console=stderr_console()) as progress:
         task = progress.add_task(description, total=total)
 
-        def advance(n: float = 1, *, total: int | None = None) -> None:
+        def advance(n: float = 1, *, total: int | None = None, description: str | None = None) -> None:
             if total is not None:
                 progress.update(task, total=total)
+            if description is not None:
+                progress.update(task, description=description)
             progress.advance(task, n)
 
         yield advance

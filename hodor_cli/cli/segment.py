@@ -20,6 +20,7 @@ from hodor_cli.cli.common import (
     progress_bar,
     warn,
 )
+from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.segmenting import DescriptorSession
@@ -33,7 +34,11 @@ _SHOWN_REVIEWS = 12
 
 def segment(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, or a camera index.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A video file, a folder of images, or a camera index; with --masks a folder or a list of videos.",
+        ),
     ],
     mask: Annotated[
         list[str] | None,
@@ -82,6 +87,26 @@ def segment(
     ] = None,
     coco: Annotated[bool, typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).")] = False,
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            "--masks",
+            metavar="FOLDER",
+            help="Segment every video in the folder SOURCE (or named in SOURCE.txt), side by side: NAME.png here is "
+            "the first mask of the video NAME, a folder NAME its masks by frame.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="With --masks: videos at the same time [default: 1]."),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", metavar="N", min=1, help="With --masks: on N GPUs of this machine.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS|auto", help="With --masks: on the machines of a Ray cluster."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
     ] = False,
@@ -95,42 +120,66 @@ def segment(
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
     hodor segment clip.mp4 --box 310,120,200,260
     hodor segment other.mp4 --from objects.h5#clip/1
+    hodor segment clips/ --masks first_masks/ --workers 4
     """
+    from hodor_cli.inference.settings import SegmentSettings
+
+    settings = SegmentSettings(
+        weights=weights,
+        history=history,
+        min_dim=min_dim,
+        max_dim=max_dim,
+        device=device,
+        precision=precision,
+        overlay=overlay,
+    )
+    if masks is not None:
+        _refuse_with_masks({"--mask": mask, "--box": box, "--from": known, "--descriptors": descriptors})
+        from hodor_cli.batch import WorkOptions
+        from hodor_cli.cli.segment_many import segment_many
+
+        path = Path(source).expanduser()
+        name = path.resolve().name if path.is_dir() else path.stem
+        options = WorkOptions(
+            out=(Path(f"{name}.hodor") if out is None else out).resolve(),
+            weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights,
+            settings=settings,
+            start=start,
+            end=end,
+            coco=coco,
+            adapt=adapt,
+            resume=resume,
+            overwrite=overwrite,
+        )
+        raise typer.Exit(segment_many(source, masks, options, workers=workers, gpus=gpus, ray=ray))
+    for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
+        if value is not None:
+            raise UsageError(f"{flag} is for many videos: give a folder or a list of them, and --masks FOLDER")
     from dataclasses import replace
 
     from hodor_cli.descriptors.segmenting import DescriptorSession
     from hodor_cli.errors import HodorError
     from hodor_cli.inference.output import OutputFolder
-    from hodor_cli.inference.settings import SegmentSettings
     from hodor_cli.video.masks import read_mask_arguments
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end) as frames:
-        masks = read_mask_arguments(mask or [], frames)
-        boxes = number_boxes(box or [], frames, {key for given in masks.values() for key in given.object_ids})
-        _tell_what_was_found(masks, boxes)
+        given = read_mask_arguments(mask or [], frames)
+        boxes = number_boxes(box or [], frames, {key for one in given.values() for key in one.object_ids})
+        _tell_what_was_found(given, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
         from hodor_cli.inference import Segmenter
         from hodor_cli.inference.runner import segment_source
         from hodor_cli.weights import load_model
 
-        settings = SegmentSettings(
-            weights=weights,
-            history=history,
-            min_dim=min_dim,
-            max_dim=max_dim,
-            device=device,
-            precision=precision,
-            overlay=overlay,
-        )
         model = load_model(weights)
         if adapt is not None:
-            model = adapted_to(model, frames, masks, boxes, adapt, settings)
+            model = adapted_to(model, frames, given, boxes, adapt, settings)
         segmenter = Segmenter(
             model, history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision
         )
-        session = DescriptorSession(segmenter, frames, masks=masks, known=known or (), record=descriptors)
+        session = DescriptorSession(segmenter, frames, masks=given, known=known or (), record=descriptors)
         began = False
         try:
             with session, progress_bar(frames.name, frames.length) as advance:
@@ -144,7 +193,7 @@ def segment(
 
                 summary = segment_source(
                     frames,
-                    masks,
+                    given,
                     folder,
                     model=model,
                     settings=replace(settings, start_from=session.start_from),
@@ -162,6 +211,14 @@ def segment(
             raise
     print_summary(summary)
     _tell_about_descriptors(session, descriptors, folder)
+
+
+def _refuse_with_masks(others: Mapping[str, Any]) -> None:
+    """Raise UsageError for a flag that is about one video, beside --masks."""
+    for flag, value in others.items():
+        if value:
+            way = "run hodor export-descriptors on the results" if flag == "--descriptors" else "give one of them"
+            raise UsageError(f"{flag} is for one video and --masks for many; {way}")
 
 
 def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:

@@ -77,11 +77,14 @@ def _common_size(files: list[Path]) -> tuple[int, int]:
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:
-    videos = [name for name in names if Path(name).suffix.lower() in _VIDEO_SUFFIXES]
+    videos = [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
     if len(videos) == 1:
         return f"it holds {summarise_files(names)}; did you mean {folder / videos[0]}?"
     if videos:
-        return f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}"
+        return (
+            f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}, or all of "
+            "them with --masks FOLDER"
+        )
     deeper = _first_with_pictures(folder)
     folders = visible_folders(folder)
     if deeper is not None:
@@ -95,7 +98,7 @@ def _found_instead(folder: Path, names: list[str]) -> str:
 
 
 _MASK_FOLDERS = {"annotations", "annotation", "masks", "mask", "labels", "gt"}  # offered last
-_VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".gif"}
+VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".gif"}
 
 
 def _first_with_pictures(folder: Path, depth: int = 4) -> Path | None:

@@ -1,0 +1,216 @@
+"""`hodor segment FOLDER --masks FOLDER`: many videos, workers that die, interruptions, a cluster that loses a node."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import moving_square, write_video
+from PIL import Image
+from segment_fakes import read_video
+from typer.testing import CliRunner
+
+from hodor_cli.batch import LocalExecutor, WorkOptions, find_jobs, segment_videos
+from hodor_cli.cli import app
+from hodor_cli.errors import HodorError, UsageError
+
+COUNT = 40
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the toy network, with random weights."""
+    import torch
+
+    from hodor_cli.model.hodor import build_model
+    from hodor_cli.weights.checkpoint import save_checkpoint
+
+    path = tmp_path_factory.mktemp("weights") / "toy.safetensors"
+    torch.manual_seed(0)
+    save_checkpoint(path, build_model("toy"))
+    return path
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """clips/a.mp4, b.mp4, c.mp4 and masks/a.png, ... in one folder."""
+    frames, masks = moving_square(COUNT)
+    for folder in ("clips", "masks"):
+        (tmp_path / folder).mkdir()
+    for name in NAMES:
+        write_video(tmp_path / "clips" / f"{name}.mp4", frames)
+        Image.fromarray(masks[0] * 255).save(tmp_path / "masks" / f"{name}.png")
+    return tmp_path
+
+
+def hodor(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["segment", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def whole(out: Path) -> None:
+    """Every video is there once, with all its masks and its overlay, and nothing else is."""
+    assert sorted(path.name for path in out.iterdir()) == [*NAMES, "summary.json"]
+    for name in NAMES:
+        assert sorted(path.name for path in (out / name).iterdir()) == ["masks", "overlay.mp4", "report.json"]
+        assert len(list((out / name / "masks").iterdir())) == COUNT
+        assert len(read_video(out / name / "overlay.mp4")) == COUNT
+        report = json.loads((out / name / "report.json").read_text())
+        assert [frame["frame"] for frame in report["frames"]] == list(range(COUNT))
+
+
+def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(library)
+    output = hodor("clips", "--masks", "masks", "--weights", toy.resolve(), "--workers", 2)
+    assert f"3 videos of 3 done, {3 * COUNT} frames" in output
+    whole(library / "clips.hodor")
+    assert "error:" in hodor("clips", "--masks", "masks", "--weights", toy, code=6)
+    assert "(3 of them before)" in hodor("clips", "--masks", "masks", "--weights", toy, "--resume")
+    whole(library / "clips.hodor")
+
+
+def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> None:
+    good = (library / "masks" / "b.png").read_bytes()
+    Image.fromarray(np.ones((5, 5), np.uint8)).save(library / "masks" / "b.png")
+    arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
+    output = hodor(*arguments, code=1)
+    assert "2 videos of 3 done" in output and "1 video failed" in output and "  b: " in output and "5x5" in output
+    summary = json.loads((library / "out" / "summary.json").read_text())
+    assert summary["failed"] == 1 and summary["videos"]["b"]["status"] == "failed"
+    assert sorted(path.name for path in (library / "out").iterdir()) == ["a", "c", "summary.json"]
+    before = (library / "out" / "a" / "report.json").stat().st_mtime_ns
+    (library / "masks" / "b.png").write_bytes(good)
+    hodor(*arguments, "--resume")
+    whole(library / "out")
+    assert (library / "out" / "a" / "report.json").stat().st_mtime_ns == before
+
+
+def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
+    (library / "some.txt").write_text("# two of them\nclips/a.mp4\n\nclips/c.mp4\n")
+    output = hodor(library / "some.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
+    assert "2 videos of 2 done" in output
+    assert sorted(path.name for path in (library / "out").iterdir()) == ["a", "c", "summary.json"]
+
+
+def test_a_killed_worker_is_replaced(library: Path, toy: Path) -> None:
+    killed: list[int] = []
+
+    def kill_one(state: Any) -> None:
+        if not killed and state.frames >= 5:
+            worker = multiprocessing.active_children()[0]
+            os.kill(worker.pid or 0, signal.SIGKILL)
+            killed.append(worker.pid or 0)
+
+    jobs = find_jobs(library / "clips", library / "masks")
+    options = WorkOptions(library / "out", weights=str(toy))
+    summary = segment_videos(jobs, options, LocalExecutor(2), progress=kill_one)
+    assert killed and not summary.failed
+    assert max(result.attempts for result in summary.results) == 2
+    whole(library / "out")
+
+
+def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
+    def interrupt(state: Any) -> None:
+        if state.videos >= 1:
+            raise KeyboardInterrupt
+
+    jobs = find_jobs(library / "clips", library / "masks")
+    options = WorkOptions(library / "out", weights=str(toy))
+    with pytest.raises(KeyboardInterrupt):
+        segment_videos(jobs, options, LocalExecutor(1), progress=interrupt)
+    assert not multiprocessing.active_children()
+    assert not (library / "out" / "summary.json").exists()
+    with pytest.raises(HodorError, match="--resume"):
+        segment_videos(jobs, options, LocalExecutor(1))
+    again = WorkOptions(library / "out", weights=str(toy), resume=True)
+    assert segment_videos(jobs, again, LocalExecutor(1)).results[0].already_finished
+    whole(library / "out")
+
+
+def test_overwriting_replaces_results_and_nothing_else(library: Path, toy: Path) -> None:
+    arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
+    hodor(*arguments)
+    (library / "out" / "notes.txt").write_text("mine")
+    hodor(*arguments, "--overwrite", "--end", 10)
+    assert (library / "out" / "notes.txt").read_text() == "mine"
+    assert all(len(list((library / "out" / name / "masks").iterdir())) == 10 for name in NAMES)
+
+
+def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
+    clips, masks, mask = library / "clips", library / "masks", library / "masks" / "a.png"
+
+    def error(*arguments: object, code: int) -> str:
+        lines = [line for line in hodor(*arguments, "-o", library / "out", code=code).splitlines() if "error:" in line]
+        assert len(lines) == 1 and not (library / "out").exists()
+        return lines[0]
+
+    assert "--mask is for one video" in error(clips, "--masks", masks, "--mask", mask, code=2)
+    assert "hodor export-descriptors" in error(clips, "--masks", masks, "--descriptors", "x.h5", code=2)
+    assert "--masks FOLDER" in error(clips / "a.mp4", "--mask", mask, "--workers", 2, code=2)
+    assert "--masks FOLDER" in error(clips, "--mask", mask, code=3)
+    assert "with --mask" in error(clips / "a.mp4", "--masks", masks, code=3)
+    assert "is a file" in error(clips, "--masks", mask, code=3)
+    assert "one video itself" in error(masks, "--masks", masks, code=3)
+    assert "contradict" in error(clips, "--masks", masks, "--resume", "--overwrite", "--weights", toy, code=2)
+    assert "contradict" in error(clips, "--masks", masks, "--gpus", 1, "--device", "cpu", code=2)
+    assert "GPU" in error(clips, "--masks", masks, "--gpus", 99, "--weights", toy, code=5).upper()
+    assert "above 0" in error(clips, "--masks", masks, "--weights", toy, "--adapt", "0", code=2)
+    assert "weights" in error(clips, "--masks", masks, "--weights", "nothing", code=4)
+    (library / "clips" / "a.mkv").write_bytes((clips / "a.mp4").read_bytes())
+    assert "both be called a" in error(clips, "--masks", masks, code=3)
+    (library / "clips" / "a.mkv").rename(clips / "d.mkv")
+    assert "1 video of 4 has no mask" in error(clips, "--masks", masks, code=3)
+    (library / "list.txt").write_text("clips/z.mp4\n")
+    assert "clips/z.mp4" in error(library / "list.txt", "--masks", masks, code=3)
+
+
+def test_a_closed_cluster_address_is_told_at_once(library: Path, toy: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an optional extra")
+    arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
+    assert "no Ray cluster at 127.0.0.1:9" in hodor(*arguments, "--ray", "127.0.0.1:9", code=2)
+    assert "HOST:PORT" in hodor(*arguments, "--ray", "somewhere", code=2)
+    assert not (library / "out").exists()
+
+
+def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is an optional extra")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    from hodor_cli.batch.on_ray import RayExecutor
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        removed = []
+
+        def remove_node(state: Any) -> None:
+            if not removed and state.frames >= 20:
+                removed.append(cluster.remove_node(node, allow_graceful=False))
+
+        jobs = find_jobs(library / "clips", library / "masks")
+        options = WorkOptions(library / "out", weights=str(toy))
+        summary = segment_videos(jobs, options, RayExecutor(cluster.address), progress=remove_node)
+    finally:
+        cluster.shutdown()
+    assert removed and not summary.failed, summary
+    whole(library / "out")
+
+
+def test_ray_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from hodor_cli.batch.on_ray import connect
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match="pip install"):
+        connect("auto")
