@@ -86,7 +86,8 @@ class HistoryRing:
             if entry.background is not None:
                 background[0, t] = entry.background
                 has_background[0, t] = True
-        return History(objects, background, has_object.to(first.device), has_background.to(first.device))
+        complete = bool(has_object.all()) and bool(has_background.all())
+        return History(objects, background, has_object.to(first.device), has_background.to(first.device), complete)
 
     def latest(self) -> HistoryEntry | None:
         """The newest entry, if there is one."""

@@ -23,12 +23,15 @@ class History(NamedTuple):
     """Descriptors of T frames, some of which may lack an object or the background.
 
     objects (B, T, I, D), background (B, T, 9, D), has_object (B, T, I) bool, has_background (B, T) bool.
+    complete: nothing lacks, as whoever made it knows; attention without a mask is faster, and looking would make a GPU
+    wait.
     """
 
     objects: Tensor
     background: Tensor
     has_object: Tensor
     has_background: Tensor
+    complete: bool = False
 
 
 class DecoderLayer(nn.Module):
@@ -59,9 +62,10 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
 
     def forward(
-        self, x: Tensor, position: Tensor, history: History, present: Tensor, embeddings: tuple[Tensor, Tensor]
+        self, x: Tensor, position: Tensor, history: History, present: Tensor | None, embeddings: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool says which descriptors there are."""
+        """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool says which descriptors there are,
+        None that all are."""
         batch, height, width, channels = x.shape
         x_map = x.permute(0, 3, 1, 2)  # channels-last in memory, so that no copy is made
         x_map = x_map + self.deform_norm(F.relu(self.deform(x_map)))
@@ -84,13 +88,15 @@ class DecoderLayer(nn.Module):
         x = self.norm2(x + F.dropout(self.fc2(hidden), self.dropout, self.training))
         return x.view(batch, height, width, channels)
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, present: Tensor) -> Tensor:
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (queries, keys, values))
-        mask = present[:, None, None]
+        mask = None if present is None else present[:, None, None]
         if self.training and self.dropout > 0:
             # The network was trained with dropout on the logits, before the softmax.
             scores = F.dropout(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), self.dropout, True)
-            attended = scores.masked_fill(~mask, -math.inf).softmax(dim=-1) @ v
+            if mask is not None:
+                scores = scores.masked_fill(~mask, -math.inf)
+            attended = scores.softmax(dim=-1) @ v
         else:
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return attended.transpose(1, 2).flatten(2)
@@ -148,13 +154,7 @@ class Decoder(nn.Module):
         """
         stride8 = maps.stride8
         channels, height, width = stride8.shape[1:]
-        present = torch.cat(
-            (
-                history.has_object.flatten(1),
-                history.has_background[..., None].expand(-1, -1, history.background.shape[2]).flatten(1),
-            ),
-            dim=1,
-        )
+        present = None if history.complete else _present(history)
         x = stride8.permute(0, 2, 3, 1)
         if self.cue is not None and cue is not None:
             x = x + self.cue(cue, history).to(x.dtype)
@@ -183,11 +183,19 @@ class Decoder(nn.Module):
         pixels = stride4.flatten(2)
 
         def logits(queries: Tensor, present: Tensor) -> Tensor:
-            scores = (queries.flatten(1, 2) @ pixels).float().view(*queries.shape[:3], -1) / math.sqrt(
-                self.mask_channels
-            )
-            return scores.masked_fill(~present[..., None], ABSENT).amax(dim=1)
+            # The queries are few and the scores many, so it is those that are scaled.
+            scores = ((queries.flatten(1, 2) / math.sqrt(self.mask_channels)) @ pixels).float()
+            scores = scores.view(*queries.shape[:3], -1)
+            if not history.complete:
+                scores = scores.masked_fill(~present[..., None], ABSENT)
+            return scores.amax(dim=1)
 
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
         objects = logits(self.instance_query_proj(history.objects), history.has_object)
         return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])
+
+
+def _present(history: History) -> Tensor:
+    """(B, T * I + T * 9) bool: which descriptors there are."""
+    background = history.has_background[..., None].expand(-1, -1, history.background.shape[2])
+    return torch.cat((history.has_object.flatten(1), background.flatten(1)), dim=1)

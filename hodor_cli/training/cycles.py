@@ -167,6 +167,7 @@ def _history(sources: list[_Node]) -> History:
         background,
         torch.ones(objects.shape[:3], dtype=torch.bool, device=objects.device),
         torch.ones(background.shape[:2], dtype=torch.bool, device=objects.device),
+        complete=True,
     )
 
 
