@@ -11,7 +11,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.inference.history import HistoryEntry, HistoryRing
 from hodor_cli.inference.matching import MatchingMemory, StoredFrame
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 def pack_history(ring: HistoryRing) -> dict[str, np.ndarray]:
