@@ -50,6 +50,8 @@ class MatchingConfig:
     key_channels: int = 128
     #: Width, in stride-8 cells, of the Gaussian that ties a match with the previous frame to the same place.
     sigma: float = 4.0
+    #: How far, in stride-8 cells along each side, a match with the previous frame is looked for.
+    reach: int = 8
 
 
 @dataclass(frozen=True)

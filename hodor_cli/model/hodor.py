@@ -76,6 +76,7 @@ class Hodor(nn.Module):
                 inputs=(backbone.out_channels[1], backbone.out_channels[2]),
                 key_channels=config.matching.key_channels,
                 sigma=config.matching.sigma,
+                reach=config.matching.reach,
             )
 
     def extract(self, frames: Tensor) -> Maps:

@@ -20,11 +20,13 @@ from hodor_cli.model.constants import cached_constant
 if TYPE_CHECKING:
     from hodor_cli.model.decoder import History
 
-#: Pixels that are matched at once.
+#: Pixels that are matched with the whole reference frame at once.
 _BLOCK = 128
-#: Below this a logarithm of nearness counts as zero anyway. Without the limit most weights would be denormal numbers,
-#: with which a CPU counts several times slower.
-FARTHEST = -30.0
+#: Side, in cells, of the tiles that are matched with their surroundings in the previous frame.
+TILE = 8
+#: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give denormal
+#: weights, with which a CPU counts several times slower.
+FARTHEST = -1e4
 
 
 class KeyedMasks(NamedTuple):
@@ -42,11 +44,16 @@ class Cue(NamedTuple):
 
 
 class Matcher(nn.Module):
-    """Keys of a frame, and the soft masks that matching them with another frame's brings along."""
+    """Keys of a frame, and the soft masks that matching them with another frame's brings along.
 
-    def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float) -> None:
+    A match with the previous frame is looked for within `reach` stride-8 cells, for objects move little from frame to
+    frame; one with the reference frame anywhere, but for every second cell only: it says what a place looks like, and
+    the previous frame says exactly where the border is.
+    """
+
+    def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float, reach: int) -> None:
         super().__init__()
-        self.sigma = sigma
+        self.sigma, self.reach = sigma, reach
         self.key_proj = nn.Conv2d(sum(inputs), key_channels, 1, bias=False)
         # An orthogonal projection nearly keeps angles, so that ImageNet features match from the first iteration on.
         nn.init.orthogonal_(self.key_proj.weight.view(key_channels, -1))
@@ -59,20 +66,30 @@ class Matcher(nn.Module):
         return F.normalize(self.key_proj(features).float(), dim=1)
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
-        """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` prefers the same place."""
-        height, width = keys.shape[-2:]
+        """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` looks near the same place."""
         with torch.autocast(keys.device.type, enabled=False):  # scores reach 40, where bfloat16 counts in quarters
-            asked = (keys.flatten(2).transpose(1, 2) * self.log_scale.exp()).contiguous()
-            answers, masks = source.keys.flatten(2), source.masks.flatten(2).transpose(1, 2).float()
-            near = _nearness(height, width, self.sigma, keys.device) if local else None
-            parts = []
-            # A block of scores stays in a core's cache; all of them would be 20 MB, written and read four times.
-            for begin in range(0, asked.shape[1], _BLOCK):
-                scores = asked[:, begin : begin + _BLOCK] @ answers
-                if near is not None:
-                    scores = scores + near[begin : begin + _BLOCK]
-                parts.append(scores.softmax(dim=-1) @ masks)
-        return torch.cat(parts, dim=1).transpose(1, 2).unflatten(-1, (height, width))
+            return self._nearby(keys, source) if local else self._anywhere(keys, source)
+
+    def _nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Tile by tile: the cells of a tile are matched with those of the tile and its surroundings."""
+        height, width = keys.shape[-2:]
+        asking, asked, back, near = _tiles(height, width, self.sigma, self.reach, keys.device)
+        queries = (keys.flatten(2).transpose(1, 2) * self.log_scale.exp())[:, asking]  # (B, tiles, TILE ** 2, K)
+        answers = source.keys.flatten(2).transpose(1, 2)[:, asked]  # (B, tiles, (TILE + 2 reach) ** 2, K)
+        masks = source.masks.flatten(2).transpose(1, 2).float()[:, asked]
+        scores = queries @ answers.transpose(-1, -2) + near
+        carried = (scores.softmax(dim=-1) @ masks).flatten(1, 2)[:, back]
+        return carried.transpose(1, 2).unflatten(-1, (height, width))
+
+    def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        height, width = keys.shape[-2:]
+        coarse = F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1) * self.log_scale.exp()
+        queries, answers = coarse.flatten(2).transpose(1, 2), source.keys.flatten(2)
+        masks = source.masks.flatten(2).transpose(1, 2).float()
+        # A block of scores stays in a core's cache.
+        blocks = [(part @ answers).softmax(dim=-1) @ masks for part in queries.split(_BLOCK, dim=1)]
+        carried = torch.cat(blocks, dim=1).transpose(1, 2).unflatten(-1, coarse.shape[-2:])
+        return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
 class CueInjection(nn.Module):
@@ -107,9 +124,61 @@ class CueInjection(nn.Module):
         return torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
 
 
-@cached_constant(maxsize=2)  # tens of MB each
-def _nearness(height: int, width: int, sigma: float, device: torch.device) -> Tensor:
-    """(h * w, h * w) float32: the logarithm of a Gaussian of the distance between two cells, at least FARTHEST."""
-    y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    position = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
-    return (-torch.cdist(position, position).square() / (2 * sigma**2)).clamp(min=FARTHEST)
+class _Tiles(NamedTuple):
+    """Where the cells of tiles and of their surroundings lie in a flattened map of h * w cells.
+
+    asking (N, TILE ** 2) and asked (N, (TILE + 2 reach) ** 2): cells of each tile, and those its cells may match with.
+    back (h * w,): where each cell of the map is among all cells of all tiles.
+    near (N, TILE ** 2, (TILE + 2 reach) ** 2): the logarithm of a Gaussian of the distance; FARTHEST is out of reach.
+    """
+
+    asking: Tensor
+    asked: Tensor
+    back: Tensor
+    near: Tensor
+
+
+def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.device) -> _Tiles:
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    return _Tiles(
+        _cells(height, width, rows, columns, 0, device),
+        _cells(height, width, rows, columns, reach, device),
+        _back(height, width, columns, device),
+        _nearness(height, width, rows, columns, sigma, reach, device),
+    )
+
+
+def _places(size: int, tiles: int, margin: int, device: torch.device) -> Tensor:
+    """(tiles, TILE + 2 margin): coordinates along one side, also those outside the map."""
+    inside = torch.arange(-margin, TILE + margin, device=device)
+    return TILE * torch.arange(tiles, device=device)[:, None] + inside
+
+
+@cached_constant(maxsize=4)
+def _cells(height: int, width: int, rows: int, columns: int, margin: int, device: torch.device) -> Tensor:
+    y = _places(height, rows, margin, device).clamp(0, height - 1)
+    x = _places(width, columns, margin, device).clamp(0, width - 1)
+    return (y[:, None, :, None] * width + x[None, :, None, :]).view(rows * columns, -1)
+
+
+@cached_constant(maxsize=2)
+def _back(height: int, width: int, columns: int, device: torch.device) -> Tensor:
+    y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
+    tile = y // TILE * columns + x // TILE
+    return (tile * TILE**2 + y % TILE * TILE + x % TILE).flatten()
+
+
+@cached_constant(maxsize=2)  # some MB each
+def _nearness(
+    height: int, width: int, rows: int, columns: int, sigma: float, reach: int, device: torch.device
+) -> Tensor:
+    def along(size: int, tiles: int) -> Tensor:
+        """(tiles, TILE, TILE + 2 reach): the same along one side."""
+        own, other = _places(size, tiles, 0, device)[:, :, None], _places(size, tiles, reach, device)[:, None]
+        distance = (own - other).float()
+        out = (distance.abs() > reach) | (other < 0) | (other >= size)
+        return (-distance.square() / (2 * sigma**2)).masked_fill(out, FARTHEST)
+
+    y, x = along(height, rows), along(width, columns)
+    near = y[:, None, :, None, :, None] + x[None, :, None, :, None, :]
+    return near.clamp(min=FARTHEST).reshape(rows * columns, TILE**2, -1)

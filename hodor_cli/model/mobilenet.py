@@ -57,6 +57,12 @@ class MobileNetV2(nn.Module):
         self.outputs = tuple(last_of_stride[stride] for stride in (4, 8, 16, 32))
         self.out_channels = tuple(blocks[i].project.out_channels for i in self.outputs)
 
+    def stages(self) -> list[list[nn.Module]]:
+        """The layers of each stage: those up to the map at stride 4, then those from each map to the next."""
+        ends = [i + 1 for i in self.outputs]
+        first: list[nn.Module] = [self.stem, *self.blocks[: ends[0]]]
+        return [first, *([*self.blocks[a:b]] for a, b in zip(ends, ends[1:], strict=False))]
+
     def forward(self, frames: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(frames), inplace=True)
         maps = []

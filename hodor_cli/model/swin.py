@@ -172,6 +172,11 @@ class Swin(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in self.out_channels)
 
+    def stages(self) -> list[list[nn.Module]]:
+        """The layers of each stage: those up to the map at stride 4, then those from each map to the next."""
+        stages: list[list[nn.Module]] = [[stage, norm] for stage, norm in zip(self.layers, self.norms, strict=True)]
+        return [[self.patch_embed, *stages[0]], *stages[1:]]
+
     def forward(self, frames: Tensor) -> list[Tensor]:
         x = self.patch_embed(frames)
         maps = []

@@ -51,6 +51,9 @@ class TrainConfig:
     learning_rate: LearningRate = field(default_factory=LearningRate)
     #: Factor on the learning rate of the backbone; the paper has one rate for all parameters.
     backbone_rate: float = 1.0
+    #: Stages of the backbone, from the first (strides up to 4, 8, ...), that stay as they are: on a CPU the way back
+    #: through its large maps is a fifth of an iteration.
+    frozen_stages: int = 0
     weight_decay: float = 0.01
     #: Largest norm of the gradient; None, as in the paper, does not clip.
     clip_norm: float | None = None
@@ -78,6 +81,8 @@ class TrainConfig:
         if self.supervise == "reference" and self.schedule == "chain" and self.sequence > 1:
             raise UsageError("supervising the reference frame alone needs cycles that return to it: --schedule paper")
         micro = self.micro_batch or self.batch_size
+        if not 0 <= self.frozen_stages <= 4:
+            raise UsageError(f"the backbone has 4 stages, of which {self.frozen_stages} cannot stay as they are")
         if self.batch_size < 1 or micro < 1 or self.batch_size % micro:
             raise UsageError(f"--batch-size {self.batch_size} must be a multiple of --micro-batch {micro}")
 

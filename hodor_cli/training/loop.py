@@ -23,7 +23,7 @@ from hodor_cli.training.cycles import schedule
 from hodor_cli.training.hooks import TrainingHooks, TrainingProgress
 from hodor_cli.training.metrics import MetricsFile
 from hodor_cli.training.objective import Objective
-from hodor_cli.training.optimiser import WeightAverage, make_optimiser, rate_at, set_rate
+from hodor_cli.training.optimiser import WeightAverage, freeze_stages, make_optimiser, rate_at, set_rate
 from hodor_cli.training.process import SingleProcess, TrainingProcess
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import training_step
@@ -82,6 +82,7 @@ def train(
     # On its device before the optimiser is made, which is another one on some devices.
     model.to(device=process.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
+    freeze_stages(model, config.frozen_stages)
     objective = Objective(model, supervise=config.supervise).train()
     optimiser: torch.optim.Optimizer = make_optimiser(objective, config)
     wrapped, optimiser = process.setup(objective, optimiser)

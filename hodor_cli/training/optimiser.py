@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import LearningRate, TrainConfig
 
 
@@ -34,6 +35,13 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         groups, lr=config.learning_rate.peak, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
     )
+
+
+def freeze_stages(model: Hodor, count: int) -> None:
+    """Keep the first stages of the backbone as they are; all later ones are trained."""
+    for number, stage in enumerate(model.backbone.stages()):
+        for layer in stage:
+            layer.requires_grad_(number >= count)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
