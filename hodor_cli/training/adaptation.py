@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.objective import Objective
-from hodor_cli.training.optimiser import WeightAverage, rate_at
+from hodor_cli.training.optimiser import WeightAverage, freeze_stages, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 
 
@@ -63,10 +64,19 @@ DEFAULT_BUDGET = Budget(seconds=60.0)
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How adaptation trains. `max_objects` of the frame's objects are in each sequence, drawn anew."""
+    """How adaptation trains. `max_objects` of the frame's objects are in each sequence, drawn anew.
+
+    area: pixels of a training frame, as a share of those of the working resolution. Views of a part of the frame at about
+        its own scale cost less, and so more steps fit into the budget.
+    frozen_stages: stages of the backbone that stay as they are.
+    blend: how far the result lies from the given weights (0) to the adapted ones (1).
+    """
 
     learning_rate: float = 2e-4
     backbone_rate: float = 0.3
+    area: float = 0.45
+    frozen_stages: int = 1
+    blend: float = 1.0
     sequence: int = 3
     schedule: str = "chain"
     max_objects: int = 4
@@ -77,7 +87,7 @@ class AdaptSettings:
     #: Motion as between frames of a video: objects and background move apart, little else changes.
     augment: AugmentSettings = dataclasses.field(
         default_factory=lambda: dataclasses.replace(
-            MINI, other_background=0.0, view_scale=(0.9, 1.2), independent=0.7, grey=0.0, compression=0.1
+            MINI, other_background=0.0, view_scale=(1.0, 1.8), independent=0.7, grey=0.0, compression=0.1
         )
     )
 
@@ -160,7 +170,9 @@ def _train(
     size: tuple[int, int],
     progress: Callable[[AdaptProgress], None] | None,
 ) -> None:
+    freeze_stages(model, settings.frozen_stages)
     objective = Objective(model, supervise="all").train()
+    given = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimiser = torch.optim.AdamW(_groups(objective, settings), weight_decay=0.0)
     average = WeightAverage(model.named_parameters(), settings.average)
     augment = dataclasses.replace(settings.augment, frames=settings.sequence)
@@ -195,7 +207,8 @@ def _train(
             progress(AdaptProgress(step, seconds, min(share, 1.0), float(losses.total.detach())))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(average.values[name])
+            parameter.copy_(torch.lerp(given[name], average.values[name], settings.blend))
+            parameter.requires_grad_(True)
     model.eval()
 
 
@@ -217,12 +230,13 @@ def _sample(
     ids = [int(i) for i in np.unique(example.labels) if i != 0]
     chosen = rng.permutation(ids)[: settings.max_objects]
     masks = [example.labels == i for i in chosen]
-    geometry = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1])
+    whole = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1]).padded
+    height, width = (max(32, round(side * math.sqrt(settings.area) / 32) * 32) for side in whole)
 
     def others(_: np.random.Generator) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
         return example.frame, masks
 
-    return make_still_sequence(example.frame, masks, rng, augment, geometry.padded, others=others)
+    return make_still_sequence(example.frame, masks, rng, augment, (height, width), others=others)
 
 
 def _check(example: Example, number: int) -> None:
