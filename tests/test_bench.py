@@ -175,6 +175,18 @@ def test_json_has_the_promised_form(tmp_path: Path) -> None:
     assert len(history.read_text().splitlines()) == 2
 
 
+def test_a_loss_of_speed_is_seen_in_the_history(tmp_path: Path) -> None:
+    history = tmp_path / "history.jsonl"
+    arguments = [*TINY, "--frames", "1", "--record", str(history)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    earlier = json.loads(history.read_text())
+    faster = {**earlier, "speedup": 100 * earlier["speedup"], "commit": "abc1234"}
+    another = {**faster, "settings": {**faster["settings"], "objects": 7}, "commit": "other"}
+    history.write_text("".join(f"{text}\n" for text in (json.dumps(faster), json.dumps(another), "no record")))
+    run = CliRunner().invoke(app, arguments)
+    assert run.exit_code == 0 and "warning:" in run.output and "at abc1234" in run.output
+
+
 def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
     target = tmp_path / "training.json"
     run = CliRunner().invoke(app, [*TINY, "--train", "--batch-size", "1", "--workers", "0", "--json", str(target)])

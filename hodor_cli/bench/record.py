@@ -26,6 +26,33 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
+def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest record in the file of the same measurement on the same kind of machine; None if there is none.
+
+    Lines that are no records are passed over.
+    """
+    found = None
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    for text in texts:
+        try:
+            record = json.loads(text)
+            if _compared(record) == _compared(line):
+                found = record
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _compared(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What must be equal for two ratios to be comparable."""
+    settings = {name: value for name, value in record["settings"].items() if name not in ("frames", "rounds")}
+    machine = record["machine"]
+    return record["kind"], settings, machine["device"], machine["threads"]
+
+
 def summary_of(result: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a measurement: date, commit, settings, machine, and the ratios that later ones compare with."""
     from hodor_cli import __version__

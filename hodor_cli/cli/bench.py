@@ -23,6 +23,9 @@ from hodor_cli.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: A ratio that falls by more than this is not noise.
+_NOTABLE_LOSS = 0.07
+
 
 def bench(
     weights: WeightsOption = "mini",
@@ -50,7 +53,7 @@ def bench(
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option("--record", metavar="FILE", help="Append machine, commit and ratios to this history file."),
+        typer.Option("--record", metavar="FILE", help="Append to this history file, and compare with what it has of this machine."),
     ] = None,
 ) -> None:
     """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
@@ -103,10 +106,21 @@ def bench(
     if json_file is not None:
         _write_json(result, json_file)
     if record is not None:
-        from hodor_cli.bench.record import append_record
+        from hodor_cli.bench.record import append_record, earlier_record, summary_of
 
+        earlier = earlier_record(record, summary_of(result))
         append_record(record, result)
         note(f"appended to {record}")
+        if earlier is not None:
+            _tell_change(earlier, result)
+
+
+def _tell_change(earlier: dict[str, Any], result: dict[str, Any]) -> None:
+    """The ratio to plain now and in the newest earlier record of the same measurement; a warning where speed was lost."""
+    change = result["speedup"] / earlier["speedup"] - 1
+    when = f"{earlier['speedup']:.2f} times at {earlier['commit'] or earlier['version']} ({earlier['date'][:10]})"
+    text = f"{result['speedup']:.2f} times as fast as plain, {when}: {100 * change:+.0f} %"
+    (warn if change < -_NOTABLE_LOSS else note)(text)
 
 
 def _print_video(result: dict[str, Any], console: Console) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _BLOCK = 128
 #: Side, in cells, of the tiles that are matched with their surroundings in the previous frame.
 TILE = 8
-#: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give denormal
-#: weights, with which a CPU counts several times slower.
+#: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give
+#: denormal weights, with which a CPU counts several times slower.
 FARTHEST = -1e4
 
 

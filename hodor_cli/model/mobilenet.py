@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -61,7 +63,7 @@ class MobileNetV2(nn.Module):
         """The layers of each stage: those up to the map at stride 4, then those from each map to the next."""
         ends = [i + 1 for i in self.outputs]
         first: list[nn.Module] = [self.stem, *self.blocks[: ends[0]]]
-        return [first, *([*self.blocks[a:b]] for a, b in zip(ends, ends[1:], strict=False))]
+        return [first, *([*self.blocks[a:b]] for a, b in pairwise(ends))]
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(frames), inplace=True)

@@ -66,8 +66,8 @@ DEFAULT_BUDGET = Budget(seconds=60.0)
 class AdaptSettings:
     """How adaptation trains. `max_objects` of the frame's objects are in each sequence, drawn anew.
 
-    area: pixels of a training frame, as a share of those of the working resolution. Views of a part of the frame at about
-        its own scale cost less, and so more steps fit into the budget.
+    area: pixels of a training frame, as a share of those of the working resolution. Views of a part of the frame at
+        about its own scale cost less, and so more steps fit into the budget.
     frozen_stages: stages of the backbone that stay as they are.
     blend: how far the result lies from the given weights (0) to the adapted ones (1).
     """
