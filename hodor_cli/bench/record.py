@@ -32,6 +32,7 @@ def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
     Lines that are no records are passed over.
     """
     found = None
+    wanted = _compared(json.loads(json.dumps(line)))
     try:
         texts = path.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -39,7 +40,7 @@ def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
     for text in texts:
         try:
             record = json.loads(text)
-            if _compared(record) == _compared(line):
+            if _compared(record) == wanted:
                 found = record
         except (ValueError, KeyError, TypeError):
             continue

@@ -53,7 +53,9 @@ def bench(
     ] = None,
     record: Annotated[
         Path | None,
-        typer.Option("--record", metavar="FILE", help="Append to this history file, and compare with what it has of this machine."),
+        typer.Option(
+            "--record", metavar="FILE", help="Append to this history file; compare with its entries of this machine."
+        ),
     ] = None,
 ) -> None:
     """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
@@ -116,7 +118,7 @@ def bench(
 
 
 def _tell_change(earlier: dict[str, Any], result: dict[str, Any]) -> None:
-    """The ratio to plain now and in the newest earlier record of the same measurement; a warning where speed was lost."""
+    """The ratio to plain now and in the newest earlier record of the same measurement, with a warning of lost speed."""
     change = result["speedup"] / earlier["speedup"] - 1
     when = f"{earlier['speedup']:.2f} times at {earlier['commit'] or earlier['version']} ({earlier['date'][:10]})"
     text = f"{result['speedup']:.2f} times as fast as plain, {when}: {100 * change:+.0f} %"
