@@ -39,7 +39,7 @@ class PlainHodor(nn.Module):
         self.matcher = None if model.matcher is None else PlainMatcher(model.matcher)
         self.train(model.training).to(next(model.parameters()).device)
 
-    def extract(self, frames: Tensor) -> Maps:
+    def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:
         """As `Hodor.extract`."""
         levels = backbone_maps(self.model.backbone, frames)
         outputs = _pyramid(self.model.fpn, levels)
@@ -49,7 +49,8 @@ class PlainHodor(nn.Module):
         stride4, stride8 = (
             norm(_conv(conv, x)) for norm, conv, x in zip(fpn.norms, fpn.outputs, outputs[:2], strict=True)
         )
-        return Maps(stride4, stride8, None if self.matcher is None else self.matcher.keys(levels[1], levels[2]))
+        keys = None if self.matcher is None else self.matcher.keys(levels[1], levels[2])
+        return Maps(stride4[fine_from:], stride8, keys)
 
     def encode(self, maps: Maps, object_masks: Tensor, background_masks: Tensor) -> Descriptors:
         """As `Hodor.encode`."""
