@@ -39,15 +39,18 @@ class PlainHodor(nn.Module):
         self.matcher = None if model.matcher is None else PlainMatcher(model.matcher)
         self.train(model.training).to(next(model.parameters()).device)
 
-    def extract(self, frames: Tensor) -> Maps:
-        """Maps of (B, 3, H, W), one frame after the other."""
-        maps = [self._extract_one(frame[None]) for frame in frames]
-        keys = [m.keys for m in maps if m.keys is not None]
-        return Maps(
-            stride4=torch.cat([m.stride4 for m in maps]),
-            stride8=torch.cat([m.stride8 for m in maps]),
-            keys=torch.cat(keys) if keys else None,
+    def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:
+        """As `Hodor.extract`."""
+        levels = backbone_maps(self.model.backbone, frames)
+        outputs = _pyramid(self.model.fpn, levels)
+        for conv, norm, x in zip(self.coarse_outputs, self.coarse_norms, outputs[2:], strict=True):
+            norm(conv(x))
+        fpn = self.model.fpn
+        stride4, stride8 = (
+            norm(_conv(conv, x)) for norm, conv, x in zip(fpn.norms, fpn.outputs, outputs[:2], strict=True)
         )
+        keys = None if self.matcher is None else self.matcher.keys(levels[1], levels[2])
+        return Maps(stride4[fine_from:], stride8, keys)
 
     def encode(self, maps: Maps, object_masks: Tensor, background_masks: Tensor) -> Descriptors:
         """As `Hodor.encode`."""
@@ -65,17 +68,6 @@ class PlainHodor(nn.Module):
             previous=self.matcher(maps.keys, previous, local=True),
             reference=self.matcher(maps.keys, reference, local=False),
         )
-
-    def _extract_one(self, frame: Tensor) -> Maps:
-        levels = backbone_maps(self.model.backbone, frame)
-        outputs = _pyramid(self.model.fpn, levels)
-        for conv, norm, x in zip(self.coarse_outputs, self.coarse_norms, outputs[2:], strict=True):
-            norm(conv(x))
-        fpn = self.model.fpn
-        stride4, stride8 = (
-            norm(_conv(conv, x)) for norm, conv, x in zip(fpn.norms, fpn.outputs, outputs[:2], strict=True)
-        )
-        return Maps(stride4, stride8, None if self.matcher is None else self.matcher.keys(levels[1], levels[2]))
 
 
 class PlainMatcher(Matcher):

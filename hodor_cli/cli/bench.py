@@ -165,6 +165,9 @@ def _print_training(result: dict[str, Any], console: Console) -> None:
     for title, key, digits in (
         ("samples/s", "samples_per_second", 3),
         ("seconds an iteration", "seconds_per_iteration", 3),
+        ("  of them making or awaiting samples", "data_seconds_per_iteration", 3),
+        ("  of them the step", "step_seconds_per_iteration", 3),
+        ("processor seconds, without workers", "processor_seconds_per_iteration", 3),
         ("peak host memory, MiB", "peak_host_mib", 0),
         ("peak device memory, MiB", "peak_device_mib", 0),
     ):
@@ -173,10 +176,13 @@ def _print_training(result: dict[str, Any], console: Console) -> None:
         column.justify = "right"
     console.print(table)
     console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {_list(result['speedup_rounds'])})")
+    console.print(
+        f"the step alone {result['speedup_step']:.2f} times; by processor time {result['speedup_processor']:.2f} times"
+    )
     loader = result["loader"]
     console.print(
-        f"{loader['samples_per_second']:.2f} samples/s with the loader's {loader['workers']} worker(s); "
-        f"{100 * loader['idle_share']:.1f} % of the time waiting for it"
+        f"{loader['workers']} worker(s) of the loader, each {loader['samples_per_second_per_worker']:.1f} samples/s; "
+        f"{100 * loader['idle_share']:.1f} % of the engine's time goes by waiting for them"
     )
 
 

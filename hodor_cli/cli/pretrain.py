@@ -58,6 +58,9 @@ def pretrain(
     hodor pretrain --gpus 4
     """
     values = locals()
+    from hodor_cli.threads import wait_asleep
+
+    wait_asleep()  # before PyTorch comes: the loader's workers need the cores that its threads would wait on
     from hodor_cli.training.runs import pretrain as run
 
     options.train_with(run, values, data=data, images=images, annotations=annotations)

@@ -54,7 +54,8 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
     weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=-1)
     stride = width + 3
     first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
-    corners = torch.tensor((0, 1, stride, stride + 1), device=device, dtype=torch.int32)
+    step = torch.arange(2, device=device, dtype=torch.int32)  # made there: a copy would wait for a GPU
+    corners = (step[:, None] * stride + step).flatten()
     rows = (first + top.int() * stride + left.int())[..., None] + corners
     return rows.view(-1, 4), weights.view(-1, 4)
 

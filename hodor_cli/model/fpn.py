@@ -37,10 +37,12 @@ class FeaturePyramid(nn.Module):
         self.outputs = nn.ModuleList(Conv3x3(channels, width) for width in widths)
         self.norms = nn.ModuleList(nn.GroupNorm(norm_groups, width) for width in widths)
 
-    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        levels = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+    def forward(self, maps: list[Tensor], fine_from: int = 0) -> tuple[Tensor, Tensor]:
+        """Maps of B frames at strides 4..32 -> stride 4 of the frames from `fine_from` on, and stride 8 of all."""
+        levels = [lateral(x) for lateral, x in zip(self.laterals, (maps[0][fine_from:], *maps[1:]), strict=True)]
         for i in reversed(range(len(levels) - 1)):
-            levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
+            coarser = levels[i + 1][fine_from:] if i == 0 else levels[i + 1]
+            levels[i] = levels[i] + F.interpolate(coarser, size=levels[i].shape[-2:], mode="nearest")
         stride4, stride8 = (
             norm(conv(x)) for norm, conv, x in zip(self.norms, self.outputs, levels[:2], strict=True)
         )

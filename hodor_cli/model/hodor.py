@@ -79,10 +79,13 @@ class Hodor(nn.Module):
                 reach=config.matching.reach,
             )
 
-    def extract(self, frames: Tensor) -> Maps:
-        """Feature maps of normalised frames (B, 3, H, W) whose sides are multiples of 32."""
+    def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:
+        """Feature maps of normalised frames (B, 3, H, W) whose sides are multiples of 32.
+
+        The first `fine_from` frames, which are only encoded and never decoded, get no map at stride 4.
+        """
         levels = self.backbone(frames)
-        stride4, stride8 = self.fpn(levels)
+        stride4, stride8 = self.fpn(levels, fine_from)
         keys = None if self.matcher is None else self.matcher.keys(levels[1], levels[2])
         return Maps(stride4=stride4, stride8=stride8, keys=keys)
 

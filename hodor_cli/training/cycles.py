@@ -117,7 +117,10 @@ def run_cycles(
     """
     batch, length = frames.shape[:2]
     count = presence.shape[2]
-    maps = _split(model.extract(frames.flatten(0, 1)), batch, length)
+    # All of frame 0 first, then all of frame 1: each frame's maps are then one piece of memory. Where frame 0 is only
+    # a source, as in a chain, it needs no fine map.
+    fine_from = 0 if any(step.target == 0 for step in steps) else batch
+    maps = _split(model.extract(torch.cat(frames.unbind(1)), fine_from), batch, length)
     truth = F.one_hot(masks[:, 0], count + 1)[..., 1:].permute(0, 3, 1, 2).to(frames.dtype)
     objects, background = reference_masks(truth)
     nodes = {TRUTH: _Node(0, model.encode(maps[0], objects, background), objects)}
@@ -147,16 +150,12 @@ def without_objects(labels: Tensor, removed: Tensor) -> Tensor:
 
 
 def _split(maps: Maps, batch: int, length: int) -> list[Maps]:
-    """Maps of B * T frames -> T maps of B frames."""
-
-    def at(values: Tensor | None, t: int) -> Tensor | None:
-        return None if values is None else values.unflatten(0, (batch, length))[:, t]
-
-    return [
-        Maps(maps.stride4.unflatten(0, (batch, length))[:, t], maps.stride8.unflatten(0, (batch, length))[:, t],
-             at(maps.keys, t))
-        for t in range(length)
-    ]  # fmt: skip
+    """Maps of T * B frames -> T maps of B frames; the first without stride 4 if `extract` left it out."""
+    fine = list(maps.stride4.split(batch))
+    if len(fine) < length:
+        fine.insert(0, maps.stride4[:0])
+    keys = [None] * length if maps.keys is None else maps.keys.split(batch)
+    return [Maps(*of_frame) for of_frame in zip(fine, maps.stride8.split(batch), keys, strict=True)]
 
 
 def _history(sources: list[_Node]) -> History:
