@@ -87,6 +87,28 @@ def test_nothing_left_is_a_fault(tmp_path):
     assert "nothing is left" in report.sentence()
 
 
+def test_annotations_with_nonsense_in_them_are_faults_of_the_set(tmp_path):
+    content = make_coco(tmp_path, 3)
+    content["images"][0]["height"] = "tall"
+    content["annotations"][2].update(area="large", bbox=["a", "b", "c", "d"])
+    content["annotations"][3]["segmentation"]["size"] = ["x", "y"]
+    content["images"].append("no image")
+    content["annotations"].append("no annotation")
+    save_coco(tmp_path, content)
+    found = kinds(check_dataset(tmp_path, limits=LIMITS))
+    assert found["image entry without height or width"] == "001.png"
+    assert "image entry without id or file_name" in found and "annotation without image_id" in found
+    with pytest.raises(DataError):
+        preview_samples(tmp_path, preset="toy")
+
+
+def test_annotations_without_objects_are_not_taken_for_none(tmp_path):
+    content = make_coco(tmp_path, 2)
+    save_coco(tmp_path, {**content, "annotations": []})
+    with pytest.raises(DataError, match="no image with an object within the limits"):
+        preview_samples(tmp_path, count=1, preset="toy")
+
+
 def test_every_fault_of_clips_at_once(tmp_path):
     make_clips(tmp_path, {"bear": 5, "cow": 4, "dog": 3, "eel": 3, "fox": 3})
     frames, masks = tmp_path / "JPEGImages" / "480p", tmp_path / "Annotations" / "480p"
@@ -179,6 +201,8 @@ def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     assert target.read_bytes() != first and sorted(path.name for path in tmp_path.iterdir()) == ["set", "sheet.png"]
     with pytest.raises(OutputError, match="no folder"):
         write_sheet(tmp_path / "none" / "sheet.png", samples)
+    with pytest.raises(OutputError, match="let its name end in"):
+        write_sheet(tmp_path / "sheet.jpg", samples)
     with pytest.raises(UsageError, match="preset"):
         preview_samples(tmp_path / "set", preset="nope")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,8 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: 
         ("pretrain --images d", 2, "--images and --annotations belong together"),
         ("pretrain --learning-rate 0.1 --set learning_rate.peak=0.2", 2, "--learning-rate and --set learning_rate.pe"),
         ("pretrain --set speed", 2, "--set takes NAME=VALUE"),
+        ("pretrain --preset toy --learning-rate nan", 2, "the learning rate (nan) must be above 0"),
+        ("pretrain --preset toy --device cuda:99 -o out", 5, "CUDA device"),
         ("pretrain --precision fp16", 2, "--precision fp16 is for segmenting only"),
         ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),
         ("pretrain --preset big", 2, "there is no training preset 'big'"),
@@ -114,6 +117,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: 
         ("finetune --mode dense --weights {weights} --preset mini-finetune --data {clips} -o out", 4, "'toy' network"),
         ("finetune --mode dense --weights {weights} -o out", 7, "give --data FOLDER with JPEGImages"),
         ("finetune --mode dense --weights {weights} --data {clips} --val nowhere -o out", 3, "nowhere"),
+        ("finetune --mode dense --weights {weights} --data {clips} --val masks -o out", 7, "has masks but no images"),
     ],
 )
 def test_bad_calls_are_one_sentence(
@@ -121,6 +125,7 @@ def test_bad_calls_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make_clips(tmp_path / "clips", {"a": 2})
+    shutil.copytree(next((tmp_path / "clips").glob("Annotations/*/a")), tmp_path / "masks" / "a")
     arguments = command.format(weights=pretrained / "last.safetensors", clips=tmp_path / "clips").split()
     result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, result.stderr.count("error: ")) == (code, 1), result.output

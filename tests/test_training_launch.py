@@ -13,7 +13,12 @@ from training_fakes import losses_of, make_blobs
 
 import hodor_cli
 from hodor_cli.errors import DataError, DeviceError, UsageError
-from hodor_cli.training.launch import LaunchSettings
+from hodor_cli.model import build_model
+from hodor_cli.training.config import train_preset
+from hodor_cli.training.launch import LaunchSettings, launch, resolve
+from hodor_cli.training.loop import train
+from hodor_cli.training.process import TrainingProcess
+from hodor_cli.training.sources import ClipOptions, DataSource, build_sets
 from hodor_cli.weights import load_checkpoint
 
 
@@ -43,6 +48,24 @@ def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path)
         hodor_cli.pretrain(
             broken, out=tmp_path / "run", preset="toy", workers=0, launch=LaunchSettings(processes=2)
         )
+
+
+def train_here(process: TrainingProcess, photos: Path, folders: list[Path]) -> None:
+    """Resume in a folder of the process's own, as on machines that share no disk."""
+    config = train_preset("toy")
+    sets = build_sets([DataSource(photos)], config, ClipOptions())
+    train(build_model("toy"), sets, config, folders[process.rank], process=process, resume=True, workers=0)
+
+
+def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:
+    began = hodor_cli.pretrain(photos, out=tmp_path / "a", preset="toy", workers=0, settings={"iterations": 1})
+    (tmp_path / "b").mkdir()
+    before = began.last.read_bytes()
+    settings = LaunchSettings(processes=2)
+    with pytest.raises(UsageError, match=r"the processes do not see the same run in .* that all machines share"):
+        launch(settings, resolve(settings), train_here, photos, [began.folder, tmp_path / "b"])
+    assert began.last.read_bytes() == before
+    assert not any((tmp_path / "b").iterdir())
 
 
 def test_uneven_shares_are_refused_before_anything_starts(photos: Path, tmp_path: Path) -> None:

@@ -133,6 +133,9 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
         hodor_cli.finetune(photos, mode="frames", out=out, resume=True)
     with pytest.raises(WeightsError, match=r"holds a 'toy' network but 'mini' is to be trained"):
         run(photos, out, preset="mini", weights=out / "last.safetensors", overwrite=True)
+    with pytest.raises(UsageError, match=r"--weights .* belongs to the run in .* that --overwrite would remove"):
+        run(photos, out, weights=out / "last.safetensors", overwrite=True)
+    assert (out / "last.safetensors").is_file()
     assert (out / STATE_FILE).read_bytes() == before
     (out / "mine.txt").write_text("kept")
     run(photos, out, 1, settings={"seed": 1}, overwrite=True)

@@ -68,6 +68,11 @@ def test_every_number_can_be_changed_by_its_name() -> None:
         ({"augment.frames": "2"}, "follows from sequence"),
         ({"batch_size": 3, "micro_batch": 2}, "--batch-size 3 must be a multiple of --micro-batch 2"),
         ({"sequence": 2}, "--schedule paper needs --sequence 3"),
+        ({"weight_decay": "-1"}, "weight_decay must be a number of at least 0, not -1"),
+        ({"drop_cue": "7"}, "drop_cue must be in 0..1, not 7"),
+        ({"average": "2"}, "average must be in 0..1, not 2"),
+        ({"clip_norm": "nan"}, "clip_norm must be above 0, not nan"),
+        ({"batches.aspects": "0,1"}, "Aspect ratios must be numbers above 0"),
     ],
 )
 def test_changes_that_cannot_be(changes: dict[str, object], sentence: str) -> None:

@@ -138,6 +138,8 @@ def explain_folder(folder: Path) -> str:
 
     if folder.is_file():
         return f"{folder} is a file: name the folder of the data set, or give its images and --annotations."
+    if any(folder.glob("*.json")) or any((folder / "annotations").glob("*.json")):
+        return ""  # there are annotations: what is wrong with them is better said by whoever read them
     images = list_images(folder)
     if not images:
         inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and list_images(entry)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.data.check import CheckReport, Progress
-from hodor_cli.data.coco import annotation_extent, image_folders, read_annotations, read_image
+from hodor_cli.data.coco import annotation_extent, image_folders, image_size, read_annotations, read_image
 from hodor_cli.data.rle import decode_segmentation
 from hodor_cli.data.settings import ObjectLimits
 from hodor_cli.errors import DataError
@@ -33,7 +33,7 @@ def check_coco(
     for done, (image_id, image) in enumerate(known.items(), start=1):
         name = str(image["file_name"])
         path = next((folder / name for folder, names in folders if _has(folder, names, name)), None)
-        height, width = int(image.get("height") or 0), int(image.get("width") or 0)
+        height, width = image_size(image)
         usable = 0
         if path is None:
             report.add("missing image", name)
@@ -66,7 +66,7 @@ def _check_images(images: Sequence[Any], report: CheckReport) -> dict[Any, dict[
         if image["id"] in known:
             report.add("duplicate image id", image["id"], f"{known[image['id']]['file_name']} and {image['file_name']}")
             continue
-        if not image.get("height") or not image.get("width"):
+        if not all(image_size(image)):
             report.add("image entry without height or width", image["file_name"])
         known[image["id"]] = image
         names[str(image["file_name"])] += 1
@@ -130,7 +130,7 @@ def _check_mask(
         return False
     if isinstance(segmentation, dict):
         size = segmentation.get("size")
-        if isinstance(size, list) and len(size) == 2 and [int(side) for side in size] != [height, width]:
+        if isinstance(size, list) and len(size) == 2 and size != [height, width]:
             report.add("size mismatch", where, f"mask {size[1]}x{size[0]}, image {width}x{height}")
             return False
     if not full:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -192,11 +193,13 @@ class StillImages:
         """The usable images, and for each the JSON of its usable annotations."""
         per_image: dict[Any, list[dict[str, Any]]] = {}
         for annotation in content["annotations"]:
-            if not annotation.get("iscrowd"):
+            if isinstance(annotation, dict) and not annotation.get("iscrowd"):
                 per_image.setdefault(annotation.get("image_id"), []).append(annotation)
         entries, packed = [], []
         for image in content["images"]:
-            height, width = int(image.get("height") or 0), int(image.get("width") or 0)
+            if not isinstance(image, dict) or "id" not in image or not image.get("file_name"):
+                continue
+            height, width = image_size(image)
             usable = [
                 {key: annotation.get(key) for key in ("id", "category_id", "segmentation")}
                 for annotation in per_image.get(image["id"], ())
@@ -210,15 +213,24 @@ class StillImages:
         return entries, packed
 
 
+def image_size(image: dict[str, Any]) -> tuple[int, int]:
+    """(height, width) of an image entry; 0 for what is missing or no number."""
+
+    def number(value: Any) -> int:
+        return int(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else 0
+
+    return number(image.get("height")), number(image.get("width"))
+
+
 def annotation_extent(annotation: dict[str, Any], height: int, width: int) -> tuple[float, float, float]:
     """(area, box width, box height) of an annotation, from its own fields where it has them."""
     box = annotation.get("bbox")
     area = annotation.get("area")
-    if area is not None and isinstance(box, Sequence) and len(box) == 4:
-        return float(area), float(box[2]), float(box[3])
     try:
+        if area is not None and isinstance(box, Sequence) and len(box) == 4:
+            return float(area), float(box[2]), float(box[3])
         mask = decode_segmentation(annotation.get("segmentation"), height, width)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, KeyError, IndexError):
         return 0.0, 0.0, 0.0
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:

@@ -99,8 +99,10 @@ def preview_samples(
 
 
 def require_free(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise OutputError when the file exists already (unless `overwrite`) or its folder does not exist."""
+    """Raise OutputError when the file exists already (unless `overwrite`), has no folder, or is not named as a PNG."""
     target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"The sheet is a PNG, which {target} is not: let its name end in .png.")
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already: choose another name or add --overwrite.")
     if not target.parent.is_dir():

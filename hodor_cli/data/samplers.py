@@ -68,6 +68,8 @@ class BatchSettings:
             raise UsageError(f"max_objects must be at least 1, not {self.max_objects}.")
         if self.area < self.multiple**2:
             raise UsageError(f"The training area must be at least {self.multiple**2} pixels, not {self.area:g}.")
+        if not self.aspects or any(not math.isfinite(aspect) or aspect <= 0 for aspect in self.aspects):
+            raise UsageError(f"Aspect ratios must be numbers above 0, not {self.aspects}.")
         if any(not math.isfinite(weight) or weight < 0 for weight in self.source_weights.values()):
             raise UsageError("Source weights must be numbers of at least 0.")
 

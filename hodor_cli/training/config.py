@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ class LearningRate:
     def __post_init__(self) -> None:
         if self.decay not in ("steps", "cosine", "constant"):
             raise UsageError(f"decay is steps, cosine or constant, not '{self.decay}'")
-        if self.peak <= 0 or self.warmup < 0:
+        if not 0 < self.peak < math.inf or self.warmup < 0:
             raise UsageError(f"the learning rate ({self.peak}) must be above 0, warm-up ({self.warmup}) not below it")
 
 
@@ -80,11 +81,23 @@ class TrainConfig:
             raise UsageError(f"--sequence must be at least 1, not {self.sequence}")
         if self.supervise == "reference" and self.schedule == "chain" and self.sequence > 1:
             raise UsageError("supervising the reference frame alone needs cycles that return to it: --schedule paper")
+        self._check_numbers()
         micro = self.micro_batch or self.batch_size
         if not 0 <= self.frozen_stages <= 4:
             raise UsageError(f"the backbone has 4 stages, of which {self.frozen_stages} cannot stay as they are")
         if self.batch_size < 1 or micro < 1 or self.batch_size % micro:
             raise UsageError(f"--batch-size {self.batch_size} must be a multiple of --micro-batch {micro}")
+
+    def _check_numbers(self) -> None:
+        for name in ("backbone_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
+        for name in ("average", "drop_cue", "drop_history"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} must be in 0..1, not {value}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UsageError(f"clip_norm must be above 0, not {self.clip_norm}")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""

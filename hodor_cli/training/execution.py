@@ -9,6 +9,7 @@ from typing import Any
 
 from hodor_cli.config import SwinConfig
 from hodor_cli.data.imgaug_compat import load_imgaug
+from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.checkpointing import read_run
 from hodor_cli.training.config import TrainConfig
@@ -45,7 +46,8 @@ class RunPlan:
 def execute(plan: RunPlan, layout: Layout) -> dict[str, Any]:
     """Train in all processes of the layout. Returns the iterations done and the best score so far.
 
-    Raises OutputError if another run is in the folder, or one was before that is neither resumed nor replaced.
+    Raises OutputError if another run is in the folder, or one was before that is neither resumed nor replaced;
+    UsageError if the run to be replaced holds the weights to start from.
     """
     micro_batch(plan.config, layout.world)
     if plan.config.augment.maker == "imgaug":
@@ -75,6 +77,13 @@ def _take_folder(plan: RunPlan, layout: Layout, stack: ExitStack) -> None:
         )
         if plan.weights is None and plan.backbone is None and plan.config.model != "toy":
             plan.note(_random_backbone(model))
+    if plan.overwrite:
+        for flag, file in (("--weights", plan.weights), ("--backbone", plan.backbone)):
+            if file is not None and folder.made(Path(file)):
+                raise UsageError(
+                    f"{flag} {file} belongs to the run in {plan.folder} that --overwrite would remove; choose another"
+                    " folder with -o"
+                )
     stack.enter_context(folder.lock())
     folder.require_free(resume=plan.resume, overwrite=plan.overwrite)
     if plan.overwrite:

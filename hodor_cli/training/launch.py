@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError
+from hodor_cli.inference.device import choose_device
 from hodor_cli.training.process import FabricProcess, SingleProcess
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
             raise UsageError(f"{flag} {wanted} contradicts {starter}, which started {local} processes on each machine")
         if settings.nodes not in (1, nodes):
             raise UsageError(f"--nodes {settings.nodes} contradicts {starter}, which runs on {nodes} machines")
+    if settings.device != "auto":
+        choose_device(settings.device)
     if kind == "cuda" and wanted is not None:
         _check_gpus(local, f"{flag} {wanted}")
     elif kind == "cuda" and starter != "fabric":

@@ -65,10 +65,8 @@ class RunFolder:
 
     def remove_run(self) -> None:
         """Remove what a run made, and nothing else; the state first, so that half a run never looks like a whole."""
-        made = [self.root / name for name in _FILES]
-        made += [path for pattern in _MADE for path in self.root.glob(pattern)]
         try:
-            for path in made:
+            for path in self._made():
                 path.unlink(missing_ok=True)
             for folder in (self.sheets, self.events):
                 if folder.is_dir() and not any(folder.iterdir()):
@@ -77,6 +75,15 @@ class RunFolder:
             raise OutputError(
                 f"the earlier run in {self.root} cannot be removed ({error.strerror}); choose another folder with -o"
             ) from error
+
+    def made(self, file: Path) -> bool:
+        """Whether `remove_run` would remove this file."""
+        return file.is_file() and any(path.is_file() and path.samefile(file) for path in self._made())
+
+    def _made(self) -> list[Path]:
+        return [self.root / name for name in _FILES] + [
+            path for pattern in _MADE for path in self.root.glob(pattern)
+        ]
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write run.json."""

@@ -209,8 +209,11 @@ def _check_validation(watching: WatchSettings) -> None:
     if watching.validation is not None:
         from hodor_cli.evaluation import recognise
 
-        if not recognise(watching.validation).has_truth:
+        benchmark = recognise(watching.validation)
+        if not benchmark.has_truth:
             raise DataError(f"--val {watching.validation} has no annotations to measure against")
+        if not any(sequence.images for sequence in benchmark.sequences.values()):
+            raise DataError(f"--val {watching.validation} has masks but no images to run the network on")
 
 
 def _as_text(path: str | Path | None) -> str:
