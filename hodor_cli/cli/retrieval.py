@@ -45,6 +45,7 @@ class ByName(str, Enum):
 
     descriptor = "descriptor"
     baseline = "baseline"
+    projection = "projection"
 
 
 def retrieval(
@@ -73,9 +74,13 @@ def retrieval(
         ByName | None,
         typer.Option(
             "--by",
-            help="What is compared: the encoder's descriptors or the backbone's mean features (baseline) "
-            "[default: the best that the file allows; of curves, all].",
+            help="What is compared: the encoder's descriptors, the backbone's mean features (baseline), or a "
+            "projection of both [default: projection, else baseline, else descriptor; of curves, all].",
         ),
+    ] = None,
+    projection: Annotated[
+        Path | None,
+        typer.Option("--projection", metavar="FILE", help="Of `hodor train-projection`, for weights of your own."),
     ] = None,
     metric: Annotated[MetricName, typer.Option("--metric", help="How a query is compared.")] = MetricName.euclidean,
     verify: Annotated[
@@ -100,7 +105,7 @@ def retrieval(
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
     hodor retrieval objects.h5 --pr-curve
     """
-    from hodor_cli.descriptors.comparison import choose_comparison
+    from hodor_cli.descriptors.comparison import choose_comparison, possible_comparisons
     from hodor_cli.descriptors.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.resolve import find_store
     from hodor_cli.descriptors.store import DescriptorStore
@@ -111,9 +116,15 @@ def retrieval(
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
     with DescriptorStore(find_store(store)) as library:
+        compared = None if by is None else by.value
         if pr_curve:
-            wanted = None if by is None else choose_comparison(library, by.value)
-            curves = measure(library, comparison=wanted, queries=queries, seed=seed, memory=memory << 20)
+            if compared is None and projection is None:
+                wanted = possible_comparisons(library)
+                if len(wanted) == 1:
+                    note("no baseline: it was not exported for every video")
+            else:
+                wanted = [choose_comparison(library, compared, projection)]
+            curves = measure(library, wanted, queries=queries, seed=seed, memory=memory << 20)
             _write_curves(curves, output or Path("pr_curve.png"), library, as_json)
             return
         model: dict[str, Any] = {"min_dim": min_dim, "max_dim": max_dim, "device": device, "precision": precision}
@@ -127,7 +138,7 @@ def retrieval(
 
             asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(weights), **model))
         segmenter = _segmenter(weights, model, asked[0]) if verify else None
-        comparison = choose_comparison(library, None if by is None else by.value)
+        comparison = choose_comparison(library, compared, projection)
         answers = [
             _search(library, one, comparison, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter)
             for one in asked
@@ -136,25 +147,23 @@ def retrieval(
 
 
 def measure(
-    store: DescriptorStore, *, comparison: Comparison | None, queries: int | None, seed: int, memory: int
+    store: DescriptorStore, comparisons: list[Comparison], *, queries: int | None, seed: int, memory: int
 ) -> dict[str, RetrievalScores]:
-    """The curves of a store by name, by both metrics, in both galleries where possible.
+    """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
 
-    comparison: the only one to draw; None draws the descriptors and whatever else the store allows.
+    The other vectors have a fixed length: there the cosine ranks as the Euclidean distance does.
     """
-    from hodor_cli.descriptors.comparison import Comparison
     from hodor_cli.descriptors.protocol import score_retrieval
     from hodor_cli.errors import InputError
 
     index = store.index()
-    chosen = [Comparison("descriptor")] if comparison is None else [comparison]
-    if comparison is None:
-        if all(store.has(name, "baseline") for name in store.videos):
-            chosen.append(Comparison("baseline"))
-        else:
-            note("no baseline: it was not exported for every video")
     curves: dict[str, RetrievalScores] = {}
-    kinds = [(f"{one.by}, {word}", one, metric) for one in chosen for word, metric in METRICS.items()]
+    kinds = [
+        (f"{one.by}, {word}", one, metric)
+        for one in comparisons
+        for word, metric in METRICS.items()
+        if metric == "euclidean" or one.by == "descriptor"
+    ]
     for within in (False, True):
         for label, one, metric in kinds:
             gallery = "within" if within else "across"
