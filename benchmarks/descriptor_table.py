@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--weights", default="mini")
     parser.add_argument("--projection", type=Path, help="of train-projection; by default the package's own")
     parser.add_argument("--stills", type=Path, help="photographs in COCO format")
-    parser.add_argument("--photographs", type=int, default=500)
+    parser.add_argument("--photographs", type=int, default=300)
     options = parser.parse_args()
     with DescriptorStore(options.store) as store:
         index = store.index()

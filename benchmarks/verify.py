@@ -5,8 +5,8 @@
     python benchmarks/verify.py objects.h5
 
 Each object asks with its first row; the library holds the second half of every object's rows, so that exactly one
-object of it is right. R@1 and the mean reciprocal rank (with one right answer, the mean average precision) in per cent: after
-the search, after re-ranking its nearest objects by what decoding the query finds in them, and by the sum of the two
+object of it is right. R@1 and the mean reciprocal rank (with one right answer, the mean average precision) in per cent:
+after the search, after re-ranking its nearest objects by what decoding the query finds in them, and by the sum of both
 distances. The videos must still be where the store was made from.
 """
 

@@ -19,7 +19,7 @@ def train_projection(
     ] = Path("projection.safetensors"),
     photographs: Annotated[
         int, typer.Option("--photographs", metavar="N", min=2, help="How many photographs to draw.")
-    ] = 500,
+    ] = 300,
     frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Changed views of each.")] = 3,
     dimensions: Annotated[int, typer.Option("--dimensions", metavar="N", min=1, help="Numbers per vector.")] = 256,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which photographs and views.")] = 0,

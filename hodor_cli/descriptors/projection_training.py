@@ -49,7 +49,7 @@ def encode_views(
     model: Hodor,
     stills: StillImages,
     *,
-    photographs: int = 500,
+    photographs: int = 300,
     frames: int = 3,
     seed: int = 0,
     augmentation: AugmentSettings | None = None,
