@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hodor_cli.cli.common import (
+    ByName,
     DeviceOption,
     MaxDimOption,
     MinDimOption,
@@ -38,14 +39,6 @@ class MetricName(str, Enum):
 
     euclidean = "euclidean"
     cosine = "cosine"
-
-
-class ByName(str, Enum):
-    """What is compared."""
-
-    descriptor = "descriptor"
-    baseline = "baseline"
-    projection = "projection"
 
 
 def retrieval(
