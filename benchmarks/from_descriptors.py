@@ -1,34 +1,52 @@
 # ruff: noqa: T201
 """Segmenting a video with no mask, from saved descriptors alone: what works best, in the same scene and in another.
 
-    python benchmarks/from_descriptors.py DAVIS2016_TRAIN --weights mini --every 6 --sequences 12
+    python benchmarks/from_descriptors.py DAVIS2016_DEV                         # 8 sequences, a few minutes
+    python benchmarks/from_descriptors.py DAVIS2016_TRAIN --sequences 12 --counts 1 8 --every 6
 
-Descriptors come from true masks of the first half of each sequence. They are then looked for, without any mask,
+Descriptors come from true masks of the first half of each sequence: of frame 0 alone, or of 8 frames spread over it.
+They are then looked for, without any mask,
 - in the second half of the same sequence (same scene),
 - in the second half pasted, by its true masks, over another sequence's frames (another scene, the truth known),
 - in another sequence (absent: nothing should be found).
-Rows are ways to start: how many descriptors, and with the saved background or none. J is the mean overlap with the true
-mask; "alike" the share of frames in which what was found is taken for the saved object (`Recognition`), which should
-be high for the first two and low where the object is absent. The distances behind that (5th, 50th and 95th percentile)
-are printed on stderr, to choose `RECOGNISED_BELOW` by.
+Rows are ways to start: how many descriptors of the object, and which background: the saved one, that of the target's
+own first frame encoded with an empty mask, or none. J is the mean overlap with the true mask; "alike" the share of
+frames in which what was found is taken for the saved object (`Recognition`), which should be high for the first two and
+low where the object is absent. "told apart" is how often a frame with the object lies nearer to it than one without
+(area under the curve): by the descriptors, and by the projection if the weights have one. The distances behind that
+(5th, 50th and 95th percentile) are printed on stderr, to choose limits by.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hodor_cli.descriptors.encode import FrameEncoder
+from hodor_cli.descriptors.encode import EncodedFrame, FrameEncoder
+from hodor_cli.descriptors.projection import Projection, bundled_projection, load_projection
 from hodor_cli.descriptors.query import spread
 from hodor_cli.descriptors.recognition import Recognition
 from hodor_cli.descriptors.sources import davis_sequences
 from hodor_cli.inference import Segmenter
-from hodor_cli.weights import load_model
+from hodor_cli.weights import load_model, model_fingerprint
 
 Clip = list[tuple[np.ndarray, np.ndarray]]
+BACKGROUNDS = ("saved", "target", "none")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One frame: overlap with the truth, whether it is taken for the object, and how far it is from it (inf: empty)."""
+
+    overlap: float
+    alike: bool
+    apart: float
+    projected: float
 
 
 def read_clips(root: Path, every: int, sequences: int) -> list[Clip]:
@@ -61,47 +79,91 @@ def overlap(found: np.ndarray, mask: np.ndarray) -> float:
     return np.count_nonzero(found & mask) / either if either else 1.0
 
 
+def told_apart(there: list[float], absent: list[float]) -> float:
+    """Share of pairs in which the frame with the object is nearer than the one without; equal ones count half."""
+    near, far = np.array(there)[:, None], np.array(absent)[None]
+    return float(np.mean((near < far) + 0.5 * (near == far)))
+
+
+class Looking:
+    """Starts a segmenter from one object's encoded frames and looks for it in other frames."""
+
+    def __init__(self, segmenter: Segmenter, projection: Projection | None) -> None:
+        self.segmenter, self.projection = segmenter, projection
+        self.encoder = FrameEncoder.like(segmenter)
+
+    def frames(self, known: list[EncodedFrame], count: int, background: str, clip: Clip) -> Iterator[Found]:
+        rows = spread(np.stack([frame.objects[1] for frame in known]), count)
+        features = spread(np.stack([frame.baseline[1] for frame in known]), count)
+        scene = {"saved": known[-1].background, "none": None}
+        if background == "target":
+            scene["target"] = self.encoder.encode(clip[0][0], {}).background
+        recognition = Recognition({1: rows}, known[-1].background)
+        self.segmenter.reset()
+        self.segmenter.start_from({1: rows}, scene[background])
+        for image, mask in clip:
+            inside = self.segmenter.step(image) == 1
+            apart = projected = np.inf
+            if inside.any():
+                apart = recognition.distance(1, self.segmenter.descriptors().objects[1])
+                if self.projection is not None:
+                    here = self.encoder.encode(image, {1: inside})
+                    vector = self.projection(here.objects[1][None], here.baseline[1][None])
+                    projected = float(np.linalg.norm(self.projection(rows, features) - vector, axis=1).min())
+            yield Found(overlap(inside, mask), apart < recognition.limit, apart, projected)
+
+
+def percentiles(case: str, kind: str, values: list[float]) -> None:
+    numbers = "".join(f"{value:7.2f}" for value in np.percentile(values, (5, 50, 95), method="lower"))
+    print(f"  {kind}, {case:<7}{numbers}", file=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("davis", type=Path)
     parser.add_argument("--weights", default="mini")
-    parser.add_argument("--every", type=int, default=6)
-    parser.add_argument("--sequences", type=int, default=12)
+    parser.add_argument("--projection", type=Path, help="of train-projection; by default the package's own")
+    parser.add_argument("--every", type=int, default=10)
+    parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 8], help="descriptors of the object to start from")
+    parser.add_argument("--backgrounds", nargs="+", choices=BACKGROUNDS, default=list(BACKGROUNDS))
     options = parser.parse_args()
     model = load_model(options.weights)
-    encoder, segmenter = FrameEncoder(model), Segmenter(model)
+    fingerprint = model_fingerprint(model)
+    projection = load_projection(options.projection) if options.projection else bundled_projection(fingerprint)
+    if projection is not None and projection.model_fingerprint != fingerprint:
+        parser.error(f"{options.projection} was learned for another model than {options.weights}")
+    looking = Looking(Segmenter(model), projection)
     clips = read_clips(options.davis, options.every, options.sequences)
-    known = []
-    for clip in clips:
-        encoded = [encoder.encode(image, {1: mask}) for image, mask in clip[: len(clip) // 2]]
-        known.append((np.stack([e.objects[1] for e in encoded]), encoded[-1].background))
+    known = [[looking.encoder.encode(image, {1: mask}) for image, mask in clip[: len(clip) // 2]] for clip in clips]
     print(f"{len(clips)} clips; weights {options.weights}")
-    print("| descriptors | background | J same scene | alike | J another scene | alike | alike where absent |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| descriptors | background | J same scene | alike | J other scene | alike | alike, absent "
+        "| told apart | by projection |\n|---|---|---|---|---|---|---|---|---|"
+    )
     for count in options.counts:
-        for saved in (False, True):
-            found: dict[str, list[tuple[float, float, float]]] = {"same": [], "moved": [], "absent": []}
+        for background in options.backgrounds:
+            found: dict[str, list[Found]] = {"same": [], "moved": [], "absent": []}
             for number, clip in enumerate(clips):
-                rows, background = known[number]
                 other = clips[(number + 1) % len(clips)]
                 later = clip[len(clip) // 2 :]
-                recognition = Recognition({1: spread(rows, count)}, background)
                 cases = {"same": later, "moved": elsewhere(later, other), "absent": other[: len(later)]}
                 for case, frames in cases.items():
-                    segmenter.reset()
-                    segmenter.start_from({1: spread(rows, count)}, background if saved else None)
-                    for image, mask in frames:
-                        inside = segmenter.step(image) == 1
-                        apart = recognition.distance(1, segmenter.descriptors().objects[1]) if inside.any() else np.inf
-                        found[case].append((overlap(inside, mask), float(apart < recognition.limit), apart))
+                    found[case] += looking.frames(known[number], count, background, frames)
+            numbers = []
             for case, values in found.items():
-                spread_of = np.percentile([apart for _, _, apart in values], (5, 50, 95))
-                print(f"  distances, {case:<7}" + "".join(f"{value:7.2f}" for value in spread_of), file=sys.stderr)
-            same, moved, absent = (100 * np.mean(np.array(scores), axis=0) for scores in found.values())
-            numbers = (*same[:2], *moved[:2], absent[1])
+                percentiles(case, "descriptors", [value.apart for value in values])
+                percentiles(case, "projection ", [value.projected for value in values])
+                numbers += [100 * np.mean([value.overlap for value in values])] if case != "absent" else []
+                numbers += [100 * np.mean([value.alike for value in values])]
+            there = found["same"] + found["moved"]
+            apart = [
+                told_apart([getattr(v, kind) for v in there], [getattr(v, kind) for v in found["absent"]])
+                for kind in ("apart", "projected")
+            ]
             row = " | ".join(f"{value:.1f}" for value in numbers)
-            print(f"| {count} | {'saved' if saved else 'none'} | {row} |", flush=True)
+            row += f" | {100 * apart[0]:.1f} | {100 * apart[1]:.1f}"
+            print(f"| {count} | {background} | {row} |", flush=True)
 
 
 if __name__ == "__main__":

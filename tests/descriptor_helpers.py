@@ -20,12 +20,22 @@ def crop_of(colour: int) -> bytes:
     return crop_jpeg(image, mask, (20, 10, 30, 20))
 
 
-def clustered_store(path: Path, videos: int = 3, frames: int = 8, noise: float = 0.3, kind: str = "video") -> Path:
+def clustered_store(
+    path: Path,
+    videos: int = 3,
+    frames: int = 8,
+    noise: float = 0.3,
+    kind: str = "video",
+    baseline: bool = True,
+    baseline_noise: float = 1.0,
+) -> Path:
     """`videos` videos v0, v1 ... with objects 1 and 2, each a cluster of its own, and a background per frame."""
+    other = np.random.default_rng(8)
     rng = np.random.default_rng(7)
     with StoreWriter(path, INFO) as writer:
         for number in range(videos):
             centres = rng.normal(size=(2, 16)) * 2
+            features = other.normal(size=(2, 4))
             info = VideoInfo(
                 f"v{number}", f"/clips/v{number}.mp4", 40, 60, 10.0, "a", INFO.model_fingerprint, kind=kind
             )
@@ -38,7 +48,9 @@ def clustered_store(path: Path, videos: int = 3, frames: int = 8, noise: float =
                             (20, 10, 30, 20),
                             600,
                             0.9,
-                            rng.normal(size=4).astype(np.float32),
+                            (features[i] + baseline_noise * other.normal(size=4)).astype(np.float32)
+                            if baseline
+                            else None,
                             crop_of((40 * number + 80 * i) % 256),
                         )
                         for i in range(2)

@@ -55,6 +55,11 @@ def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> N
     result = run("retrieval", "objects.h5", "--query", "objects.h5#bear/1", "--json", "--verify", *weights)
     found = json.loads(result.stdout)[0]
     assert result.exit_code == 0 and len(found["matches"]) == 3 and "distance" in found["matches"][0]["verified"]
+    assert (found["by"], found["metric"]) == ("baseline", "euclidean")
+    result = run("retrieval", "--query", "objects.h5#bear/1", "--by", "descriptor", "--metric", "cosine")
+    assert "compared by descriptor, cosine distance" in result.output, result.output
+    curves = json.loads(run("retrieval", "--pr-curve", "--json", "--by", "baseline").stdout)["curves"]
+    assert sorted(curves) == sorted(f"baseline, Euclidean {gallery}" for gallery in ("across", "within"))
     assert (tmp_path / "matches.png").exists()
     frames, labels = clip(1, hue=250)
     from PIL import Image
@@ -67,6 +72,10 @@ def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> N
     result = run("map", "-o", "picture", "--method", "pca", "--trajectories", "--colour", "object")
     assert result.exit_code == 0, result.output
     assert all((tmp_path / f"picture.{suffix}").exists() for suffix in ("png", "html", "csv"))
+
+    result = run("map", "-o", "features", "--method", "pca", "--by", "baseline")
+    assert result.exit_code == 0 and '"baseline features"' in (tmp_path / "features.html").read_text(), result.output
+    assert (tmp_path / "features.csv").read_text() != (tmp_path / "picture.csv").read_text()
 
     folder = "davis/JPEGImages/480p/bear"
     masks = "davis/Annotations/480p/bear"

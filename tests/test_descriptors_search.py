@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.comparison import Comparison, choose_comparison
 from hodor_cli.descriptors.contact_sheet import describe_times, write_contact_sheet
 from hodor_cli.descriptors.encode import FrameEncoder
 from hodor_cli.descriptors.export import export_sources
@@ -45,6 +46,24 @@ def test_objects_are_ranked_not_frames(tmp_path: Path) -> None:
         assert search_objects(store, query, metric="cosine", include_itself=True)[0].video == "v1"
 
 
+def test_what_is_compared_can_be_chosen(tmp_path: Path) -> None:
+    # Descriptors are noise here, and the baseline's features tell the objects apart.
+    library = clustered_store(tmp_path / "library.h5", noise=20, baseline_noise=0.01)
+    query = queries_of_store(f"{library}#v1/2")[0]
+    assert query.baseline is not None and query.baseline.shape == (8, 4)
+    with DescriptorStore(library) as store:
+        comparison = choose_comparison(store)
+        assert comparison.by == "baseline" and choose_comparison(store, "descriptor").by == "descriptor"
+        best = search_objects(store, query, comparison=comparison, include_itself=True)[0]
+        assert (best.video, best.object_id) == ("v1", 2)
+        rows = store.dataset("v0", "baseline")[store.dataset("v0", "object_id") == 1].astype(np.float64)
+        apart = np.linalg.norm(query.baseline[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
+        others = search_objects(store, query, comparison=comparison, block=5)
+        assert next(m for m in others if (m.video, m.object_id) == ("v0", 1)).distance == pytest.approx(apart, rel=1e-4)
+    all_objects = queries_of_store(f"{library}#v1")
+    np.testing.assert_array_equal(all_objects[1].baseline, query.baseline)
+
+
 def test_faiss_finds_the_same(tmp_path: Path) -> None:
     pytest.importorskip("faiss", reason="faiss-cpu is an optional package")
     library = clustered_store(tmp_path / "library.h5")
@@ -64,8 +83,19 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with DescriptorStore(library) as store:
         with pytest.raises(InputError, match="another model"):
             search_objects(store, replace(query, model_fingerprint="0" * 64))
-        with pytest.raises(InputError, match=r"descriptors of 8 numbers and .* of 16"):
+        with pytest.raises(InputError, match=r"8 numbers to compare by descriptor and .* has 16"):
             search_objects(store, replace(query, descriptors=query.descriptors[:, :8]))
+        by_baseline = Comparison("baseline")
+        with pytest.raises(InputError, match=r"3 numbers to compare by baseline and .* has 4"):
+            search_objects(store, replace(query, baseline=query.descriptors[:, :3]), comparison=by_baseline)
+        with pytest.raises(InputError, match=r"v1/2 was saved without baseline features"):
+            search_objects(store, replace(query, baseline=None), comparison=by_baseline)
+    with DescriptorStore(clustered_store(tmp_path / "bare.h5", baseline=False)) as store:
+        with pytest.raises(InputError, match=r"no baseline features for video v0; export it again"):
+            search_objects(store, query, comparison=by_baseline)
+        assert choose_comparison(store).by == "descriptor"
+    with pytest.raises(UsageError, match="not by 'colour'"):
+        Comparison("colour")  # type: ignore[arg-type]
     for wrong in ("objects.h5", "objects.h5#", "#bear/1", "objects.h5#bear/x", "objects.h5#bear/"):
         with pytest.raises(UsageError, match="names no stored object"):
             parse_reference(wrong)
@@ -102,6 +132,11 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
     with DescriptorStore(library) as store:
         matches = search_objects(store, queries[0])
         assert (matches[0].video, matches[0].object_id) == ("bear", 1)
+        by_baseline = Comparison("baseline")
+        found = search_objects(store, queries[0], comparison=by_baseline)
+        checked = verify_matches(store, queries[0], found, Segmenter(model), comparison=by_baseline)
+        # Features of unit length twice over: no distance between them is longer than the square root of 8.
+        assert all(v.distance < 8**0.5 + 1e-5 for v in checked if v.found)
         verified = verify_matches(store, queries[0], matches, Segmenter(model))
         assert sorted(v.match.video for v in verified) == ["bear", "bear", "cow", "cow"]
         assert not any(v.problem for v in verified)

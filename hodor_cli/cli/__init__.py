@@ -33,6 +33,9 @@ COMMANDS: dict[str, CommandSpec] = {
         "hodor_cli.cli.export_descriptors", "export_descriptors", "Save every object of every frame as descriptors."
     ),
     "retrieval": CommandSpec("hodor_cli.cli.retrieval", "retrieval", "Find an object again; precision-recall curves."),
+    "train-projection": CommandSpec(
+        "hodor_cli.cli.train_projection", "train_projection", "Learn, from photographs, by what retrieval compares."
+    ),
     "map": CommandSpec("hodor_cli.cli.map", "map_command", "Draw descriptors as a 2-D map with crops (t-SNE, PCA)."),
     "heatmaps": CommandSpec("hodor_cli.cli.heatmaps", "heatmaps", "Show what the background descriptors attend to."),
     "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe and verify weights."),

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -107,6 +108,14 @@ def _check_precision(value: str) -> str:
     if value not in PRECISIONS:
         raise typer.BadParameter(f"{value!r} is not a precision; take one of {', '.join(PRECISIONS)}")
     return value
+
+
+class ByName(str, Enum):
+    """What objects are compared by."""
+
+    descriptor = "descriptor"
+    baseline = "baseline"
+    projection = "projection"
 
 
 WeightsOption = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import note
+from hodor_cli.cli.common import ByName, note
 
 
 class MapMethod(str, Enum):
@@ -40,6 +40,13 @@ def map_command(
     colour: Annotated[
         MapColour, typer.Option("--colour", help="What the frames around the crops mean.")
     ] = MapColour.video,
+    by: Annotated[
+        ByName, typer.Option("--by", help="What lies near: the descriptors, or what `hodor retrieval` compares.")
+    ] = ByName.descriptor,
+    projection: Annotated[
+        Path | None,
+        typer.Option("--projection", metavar="FILE", help="With --by projection, for weights of your own."),
+    ] = None,
     trajectories: Annotated[bool, typer.Option("--trajectories", help="Join each object's frames in time.")] = False,
     video: Annotated[
         list[str] | None, typer.Option("--video", metavar="NAME", help="Only this video; repeatable.")
@@ -56,6 +63,7 @@ def map_command(
 
     hodor map objects.h5 -o map --trajectories
     """
+    from hodor_cli.descriptors.comparison import choose_comparison
     from hodor_cli.descriptors.layout import make_map
     from hodor_cli.descriptors.map_image import write_map_image, write_points_csv
     from hodor_cli.descriptors.map_page import write_map_page
@@ -67,7 +75,15 @@ def map_command(
     with DescriptorStore(path) as opened:
         for name in video or []:
             opened.video(name)
-        found = make_map(opened, method=method.value, seed=seed, most=most, perplexity=perplexity, videos=video or None)
+        found = make_map(
+            opened,
+            comparison=choose_comparison(opened, by.value, projection),
+            method=method.value,
+            seed=seed,
+            most=most,
+            perplexity=perplexity,
+            videos=video or None,
+        )
     if len(found.points) < found.rows:
         note(f"{len(found.points)} of {found.rows} rows are shown; --max-points shows more")
     files = [base.with_name(base.name + suffix) for suffix in (".png", ".html", ".csv")]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hodor_cli.cli.common import (
+    ByName,
     DeviceOption,
     MaxDimOption,
     MinDimOption,
@@ -20,12 +21,17 @@ from hodor_cli.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from hodor_cli.descriptors.comparison import Comparison
     from hodor_cli.descriptors.protocol import RetrievalScores
     from hodor_cli.descriptors.query import Query
     from hodor_cli.descriptors.search import Match
     from hodor_cli.descriptors.store import DescriptorStore
+    from hodor_cli.descriptors.vectors import Metric
     from hodor_cli.descriptors.verify import VerifiedMatch
     from hodor_cli.inference import Segmenter
+
+#: The metrics of curves, by what the curves are called.
+METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}
 
 
 class MetricName(str, Enum):
@@ -57,6 +63,18 @@ def retrieval(
         ),
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Objects to show.")] = 10,
+    by: Annotated[
+        ByName | None,
+        typer.Option(
+            "--by",
+            help="What is compared: the encoder's descriptors, the backbone's mean features (baseline), or a "
+            "projection of both [default: projection, else baseline, else descriptor; of curves, all].",
+        ),
+    ] = None,
+    projection: Annotated[
+        Path | None,
+        typer.Option("--projection", metavar="FILE", help="Of `hodor train-projection`, for weights of your own."),
+    ] = None,
     metric: Annotated[MetricName, typer.Option("--metric", help="How a query is compared.")] = MetricName.euclidean,
     verify: Annotated[
         bool, typer.Option("--verify", help="Decode the query into the frames found and rank by what is found there.")
@@ -80,6 +98,7 @@ def retrieval(
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
     hodor retrieval objects.h5 --pr-curve
     """
+    from hodor_cli.descriptors.comparison import choose_comparison, possible_comparisons
     from hodor_cli.descriptors.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.resolve import find_store
     from hodor_cli.descriptors.store import DescriptorStore
@@ -90,8 +109,15 @@ def retrieval(
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
     with DescriptorStore(find_store(store)) as library:
+        compared = None if by is None else by.value
         if pr_curve:
-            curves = measure(library, queries=queries, seed=seed, memory=memory << 20)
+            if compared is None and projection is None:
+                wanted = possible_comparisons(library)
+                if len(wanted) == 1:
+                    note("no baseline: it was not exported for every video")
+            else:
+                wanted = [choose_comparison(library, compared, projection)]
+            curves = measure(library, wanted, queries=queries, seed=seed, memory=memory << 20)
             _write_curves(curves, output or Path("pr_curve.png"), library, as_json)
             return
         model: dict[str, Any] = {"min_dim": min_dim, "max_dim": max_dim, "device": device, "precision": precision}
@@ -105,30 +131,34 @@ def retrieval(
 
             asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(weights), **model))
         segmenter = _segmenter(weights, model, asked[0]) if verify else None
+        comparison = choose_comparison(library, compared, projection)
         answers = [
-            _search(library, one, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter) for one in asked
+            _search(library, one, comparison, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter)
+            for one in asked
         ]
-        _show_matches(library, asked, answers, output or Path("matches.png"), as_json)
+        _show_matches(library, asked, answers, comparison, metric.value, output or Path("matches.png"), as_json)
 
 
-def measure(store: DescriptorStore, *, queries: int | None, seed: int, memory: int) -> dict[str, RetrievalScores]:
-    """All curves of a store by name: descriptors by both metrics and the baseline, in both galleries where possible."""
+def measure(
+    store: DescriptorStore, comparisons: list[Comparison], *, queries: int | None, seed: int, memory: int
+) -> dict[str, RetrievalScores]:
+    """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
+
+    The other vectors have a fixed length: there the cosine ranks as the Euclidean distance does.
+    """
     from hodor_cli.descriptors.protocol import score_retrieval
-    from hodor_cli.descriptors.vectors import Metric, vectors_of_store
     from hodor_cli.errors import InputError
 
     index = store.index()
-    kinds: list[tuple[str, str, Metric]] = [
-        ("descriptor, Euclidean", "descriptor", "euclidean"),
-        ("descriptor, cosine", "descriptor", "cosine"),
-    ]
-    if all(store.has(name, "baseline") for name in store.videos):
-        kinds.append(("baseline, Euclidean", "baseline", "euclidean"))
-    else:
-        note("no baseline: it was not exported for every video")
     curves: dict[str, RetrievalScores] = {}
+    kinds = [
+        (f"{one.by}, {word}", one, metric)
+        for one in comparisons
+        for word, metric in METRICS.items()
+        if metric == "euclidean" or one.by == "descriptor"
+    ]
     for within in (False, True):
-        for label, dataset, metric in kinds:
+        for label, one, metric in kinds:
             gallery = "within" if within else "across"
             with progress_bar(f"{label} {gallery}", None, "queries") as advance:
                 shown = 0
@@ -140,7 +170,7 @@ def measure(store: DescriptorStore, *, queries: int | None, seed: int, memory: i
 
                 try:
                     curves[f"{label} {gallery}"] = score_retrieval(
-                        vectors_of_store(store, dataset),
+                        one.vectors(store),
                         index,
                         metric=metric,
                         within_video=within,
@@ -206,16 +236,26 @@ def _segmenter(weights: str, model: dict[str, Any], query: Query) -> Segmenter:
 
 
 def _search(
-    store: DescriptorStore, query: Query, *, top: int, metric: Any, faiss: bool, segmenter: Segmenter | None
+    store: DescriptorStore,
+    query: Query,
+    comparison: Comparison,
+    *,
+    top: int,
+    metric: Any,
+    faiss: bool,
+    segmenter: Segmenter | None,
 ) -> tuple[list[Match], list[VerifiedMatch] | None]:
     from hodor_cli.descriptors.search import search_objects
     from hodor_cli.descriptors.verify import verify_matches
 
-    matches = search_objects(store, query, metric=metric, top=top, engine="faiss" if faiss else "numpy")
+    engine: Any = "faiss" if faiss else "numpy"
+    matches = search_objects(store, query, comparison=comparison, metric=metric, top=top, engine=engine)
     if segmenter is None:
         return matches, None
     with progress_bar("verifying", len(matches), "objects") as advance:
-        verified = verify_matches(store, query, matches, segmenter, metric=metric, progress=lambda done: advance(1))
+        verified = verify_matches(
+            store, query, matches, segmenter, comparison=comparison, metric=metric, progress=lambda done: advance(1)
+        )
     return [result.match for result in verified], verified
 
 
@@ -223,6 +263,8 @@ def _show_matches(
     store: DescriptorStore,
     queries: list[Query],
     answers: list[tuple[list[Match], list[VerifiedMatch] | None]],
+    comparison: Comparison,
+    metric: str,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -240,9 +282,13 @@ def _show_matches(
             for match, check in zip(matches, checks, strict=True):
                 extra = {} if check is None else {"verified": _verified_json(check)}
                 rows.append({**asdict(match), **extra})
-            listed.append({"query": query.label, "contact_sheet": str(sheet), "matches": rows})
+            compared = {"by": comparison.by, "metric": metric}
+            listed.append({"query": query.label, **compared, "contact_sheet": str(sheet), "matches": rows})
             continue
-        print(f"{query.label}: {len(matches)} most similar objects of {store.path}")
+        print(
+            f"{query.label}: {len(matches)} most similar objects of {store.path}, "
+            f"compared by {comparison.by}, {metric} distance"
+        )
         for rank, (match, check) in enumerate(zip(matches, checks, strict=True), start=1):
             name = f"{match.video}/{match.object_id}"
             print(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{_verified_words(check)}")

@@ -38,7 +38,7 @@ def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
         axes = figure.add_subplot(1, len(galleries), number + 1)
         shown = [(name, scores) for name, scores in curves.items() if scores.gallery == gallery]
         for name, scores in shown:
-            style = "--" if name.startswith("baseline") else ":" if "cosine" in name else "-"
+            style = {"baseline": "--", "projection": "-."}.get(name.split(",")[0], ":" if "cosine" in name else "-")
             label = f"{name.removesuffix(f' {gallery}')}, mAP {100 * scores.mean_average_precision:.1f} %"
             axes.plot(
                 100 * RECALL_LEVELS, 100 * scores.precision, style, label=label, linewidth=2.2 if style == ":" else 1.8

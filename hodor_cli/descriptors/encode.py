@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from hodor_cli.inference import Segmenter
     from hodor_cli.inference.preprocess import Geometry
     from hodor_cli.model.hodor import Hodor
 
@@ -66,6 +67,19 @@ class FrameEncoder:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.model = model.to(self.device).eval()
+
+    @classmethod
+    def like(cls, segmenter: Segmenter) -> FrameEncoder:
+        """With the network, the resolution, the device and the precision of a segmenter."""
+        from hodor_cli.inference.device import PRECISIONS
+
+        return cls(
+            segmenter.model,
+            min_dim=segmenter.min_dim,
+            max_dim=segmenter.max_dim,
+            device=str(segmenter.device),
+            precision=next(name for name, dtype in PRECISIONS.items() if dtype == segmenter.dtype),
+        )
 
     def settings(self) -> dict[str, Any]:
         """What changes the numbers, for `VideoInfo.settings`."""

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from hodor_cli.descriptors.comparison import By, Comparison
 from hodor_cli.descriptors.schema import RowIndex
 from hodor_cli.descriptors.store import DescriptorStore
-from hodor_cli.descriptors.vectors import vectors_of_store
 from hodor_cli.errors import InputError
 
 Method = Literal["tsne", "pca"]
@@ -41,11 +41,19 @@ class DescriptorMap:
     seed: int
     rows: int
     videos: tuple[str, ...]
+    by: By = "descriptor"
+
+    @property
+    def what(self) -> str:
+        """What is laid out, in words."""
+        words = {"baseline": "baseline features", "projection": "projected descriptors"}
+        return words.get(self.by, "descriptors")
 
 
 def make_map(
     store: DescriptorStore,
     *,
+    comparison: Comparison | None = None,
     method: Method = "tsne",
     seed: int = 0,
     most: int = 1500,
@@ -54,6 +62,7 @@ def make_map(
 ) -> DescriptorMap:
     """Lay out the descriptors of a store (or of some of its videos); the same seed gives the same map.
 
+    comparison: lay out what it compares instead of the descriptors.
     most: at most so many points, taken evenly over every object's frames. Raises InputError with fewer than 3 rows.
     """
     names = store.videos if videos is None else videos
@@ -63,7 +72,8 @@ def make_map(
         raise InputError(
             f"{store.path} has {len(chosen)} rows to show and a map needs 3; export more frames or objects"
         )
-    places = project(vectors_of_store(store, videos=names).take(chosen), method, seed, perplexity)
+    comparison = comparison or Comparison()
+    places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
     points: list[MapPoint] = []
     for number, name in enumerate(names):
         mine = np.flatnonzero(index.video[chosen] == number)
@@ -81,7 +91,7 @@ def make_map(
                 )
             )  # fmt: skip
     points.sort(key=lambda point: (point.video, point.object_id, point.frame))
-    return DescriptorMap(tuple(points), method, seed, len(index), tuple(names))
+    return DescriptorMap(tuple(points), method, seed, len(index), tuple(names), comparison.by)
 
 
 def choose_rows(index: RowIndex, most: int) -> np.ndarray:

@@ -129,5 +129,5 @@ def _describe(found: DescriptorMap) -> str:
     objects = len({(point.video, point.object_id) for point in found.points})
     name = {"tsne": "t-SNE", "pca": "PCA"}[found.method]
     return (
-        f"{name} of {len(found.points)} descriptors\n{objects} objects, {len(found.videos)} videos\nseed {found.seed}"
+        f"{name} of {len(found.points)} {found.what}\n{objects} objects, {len(found.videos)} videos\nseed {found.seed}"
     )

@@ -46,6 +46,7 @@ def write_map_page(
         "trajectories": trajectories,
         "method": {"tsne": "t-SNE", "pca": "PCA"}[found.method],
         "rows": found.rows,
+        "what": found.what,
         "seed": found.seed,
     }  # fmt: skip
     # "</script>" inside a name would end the script, and the two separators end a line in old JavaScript.

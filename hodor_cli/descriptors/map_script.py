@@ -209,8 +209,8 @@ function filter() {
 }
 function about() {
   const shown = visible.filter(Boolean).length;
-  $("about").textContent = DATA.method + " of " + P.length + " of " + DATA.rows + " descriptors, seed " + DATA.seed +
-    (shown < P.length ? "; " + shown + " shown" : "");
+  $("about").textContent = DATA.method + " of " + P.length + " of " + DATA.rows + " " + DATA.what +
+    ", seed " + DATA.seed + (shown < P.length ? "; " + shown + " shown" : "");
 }
 $("colour").value = DATA.colourBy; $("lines").checked = DATA.trajectories;
 $("size").value = Math.round(Math.min(Math.max(1100 / Math.sqrt(P.length), 14), 80));

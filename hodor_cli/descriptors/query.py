@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Query:
-    """One object: its descriptors (K, C), a label for people, and where it comes from if that is a store."""
+    """One object: its descriptors (K, C), a label for people, and where it comes from if that is a store.
+
+    baseline: the backbone's features (K, B) of the same rows, None if they were not saved.
+    """
 
     label: str
     descriptors: np.ndarray
     model_fingerprint: str
+    baseline: np.ndarray | None = None
     thumbnail: bytes | None = None
     store: Path | None = None
     video: str | None = None
@@ -50,6 +54,7 @@ def queries_of_store(argument: str) -> list[Query]:
             raise InputError(f"{path} has no objects in video {video}; choose another video")
         queries = []
         rows = store.rows(video)
+        baseline = store.dataset(video, "baseline") if store.has(video, "baseline") else None
         for value in ids:
             one = store.object(video, value) if object_id is not None else rows.select(rows.object_id == value)
             best = _row_to_show(rows, value)
@@ -58,6 +63,7 @@ def queries_of_store(argument: str) -> list[Query]:
                     label=f"{video}/{value}",
                     descriptors=one.descriptor,
                     model_fingerprint=store.info.model_fingerprint,
+                    baseline=None if baseline is None else baseline[rows.object_id == value],
                     thumbnail=store.thumbnails(video, np.array([best]))[0],
                     store=path,
                     video=video,
@@ -87,7 +93,16 @@ def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Que
         extent = mask_extent(mask_of_object)
         crop = crop_jpeg(picture, mask_of_object, extent[0]) if extent else None
         label = image.name if len(masks) == 1 else f"{image.name} object {object_id}"
-        queries.append(Query(label, encoded.objects[object_id][None], fingerprint, crop, object_id=object_id))
+        queries.append(
+            Query(
+                label,
+                encoded.objects[object_id][None],
+                fingerprint,
+                baseline=encoded.baseline[object_id][None],
+                thumbnail=crop,
+                object_id=object_id,
+            )
+        )
     return queries
 
 

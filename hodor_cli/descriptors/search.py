@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from hodor_cli.descriptors.comparison import Comparison
 from hodor_cli.descriptors.query import Query, spread
 from hodor_cli.descriptors.schema import RowIndex
 from hodor_cli.descriptors.store import DescriptorStore
-from hodor_cli.descriptors.vectors import Metric, distances, unit_length
+from hodor_cli.descriptors.vectors import Metric, Vectors, distances, unit_length
 from hodor_cli.errors import InputError, UsageError
 
 QUERY_ROWS = 32  # a query of many frames is thinned to so many, spread over them
@@ -45,6 +46,7 @@ def search_objects(
     store: DescriptorStore,
     query: Query,
     *,
+    comparison: Comparison | None = None,
     metric: Metric = "euclidean",
     top: int = 20,
     engine: Literal["numpy", "faiss"] = "numpy",
@@ -53,10 +55,13 @@ def search_objects(
 ) -> list[Match]:
     """The objects most similar to the query, nearest first; the query itself is left out if it lies in this store.
 
+    comparison: what is compared, the descriptors by default; `choose_comparison` gives the best that a store allows.
+
     Exact with "numpy", which reads the store once, block by block. "faiss" (an optional package) searches faster where
     many objects compete, and knows only objects among the nearest 2,048 rows of each query descriptor.
 
-    Raises InputError if the query comes from another model or the store is empty, UsageError without faiss installed.
+    Raises InputError if the query comes from another model, the store is empty, or one of the two lacks what is
+    compared; UsageError without faiss installed.
     """
     if query.model_fingerprint != store.info.model_fingerprint:
         raise InputError(
@@ -64,17 +69,20 @@ def search_objects(
             f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); export it again with the same "
             "weights"
         )
-    if query.descriptors.shape[1] != store.info.channels:
-        raise InputError(
-            f"{query.label} has descriptors of {query.descriptors.shape[1]} numbers and {store.path} of "
-            f"{store.info.channels}; export it again with the same weights"
-        )
     index = store.index()
     if not len(index):
         raise InputError(f"{store.path} holds no objects to search; export some videos into it first")
-    vectors = spread(query.descriptors, QUERY_ROWS).astype(np.float32)
+    comparison = comparison or Comparison()
+    stored = comparison.vectors(store, block=block)
+    width = stored.width()
+    vectors = spread(comparison.of_query(query), QUERY_ROWS)
+    if vectors.shape[1] != width:
+        raise InputError(
+            f"{query.label} has {vectors.shape[1]} numbers to compare by {comparison.by} and {store.path} has {width}; "
+            "export it again with the same weights"
+        )
     rows = _nearest_with_faiss if engine == "faiss" else _nearest_exact
-    nearest, row, instance = rows(store, index, vectors, metric, block)
+    nearest, row, instance = rows(stored, index, vectors, metric)
     score = nearest.mean(axis=0)
     if metric == "euclidean":
         score = np.sqrt(nearest).mean(axis=0)
@@ -117,12 +125,12 @@ Nearest = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Distances (K, M) and rows (K, M) of the nearest row of each of M objects (-1: not known); each row's object (N,)."""
 
 
-def _nearest_exact(store: DescriptorStore, index: RowIndex, vectors: np.ndarray, metric: Metric, block: int) -> Nearest:
+def _nearest_exact(stored: Vectors, index: RowIndex, vectors: np.ndarray, metric: Metric) -> Nearest:
     instance = index.instance
     objects = int(instance.max()) + 1
     nearest = np.full((len(vectors), objects), np.inf, np.float32)
     row = np.zeros((len(vectors), objects), np.int64)
-    for start, values in store.blocks(size=block):
+    for start, values in stored:
         matrix = distances(vectors, values, metric)
         here = instance[start : start + len(values)]
         order = np.argsort(here, kind="stable")
@@ -136,9 +144,7 @@ def _nearest_exact(store: DescriptorStore, index: RowIndex, vectors: np.ndarray,
     return nearest, row, instance
 
 
-def _nearest_with_faiss(
-    store: DescriptorStore, index: RowIndex, vectors: np.ndarray, metric: Metric, block: int
-) -> Nearest:
+def _nearest_with_faiss(stored: Vectors, index: RowIndex, vectors: np.ndarray, metric: Metric) -> Nearest:
     try:
         import faiss
     except ImportError:
@@ -146,7 +152,7 @@ def _nearest_with_faiss(
     channels = vectors.shape[1]
     searched = faiss.IndexFlatIP(channels) if metric == "cosine" else faiss.IndexFlatL2(channels)
     prepare: Callable[[np.ndarray], np.ndarray] = unit_length if metric == "cosine" else np.asarray
-    for _, values in store.blocks(size=block):
+    for _, values in stored:
         searched.add(np.ascontiguousarray(prepare(values), np.float32))
     count = min(FAISS_NEIGHBOURS, len(index))
     found, rows = searched.search(np.ascontiguousarray(prepare(vectors), np.float32), count)

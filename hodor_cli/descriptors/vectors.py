@@ -39,6 +39,10 @@ class Vectors:
 
         return Vectors(high - low, blocks, self.transform)
 
+    def width(self) -> int:
+        """Numbers per row, 0 without rows. Reads no more than one row."""
+        return next((block.shape[1] for _, block in self.part(0, min(self.count, 1))), 0)
+
     def load(self) -> np.ndarray:
         """All rows in one array."""
         blocks = [block for _, block in self]

@@ -1,7 +1,7 @@
 """Checking a match: is the object really in that frame?
 
 The query's descriptors are decoded into the candidate's best frame, against that frame's own saved background, and what
-they find is encoded again. An object that is there is found and its new descriptor lies near the query's.
+they find is encoded again. An object that is there is found, and what was encoded lies near the query's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hodor_cli.descriptors.comparison import Comparison
 from hodor_cli.descriptors.crops import mask_extent
+from hodor_cli.descriptors.encode import FrameEncoder
 from hodor_cli.descriptors.query import Query, spread
 from hodor_cli.descriptors.search import Match
 from hodor_cli.descriptors.store import DescriptorStore
@@ -33,8 +35,8 @@ class VerifiedMatch:
     """A match with what decoding said.
 
     found: something was segmented. overlap: intersection over union of the boxes of what was found and of the stored
-    object. distance: from the query's descriptors to the one of what was found (infinite if nothing). problem: why the
-    frame could not be read, empty otherwise.
+    object. distance: mean over the query's rows of the distance to what was found (infinite if nothing). problem: why
+    the frame could not be read, empty otherwise.
     """
 
     match: Match
@@ -51,18 +53,22 @@ def verify_matches(
     matches: Sequence[Match],
     segmenter: Segmenter,
     *,
+    comparison: Comparison | None = None,
     metric: Metric = "euclidean",
     progress: Callable[[int], None] | None = None,
 ) -> list[VerifiedMatch]:
     """Decode the query into each match's best frame and rank by what is found there, nearest first.
 
-    A frame whose source has moved or changed cannot be checked; such matches come last, with the reason.
+    comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
+    last, with the reason.
     """
+    comparison = comparison or Comparison()
+    encoder = FrameEncoder.like(segmenter)
     results = []
     for number, match in enumerate(matches):
         try:
             image = read_frame(store, match)
-            results.append(_verify(store, query, match, image, segmenter, metric))
+            results.append(_verify(store, query, match, image, segmenter, encoder, comparison, metric))
         except HodorError as error:
             results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
         if progress is not None:
@@ -96,7 +102,14 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
 
 
 def _verify(
-    store: DescriptorStore, query: Query, match: Match, image: NDArray[np.uint8], segmenter: Segmenter, metric: Metric
+    store: DescriptorStore,
+    query: Query,
+    match: Match,
+    image: NDArray[np.uint8],
+    segmenter: Segmenter,
+    encoder: FrameEncoder,
+    comparison: Comparison,
+    metric: Metric,
 ) -> VerifiedMatch:
     background, frames = store.background(match.video)
     scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
@@ -106,8 +119,9 @@ def _verify(
     extent = mask_extent(mask)
     if extent is None:
         return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
-    found = segmenter.descriptors().objects[1][None]
-    nearest = distances(spread(query.descriptors, DECODED_ROWS), found, metric)
+    # Encoded as stored rows are, from a hard mask without history.
+    found = comparison.of_encoded(encoder.encode(image, {1: mask}), 1)
+    nearest = distances(spread(comparison.of_query(query), DECODED_ROWS), found, metric)
     distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
     rows = store.object(match.video, match.object_id)
     stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]

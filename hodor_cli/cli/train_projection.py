@@ -1,0 +1,67 @@
+"""`hodor train-projection`: learn by what `hodor retrieval` compares objects, from photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.common import DeviceOption, PrecisionOption, WeightsOption, progress_bar
+
+
+def train_projection(
+    data: Annotated[
+        Path, typer.Option("--data", metavar="FOLDER", help="Photographs with labelled objects, in COCO format.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The projection to write, for `--projection`.")
+    ] = Path("projection.safetensors"),
+    photographs: Annotated[
+        int, typer.Option("--photographs", metavar="N", min=2, help="How many photographs to draw.")
+    ] = 300,
+    frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Changed views of each.")] = 3,
+    dimensions: Annotated[int, typer.Option("--dimensions", metavar="N", min=1, help="Numbers per vector.")] = 256,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which photographs and views.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    weights: WeightsOption = "mini",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Learn a projection of descriptors and baseline features that tells objects of different videos apart.
+
+    hodor train-projection --data photos --weights runs/mine/last.safetensors -o mine.projection.safetensors
+
+    Takes a few minutes on a CPU. The bundled weights have one already, which `hodor retrieval` uses by itself; weights
+    of your own need their own.
+    """
+    from hodor_cli.descriptors.projection import save_projection
+    from hodor_cli.descriptors.projection_training import encode_views, fit_projection, stills_for_projection
+    from hodor_cli.errors import OutputError
+    from hodor_cli.weights import load_model, model_fingerprint
+
+    if output.exists() and not force:
+        raise OutputError(f"{output} exists already; give another --output or --force")
+    if not output.parent.is_dir():
+        raise OutputError(f"there is no folder {output.parent} to write {output.name} into; make it first")
+    stills = stills_for_projection(data)
+    model = load_model(weights)
+    count = min(photographs, len(stills))
+    with progress_bar("encoding", count, "photographs") as advance:
+        views = encode_views(
+            model,
+            stills,
+            photographs=count,
+            frames=frames,
+            seed=seed,
+            device=device,
+            precision=precision,
+            progress=lambda done: advance(1),
+        )
+    projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)
+    save_projection(output, projection)
+    learned = projection.settings
+    print(
+        f"{output}  {learned['dimensions']} numbers per object, learned from {learned['rows']:,} views of "
+        f"{learned['objects']:,} objects in {count:,} photographs"
+    )

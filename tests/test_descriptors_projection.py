@@ -1,0 +1,149 @@
+"""The projection of descriptors and baseline features: learned from photographs, saved, and used by retrieval."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from hodor_cli.cli import app
+from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.comparison import Comparison, choose_comparison
+from hodor_cli.descriptors.projection import Projection, bundled_projection, load_projection, save_projection
+from hodor_cli.descriptors.projection_training import ObjectViews, encode_views, fit_projection, stills_for_projection
+from hodor_cli.descriptors.query import queries_of_store
+from hodor_cli.descriptors.search import search_objects
+from hodor_cli.errors import DataError, InputError, UsageError, WeightsError
+from hodor_cli.weights.checkpoint import save_checkpoint
+from tests.data_fakes import make_coco
+from tests.descriptor_helpers import INFO, clustered_store, toy_model, write_davis
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def failure(result: Result) -> str:
+    """The one line of an expected failure."""
+    assert result.exit_code not in (0, 70), result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in result.output, result.output
+    return lines[0]
+
+
+def noisy_views(objects: int = 40, views: int = 6, seed: int = 0) -> ObjectViews:
+    """Objects whose rows vary strongly in two directions that say nothing about them."""
+    rng = np.random.default_rng(seed)
+    instance = np.repeat(np.arange(objects), views)
+    descriptors = rng.normal(size=(objects, 16))[instance] + 0.1 * rng.normal(size=(len(instance), 16))
+    descriptors[:, :2] += 20 * rng.normal(size=(len(instance), 2))
+    baseline = 0.3 * rng.normal(size=(objects, 4))[instance] + 0.03 * rng.normal(size=(len(instance), 4))
+    baseline[:, 0] += rng.normal(size=len(instance))
+    return ObjectViews(descriptors.astype(np.float32), baseline.astype(np.float32), instance)
+
+
+def nearest_is_the_same_object(vectors: np.ndarray, instance: np.ndarray) -> float:
+    apart = np.linalg.norm(vectors[:, None].astype(np.float64) - vectors[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    return float((instance[apart.argmin(axis=1)] == instance).mean())
+
+
+def test_the_projection_ignores_what_varies_within_objects(tmp_path: Path) -> None:
+    projection = fit_projection(noisy_views(seed=1), "f" * 64, dimensions=12)
+    other = noisy_views(seed=2)
+    projected = projection(other.descriptors, other.baseline)
+    assert projected.shape == (240, 12) and projected.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1, rtol=1e-5)
+    assert nearest_is_the_same_object(other.descriptors, other.instance) < 0.6
+    assert nearest_is_the_same_object(projected, other.instance) > 0.95
+    save_projection(tmp_path / "p.safetensors", projection)
+    loaded = load_projection(tmp_path / "p.safetensors")
+    np.testing.assert_array_equal(loaded(other.descriptors, other.baseline), projected)
+    assert loaded.model_fingerprint == "f" * 64 and loaded.settings["objects"] == 40
+    with pytest.raises(InputError, match="takes descriptors of 16 and baseline features of 4 numbers, not of 8 and 4"):
+        loaded(other.descriptors[:, :8], other.baseline)
+    with pytest.raises(DataError, match="seen twice"):
+        fit_projection(ObjectViews(other.descriptors[:4], other.baseline[:4], np.arange(4)), "f" * 64)
+
+
+def test_search_by_a_projection_needs_the_same_model(tmp_path: Path) -> None:
+    library = clustered_store(tmp_path / "library.h5", baseline_noise=0.01)
+    projection = fit_projection(noisy_views(), INFO.model_fingerprint)
+    query = queries_of_store(f"{library}#v1/2")[0]
+    with DescriptorStore(library) as store:
+        # The same vectors whether they are read block by block or computed at once.
+        comparison = Comparison("projection", projection)
+        at_once = projection(
+            np.concatenate([rows for _, rows in store.blocks()]),
+            np.concatenate([rows for _, rows in store.blocks("baseline")]),
+        )
+        np.testing.assert_allclose(comparison.vectors(store, block=7).load(), at_once, atol=1e-6)
+        np.testing.assert_allclose(comparison.vectors(store).take(np.array([3, 40])), at_once[[3, 40]], atol=1e-6)
+        best = search_objects(store, query, comparison=comparison, include_itself=True)[0]
+        assert (best.video, best.object_id) == ("v1", 2)
+        foreign = Comparison("projection", replace(projection, model_fingerprint="0" * 64))
+        with pytest.raises(InputError, match="learned for another model"):
+            search_objects(store, query, comparison=foreign)
+        with pytest.raises(InputError, match="there is no projection for the model of"):
+            choose_comparison(store, "projection")
+        assert choose_comparison(store).by == "baseline"
+    with pytest.raises(UsageError, match="needs a projection"):
+        Comparison("projection")
+
+
+def test_the_bundled_projection_belongs_to_the_bundled_network() -> None:
+    from hodor_cli.weights import load_model, model_fingerprint
+
+    model = load_model("mini")
+    projection = bundled_projection(model_fingerprint(model))
+    assert projection is not None, "learn it again with `hodor train-projection` after the bundled weights changed"
+    assert len(projection.mean) == model.config.descriptor_channels
+
+
+def test_files_that_are_no_projection_are_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "weights.safetensors", toy_model(), {})
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "weights.safetensors").read_bytes()[:100])
+    with pytest.raises(WeightsError, match="holds no projection"):
+        load_projection(tmp_path / "weights.safetensors")
+    with pytest.raises(WeightsError, match="damaged or no projection"):
+        load_projection(tmp_path / "cut.safetensors")
+    with pytest.raises(InputError, match="there is no projection file"):
+        load_projection(tmp_path / "none.safetensors")
+
+
+def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
+    make_coco(tmp_path / "photos")
+    weights = ("--weights", "toy.safetensors")
+    learn = ("train-projection", "--data", "photos", *weights, "--photographs", "3", "--dimensions", "5")
+    result = run(*learn)
+    assert result.exit_code == 0 and "projection.safetensors  5 numbers per object" in result.output, result.output
+    assert "exists already" in failure(run(*learn))
+    assert "no folder" in failure(run(*learn, "-o", "nowhere/p.safetensors"))
+    projection = load_projection("projection.safetensors")
+    write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=3)
+    assert run("export-descriptors", "davis", *weights).exit_code == 0
+    result = run("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--json")
+    assert json.loads(result.stdout)[0]["by"] == "projection", result.output
+    result = run("retrieval", "--pr-curve", "--projection", "projection.safetensors", "--json")
+    assert next(iter(json.loads(result.stdout)["curves"])) == "projection, Euclidean across"
+    both = ("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--by", "baseline")
+    assert "contradicts --by baseline" in failure(run(*both))
+    save_projection("other.safetensors", replace(projection, model_fingerprint="0" * 64))
+    assert "another model" in failure(
+        run("retrieval", "--query", "objects.h5#bear/1", "--projection", "other.safetensors")
+    )
+
+
+def test_the_same_seed_draws_the_same_views(tmp_path: Path) -> None:
+    make_coco(tmp_path / "photos")
+    stills = stills_for_projection(tmp_path / "photos")
+    model = toy_model()
+    first, again = (encode_views(model, stills, photographs=2, frames=2) for _ in range(2))
+    np.testing.assert_array_equal(first.descriptors, again.descriptors)
+    assert len(first.instance) >= 4 and isinstance(fit_projection(first, "f" * 64), Projection)
