@@ -73,6 +73,16 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert (out / "annotations.json").exists() and not (out / ".progress").exists()
 
 
+def test_descriptors_alone_are_one_option_away(tmp_path: Path, clip: Path) -> None:
+    arguments = (clip / "clip.mp4", "--mask", clip / "mask.png", "--end", 4, "--min-dim", 64, "--no-overlay")
+    hodor(*arguments, "-o", tmp_path / "with")
+    hodor(*arguments, "-o", tmp_path / "without", "--no-matching")
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("with", "without")]
+    assert [report["settings"]["matching"] for report in reports] == [True, False]
+    assert reports[0]["frames"] != reports[1]["frames"]
+    assert "matching" in hodor(*arguments, "-o", tmp_path / "with", "--no-matching", "--resume", code=6).output
+
+
 def test_segment_video_is_the_same_command(tmp_path: Path, clip: Path, toy: Path) -> None:
     arguments = [
         clip / "clip.mp4",

@@ -156,3 +156,10 @@ MaxDimOption = Annotated[
     int | None,
     typer.Option("--max-dim", metavar="N", min=32, help="Limit of its longer side [default: the model's]."),
 ]
+MatchingOption = Annotated[
+    bool,
+    typer.Option(
+        "--matching/--no-matching",
+        help="Also carry masks along by matching features, in models that can; without it descriptors alone do.",
+    ),
+]

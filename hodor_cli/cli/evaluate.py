@@ -11,6 +11,7 @@ import typer
 from hodor_cli.cli.common import (
     AdaptOption,
     DeviceOption,
+    MatchingOption,
     MaxDimOption,
     MinDimOption,
     PrecisionOption,
@@ -59,6 +60,7 @@ def evaluate(
     ] = "7",
     min_dim: MinDimOption = None,
     max_dim: MaxDimOption = None,
+    matching: MatchingOption = True,
     adapt: AdaptOption = None,
     out: Annotated[
         Path | None,
@@ -112,7 +114,7 @@ def evaluate(
 
         name = weights or "mini"
         common |= {"model": load_model(name), "min_dim": min_dim, "max_dim": max_dim}
-        common |= {"device": device, "precision": precision, "settings": {"weights": name}}
+        common |= {"device": device, "precision": precision, "settings": {"weights": name}, "matching": matching}
         if adapt is not None:
             common["on_start"] = adapting(adapt)
             common["settings"]["adapt"] = adapt

@@ -12,6 +12,7 @@ from hodor_cli.cli.common import (
     AdaptOption,
     DeviceOption,
     HistoryOption,
+    MatchingOption,
     MaxDimOption,
     MinDimOption,
     PrecisionOption,
@@ -67,6 +68,7 @@ def segment(
     max_dim: MaxDimOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
+    matching: MatchingOption = True,
     adapt: AdaptOption = None,
     start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.")] = 0,
     end: Annotated[
@@ -131,6 +133,7 @@ def segment(
         max_dim=max_dim,
         device=device,
         precision=precision,
+        matching=matching,
         overlay=overlay,
     )
     if masks is not None:
@@ -177,7 +180,13 @@ def segment(
         if adapt is not None:
             model = adapted_to(model, frames, given, boxes, adapt, settings)
         segmenter = Segmenter(
-            model, history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision
+            model,
+            history=history,
+            min_dim=min_dim,
+            max_dim=max_dim,
+            device=device,
+            precision=precision,
+            matching=matching,
         )
         session = DescriptorSession(segmenter, frames, masks=given, known=known or (), record=descriptors)
         began = False

@@ -33,6 +33,7 @@ def evaluate(
     max_dim: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    matching: bool = True,
     out: str | Path | None = None,
     workers: int | None = None,
     official: bool = False,
@@ -48,7 +49,8 @@ def evaluate(
 
     Args:
         dataset: The data set's folder, or what `recognise` made of it.
-        model: The network, as `load_model` gives it; runs with `history`, `min_dim`, `max_dim`, `device`, `precision`.
+        model: The network, as `load_model` gives it; runs with `history`, `min_dim`, `max_dim`, `device`, `precision`,
+            `matching`, as `Segmenter` takes them.
         predictions: Masks that anyone made, SEQ/FRAME.png, instead of a model.
         sequences: Names of sequences, or of a split; all by default.
         out: Folder for results.json, CSV files, report.html, the failure sheet, and predictions/ of a model. Without it
@@ -91,7 +93,15 @@ def evaluate(
     notes = [*found.notes, *_without_truth(found)]
     with ExitStack() as stack:
         if runs:
-            segmenter = segmenter or _make_segmenter(model, history, min_dim, max_dim, device, precision)
+            segmenter = segmenter or _make_segmenter(
+                model,
+                history=history,
+                min_dim=min_dim,
+                max_dim=max_dim,
+                device=device,
+                precision=precision,
+                matching=matching,
+            )
             facts |= _run_facts(segmenter, model, history, limit) | dict(settings or {})
             masks_at = folder
             if official and masks_at is None:
@@ -185,12 +195,10 @@ def sweep_history(
     return results
 
 
-def _make_segmenter(
-    model: Any, history: int, min_dim: int | None, max_dim: int | None, device: str, precision: str
-) -> StepSegmenter:
+def _make_segmenter(model: Any, **settings: Any) -> StepSegmenter:
     from hodor_cli.inference import Segmenter
 
-    return Segmenter(model, history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision)
+    return Segmenter(model, **settings)
 
 
 def _run_facts(segmenter: Any, model: Any, history: int, limit: int | None) -> dict[str, Any]:
@@ -198,7 +206,7 @@ def _run_facts(segmenter: Any, model: Any, history: int, limit: int | None) -> d
     from hodor_cli.evaluation.device_name import device_name
 
     facts: dict[str, Any] = {"history": getattr(segmenter, "history", history)}
-    for name in ("min_dim", "max_dim"):
+    for name in ("min_dim", "max_dim", "matching"):
         facts[name] = getattr(segmenter, name, None)
     device = getattr(segmenter, "device", None)
     facts["device"] = None if device is None else device_name(device)

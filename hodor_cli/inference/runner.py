@@ -136,6 +136,7 @@ def _make_segmenter(model: Any, settings: SegmentSettings) -> StepSegmenter:
         max_dim=settings.max_dim,
         device=settings.device,
         precision=settings.precision,
+        matching=settings.matching,
     )
 
 

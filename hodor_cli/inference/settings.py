@@ -27,6 +27,8 @@ class SegmentSettings:
     max_dim: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    #: Also carry masks along by matching features, in models that can.
+    matching: bool = True
     #: Write overlay.mp4.
     overlay: bool = True
     #: Objects known from a descriptor file instead of masks: what was named, and a hash of the descriptors.
