@@ -21,7 +21,7 @@ import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreWriter
 from hodor_cli.descriptors.comparison import possible_comparisons
-from hodor_cli.descriptors.projection import load_projection
+from hodor_cli.descriptors.projection import projection_for
 from hodor_cli.descriptors.query import Query
 from hodor_cli.descriptors.search import search_objects
 from hodor_cli.descriptors.verify import verify_matches
@@ -92,7 +92,7 @@ def main() -> None:
                 "| compared by | search R@1 | MRR | decoded R@1 | MRR | sum R@1 | MRR | elsewhere last R@1 | MRR |\n"
                 "|---|---|---|---|---|---|---|---|---|"
             )
-            projection = load_projection(options.projection) if options.projection else None
+            projection = projection_for(store.info.model_fingerprint, options.projection)
             for comparison in possible_comparisons(library, projection):
                 ranks: list[list[int]] = []
                 for query in queries:

@@ -99,7 +99,6 @@ def _check_format(path: Path, file: h5py.File) -> None:
             + ("update hodor" if version > FORMAT_VERSION else "export it again")
         )
 
-
     lacking = [name for name in ("model_fingerprint", "channels") if name not in file.attrs]
     if lacking:
         raise InputError(
