@@ -103,11 +103,15 @@ def test_it_is_said_when_a_saved_object_is_not_there(looks: tuple[np.ndarray, np
 
 def test_the_projection_tells_objects_apart_that_descriptors_do_not(looks: tuple[np.ndarray, np.ndarray]) -> None:
     class FakeTap:
+        def __init__(self, features: np.ndarray) -> None:
+            self.features = features
+
         def means(self, masks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-            return dict.fromkeys(masks, features)
+            return dict.fromkeys(masks, self.features)
 
     rng = np.random.default_rng(0)
-    same, other = rng.normal(size=(2, 4))
+    same = rng.normal(size=4)
+    other = -same
     instance = np.repeat(np.arange(20), 4)
     baseline = rng.normal(size=(20, 4))[instance] + 0.05 * rng.normal(size=(80, 4))
     views = ObjectViews(rng.normal(size=(80, 16)).astype(np.float32), baseline.astype(np.float32), instance)
@@ -118,7 +122,7 @@ def test_the_projection_tells_objects_apart_that_descriptors_do_not(looks: tuple
             scene(0),
             baseline={1: same[None]},
             projection=fit_projection(views, "f" * 64),
-            tap=FakeTap(),  # type: ignore[arg-type]
+            tap=FakeTap(features),  # type: ignore[arg-type]
         )
         said = recognition.on_step(None, result, FakeSegmenter(looks[0]))  # type: ignore[arg-type]
         assert ("review" in said, bool(recognition.unrecognised())) == (not alike, not alike)

@@ -109,7 +109,7 @@ def retrieval(
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
     with DescriptorStore(find_store(store)) as library:
-        compared = None if by is None else by.value
+        compared: Any = None if by is None else by.value
         if pr_curve:
             if compared is None and projection is None:
                 wanted = possible_comparisons(library)
