@@ -100,8 +100,9 @@ def main() -> None:
                     near, rest = found[: options.top], found[options.top :]
                     checked = verify_matches(library, query, near, segmenter, comparison=comparison)
                     total = sorted(checked, key=lambda check: check.distance + check.match.distance)
+                    decoded = sorted(checked, key=lambda check: check.distance)
                     here = sorted(checked, key=lambda check: (check.overlap < 0.5, check.match.distance))
-                    orders = (found, *([check.match for check in order] + rest for order in (checked, total, here)))
+                    orders = (found, *([check.match for check in order] + rest for order in (decoded, total, here)))
                     right = (query.video, query.object_id)
                     ranks.append([[(m.video, m.object_id) for m in order].index(right) + 1 for order in orders])
                 table = np.array(ranks)
