@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.projection import bundled_projection, load_projection
+from hodor_cli.descriptors.projection import projection_for
 from hodor_cli.descriptors.projection_training import encode_views, stills_for_projection
 from hodor_cli.descriptors.protocol import score_retrieval
 from hodor_cli.descriptors.transforms import (
@@ -56,11 +56,9 @@ def main() -> None:
         ("descriptor, averaged over 3 frames", average_over_frames(descriptors, index, 1), "euclidean"),
         ("baseline, averaged over 3 frames", average_over_frames(baseline, index, 1), "euclidean"),
     ]
-    projection = load_projection(options.projection) if options.projection else bundled_projection(fingerprint)
+    projection = projection_for(fingerprint, options.projection)
     if projection is None:
         print("no projection: the package has none for this model, and --projection names none")
-    elif projection.model_fingerprint != fingerprint:
-        parser.error(f"{options.projection} was learned for another model than that of {options.store}")
     else:
         projected = projection(descriptors, baseline)
         rows.append(("**projection** of both", projected, "euclidean"))

@@ -28,7 +28,8 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors.encode import EncodedFrame, FrameEncoder
-from hodor_cli.descriptors.projection import Projection, bundled_projection, load_projection
+from hodor_cli.descriptors.feature_tap import FeatureTap
+from hodor_cli.descriptors.projection import Projection, projection_for
 from hodor_cli.descriptors.query import spread
 from hodor_cli.descriptors.recognition import Recognition
 from hodor_cli.descriptors.sources import davis_sequences
@@ -90,7 +91,7 @@ class Looking:
 
     def __init__(self, segmenter: Segmenter, projection: Projection | None) -> None:
         self.segmenter, self.projection = segmenter, projection
-        self.encoder = FrameEncoder.like(segmenter)
+        self.encoder, self.tap = FrameEncoder.like(segmenter), FeatureTap(segmenter)
 
     def frames(self, known: list[EncodedFrame], count: int, background: str, clip: Clip) -> Iterator[Found]:
         rows = spread(np.stack([frame.objects[1] for frame in known]), count)
@@ -98,19 +99,17 @@ class Looking:
         scene = {"saved": known[-1].background, "none": None}
         if background == "target":
             scene["target"] = self.encoder.encode(clip[0][0], {}).background
-        recognition = Recognition({1: rows}, known[-1].background)
+        plain = Recognition({1: rows}, known[-1].background)
+        best = Recognition({1: rows}, known[-1].background, baseline={1: features}, projection=self.projection)
         self.segmenter.reset()
         self.segmenter.start_from({1: rows}, scene[background])
         for image, mask in clip:
             inside = self.segmenter.step(image) == 1
             apart = projected = np.inf
             if inside.any():
-                apart = recognition.distance(1, self.segmenter.descriptors().objects[1])
-                if self.projection is not None:
-                    here = self.encoder.encode(image, {1: inside})
-                    vector = self.projection(here.objects[1][None], here.baseline[1][None])
-                    projected = float(np.linalg.norm(self.projection(rows, features) - vector, axis=1).min())
-            yield Found(overlap(inside, mask), apart < recognition.limit, apart, projected)
+                descriptor, means = self.segmenter.descriptors().objects[1], self.tap.means({1: inside})[1]
+                apart, projected = plain.distance(1, descriptor), best.distance(1, descriptor, means)
+            yield Found(overlap(inside, mask), projected < best.limit, apart, projected)
 
 
 def percentiles(case: str, kind: str, values: list[float]) -> None:
@@ -129,11 +128,7 @@ def main() -> None:
     parser.add_argument("--backgrounds", nargs="+", choices=BACKGROUNDS, default=list(BACKGROUNDS))
     options = parser.parse_args()
     model = load_model(options.weights)
-    fingerprint = model_fingerprint(model)
-    projection = load_projection(options.projection) if options.projection else bundled_projection(fingerprint)
-    if projection is not None and projection.model_fingerprint != fingerprint:
-        parser.error(f"{options.projection} was learned for another model than {options.weights}")
-    looking = Looking(Segmenter(model), projection)
+    looking = Looking(Segmenter(model), projection_for(model_fingerprint(model), options.projection))
     clips = read_clips(options.davis, options.every, options.sequences)
     known = [[looking.encoder.encode(image, {1: mask}) for image, mask in clip[: len(clip) // 2]] for clip in clips]
     print(f"{len(clips)} clips; weights {options.weights}")

@@ -6,8 +6,9 @@
 
 Each object asks with its first row; the library holds the second half of every object's rows, so that exactly one
 object of it is right. R@1 and the mean reciprocal rank (with one right answer, the mean average precision) in per cent:
-after the search, after re-ranking its nearest objects by what decoding the query finds in them, and by the sum of both
-distances. The videos must still be where the store was made from.
+after the search, and after re-ranking its nearest objects by the distance to what decoding the query finds there
+("decoded"), by the sum of both distances ("sum"), and as the search does, but with those last in which the query is not
+found where the stored object is ("elsewhere last"). The videos must still be where the store was made from.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreWriter
 from hodor_cli.descriptors.comparison import possible_comparisons
-from hodor_cli.descriptors.projection import load_projection
+from hodor_cli.descriptors.projection import projection_for
 from hodor_cli.descriptors.query import Query
 from hodor_cli.descriptors.search import search_objects
 from hodor_cli.descriptors.verify import verify_matches
@@ -87,8 +88,11 @@ def main() -> None:
         with DescriptorStore(Path(folder) / "library.h5") as library:
             objects = len(np.unique(library.index().instance))
             print(f"{count} queries, {objects} objects, the nearest {options.top} re-ranked; weights {options.weights}")
-            print("| compared by | R@1 | MRR | verified R@1 | MRR | sum R@1 | MRR |\n|---|---|---|---|---|---|---|")
-            projection = load_projection(options.projection) if options.projection else None
+            print(
+                "| compared by | search R@1 | MRR | decoded R@1 | MRR | sum R@1 | MRR | elsewhere last R@1 | MRR |\n"
+                "|---|---|---|---|---|---|---|---|---|"
+            )
+            projection = projection_for(store.info.model_fingerprint, options.projection)
             for comparison in possible_comparisons(library, projection):
                 ranks: list[list[int]] = []
                 for query in queries:
@@ -96,7 +100,9 @@ def main() -> None:
                     near, rest = found[: options.top], found[options.top :]
                     checked = verify_matches(library, query, near, segmenter, comparison=comparison)
                     total = sorted(checked, key=lambda check: check.distance + check.match.distance)
-                    orders = (found, [c.match for c in checked] + rest, [c.match for c in total] + rest)
+                    decoded = sorted(checked, key=lambda check: check.distance)
+                    here = sorted(checked, key=lambda check: (check.overlap < 0.5, check.match.distance))
+                    orders = (found, *([check.match for check in order] + rest for order in (decoded, total, here)))
                     right = (query.video, query.object_id)
                     ranks.append([[(m.video, m.object_id) for m in order].index(right) + 1 for order in orders])
                 table = np.array(ranks)

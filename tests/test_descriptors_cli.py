@@ -99,6 +99,8 @@ def test_failures_are_one_sentence_with_a_way_out(run: Run, tmp_path: Path) -> N
     assert "another model" in failure(run("export-descriptors", davis, "-o", "other.h5", *weights))
     assert "--name" in failure(run("export-descriptors", davis, davis, "--name", "x", *weights))
     assert "there are no masks" in failure(run("export-descriptors", davis / "JPEGImages/480p/bear", *weights))
+    frames = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", davis / "Annotations/480p/bear/00000.png")
+    assert "bear has no frame 40; it has 2" in failure(run(*frames, "--frame", 40, *weights))
     clustered_store(tmp_path / "one.h5", videos=1, frames=1)
     assert "no precision-recall curve is possible" in failure(run("retrieval", "one.h5", "--pr-curve"))
     assert "a map needs 3" in failure(run("map", "one.h5"))

@@ -158,9 +158,9 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
     assert start_from_store(segmenter, [f"{library}#bear"])[1] == [1, 2]
     labels = segmenter.step(clip(1)[0][0])
     assert labels.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
-    objects, background, _ = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)
+    objects, background, _, baseline = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)
     assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
-    assert background.shape == (9, 32)
+    assert background.shape == (9, 32) and [len(rows) for rows in baseline.values()] == [3, 3]
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
     with pytest.raises(InputError, match="different models"):

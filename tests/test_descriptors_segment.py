@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.drift import DriftMonitor, background_step
+from hodor_cli.descriptors.projection_training import ObjectViews, fit_projection
 from hodor_cli.descriptors.recognition import Recognition
 from hodor_cli.inference import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.video.label_png import write_label_png
@@ -98,6 +99,33 @@ def test_it_is_said_when_a_saved_object_is_not_there(looks: tuple[np.ndarray, np
     again.load_state(watch((result, other), (result, there)).state())
     again.on_step(None, result, other)  # type: ignore[arg-type]
     assert again.unrecognised() == {1: (1, 3)}
+
+
+def test_the_projection_tells_objects_apart_that_descriptors_do_not(looks: tuple[np.ndarray, np.ndarray]) -> None:
+    class FakeTap:
+        def __init__(self, features: np.ndarray) -> None:
+            self.features = features
+
+        def means(self, masks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+            return dict.fromkeys(masks, self.features)
+
+    rng = np.random.default_rng(0)
+    same = rng.normal(size=4)
+    other = -same
+    instance = np.repeat(np.arange(20), 4)
+    baseline = rng.normal(size=(20, 4))[instance] + 0.05 * rng.normal(size=(80, 4))
+    views = ObjectViews(rng.normal(size=(80, 16)).astype(np.float32), baseline.astype(np.float32), instance)
+    result = StepResult(np.ones((2, 2), np.uint16), {1: ObjectResult(4, 0.9, False)})
+    for features, alike in ((same, True), (other, False)):
+        recognition = Recognition(
+            {1: looks[0][None]},
+            scene(0),
+            baseline={1: same[None]},
+            projection=fit_projection(views, "f" * 64),
+            tap=FakeTap(features),  # type: ignore[arg-type]
+        )
+        said = recognition.on_step(None, result, FakeSegmenter(looks[0]))  # type: ignore[arg-type]
+        assert ("review" in said, bool(recognition.unrecognised())) == (not alike, not alike)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,3 +217,21 @@ def test_bad_files_are_explained(tmp_path: Path) -> None:
             store.dataset("bear", "category")
     with pytest.raises(OutputError, match="does not exist"):
         StoreWriter(tmp_path / "nowhere" / "objects.h5", INFO)
+    damaged = tmp_path / "damaged.h5"
+    shutil.copy(good, damaged)
+    with h5py.File(damaged, "r+") as file:
+        del file["videos/bear"].attrs["source"]
+        rows = file["videos/bear/area"][1:]
+        del file["videos/bear/area"]
+        file["videos/bear/area"] = rows
+    with DescriptorStore(damaged) as store:
+        with pytest.raises(InputError, match="damaged at video bear"):
+            store.video("bear")
+        with pytest.raises(InputError, match=r"damaged at video bear \(.* rows of area for"):
+            store.dataset("bear", "area")
+    with h5py.File(damaged, "r+") as file:
+        del file["videos/bear/frame"]
+    assert "it has no frames" in message(damaged)
+    with h5py.File(damaged, "r+") as file:
+        del file.attrs["model_fingerprint"]
+    assert "lacks the attribute model_fingerprint" in message(damaged)

@@ -48,12 +48,16 @@ def heatmaps(
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
     from hodor_cli.descriptors.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.errors import InputError
     from hodor_cli.inference import Segmenter
     from hodor_cli.video.masks import read_mask, read_mask_arguments
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
     with open_source(source) as frames:
+        # A container's length may be an estimate: what is a little beyond it is looked for.
+        if frames.length is not None and frame > 1.1 * frames.length + 10:
+            raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
         given = {index: file.labels for index, file in read_mask_arguments(mask, frames).items()}
         shown = given.get(frame) if truth is None else read_mask(truth, size=(frames.height, frames.width)).labels
         segmenter = Segmenter(

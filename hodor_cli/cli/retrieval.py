@@ -77,7 +77,7 @@ def retrieval(
     ] = None,
     metric: Annotated[MetricName, typer.Option("--metric", help="How a query is compared.")] = MetricName.euclidean,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decode the query into the frames found and rank by what is found there.")
+        bool, typer.Option("--verify", help="Decode the query into the frames found; rank also by what is found there.")
     ] = False,
     faiss: Annotated[bool, typer.Option("--faiss", help="Search with faiss, for large libraries.")] = False,
     queries: Annotated[
@@ -109,7 +109,7 @@ def retrieval(
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
     with DescriptorStore(find_store(store)) as library:
-        compared = None if by is None else by.value
+        compared: Any = None if by is None else by.value
         if pr_curve:
             if compared is None and projection is None:
                 wanted = possible_comparisons(library)

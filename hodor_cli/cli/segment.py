@@ -83,6 +83,15 @@ def segment(
             "Repeatable.",
         ),
     ] = None,
+    projection: Annotated[
+        Path | None,
+        typer.Option(
+            "--projection",
+            metavar="FILE",
+            help="With --from and weights of your own: by what `hodor train-projection` learned for them it is told "
+            "whether the object is there.",
+        ),
+    ] = None,
     descriptors: Annotated[
         Path | None,
         typer.Option("--descriptors", metavar="FILE.h5", help="Also add every object's descriptors to this file."),
@@ -188,7 +197,9 @@ def segment(
             precision=precision,
             matching=matching,
         )
-        session = DescriptorSession(segmenter, frames, masks=given, known=known or (), record=descriptors)
+        session = DescriptorSession(
+            segmenter, frames, masks=given, known=known or (), projection=projection, record=descriptors
+        )
         began = False
         try:
             with session, progress_bar(frames.name, frames.length) as advance:

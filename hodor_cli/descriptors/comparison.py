@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from hodor_cli.descriptors.projection import Projection, bundled_projection, load_projection
+from hodor_cli.descriptors.projection import Projection, bundled_projection, projection_for
 from hodor_cli.descriptors.store import DescriptorStore
 from hodor_cli.descriptors.vectors import Vectors, vectors_of_store
 from hodor_cli.errors import InputError, UsageError
@@ -117,12 +117,10 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
     projection_file: read instead of the package's own. Raises UsageError if it is not what is asked for, InputError
     where there is no projection for the store's model.
     """
-    if projection_file is not None:
-        if by not in (None, "projection"):
-            raise UsageError(f"--projection contradicts --by {by}; leave one of them out")
-        return Comparison("projection", load_projection(projection_file))
-    if by == "projection":
-        projection = bundled_projection(store.info.model_fingerprint)
+    if projection_file is not None and by not in (None, "projection"):
+        raise UsageError(f"--projection contradicts --by {by}; leave one of them out")
+    if projection_file is not None or by == "projection":
+        projection = projection_for(store.info.model_fingerprint, projection_file)
         if projection is None:
             raise InputError(
                 f"there is no projection for the model of {store.path}; learn one with `hodor train-projection` and "

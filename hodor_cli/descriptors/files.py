@@ -99,6 +99,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
             + ("update hodor" if version > FORMAT_VERSION else "export it again")
         )
 
+    lacking = [name for name in ("model_fingerprint", "channels") if name not in file.attrs]
+    if lacking:
+        raise InputError(
+            f"{path} is damaged: it lacks the attribute {lacking[0]}; restore it from a copy or export it again"
+        )
+
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__

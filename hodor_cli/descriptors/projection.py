@@ -131,6 +131,22 @@ def bundled_projection(model_fingerprint: str) -> Projection | None:
     return None
 
 
+def projection_for(model_fingerprint: str, file: Path | None = None) -> Projection | None:
+    """The projection in `file`, or the package's own; None if it has none for this model.
+
+    Raises as `load_projection` does, and InputError if the file's was learned for another model.
+    """
+    if file is None:
+        return bundled_projection(model_fingerprint)
+    projection = load_projection(file)
+    if projection.model_fingerprint != model_fingerprint:
+        raise InputError(
+            f"the projection {file} was learned for another model ({projection.model_fingerprint[:12]}, not "
+            f"{model_fingerprint[:12]}); learn one with the same weights (`hodor train-projection`)"
+        )
+    return projection
+
+
 _ARRAYS = ("mean", "deviation", "centre", "weight")
 
 

@@ -67,17 +67,18 @@ def encode_views(
     encoder = FrameEncoder(model, device=device, precision=precision)
     settings = replace(augmentation or augment_preset("mini"), frames=frames)
     training = StillTraining(stills, settings)
+    outside = np.array(OUTSIDE, np.uint8)
     descriptors, baseline, instance, known = [], [], [], 0
     chosen = np.random.default_rng(seed).permutation(len(stills))[:photographs]
     for done, index in enumerate(chosen.tolist(), start=1):
         count = min(stills.object_counts[index], 4)
-        size = _size(*stills.sizes[index], encoder.min_dim, encoder.max_dim)
+        size = _size(stills.sizes[index], encoder.min_dim, encoder.max_dim)
         sample = training.make(index, count, np.random.default_rng([seed, index]), size)
         for image, labels, valid in zip(sample.frames, sample.masks, sample.valid, strict=True):
             masks = dict(_large_enough(labels, count))
             if not masks:
                 continue
-            found = encoder.encode(np.where(valid[..., None], image, np.uint8(OUTSIDE)), masks)
+            found = encoder.encode(np.where(valid[..., None], image, outside), masks)
             descriptors += [found.objects[key] for key in masks]
             baseline += [found.baseline[key] for key in masks]
             instance += [known + key for key in masks]
@@ -125,8 +126,9 @@ def fit_projection(
     )
 
 
-def _size(height: int, width: int, min_dim: int, max_dim: int) -> tuple[int, int]:
+def _size(size: tuple[int, int], min_dim: int, max_dim: int) -> tuple[int, int]:
     """Height and width at which the network works, so that it need not resize."""
+    height, width = size
     scale = min(min_dim / min(height, width), max_dim / max(height, width))
     return round(height * scale), round(width * scale)
 

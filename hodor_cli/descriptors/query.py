@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -106,8 +106,21 @@ def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Que
     return queries
 
 
-def start_descriptors(arguments: list[str], *, most: int = 8) -> tuple[dict[int, np.ndarray], np.ndarray, str]:
-    """What `Segmenter.start_from` needs for "FILE.h5#VIDEO/ID" arguments: objects, background, model fingerprint.
+class SavedObjects(NamedTuple):
+    """What a run without masks starts from.
+
+    objects: {id: (K, C)} descriptors. background: (9, C). baseline: {id: (K, B)} features of the same rows, of those
+    objects that have them.
+    """
+
+    objects: dict[int, np.ndarray]
+    background: np.ndarray
+    model_fingerprint: str
+    baseline: dict[int, np.ndarray]
+
+
+def start_descriptors(arguments: list[str], *, most: int = 8) -> SavedObjects:
+    """What `Segmenter.start_from` needs for "FILE.h5#VIDEO/ID" arguments, and what tells whether the objects are there.
 
     Each object gives at most `most` of its descriptors, spread evenly over its frames. Ids are kept where they are all
     different, otherwise objects are numbered from 1. The background (9, C) is that of the last frame of the first
@@ -122,13 +135,15 @@ def start_descriptors(arguments: list[str], *, most: int = 8) -> tuple[dict[int,
     ids = [query.object_id or 0 for query in queries]
     if len(set(ids)) < len(ids):
         ids = list(range(1, len(queries) + 1))
-    objects = {key: spread(query.descriptors, most) for key, query in zip(ids, queries, strict=True)}
+    named = dict(zip(ids, queries, strict=True))
+    objects = {key: spread(query.descriptors, most) for key, query in named.items()}
+    baseline = {key: spread(query.baseline, most) for key, query in named.items() if query.baseline is not None}
     path, video, _ = parse_reference(arguments[0])
     with DescriptorStore(path) as store:
         saved, _ = store.background(video)
     if not len(saved):
         raise InputError(f"{path} has no background descriptors for {video}; export it again")
-    return objects, saved[-1], fingerprints.pop()
+    return SavedObjects(objects, saved[-1], fingerprints.pop(), baseline)
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:

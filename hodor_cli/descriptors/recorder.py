@@ -9,16 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.descriptors.crops import masks_of_labels
-from hodor_cli.descriptors.encode import masked_mean, object_rows
+from hodor_cli.descriptors.encode import object_rows
 from hodor_cli.descriptors.export import store_info
+from hodor_cli.descriptors.feature_tap import FeatureTap
 from hodor_cli.descriptors.schema import VideoInfo
 from hodor_cli.descriptors.sources import hash_files
 from hodor_cli.descriptors.writer import StoreWriter
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
     from hodor_cli.inference import Segmenter, StepResult
     from hodor_cli.video.source import Frame, FrameSource
 
@@ -61,8 +59,7 @@ class DescriptorRecorder:
         self._every, self._thumbnails = every, thumbnails
         self._first = source.start
         self._started = False
-        self._levels: list[torch.Tensor] = []
-        self._hook: Any = None
+        self._tap: FeatureTap | None = None
         info = store_info(segmenter.model)
         label = Path(source.label)
         self._writer = StoreWriter(path, info)
@@ -89,7 +86,7 @@ class DescriptorRecorder:
             self._writer.close()
             raise
         if baseline:
-            self._hook = segmenter.model.backbone.register_forward_hook(self._keep_levels)
+            self._tap = FeatureTap(segmenter)
 
     def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> None:
         """Record one frame; objects that are lost in it get no row."""
@@ -105,7 +102,7 @@ class DescriptorRecorder:
             masks,
             found.objects,
             confidence={key: value.confidence for key, value in result.objects.items()},
-            baseline=self._baseline(frame, masks, segmenter) if self._hook is not None else None,
+            baseline=self._tap.means(masks) if self._tap is not None else None,
             thumbnails=self._thumbnails,
         )
         # The descriptors are the newest frame's only if the network has run on it.
@@ -114,8 +111,8 @@ class DescriptorRecorder:
 
     def close(self, *, complete: bool = True) -> None:
         """Put the video into the file, or throw it away if it is not complete, and let go of the file."""
-        if self._hook is not None:
-            self._hook.remove()
+        if self._tap is not None:
+            self._tap.close()
         # A finished run that was asked to resume gives no frames at all.
         self.incomplete = self.incomplete or not self._started
         try:
@@ -133,25 +130,6 @@ class DescriptorRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(complete=kind is None)
-
-    def _keep_levels(self, module: Any, inputs: Any, output: Any) -> None:
-        self._levels = list(output)
-
-    def _baseline(
-        self, frame: Frame, masks: Mapping[int, np.ndarray], segmenter: Segmenter
-    ) -> dict[int, np.ndarray] | None:
-        import numpy as np
-        import torch
-
-        from hodor_cli.inference.preprocess import Geometry, pad, resize
-
-        if not masks or not self._levels:
-            return {}
-        geometry = Geometry.of(*frame.image.shape[:2], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
-        with torch.inference_mode():
-            stacked = torch.from_numpy(np.stack(list(masks.values())))[None].float().to(self._levels[0].device)
-            means = masked_mean(self._levels, pad(resize(stacked, geometry.scaled), geometry.padded))
-        return {key: means[number] for number, key in enumerate(masks)}
 
 
 def _content_hash(path: Path, masks: Mapping[int, Any]) -> str:

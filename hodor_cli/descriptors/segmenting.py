@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hodor_cli.descriptors.drift import DriftMonitor
+from hodor_cli.descriptors.feature_tap import FeatureTap
+from hodor_cli.descriptors.projection import projection_for
 from hodor_cli.descriptors.query import start_descriptors
 from hodor_cli.descriptors.recognition import Recognition
 from hodor_cli.errors import InputError, UsageError
@@ -38,6 +40,8 @@ class DescriptorSession:
         source: What will be segmented.
         masks: {frame: label map} that start further objects.
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
+        projection: File of `hodor train-projection`, by which objects of `known` are recognised; by default the
+            package's own for its weights, and none for others.
         record: Descriptor file to add this video to, in the same pass; `every` and `thumbnails` as for exporting.
     Raises:
         InputError, UsageError: an argument names no stored object, or one saved with other weights.
@@ -51,6 +55,7 @@ class DescriptorSession:
         *,
         masks: Mapping[int, Any] | None = None,
         known: Sequence[str] = (),
+        projection: Path | None = None,
         record: str | Path | None = None,
         every: int = 1,
         thumbnails: bool = True,
@@ -63,10 +68,12 @@ class DescriptorSession:
         #: Whether what is found looks like the saved objects; None without `known`.
         self.recognition: Recognition | None = None
         self._stack = ExitStack()
+        if projection is not None and not known:
+            raise UsageError("--projection says by what objects of --from are recognised; give --from as well")
         if known:
             if masks:
                 raise UsageError("objects come either from masks or from a descriptor file; give --mask or --from")
-            self.recognition, self.object_ids, digest = start_from_store(segmenter, list(known))
+            self.recognition, self.object_ids, digest = start_from_store(segmenter, list(known), projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
             from hodor_cli.descriptors.recorder import DescriptorRecorder
@@ -96,6 +103,8 @@ class DescriptorSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+        if self.recognition is not None:
+            self.recognition.close()
 
 
 class Watch(Protocol):
@@ -132,7 +141,9 @@ class WatchedSegmenter:
                 watch.load_state(own)
 
 
-def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[Recognition, list[int], str]:
+def start_from_store(
+    segmenter: Segmenter, arguments: list[str], projection_file: Path | None = None
+) -> tuple[Recognition, list[int], str]:
     """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name.
 
     Returns what tells whether they are recognised, their ids, and a hash of the descriptors. Raises InputError if they
@@ -140,7 +151,7 @@ def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[Recogn
     """
     from hodor_cli.weights.checkpoint import model_fingerprint
 
-    objects, background, fingerprint = start_descriptors(arguments)
+    objects, background, fingerprint, baseline = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
             f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or "
@@ -150,7 +161,10 @@ def start_from_store(segmenter: Segmenter, arguments: list[str]) -> tuple[Recogn
     digest = hashlib.sha256(background.tobytes())
     for key, value in objects.items():
         digest.update(f"{key}{value.shape}".encode() + value.tobytes())
-    return Recognition(objects, background), list(objects), digest.hexdigest()
+    projection = projection_for(fingerprint, projection_file) if baseline.keys() == objects.keys() else None
+    tap = FeatureTap(segmenter) if projection is not None else None
+    recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap)
+    return recognition, list(objects), digest.hexdigest()
 
 
 def all_of(*callbacks: OnStep | None) -> OnStep:

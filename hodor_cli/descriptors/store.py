@@ -55,6 +55,8 @@ class DescriptorStore:
             file = open_file(path)
             self._files.append(file)
             for name, group in file["videos"].items():
+                if "frame" not in group:
+                    raise self._damaged(name, "it has no frames")
                 self._groups[name] = group
 
     @property
@@ -72,17 +74,20 @@ class DescriptorStore:
     def video(self, name: str) -> VideoInfo:
         """The attributes of one video. Raises InputError if there is no such video."""
         attributes = self._group(name).attrs
-        return VideoInfo(
-            name=name,
-            source=str(attributes["source"]),
-            height=int(attributes["height"]),
-            width=int(attributes["width"]),
-            fps=float(attributes["fps"]),
-            content_hash=str(attributes["content_hash"]),
-            model_fingerprint=str(attributes["model_fingerprint"]),
-            settings=json.loads(str(attributes["settings"])),
-            kind=str(attributes["kind"]),
-        )
+        try:
+            return VideoInfo(
+                name=name,
+                source=str(attributes["source"]),
+                height=int(attributes["height"]),
+                width=int(attributes["width"]),
+                fps=float(attributes["fps"]),
+                content_hash=str(attributes["content_hash"]),
+                model_fingerprint=str(attributes["model_fingerprint"]),
+                settings=json.loads(str(attributes["settings"])),
+                kind=str(attributes["kind"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise self._damaged(name, str(error)) from None
 
     def rows(self, name: str) -> VideoRows:
         """All rows of one video, by frame."""
@@ -192,10 +197,15 @@ class DescriptorStore:
         group = self._group(name)
         if dataset not in group:
             raise InputError(f"{self.path} has no {dataset} for video {name}; export it again to get it")
+        have, frames = len(group[dataset]), len(group["frame"])
+        if have != frames and not dataset.startswith("background"):
+            raise self._damaged(name, f"{have} rows of {dataset} for {frames}")
         try:
             return np.asarray(group[dataset][rows if rows is not None else slice(None)])
         except OSError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{self.path} is damaged at video {name} ({reason}); restore it from a copy or export it again"
-            ) from None
+            raise self._damaged(name, str(error).splitlines()[0]) from None
+
+    def _damaged(self, name: str, reason: str) -> InputError:
+        return InputError(
+            f"{self.path} is damaged at video {name} ({reason}); restore it from a copy or export it again"
+        )

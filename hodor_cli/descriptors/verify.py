@@ -57,7 +57,8 @@ def verify_matches(
     metric: Metric = "euclidean",
     progress: Callable[[int], None] | None = None,
 ) -> list[VerifiedMatch]:
-    """Decode the query into each match's best frame and rank by what is found there, nearest first.
+    """Decode the query into each match's best frame and rank by the sum of the search's distance and that to what is
+    found there, nearest first; what is found alone ranks worse (`benchmarks/verify.py`).
 
     comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
     last, with the reason.
@@ -73,7 +74,7 @@ def verify_matches(
             results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
         if progress is not None:
             progress(number + 1)
-    return sorted(results, key=lambda result: (bool(result.problem), result.distance, result.match.distance))
+    return sorted(results, key=lambda result: (bool(result.problem), result.distance + result.match.distance))
 
 
 def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
