@@ -182,7 +182,7 @@ def _started(name: str, job: Job) -> Iterator[_Remote]:
         yield remote
     finally:
         ours.close()
-        process.join(5)
+        process.join(60)  # its workers end first
         if process.is_alive():
             process.terminate()
             process.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,8 @@ def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrit
         temporary.write_bytes(data.tobytes())
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that takes nothing, the first error says why
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -39,11 +40,42 @@ class FeaturePyramid(nn.Module):
 
     def forward(self, maps: list[Tensor], fine_from: int = 0) -> tuple[Tensor, Tensor]:
         """Maps of B frames at strides 4..32 -> stride 4 of the frames from `fine_from` on, and stride 8 of all."""
-        levels = [lateral(x) for lateral, x in zip(self.laterals, (maps[0][fine_from:], *maps[1:]), strict=True)]
-        for i in reversed(range(len(levels) - 1)):
-            coarser = levels[i + 1][fine_from:] if i == 0 else levels[i + 1]
-            levels[i] = levels[i] + F.interpolate(coarser, size=levels[i].shape[-2:], mode="nearest")
-        stride4, stride8 = (
-            norm(conv(x)) for norm, conv, x in zip(self.norms, self.outputs, levels[:2], strict=True)
-        )
-        return stride4, stride8
+        x, *coarse = (lateral(x) for lateral, x in zip(reversed(self.laterals[1:]), reversed(maps[1:]), strict=True))
+        for finer in coarse:
+            x = finer + F.interpolate(x, size=finer.shape[-2:], mode="nearest")
+        stride4 = self._output4(maps[0][fine_from:], x[fine_from:])
+        return self.norms[0](stride4), self.norms[1](self.outputs[1](x))
+
+    def _output4(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """The output convolution at stride 4 of lateral(fine) + upsampled coarse."""
+        lateral, output = cast(nn.Conv2d, self.laterals[0]), cast(Conv3x3, self.outputs[0])
+        twice = (2 * coarse.shape[-2], 2 * coarse.shape[-1])
+        # With few channels of the backbone, half the operations: the sum of two convolutions, neither of all channels
+        # at all pixels.
+        if 4 * lateral.in_channels <= lateral.out_channels and fine.shape[-2:] == twice:
+            return _conv_of_lateral(fine, lateral, output) + _conv_of_doubled(coarse, output.weight)
+        return output(lateral(fine) + F.interpolate(coarse, size=fine.shape[-2:], mode="nearest"))
+
+
+def _conv_of_lateral(x: Tensor, lateral: nn.Conv2d, output: nn.Conv2d) -> Tensor:
+    """output(lateral(x)) for a 1x1 convolution and a 3x3 one with padding 1, as one 3x3 convolution."""
+    # The lateral's bias is a channel of ones: outside the map, where the padding is, it is zero.
+    mixing = lateral.weight.flatten(1)
+    assert lateral.bias is not None
+    mixing = torch.cat((mixing, lateral.bias[:, None]), dim=1)
+    weight = torch.einsum("omyx,mi->oiyx", output.weight, mixing)
+    return F.conv2d(F.pad(x, (0, 0, 0, 0, 0, 1), value=1.0), weight, output.bias, padding=1)
+
+
+def _conv_of_doubled(x: Tensor, weight: Tensor) -> Tensor:
+    """A 3x3 convolution, padding 1, of x (B, C, h, w) upsampled to twice the size by repeating pixels.
+
+    The three taps fall on two pixels of x, or for the next output on two others, so that a pixel of x reaches four rows
+    and columns of the result: a transposed convolution, with 16 products for four outputs instead of 36.
+    Returns (B, O, 2h, 2w).
+    """
+    first, second, third = weight.unbind(2)
+    weight = torch.stack((third, second + third, first + second, first), dim=2)
+    first, second, third = weight.unbind(3)
+    weight = torch.stack((third, second + third, first + second, first), dim=3)
+    return F.conv_transpose2d(x, weight.transpose(0, 1), stride=2, padding=1)
