@@ -75,21 +75,27 @@ class PlainMatcher(Matcher):
 
     def __init__(self, matcher: Matcher) -> None:
         nn.Module.__init__(self)
-        self.sigma, self.key_proj, self.log_scale = matcher.sigma, matcher.key_proj, matcher.log_scale
+        self.sigma, self.reach = matcher.sigma, matcher.reach
+        self.key_proj, self.log_scale = matcher.key_proj, matcher.log_scale
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
         """As `Matcher`: masks of `source` carried to the frame with these keys."""
         height, width = keys.shape[-2:]
-        scores = self.log_scale.exp() * keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2)  # (B, HW, HW)
+        asking = keys if local else F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1)
+        scores = self.log_scale.exp() * asking.flatten(2).transpose(1, 2) @ source.keys.flatten(2)
         if local:
             y, x = torch.meshgrid(
                 torch.arange(height, device=keys.device), torch.arange(width, device=keys.device), indexing="ij"
             )
             place = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
-            nearness = -torch.cdist(place, place).square() / (2 * self.sigma**2)
-            scores = scores + nearness.clamp(min=FARTHEST)
+            apart = place[:, None] - place
+            nearness = -apart.square().sum(dim=-1) / (2 * self.sigma**2)
+            scores = scores + nearness.masked_fill((apart.abs() > self.reach).any(dim=-1), FARTHEST)
         carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2)
-        return carried.transpose(1, 2).unflatten(-1, (height, width))
+        carried = carried.transpose(1, 2).unflatten(-1, asking.shape[-2:])
+        if local:
+            return carried
+        return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
 def _pyramid(fpn: FeaturePyramid, maps: list[Tensor]) -> list[Tensor]:
