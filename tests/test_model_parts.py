@@ -15,7 +15,7 @@ from hodor_cli.model import Cue, History, KeyedMasks, build_model
 from hodor_cli.model.background import grid_cells, predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.encoder import SoftMaskedAttention, _start
 from hodor_cli.model.fpn import FeaturePyramid
-from hodor_cli.model.matching import CueInjection, Matcher, _nearness
+from hodor_cli.model.matching import CueInjection, Matcher
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.position import sinusoidal_position
 from hodor_cli.model.swin import relative_position_index, shifted_window_mask
@@ -275,7 +275,13 @@ def test_exporting_the_network_leaves_it_usable() -> None:
 @pytest.fixture
 def matcher() -> Matcher:
     torch.manual_seed(3)
-    return Matcher(inputs=(8, 12), key_channels=16, sigma=2.0).requires_grad_(False)
+    return Matcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8).requires_grad_(False)
+
+
+def places(height: int, width: int) -> torch.Tensor:
+    """Keys (1, 64, height, width) that differ from one place of 2 x 2 cells to the next."""
+    keys = F.normalize(torch.randn(1, 64, height // 2, width // 2), dim=1)
+    return F.interpolate(keys, scale_factor=2)
 
 
 def test_keys_have_unit_length_at_stride_8(matcher: Matcher) -> None:
@@ -285,32 +291,36 @@ def test_keys_have_unit_length_at_stride_8(matcher: Matcher) -> None:
 
 
 def test_a_frame_matched_with_itself_brings_its_masks_back(matcher: Matcher) -> None:
-    keys = F.normalize(torch.randn(1, 16, 6, 10), dim=1)
+    keys = places(6, 10)
     masks = torch.zeros(1, 2, 6, 10)
-    masks[0, 0, 1:4, 2:5] = masks[0, 1, 2:6, 6:9] = 1
+    masks[0, 0, 2:4, 2:6] = masks[0, 1, 2:6, 6:10] = 1
     for local in (True, False):
         carried = matcher(keys, KeyedMasks(keys, masks), local=local)
-        assert (carried - masks).abs().max() < 0.05
+        assert ((carried > 0.5) == (masks > 0.5)).all()
         assert carried.min() >= 0 and carried.sum(dim=1).max() <= 1 + 1e-5
 
 
 def test_masks_follow_the_keys_and_only_local_matching_minds_the_distance(matcher: Matcher) -> None:
-    keys = F.normalize(torch.randn(1, 16, 6, 30), dim=1)
-    masks = torch.zeros(1, 1, 6, 30)
-    masks[0, 0, 1:4, 2:5] = 1
-    for step, found_locally in ((1, True), (20, False)):
+    keys = places(6, 32)
+    masks = torch.zeros(1, 1, 6, 32)
+    masks[0, 0, 2:4, 2:6] = 1
+    for step, found_locally in ((2, True), (20, False)):
         moved_keys, moved_masks = keys.roll(step, dims=3), masks.roll(step, dims=3)
         anywhere = matcher(moved_keys, KeyedMasks(keys, masks), local=False)
         assert ((anywhere > 0.5) == (moved_masks > 0.5)).all()
         nearby = matcher(moved_keys, KeyedMasks(keys, masks), local=True)
-        assert ((nearby > 0.5) == (moved_masks > 0.5)).all() == found_locally
+        same = (nearby > 0.5) == (moved_masks > 0.5)
+        assert same[..., step:].all() == found_locally  # what rolled in on the left has its match out of reach
 
 
-def test_nearness_is_a_gaussian_of_the_distance() -> None:
-    nearness = _nearness(3, 4, 2.0, CPU)
-    assert nearness.shape == (12, 12)
-    assert nearness[0, 0] == 0
-    assert nearness[0, 11].item() == pytest.approx(-(2**2 + 3**2) / (2 * 2.0**2), rel=1e-4)
+def test_a_local_match_reaches_eight_cells_and_no_further(matcher: Matcher) -> None:
+    keys = torch.zeros(1, 16, 4, 40)
+    keys[:, 0] = 1  # all places alike: only the distance decides
+    masks = torch.zeros(1, 1, 4, 40)
+    masks[..., 20] = 1
+    carried = matcher(keys, KeyedMasks(keys, masks), local=True)[0, 0, 0]
+    assert carried[12] > 0 and carried[28] > 0
+    assert carried[:12].max() == 0 and carried[29:].max() == 0
 
 
 def test_the_cue_adds_descriptors_where_it_sees_objects_and_moves_only_their_logits() -> None:
