@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from hodor_cli.batch import LocalExecutor, WorkOptions, find_jobs, segment_videos
 from hodor_cli.cli import app
 from hodor_cli.errors import HodorError, UsageError
+from hodor_cli.inference.settings import SegmentSettings
 
 COUNT = 40
 NAMES = ("a", "b", "c")
@@ -111,7 +112,7 @@ def test_a_killed_worker_is_replaced(library: Path, toy: Path) -> None:
             killed.append(worker.pid or 0)
 
     jobs = find_jobs(library / "clips", library / "masks")
-    options = WorkOptions(library / "out", weights=str(toy))
+    options = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)))
     summary = segment_videos(jobs, options, LocalExecutor(2), progress=kill_one)
     assert killed and not summary.failed
     assert max(result.attempts for result in summary.results) == 2
@@ -124,14 +125,14 @@ def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
             raise KeyboardInterrupt
 
     jobs = find_jobs(library / "clips", library / "masks")
-    options = WorkOptions(library / "out", weights=str(toy))
+    options = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)))
     with pytest.raises(KeyboardInterrupt):
         segment_videos(jobs, options, LocalExecutor(1), progress=interrupt)
     assert not multiprocessing.active_children()
     assert not (library / "out" / "summary.json").exists()
     with pytest.raises(HodorError, match="--resume"):
         segment_videos(jobs, options, LocalExecutor(1))
-    again = WorkOptions(library / "out", weights=str(toy), resume=True)
+    again = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)), resume=True)
     assert segment_videos(jobs, again, LocalExecutor(1)).results[0].already_finished
     whole(library / "out")
 
@@ -155,6 +156,7 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
 
     assert "--mask is for one video" in error(clips, "--masks", masks, "--mask", mask, code=2)
     assert "hodor export-descriptors" in error(clips, "--masks", masks, "--descriptors", "x.h5", code=2)
+    assert "--projection is for one" in error(clips, "--masks", masks, "--projection", "x", code=2)
     assert "--masks FOLDER" in error(clips / "a.mp4", "--mask", mask, "--workers", 2, code=2)
     assert "--masks FOLDER" in error(clips, "--mask", mask, code=3)
     assert "with --mask" in error(clips / "a.mp4", "--masks", masks, code=3)
@@ -198,7 +200,7 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
                 removed.append(cluster.remove_node(node, allow_graceful=False))
 
         jobs = find_jobs(library / "clips", library / "masks")
-        options = WorkOptions(library / "out", weights=str(toy))
+        options = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)))
         summary = segment_videos(jobs, options, RayExecutor(cluster.address), progress=remove_node)
     finally:
         cluster.shutdown()

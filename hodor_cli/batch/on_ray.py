@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -104,7 +103,6 @@ def connect(address: str) -> Any:
                 f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or check the "
                 "address and the firewall"
             ) from error
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a task without a GPU keeps its view of devices
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -126,7 +124,7 @@ def _task(job: VideoJob, options: WorkOptions, retry: bool) -> JobResult:
         _require_shared(job, options)
     except InputError as error:
         return JobResult(job.name, error=str(error), where=where)
-    return replace(segment_job(job, options, lambda: _network(options.weights), retry=retry), where=where)
+    return replace(segment_job(job, options, lambda: _network(options.settings.weights), retry=retry), where=where)
 
 
 @functools.lru_cache(maxsize=1)

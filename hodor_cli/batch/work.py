@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hodor_cli.batch.attempts import VideoAttempts
 from hodor_cli.batch.jobs import VideoJob
@@ -15,19 +15,17 @@ from hodor_cli.inference.settings import SegmentSettings, SegmentSummary
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
-    from hodor_cli.video.source import FrameSource
 
 
 @dataclass(frozen=True)
 class WorkOptions:
     """What is the same for all videos; as the arguments of `segment_source`.
 
-    weights: Name or file; a file's path must be one that every worker can read.
+    settings: Where `weights` is a file, its path must be one that every worker can read.
     adapt: Budget of the adaptation to each video's masks (`60s`, `200steps`); None: none.
     """
 
     out: Path
-    weights: str = "mini"
     settings: SegmentSettings = field(default_factory=SegmentSettings)
     start: int = 0
     end: int | None = None
@@ -82,6 +80,7 @@ def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], 
 
 
 def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> SegmentSummary:
+    from hodor_cli.inference.adapting import adapted_to_given
     from hodor_cli.inference.runner import segment_source
     from hodor_cli.video.masks import read_mask_arguments
     from hodor_cli.video.source import open_source
@@ -89,7 +88,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
     with open_source(job.source, start=options.start, end=options.end) as source:
         masks = read_mask_arguments([str(job.masks)], source)
         if options.adapt is not None:
-            model = _adapted(model, source, masks, options)
+            model = adapted_to_given(model, source, masks, {}, options.adapt, options.settings)
         attempts = VideoAttempts(options.out, job.name)
         there = attempts.final.exists() and not options.overwrite
         # A network adapted anew is another one, with which a run cannot go on.
@@ -112,16 +111,3 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
         else:
             attempts.publish(folder, overwrite=options.overwrite)
         return summary
-
-
-def _adapted(model: Hodor, source: FrameSource, masks: dict[int, Any], options: WorkOptions) -> Hodor:
-    from hodor_cli.inference.inputs import given_examples
-    from hodor_cli.inference.segmenter import Segmenter
-    from hodor_cli.training.adaptation import Budget, default_cache
-
-    settings = options.settings
-    segmenter = Segmenter(
-        model, min_dim=settings.min_dim, max_dim=settings.max_dim, device=settings.device, precision=settings.precision
-    )
-    segmenter.adapt(given_examples(source, masks, {}), Budget.parse(options.adapt or ""), cache=default_cache())
-    return segmenter.model

@@ -27,14 +27,14 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest record in the file of the same measurement on the same kind of machine; None if there is none.
+    """The newest record before the last of a file that measured the same as `line` on such a machine; None without one.
 
     Lines that are no records are passed over.
     """
     found = None
     wanted = _compared(json.loads(json.dumps(line)))
     try:
-        texts = path.read_text(encoding="utf-8").splitlines()
+        texts = path.read_text(encoding="utf-8").splitlines()[:-1]
     except OSError:
         return None
     for text in texts:

@@ -108,10 +108,9 @@ def bench(
     if json_file is not None:
         _write_json(result, json_file)
     if record is not None:
-        from hodor_cli.bench.record import append_record, earlier_record, summary_of
+        from hodor_cli.bench.record import append_record, earlier_record
 
-        earlier = earlier_record(record, summary_of(result))
-        append_record(record, result)
+        earlier = earlier_record(record, append_record(record, result))
         note(f"appended to {record}")
         if earlier is not None:
             _tell_change(earlier, result)

@@ -133,6 +133,8 @@ def segment(
     hodor segment other.mp4 --from objects.h5#clip/1
     hodor segment clips/ --masks first_masks/ --workers 4
     """
+    from dataclasses import replace
+
     from hodor_cli.inference.settings import SegmentSettings
 
     settings = SegmentSettings(
@@ -146,7 +148,9 @@ def segment(
         overlay=overlay,
     )
     if masks is not None:
-        _refuse_with_masks({"--mask": mask, "--box": box, "--from": known, "--descriptors": descriptors})
+        _refuse_with_masks(
+            {"--mask": mask, "--box": box, "--from": known, "--projection": projection, "--descriptors": descriptors}
+        )
         from hodor_cli.batch import WorkOptions
         from hodor_cli.cli.segment_many import segment_many
 
@@ -154,8 +158,8 @@ def segment(
         name = path.resolve().name if path.is_dir() else path.stem
         options = WorkOptions(
             out=(Path(f"{name}.hodor") if out is None else out).resolve(),
-            weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights,
-            settings=settings,
+            # Workers elsewhere in the file system, or on other machines, must find it.
+            settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
             start=start,
             end=end,
             coco=coco,
@@ -167,8 +171,6 @@ def segment(
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
         if value is not None:
             raise UsageError(f"{flag} is for many videos: give a folder or a list of them, and --masks FOLDER")
-    from dataclasses import replace
-
     from hodor_cli.descriptors.segmenting import DescriptorSession
     from hodor_cli.errors import HodorError
     from hodor_cli.inference.output import OutputFolder
@@ -181,24 +183,19 @@ def segment(
         _tell_what_was_found(given, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
-        from hodor_cli.inference import Segmenter
-        from hodor_cli.inference.runner import segment_source
+        from hodor_cli.inference.runner import make_segmenter, segment_source
         from hodor_cli.weights import load_model
 
         model = load_model(weights)
         if adapt is not None:
             model = adapted_to(model, frames, given, boxes, adapt, settings)
-        segmenter = Segmenter(
-            model,
-            history=history,
-            min_dim=min_dim,
-            max_dim=max_dim,
-            device=device,
-            precision=precision,
-            matching=matching,
-        )
         session = DescriptorSession(
-            segmenter, frames, masks=given, known=known or (), projection=projection, record=descriptors
+            make_segmenter(model, settings),
+            frames,
+            masks=given,
+            known=known or (),
+            projection=projection,
+            record=descriptors,
         )
         began = False
         try:
@@ -257,14 +254,9 @@ def adapted_to(
     model: Hodor, source: FrameSource, masks: Mapping[int, Any], boxes: Mapping[int, Any], budget: str, settings: Any
 ) -> Hodor:
     """The model adapted to the frames whose masks were given, within the budget (`60s`, `200steps`)."""
-    from hodor_cli.inference.inputs import given_examples
-    from hodor_cli.inference.segmenter import Segmenter
-    from hodor_cli.training.adaptation import AdaptProgress, Budget, default_cache
+    from hodor_cli.inference.adapting import adapted_to_given
+    from hodor_cli.training.adaptation import AdaptProgress
 
-    parsed = Budget.parse(budget)
-    segmenter = Segmenter(
-        model, min_dim=settings.min_dim, max_dim=settings.max_dim, device=settings.device, precision=settings.precision
-    )
     with progress_bar("adapting", 100, unit="%") as advance:
         shown = 0
 
@@ -273,8 +265,7 @@ def adapted_to(
             advance(int(100 * state.share) - shown)
             shown = int(100 * state.share)
 
-        segmenter.adapt(given_examples(source, masks, boxes), parsed, cache=default_cache(), progress=progress)
-    return segmenter.model
+        return adapted_to_given(model, source, masks, boxes, budget, settings, progress=progress)
 
 
 def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int, dict[int, tuple[int, int, int, int]]]:

@@ -75,7 +75,7 @@ def _check(options: WorkOptions, *, local: bool) -> None:
         Budget.parse(options.adapt)
     if local:
         choose_precision(settings.precision, choose_device(settings.device))
-    Segmenter(load_model(options.weights), min_dim=settings.min_dim, max_dim=settings.max_dim, device="cpu")
+    Segmenter(load_model(settings.weights), min_dim=settings.min_dim, max_dim=settings.max_dim, device="cpu")
 
 
 @contextmanager

@@ -8,17 +8,16 @@ file names its model's fingerprint and another model's vectors are refused.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.descriptors.vectors import unit_length
-from hodor_cli.errors import InputError, OutputError, WeightsError
+from hodor_cli.errors import InputError, WeightsError
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
@@ -79,18 +78,7 @@ def save_projection(path: str | Path, projection: Projection) -> None:
         "model_fingerprint": projection.model_fingerprint,
         "settings": json.dumps(dict(projection.settings)),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(arrays, metadata=header))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(
-            f"the projection {path} cannot be written ({error.strerror or error}); choose another place"
-        ) from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(arrays, metadata=header)))
 
 
 def load_projection(path: str | Path) -> Projection:

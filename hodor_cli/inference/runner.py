@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.inference.finish import finish_run, read_summary
@@ -27,6 +27,9 @@ from hodor_cli.inference.resume import (
 )
 from hodor_cli.inference.settings import Box, SegmentSettings, SegmentSummary, StepSegmenter
 from hodor_cli.video.source import FrameSource
+
+if TYPE_CHECKING:
+    from hodor_cli.inference.segmenter import Segmenter
 
 
 def segment_source(
@@ -86,7 +89,7 @@ def segment_source(
     if state != "new" and not overwrite and not resume:
         what = "results" if state == "finished" else "the results of an unfinished run"
         raise OutputError(f"{folder.root} holds {what} already; add --resume to go on or --overwrite to replace them")
-    segmenter = segmenter or _make_segmenter(model, settings)
+    segmenter = segmenter or make_segmenter(model, settings)
     identity = run_identity(source, start, settings, segmenter, fingerprint=_fingerprint(model), coco=coco)
 
     if resume and state == "finished":
@@ -124,7 +127,8 @@ def segment_source(
         raise
 
 
-def _make_segmenter(model: Any, settings: SegmentSettings) -> StepSegmenter:
+def make_segmenter(model: Any, settings: SegmentSettings) -> Segmenter:
+    """A new segmenter with these settings. Raises UsageError without a model."""
     from hodor_cli.inference import Segmenter
 
     if model is None:

@@ -1,0 +1,38 @@
+"""Adapting a network to the frames of a source whose masks were given, before the source is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.inference.inputs import given_examples
+from hodor_cli.inference.settings import Box, SegmentSettings
+from hodor_cli.video.source import FrameSource
+
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
+    from hodor_cli.training.adaptation import AdaptProgress
+
+
+def adapted_to_given(
+    model: Hodor,
+    source: FrameSource,
+    masks: Mapping[int, Any],
+    boxes: Mapping[int, Mapping[int, Box]],
+    budget: str,
+    settings: SegmentSettings,
+    *,
+    progress: Callable[[AdaptProgress], None] | None = None,
+) -> Hodor:
+    """A copy of the model adapted to these masks and boxes (as `segment_source` takes them), or the cached one.
+
+    budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
+    for masks that do not fit.
+    """
+    from hodor_cli.inference.runner import make_segmenter
+    from hodor_cli.training.adaptation import Budget, default_cache
+
+    parsed = Budget.parse(budget)
+    segmenter = make_segmenter(model, settings)
+    segmenter.adapt(given_examples(source, masks, boxes), parsed, cache=default_cache(), progress=progress)
+    return segmenter.model
