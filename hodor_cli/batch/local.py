@@ -150,9 +150,7 @@ def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
     from hodor_cli.weights import load_model
 
     torch.set_num_threads(threads)
-    load = functools.cache(
-        lambda: load_model(options.settings.weights)
-    )  # an unknown name or a damaged file fails each job
+    load = functools.cache(lambda: load_model(options.settings.weights))
     while True:
         try:
             job, retry = pipe.recv()

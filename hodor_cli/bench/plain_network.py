@@ -84,18 +84,19 @@ class PlainMatcher(Matcher):
         asking = keys if local else F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1)
         scores = self.log_scale.exp() * asking.flatten(2).transpose(1, 2) @ source.keys.flatten(2)
         if local:
-            y, x = torch.meshgrid(
-                torch.arange(height, device=keys.device), torch.arange(width, device=keys.device), indexing="ij"
-            )
-            place = torch.stack((y.flatten(), x.flatten()), dim=-1).float()
-            apart = place[:, None] - place
-            nearness = -apart.square().sum(dim=-1) / (2 * self.sigma**2)
-            scores = scores + nearness.masked_fill((apart.abs() > self.reach).any(dim=-1), FARTHEST)
+            y, x = (self._nearness(size, keys.device) for size in (height, width))
+            scores = scores + (y[:, None, :, None] + x[None, :, None, :]).flatten(2).flatten(0, 1).clamp(min=FARTHEST)
         carried = scores.softmax(dim=-1) @ source.masks.flatten(2).transpose(1, 2)
         carried = carried.transpose(1, 2).unflatten(-1, asking.shape[-2:])
         if local:
             return carried
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+
+    def _nearness(self, size: int, device: torch.device) -> Tensor:
+        """(size, size): the logarithm of a Gaussian of the distance along one side."""
+        place = torch.arange(size, device=device).float()
+        apart = place[:, None] - place
+        return (-apart.square() / (2 * self.sigma**2)).masked_fill(apart.abs() > self.reach, FARTHEST)
 
 
 def _pyramid(fpn: FeaturePyramid, maps: list[Tensor]) -> list[Tensor]:
