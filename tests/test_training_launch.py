@@ -27,7 +27,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_blobs(tmp_path_factory.mktemp("photos") / "set")
 
 
-def test_two_processes_with_half_the_batch_each_follow_one(photos: Path, tmp_path: Path) -> None:
+def test_two_processes_with_half_the_batch_each_follow_one(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As many threads as here: the order of a sum, and so its last bits, may depend on their number.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, str(torch.get_num_threads()))
     settings = {"iterations": 5, "batch_size": 4}
     common = {"preset": "toy", "workers": 0, "settings": settings, "sheet_every": 1000}
     alone = hodor_cli.pretrain(photos, out=tmp_path / "one", **common)
