@@ -74,12 +74,12 @@ class Matcher(nn.Module):
         """Tile by tile: the cells of a tile are matched with those of the tile and its surroundings."""
         height, width = keys.shape[-2:]
         asking, asked, back, near = _tiles(height, width, self.sigma, self.reach, keys.device)
-        queries = (keys.flatten(2).transpose(1, 2) * self.log_scale.exp())[:, asking]  # (B, tiles, TILE ** 2, K)
-        answers = source.keys.flatten(2).transpose(1, 2)[:, asked]  # (B, tiles, (TILE + 2 reach) ** 2, K)
-        masks = source.masks.flatten(2).transpose(1, 2).float()[:, asked]
+        queries = _rows(keys * self.log_scale.exp(), asking)  # (B, tiles, TILE ** 2, K)
+        answers = _rows(source.keys, asked)  # (B, tiles, (TILE + 2 reach) ** 2, K)
+        masks = _rows(source.masks.float(), asked)
         scores = queries @ answers.transpose(-1, -2) + near
-        carried = (scores.softmax(dim=-1) @ masks).flatten(1, 2)[:, back]
-        return carried.transpose(1, 2).unflatten(-1, (height, width))
+        carried = _carried(masks, scores).transpose(1, 2).flatten(2)  # (B, I, tiles * TILE ** 2)
+        return carried.index_select(2, back).unflatten(-1, (height, width))
 
     def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
         height, width = keys.shape[-2:]
@@ -87,8 +87,8 @@ class Matcher(nn.Module):
         queries, answers = coarse.flatten(2).transpose(1, 2), source.keys.flatten(2)
         masks = source.masks.flatten(2).transpose(1, 2).float()
         # A block of scores stays in a core's cache.
-        blocks = [(part @ answers).softmax(dim=-1) @ masks for part in queries.split(_BLOCK, dim=1)]
-        carried = torch.cat(blocks, dim=1).transpose(1, 2).unflatten(-1, coarse.shape[-2:])
+        blocks = [_carried(masks, part @ answers) for part in queries.split(_BLOCK, dim=1)]
+        carried = torch.cat(blocks, dim=-1).unflatten(-1, coarse.shape[-2:])
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
 
 
@@ -122,6 +122,18 @@ class CueInjection(nn.Module):
         bias = self.gain[0] * (2 * cue.previous - 1) + self.gain[1] * (2 * cue.reference - 1)
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
+
+
+def _carried(masks: Tensor, scores: Tensor) -> Tensor:
+    """Masks (..., S, I) of the cells matched with, weighted by scores (..., Q, S): (..., I, Q)."""
+    # Few rows times many columns: up to ten times faster than the same product the other way round.
+    return masks.transpose(-1, -2) @ scores.softmax(dim=-1).transpose(-1, -2)
+
+
+def _rows(maps: Tensor, cells: Tensor) -> Tensor:
+    """What maps (B, K, h, w) hold at cells (N, M): (B, N, M, K)."""
+    # `index_select` copies whole rows, several times faster than `maps[:, cells]`.
+    return maps.flatten(2).transpose(1, 2).index_select(1, cells.flatten()).unflatten(1, cells.shape)
 
 
 class _Tiles(NamedTuple):
