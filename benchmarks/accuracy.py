@@ -31,9 +31,7 @@ def main() -> None:
         precision=arguments.precision,
         limit=arguments.limit,
     )
-    plain = evaluate(
-        arguments.dataset, segmenter=PlainSegmenter(load_model(arguments.weights)), limit=arguments.limit
-    )
+    plain = evaluate(arguments.dataset, segmenter=PlainSegmenter(load_model(arguments.weights)), limit=arguments.limit)
     for name, score in plain.sequences.items():
         found = engine.sequences[name]
         print(f"{name:<24} plain {score.jf:.4f}  engine {found.jf:.4f}  difference {found.jf - score.jf:+.4f}")

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """What the short 3x3 convolutions bring: plain, the engine with direct ones, and the engine, frame by frame in turn.
 
-    python benchmarks/convolution.py --weights swin-tiny --objects 2 [--threads 2] [--rounds 5]
+python benchmarks/convolution.py --weights swin-tiny --objects 2 [--threads 2] [--rounds 5]
 """
 
 from __future__ import annotations

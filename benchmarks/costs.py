@@ -2,9 +2,9 @@
 # ruff: noqa: T201
 """What more history, more objects and more frames cost: the engine with one setting against another, in turn.
 
-    python benchmarks/costs.py                            # history 10 against 1, and 10 objects against 1
-    python benchmarks/costs.py --weights swin-tiny --rounds 3
-    python benchmarks/costs.py --long 10000 --size 192x108   # host memory after 100 frames and at the end
+python benchmarks/costs.py                            # history 10 against 1, and 10 objects against 1
+python benchmarks/costs.py --weights swin-tiny --rounds 3
+python benchmarks/costs.py --long 10000 --size 192x108   # host memory after 100 frames and at the end
 """
 
 from __future__ import annotations

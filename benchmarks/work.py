@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """The operations and bytes of a frame by stage, counted: the plain loop and the engine. Says nothing about time.
 
-    python benchmarks/work.py --weights swin-tiny --objects 2
+python benchmarks/work.py --weights swin-tiny --objects 2
 """
 
 from __future__ import annotations

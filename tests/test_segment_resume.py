@@ -99,7 +99,7 @@ def test_frames_past_the_last_checkpoint_are_done_again(tmp_path: Path, whole: P
     # As a kill leaves it: an older checkpoint, a record cut off, a mask half-written.
     (out / ".progress" / "checkpoint.npz").write_bytes(checkpoint)
     journal.write_bytes(journal.read_bytes()[:-20])
-    (out / "masks" / ".00061.png.123.part").write_bytes(b"half")
+    (out / "masks" / ".00061.png.123.tmp").write_bytes(b"half")
     summary = run(out, resume=True)
     assert summary.resumed_from in (20, 21)
     assert_same_results(out, whole)

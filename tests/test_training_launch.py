@@ -50,9 +50,7 @@ def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path)
     for picture in (broken / "images").iterdir():
         picture.write_bytes(b"no picture")  # what a quick check does not open
     with pytest.raises(DataError, match=r"^The image .*png is damaged or not an image"):
-        hodor_cli.pretrain(
-            broken, out=tmp_path / "run", preset="toy", workers=0, launch=LaunchSettings(processes=2)
-        )
+        hodor_cli.pretrain(broken, out=tmp_path / "run", preset="toy", workers=0, launch=LaunchSettings(processes=2))
 
 
 def train_here(process: TrainingProcess, photos: Path, folders: list[Path]) -> None:

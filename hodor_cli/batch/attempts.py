@@ -16,7 +16,8 @@ import uuid
 from pathlib import Path
 
 from hodor_cli.errors import OutputError
-from hodor_cli.inference.output import OutputFolder, remove_if_empty, writing
+from hodor_cli.files import writing
+from hodor_cli.inference.output import OutputFolder, remove_if_empty
 from hodor_cli.inference.resume import load_checkpoint, read_journal
 
 UNFINISHED = ".unfinished"

@@ -13,7 +13,7 @@ from hodor_cli.batch.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.batch.jobs import VideoJob
 from hodor_cli.batch.work import JobResult, WorkOptions
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 from hodor_cli.locks import WriterLock
 
 SUMMARY = "summary.json"

@@ -202,7 +202,7 @@ def _report(times: list[Spent], work: Work, memory: PeakMemory, machine: Machine
 
 
 def precision_name(dtype: torch.dtype) -> str:
-    """"fp32", "bf16" or "fp16"."""
+    """ "fp32", "bf16" or "fp16"."""
     return next(name for name, value in PRECISIONS.items() if value == dtype)
 
 

@@ -205,9 +205,7 @@ def _decoder_layer(layer: DecoderLayer, encoder: Encoder, x: Tensor, position: T
         dim=1,
     )
     values = torch.cat((layer.v_proj_fg(objects), layer.v_proj_bg(background)), dim=1)
-    present = torch.cat(
-        (history.has_object.flatten(1), history.has_background.repeat_interleave(cells, dim=1)), dim=1
-    )
+    present = torch.cat((history.has_object.flatten(1), history.has_background.repeat_interleave(cells, dim=1)), dim=1)
     q, k, v = (_heads(t, layer.heads) for t in (layer.q_proj(pixels + position), keys, values))
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, heads, HW, T * (I + 9))
     scores = F.dropout(scores, layer.dropout, layer.training).masked_fill(~present[:, None, None], -math.inf)

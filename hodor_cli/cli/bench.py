@@ -207,19 +207,13 @@ def _list(values: list[float]) -> str:
 
 def _write_json(result: dict[str, Any], target: str) -> None:
     import json
-    import os
 
-    from hodor_cli.errors import OutputError
+    from hodor_cli.files import replacing, writing_file
 
     text = json.dumps(result, indent=2) + "\n"
     if target == "-":
         print(text, end="", flush=True)
         return
     path = Path(target)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with writing_file(path, "name another file with --json"), replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror}); name another file with --json") from error

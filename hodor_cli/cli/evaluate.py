@@ -252,7 +252,7 @@ def _write_text(text: str, target: str) -> None:
     if target == "-":
         print(text, end="", flush=True)
         return
-    from hodor_cli.inference.output import write_whole, writing
+    from hodor_cli.files import write_whole, writing
 
     path = Path(target)
     with writing(path.parent):

@@ -98,9 +98,7 @@ ValEveryOption = Annotated[int, typer.Option("--val-every", metavar="N", min=1, 
 SheetEveryOption = Annotated[
     int, typer.Option("--sheet-every", metavar="N", min=1, help="Iterations between two sheets of predictions.")
 ]
-ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in OUT; begin if there is none.")
-]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT; begin if there is none.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
 
 #: Options that are settings under another name.

@@ -114,8 +114,10 @@ def verify(
                 console.print(f"{result['weights']}: {result['fault']}")
     if first_fault is not None:
         count = sum(not result["ok"] for result in results)
-        raise first_fault if len(chosen) == 1 else type(first_fault)(
-            f"{count} of {len(chosen)} weights cannot be used; the list above says why"
+        raise (
+            first_fault
+            if len(chosen) == 1
+            else type(first_fault)(f"{count} of {len(chosen)} weights cannot be used; the list above says why")
         )
 
 

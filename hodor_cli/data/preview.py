@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.data.sample import TrainingSample
 from hodor_cli.errors import DataError, OutputError
+from hodor_cli.files import replacing, writing_file
 
 _COLOURS = np.array(
     [[255, 64, 64], [64, 220, 64], [80, 140, 255], [255, 200, 0], [255, 80, 255], [0, 220, 220]], dtype=np.uint8
@@ -120,14 +119,8 @@ def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrit
     done, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError(f"The sheet for {target} could not be encoded.")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with writing_file(target, "choose another name"), replacing(target) as temporary:
         temporary.write_bytes(data.tobytes())
-        os.replace(temporary, target)
-    except OSError as error:
-        with suppress(OSError):  # of a disk that takes nothing, the first error says why
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
 
 
 def _draw_frame(sample: TrainingSample, t: int) -> NDArray[np.uint8]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hodor_cli.errors import UsageError
+from hodor_cli.files import replacing
 
 _INK = (40, 40, 40)
 _PAPER = (255, 255, 255)
@@ -65,10 +65,5 @@ def save_picture(path: Path | str, image: np.ndarray) -> None:
     """Write an (H, W, 3) uint8 RGB picture as PNG; the file appears when it is whole."""
     from PIL import Image
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(Path(path)) as temporary:
         Image.fromarray(image).save(temporary, format="PNG", optimize=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.descriptors.query import Query, spread
 from hodor_cli.descriptors.search import Match
 from hodor_cli.descriptors.store import DescriptorStore
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -47,7 +47,8 @@ def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matche
         for column, data in enumerate(_crops(store, match)):
             _paste(page, data, column, top)
         draw.rectangle((TEXT_WIDTH, top + 1, TEXT_WIDTH + TILE - 4, top + TILE - 4), outline=BEST, width=2)
-    write_atomically(path, lambda temporary: page.save(temporary, format="PNG"))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        page.save(temporary, format="PNG")
 
 
 def describe_times(match: Match) -> str:

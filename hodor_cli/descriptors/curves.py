@@ -6,8 +6,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.descriptors.protocol import RECALL_LEVELS, RetrievalScores
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 Curves = Mapping[str, RetrievalScores]
 GALLERIES = {"across": "all videos", "within": "the query's own video"}
@@ -16,14 +16,15 @@ GALLERIES = {"across": "all videos", "within": "the query's own video"}
 def write_curves_csv(path: Path, curves: Curves) -> None:
     """recall, then one column of precision per curve, named as the curve."""
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(("recall", *curves))
-            for number, recall in enumerate(RECALL_LEVELS):
-                table.writerow((f"{recall:.2f}", *(f"{scores.precision[number]:.6f}" for scores in curves.values())))
-
-    write_atomically(path, write)
+    with (
+        writing_file(path, ELSEWHERE),
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(("recall", *curves))
+        for number, recall in enumerate(RECALL_LEVELS):
+            table.writerow((f"{recall:.2f}", *(f"{scores.precision[number]:.6f}" for scores in curves.values())))
 
 
 def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
@@ -51,4 +52,5 @@ def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
         axes.legend(loc="lower left", fontsize=9)
     if title:
         figure.suptitle(title, fontsize=11)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.errors import InputError
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,7 +135,8 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
         left, top = GAP + column * step[0] + (2 * GAP if column else 0), GAP + row * step[1]
         draw.text((left, top), caption, fill=(20, 20, 20), font=font)
         page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR), (left, top + CAPTION - 4))
-    write_atomically(path, lambda temporary: page.save(temporary, format="PNG"))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        page.save(temporary, format="PNG")
 
 
 def _tinted(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None) -> NDArray[np.uint8]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.descriptors.layout import Colour, ColourBy, DescriptorMap, colours_of
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -54,22 +54,24 @@ def write_map_image(
         (PAGE + 40, 60), title or _describe(found), fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14
     )
     _draw_legend(draw, legend)
-    write_atomically(path, lambda temporary: page.save(temporary, format="PNG", dpi=(300, 300)))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        page.save(temporary, format="PNG", dpi=(300, 300))
 
 
 def write_points_csv(path: Path, found: DescriptorMap) -> None:
     """Write video, object_id, frame, time (s, empty for stills), confidence, x and y of every point."""
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(("video", "object_id", "frame", "time", "confidence", "x", "y"))
-            for point in found.points:
-                time = "" if point.time is None else f"{point.time:.3f}"
-                row = (point.video, point.object_id, point.frame, time, f"{point.confidence:.4f}")
-                table.writerow((*row, f"{point.x:.6f}", f"{point.y:.6f}"))
-
-    write_atomically(path, write)
+    with (
+        writing_file(path, ELSEWHERE),
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(("video", "object_id", "frame", "time", "confidence", "x", "y"))
+        for point in found.points:
+            time = "" if point.time is None else f"{point.time:.3f}"
+            row = (point.video, point.object_id, point.frame, time, f"{point.confidence:.4f}")
+            table.writerow((*row, f"{point.x:.6f}", f"{point.y:.6f}"))
 
 
 def crop_side(found: DescriptorMap) -> int:

@@ -8,9 +8,9 @@ import io
 import json
 from pathlib import Path
 
-from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.descriptors.layout import ColourBy, DescriptorMap, colours_of
 from hodor_cli.descriptors.map_script import PAGE_TEMPLATE
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 TILE = 96  # pixels per crop in the atlas
 ATLAS_LIMIT = 8192  # sides that every browser can decode
@@ -56,7 +56,8 @@ def write_map_page(
         .replace("__DATA__", text)
         .replace("__ATLAS__", atlas)
     )
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 Size = tuple[int, int]

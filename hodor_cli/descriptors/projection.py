@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from hodor_cli.descriptors.atomic import write_atomically
 from hodor_cli.descriptors.vectors import unit_length
 from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
@@ -78,7 +78,8 @@ def save_projection(path: str | Path, projection: Projection) -> None:
         "model_fingerprint": projection.model_fingerprint,
         "settings": json.dumps(dict(projection.settings)),
     }
-    write_atomically(path, lambda temporary: temporary.write_bytes(save(arrays, metadata=header)))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        temporary.write_bytes(save(arrays, metadata=header))
 
 
 def load_projection(path: str | Path) -> Projection:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,7 +22,7 @@ from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
 from hodor_cli.evaluation.truth import TruthReader
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 from hodor_cli.video.label_png import write_label_png
 from hodor_cli.video.paths import plural
 from hodor_cli.video.picture import read_picture

@@ -16,7 +16,7 @@ from pathlib import Path
 from hodor_cli.errors import OutputError
 from hodor_cli.evaluation.dataset import Dataset
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 
 _OURS = (JSON_NAME, "history.json", ".progress", "predictions")
 _FILES = (

@@ -14,7 +14,7 @@ from hodor_cli.evaluation.curves import Series, line_chart, sparkline
 from hodor_cli.evaluation.failures import Failure, Picture
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 from hodor_cli.video.overlay import object_colours
 
 _STYLE = """

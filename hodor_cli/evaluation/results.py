@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.evaluation.scoring import ObjectScore, SequenceScore
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 
 JSON_NAME = "results.json"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hodor_cli.evaluation.failures import Failure
-from hodor_cli.inference.output import write_whole, writing
+from hodor_cli.files import write_whole, writing
 from hodor_cli.video.overlay import object_colours
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from hodor_cli.evaluation.dataset import Dataset
 from hodor_cli.evaluation.folders import masks_in
 from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.predictions import find_predictions
-from hodor_cli.inference.output import writing
+from hodor_cli.files import replacing, writing
 from hodor_cli.video.paths import plural
 
 
@@ -26,27 +25,22 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
     lost = [name for name in dataset.sequences if name not in places]
     if lost:
         raise InputError(f"{predictions} has no predictions of {', '.join(lost[:20])}; the server wants all sequences")
-    temporary = target.with_name(f".{target.name}.tmp")
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # The masks are compressed already.
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-                for name, sequence in dataset.sequences.items():
-                    files = masks_in(places[name])
-                    wanted = list(sequence.wanted or sequence.images or files)
-                    missing = [frame for frame in wanted if frame not in files]
-                    if missing:
-                        raise InputError(
-                            f"{places[name]} lacks {plural(len(missing), 'frame')}: {', '.join(missing[:20])}"
-                            + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
-                        )
-                    for frame in wanted:
-                        _check_mask(files[frame])
-                        archive.write(files[frame], f"{prefix}{name}/{frame}.png")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        # The masks are compressed already.
+        with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, sequence in dataset.sequences.items():
+                files = masks_in(places[name])
+                wanted = list(sequence.wanted or sequence.images or files)
+                missing = [frame for frame in wanted if frame not in files]
+                if missing:
+                    raise InputError(
+                        f"{places[name]} lacks {plural(len(missing), 'frame')}: {', '.join(missing[:20])}"
+                        + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+                    )
+                for frame in wanted:
+                    _check_mask(files[frame])
+                    archive.write(files[frame], f"{prefix}{name}/{frame}.png")
     return target
 
 

@@ -76,9 +76,7 @@ def exportable(model: Hodor) -> Hodor:
 
 def _padded(conv: Conv) -> nn.Module:
     """A convolution of stride 2 that says its padding outright; runtimes fuse the two."""
-    plain = nn.Conv2d(
-        conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups
-    )
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups)
     plain.load_state_dict(conv.state_dict())
     return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), plain)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hodor_cli.inference.output import OutputFolder, writing
+from hodor_cli.files import writing
+from hodor_cli.inference.output import OutputFolder
 from hodor_cli.inference.report import review_frames, summarise_objects, write_report
 from hodor_cli.inference.results import ResultsWriter
 from hodor_cli.inference.resume import read_journal

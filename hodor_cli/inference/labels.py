@@ -10,9 +10,7 @@ from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.inference.preprocess import Geometry, resize
 
 
-def label_map(
-    probabilities: Tensor, geometry: Geometry, object_ids: list[int]
-) -> tuple[np.ndarray, dict[int, float]]:
+def label_map(probabilities: Tensor, geometry: Geometry, object_ids: list[int]) -> tuple[np.ndarray, dict[int, float]]:
     """The id of the likeliest channel at each pixel of the frame, 0 for background, and the objects' confidence.
 
     Args:

@@ -9,16 +9,15 @@ OUT/.progress/          exists while a run is unfinished; holds all that resumin
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from hodor_cli.errors import OutputError
+from hodor_cli.files import writing
 
 REPORT_FORMAT = "hodor-report"
 State = Literal["new", "unfinished", "finished"]
@@ -97,7 +96,7 @@ class OutputFolder:
 
     def remove_leftovers(self) -> None:
         """Remove mask files that a kill left half-written under their temporary names."""
-        for path in self.masks.glob(".*.png.*.part"):
+        for path in self.masks.glob(".*.png.*.tmp"):
             path.unlink(missing_ok=True)
 
     def remove_root(self) -> None:
@@ -143,36 +142,3 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         pass
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, make sure it is on the disk, then put it in its place."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
-_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into an OutputError that names the folder and the way out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise OutputError(
-                f"the disk is full while writing to {folder}; make room and run the same command with --resume"
-            ) from error
-        if error.errno in _NO_RIGHT:
-            raise OutputError(f"{folder} cannot be written to (no permission); choose another with -o") from error
-        raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); see the disk") from error

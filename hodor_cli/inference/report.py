@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.files import replacing
 from hodor_cli.inference.output import REPORT_FORMAT
 from hodor_cli.inference.settings import Box, ObjectOutcome, ReviewItem
 from hodor_cli.video.source import Frame
@@ -175,25 +175,17 @@ def write_report(
     `header` holds what stands in front of the frames (source, weights, settings, speed, warnings), `objects` what
     `summarise_objects` gives.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
-            for key, value in header.items():
-                file.write(f"{json.dumps(key)}: {json.dumps(value)},\n")
-            file.write(f'"objects": {json.dumps(objects)},\n"review": [')
-            for position, item in enumerate(review):
-                values = asdict(item)
-                values = {"object": values.pop("object_id")} | values
-                file.write((",\n  " if position else "\n  ") + json.dumps(values))
-            file.write('\n],\n"frames": [')
-            for position, record in enumerate(records()):
-                kept = {key: value for key, value in record.items() if key not in ("rle", "ticks")}
-                file.write((",\n  " if position else "\n  ") + json.dumps(kept))
-            file.write("\n]}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
+        for key, value in header.items():
+            file.write(f"{json.dumps(key)}: {json.dumps(value)},\n")
+        file.write(f'"objects": {json.dumps(objects)},\n"review": [')
+        for position, item in enumerate(review):
+            values = asdict(item)
+            values = {"object": values.pop("object_id")} | values
+            file.write((",\n  " if position else "\n  ") + json.dumps(values))
+        file.write('\n],\n"frames": [')
+        for position, record in enumerate(records()):
+            kept = {key: value for key, value in record.items() if key not in ("rle", "ticks")}
+            file.write((",\n  " if position else "\n  ") + json.dumps(kept))
+        file.write("\n]}\n")

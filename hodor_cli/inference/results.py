@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.inference.output import OutputFolder, write_whole, writing
+from hodor_cli.files import write_whole, writing
+from hodor_cli.inference.output import OutputFolder
 from hodor_cli.inference.report import frame_record
 from hodor_cli.inference.resume import Checkpoint, Journal, read_journal, save_checkpoint
 from hodor_cli.inference.settings import Box, ObjectOutcome

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
+from hodor_cli.files import write_whole
 from hodor_cli.inference.inputs import StartMasks
-from hodor_cli.inference.output import parse_line, write_whole
+from hodor_cli.inference.output import parse_line
 from hodor_cli.inference.settings import SegmentSettings
 from hodor_cli.video.source import FrameSource
 

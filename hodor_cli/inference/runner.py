@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.files import writing
 from hodor_cli.inference.finish import finish_run, read_summary
 from hodor_cli.inference.inputs import StartMasks
 from hodor_cli.inference.loop import NothingToFollowError, OnFrame, OnStep, Progress, RunLoop
-from hodor_cli.inference.output import OutputFolder, writing
+from hodor_cli.inference.output import OutputFolder
 from hodor_cli.inference.results import ResultsWriter
 from hodor_cli.inference.resume import (
     Checkpoint,

@@ -29,9 +29,7 @@ class FeaturePyramid(nn.Module):
     The published checkpoints also hold output convolutions for strides 16 and 32; nothing reads them.
     """
 
-    def __init__(
-        self, *, inputs: tuple[int, ...], channels: int, stride4_channels: int, norm_groups: int
-    ) -> None:
+    def __init__(self, *, inputs: tuple[int, ...], channels: int, stride4_channels: int, norm_groups: int) -> None:
         super().__init__()
         widths = (stride4_channels, channels)
         self.laterals = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in inputs)

@@ -67,9 +67,7 @@ class WindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """(Shifted) window attention and an MLP, each behind a LayerNorm and a residual connection."""
 
-    def __init__(
-        self, *, channels: int, heads: int, window: int, shift: int, mlp_ratio: int, drop_path: float
-    ) -> None:
+    def __init__(self, *, channels: int, heads: int, window: int, shift: int, mlp_ratio: int, drop_path: float) -> None:
         super().__init__()
         self.window, self.shift, self.drop_path = window, shift, drop_path
         self.norm1 = nn.LayerNorm(channels)

@@ -191,8 +191,8 @@ def _train(
         ]
         # The learning rate falls with the share of the budget that is spent, whether it is time or steps.
         for group in optimiser.param_groups:
-            group["lr"] = rate_at(rate, step if step < rate.warmup else int(1000 * share) + rate.warmup, 1000) * (
-                group["factor"]
+            group["lr"] = (
+                rate_at(rate, step if step < rate.warmup else int(1000 * share) + rate.warmup, 1000) * (group["factor"])
             )
         torch.manual_seed(int(rng.integers(2**31)))
         optimiser.zero_grad(set_to_none=True)

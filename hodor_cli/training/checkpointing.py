@@ -7,9 +7,7 @@ two files could otherwise leave parts of two iterations. The random state is non
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hodor_cli.errors import OutputError, WeightsError
+from hodor_cli.errors import WeightsError
+from hodor_cli.files import write_whole, writing_file
 from hodor_cli.training.optimiser import WeightAverage
 
 STATE_FILE = "training_state.safetensors"
@@ -96,25 +95,11 @@ def restore_run(
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it. Raises OutputError; the old file then survives."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file that is on the disk, whole, when this returns. Raises OutputError; the old file then survives."""
     with writing_to(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
 
 
-@contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write a file into an OutputError that names it."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{path} cannot be written ({reason}); free or change its disk, then --resume") from error
+def writing_to(path: Path) -> AbstractContextManager[None]:
+    """Turn the system's refusal to write a file of a run into an OutputError that names it."""
+    return writing_file(path, "free or change its disk, then --resume")

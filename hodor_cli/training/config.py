@@ -157,9 +157,7 @@ PRESETS: dict[str, TrainConfig] = {
         average=0.995,
         drop_cue=0.15,
         drop_history=0.1,
-        batches=BatchSettings(
-            batch_size=4, area=200 * 356, aspects=(3 / 4, 4 / 3, 16 / 9), exact=False, balance=0.5
-        ),
+        batches=BatchSettings(batch_size=4, area=200 * 356, aspects=(3 / 4, 4 / 3, 16 / 9), exact=False, balance=0.5),
         augment=MINI,
         limits=ObjectLimits(min_area=500.0, min_side=10.0),
     ),

@@ -72,9 +72,7 @@ def _take_folder(plan: RunPlan, layout: Layout, stack: ExitStack) -> None:
     # A model that cannot be must not cost the earlier run that it was to replace.
     saved = read_run(plan.folder) if plan.resume else None
     if saved is None:
-        model = starting_model(
-            plan.config.model, weights=plan.weights, backbone=plan.backbone, seed=plan.config.seed
-        )
+        model = starting_model(plan.config.model, weights=plan.weights, backbone=plan.backbone, seed=plan.config.seed)
         if plan.weights is None and plan.backbone is None and plan.config.model != "toy":
             plan.note(_random_backbone(model))
     if plan.overwrite:
@@ -97,9 +95,7 @@ def run_process(process: TrainingProcess, plan: RunPlan) -> dict[str, Any]:
     """The part of one process."""
     state = read_run(plan.folder) if plan.resume else None
     if state is None:
-        model = starting_model(
-            plan.config.model, weights=plan.weights, backbone=plan.backbone, seed=plan.config.seed
-        )
+        model = starting_model(plan.config.model, weights=plan.weights, backbone=plan.backbone, seed=plan.config.seed)
     else:
         config = saved_architecture(state.values, plan.config.model)
         require_architecture(config, plan.config.model, plan.folder)
@@ -149,5 +145,3 @@ def _headline(plan: RunPlan, layout: Layout, first: int) -> str:
 def _random_backbone(model: Hodor) -> str:
     kind = "Swin-T (.pth)" if isinstance(model.config.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
     return f"the backbone starts from random weights; --backbone FILE starts it from ImageNet weights of {kind}"
-
-

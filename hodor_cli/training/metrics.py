@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from hodor_cli.files import replacing
 from hodor_cli.training.checkpointing import writing_to
 
 if TYPE_CHECKING:
@@ -27,14 +27,12 @@ class MetricsFile:
             with path.open(newline="") as file:
                 kept = [row for row in csv.DictReader(file) if (row.get("iteration") or "").isdigit()]
             kept = [row for row in kept if int(row["iteration"]) <= keep]
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self.path = path
         with writing_to(path):
-            with temporary.open("w", newline="") as file:
+            with replacing(path) as temporary, temporary.open("w", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
                 writer.writeheader()
                 writer.writerows(kept)
-            os.replace(temporary, path)
             self._file: TextIO = path.open("a", newline="", buffering=1)
         self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
 

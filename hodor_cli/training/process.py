@@ -37,9 +37,7 @@ class TrainingProcess(Protocol):
     @property
     def is_first(self) -> bool: ...
 
-    def setup(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer
-    ) -> tuple[nn.Module, torch.optim.Optimizer]: ...
+    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]: ...
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]: ...
 
@@ -71,9 +69,7 @@ class SingleProcess:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
 
-    def setup(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         module.to(self.device)
         return (module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)), optimiser
 
@@ -102,9 +98,7 @@ class FabricProcess:
         self.dtype = choose_precision(precision, self.device)
         self.rank, self.world, self.is_first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
 
-    def setup(
-        self, module: nn.Module, optimiser: torch.optim.Optimizer
-    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         # Autocast as in a single process, inside the module, so that both compute the same.
         inner = module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)
         return self.fabric.setup_module(inner), optimiser

@@ -81,9 +81,7 @@ class RunFolder:
         return file.is_file() and any(path.is_file() and path.samefile(file) for path in self._made())
 
     def _made(self) -> list[Path]:
-        return [self.root / name for name in _FILES] + [
-            path for pattern in _MADE for path in self.root.glob(pattern)
-        ]
+        return [self.root / name for name in _FILES] + [path for pattern in _MADE for path in self.root.glob(pattern)]
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write run.json."""

@@ -120,9 +120,7 @@ def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunO
         "backbone": backbone,
         "settings": config.to_dict(),
     }
-    watching = WatchSettings(
-        None if options.val is None else Path(options.val), options.val_every, options.sheet_every
-    )
+    watching = WatchSettings(None if options.val is None else Path(options.val), options.val_every, options.sheet_every)
     if layout.rank == 0:
         _check_validation(watching)
         for remark in config_notes(config):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hodor_cli.errors import InputError, OutputError
+from hodor_cli.errors import InputError
+from hodor_cli.files import replacing, writing_file
 from hodor_cli.video.palette import davis_palette
 from hodor_cli.video.paths import require_exists
 from hodor_cli.video.picture import open_picture
@@ -27,13 +27,8 @@ def write_label_png(path: str | Path, labels: np.ndarray) -> None:
     """
     path = Path(path)
     image = _to_image(np.asarray(labels))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with writing_file(path, "free or change its disk"), replacing(path) as temporary:
         image.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def read_label_png(path: str | Path) -> np.ndarray:

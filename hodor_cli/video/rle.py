@@ -6,13 +6,14 @@ The text is bit for bit what pycocotools writes, without needing it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hodor_cli.files import replacing
 
 Box = tuple[int, int, int, int]
 
@@ -78,30 +79,24 @@ def write_video_annotations(
     whole.
     """
     height, width = size
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write('{"info": {"description": "hodor segment"}, "licenses": [],\n')
-            file.write('"categories": [{"id": 1, "name": "object", "supercategory": "object"}],\n')
-            video = {"id": 1, "name": name, "width": width, "height": height, "length": length}
-            file.write('"videos": [' + json.dumps(video)[:-1] + ', "file_names": ')
-            _write_list(file.write, file_names)
-            file.write('}],\n"annotations": [')
-            for number, object_id in enumerate(object_ids, start=1):
-                entry = {"id": number, "video_id": 1, "category_id": 1, "object_id": object_id, "iscrowd": 0}
-                entry |= {"width": width, "height": height, "length": length}
-                file.write(("\n" if number == 1 else ",\n") + json.dumps(entry)[:-1])
-                for key, value_of in _FIELDS.items():
-                    file.write(f', "{key}": ')
-                    _write_list(
-                        file.write, (None if item is None else value_of(item, size) for item in frames_of(object_id))
-                    )
-                file.write("}")
-            file.write("\n]}\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('{"info": {"description": "hodor segment"}, "licenses": [],\n')
+        file.write('"categories": [{"id": 1, "name": "object", "supercategory": "object"}],\n')
+        video = {"id": 1, "name": name, "width": width, "height": height, "length": length}
+        file.write('"videos": [' + json.dumps(video)[:-1] + ', "file_names": ')
+        _write_list(file.write, file_names)
+        file.write('}],\n"annotations": [')
+        for number, object_id in enumerate(object_ids, start=1):
+            entry = {"id": number, "video_id": 1, "category_id": 1, "object_id": object_id, "iscrowd": 0}
+            entry |= {"width": width, "height": height, "length": length}
+            file.write(("\n" if number == 1 else ",\n") + json.dumps(entry)[:-1])
+            for key, value_of in _FIELDS.items():
+                file.write(f', "{key}": ')
+                _write_list(
+                    file.write, (None if item is None else value_of(item, size) for item in frames_of(object_id))
+                )
+            file.write("}")
+        file.write("\n]}\n")
 
 
 _FIELDS: dict[str, Callable[[VideoMask, tuple[int, int]], Any]] = {

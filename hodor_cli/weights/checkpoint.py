@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hodor_cli.config import ModelConfig, preset
-from hodor_cli.errors import InputError, OutputError, WeightsError
+from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.files import replacing, writing_file
 from hodor_cli.model.hodor import Hodor, build_model
 from hodor_cli.weights.authors import from_authors, is_authors_state_dict
 
@@ -73,18 +72,10 @@ def save_checkpoint(
         "config": json.dumps(model.config.to_dict()),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with writing_file(path, "free its disk or choose another"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(tensors, metadata=header))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(
-            f"the checkpoint {path} cannot be written ({error.strerror or error}); free its disk or choose another"
-        ) from error
-    finally:
-        with suppress(OSError):  # gone after success; where its folder could not be made it never was
-            temporary.unlink()
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata=header))
 
 
 def model_from_checkpoint(path: str | Path) -> Hodor:
