@@ -30,6 +30,12 @@ PAGE_TEMPLATE = r"""<!doctype html>
          border-radius: 6px; padding: 8px; box-shadow: 0 2px 10px #0003; max-width: 240px; }
   #tip canvas { width: 160px; height: 160px; cursor: default; }
   #tip b { overflow-wrap: anywhere; }
+  @media (max-width: 700px) {
+    body { flex-direction: column; }
+    #stage { min-height: 0; }
+    aside { width: auto; height: 38%; padding: 12px; border-left: 0; border-top: 1px solid #ddd; }
+    #tip canvas { width: 96px; height: 96px; }
+  }
 </style>
 </head>
 <body>
@@ -213,13 +219,14 @@ function about() {
     ", seed " + DATA.seed + (shown < P.length ? "; " + shown + " shown" : "");
 }
 $("colour").value = DATA.colourBy; $("lines").checked = DATA.trajectories;
-$("size").value = Math.round(Math.min(Math.max(1100 / Math.sqrt(P.length), 14), 80));
 $("colour").onchange = () => { legend(); draw(); };
 $("size").oninput = $("lines").onchange = draw;
 $("filter").oninput = filter;
 $("reset").onclick = fit;
 window.addEventListener("resize", resize);
-legend(); about(); resize(); fit();
+legend(); about(); resize();
+$("size").value = Math.round(Math.min(Math.max(1.3 * Math.min(...middle()) * 2 / Math.sqrt(P.length), 14), 80));
+fit();
 </script>
 </body>
 </html>
