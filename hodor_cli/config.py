@@ -52,6 +52,8 @@ class MatchingConfig:
     sigma: float = 4.0
     #: How far, in stride-8 cells along each side, a match with the previous frame is looked for.
     reach: int = 8
+    #: How far, likewise, an object may spread from one frame to the next: what is farther is another one.
+    spread: int = 4
 
 
 @dataclass(frozen=True)

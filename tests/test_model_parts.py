@@ -15,7 +15,7 @@ from hodor_cli.model import Cue, History, KeyedMasks, build_model
 from hodor_cli.model.background import grid_cells, predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.encoder import SoftMaskedAttention, _start
 from hodor_cli.model.fpn import FeaturePyramid
-from hodor_cli.model.matching import CueInjection, Matcher
+from hodor_cli.model.matching import CueInjection, Matcher, surroundings
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.position import sinusoidal_position
 from hodor_cli.model.swin import relative_position_index, shifted_window_mask
@@ -275,7 +275,7 @@ def test_exporting_the_network_leaves_it_usable() -> None:
 @pytest.fixture
 def matcher() -> Matcher:
     torch.manual_seed(3)
-    return Matcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8).requires_grad_(False)
+    return Matcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4).requires_grad_(False)
 
 
 def places(height: int, width: int) -> torch.Tensor:
@@ -341,6 +341,25 @@ def test_the_cue_adds_descriptors_where_it_sees_objects_and_moves_only_their_log
     assert (moved[:, :NUM_NON_OBJECT] == 0).all()
     torch.testing.assert_close(moved[0, NUM_NON_OBJECT, 0, 0].item(), 4.0)
     torch.testing.assert_close(moved[0, NUM_NON_OBJECT + 1], torch.full((8, 8), -4.0))
+
+
+def test_an_object_stays_near_where_it_was_unless_it_is_nowhere_there() -> None:
+    was = torch.zeros(1, 1, 6, 24)
+    was[..., 2:4, 4:8] = 1
+    near = surroundings(was, 3)
+    assert near[0, 0, :, 1:11].all() and not near[..., 0].any() and not near[..., 11:].any()
+    injection = CueInjection(channels=8, descriptor_channels=32)
+    logits = torch.zeros(1, NUM_NON_OBJECT + 1, 12, 48)
+    logits[:, NUM_NON_OBJECT] = -9.0
+    logits[:, NUM_NON_OBJECT, 4:8, 40:] = 9.0  # it looks as if it were here
+
+    def found(logits: torch.Tensor) -> torch.Tensor:
+        nothing = torch.full_like(was, 0.5)  # a cue that adds nothing
+        return injection.add_to_logits(logits, Cue(nothing, nothing, near))[0, NUM_NON_OBJECT] > 0
+
+    assert found(logits)[4:8, 40:].all(), "after a cut, or when it comes back, it may be anywhere"
+    logits[:, NUM_NON_OBJECT, 4:8, 10:16] = 9.0  # and here, where it was
+    assert found(logits)[4:8, 10:16].all() and not found(logits)[:, 22:].any()
 
 
 # --- the whole

@@ -75,7 +75,7 @@ class PlainMatcher(Matcher):
 
     def __init__(self, matcher: Matcher) -> None:
         nn.Module.__init__(self)
-        self.sigma, self.reach = matcher.sigma, matcher.reach
+        self.sigma, self.reach, self.spread = matcher.sigma, matcher.reach, matcher.spread
         self.key_proj, self.log_scale = matcher.key_proj, matcher.log_scale
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:

@@ -23,7 +23,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Cue, KeyedMasks
+from hodor_cli.model.matching import Cue, KeyedMasks, surroundings
 from hodor_cli.model.mobilenet import Conv
 
 #: Logits of slots without an object; their probability is 0, and unlike minus infinity they can be interpolated.
@@ -201,10 +201,11 @@ class DecodeGraph(nn.Module):
         history_has_background: Tensor,
         cue_previous: Tensor | None = None,
         cue_reference: Tensor | None = None,
+        cue_near: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         geometry = self.sizes.geometry
         history = History(history_objects, history_background, history_has_object, history_has_background)
-        cue = None if cue_previous is None or cue_reference is None else Cue(cue_previous, cue_reference)
+        cue = None if cue_previous is None or cue_reference is None else Cue(cue_previous, cue_reference, cue_near)
         logits = self.model.decode(Maps(stride4, stride8), history, cue).clamp(min=_ABSENT)
         shown = resize(logits, geometry.padded).softmax(dim=1)
         height, width = geometry.scaled
@@ -215,7 +216,7 @@ class DecodeGraph(nn.Module):
 
 
 class MatchGraph(nn.Module):
-    """keys of a frame, keys and masks of the previous and the reference frame -> cue_previous, cue_reference."""
+    """keys of a frame, keys and masks of the previous and the reference frame -> the cue's three parts."""
 
     def __init__(self, model: Hodor) -> None:
         super().__init__()
@@ -228,9 +229,10 @@ class MatchGraph(nn.Module):
         previous_masks: Tensor,
         reference_keys: Tensor,
         reference_masks: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         previous = KeyedMasks(previous_keys, previous_masks)
         reference = KeyedMasks(reference_keys, reference_masks)
         cue = self.model.match(Maps(keys, keys, keys), previous, reference)
-        assert cue is not None, "models without a matcher have no such graph"
-        return cue.previous, cue.reference / cue.reference.sum(dim=1, keepdim=True).clamp(min=1)
+        assert cue is not None and self.model.matcher is not None, "models without a matcher have no such graph"
+        shared = cue.reference / cue.reference.sum(dim=1, keepdim=True).clamp(min=1)
+        return cue.previous, shared, surroundings(previous_masks, self.model.matcher.spread)

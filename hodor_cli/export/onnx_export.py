@@ -143,8 +143,8 @@ def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
             "reference_keys": keys,
             "reference_masks": masks,
         }
-        graphs["match"] = (MatchGraph(model), matched, ("cue_previous", "cue_reference"))
-        decode |= {"cue_previous": masks, "cue_reference": masks}
+        graphs["match"] = (MatchGraph(model), matched, ("cue_previous", "cue_reference", "cue_near"))
+        decode |= {"cue_previous": masks, "cue_reference": masks, "cue_near": masks}
     labels = ("labels", "object_masks", "background_masks", "logits")
     graphs["decode"] = (DecodeGraph(model, sizes), decode, labels)
     # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
@@ -183,10 +183,14 @@ def _flattened(graph: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
     flat = torch.export.export(graph, inputs).module()
     aten = torch.ops.aten
     shaping = (aten.unflatten.int, aten.flatten.using_ints, aten.view.default, aten.reshape.default)
-    for node in flat.graph.nodes:
-        if node.target in shaping:
-            node.target, node.args, node.kwargs = aten.reshape.default, (node.args[0], list(node.meta["val"].shape)), {}
-    flat.recompile()
+    for part in flat.modules():  # what runs without autocast is a part of its own
+        if not isinstance(part, torch.fx.GraphModule):
+            continue
+        for node in part.graph.nodes:
+            if node.target in shaping:
+                shape = list(node.meta["val"].shape)
+                node.target, node.args, node.kwargs = aten.reshape.default, (node.args[0], shape), {}
+        part.recompile()
     return flat
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hodor_cli.model.fpn import Maps
-from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
+from hodor_cli.model.matching import Cue, KeyedMasks, Matcher, surroundings
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
 MAX_REFERENCES = 2
@@ -84,7 +84,8 @@ class MatchingMemory:
         """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with."""
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
-        previous = model.matcher(maps.keys, _keyed(self.previous, object_ids), local=True)
+        newest = _keyed(self.previous, object_ids)
+        previous = model.matcher(maps.keys, newest, local=True)
         reference = previous  # what stays for objects whose reference frame is no longer kept
         for frame in self.references or [self.previous]:
             # On its own: where another object was given, the pixels of this one are not marked and would answer "no".
@@ -93,7 +94,7 @@ class MatchingMemory:
             reference = torch.where(known[:, None, None], carried, reference)
         # Frames that do not know of each other's objects may both claim a pixel.
         reference = reference / reference.sum(dim=1, keepdim=True).clamp(min=1)
-        return Cue(previous=previous, reference=reference)
+        return Cue(previous=previous, reference=reference, near=surroundings(newest.masks, model.matcher.spread))
 
     def forget(self, object_id: int) -> None:
         """Remove an object; reference frames that held nothing else go too."""

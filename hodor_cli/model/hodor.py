@@ -77,6 +77,7 @@ class Hodor(nn.Module):
                 key_channels=config.matching.key_channels,
                 sigma=config.matching.sigma,
                 reach=config.matching.reach,
+                spread=config.matching.spread,
             )
 
     def extract(self, frames: Tensor, fine_from: int = 0) -> Maps:

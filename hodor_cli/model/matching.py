@@ -27,6 +27,10 @@ TILE = 8
 #: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give
 #: denormal weights, with which a CPU counts several times slower.
 FARTHEST = -1e4
+#: From which probability on a cell counts as a part of an object that others may follow.
+_PART = 0.3
+#: How much the logits of an object are lowered outside its surroundings.
+_FAR = 20.0
 
 
 class KeyedMasks(NamedTuple):
@@ -37,10 +41,15 @@ class KeyedMasks(NamedTuple):
 
 
 class Cue(NamedTuple):
-    """Soft object masks (B, I, h, w) in 0..1, carried from the previous and from the reference frame."""
+    """Soft object masks (B, I, h, w) in 0..1, carried from the previous and from the reference frame.
+
+    near: (B, I, h, w), 1 where an object can have got to since the previous frame and 0 elsewhere; None for frames that
+    do not follow each other, as in training.
+    """
 
     previous: Tensor
     reference: Tensor
+    near: Tensor | None = None
 
 
 class Matcher(nn.Module):
@@ -51,9 +60,9 @@ class Matcher(nn.Module):
     the previous frame says exactly where the border is.
     """
 
-    def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float, reach: int) -> None:
+    def __init__(self, *, inputs: tuple[int, int], key_channels: int, sigma: float, reach: int, spread: int) -> None:
         super().__init__()
-        self.sigma, self.reach = sigma, reach
+        self.sigma, self.reach, self.spread = sigma, reach, spread
         self.key_proj = nn.Conv2d(sum(inputs), key_channels, 1, bias=False)
         # An orthogonal projection nearly keeps angles, so that ImageNet features match from the first iteration on.
         nn.init.orthogonal_(self.key_proj.weight.view(key_channels, -1))
@@ -121,7 +130,8 @@ class CueInjection(nn.Module):
         """Raise or lower the objects' logits (B, 10 + I, H, W) by what the cue says, learned in strength."""
         bias = self.gain[0] * (2 * cue.previous - 1) + self.gain[1] * (2 * cue.reference - 1)
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
+        logits = torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
+        return logits if cue.near is None else _kept_near(logits, cue.near)
 
 
 def _carried(masks: Tensor, scores: Tensor) -> Tensor:
@@ -134,6 +144,25 @@ def _rows(maps: Tensor, cells: Tensor) -> Tensor:
     """What maps (B, K, h, w) hold at cells (N, M): (B, N, M, K)."""
     # `index_select` copies whole rows, several times faster than `maps[:, cells]`.
     return maps.flatten(2).transpose(1, 2).index_select(1, cells.flatten()).unflatten(1, cells.shape)
+
+
+def surroundings(masks: Tensor, spread: int) -> Tensor:
+    """Where objects with soft masks (B, I, h, w) may be a frame later: 1 within `spread` cells, else 0, same shape."""
+    return F.max_pool2d((masks > _PART).float(), 2 * spread + 1, stride=1, padding=spread)
+
+
+def _kept_near(logits: Tensor, near: Tensor) -> Tensor:
+    """Logits (B, 10 + I, 2h, 2w) with the objects' lowered where `near` (B, I, h, w) is 0.
+
+    What looks like an object far from it is another one. But an object that is nowhere near, after a cut or when it
+    comes back, may be anywhere.
+    """
+    near = F.interpolate(near, scale_factor=2, mode="nearest")
+    count = near.shape[1]
+    objects = logits[:, -count:]
+    there = ((logits.softmax(dim=1)[:, -count:] * near).flatten(2).amax(dim=-1) > 0.5)[..., None, None]
+    objects = torch.where((near == 0) & there, objects - _FAR, objects)
+    return torch.cat((logits[:, :-count], objects), dim=1)
 
 
 class _Tiles(NamedTuple):
