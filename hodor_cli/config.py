@@ -85,6 +85,8 @@ class ModelConfig:
     #: The working resolution: the shorter side is scaled to min_dim, unless the longer would exceed max_dim.
     min_dim: int = 512
     max_dim: int = 987
+    #: min_dim of runs that adapt first: who spends a minute on a video has time for more pixels. None: min_dim.
+    adapted_min_dim: int | None = None
     #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
     hold_lost_objects: bool = False
 
@@ -142,6 +144,7 @@ PRESETS: dict[str, ModelConfig] = {
         matching=MatchingConfig(),
         min_dim=288,
         max_dim=555,
+        adapted_min_dim=384,
         hold_lost_objects=True,
     ),
     # For tests: a few ten thousand parameters, whole frames of 64 x 64.

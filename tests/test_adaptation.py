@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,20 @@ def test_segmenter_returns_to_the_given_network_on_reset(toy: Hodor, example: Ex
     assert segmenter.model is toy
 
 
+def test_an_adapted_run_works_at_its_own_resolution_unless_one_is_given(example: Example) -> None:
+    config = dataclasses.replace(build_model("toy").config, adapted_min_dim=96)
+    segmenter = Segmenter(Hodor(config), device="cpu")
+    assert (segmenter.min_dim, segmenter.max_dim) == (64, 128)
+    segmenter.adapt([(example.frame, example.labels)], Budget(steps=1))
+    assert (segmenter.min_dim, segmenter.max_dim) == (96, 192)
+    segmenter.step(example.frame, example.labels)
+    segmenter.reset()
+    assert (segmenter.min_dim, segmenter.max_dim) == (64, 128)
+    given = Segmenter(Hodor(config), device="cpu", min_dim=64)
+    given.adapt([(example.frame, example.labels)], Budget(steps=1))
+    assert (given.min_dim, given.max_dim) == (64, 128)
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_mask_without_object_or_background_is_refused(toy: Hodor, example: Example, value: int) -> None:
     labels = np.full_like(example.labels, value)
@@ -91,9 +107,8 @@ def test_adapt_may_stand_alone_or_with_a_budget() -> None:
     assert fill_lone_options(["--adapt", "-5"], lone) == ["--adapt", "-5"]
 
 
-def test_segment_command_adapts_first(
-    toy: Hodor, tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_segment_command_adapts_first(tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Hodor(dataclasses.replace(build_model("toy").config, adapted_min_dim=96))
     frames, masks = moving_square(4)
     video = make_video(tmp_path / "clip.mp4", frames)
     write_label_png(tmp_path / "mask.png", masks[0].astype(np.uint16))
@@ -105,6 +120,8 @@ def test_segment_command_adapts_first(
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
     assert read_label_png(tmp_path / "out" / "masks" / "00003.png").shape == masks[0].shape
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["settings"]["min_dim"], report["settings"]["max_dim"]) == (96, 192)
     refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "other"), "--adapt", "0"])
     assert refused.exit_code == 2
     assert not (tmp_path / "other").exists()

@@ -87,8 +87,9 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
 
     with open_source(job.source, start=options.start, end=options.end) as source:
         masks = read_mask_arguments([str(job.masks)], source)
+        settings = options.settings
         if options.adapt is not None:
-            model = adapted_to_given(model, source, masks, {}, options.adapt, options.settings)
+            model, settings = adapted_to_given(model, source, masks, {}, options.adapt, settings)
         attempts = VideoAttempts(options.out, job.name)
         there = attempts.final.exists() and not options.overwrite
         # A network adapted anew is another one, with which a run cannot go on.
@@ -99,7 +100,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
                 masks,
                 folder,
                 model=model,
-                settings=options.settings,
+                settings=settings,
                 coco=options.coco,
                 resume=resume or not there,
             )

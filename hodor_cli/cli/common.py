@@ -149,7 +149,8 @@ AdaptOption = Annotated[
     typer.Option(
         "--adapt",
         metavar="[SECONDS|STEPS]",
-        help="First fine-tune a copy of the network on the given frames, for 60s if nothing is said (20s, 200steps).",
+        help="First fine-tune a copy of the network on the given frames, for 60s if nothing is said (20s, 200steps); "
+        "mini then works at 384 lines.",
     ),
 ]
 MaxDimOption = Annotated[

@@ -25,7 +25,7 @@ from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.segmenting import DescriptorSession
-    from hodor_cli.inference.settings import ReviewItem, SegmentSummary
+    from hodor_cli.inference.settings import ReviewItem, SegmentSettings, SegmentSummary
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.video.source import FrameSource
 
@@ -188,7 +188,7 @@ def segment(
 
         model = load_model(weights)
         if adapt is not None:
-            model = adapted_to(model, frames, given, boxes, adapt, settings)
+            model, settings = adapted_to(model, frames, given, boxes, adapt, settings)
         session = DescriptorSession(
             make_segmenter(model, settings),
             frames,
@@ -251,9 +251,14 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
 
 
 def adapted_to(
-    model: Hodor, source: FrameSource, masks: Mapping[int, Any], boxes: Mapping[int, Any], budget: str, settings: Any
-) -> Hodor:
-    """The model adapted to the frames whose masks were given, within the budget (`60s`, `200steps`)."""
+    model: Hodor,
+    source: FrameSource,
+    masks: Mapping[int, Any],
+    boxes: Mapping[int, Any],
+    budget: str,
+    settings: SegmentSettings,
+) -> tuple[Hodor, SegmentSettings]:
+    """The model adapted to the frames whose masks were given, within the budget (`60s`), and the settings to use it."""
     from hodor_cli.inference.adapting import adapted_to_given
     from hodor_cli.training.adaptation import AdaptProgress
 

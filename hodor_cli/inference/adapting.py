@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.inference.inputs import given_examples
@@ -23,8 +24,9 @@ def adapted_to_given(
     settings: SegmentSettings,
     *,
     progress: Callable[[AdaptProgress], None] | None = None,
-) -> Hodor:
-    """A copy of the model adapted to these masks and boxes (as `segment_source` takes them), or the cached one.
+) -> tuple[Hodor, SegmentSettings]:
+    """A copy of the model adapted to these masks and boxes (as `segment_source` takes them), or the cached one; and the
+    settings to run it with, which name the resolution of adapted runs unless they named one before.
 
     budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
     for masks that do not fit.
@@ -35,4 +37,4 @@ def adapted_to_given(
     parsed = Budget.parse(budget)
     segmenter = make_segmenter(model, settings)
     segmenter.adapt(given_examples(source, masks, boxes), parsed, cache=default_cache(), progress=progress)
-    return segmenter.model
+    return segmenter.model, replace(settings, min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)

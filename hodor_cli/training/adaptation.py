@@ -76,7 +76,7 @@ class AdaptSettings:
 
     learning_rate: float = 2e-4
     backbone_rate: float = 0.3
-    area: float = 0.45
+    area: float = 0.33
     frozen_stages: int = 1
     blend: float = 0.5
     sequence: int = 3
