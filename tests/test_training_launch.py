@@ -49,7 +49,6 @@ def test_two_processes_with_half_the_batch_each_follow_one(
 def test_two_machines_follow_one(photos: Path, tmp_path: Path) -> None:
     """The same command on each of two machines, here two processes that meet at an address and share a folder."""
     root = Path(__file__).resolve().parent.parent
-    threads = str(torch.get_num_threads())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -57,14 +56,15 @@ def test_two_machines_follow_one(photos: Path, tmp_path: Path) -> None:
     def start(folder: str, *flags: str, **environ: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "hodor_cli", "pretrain", "--preset", "toy", "--data", str(photos), *flags]
         command += ["--iterations", "3", "--batch-size", "4", "--workers", "0", "-o", str(tmp_path / folder)]
-        places = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": str(root)}
+        places = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(root)}
         return subprocess.Popen(
             command, env={**os.environ, **places, **environ}, stderr=subprocess.PIPE, text=True, cwd=tmp_path
         )
 
     meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     runs = [start("two", "--processes", "1", "--nodes", "2", NODE_RANK=rank, **meet) for rank in "01"]
-    for run in (*runs, start("one")):
+    runs.append(start("one"))
+    for run in runs:  # all with one thread: the order of a sum may depend on their number
         _, said = run.communicate(timeout=300)
         assert run.returncode == 0, said
     assert losses_of(tmp_path / "two") == pytest.approx(losses_of(tmp_path / "one"), abs=1e-4)

@@ -17,7 +17,7 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.inference.allocator import keep_freed_memory
 from hodor_cli.inference.device import autocast, choose_device, choose_precision
 from hodor_cli.inference.history import HistoryEntry, HistoryRing, entry_of
-from hodor_cli.inference.labels import label_map
+from hodor_cli.inference.labels import areas, label_map
 from hodor_cli.inference.masks import check_object_id, reference_masks_by_id
 from hodor_cli.inference.matching import MatchingMemory
 from hodor_cli.inference.preprocess import Geometry, prepare_frame, prepare_masks, resize
@@ -301,10 +301,8 @@ class Segmenter:
             confidence[object_id] = 1.0
         # Objects too small to be encoded as well: their masks were given.
         ids = list(dict.fromkeys((*self.object_ids, *given)))
-        counts = np.bincount(labels.ravel(), minlength=max(ids) + 1)
-        objects = {
-            i: ObjectResult(area=int(counts[i]), confidence=confidence.get(i, 0.0), lost=not counts[i]) for i in ids
-        }
+        counts = areas(labels, ids)
+        objects = {i: ObjectResult(area=counts[i], confidence=confidence.get(i, 0.0), lost=not counts[i]) for i in ids}
         return StepResult(labels=labels, objects=objects)
 
     def _encode_given(
