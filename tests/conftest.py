@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before torch or NumPy is imported anywhere: tests are small, and more threads than cores only slow them down.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -18,6 +19,9 @@ os.environ.pop("HODOR_DEBUG", None)
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from hodor_cli.model import Hodor
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MakeVideo = Callable[..., Path]
@@ -102,3 +106,33 @@ def moving_square(count: int = 8, height: int = 64, width: int = 96) -> tuple[li
 def square_clip() -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Frames and true masks of `moving_square()` at its defaults: 8 frames of 96x64."""
     return moving_square()
+
+
+@pytest.fixture(scope="session")
+def toy() -> Hodor:
+    """The smallest network, random weights."""
+    from segmenter_fakes import make_model
+
+    return make_model("toy")
+
+
+@pytest.fixture(scope="session")
+def mini() -> Hodor:
+    """The architecture that matches frames besides decoding descriptors."""
+    from segmenter_fakes import make_model
+
+    return make_model("mini")
+
+
+@pytest.fixture(params=["toy", "mini"])
+def model(request: pytest.FixtureRequest) -> Hodor:
+    """Both, one after the other."""
+    found: Hodor = request.getfixturevalue(request.param)
+    return found
+
+
+def one_sentence(error: pytest.ExceptionInfo[Exception]) -> str:
+    """The message, which must be a single line."""
+    text = str(error.value)
+    assert text and "\n" not in text
+    return text

@@ -1,0 +1,104 @@
+"""The matcher and its cue, against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from segmenter_fakes import toy_history
+
+from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.model import Cue, KeyedMasks
+from hodor_cli.model.matching import CueInjection, Matcher, surroundings
+
+# --- the matcher
+
+
+@pytest.fixture
+def matcher() -> Matcher:
+    torch.manual_seed(3)
+    return Matcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4).requires_grad_(False)
+
+
+def places(height: int, width: int) -> torch.Tensor:
+    """Keys (1, 64, height, width) that differ from one place of 2 x 2 cells to the next."""
+    keys = F.normalize(torch.randn(1, 64, height // 2, width // 2), dim=1)
+    return F.interpolate(keys, scale_factor=2)
+
+
+def test_keys_have_unit_length_at_stride_8(matcher: Matcher) -> None:
+    keys = matcher.keys(torch.randn(1, 8, 6, 10), torch.randn(1, 12, 3, 5))
+    assert keys.shape == (1, 16, 6, 10)
+    torch.testing.assert_close(keys.norm(dim=1), torch.ones(1, 6, 10))
+
+
+def test_a_frame_matched_with_itself_brings_its_masks_back(matcher: Matcher) -> None:
+    keys = places(6, 10)
+    masks = torch.zeros(1, 2, 6, 10)
+    masks[0, 0, 2:4, 2:6] = masks[0, 1, 2:6, 6:10] = 1
+    for local in (True, False):
+        carried = matcher(keys, KeyedMasks(keys, masks), local=local)
+        assert ((carried > 0.5) == (masks > 0.5)).all()
+        assert carried.min() >= 0 and carried.sum(dim=1).max() <= 1 + 1e-5
+
+
+def test_masks_follow_the_keys_and_only_local_matching_minds_the_distance(matcher: Matcher) -> None:
+    keys = places(6, 32)
+    masks = torch.zeros(1, 1, 6, 32)
+    masks[0, 0, 2:4, 2:6] = 1
+    for step, found_locally in ((2, True), (20, False)):
+        moved_keys, moved_masks = keys.roll(step, dims=3), masks.roll(step, dims=3)
+        anywhere = matcher(moved_keys, KeyedMasks(keys, masks), local=False)
+        assert ((anywhere > 0.5) == (moved_masks > 0.5)).all()
+        nearby = matcher(moved_keys, KeyedMasks(keys, masks), local=True)
+        same = (nearby > 0.5) == (moved_masks > 0.5)
+        assert same[..., step:].all() == found_locally  # what rolled in on the left has its match out of reach
+
+
+def test_a_local_match_reaches_eight_cells_and_no_further(matcher: Matcher) -> None:
+    keys = torch.zeros(1, 16, 4, 40)
+    keys[:, 0] = 1  # all places alike: only the distance decides
+    masks = torch.zeros(1, 1, 4, 40)
+    masks[..., 20] = 1
+    carried = matcher(keys, KeyedMasks(keys, masks), local=True)[0, 0, 0]
+    assert carried[12] > 0 and carried[28] > 0
+    assert carried[:12].max() == 0 and carried[29:].max() == 0
+
+
+def test_the_cue_adds_descriptors_where_it_sees_objects_and_moves_only_their_logits() -> None:
+    torch.manual_seed(4)
+    injection = CueInjection(channels=8, descriptor_channels=32)
+    torch.nn.init.normal_(injection.elsewhere)
+    masks = torch.zeros(1, 2, 4, 4)
+    masks[0, 0, :2] = 1
+    history = toy_history(2, 2)
+    history.has_object[0, 1, 0] = False
+    added = injection(Cue(masks, masks), history)
+    of_object = history.objects[0, 0, 0]  # its only descriptor
+    expected = injection.previous_proj(of_object) + injection.reference_proj(of_object)
+    torch.testing.assert_close(added[0, 0, 0], expected)
+    torch.testing.assert_close(added[0, 3, 3], injection.elsewhere.sum(dim=0))
+    logits = torch.randn(1, NUM_NON_OBJECT + 2, 8, 8)
+    moved = injection.add_to_logits(logits, Cue(masks, masks)) - logits
+    assert (moved[:, :NUM_NON_OBJECT] == 0).all()
+    torch.testing.assert_close(moved[0, NUM_NON_OBJECT, 0, 0].item(), 4.0)
+    torch.testing.assert_close(moved[0, NUM_NON_OBJECT + 1], torch.full((8, 8), -4.0))
+
+
+def test_an_object_stays_near_where_it_was_unless_it_is_nowhere_there() -> None:
+    was = torch.zeros(1, 1, 6, 24)
+    was[..., 2:4, 4:8] = 1
+    near = surroundings(was, 3)
+    assert near[0, 0, :, 1:11].all() and not near[..., 0].any() and not near[..., 11:].any()
+    injection = CueInjection(channels=8, descriptor_channels=32)
+    logits = torch.zeros(1, NUM_NON_OBJECT + 1, 12, 48)
+    logits[:, NUM_NON_OBJECT] = -9.0
+    logits[:, NUM_NON_OBJECT, 4:8, 40:] = 9.0  # it looks as if it were here
+
+    def found(logits: torch.Tensor) -> torch.Tensor:
+        nothing = torch.full_like(was, 0.5)  # a cue that adds nothing
+        return injection.add_to_logits(logits, Cue(nothing, nothing, near))[0, NUM_NON_OBJECT] > 0
+
+    assert found(logits)[4:8, 40:].all(), "after a cut, or when it comes back, it may be anywhere"
+    logits[:, NUM_NON_OBJECT, 4:8, 10:16] = 9.0  # and here, where it was
+    assert found(logits)[4:8, 10:16].all() and not found(logits)[:, 22:].any()
