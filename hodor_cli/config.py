@@ -100,6 +100,18 @@ class ModelConfig:
         """What RGB is divided by after the mean is subtracted."""
         return (58.395, 57.12, 57.375) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
 
+    def resolution(self, min_dim: int | None, max_dim: int | None, *, adapted: bool = False) -> tuple[int, int]:
+        """min_dim and max_dim of a run, in pixels, where None stands for the model's own (those of adapted runs for
+        `adapted`); one given alone keeps their proportion. Raises UsageError where they contradict each other."""
+        if adapted and min_dim is None and max_dim is None:
+            min_dim = self.adapted_min_dim
+        if max_dim is None:
+            max_dim = self.max_dim if min_dim is None else round(min_dim * self.max_dim / self.min_dim)
+        min_dim = self.min_dim if min_dim is None else min_dim
+        if min_dim < 32 or max_dim < min_dim:
+            raise UsageError(f"--min-dim {min_dim} must be at least 32 and --max-dim {max_dim} not below it")
+        return min_dim, max_dim
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form that `from_dict` reads back."""
         values = dataclasses.asdict(self)

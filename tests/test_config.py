@@ -57,3 +57,12 @@ def test_a_missing_field_is_refused_by_its_name() -> None:
 def test_an_unknown_preset_is_answered_with_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"'huge'.*swin-tiny, mini, toy"):
         preset("huge")
+
+
+def test_one_side_of_the_resolution_keeps_the_proportion_and_adapted_runs_have_their_own() -> None:
+    mini = preset("mini")
+    assert mini.resolution(None, None) == (288, 555)
+    assert mini.resolution(384, None) == mini.resolution(None, None, adapted=True) == (384, 740)
+    assert mini.resolution(96, None, adapted=True) == mini.resolution(96, None)
+    with pytest.raises(UsageError, match="--min-dim 16 must be at least 32"):
+        mini.resolution(16, None)

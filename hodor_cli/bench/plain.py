@@ -57,11 +57,7 @@ class PlainSegmenter:
         self.device = torch.device(device)
         self.model = PlainHodor(model.to(self.device).eval())
         self.history = history
-        self.min_dim = model.config.min_dim if min_dim is None else min_dim
-        if max_dim is None:
-            proportion = model.config.max_dim / model.config.min_dim
-            max_dim = model.config.max_dim if min_dim is None else round(min_dim * proportion)
-        self.max_dim = max_dim
+        self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.reset()
 
     def reset(self) -> None:

@@ -117,7 +117,8 @@ def evaluate(
         common |= {"device": device, "precision": precision, "settings": {"weights": name}, "matching": matching}
         if adapt is not None:
             common["on_start"] = adapting(adapt)
-            common["settings"]["adapt"] = adapt
+            dims = common["model"].config.resolution(min_dim, max_dim, adapted=True)
+            common["settings"] |= {"adapt": adapt, "min_dim": dims[0], "max_dim": dims[1]}
     results = _evaluate(found, lengths, common)
     if len(results) > 1:
         _print_sweep(results, console, out)

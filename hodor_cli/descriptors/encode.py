@@ -10,7 +10,6 @@ import numpy as np
 
 from hodor_cli.descriptors.crops import crop_jpeg, mask_extent
 from hodor_cli.descriptors.schema import ObjectRow
-from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -54,16 +53,7 @@ class FrameEncoder:
         from hodor_cli.inference.device import choose_device, choose_precision
 
         self.config = model.config
-        self.min_dim = model.config.min_dim if min_dim is None else min_dim
-        if max_dim is None:  # as the segmenter: keep the proportion of the two when only one is given
-            max_dim = (
-                model.config.max_dim
-                if min_dim is None
-                else round(min_dim * model.config.max_dim / model.config.min_dim)
-            )
-        self.max_dim = max_dim
-        if self.min_dim < 32 or self.max_dim < self.min_dim:
-            raise UsageError(f"min-dim {self.min_dim} must be at least 32 and max-dim {self.max_dim} not below it")
+        self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.model = model.to(self.device).eval()

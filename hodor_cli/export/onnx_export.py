@@ -231,18 +231,14 @@ def _describe(model: Hodor, sizes: GraphSizes, files: dict[str, Any]) -> dict[st
 def _sizes(
     model: Hodor, size: tuple[int, int], objects: int, history: int, min_dim: int | None, max_dim: int | None
 ) -> GraphSizes:
-    config, (width, height) = model.config, size
+    width, height = size
     if min(size) < 1:
         raise UsageError(f"--size must be at least 1x1, not {width}x{height}")
     if not 1 <= objects <= MAX_OBJECTS:
         raise UsageError(f"--objects must lie in 1..{MAX_OBJECTS}, not {objects}")
     if history < 1:
         raise UsageError(f"--history must be at least 1, not {history}")
-    if max_dim is None:
-        max_dim = config.max_dim if min_dim is None else round(min_dim * config.max_dim / config.min_dim)
-    min_dim = config.min_dim if min_dim is None else min_dim
-    if min_dim < 32 or max_dim < min_dim:
-        raise UsageError(f"--min-dim {min_dim} must be at least 32 and --max-dim {max_dim} not below it")
+    min_dim, max_dim = model.config.resolution(min_dim, max_dim)
     geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim)
     return GraphSizes(geometry, objects, history)
 

@@ -76,30 +76,20 @@ class Segmenter:
         self.model = self._given_model = model.eval()
         self.history = history
         self._wanted_dims = (min_dim, max_dim)
-        self.min_dim, self.max_dim = self._resolution(min_dim, max_dim)
+        self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.matching = matching
         self.reset()
 
     def reset(self) -> None:
         """Forget all objects, frames, and what `adapt` learned."""
         self.model = self._given_model
-        self.min_dim, self.max_dim = self._resolution(*self._wanted_dims)
+        self.min_dim, self.max_dim = self.model.config.resolution(*self._wanted_dims)
         self.object_ids: list[int] = []
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._next_frame = 0
         self._geometry: Geometry | None = None
         self._ring = HistoryRing(self.history)
         self._memory = MatchingMemory()
-
-    def _resolution(self, min_dim: int | None, max_dim: int | None) -> tuple[int, int]:
-        """min_dim and max_dim where None stands for the model's own; UsageError where they contradict each other."""
-        config = self._given_model.config
-        if max_dim is None:  # keep the proportion of the two when only one is given
-            max_dim = config.max_dim if min_dim is None else round(min_dim * config.max_dim / config.min_dim)
-        min_dim = config.min_dim if min_dim is None else min_dim
-        if min_dim < 32 or max_dim < min_dim:
-            raise UsageError(f"min-dim {min_dim} must be at least 32 and max-dim {max_dim} not below it")
-        return min_dim, max_dim
 
     def adapt(
         self,
@@ -132,8 +122,7 @@ class Segmenter:
             for object_id, mask in by_id.items():
                 labels[mask] = object_id
             prepared.append(Example(frame, labels))
-        finer = self._given_model.config.adapted_min_dim if self._wanted_dims == (None, None) else None
-        min_dim, max_dim = self._resolution(*self._wanted_dims) if finer is None else self._resolution(finer, None)
+        min_dim, max_dim = self._given_model.config.resolution(*self._wanted_dims, adapted=True)
         adapted = adapt_model(
             self._given_model,
             prepared,

@@ -141,7 +141,7 @@ def adapt_model(
         _check(example, number)
     if not examples:
         raise UsageError("adaptation needs at least one frame with a mask")
-    size = (min_dim or model.config.min_dim, max_dim or model.config.max_dim)
+    size = model.config.resolution(min_dim, max_dim)
     stored = None if cache is None else cache / f"{_key(model, examples, budget, settings, size)}.safetensors"
     device = next(model.parameters()).device
     if stored is not None and stored.is_file():
