@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,19 @@ def test_operations_are_those_of_the_layers() -> None:
         q = torch.ones(1, 2, 10, 16)
         attend = torch.nn.functional.scaled_dot_product_attention
         assert count_work(lambda: attend(q, q, q)).operations == 2 * 2 * 10 * 10 * 32
+
+
+def test_operations_are_counted_in_mixed_precision() -> None:
+    casting = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
+    linear, kernel = torch.nn.Linear(32, 8), torch.ones(4, 8, 16)
+
+    def run() -> torch.Tensor:
+        with casting():
+            return torch.einsum("bnhd,hdc->bnhc", linear(torch.ones(2, 3, 4, 32)), kernel)
+
+    with torch.inference_mode():
+        assert count_work(run, casting).operations == 2 * (24 * 32 * 8 + 24 * 8 * 16)
+        assert run().dtype == torch.bfloat16
 
 
 def test_peak_memory_sees_what_the_work_used() -> None:

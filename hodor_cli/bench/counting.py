@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,13 @@ class Work:
     bytes: int
 
 
-def count_work(run: Callable[[], object]) -> Work:
-    """Call `run` once and count what PyTorch does in it, on any device."""
-    with _Counter() as counter:
+def count_work(run: Callable[[], object], casting: Callable[[], AbstractContextManager[None]] = nullcontext) -> Work:
+    """Call `run` once and count what PyTorch does in it, on any device.
+
+    casting: the automatic mixed precision that `run` computes in. PyTorch hides it from whoever looks on, so layers
+        that are taken apart to be counted need it again.
+    """
+    with _Counter(casting) as counter:
         run()
     return Work(counter.operations, counter.bytes)
 
@@ -34,8 +39,9 @@ def count_work(run: Callable[[], object]) -> Work:
 class _Counter(TorchDispatchMode):
     """Adds up operations by PyTorch's own formulas, and the sizes of tensors that go in and out; views are free."""
 
-    def __init__(self) -> None:
+    def __init__(self, casting: Callable[[], AbstractContextManager[None]]) -> None:
         super().__init__()
+        self._casting = casting
         self.operations = 0
         self.bytes = 0
         self._formulas: dict[Any, Callable[..., int]] = dict(flop_registry)
@@ -47,7 +53,7 @@ class _Counter(TorchDispatchMode):
         kwargs = kwargs or {}
         formula = self._formulas.get(func._overloadpacket)
         if formula is None:
-            with self:  # inference mode hands over whole layers, such as `linear`: look inside
+            with self, self._casting():  # inference mode hands over whole layers, such as `linear`: look inside
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from hodor_cli.bench.plain import PlainSegmenter
 from hodor_cli.bench.settings import BenchSettings
 from hodor_cli.bench.subject import bench_model
 from hodor_cli.bench.timeline import STEP_STAGES, Stepper, stage_seconds
-from hodor_cli.inference.device import PRECISIONS, choose_device, choose_precision
+from hodor_cli.inference.device import PRECISIONS, autocast, choose_device, choose_precision
 from hodor_cli.inference.segmenter import Segmenter
 
 #: Called with what is being done and how many units of the total are done.
@@ -119,7 +120,10 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     progress("stages", settings.rounds + 1, total)
     stages = {name: _stages(runner, settings.frames) for name, runner in runners.items()}
     progress("operations and memory", settings.rounds + 2, total)
-    work = {name: count_work(lambda r=runner: r.run(1)) for name, runner in runners.items()}  # type: ignore[misc]
+    work = {
+        name: count_work(lambda r=runner: r.run(1), partial(autocast, device, dtype))  # type: ignore[misc]
+        for (name, runner), dtype in zip(runners.items(), (torch.float32, PRECISIONS[precision]), strict=True)
+    }
     memory = {
         name: peak_memory(lambda r=runner: r.run(2), device)  # type: ignore[misc]
         for name, runner in runners.items()
