@@ -1,4 +1,4 @@
-"""`hodor weights`: list, describe, verify."""
+"""`hodor weights`: list, describe, verify, average."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from hodor_cli.cli import app
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.weights import model_fingerprint, registry, save_checkpoint
+from hodor_cli.weights import model_fingerprint, model_from_checkpoint, registry, save_checkpoint
 from hodor_cli.weights.registry import file_sha256
 
 TRAINING = {"training": {"learning_rate": 0.0001, "data": ["stills", "clips"], "iterations": 2900}, "J&F": 0.71}
@@ -130,3 +130,49 @@ def test_unknown_weights_are_one_line_and_an_exit_code(bundle: Path, tmp_path: P
 def test_the_group_without_a_command_shows_its_help() -> None:
     out = CliRunner().invoke(app, ["weights"]).output
     assert "describe" in out and "verify" in out and "list" in out
+
+
+def test_average_writes_the_mean_of_two_networks(bundle: Path, toy: Hodor, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    other, output = build_model("toy"), tmp_path / "mean.safetensors"
+    one_file, other_file = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+    save_checkpoint(one_file, toy)
+    save_checkpoint(other_file, other)
+
+    hodor("average", str(one_file), str(other_file), "-o", str(output), "--shares", "3,1")
+    mean, one, two = model_from_checkpoint(output).state_dict(), toy.state_dict(), other.state_dict()
+    for name, value in mean.items():
+        torch.testing.assert_close(value, 0.75 * one[name] + 0.25 * two[name])
+    shares = [source["share"] for source in hodor_json("describe", str(output))["metadata"]["mean_of"]]
+    assert shares == [3, 1]
+
+    before = output.read_bytes()
+    result = CliRunner().invoke(app, ["weights", "average", "mini", str(one_file), "-o", str(output)])
+    assert result.exit_code != 0 and "--overwrite" in result.stderr
+    assert output.read_bytes() == before
+    hodor("average", "mini", str(one_file), "-o", str(output), "--half", "--overwrite")
+    assert output.stat().st_size < 0.7 * len(before)
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares", "message"),
+    [
+        (["mini"], None, "at least two"),
+        (["mini", "mini"], "1,2,3", "2 networks need 2 shares"),
+        (["mini", "mini"], "1,-1", "above 0"),
+        (["mini", "mini"], "half", "no shares"),
+        (["mini", "small"], None, "only networks of one architecture"),
+    ],
+)
+def test_average_says_why_there_is_no_mean(
+    bundle: Path, tmp_path: Path, weights: list[str], shares: str | None, message: str
+) -> None:
+    small = tmp_path / "small.safetensors"
+    save_checkpoint(small, build_model("mini"))
+    names = [str(small) if name == "small" else name for name in weights]
+    output = tmp_path / "mean.safetensors"
+    options = [] if shares is None else ["--shares", shares]
+    result = CliRunner().invoke(app, ["weights", "average", *names, "-o", str(output), *options])
+    assert result.exit_code != 0 and message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert not output.exists()

@@ -1,5 +1,6 @@
 """Weights: named ones in the package, checkpoint files, and the authors' released checkpoints."""
 
+from hodor_cli.weights.averaging import average_models
 from hodor_cli.weights.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoint",
     "WeightsInfo",
     "available_weights",
+    "average_models",
     "load_checkpoint",
     "load_model",
     "model_fingerprint",
