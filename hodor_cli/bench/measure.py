@@ -90,8 +90,8 @@ def measure(settings: BenchSettings, progress: Progress | None = None) -> dict[s
 
 def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     device = choose_device(settings.device)
-    precision = precision_name(choose_precision(settings.precision, device))
     model, trained = bench_model(settings.weights)
+    precision = precision_name(choose_precision(settings.precision, device, model.config))
     machine = describe_machine(device, tuple(dict.fromkeys(("fp32", precision, "bf16"))))
     width, height = settings.size
     clip = make_clip(width, height, max(2 * settings.frames, settings.history + 2), settings.objects)

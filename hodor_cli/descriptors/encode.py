@@ -55,7 +55,7 @@ class FrameEncoder:
         self.config = model.config
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision(precision, self.device, model.config)
         self.model = model.to(self.device).eval()
 
     @classmethod

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from hodor_cli.config import ModelConfig, SwinConfig
 from hodor_cli.errors import DeviceError, UsageError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,14 +36,28 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
-def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype for "auto", "fp32", "bf16" or "fp16". Auto is bf16 on CUDA and fp32 elsewhere."""
+def choose_precision(precision: str, device: torch.device, config: ModelConfig | None = None) -> torch.dtype:
+    """The dtype for "auto", "fp32", "bf16" or "fp16".
+
+    Auto is bf16 on CUDA, and on a CPU with bf16 units for an architecture that spends its time in dense layers (Swin),
+    which gains by them; fp32 elsewhere, and where no architecture is given (training).
+    """
     if precision == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            dense = config is not None and isinstance(config.backbone, SwinConfig)
+            fast = device.type == "cpu" and dense and cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
     if precision not in PRECISIONS:
         raise UsageError(f"there is no precision '{precision}'; choose auto, {', '.join(PRECISIONS)}")
     return PRECISIONS[precision]
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(has is not None and has() for has in asked)  # PyTorch before 2.6 cannot tell
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:

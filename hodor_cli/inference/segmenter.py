@@ -68,7 +68,7 @@ class Segmenter:
         if history < 1:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision(precision, self.device, model.config)
         if self.device.type == "cpu":
             keep_freed_memory()
         # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.

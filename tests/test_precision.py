@@ -1,0 +1,50 @@
+"""`--precision auto`: bfloat16 only where the machine multiplies in it and the network gains by it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import moving_square
+
+from hodor_cli.config import preset
+from hodor_cli.errors import UsageError
+from hodor_cli.inference import Segmenter, device
+from hodor_cli.weights import load_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("has_units", [False, True])
+def test_auto_on_a_cpu_depends_on_its_instructions_and_the_architecture(
+    monkeypatch: pytest.MonkeyPatch, has_units: bool
+) -> None:
+    monkeypatch.setattr(device, "cpu_multiplies_bf16", lambda: has_units)
+    swin = torch.bfloat16 if has_units else torch.float32
+    assert device.choose_precision("auto", CPU, preset("swin-tiny")) == swin
+    assert device.choose_precision("auto", CPU, preset("mini")) == torch.float32
+    assert device.choose_precision("auto", CPU) == torch.float32  # training
+    assert device.choose_precision("fp32", CPU, preset("swin-tiny")) == torch.float32
+
+
+def test_an_older_pytorch_that_cannot_tell_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert not device.cpu_multiplies_bf16()
+
+
+def test_an_unknown_precision_is_named_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"'half'.*fp32, bf16, fp16"):
+        device.choose_precision("half", CPU)
+
+
+def test_bf16_follows_as_float32_does() -> None:
+    """Any CPU computes bfloat16, fast or not: masks of a trained network hardly change."""
+    frames, labels = moving_square()
+    maps = {}
+    for precision in ("fp32", "bf16"):
+        segmenter = Segmenter(load_model("mini"), device="cpu", precision=precision, min_dim=64)
+        segmenter.step(frames[0], labels[0])
+        maps[precision] = np.stack([segmenter.step(frame) for frame in frames[1:4]])
+    assert np.mean(maps["fp32"] != maps["bf16"]) < 0.01
+    assert segmenter.dtype == torch.bfloat16
