@@ -1,4 +1,4 @@
-"""How the threads of a layer wait for each other, and that their sums come out alike."""
+"""How the threads of a layer wait for each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import MutableMapping
 
 _POLICY = "OMP_WAIT_POLICY"
-_REPRODUCIBLE = "MKL_CBWR"
 
 
 def wait_asleep(environ: MutableMapping[str, str] | None = None) -> None:
@@ -18,13 +17,3 @@ def wait_asleep(environ: MutableMapping[str, str] | None = None) -> None:
     """
     environ = os.environ if environ is None else environ
     environ.setdefault(_POLICY, "PASSIVE")
-
-
-def add_in_one_order(environ: MutableMapping[str, str] | None = None) -> None:
-    """Make the matrix library give the same bits for the same numbers, wherever they lie in memory.
-
-    Without it MKL chooses, on some CPUs, the order of a sum by its operands' alignment and size, and a resumed run, or
-    one of two processes, drifts away from the whole one. It costs no measurable time. When to call it: as above.
-    """
-    environ = os.environ if environ is None else environ
-    environ.setdefault(_REPRODUCIBLE, "AUTO")

@@ -13,8 +13,6 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_variable, str(min(2, os.cpu_count() or 1)))
 # On a shared machine, threads that spin while they wait take the time of those they wait for.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# What `hodor pretrain` sets: the same sums wherever numbers lie in memory.
-os.environ.setdefault("MKL_CBWR", "AUTO")
 # Help texts are compared line by line: one width everywhere.
 os.environ["COLUMNS"] = "100"
 os.environ.pop("HODOR_DEBUG", None)

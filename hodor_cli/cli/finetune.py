@@ -75,9 +75,8 @@ def finetune(
     hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed
     """
     values = locals()
-    from hodor_cli.threads import add_in_one_order, wait_asleep
+    from hodor_cli.threads import wait_asleep
 
-    add_in_one_order()
     wait_asleep()  # before PyTorch comes: the loader's workers need the cores that its threads would wait on
     from hodor_cli.training.runs import finetune as run
 
