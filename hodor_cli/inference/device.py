@@ -57,7 +57,7 @@ def choose_precision(precision: str, device: torch.device, config: ModelConfig |
 def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(has is not None and has() for has in asked)  # PyTorch before 2.6 cannot tell
+    return any(has is not None and has() for has in asked)  # an older PyTorch cannot tell
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
