@@ -17,7 +17,7 @@ from hodor_cli.cli.lazy import fill_lone_options
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.inference.segmenter import Segmenter
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.training.adaptation import AdaptProgress, Budget, Example, adapt_model
+from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt_model
 from hodor_cli.video.label_png import read_label_png, write_label_png
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
@@ -53,6 +53,21 @@ def test_an_adapted_network_is_found_again(toy: Hodor, example: Example, tmp_pat
     other = Example(example.frame, np.roll(example.labels, 3, axis=1))
     adapt_model(toy, [other], Budget(steps=2), cache=tmp_path, progress=steps.append)
     assert len(steps) == 4
+
+
+def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(
+    toy: Hodor, example: Example, tmp_path: Path
+) -> None:
+    fingerprints = set()
+    for precision in ("fp32", "bf16"):
+        seen: list[AdaptProgress] = []
+        settings = AdaptSettings(precision=precision)
+        adapted = adapt_model(toy, [example], Budget(steps=40), settings=settings, cache=tmp_path, progress=seen.append)
+        assert len(seen) == 40  # not the other one's, out of the cache
+        assert all(parameter.dtype == torch.float32 for parameter in adapted.parameters())
+        assert np.mean([s.loss for s in seen[-10:]]) < np.mean([s.loss for s in seen[:10]])
+        fingerprints.add(model_fingerprint(adapted))
+    assert len(fingerprints) == 2
 
 
 def test_segmenter_returns_to_the_given_network_on_reset(toy: Hodor, example: Example) -> None:

@@ -69,6 +69,7 @@ class Segmenter:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device, model.config)
+        self._precision = precision
         if self.device.type == "cpu":
             keep_freed_memory()
         # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
@@ -113,7 +114,7 @@ class Segmenter:
         Raises:
             InputError for a mask that is empty, covers the frame, or does not fit it.
         """
-        from hodor_cli.training.adaptation import DEFAULT_BUDGET, Example, adapt_model
+        from hodor_cli.training.adaptation import DEFAULT_BUDGET, AdaptSettings, Example, adapt_model
 
         prepared = []
         for number, (frame, masks) in enumerate(examples):
@@ -127,6 +128,8 @@ class Segmenter:
             self._given_model,
             prepared,
             budget or DEFAULT_BUDGET,
+            # Gradients need the range that float16 lacks.
+            settings=AdaptSettings(precision="auto" if self._precision == "fp16" else self._precision),
             min_dim=min_dim,
             max_dim=max_dim,
             cache=cache,

@@ -24,6 +24,7 @@ from hodor_cli.data.sample import TrainingSample
 from hodor_cli.data.sequence import make_still_sequence
 from hodor_cli.data.settings import MINI, AugmentSettings
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.inference.device import autocast, choose_precision, cpu_multiplies_bf16
 from hodor_cli.inference.preprocess import Geometry
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import LearningRate
@@ -86,6 +87,8 @@ class AdaptSettings:
     clip_norm: float = 1.0
     drop_cue: float = 0.15
     seed: int = 0
+    #: "fp32", "bf16" or "auto": bfloat16 where the device multiplies in it, which leaves time for more steps.
+    precision: str = "auto"
     #: Motion as between frames of a video: objects and background move apart, little else changes.
     augment: AugmentSettings = dataclasses.field(
         default_factory=lambda: dataclasses.replace(
@@ -142,8 +145,9 @@ def adapt_model(
     if not examples:
         raise UsageError("adaptation needs at least one frame with a mask")
     size = model.config.resolution(min_dim, max_dim)
-    stored = None if cache is None else cache / f"{_key(model, examples, budget, settings, size)}.safetensors"
     device = next(model.parameters()).device
+    key = _key(model, examples, budget, settings, size, _precision(settings, device))
+    stored = None if cache is None else cache / f"{key}.safetensors"
     if stored is not None and stored.is_file():
         return model_from_checkpoint(stored).to(device)
 
@@ -180,6 +184,7 @@ def _train(
     augment = dataclasses.replace(settings.augment, frames=settings.sequence)
     rate = LearningRate(peak=settings.learning_rate, warmup=5, decay="cosine", floor=0.05)
     device = next(model.parameters()).device
+    dtype = _precision(settings, device)
     started = time.perf_counter()
     step, share = 0, 0.0
     while share < 1:
@@ -197,7 +202,8 @@ def _train(
         torch.manual_seed(int(rng.integers(2**31)))
         optimiser.zero_grad(set_to_none=True)
         steps = schedule(settings.schedule, step, settings.sequence)
-        losses, _ = objective(*inputs, steps, bool(rng.random() < settings.drop_cue))
+        with autocast(device, dtype):
+            losses, _ = objective(*inputs, steps, bool(rng.random() < settings.drop_cue))
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip_norm)
         optimiser.step()
@@ -252,12 +258,23 @@ def _check(example: Example, number: int) -> None:
         )
 
 
+def _precision(settings: AdaptSettings, device: torch.device) -> torch.dtype:
+    if settings.precision == "auto" and device.type == "cpu":
+        return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
+    return choose_precision(settings.precision, device)
+
+
 def _key(
-    model: Hodor, examples: Sequence[Example], budget: Budget, settings: AdaptSettings, size: tuple[int, int]
+    model: Hodor,
+    examples: Sequence[Example],
+    budget: Budget,
+    settings: AdaptSettings,
+    size: tuple[int, int],
+    dtype: torch.dtype,
 ) -> str:
     """What an adapted network depends on, as one hash."""
     digest = hashlib.sha256(model_fingerprint(model).encode())
-    details = [dataclasses.asdict(budget), dataclasses.asdict(settings), size]
+    details = [dataclasses.asdict(budget), dataclasses.asdict(settings), size, str(dtype)]
     digest.update(json.dumps(details, sort_keys=True).encode())
     for example in examples:
         digest.update(repr(example.labels.shape).encode())

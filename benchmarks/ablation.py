@@ -1,0 +1,118 @@
+# ruff: noqa: T201
+"""What each part of training on photographs brings: short runs that differ in one setting, measured on a benchmark.
+
+    python benchmarks/ablation.py --data STILLS --backbone MOBILENET_V2 --davis DAVIS2016_DEV -o runs/ablation
+    python benchmarks/ablation.py ... --rows base,"no averaging" --precision bf16 --iterations 400
+
+Each row is `hodor pretrain --preset mini` with one setting changed and `hodor evaluate` of what came out. All begin
+from the same backbone, and the second row shows how much chance alone changes. What is finished is kept in the folder,
+so the same command goes on where it was interrupted. Minutes for each row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Small frames and a quick warm-up, so that a few hundred iterations show a difference.
+COMMON = "--set batches.area=36864 --set learning_rate.warmup=60 --set learning_rate.peak=6e-4 --set average=0.985"
+
+ROWS: dict[str, str] = {
+    "base": "",
+    "another seed": "--seed 1",
+    "objects and background move together": "--set augment.independent=0",
+    "nothing pasted": "--set augment.other_background=0 --set augment.distractor=0 --set augment.occluder=0",
+    "the paper's augmentation": "--augment paper",
+    "cue never left out": "--set drop_cue=0",
+    "no averaging of weights": "--set average=0",
+    "sources as they come": "--set batches.balance=1",
+    "no zoom": "--set augment.view_scale=1,1 --set augment.frame_scale=1,1 --set augment.scale_jump=0",
+    "no blur or compression": "--set augment.blur=0 --set augment.compression=0",
+    "single images": "--sequence 1",
+    "sequences of 5": "--sequence 5",
+    "history never left out": "--set drop_history=0",
+    "no elastic change of shape": "--set augment.elastic=0",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of one row, 0..100."""
+
+    name: str
+    change: str
+    jf: float
+    j: float
+    f: float
+    jf_without_matching: float
+
+
+def main() -> None:
+    """Run what is not there yet, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="photographs in COCO format")
+    parser.add_argument("--backbone", required=True, help="ImageNet weights of the backbone")
+    parser.add_argument("--davis", required=True, help="the benchmark to measure on")
+    parser.add_argument("-o", "--out", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--rows", help="names separated by commas; all if left out")
+    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    names = list(ROWS) if options.rows is None else [name.strip() for name in options.rows.split(",")]
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        parser.error(f"no row {', '.join(unknown)}; there are: {', '.join(ROWS)}")
+    results = [_row(name, options) for name in names]
+    print(f"\n| {options.iterations} iterations of 4 samples | changed | J&F | J | F | J&F, descriptors alone |")
+    print("|---|---|---|---|---|---|")
+    for result in results:
+        change = f"`{result.change}`" if result.change else ""
+        print(
+            f"| {result.name} | {change} | {result.jf:.1f} | {result.j:.1f} | {result.f:.1f}"
+            f" | {result.jf_without_matching:.1f} |"
+        )
+
+
+def _row(name: str, options: argparse.Namespace) -> Result:
+    """Train and measure one row, or read what an earlier run left."""
+    folder: Path = options.out / name.replace(" ", "-").replace("'", "")
+    run = folder / "run"
+    weights = run / "last.safetensors"
+    if not (folder / "trained").exists():
+        arguments = ["pretrain", "--preset", "mini", "--data", options.data, "--backbone", options.backbone]
+        arguments += ["--iterations", str(options.iterations), "--precision", options.precision]
+        arguments += ["--device", options.device, "--resume", "-o", str(run), *COMMON.split(), *ROWS[name].split()]
+        _hodor(arguments)
+        (folder / "trained").touch()
+    scores = []
+    for part, more in (("all", []), ("descriptors", ["--no-matching"])):
+        results = folder / f"{part}.json"
+        if not results.exists():
+            arguments = ["evaluate", options.davis, "--weights", str(weights), "--device", options.device]
+            _hodor([*arguments, "--json", str(results), *more])
+        scores.append(json.loads(results.read_text(encoding="utf-8")))
+    everything, alone = scores
+    print(f"{name}: J&F {100 * everything['J&F']:.1f}, descriptors alone {100 * alone['J&F']:.1f}", flush=True)
+    return Result(
+        name,
+        ROWS[name],
+        jf=100 * everything["J&F"],
+        j=100 * everything["J"],
+        f=100 * everything["F"],
+        jf_without_matching=100 * alone["J&F"],
+    )
+
+
+def _hodor(arguments: list[str]) -> None:
+    """Run a `hodor` command; its own output is shown. Ends this program if it fails."""
+    if subprocess.run([sys.executable, "-m", "hodor_cli", *arguments]).returncode:
+        sys.exit(f"hodor {arguments[0]} failed")
+
+
+if __name__ == "__main__":
+    main()
