@@ -86,6 +86,7 @@ class AdaptSettings:
     average: float = 0.98
     clip_norm: float = 1.0
     drop_cue: float = 0.15
+    damage_cue: float = 0.0
     seed: int = 0
     #: "fp32", "bf16" or "auto": bfloat16 where the device multiplies in it, which leaves time for more steps.
     precision: str = "auto"
@@ -203,7 +204,9 @@ def _train(
         optimiser.zero_grad(set_to_none=True)
         steps = schedule(settings.schedule, step, settings.sequence)
         with autocast(device, dtype):
-            losses, _ = objective(*inputs, steps, bool(rng.random() < settings.drop_cue))
+            losses, _ = objective(
+                *inputs, steps, bool(rng.random() < settings.drop_cue), cue_damage=settings.damage_cue
+            )
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip_norm)
         optimiser.step()
@@ -241,10 +244,33 @@ def _sample(
     whole = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1]).padded
     height, width = (max(32, round(side * math.sqrt(settings.area) / 32) * 32) for side in whole)
 
-    def others(_: np.random.Generator) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-        return example.frame, masks
+    def others(rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+        return example.frame, _pieces_of_background(masks, example.labels > 0, rng)
 
     return make_still_sequence(example.frame, masks, rng, augment, (height, width), others=others)
+
+
+def _pieces_of_background(
+    masks: Sequence[NDArray[np.bool_]], objects: NDArray[np.bool_], rng: np.random.Generator
+) -> list[NDArray[np.bool_]]:
+    """At most one mask (H, W): the shape of an object at a place where mostly background is.
+
+    Such pieces are what passes in front of the objects and behind them. Were they cut out of the objects, the network
+    would learn that what looks like an object need not be it, and not find one again that it lost.
+    """
+    shape = masks[int(rng.integers(len(masks)))]
+    rows, columns = np.nonzero(shape)
+    rows, columns = rows - rows.min(), columns - columns.min()
+    if rng.random() < 0.5:
+        columns = columns.max() - columns
+    spare = shape.shape[0] - rows.max(), shape.shape[1] - columns.max()
+    for _ in range(10):
+        piece = np.zeros_like(shape)
+        piece[rows + int(rng.integers(spare[0])), columns + int(rng.integers(spare[1]))] = True
+        piece &= ~objects
+        if np.count_nonzero(piece) > len(rows) / 2:
+            return [piece]
+    return []
 
 
 def _check(example: Example, number: int) -> None:

@@ -63,6 +63,8 @@ class TrainConfig:
     #: Chance that the correspondence cue is left out in an iteration, and that only the newest descriptors are used.
     drop_cue: float = 0.0
     drop_history: float = 0.0
+    #: Chance, per object and step, of mistakes in the masks that the cue carries along (see `damage.py`).
+    damage_cue: float = 0.0
     seed: int = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER
@@ -92,7 +94,7 @@ class TrainConfig:
         for name in ("backbone_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
-        for name in ("average", "drop_cue", "drop_history"):
+        for name in ("average", "drop_cue", "drop_history", "damage_cue"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name} must be in 0..1, not {value}")

@@ -21,6 +21,7 @@ from hodor_cli.model.encoder import Descriptors
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Cue, KeyedMasks
+from hodor_cli.training.damage import damaged
 
 #: The node that stands for frame 0 with its true masks.
 TRUTH = "truth"
@@ -103,6 +104,7 @@ def run_cycles(
     *,
     cue_dropped: bool = False,
     history_dropped: bool = False,
+    cue_damage: float = 0.0,
 ) -> list[Prediction]:
     """Run the steps of a schedule on one batch.
 
@@ -114,6 +116,7 @@ def run_cycles(
         steps: the schedule.
         cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
         history_dropped: decode from the newest source's descriptors alone.
+        cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
     """
     batch, length = frames.shape[:2]
     count = presence.shape[2]
@@ -133,7 +136,7 @@ def run_cycles(
         if step.after is not None:
             unknown = unknown | removed[step.after]
         removed.append(unknown)
-        cue = None if cue_dropped else _cue(model, maps, sources, step.target)
+        cue = None if cue_dropped else _cue(model, maps, sources, step.target, cue_damage)
         logits = model.decode(maps[step.target], _history(sources[-1:] if history_dropped else sources), cue)
         predictions.append(Prediction(step.target, logits, without_objects(masks[:, step.target], unknown)))
         if step.makes in used:
@@ -170,11 +173,11 @@ def _history(sources: list[_Node]) -> History:
     )
 
 
-def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int) -> Cue | None:
+def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, damage: float) -> Cue | None:
     """Match with the newest source as the previous frame and with the oldest as the reference."""
     newest, oldest = sources[-1], sources[0]
     newest_keys, oldest_keys = maps[newest.frame].keys, maps[oldest.frame].keys
     if newest_keys is None or oldest_keys is None:
         return None
-    previous = KeyedMasks(newest_keys, newest.masks)
+    previous = KeyedMasks(newest_keys, damaged(newest.masks, damage) if damage else newest.masks)
     return model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))

@@ -133,7 +133,7 @@ def train(
         torch.manual_seed(_seed(config.seed, iteration, process.rank))
         drawn = np.random.default_rng([config.seed, iteration, 7]).random(2)
         dropped = bool(drawn[0] < config.drop_cue), bool(drawn[1] < config.drop_history)
-        arguments = (schedule(config.schedule, iteration, config.sequence), *dropped)
+        arguments = (schedule(config.schedule, iteration, config.sequence), *dropped, config.damage_cue)
 
         losses, predictions = training_step(
             objective, wrapped, optimiser, process, batch, arguments,

@@ -31,6 +31,7 @@ class Objective(nn.Module):
         steps: tuple[Step, ...],
         cue_dropped: bool = False,
         history_dropped: bool = False,
+        cue_damage: float = 0.0,
     ) -> tuple[Losses, list[Prediction]]:
         """The losses, and the predictions without gradient.
 
@@ -47,6 +48,7 @@ class Objective(nn.Module):
             steps,
             cue_dropped=cue_dropped,
             history_dropped=history_dropped,
+            cue_damage=cue_damage,
         )
         supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
         with torch.autocast(frames.device.type, enabled=False):

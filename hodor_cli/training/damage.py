@@ -1,0 +1,70 @@
+"""Mistakes for the correspondence cue to make, so that a network learns to undo them.
+
+A cue carries the last frame's masks along, mistakes and all, and in short training sequences they are few: the network
+learns to trust it, and in a long video what is lost once stays lost. So parts of the carried masks are erased, and
+pieces beside the objects are added to them; the features must tell.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Sides of what is erased or added, as shares of the sides of the object's box.
+_SIDES = (0.25, 0.8)
+
+
+def damaged(masks: Tensor, chance: float) -> Tensor:
+    """Soft masks with mistakes; every object gets each of the two, apart from the other, with this chance.
+
+    masks: (B, I, h, w) in 0..1, of which objects that sum to at most 1 at a pixel still do so afterwards. Drawn from
+    PyTorch's own generator. An object without a cell above 0.5 stays as it is.
+    """
+    batch, count, height, width = masks.shape
+    inside = masks > 0.5
+    y0, y1 = _extent(inside.any(dim=3))
+    x0, x1 = _extent(inside.any(dim=2))
+    there = inside.flatten(2).any(dim=2)
+    draws = torch.rand(10, batch, count, device=masks.device)
+    tall, wide = y1 - y0 + 1, x1 - x0 + 1
+
+    erased = there & (draws[0] < chance)
+    hole = _ellipse(
+        (y0 + draws[1] * tall, x0 + draws[2] * wide), (_side(draws[3]) * tall, _side(draws[4]) * wide), (height, width)
+    )
+    masks = torch.where(hole & erased[..., None, None], 0.0, masks)
+
+    # About the border of the object's box, half as far out as it is wide.
+    added = there & (draws[5] < chance)
+    angle = 2 * torch.pi * draws[6]
+    beside = (
+        (y0 + y1) / 2 + angle.sin() * tall * (0.4 + 0.4 * draws[7]),
+        (x0 + x1) / 2 + angle.cos() * wide * (0.4 + 0.4 * draws[7]),
+    )
+    piece = _ellipse(beside, (_side(draws[8]) * tall / 2, _side(draws[9]) * wide / 2), (height, width))
+    piece &= added[..., None, None]
+    # Where pieces of several objects meet, the first has it.
+    piece &= piece.int().cumsum(dim=1) == 1
+    return torch.where(piece.any(dim=1, keepdim=True), piece.to(masks.dtype), masks)
+
+
+def _extent(filled: Tensor) -> tuple[Tensor, Tensor]:
+    """First and last true place along the last side of filled (B, I, n), float; 0 and n - 1 where nothing is true."""
+    count = filled.shape[-1]
+    first = filled.int().argmax(dim=-1)
+    last = count - 1 - filled.flip(-1).int().argmax(dim=-1)
+    return first.float(), last.float()
+
+
+def _side(draw: Tensor) -> Tensor:
+    return _SIDES[0] + (_SIDES[1] - _SIDES[0]) * draw
+
+
+def _ellipse(centre: tuple[Tensor, Tensor], sides: tuple[Tensor, Tensor], size: tuple[int, int]) -> Tensor:
+    """(B, I, h, w) bool: ellipses with these centres and axes, each (B, I), in cells."""
+    y = torch.arange(size[0], device=centre[0].device)[:, None] - centre[0][..., None, None]
+    x = torch.arange(size[1], device=centre[0].device) - centre[1][..., None, None]
+    return (2 * y / sides[0][..., None, None]).square() + (2 * x / sides[1][..., None, None]).square() <= 1
+
+
+__all__ = ["damaged"]
