@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Small frames and a quick warm-up, so that a few hundred iterations show a difference.
-COMMON = "--set batches.area=36864 --set learning_rate.warmup=60 --set learning_rate.peak=6e-4 --set average=0.985"
+COMMON = {"batches.area": "36864", "learning_rate.warmup": "60", "learning_rate.peak": "6e-4", "average": "0.985"}
 
 ROWS: dict[str, str] = {
     "base": "",
@@ -86,7 +86,10 @@ def _row(name: str, options: argparse.Namespace) -> Result:
     if not (folder / "trained").exists():
         arguments = ["pretrain", "--preset", "mini", "--data", options.data, "--backbone", options.backbone]
         arguments += ["--iterations", str(options.iterations), "--precision", options.precision]
-        arguments += ["--device", options.device, "--resume", "-o", str(run), *COMMON.split(), *ROWS[name].split()]
+        arguments += ["--device", options.device, "--resume", "-o", str(run), *ROWS[name].split()]
+        for setting, value in COMMON.items():
+            if f"--set {setting}=" not in ROWS[name]:  # the row has its own
+                arguments += ["--set", f"{setting}={value}"]
         _hodor(arguments)
         (folder / "trained").touch()
     scores = []
