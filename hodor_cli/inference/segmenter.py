@@ -128,8 +128,7 @@ class Segmenter:
             self._given_model,
             prepared,
             budget or DEFAULT_BUDGET,
-            # Gradients need the range that float16 lacks.
-            settings=AdaptSettings(precision="auto" if self._precision == "fp16" else self._precision),
+            settings=AdaptSettings(precision=self._precision),
             min_dim=min_dim,
             max_dim=max_dim,
             cache=cache,

@@ -89,7 +89,8 @@ class AdaptSettings:
     drop_cue: float = 0.15
     damage_cue: float = 0.25
     seed: int = 0
-    #: "fp32", "bf16" or "auto": bfloat16 where the device multiplies in it, which leaves time for more steps.
+    #: "fp32", "bf16" or "auto": bfloat16 where the device multiplies in it, which leaves time for more steps; so is
+    #: "fp16", in which a network runs but does not train.
     precision: str = "auto"
     #: Motion as between frames of a video: objects and background move apart, little else changes.
     augment: AugmentSettings = dataclasses.field(
@@ -286,9 +287,11 @@ def _check(example: Example, number: int) -> None:
 
 
 def _precision(settings: AdaptSettings, device: torch.device) -> torch.dtype:
-    if settings.precision == "auto" and device.type == "cpu":
+    # Gradients need the range that float16 lacks.
+    wanted = "auto" if settings.precision == "fp16" else settings.precision
+    if wanted == "auto" and device.type == "cpu":
         return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
-    return choose_precision(settings.precision, device)
+    return choose_precision(wanted, device)
 
 
 def _key(

@@ -18,7 +18,7 @@ def damaged(masks: Tensor, chance: float) -> Tensor:
     """Soft masks with mistakes; every object gets each of the two, apart from the other, with this chance.
 
     masks: (B, I, h, w) in 0..1, of which objects that sum to at most 1 at a pixel still do so afterwards. Drawn from
-    PyTorch's own generator. An object without a cell above 0.5 stays as it is.
+    PyTorch's own generator. An object without a cell above 0.5 gets none of its own.
     """
     batch, count, height, width = masks.shape
     inside = masks > 0.5
