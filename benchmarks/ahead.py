@@ -21,9 +21,9 @@ import torch
 from hodor_cli.bench.clip import BenchClip, make_clip
 from hodor_cli.bench.settings import parse_size
 from hodor_cli.bench.subject import bench_model
-from hodor_cli.inference import Segmenter
-from hodor_cli.inference.preprocess import Geometry, prepare_frame
+from hodor_cli.engine import Segmenter
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.preprocess import Geometry, prepare_frame
 
 
 class Ahead:
@@ -86,7 +86,7 @@ def _round(model: Hodor, clip: BenchClip, frames: int, way: tuple[int, int] | No
         geometry = Geometry.of(height, width, min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
         segmenter.model = Ahead(model, clip, geometry, range(9, 11 + frames), way[0])  # type: ignore[assignment]
         torch.set_num_threads(way[1])
-    with patch("hodor_cli.inference.segmenter.prepare_frame", lambda *_: None) if way else nullcontext():
+    with patch("hodor_cli.engine.segmenter.prepare_frame", lambda *_: None) if way else nullcontext():
         segmenter.step(clip.frames[9])
         segmenter.step(clip.frames[10])
         began = time.perf_counter()

@@ -17,7 +17,7 @@ import torch
 from hodor_cli.bench.clip import make_clip
 from hodor_cli.bench.plain import PlainSegmenter
 from hodor_cli.bench.subject import bench_model
-from hodor_cli.inference import Segmenter
+from hodor_cli.engine import Segmenter
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.winograd import Conv3x3
 

@@ -20,7 +20,7 @@ import torch
 from hodor_cli.bench.clip import BenchClip, make_clip
 from hodor_cli.bench.settings import parse_size
 from hodor_cli.bench.subject import bench_model
-from hodor_cli.inference import Segmenter
+from hodor_cli.engine import Segmenter
 
 
 def main() -> None:

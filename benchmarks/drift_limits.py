@@ -1,5 +1,5 @@
 # ruff: noqa: T201
-"""What real videos do to the numbers that `hodor_cli/descriptors/drift.py` watches, so that its limits can be chosen.
+"""What real videos do to the numbers that `descriptors/search/drift.py` watches, so that its limits can be chosen.
 
 hodor export-descriptors DAVIS2016_TRAIN -o objects.h5 --no-thumbnails
 python benchmarks/drift_limits.py objects.h5
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.drift import REFERENCE_FRAMES, DriftMonitor, background_step
+from hodor_cli.descriptors.search.drift import REFERENCE_FRAMES, DriftMonitor, background_step
 
 Frames = list[tuple[dict[int, np.ndarray], np.ndarray]]
 

@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreInfo, StoreWriter, VideoInfo
-from hodor_cli.descriptors.protocol import score_retrieval
-from hodor_cli.descriptors.query import queries_of_store
-from hodor_cli.descriptors.search import search_objects
-from hodor_cli.descriptors.vectors import vectors_of_store
+from hodor_cli.descriptors.search.protocol import score_retrieval
+from hodor_cli.descriptors.search.query import queries_of_store
+from hodor_cli.descriptors.search.search import search_objects
+from hodor_cli.descriptors.store.vectors import vectors_of_store
 
 CHANNELS = 256
 OBJECTS, FRAMES = 10, 500  # of one synthetic video
@@ -107,7 +107,7 @@ def draw_clips(root: Path, clips: int) -> None:
     """A data set laid out like DAVIS: two rectangles that move over a random ground."""
     import cv2
 
-    from hodor_cli.video.label_png import write_label_png
+    from hodor_cli.images.label_png import write_label_png
 
     rng = np.random.default_rng(0)
     for number in range(clips):
@@ -129,8 +129,8 @@ def export(davis: Path, output: Path) -> None:
     """What the killed process runs."""
     import torch
 
-    from hodor_cli.descriptors.export import export_sources
-    from hodor_cli.descriptors.resolve import find_sources
+    from hodor_cli.descriptors.export.export import export_sources
+    from hodor_cli.descriptors.export.resolve import find_sources
     from hodor_cli.model import build_model
 
     torch.manual_seed(0)

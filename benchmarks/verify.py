@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreWriter
-from hodor_cli.descriptors.comparison import possible_comparisons
-from hodor_cli.descriptors.projection import projection_for
-from hodor_cli.descriptors.query import Query
-from hodor_cli.descriptors.search import search_objects
-from hodor_cli.descriptors.verify import verify_matches
-from hodor_cli.inference import Segmenter
+from hodor_cli.descriptors.search.comparison import possible_comparisons
+from hodor_cli.descriptors.search.projection import projection_for
+from hodor_cli.descriptors.search.query import Query
+from hodor_cli.descriptors.search.search import search_objects
+from hodor_cli.descriptors.search.verify import verify_matches
+from hodor_cli.engine import Segmenter
 from hodor_cli.weights import load_model, model_fingerprint
 
 

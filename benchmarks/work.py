@@ -14,7 +14,7 @@ from hodor_cli.bench.clip import make_clip
 from hodor_cli.bench.counting import Work, count_work
 from hodor_cli.bench.plain import PlainSegmenter
 from hodor_cli.bench.subject import bench_model
-from hodor_cli.inference import Segmenter
+from hodor_cli.engine import Segmenter
 
 STAGES = ("extract", "match", "decode", "encode")
 

@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from hodor_cli.demo import OBJECT_NAMES, PHOTOGRAPHS, ClipFiles, contact_sheet, save_picture, write_clip
+from demo_clip import OBJECT_NAMES, PHOTOGRAPHS, ClipFiles, contact_sheet, save_picture, write_clip
 
 OUT = Path("demo_output")
 MOMENTS = (0, 14, 29, 36, 50, 71)
@@ -51,7 +50,7 @@ def main() -> int:
 def print_scores(clip: ClipFiles, masks: Path) -> None:
     """Print J, F and J&F of each object and their mean, over all frames but the first and the last."""
     from hodor_cli.evaluation import score_sequence
-    from hodor_cli.video.label_png import read_label_png
+    from hodor_cli.images.label_png import read_label_png
 
     names = sorted(path.name for path in clip.masks_folder.iterdir())
     score = score_sequence(
@@ -69,7 +68,7 @@ def draw_sheet(clip: ClipFiles, masks: Path) -> np.ndarray:
     """Frame, result and truth side by side at six moments: the first, the last, the cup half hidden."""
     from PIL import Image
 
-    from hodor_cli.video.label_png import read_label_png
+    from hodor_cli.images.label_png import read_label_png
     from hodor_cli.video.overlay import draw_overlay
 
     frames = sorted(clip.frames_folder.iterdir())

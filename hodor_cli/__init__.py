@@ -23,16 +23,16 @@ _HOME_OF = {
     "DescriptorStore": "hodor_cli.descriptors",
     "FrameSource": "hodor_cli.video.source",
     "HodorError": "hodor_cli.errors",
-    "Segmenter": "hodor_cli.inference",
+    "Segmenter": "hodor_cli.engine",
     "evaluate": "hodor_cli.evaluation",
     "finetune": "hodor_cli.training.runs",
     "load_model": "hodor_cli.weights",
     "open_source": "hodor_cli.video.source",
     "pretrain": "hodor_cli.training.runs",
-    "read_mask": "hodor_cli.video.masks",
+    "read_mask": "hodor_cli.datasets.labels.masks",
     "score_sequence": "hodor_cli.evaluation",
-    "segment_source": "hodor_cli.inference.runner",
-    "write_label_png": "hodor_cli.video.label_png",
+    "segment_source": "hodor_cli.run.runner",
+    "write_label_png": "hodor_cli.images.label_png",
 }
 
 __all__ = [
@@ -53,14 +53,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from hodor_cli.datasets.labels.masks import read_mask
     from hodor_cli.descriptors import DescriptorStore
+    from hodor_cli.engine import Segmenter
     from hodor_cli.errors import HodorError
     from hodor_cli.evaluation import evaluate, score_sequence
-    from hodor_cli.inference import Segmenter
-    from hodor_cli.inference.runner import segment_source
+    from hodor_cli.images.label_png import write_label_png
+    from hodor_cli.run.runner import segment_source
     from hodor_cli.training.runs import finetune, pretrain
-    from hodor_cli.video.label_png import write_label_png
-    from hodor_cli.video.masks import read_mask
     from hodor_cli.video.source import FrameSource, open_source
     from hodor_cli.weights import load_model
 

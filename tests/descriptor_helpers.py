@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hodor_cli.descriptors.crops import crop_jpeg
-from hodor_cli.descriptors.schema import ObjectRow, StoreInfo, VideoInfo
-from hodor_cli.descriptors.writer import StoreWriter
+from hodor_cli.descriptors.store.crops import crop_jpeg
+from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
+from hodor_cli.descriptors.store.writer import StoreWriter
 
 INFO = StoreInfo("f" * 64, 16, "toy")
 
@@ -83,7 +83,7 @@ def write_davis(root: Path, sequences: dict[str, int], count: int = 6, binary: b
     """A data set laid out like DAVIS; `sequences` maps names to hues. binary: masks of 0 and 255, as DAVIS 2016 has."""
     from PIL import Image
 
-    from hodor_cli.video.label_png import write_label_png
+    from hodor_cli.images.label_png import write_label_png
 
     for name, hue in sequences.items():
         images, masks = root / "JPEGImages" / "480p" / name, root / "Annotations" / "480p" / name

@@ -10,7 +10,7 @@ import torch
 from conftest import moving_square
 
 from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.inference import Segmenter
+from hodor_cli.engine import Segmenter
 from hodor_cli.model import History, Hodor, Maps, build_model
 from hodor_cli.model.mobilenet import Conv
 

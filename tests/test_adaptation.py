@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from hodor_cli.cli import app
 from hodor_cli.cli.lazy import fill_lone_options
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.inference.segmenter import Segmenter
+from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt_model
-from hodor_cli.video.label_png import read_label_png, write_label_png
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 from segment_fakes import read_video
 from typer.testing import CliRunner
 
-from hodor_cli.batch import LocalExecutor, WorkOptions, find_jobs, segment_videos
 from hodor_cli.cli import app
 from hodor_cli.errors import HodorError, UsageError
-from hodor_cli.inference.settings import SegmentSettings
+from hodor_cli.run.many import LocalExecutor, WorkOptions, find_jobs, segment_videos
+from hodor_cli.run.settings import SegmentSettings
 
 COUNT = 40
 NAMES = ("a", "b", "c")
@@ -188,7 +188,7 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     from ray.cluster_utils import Cluster
 
-    from hodor_cli.batch.on_ray import RayExecutor
+    from hodor_cli.run.many.on_ray import RayExecutor
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
@@ -211,7 +211,7 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
 def test_ray_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from hodor_cli.batch.on_ray import connect
+    from hodor_cli.run.many.on_ray import connect
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="pip install"):

@@ -20,8 +20,8 @@ from hodor_cli.bench.plain_network import PlainHodor
 from hodor_cli.bench.record import append_record
 from hodor_cli.bench.settings import BenchSettings, parse_size
 from hodor_cli.cli import app
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import UsageError
-from hodor_cli.inference import Segmenter
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.config import PRESETS
 from hodor_cli.training.cycles import schedule

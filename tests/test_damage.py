@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import moving_square
 
-from hodor_cli.data.settings import AugmentSettings
 from hodor_cli.errors import UsageError
 from hodor_cli.model import build_model
 from hodor_cli.training import adaptation
@@ -15,6 +14,7 @@ from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import chain_schedule
 from hodor_cli.training.damage import damaged
 from hodor_cli.training.objective import Objective
+from hodor_cli.training.samples.settings import AugmentSettings
 
 
 def _two_objects() -> torch.Tensor:

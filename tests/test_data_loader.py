@@ -7,13 +7,13 @@ import pytest
 import torch
 from data_fakes import make_coco, save_coco
 
-from hodor_cli.data.coco import StillImages
-from hodor_cli.data.loader import collate, make_batch, make_loader
-from hodor_cli.data.sample import TrainingSample
-from hodor_cli.data.samplers import BatchPlanner, BatchSettings, bucket_size, group_shares
-from hodor_cli.data.settings import MINI, ObjectLimits
-from hodor_cli.data.stills_training import StillTraining
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.errors import DataError, UsageError
+from hodor_cli.training.samples.loader import collate, make_batch, make_loader
+from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.samplers import BatchPlanner, BatchSettings, bucket_size, group_shares
+from hodor_cli.training.samples.settings import MINI, ObjectLimits
+from hodor_cli.training.samples.stills_training import StillTraining
 
 TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)
 TENSORS = ("frames", "masks", "valid", "presence", "labelled")

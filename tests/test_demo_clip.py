@@ -10,8 +10,9 @@ from PIL import Image
 
 pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
 
-from hodor_cli.demo import DemoClip, contact_sheet, motion, save_picture, write_clip
-from hodor_cli.demo.clip import ASTRONAUT_ID, CUP_ID
+from demo_clip import DemoClip, contact_sheet, motion, save_picture, write_clip
+from demo_clip.clip import ASTRONAUT_ID, CUP_ID
+
 from hodor_cli.errors import OutputError, UsageError
 
 
@@ -70,7 +71,7 @@ def test_the_background_moves_too(rendered: list[tuple[np.ndarray, np.ndarray]])
 
 
 def test_it_is_written_as_a_video_and_in_davis_layout(tmp_path: Path) -> None:
-    from hodor_cli.video.label_png import read_label_png
+    from hodor_cli.images.label_png import read_label_png
 
     clip = DemoClip(frames=4, height=96, width=160)
     files = write_clip(tmp_path, clip)

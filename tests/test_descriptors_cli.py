@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
-from hodor_cli.video.label_png import write_label_png
+from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
 

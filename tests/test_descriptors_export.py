@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.crops import decode_jpeg
-from hodor_cli.descriptors.encode import FrameEncoder
-from hodor_cli.descriptors.export import export_sources, store_info
-from hodor_cli.descriptors.recorder import DescriptorRecorder
-from hodor_cli.descriptors.resolve import find_sources, find_store
+from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.export.export import export_sources, store_info
+from hodor_cli.descriptors.export.recorder import DescriptorRecorder
+from hodor_cli.descriptors.export.resolve import find_sources, find_store
+from hodor_cli.descriptors.store.crops import decode_jpeg
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.inference import Segmenter
+from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.video.label_png import write_label_png
 from hodor_cli.video.source import open_source
 from tests.descriptor_helpers import clip, toy_model, write_davis
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.curves import write_curves_csv, write_curves_image
-from hodor_cli.descriptors.heatmaps import compute_heatmaps, first_masks, write_heatmaps
-from hodor_cli.descriptors.layout import choose_rows, make_map, project
-from hodor_cli.descriptors.map_image import write_map_image, write_points_csv
-from hodor_cli.descriptors.map_page import write_map_page
-from hodor_cli.descriptors.protocol import score_retrieval
-from hodor_cli.descriptors.vectors import vectors_of_store
+from hodor_cli.descriptors.search.protocol import score_retrieval
+from hodor_cli.descriptors.store.vectors import vectors_of_store
+from hodor_cli.descriptors.views.curves import write_curves_csv, write_curves_image
+from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+from hodor_cli.descriptors.views.layout import choose_rows, make_map, project
+from hodor_cli.descriptors.views.map_image import write_map_image, write_points_csv
+from hodor_cli.descriptors.views.map_page import write_map_page
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, OutputError
-from hodor_cli.inference import Segmenter
 from hodor_cli.video.source import Frame
 from tests.descriptor_helpers import clip, clustered_store, toy_model
 

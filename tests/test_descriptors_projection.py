@@ -12,11 +12,16 @@ from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.comparison import Comparison, choose_comparison
-from hodor_cli.descriptors.projection import Projection, bundled_projection, load_projection, save_projection
-from hodor_cli.descriptors.projection_training import ObjectViews, encode_views, fit_projection, stills_for_projection
-from hodor_cli.descriptors.query import queries_of_store
-from hodor_cli.descriptors.search import search_objects
+from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
+from hodor_cli.descriptors.search.projection import Projection, bundled_projection, load_projection, save_projection
+from hodor_cli.descriptors.search.projection_training import (
+    ObjectViews,
+    encode_views,
+    fit_projection,
+    stills_for_projection,
+)
+from hodor_cli.descriptors.search.query import queries_of_store
+from hodor_cli.descriptors.search.search import search_objects
 from hodor_cli.errors import DataError, InputError, UsageError, WeightsError
 from hodor_cli.weights.checkpoint import save_checkpoint
 from tests.data_fakes import make_coco

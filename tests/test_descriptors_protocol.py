@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hodor_cli.descriptors.protocol import score_retrieval
-from hodor_cli.descriptors.schema import RowIndex
-from hodor_cli.descriptors.vectors import Vectors, vectors_of_array
+from hodor_cli.descriptors.search.protocol import score_retrieval
+from hodor_cli.descriptors.store.schema import RowIndex
+from hodor_cli.descriptors.store.vectors import Vectors, vectors_of_array
 from hodor_cli.errors import InputError
 
 

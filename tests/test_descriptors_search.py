@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.comparison import Comparison, choose_comparison
-from hodor_cli.descriptors.contact_sheet import describe_times, write_contact_sheet
-from hodor_cli.descriptors.encode import FrameEncoder
-from hodor_cli.descriptors.export import export_sources
-from hodor_cli.descriptors.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
-from hodor_cli.descriptors.resolve import find_sources
-from hodor_cli.descriptors.search import search_objects
-from hodor_cli.descriptors.segmenting import start_from_store
-from hodor_cli.descriptors.transforms import average_over_frames, standardise, within_object_whitening
-from hodor_cli.descriptors.vectors import vectors_of_array
-from hodor_cli.descriptors.verify import verify_matches
+from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.export.export import export_sources
+from hodor_cli.descriptors.export.resolve import find_sources
+from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
+from hodor_cli.descriptors.search.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
+from hodor_cli.descriptors.search.search import search_objects
+from hodor_cli.descriptors.search.segmenting import start_from_store
+from hodor_cli.descriptors.search.transforms import average_over_frames, standardise, within_object_whitening
+from hodor_cli.descriptors.search.verify import verify_matches
+from hodor_cli.descriptors.store.vectors import vectors_of_array
+from hodor_cli.descriptors.views.contact_sheet import describe_times, write_contact_sheet
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.inference import Segmenter
-from hodor_cli.video.label_png import write_label_png
+from hodor_cli.images.label_png import write_label_png
 from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
 
 
@@ -168,7 +168,7 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
 
 
 def test_whitening_and_averaging_help_where_noise_has_directions(tmp_path: Path) -> None:
-    from hodor_cli.descriptors.protocol import score_retrieval
+    from hodor_cli.descriptors.search.protocol import score_retrieval
 
     rng = np.random.default_rng(0)
     with DescriptorStore(clustered_store(tmp_path / "library.h5", videos=8)) as store:

@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
-from hodor_cli.descriptors.schema import ObjectRow, StoreInfo, VideoInfo
-from hodor_cli.descriptors.store import DescriptorStore
-from hodor_cli.descriptors.writer import StoreWriter
+from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
+from hodor_cli.descriptors.store.store import DescriptorStore
+from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 
 INFO = StoreInfo("f" * 64, 8, "toy")
@@ -132,7 +132,8 @@ def test_second_writer_is_told_who_holds_the_file(tmp_path: Path) -> None:
     path = tmp_path / "objects.h5"
     with StoreWriter(path, INFO) as writer:
         code = (
-            "from hodor_cli.descriptors.writer import StoreWriter\nfrom hodor_cli.descriptors.schema import StoreInfo\n"
+            "from hodor_cli.descriptors.store.writer import StoreWriter\n"
+            "from hodor_cli.descriptors.store.schema import StoreInfo\n"
             f"StoreWriter({str(path)!r}, StoreInfo('f' * 64, 8))"
         )
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from evaluation_fakes import davis, moving_labels, write_labels, write_meta, write_sequence
 
+from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import DataError, InputError, UsageError
-from hodor_cli.evaluation import recognise
 from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS
 
 

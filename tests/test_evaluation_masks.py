@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hodor_cli.datasets.labels.mask_reader import read_labels
 from hodor_cli.errors import InputError
-from hodor_cli.evaluation.mask_reader import read_labels
 
 
 def png_with_filters(image: np.ndarray, filters: list[int]) -> bytes:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from evaluation_fakes import davis, moving_labels, predictions, write_sequence
 
+from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import DataError, InputError, UsageError
-from hodor_cli.evaluation import evaluate, recognise
+from hodor_cli.evaluation import evaluate
 from hodor_cli.evaluation.predictions import score_predictions
 
 
@@ -135,8 +136,8 @@ def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) ->
     root = data_dir / "davis2016_dev" / "Annotations" / "480p" / "car-shadow"
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
+    from hodor_cli.datasets.labels.mask_reader import read_labels
     from hodor_cli.evaluation import score_sequence
-    from hodor_cli.evaluation.mask_reader import read_labels
 
     files = sorted(root.glob("*.png"))
     first = read_labels(files[0])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_labels, write_meta, write_sequence
 
+from hodor_cli.datasets.labels.mask_reader import read_labels
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation import evaluate
-from hodor_cli.evaluation.mask_reader import read_labels
 
 
 def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) -> None:

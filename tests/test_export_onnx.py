@@ -15,12 +15,12 @@ from test_bench import some_model
 from typer.testing import CliRunner
 
 from hodor_cli.cli import app
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.export.graphs import SampledDeformConv
-from hodor_cli.export.onnx_export import export_onnx
-from hodor_cli.inference import Segmenter
 from hodor_cli.model import build_model
 from hodor_cli.model.deform_conv import DeformConv
+from hodor_cli.weights.onnx.export import export_onnx
+from hodor_cli.weights.onnx.graphs import SampledDeformConv
 
 pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hodor_cli.inference.matching import MAX_REFERENCES, MatchingMemory
+from hodor_cli.engine.matching_memory import MAX_REFERENCES, MatchingMemory
 from hodor_cli.model import Hodor, Maps, build_model
 
 H, W = 12, 16

@@ -11,7 +11,6 @@ from segmenter_fakes import toy_history
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT, preset
-from hodor_cli.inference.preprocess import Geometry
 from hodor_cli.model import History, KeyedMasks, build_model
 from hodor_cli.model.background import grid_cells, predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.encoder import SoftMaskedAttention, _start
@@ -19,6 +18,7 @@ from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.position import sinusoidal_position
 from hodor_cli.model.swin import relative_position_index, shifted_window_mask
+from hodor_cli.runtime.preprocess import Geometry
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from hodor_cli.inference.preprocess import Geometry, prepare_frame
-from hodor_cli.inference.segmenter import Segmenter
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.runtime.preprocess import Geometry, prepare_frame
 from hodor_cli.weights.authors import from_authors, own_name
 from hodor_cli.weights.checkpoint import load_parameters, model_from_checkpoint
 

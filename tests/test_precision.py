@@ -8,8 +8,9 @@ import torch
 from conftest import moving_square
 
 from hodor_cli.config import preset
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import UsageError
-from hodor_cli.inference import Segmenter, device
+from hodor_cli.runtime import device
 from hodor_cli.weights import load_model
 
 CPU = torch.device("cpu")

@@ -120,7 +120,7 @@ def test_a_box_instead_of_a_mask(tmp_path: Path, clip: Path, toy: Path) -> None:
     options = ["--weights", toy, "-o", tmp_path / "out"]
     # The mask has the id 1, so the box's object becomes 2.
     hodor(clip / "clip.mp4", "--mask", f"3={clip / 'mask.png'}", "--box", "0=2,18,26,28", *options)
-    from hodor_cli.video.label_png import read_label_png
+    from hodor_cli.images.label_png import read_label_png
 
     made = read_label_png(tmp_path / "out" / "box_masks" / "00000_id2.png")
     _, masks = moving_square(COUNT)
@@ -220,7 +220,8 @@ def test_a_killed_command_goes_on_with_resume(tmp_path: Path, clip: Path, toy: P
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
-    from hodor_cli.inference import Segmenter, runner
+    from hodor_cli.engine import Segmenter
+    from hodor_cli.run import runner
 
     step, genuine, count = Segmenter.step, runner.segment_source, 0
 

@@ -17,10 +17,10 @@ RUN = """
 import resource, sys
 import torch
 torch.set_num_threads(1)
-from hodor_cli.inference.runner import segment_source
-from hodor_cli.inference.settings import SegmentSettings
+from hodor_cli.run.runner import segment_source
+from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.model.hodor import build_model
-from hodor_cli.video.masks import read_mask_arguments
+from hodor_cli.datasets.labels.masks import read_mask_arguments
 from hodor_cli.video.source import open_source
 
 torch.manual_seed(0)
@@ -37,7 +37,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource.getrusage is not there on Windows")
 def test_peak_memory_for_600_frames_is_that_for_60(tmp_path: Path) -> None:
-    from hodor_cli.video.label_png import write_label_png
+    from hodor_cli.images.label_png import write_label_png
 
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 180, (HEIGHT, WIDTH * 2, 3), dtype=np.uint8)

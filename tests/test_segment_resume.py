@@ -14,8 +14,8 @@ import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.inference.runner import segment_source
-from hodor_cli.inference.settings import SegmentSettings
+from hodor_cli.run.runner import segment_source
+from hodor_cli.run.settings import SegmentSettings
 
 COUNT = 110  # three pieces of the overlay
 
@@ -108,7 +108,7 @@ def test_frames_past_the_last_checkpoint_are_done_again(tmp_path: Path, whole: P
 def test_a_kill_while_the_results_are_put_together(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hodor_cli.inference import finish
+    from hodor_cli.run import finish
 
     out = tmp_path / "out"
     for name in ("write_video_annotations", "write_report"):

@@ -11,9 +11,9 @@ import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.inference.runner import segment_source
-from hodor_cli.inference.settings import SegmentSettings
-from hodor_cli.video.label_png import read_label_png
+from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.runner import segment_source
+from hodor_cli.run.settings import SegmentSettings
 
 
 def run(out: Path, count: int = 10, **options):
@@ -232,7 +232,7 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) ->
 
 
 def test_a_full_disk_is_one_sentence_and_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.inference import results
+    from hodor_cli.run import results
 
     genuine = results.write_label_png
 

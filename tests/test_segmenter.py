@@ -22,8 +22,8 @@ from segmenter_fakes import (
 )
 
 from hodor_cli.config import preset
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import UsageError
-from hodor_cli.inference import Segmenter
 from hodor_cli.model import Hodor, build_model
 
 

@@ -19,8 +19,8 @@ from segmenter_fakes import (
     square,
 )
 
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import DeviceError, InputError, UsageError
-from hodor_cli.inference import Segmenter
 from hodor_cli.model import Hodor
 
 # --- masks that cannot be used

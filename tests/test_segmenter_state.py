@@ -18,8 +18,8 @@ from segmenter_fakes import (
 )
 
 from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.inference import Segmenter
 from hodor_cli.model import History, Hodor, Maps
 
 # --- state

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import hodor_cli
 from hodor_cli.cli import app
-from hodor_cli.data.coco import StillImages
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.evaluation.metrics import jaccard
 
 QUICK = ["--workers", "0", "--sheet-every", "1000"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from test_model_reference import reference_state_dict
 
-from hodor_cli.inference.preprocess import normalise
 from hodor_cli.model import build_model
+from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.training.cycles import paper_schedule, run_cycles
 from hodor_cli.training.losses import prediction_losses
 from hodor_cli.weights.authors import from_authors, own_name

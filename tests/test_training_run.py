@@ -19,7 +19,6 @@ import torch
 from training_fakes import losses_of, make_blobs
 
 import hodor_cli
-from hodor_cli.data.sample import TrainingSample
 from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.checkpointing import STATE_FILE, read_run
@@ -30,6 +29,7 @@ from hodor_cli.training.loop import train
 from hodor_cli.training.options import TrainingResult
 from hodor_cli.training.process import TrainingProcess
 from hodor_cli.training.run_folder import RunFolder
+from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.settings import with_settings
 from hodor_cli.weights import load_checkpoint, load_model
 

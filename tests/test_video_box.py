@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.box import BoxArgument, mask_from_box, parse_box
+from hodor_cli.run.box import BoxArgument, mask_from_box, parse_box
 from hodor_cli.video.source import open_source
 
 

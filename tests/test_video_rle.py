@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hodor_cli.video.rle import encode_rle, write_video_annotations
+from hodor_cli.datasets.video_rle import encode_rle, write_video_annotations
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -36,14 +36,14 @@ def test_text_is_that_of_pycocotools(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(masks()))
 def test_masks_come_back(name: str) -> None:
-    from hodor_cli.data.rle import decode_segmentation
+    from hodor_cli.datasets.rle import decode_segmentation
 
     mask = masks()[name]
     assert np.array_equal(decode_segmentation(encode_rle(mask), *mask.shape), mask)
 
 
 def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_path: Path) -> None:
-    from hodor_cli.data.rle import decode_segmentation
+    from hodor_cli.datasets.rle import decode_segmentation
 
     mask = masks()["disk"]
     entry = {"counts": encode_rle(mask)["counts"], "area": int(mask.sum()), "box": [27, 7, 66, 66]}

@@ -110,7 +110,7 @@ def test_video_can_be_read_twice_and_with_start_and_end(tmp_path: Path) -> None:
 
 
 def test_frames_before_start_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.video import video_file
+    from hodor_cli.video import file as video_file
 
     calls = []
     convert = video_file.to_rgb

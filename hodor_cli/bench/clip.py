@@ -67,7 +67,7 @@ def texture(width: int, height: int, rng: np.random.Generator) -> NDArray[np.uin
 
 def write_video(path: Path, clip: BenchClip) -> None:
     """Write the clip's frames as an H.264 file."""
-    from hodor_cli.video.encoder import VideoWriter
+    from hodor_cli.video.h264 import VideoWriter
 
     with VideoWriter(path, FPS) as video:
         for frame in clip.frames:

@@ -38,7 +38,7 @@ class Machine:
 
 def describe_machine(device: torch.device, precisions: tuple[str, ...] = ("fp32", "bf16")) -> Machine:
     """Measure this machine; takes about a second."""
-    from hodor_cli.inference.device import PRECISIONS
+    from hodor_cli.runtime.device import PRECISIONS
 
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1

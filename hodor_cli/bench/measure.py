@@ -30,8 +30,8 @@ from hodor_cli.bench.plain import PlainSegmenter
 from hodor_cli.bench.settings import BenchSettings
 from hodor_cli.bench.subject import bench_model
 from hodor_cli.bench.timeline import STEP_STAGES, Stepper, stage_seconds
-from hodor_cli.inference.device import PRECISIONS, autocast, choose_device, choose_precision
-from hodor_cli.inference.segmenter import Segmenter
+from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.runtime.device import PRECISIONS, autocast, choose_device, choose_precision
 
 #: Called with what is being done and how many units of the total are done.
 Progress = Callable[[str, int, int], None]

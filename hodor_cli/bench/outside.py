@@ -17,7 +17,7 @@ def outside_seconds(
     video: Path, frames: list[NDArray[np.uint8]], labels: list[NDArray[np.uint16]], folder: Path
 ) -> dict[str, float]:
     """Median seconds a frame for `decode` (the video to RGB) and `write` (mask PNG, overlay drawn and encoded)."""
-    from hodor_cli.video.label_png import write_label_png
+    from hodor_cli.images.label_png import write_label_png
     from hodor_cli.video.overlay_writer import OverlayWriter
     from hodor_cli.video.source import open_source
 
@@ -40,7 +40,7 @@ def outside_seconds(
 
 def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Any, out: Path) -> float:
     """Frames a second of `hodor segment`, from the opened video to finished masks, overlay and report."""
-    from hodor_cli.inference.runner import segment_source
+    from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
 
     with open_source(video) as source:

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from hodor_cli.bench.plain_network import PlainHodor
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.inference.masks import reference_masks_by_id
-from hodor_cli.inference.matching import MatchingMemory
-from hodor_cli.inference.preprocess import Geometry, prepare_frame, prepare_masks, resize
-from hodor_cli.inference.step_result import StepResult
+from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.matching_memory import MatchingMemory
+from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.decoder import History
 from hodor_cli.model.encoder import Descriptors
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
 
 @dataclass

@@ -17,14 +17,14 @@ from hodor_cli.bench.photographs import SyntheticPhotographs
 from hodor_cli.bench.plain_network import PlainHodor
 from hodor_cli.bench.settings import BenchSettings
 from hodor_cli.bench.subject import bench_model
-from hodor_cli.data.loader import Batch, make_batch, make_loader
-from hodor_cli.data.samplers import BatchPlanner
-from hodor_cli.inference.allocator import keep_freed_memory
+from hodor_cli.runtime.allocator import keep_freed_memory
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Step, schedule
 from hodor_cli.training.objective import INPUTS, Objective
 from hodor_cli.training.optimiser import WeightAverage, make_optimiser, rate_at, set_rate
 from hodor_cli.training.process import SingleProcess
+from hodor_cli.training.samples.loader import Batch, make_batch, make_loader
+from hodor_cli.training.samples.samplers import BatchPlanner
 from hodor_cli.training.step import training_step
 
 

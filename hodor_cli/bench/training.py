@@ -25,8 +25,8 @@ from hodor_cli.bench.settings import BenchSettings
 from hodor_cli.bench.subject import bench_model
 from hodor_cli.bench.trainers import Job, Spent, make_trainer, memory_of, timed, worker_rate
 from hodor_cli.errors import HodorError, TrainingError
-from hodor_cli.inference.device import choose_device, choose_precision
-from hodor_cli.threads import wait_asleep
+from hodor_cli.runtime.device import choose_device, choose_precision
+from hodor_cli.runtime.threads import wait_asleep
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.options import RunOptions
 

@@ -44,8 +44,8 @@ def check(
 
     Ends with exit code 7 if training would stop at something or learn from something wrong.
     """
-    from hodor_cli.data.check import check_dataset
-    from hodor_cli.data.settings import ObjectLimits
+    from hodor_cli.datasets.check import check_dataset
+    from hodor_cli.training.samples.settings import ObjectLimits
 
     limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else ObjectLimits().at_area)
     with progress_bar("checking", None, "items") as advance:
@@ -74,7 +74,7 @@ def preview(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the sheet if it exists.")] = False,
 ) -> None:
     """Draw samples as the network is fed them: frames side by side, masks as outlines, invalid pixels hatched."""
-    from hodor_cli.data.preview import preview_samples, require_free, write_sheet
+    from hodor_cli.training.samples.preview import preview_samples, require_free, write_sheet
 
     require_free(output, overwrite=overwrite)
     with progress_bar("drawing", count, "samples") as advance:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
+    from hodor_cli.datasets.dataset import Dataset
     from hodor_cli.evaluation.comparison import Comparison
-    from hodor_cli.evaluation.dataset import Dataset
     from hodor_cli.evaluation.model_run import OnStart
     from hodor_cli.evaluation.results import EvaluationResult
 
@@ -98,7 +98,7 @@ def evaluate(
         return
     lengths = _history_lengths(history)
     _check_options(dataset, weights, predictions, out, lengths, resume, overwrite)
-    from hodor_cli.evaluation.dataset import recognise
+    from hodor_cli.datasets.dataset import recognise
 
     found = recognise(dataset[0]).select(_names(sequences))
     console.print(found.describe())

@@ -18,8 +18,8 @@ from hodor_cli.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.export import ExportedVideo
-    from hodor_cli.descriptors.sources import ExportSource
+    from hodor_cli.descriptors.export.export import ExportedVideo
+    from hodor_cli.descriptors.export.sources import ExportSource
 
 
 def export_descriptors(
@@ -70,8 +70,8 @@ def export_descriptors(
 
     A video that is in the file already, unchanged, is skipped; stop at any time and run the same command again.
     """
-    from hodor_cli.descriptors.export import export_sources
-    from hodor_cli.descriptors.resolve import find_sources
+    from hodor_cli.descriptors.export.export import export_sources
+    from hodor_cli.descriptors.export.resolve import find_sources
     from hodor_cli.errors import UsageError
     from hodor_cli.weights import load_model
 

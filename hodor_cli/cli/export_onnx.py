@@ -29,7 +29,7 @@ def export_onnx(
     """
     from hodor_cli.bench.settings import parse_size
     from hodor_cli.bench.subject import bench_model
-    from hodor_cli.export.onnx_export import export_onnx as export
+    from hodor_cli.weights.onnx.export import export_onnx as export
 
     model, trained = bench_model(weights)
     if not trained:

@@ -75,7 +75,7 @@ def finetune(
     hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed
     """
     values = locals()
-    from hodor_cli.threads import wait_asleep
+    from hodor_cli.runtime.threads import wait_asleep
 
     wait_asleep()  # before PyTorch comes: the loader's workers need the cores that its threads would wait on
     from hodor_cli.training.runs import finetune as run

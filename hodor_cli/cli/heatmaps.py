@@ -47,10 +47,10 @@ def heatmaps(
 
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
-    from hodor_cli.descriptors.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.datasets.labels.masks import read_mask, read_mask_arguments
+    from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.engine import Segmenter
     from hodor_cli.errors import InputError
-    from hodor_cli.inference import Segmenter
-    from hodor_cli.video.masks import read_mask, read_mask_arguments
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 

@@ -63,12 +63,12 @@ def map_command(
 
     hodor map objects.h5 -o map --trajectories
     """
-    from hodor_cli.descriptors.comparison import choose_comparison
-    from hodor_cli.descriptors.layout import make_map
-    from hodor_cli.descriptors.map_image import write_map_image, write_points_csv
-    from hodor_cli.descriptors.map_page import write_map_page
-    from hodor_cli.descriptors.resolve import find_store
-    from hodor_cli.descriptors.store import DescriptorStore
+    from hodor_cli.descriptors.export.resolve import find_store
+    from hodor_cli.descriptors.search.comparison import choose_comparison
+    from hodor_cli.descriptors.store.store import DescriptorStore
+    from hodor_cli.descriptors.views.layout import make_map
+    from hodor_cli.descriptors.views.map_image import write_map_image, write_points_csv
+    from hodor_cli.descriptors.views.map_page import write_map_page
 
     path = find_store(store)
     base = output.with_suffix("") if output.suffix.lower() in (".png", ".html", ".csv") else output

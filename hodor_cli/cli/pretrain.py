@@ -58,7 +58,7 @@ def pretrain(
     hodor pretrain --gpus 4
     """
     values = locals()
-    from hodor_cli.threads import wait_asleep
+    from hodor_cli.runtime.threads import wait_asleep
 
     wait_asleep()  # before PyTorch comes: the loader's workers need the cores that its threads would wait on
     from hodor_cli.training.runs import pretrain as run

@@ -21,14 +21,14 @@ from hodor_cli.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.comparison import Comparison
-    from hodor_cli.descriptors.protocol import RetrievalScores
-    from hodor_cli.descriptors.query import Query
-    from hodor_cli.descriptors.search import Match
-    from hodor_cli.descriptors.store import DescriptorStore
-    from hodor_cli.descriptors.vectors import Metric
-    from hodor_cli.descriptors.verify import VerifiedMatch
-    from hodor_cli.inference import Segmenter
+    from hodor_cli.descriptors.search.comparison import Comparison
+    from hodor_cli.descriptors.search.protocol import RetrievalScores
+    from hodor_cli.descriptors.search.query import Query
+    from hodor_cli.descriptors.search.search import Match
+    from hodor_cli.descriptors.search.verify import VerifiedMatch
+    from hodor_cli.descriptors.store.store import DescriptorStore
+    from hodor_cli.descriptors.store.vectors import Metric
+    from hodor_cli.engine import Segmenter
 
 #: The metrics of curves, by what the curves are called.
 METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}
@@ -98,10 +98,10 @@ def retrieval(
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
     hodor retrieval objects.h5 --pr-curve
     """
-    from hodor_cli.descriptors.comparison import choose_comparison, possible_comparisons
-    from hodor_cli.descriptors.query import queries_of_image, queries_of_store
-    from hodor_cli.descriptors.resolve import find_store
-    from hodor_cli.descriptors.store import DescriptorStore
+    from hodor_cli.descriptors.export.resolve import find_store
+    from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
+    from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
+    from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.errors import UsageError
 
     if pr_curve == (query is not None):
@@ -126,7 +126,7 @@ def retrieval(
                 raise UsageError(f"{query} needs the object's --mask FILE; of a descriptor file name FILE.h5#VIDEO/ID")
             asked = queries_of_store(query)
         else:
-            from hodor_cli.descriptors.encode import FrameEncoder
+            from hodor_cli.descriptors.export.encode import FrameEncoder
             from hodor_cli.weights import load_model
 
             asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(weights), **model))
@@ -146,7 +146,7 @@ def measure(
 
     The other vectors have a fixed length: there the cosine ranks as the Euclidean distance does.
     """
-    from hodor_cli.descriptors.protocol import score_retrieval
+    from hodor_cli.descriptors.search.protocol import score_retrieval
     from hodor_cli.errors import InputError
 
     index = store.index()
@@ -188,7 +188,7 @@ def measure(
 
 
 def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: DescriptorStore, as_json: bool) -> None:
-    from hodor_cli.descriptors.curves import GALLERIES, write_curves_csv, write_curves_image
+    from hodor_cli.descriptors.views.curves import GALLERIES, write_curves_csv, write_curves_image
 
     image, table = output.with_suffix(".png"), output.with_suffix(".csv")
     write_curves_image(image, curves, f"{store.path.name}: {len(store):,} descriptors of {store.info.model_name}")
@@ -224,9 +224,9 @@ def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descr
 
 
 def _segmenter(weights: str, model: dict[str, Any], query: Query) -> Segmenter:
-    from hodor_cli.descriptors.export import store_info
+    from hodor_cli.descriptors.export.export import store_info
+    from hodor_cli.engine import Segmenter
     from hodor_cli.errors import InputError
-    from hodor_cli.inference import Segmenter
     from hodor_cli.weights import load_model
 
     loaded = load_model(weights)
@@ -245,8 +245,8 @@ def _search(
     faiss: bool,
     segmenter: Segmenter | None,
 ) -> tuple[list[Match], list[VerifiedMatch] | None]:
-    from hodor_cli.descriptors.search import search_objects
-    from hodor_cli.descriptors.verify import verify_matches
+    from hodor_cli.descriptors.search.search import search_objects
+    from hodor_cli.descriptors.search.verify import verify_matches
 
     engine: Any = "faiss" if faiss else "numpy"
     matches = search_objects(store, query, comparison=comparison, metric=metric, top=top, engine=engine)
@@ -270,7 +270,7 @@ def _show_matches(
 ) -> None:
     from dataclasses import asdict
 
-    from hodor_cli.descriptors.contact_sheet import describe_times, write_contact_sheet
+    from hodor_cli.descriptors.views.contact_sheet import describe_times, write_contact_sheet
 
     listed = []
     for number, (query, (matches, verified)) in enumerate(zip(queries, answers, strict=True)):

@@ -24,9 +24,9 @@ from hodor_cli.cli.common import (
 from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.segmenting import DescriptorSession
-    from hodor_cli.inference.settings import ReviewItem, SegmentSettings, SegmentSummary
+    from hodor_cli.descriptors.search.segmenting import DescriptorSession
     from hodor_cli.model.hodor import Hodor
+    from hodor_cli.run.settings import ReviewItem, SegmentSettings, SegmentSummary
     from hodor_cli.video.source import FrameSource
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
@@ -135,7 +135,7 @@ def segment(
     """
     from dataclasses import replace
 
-    from hodor_cli.inference.settings import SegmentSettings
+    from hodor_cli.run.settings import SegmentSettings
 
     settings = SegmentSettings(
         weights=weights,
@@ -151,8 +151,8 @@ def segment(
         _refuse_with_masks(
             {"--mask": mask, "--box": box, "--from": known, "--projection": projection, "--descriptors": descriptors}
         )
-        from hodor_cli.batch import WorkOptions
         from hodor_cli.cli.segment_many import segment_many
+        from hodor_cli.run.many import WorkOptions
 
         path = Path(source).expanduser()
         name = path.resolve().name if path.is_dir() else path.stem
@@ -171,10 +171,10 @@ def segment(
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
         if value is not None:
             raise UsageError(f"{flag} is for many videos: give a folder or a list of them, and --masks FOLDER")
-    from hodor_cli.descriptors.segmenting import DescriptorSession
+    from hodor_cli.datasets.labels.masks import read_mask_arguments
+    from hodor_cli.descriptors.search.segmenting import DescriptorSession
     from hodor_cli.errors import HodorError
-    from hodor_cli.inference.output import OutputFolder
-    from hodor_cli.video.masks import read_mask_arguments
+    from hodor_cli.run.output import OutputFolder
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end) as frames:
@@ -183,7 +183,7 @@ def segment(
         _tell_what_was_found(given, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
-        from hodor_cli.inference.runner import make_segmenter, segment_source
+        from hodor_cli.run.runner import make_segmenter, segment_source
         from hodor_cli.weights import load_model
 
         model = load_model(weights)
@@ -259,7 +259,7 @@ def adapted_to(
     settings: SegmentSettings,
 ) -> tuple[Hodor, SegmentSettings]:
     """The model adapted to the frames whose masks were given, within the budget (`60s`), and the settings to use it."""
-    from hodor_cli.inference.adapting import adapted_to_given
+    from hodor_cli.run.adapting import adapted_to_given
     from hodor_cli.training.adaptation import AdaptProgress
 
     with progress_bar("adapting", 100, unit="%") as advance:
@@ -275,7 +275,7 @@ def adapted_to(
 
 def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int, dict[int, tuple[int, int, int, int]]]:
     """Boxes by frame and object id: each gets the smallest id that nothing else has, in the order given."""
-    from hodor_cli.video.box import parse_box
+    from hodor_cli.run.box import parse_box
 
     boxes: dict[int, dict[int, tuple[int, int, int, int]]] = {}
     used = set(taken)

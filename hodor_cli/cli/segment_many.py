@@ -12,8 +12,8 @@ from hodor_cli.cli.common import note, progress_bar
 from hodor_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from hodor_cli.batch import BatchProgress, BatchSummary, WorkOptions
-    from hodor_cli.batch.run import Executor
+    from hodor_cli.run.many import BatchProgress, BatchSummary, WorkOptions
+    from hodor_cli.run.many.run import Executor
 
 #: Lines about single videos that are shown; summary.json has all.
 _SHOWN = 20
@@ -23,7 +23,7 @@ def segment_many(
     source: str, masks: Path, options: WorkOptions, *, workers: int | None, gpus: int | None, ray: str | None
 ) -> int:
     """Segment every video of a folder or list; returns the command's exit code: 1 if any failed."""
-    from hodor_cli.batch import find_jobs, segment_videos
+    from hodor_cli.run.many import find_jobs, segment_videos
 
     jobs = find_jobs(Path(source).expanduser(), masks.expanduser())
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
@@ -42,12 +42,12 @@ def segment_many(
 def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None, ray: str | None) -> Executor:
     """What runs the videos. Raises UsageError for flags that contradict each other, DeviceError for GPUs not there."""
     if ray is not None:
-        from hodor_cli.batch.on_ray import RayExecutor
+        from hodor_cli.run.many.on_ray import RayExecutor
 
         if gpus is not None:
             raise UsageError("--gpus and --ray contradict each other; a cluster knows its own GPUs")
         return RayExecutor(ray, at_once=workers)
-    from hodor_cli.batch import LocalExecutor
+    from hodor_cli.run.many import LocalExecutor
 
     if gpus is None:
         return LocalExecutor(workers or 1)
@@ -65,8 +65,8 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
 
 def _check(options: WorkOptions, *, local: bool) -> None:
     """Raise the HodorError for what would be wrong with every video, so that it is told once and nothing is written."""
-    from hodor_cli.inference.device import choose_device, choose_precision
-    from hodor_cli.inference.segmenter import Segmenter
+    from hodor_cli.engine.segmenter import Segmenter
+    from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.training.adaptation import Budget
     from hodor_cli.weights import load_model
 

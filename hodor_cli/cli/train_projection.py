@@ -35,8 +35,8 @@ def train_projection(
     Takes a few minutes on a CPU. The bundled weights have one already, which `hodor retrieval` uses by itself; weights
     of your own need their own.
     """
-    from hodor_cli.descriptors.projection import save_projection
-    from hodor_cli.descriptors.projection_training import encode_views, fit_projection, stills_for_projection
+    from hodor_cli.descriptors.search.projection import save_projection
+    from hodor_cli.descriptors.search.projection_training import encode_views, fit_projection, stills_for_projection
     from hodor_cli.errors import OutputError
     from hodor_cli.weights import load_model, model_fingerprint
 

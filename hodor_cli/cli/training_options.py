@@ -136,8 +136,8 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UsageError where both name the same.
     """
-    from hodor_cli.data.settings import augment_preset
     from hodor_cli.errors import UsageError
+    from hodor_cli.training.samples.settings import augment_preset
 
     changes: dict[str, Any] = {}
     for option, name in _SETTINGS.items():

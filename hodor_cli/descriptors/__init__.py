@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hodor_cli.descriptors.schema import ObjectRow, RowIndex, StoreInfo, VideoInfo, VideoRows
-from hodor_cli.descriptors.store import DescriptorStore
-from hodor_cli.descriptors.writer import StoreWriter
+from hodor_cli.descriptors.store.schema import ObjectRow, RowIndex, StoreInfo, VideoInfo, VideoRows
+from hodor_cli.descriptors.store.store import DescriptorStore
+from hodor_cli.descriptors.store.writer import StoreWriter
 
 __all__ = ["DescriptorStore", "ObjectRow", "RowIndex", "StoreInfo", "StoreWriter", "VideoInfo", "VideoRows"]

@@ -18,7 +18,6 @@ _HOME_OF = {
     "DAVIS": "scoring",
     "DAVIS_LIKE": "scoring",
     "YOUTUBE_VOS": "scoring",
-    "Dataset": "dataset",
     "EvaluationResult": "results",
     "SequenceScore": "scoring",
     "SequenceScorer": "scoring",
@@ -27,7 +26,6 @@ _HOME_OF = {
     "evaluate": "runner",
     "evaluate_davis": "quick",
     "jaccard": "metrics",
-    "recognise": "dataset",
     "score_sequence": "scoring",
     "statistics": "metrics",
 }
@@ -36,7 +34,6 @@ __all__ = [
     "DAVIS",
     "DAVIS_LIKE",
     "YOUTUBE_VOS",
-    "Dataset",
     "EvaluationResult",
     "SequenceScore",
     "SequenceScorer",
@@ -45,14 +42,12 @@ __all__ = [
     "evaluate",
     "evaluate_davis",
     "jaccard",
-    "recognise",
     "score_sequence",
     "statistics",
 ]
 
 if TYPE_CHECKING:
     from hodor_cli.evaluation.comparison import compare
-    from hodor_cli.evaluation.dataset import Dataset, recognise
     from hodor_cli.evaluation.metrics import boundary_f, jaccard, statistics
     from hodor_cli.evaluation.quick import evaluate_davis
     from hodor_cli.evaluation.results import EvaluationResult

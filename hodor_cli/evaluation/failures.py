@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hodor_cli.evaluation.dataset import Dataset, VideoSequence
-from hodor_cli.evaluation.folders import masks_in
-from hodor_cli.evaluation.mask_reader import read_labels
+from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.truth import TruthReader
 from hodor_cli.evaluation.metrics import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
-from hodor_cli.evaluation.truth import TruthReader
 
 Picture = npt.NDArray[np.uint8]
 
@@ -100,8 +100,8 @@ def _truths(sequence: VideoSequence, wanted: set[str]) -> dict[str, LabelMap]:
 def _pictures(
     image_file: Path | None, truth: LabelMap, prediction_file: Path, object_id: int
 ) -> tuple[Picture, Picture, Picture]:
+    from hodor_cli.images.picture import read_picture
     from hodor_cli.video.overlay import draw_overlay
-    from hodor_cli.video.picture import read_picture
 
     prediction = read_labels(prediction_file)
     if int(truth.max(initial=0)) <= 1 and int(prediction.max(initial=0)) == 255:

@@ -14,25 +14,25 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.truth import TruthReader
 from hodor_cli.errors import DataError, HodorError, OutputError
-from hodor_cli.evaluation.dataset import Dataset, VideoSequence
-from hodor_cli.evaluation.folders import masks_in
-from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
-from hodor_cli.evaluation.truth import TruthReader
 from hodor_cli.files import write_whole, writing
-from hodor_cli.video.label_png import write_label_png
-from hodor_cli.video.paths import plural
-from hodor_cli.video.picture import read_picture
+from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.paths import plural
+from hodor_cli.images.picture import read_picture
 
 _LISTED = 20
 _MARKS = ".progress"
 
 
 class StepSegmenter(Protocol):
-    """What a run needs of a segmenter; `hodor_cli.inference.Segmenter` is one."""
+    """What a run needs of a segmenter; `hodor_cli.engine.Segmenter` is one."""
 
     last: Any
 

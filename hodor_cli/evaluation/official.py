@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.truth import TruthReader
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.evaluation.dataset import Dataset, VideoSequence
-from hodor_cli.evaluation.folders import masks_in
-from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.evaluation.scoring import DAVIS
-from hodor_cli.evaluation.truth import TruthReader
 
 SOURCE = "git+https://github.com/davisvideochallenge/davis2017-evaluation"
 

@@ -13,8 +13,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.errors import OutputError
-from hodor_cli.evaluation.dataset import Dataset
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.files import write_whole, writing
 

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.folders import first_folders, folders, masks_in, suggestion
+from hodor_cli.datasets.labels.mask_reader import read_labels
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.evaluation.dataset import Dataset, VideoSequence
-from hodor_cli.evaluation.folders import first_folders, folders, masks_in, suggestion
-from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
-from hodor_cli.forking import forkable_opencv
-from hodor_cli.video.paths import plural, require_exists
+from hodor_cli.images.paths import plural, require_exists
+from hodor_cli.runtime.forking import forkable_opencv
 
 Progress = Callable[[int, int], None]
 """Called with the frames done so far and the frames in all."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import hodor_cli
+from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.evaluation.dataset import Dataset, recognise
 from hodor_cli.evaluation.model_run import OnStart, StepSegmenter, remove_predictions, run_model
 from hodor_cli.evaluation.official import require_official, run_official
 from hodor_cli.evaluation.output import check_output, write_everything
@@ -19,7 +19,7 @@ from hodor_cli.evaluation.predictions import Progress, find_predictions, score_p
 from hodor_cli.evaluation.results import EvaluationResult, Timing
 from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.evaluation.submission import pack_submission
-from hodor_cli.video.paths import plural
+from hodor_cli.images.paths import plural
 
 
 def evaluate(
@@ -196,7 +196,7 @@ def sweep_history(
 
 
 def _make_segmenter(model: Any, **settings: Any) -> StepSegmenter:
-    from hodor_cli.inference import Segmenter
+    from hodor_cli.engine import Segmenter
 
     return Segmenter(model, **settings)
 

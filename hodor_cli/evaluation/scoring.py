@@ -10,9 +10,9 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
+from hodor_cli.datasets.truth import TruthReader, present_ids, size_text
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import LabelMap, Statistics, score_frame, statistics
-from hodor_cli.evaluation.truth import TruthReader, present_ids, size_text
 
 
 @dataclass(frozen=True)

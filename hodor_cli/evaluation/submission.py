@@ -5,13 +5,13 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from hodor_cli.datasets.dataset import Dataset
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.mask_reader import read_labels
 from hodor_cli.errors import InputError
-from hodor_cli.evaluation.dataset import Dataset
-from hodor_cli.evaluation.folders import masks_in
-from hodor_cli.evaluation.mask_reader import read_labels
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.files import replacing, writing
-from hodor_cli.video.paths import plural
+from hodor_cli.images.paths import plural
 
 
 def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:

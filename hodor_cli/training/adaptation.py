@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hodor_cli.data.sample import TrainingSample
-from hodor_cli.data.sequence import make_still_sequence
-from hodor_cli.data.settings import MINI, AugmentSettings
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.inference.device import autocast, choose_precision, cpu_multiplies_bf16
-from hodor_cli.inference.preprocess import Geometry
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.device import autocast, choose_precision, cpu_multiplies_bf16
+from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.objective import Objective
 from hodor_cli.training.optimiser import WeightAverage, freeze_stages, rate_at
+from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sequence import make_still_sequence
+from hodor_cli.training.samples.settings import MINI, AugmentSettings
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 
 

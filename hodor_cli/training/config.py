@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from hodor_cli.data.samplers import BatchSettings
-from hodor_cli.data.settings import MINI, PAPER, AugmentSettings, ObjectLimits, augment_preset
 from hodor_cli.errors import UsageError
+from hodor_cli.training.samples.samplers import BatchSettings
+from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, ObjectLimits, augment_preset
 
 
 @dataclass(frozen=True)

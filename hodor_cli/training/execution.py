@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hodor_cli.config import SwinConfig
-from hodor_cli.data.imgaug_compat import load_imgaug
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.checkpointing import read_run
@@ -17,6 +16,7 @@ from hodor_cli.training.launch import LaunchSettings, Layout, launch
 from hodor_cli.training.loop import micro_batch, train
 from hodor_cli.training.process import TrainingProcess
 from hodor_cli.training.run_folder import RunFolder
+from hodor_cli.training.samples.imgaug_compat import load_imgaug
 from hodor_cli.training.sources import ClipOptions, DataSource, build_sets
 from hodor_cli.training.start import random_model, require_architecture, saved_architecture, starting_model
 from hodor_cli.training.watching import NoteCallback, ProgressCallback, WatchSettings, follow, watch

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hodor_cli.data.loader import Batch
 from hodor_cli.errors import TrainingError
-from hodor_cli.inference.device import autocast
+from hodor_cli.runtime.device import autocast
 from hodor_cli.training.objective import INPUTS, Objective
 from hodor_cli.training.process import TrainingProcess
+from hodor_cli.training.samples.loader import Batch
 
 
 def not_a_number(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hodor_cli.data.loader import Batch
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.cycles import Prediction
+from hodor_cli.training.samples.loader import Batch
 
 
 @dataclass(frozen=True)

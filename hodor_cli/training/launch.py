@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError
-from hodor_cli.inference.device import choose_device
+from hodor_cli.runtime.device import choose_device
 from hodor_cli.training.process import FabricProcess, SingleProcess
 
 if TYPE_CHECKING:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hodor_cli.data.loader import make_loader
-from hodor_cli.data.samplers import TrainingSet
 from hodor_cli.errors import UsageError
-from hodor_cli.inference.allocator import keep_freed_memory
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.allocator import keep_freed_memory
 from hodor_cli.training.averaging import averaged
 from hodor_cli.training.checkpointing import RunState, read_run, restore_run, save_run
 from hodor_cli.training.clock import Clock
@@ -25,6 +23,8 @@ from hodor_cli.training.metrics import MetricsFile
 from hodor_cli.training.objective import Objective
 from hodor_cli.training.optimiser import WeightAverage, freeze_stages, make_optimiser, rate_at, set_rate
 from hodor_cli.training.process import SingleProcess, TrainingProcess
+from hodor_cli.training.samples.loader import make_loader
+from hodor_cli.training.samples.samplers import TrainingSet
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import training_step
 from hodor_cli.weights.checkpoint import save_checkpoint

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.inference.preprocess import normalise
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.training.cycles import Prediction, Step, run_cycles
 from hodor_cli.training.losses import Losses, prediction_losses
 

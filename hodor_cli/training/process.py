@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.inference.device import autocast, choose_device, choose_precision
+from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

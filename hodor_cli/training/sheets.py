@@ -9,11 +9,11 @@ import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from hodor_cli.data.loader import Batch
 from hodor_cli.errors import OutputError
 from hodor_cli.training.checkpointing import write_atomically
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.losses import merge_background
+from hodor_cli.training.samples.loader import Batch
 from hodor_cli.video.overlay import draw_overlay
 
 _HEIGHT = 144  # of a picture, at most

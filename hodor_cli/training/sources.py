@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hodor_cli.data.check import CheckReport, check_dataset, explain_folder, looks_like_clips
-from hodor_cli.data.samplers import TrainingSet
+from hodor_cli.datasets.check import CheckReport, check_dataset, explain_folder, looks_like_clips
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.samples.samplers import TrainingSet
 
 #: The ways of fine-tuning on clips; pretraining has none.
 MODES = ("frames", "sparse", "dense")
@@ -113,10 +113,10 @@ def build_sets(sources: Sequence[DataSource], config: TrainConfig, clips: ClipOp
 
 
 def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> TrainingSet:
-    from hodor_cli.data.clip_training import clip_training
-    from hodor_cli.data.clips import ClipSet
-    from hodor_cli.data.coco import StillImages
-    from hodor_cli.data.stills_training import StillTraining
+    from hodor_cli.datasets.clips import ClipSet
+    from hodor_cli.datasets.coco import StillImages
+    from hodor_cli.training.samples.clip_training import clip_training
+    from hodor_cli.training.samples.stills_training import StillTraining
 
     folder, limits = source.folder, config.limits
     if source.annotations is not None:

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.data.loader import Batch
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.faults import not_a_number
 from hodor_cli.training.losses import Losses
 from hodor_cli.training.objective import INPUTS, Objective
 from hodor_cli.training.process import TrainingProcess
+from hodor_cli.training.samples.loader import Batch
 
 
 def training_step(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hodor_cli.errors import InputError
-from hodor_cli.video.paths import plural
+from hodor_cli.images.paths import plural
 from hodor_cli.video.source import Frame, FrameSource
 
 _DEFAULT_FPS = 30.0

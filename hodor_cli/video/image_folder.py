@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hodor_cli.errors import InputError
-from hodor_cli.video.paths import plural, summarise_files, visible_files, visible_folders
-from hodor_cli.video.picture import PICTURE_SUFFIXES, picture_size, read_picture
+from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
+from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size, read_picture
 from hodor_cli.video.source import Frame, FrameSource
 
 FOLDER_FPS = 24.0  # DAVIS and film; a folder does not say

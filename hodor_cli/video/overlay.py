@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.video.palette import davis_palette
+from hodor_cli.images.palette import davis_palette
 
 #: Share of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5

@@ -8,7 +8,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.video.encoder import VideoWriter
+from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import DEFAULT_OPACITY, draw_overlay
 
 

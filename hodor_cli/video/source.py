@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.paths import exists, require_exists
+from hodor_cli.images.paths import exists, require_exists
 
 SourceT = TypeVar("SourceT", bound="FrameSource")
 
@@ -133,7 +133,7 @@ def open_source(path_or_camera: str | Path | int, *, start: int = 0, end: int | 
     if not text.strip():
         raise UsageError("the source is empty; give a video file, a folder of images, a camera index, or - for a pipe")
     if text == "-":
-        from hodor_cli.video.video_pipe import VideoPipeSource
+        from hodor_cli.video.pipe import VideoPipeSource
 
         return VideoPipeSource.from_stdin(start=start, end=end)
     path = Path(text).expanduser()
@@ -152,12 +152,12 @@ def _open_file(path: Path, start: int, end: int | None) -> FrameSource:
     if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
         return _open_camera(int(path.name[5:]), start, end)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # a named pipe, <(command), /dev/stdin
-        from hodor_cli.video.video_pipe import VideoPipeSource
+        from hodor_cli.video.pipe import VideoPipeSource
 
         return VideoPipeSource.from_path(path, start=start, end=end)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
-    from hodor_cli.video.video_file import VideoFileSource
+    from hodor_cli.video.file import VideoFileSource
 
     return VideoFileSource(path, start=start, end=end)
 

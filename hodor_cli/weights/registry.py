@@ -52,7 +52,7 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") 
 
     Raises WeightsError for an unknown name, naming those there are, and for damaged or unfit files.
     """
-    from hodor_cli.inference.device import choose_device
+    from hodor_cli.runtime.device import choose_device
     from hodor_cli.weights.checkpoint import model_from_checkpoint
 
     path = weights_path(name_or_path)

@@ -1,0 +1,229 @@
+"""Benchmarks on disk, recognised by their layout.
+
+DAVIS         JPEGImages/RES/SEQ/*.jpg  Annotations/RES/SEQ/*.png  [ImageSets/YEAR/SPLIT.txt]
+YouTube-VOS   JPEGImages/SEQ/*.jpg      Annotations/SEQ/*.png      meta.json
+MOSE, LVOS    JPEGImages/SEQ/*.jpg      Annotations/SEQ/*.png
+two folders   images/[SEQ/]*            masks/[SEQ/]*.png
+truth alone   [SEQ/]*.png               (to score predictions only)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from hodor_cli.datasets.folders import depth, first_folders, folders, masks_in, pictures_in, suggestion
+from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.splits import Splits, read_splits
+from hodor_cli.datasets.truth import present_ids
+from hodor_cli.datasets.youtube_vos import VideoMeta, read_meta
+from hodor_cli.errors import DataError, UsageError
+from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, Rules
+from hodor_cli.images.paths import plural, require_exists
+
+Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
+
+_IMAGE_FOLDERS = ("jpegimages", "images", "image", "frames", "imgs", "img", "rgb", "input", "video")
+_MASK_FOLDERS = ("annotations", "masks", "mask", "labels", "gt", "groundtruth", "ground_truth", "truth", "annotation")
+
+
+@dataclass(frozen=True)
+class VideoSequence:
+    """One video: its images and masks by frame name, in order. `has_truth` is False when masks only say where objects
+    start; `wanted` are the frames a server asks for."""
+
+    name: str
+    images: Mapping[str, Path]
+    masks: Mapping[str, Path]
+    has_truth: bool = True
+    groups: Mapping[int, str] = field(default_factory=dict)
+    wanted: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images) or len(self.masks)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A recognised data set: what it is, which rules count, and its sequences by name."""
+
+    root: Path
+    kind: Kind
+    layout: str
+    rules: Rules
+    sequences: Mapping[str, VideoSequence]
+    notes: tuple[str, ...] = ()
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    others: Mapping[str, VideoSequence] = field(default_factory=dict)
+    """Sequences on disk outside the chosen split; they can be asked for by name."""
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether anything can be scored."""
+        return any(sequence.has_truth for sequence in self.sequences.values())
+
+    def describe(self) -> str:
+        """One sentence: what was recognised."""
+        truth = "" if self.has_truth else ", truth not public"
+        frames = sum(len(sequence) for sequence in self.sequences.values())
+        counted = f"{plural(len(self.sequences), 'sequence')}, {plural(frames, 'frame')}{truth}"
+        return f"{self.root}: {self.layout}, {counted}"
+
+    def select(self, names: Sequence[str] | None) -> Dataset:
+        """The data set with these sequences only, in their given order; a split's name stands for its sequences.
+
+        Raises UsageError for a name that is not there.
+        """
+        if names is None:
+            return self
+        known = {**self.others, **self.sequences}
+        chosen: dict[str, VideoSequence] = {}
+        for name in names:
+            if name in known:
+                chosen[name] = known[name]
+            elif name in self.splits:
+                chosen.update({member: known[member] for member in self.splits[name]})
+            else:
+                raise UsageError(f"{self.root} has no sequence {name!r}{suggestion(name, [*known, *self.splits])}")
+        if not chosen:
+            raise UsageError(f"no sequence was named; {self.root} has {', '.join(list(known)[:8])}")
+        return replace(self, sequences=chosen)
+
+
+def recognise(root: str | Path) -> Dataset:
+    """Find out what kind of data set a folder holds.
+
+    Raises InputError when the folder is not there, DataError when it is no data set (the message names what was
+    looked for, and where it may be instead) or has no masks.
+    """
+    root = Path(root)
+    require_exists(root, "data set")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; give the data set's folder")
+    images, masks = root / "JPEGImages", root / "Annotations"
+    if not masks.is_dir() and not images.is_dir():
+        dataset = _plain(root)
+    elif (meta := read_meta(root)) is not None:
+        dataset = _youtube_vos(root, meta)
+    elif depth(masks if masks.is_dir() else images) == 2:
+        dataset = _davis(root)
+    elif depth(masks if masks.is_dir() else images) == 1:
+        dataset = _davis_like(root)
+    else:
+        dataset = _plain(root)
+    if not any(sequence.masks for sequence in dataset.sequences.values()):
+        raise DataError(f"{root} looks like {dataset.layout} but has no masks; at least every first frame needs one")
+    return dataset
+
+
+def _davis(root: Path) -> Dataset:
+    masks, images = root / "Annotations", root / "JPEGImages"
+    sizes = [folder.name for folder in folders(masks if masks.is_dir() else images)]
+    both = [name for name in sizes if (images / name).is_dir() and (masks / name).is_dir()] or sizes
+    size = "480p" if "480p" in both else min(both, key=lambda name: name.startswith("Full"))
+    sequences = _sequences(images / size, masks / size)
+    binary = _is_binary(sequences)
+    splits: Splits = read_splits(root, "2016" if binary else "2017", sequences)
+    notes = [f"{size} is taken; there is also {', '.join(n for n in both if n != size)}"] if len(both) > 1 else []
+    layout = f"DAVIS {'2016 (one object: 255)' if binary else '2017 (object ids)'} at {size}"
+    chosen, others = sequences, {}
+    if splits.chosen is not None:
+        names = splits.members[splits.chosen]
+        chosen = {name: sequences[name] for name in names}
+        others = {name: sequence for name, sequence in sequences.items() if name not in chosen}
+        layout += f", split {splits.chosen}"
+    notes += splits.notes
+    kind: Kind = "davis-2016" if binary else "davis-2017"
+    return Dataset(root, kind, layout, DAVIS, chosen, tuple(notes), splits.members, others)
+
+
+def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
+    found = _sequences(root / "JPEGImages", root / "Annotations")
+    sequences = {}
+    for name, sequence in found.items():
+        if name not in meta:
+            continue
+        starts = meta[name].starts
+        truth = bool(sequence.masks) and not set(sequence.masks) <= starts
+        sequences[name] = replace(sequence, has_truth=truth, groups=meta[name].groups, wanted=meta[name].frames)
+    lost = [name for name in meta if name not in sequences]
+    notes = [f"meta.json names {plural(len(lost), 'video')} that are not on disk, such as {lost[0]}"] if lost else []
+    if not sequences:
+        raise DataError(f"no video of {root / 'meta.json'} is in {root / 'JPEGImages'}; is the archive unpacked?")
+    return Dataset(root, "youtube-vos", "YouTube-VOS", YOUTUBE_VOS, sequences, tuple(notes))
+
+
+def _davis_like(root: Path) -> Dataset:
+    sequences = _sequences(root / "JPEGImages", root / "Annotations")
+    return Dataset(root, "davis-like", "DAVIS-like without sizes (MOSE, LVOS)", DAVIS_LIKE, sequences)
+
+
+def _plain(root: Path) -> Dataset:
+    images, masks = _two_folders(root)
+    if masks is None:
+        raise DataError(
+            f"{root} is no data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS), nor a "
+            f"folder of images and one of masks{first_folders(root)}"
+        )
+    level = depth(masks)
+    if level == 0:
+        name = root.resolve().name
+        sequences = {name: _sequence(name, images, masks)}
+    else:
+        sequences = _sequences(images, masks)
+    layout = f"two folders, {images.name} and {masks.name}" if images is not None else "true masks alone"
+    return Dataset(root, "plain", layout, DAVIS_LIKE, sequences)
+
+
+def _two_folders(root: Path) -> tuple[Path | None, Path | None]:
+    """(folder of images, folder of masks) inside `root`; (None, root) where `root` itself holds masks."""
+    inside = folders(root)
+    named = {folder.name.casefold(): folder for folder in inside}
+    masks = next((named[name] for name in _MASK_FOLDERS if name in named), None)
+    images = next((named[name] for name in _IMAGE_FOLDERS if name in named), None)
+    if masks is not None and images is None and len(inside) == 2:
+        images = next(folder for folder in inside if folder != masks)
+    if images is not None and masks is None and len(inside) == 2:
+        masks = next(folder for folder in inside if folder != images)
+    if masks is not None:
+        return images, masks
+    if masks_in(root) or any(masks_in(folder) for folder in inside):
+        return None, root
+    return None, None
+
+
+def _sequences(images: Path | None, masks: Path) -> dict[str, VideoSequence]:
+    names = {folder.name: None for parent in (images, masks) if parent is not None for folder in folders(parent)}
+    found = (_sequence(name, None if images is None else images / name, masks / name) for name in sorted(names))
+    return {sequence.name: sequence for sequence in found if len(sequence)}
+
+
+def _sequence(name: str, images: Path | None, masks: Path) -> VideoSequence:
+    pictures = pictures_in(images) if images is not None else {}
+    labels = masks_in(masks)
+    return VideoSequence(name, pictures, labels, has_truth=bool(labels) and not _only_starts(pictures, labels))
+
+
+def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
+    """Whether the masks are no truth but only say where objects start: fewer than images, each with a new object."""
+    if len(masks) >= len(images):
+        return False
+    seen: set[int] = set()
+    for file in masks.values():
+        ids = present_ids(read_labels(file), seen)
+        if seen and ids <= seen:
+            return False
+        seen |= ids
+    return True
+
+
+def _is_binary(sequences: Mapping[str, VideoSequence]) -> bool:
+    """Whether the first mask that is not empty holds 255 alone."""
+    for sequence in sequences.values():
+        for file in sequence.masks.values():
+            ids = present_ids(read_labels(file), (255,))
+            if ids:
+                return ids == {255}
+    return False

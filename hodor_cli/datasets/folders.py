@@ -1,0 +1,65 @@
+"""What lies in a folder: sub-folders, pictures, masks; and where a user may have meant instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from hodor_cli.datasets.labels.mask_reader import MASK_SUFFIXES
+from hodor_cli.images.paths import natural_key, visible_folders
+from hodor_cli.images.picture import PICTURE_SUFFIXES
+
+
+def folders(parent: Path) -> list[Path]:
+    """Visible sub-folders in natural order; none where `parent` is not there."""
+    return visible_folders(parent) if parent.is_dir() else []
+
+
+def pictures_in(folder: Path) -> dict[str, Path]:
+    """Frame name -> image file, in natural order."""
+    return _files(folder, PICTURE_SUFFIXES)
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Frame name -> mask file, in natural order."""
+    return _files(folder, MASK_SUFFIXES)
+
+
+def depth(folder: Path) -> int:
+    """How many folders lie between `folder` and its pictures: 0, 1 (SEQ) or 2 (RES/SEQ); 0 where there are none."""
+    if pictures_in(folder):
+        return 0
+    inside = folders(folder)
+    if any(pictures_in(sub) for sub in inside):
+        return 1
+    return 2 if any(pictures_in(deep) for sub in inside for deep in folders(sub)) else 0
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: "; did you mean ...?" or what there is."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; it has {', '.join(known[:8])}" + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+
+
+def first_folders(root: Path) -> str:
+    """The end of a sentence about a folder that is no data set: a data set below it, or what it holds."""
+    for sub in folders(root):
+        for place in (sub, *folders(sub)):
+            if (place / "Annotations").is_dir() or (place / "JPEGImages").is_dir():
+                return f"; did you mean {place}?"
+    names = [folder.name for folder in folders(root)]
+    if not names:
+        return "; it has no folders"
+    return f"; it holds {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    fitting = [name for name in names if Path(name).suffix.lower() in suffixes]
+    return {Path(name).stem: folder / name for name in sorted(fitting, key=natural_key)}

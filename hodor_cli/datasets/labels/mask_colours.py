@@ -1,0 +1,80 @@
+"""RGB masks: which colour is which object."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hodor_cli.images.palette import davis_palette, voc_palette
+
+Colour = tuple[int, int, int]
+_VOID = 255
+
+
+def labels_from_colours(
+    values: np.ndarray, index_map: np.ndarray, name: str, known: dict[int, Colour] | None
+) -> tuple[np.ndarray, dict[int, Colour], list[str]]:
+    """Give every colour an object id.
+
+    values: (K,) colours as 0xRRGGBB, ascending. index_map: (H, W) index into `values` per pixel. name: of the file,
+    for notes. known: id -> colour of earlier masks; such a colour keeps its id.
+    Returns labels (H, W) uint16, id -> colour, notes. Black is background. A picture in DAVIS's or VOC's own colours
+    gets that palette's ids; other colours are numbered as they come, from the top left.
+    """
+    first_seen = np.zeros(len(values), dtype=np.int64)
+    first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[::-1]  # the first pixel is written last and stays
+    order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != 0]
+    ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
+    new = [k for k in order if _colour(values[k]) not in ids_by_colour]
+    palette = _palette_ids()
+    standard = all(_colour(values[k]) in palette for k in new)
+    taken = set(ids_by_colour.values())
+    table = np.zeros(len(values), dtype=np.uint16)
+    notes: list[str] = []
+    for k in order:
+        colour = _colour(values[k])
+        if colour not in ids_by_colour:
+            object_id = palette[colour] if standard else 0
+            if standard and object_id == _VOID and len(order) > 1:
+                notes.append(f"{name}: the colour {_hex(colour)} is void, so background")
+                continue
+            ids_by_colour[colour] = object_id if object_id and object_id not in taken else _smallest_free(taken)
+            taken.add(ids_by_colour[colour])
+        table[k] = ids_by_colour[colour]
+    colours = {int(table[k]): _colour(values[k]) for k in order if table[k]}
+    listed = sorted(colours.items())
+    mapping = ", ".join(f"{_hex(colour)} is {i}" for i, colour in listed[:12]) + (" ..." if len(listed) > 12 else "")
+    if listed:
+        notes.insert(0, f"{name} is RGB, each colour an object: {mapping}")
+    return table[index_map], colours, notes
+
+
+def grey_palette_ids(ids: list[int]) -> list[int]:
+    """If all `ids` are the brightness of DAVIS colours, as when an indexed mask was converted to grey: the ids those
+    colours stand for, in the same order. Otherwise empty."""
+    colours = davis_palette()[1:22].astype(np.float64) @ (0.299, 0.587, 0.114)
+    of_grey = {round(grey): object_id for object_id, grey in reversed(list(enumerate(colours.tolist(), start=1)))}
+    return [of_grey[i] for i in ids] if all(i in of_grey for i in ids) else []
+
+
+def _palette_ids() -> dict[Colour, int]:
+    ids: dict[Colour, int] = {}
+    for palette in (davis_palette(), voc_palette()):
+        for object_id, row in enumerate(palette):
+            ids.setdefault((int(row[0]), int(row[1]), int(row[2])), object_id)
+    return ids
+
+
+def _colour(value: np.unsignedinteger) -> Colour:
+    number = int(value)
+    return number >> 16, (number >> 8) & 255, number & 255
+
+
+def _hex(colour: Colour) -> str:
+    return "#" + bytes(colour).hex()
+
+
+def _smallest_free(taken: set[int]) -> int:
+    object_id = 1
+    while object_id in taken:
+        object_id += 1
+    return object_id

@@ -1,0 +1,159 @@
+"""From the values in a mask to object ids: what a number or a colour means, and when values cannot be meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hodor_cli.datasets.labels.mask_colours import Colour, grey_palette_ids, labels_from_colours
+from hodor_cli.datasets.labels.soft_edges import examine_edges
+from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.paths import plural
+
+VOID = 255
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """One mask as read.
+
+    labels:  (H, W) uint16 object ids, 0 background.
+    notes:   how the file was understood, one sentence each, for the user.
+    colours: for an RGB mask, object id -> (r, g, b) in it.
+    """
+
+    labels: np.ndarray
+    notes: list[str] = field(default_factory=list)
+    colours: dict[int, Colour] | None = None
+
+    @property
+    def object_ids(self) -> list[int]:
+        """The ids in it, ascending."""
+        return ids_in(self.labels)
+
+
+def ids_in(labels: np.ndarray) -> list[int]:
+    """The object ids in a uint16 label map, ascending, without the background."""
+    return [int(i) for i in np.flatnonzero(np.bincount(labels.ravel())) if i]
+
+
+def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None = None) -> MaskFile:
+    """Labels from (H, W) integers, one per pixel: value = id, only 0 and white = one object, 255 beside others = void.
+
+    palette: (H, W, 3) colours of an indexed picture, in which soft edges show. Raises `InputError` for ids out of range
+    and for soft edges.
+    """
+    ids, index_map = index_values(values)
+    if int(ids[0]) < 0 or int(ids[-1]) > MAX_ID:
+        wrong = int(ids[0]) if ids[0] < 0 else int(ids[-1])
+        raise InputError(f"{path} holds the value {wrong}; object ids lie in 1..{MAX_ID} and 0 is background")
+    present = {int(i) for i in ids}
+    top = {"uint8": 255, "uint16": 65535}.get(values.dtype.name)
+    white = top if top in present and present <= {0, top} else 255
+    if white in present and present <= {0, white}:
+        notes = [f"{path.name} holds only 0 and {white}: it is one object, with id 1"] if 0 in present else []
+        return MaskFile((values == white).astype(np.uint16), notes)
+    channels = values[..., None]
+    if palette is not None:
+        channels = np.concatenate([channels, palette], axis=2)
+    notes = _check_value_edges(ids, index_map, channels, top, path)
+    labels = values.astype(np.uint16)
+    if top == VOID and VOID in present and not (VOID - 1 in present and len(present) > 128):
+        void = labels == VOID
+        labels[void] = 0
+        count = plural(int(void.sum()), "pixel")
+        notes.append(f"{path.name} has {count} of 255 beside other ids: taken as void, which is background")
+    objects = sorted(present - {0, VOID})
+    if palette is None and (meant := grey_palette_ids(objects)):
+        notes.append(
+            f"{path.name} has the ids {_list(objects)}, which are also how bright the DAVIS colours of {_list(meant)} "
+            f"are: if it was converted from an indexed mask, give that one"
+        )
+    return MaskFile(labels, notes)
+
+
+def mask_from_rgb(rgb: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
+    """Labels from (H, W, 3) uint8 colours: each an object, black is background. known: id -> colour of masks read
+    before. Raises `InputError` for soft edges and photographs."""
+    if not known and (rgb == rgb[..., :1]).all():
+        mask = mask_from_values(rgb[..., 0], path)
+        return MaskFile(mask.labels, [f"{path.name} is RGB without any colour: read as grey, value = id", *mask.notes])
+    packed = pack_rgb(rgb)
+    values, index_map = index_values(packed)
+    if len(values) > 2:
+        report = examine_edges(index_map, rgb)
+        soft, solid = (int((values[found] > 0).sum()) for found in (report.soft, report.solid))
+        if (soft >= 3 and soft > solid) or len(values) > MAX_ID:
+            raise _soft_edge_error(path, len(values), soft, report.solid_share)
+    labels, colours, notes = labels_from_colours(values, index_map, path.name, known)
+    return MaskFile(labels, notes, colours)
+
+
+def pack_rgb(rgb: np.ndarray) -> np.ndarray:
+    """(..., 3) uint8 colours as uint32 0xRRGGBB."""
+    wide = rgb.astype(np.uint32)
+    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+def index_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values, ascending, and per pixel the index of its value."""
+    if values.dtype.kind == "u" and int(values.max()) < 1 << 24:  # a table is many times faster than sorting the pixels
+        seen = np.zeros(int(values.max()) + 1, dtype=bool)
+        seen[values] = True
+        table = np.cumsum(seen, dtype=np.int32) - 1
+        return np.flatnonzero(seen).astype(values.dtype), table[values]
+    found, index_map = np.unique(values, return_inverse=True)
+    return found, index_map.reshape(values.shape)  # NumPy 2.0 gives it flat
+
+
+def _list(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:5])) + (" ..." if len(ids) > 5 else "")
+
+
+def _check_value_edges(
+    ids: np.ndarray, index_map: np.ndarray, channels: np.ndarray, top: int | None, path: Path
+) -> list[str]:
+    """Raise `InputError` where most values come from soft edges; a note where a few may."""
+    if len(ids) < 3:
+        return []
+    report = examine_edges(index_map, channels)
+    soft = [int(i) for i in ids[report.soft] if i]
+    solid = [int(i) for i in ids[report.solid] if i]
+    present = [int(i) for i in ids]
+    if top == VOID and {0, VOID} < set(present) and _nearly_binary(present):
+        raise InputError(
+            f"{path} holds 0 and 255 but also values next to them ({_list(present[1:-1])}), as a JPEG leaves them of a "
+            f"black and white mask, and each would become an object; threshold it at 128"
+        )
+    # With nothing solid but white, in-between greys can only be its edge, however few they are.
+    if (len(soft) >= 3 and len(soft) > len(solid)) or (soft and solid == [top]):
+        black_or_white = (index_map == 0) | (index_map == len(ids) - 1)
+        binary = channels.shape[2] == 1 and present[-1] == top and float(black_or_white.mean()) > 0.5
+        raise _soft_edge_error(path, len(ids), len(soft), report.solid_share, binary)
+    if not soft:
+        return []
+    return [f"{path.name} has the ids {_list(soft)} only along edges: blended pixels, or something very thin?"]
+
+
+def _nearly_binary(present: list[int]) -> bool:
+    """Values like 0, 1, 254, 255; those of 0, 1, 2, 255 may well be objects and void."""
+    inner = present[1:-1]
+    return all(i <= 8 or i >= 247 for i in inner) and any(i >= 247 for i in inner)
+
+
+def _soft_edge_error(path: Path, values: int, soft: int, solid_share: float, binary: bool = False) -> InputError:
+    if solid_share < 0.2:
+        return InputError(
+            f"{path} holds {values} different values and hardly any even area: it looks like a photograph or a soft "
+            f"(probability) map; in a mask every value is an object"
+        )
+    way_out = (
+        "threshold it at 128" if binary else "save it with hard edges (no anti-aliasing, nearest-neighbour resizing)"
+    )
+    return InputError(
+        f"{path} has soft edges: {soft} of its {values} different values appear only along edges, as anti-aliasing, "
+        f"resizing or JPEG compression leave them, and each would become an object; {way_out}"
+    )

@@ -1,0 +1,250 @@
+"""Masks as arguments: `[FRAME=]FILE` and folders of masks, brought together per frame.
+
+`read_mask` reads one file; the functions here know about frames and about several files.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hodor_cli.datasets.labels.mask_colours import Colour
+from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.label_png import MAX_ID, read_label_png, write_label_png
+from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files
+from hodor_cli.images.picture import PICTURE_SUFFIXES
+from hodor_cli.video.source import FrameSource
+
+__all__ = [
+    "MaskFile", "MaskInput", "combine_masks", "frame_of_argument", "read_label_png", "read_mask", "read_mask_argument",
+    "read_mask_arguments", "write_label_png",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MaskInput:
+    """All that is given for one frame.
+
+    Kept compressed, so that masks for hundreds of frames take little memory; `labels` unpacks them at each use.
+    files: where it came from. notes: sentences for the user. colours: id -> colour, where an RGB mask gave them.
+    """
+
+    files: tuple[str, ...]
+    object_ids: tuple[int, ...]
+    shape: tuple[int, int]
+    packed: bytes = field(repr=False)
+    notes: list[str] = field(default_factory=list)
+    colours: dict[int, Colour] | None = None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) uint16 object ids, 0 background; a new array each time."""
+        return np.frombuffer(zlib.decompress(self.packed), dtype=np.uint16).reshape(self.shape).copy()
+
+    @classmethod
+    def from_mask(cls, name: str, mask: MaskFile) -> MaskInput:
+        """Pack one mask; `name` is its file's or what else it came from."""
+        return _pack((name,), mask.labels, mask.notes, mask.colours)
+
+
+def read_mask_arguments(arguments: Iterable[str], source: FrameSource) -> dict[int, MaskInput]:
+    """Read all `--mask` arguments: frame index -> what is given there, ascending. Raises as `read_mask_argument` and
+    `combine_masks` do."""
+    entries: list[tuple[int, MaskInput]] = []
+    known: dict[int, Colour] = {}
+    for argument in arguments:
+        for frame, path, mask in _read_argument(argument, source, known):
+            entries.append((frame, MaskInput.from_mask(str(path), mask)))
+    return combine_masks(entries)
+
+
+def read_mask_argument(argument: str, source: FrameSource) -> dict[int, MaskFile]:
+    """Read one `[FRAME=]FILE`, or a folder whose files are named like the source's frames: frame index -> mask.
+
+    Without FRAME a file belongs to the first frame that is read. Raises `UsageError` for a FRAME that is no number or
+    is given with a folder, `InputError` for one past the end and for everything wrong in a file.
+    """
+    return {frame: mask for frame, _, mask in _read_argument(argument, source, {})}
+
+
+def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
+    """Bring the masks of each frame together, in the order given.
+
+    Several masks of one frame that each hold a single object with id 1 are different objects: the first keeps 1, the
+    others get the smallest ids that no mask uses. Ids of masks with any other ids are never changed. Raises
+    `InputError` naming both files, the ids and the number of pixels when two masks claim the same pixels.
+    """
+    by_frame: dict[int, list[MaskInput]] = {}
+    for frame, entry in entries:
+        by_frame.setdefault(frame, []).append(entry)
+    explicit = {
+        i for group in by_frame.values() for entry in group if entry.object_ids != (1,) for i in entry.object_ids
+    }
+    combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
+    _note_corrections(combined)
+    return combined
+
+
+def frame_of_argument(argument: str, source: FrameSource, form: str) -> tuple[int | None, str]:
+    """Split "[FRAME=]REST" and check FRAME against the source; None where there is no FRAME. `form` is what the
+    argument should look like, for messages."""
+    match = re.fullmatch(r"\s*([+-]?\d+)=(.*)", argument, flags=re.DOTALL)
+    if match is None:
+        return None, argument
+    frame = int(match.group(1))
+    if frame < 0:
+        raise UsageError(f"FRAME is {frame} in {argument!r}, but frames count from 0 ({form})")
+    require_frame(frame, argument, source)
+    return frame, match.group(2)
+
+
+def _read_argument(
+    argument: str, source: FrameSource, known: dict[int, Colour]
+) -> Iterator[tuple[int, Path, MaskFile]]:
+    """Yield (frame, file, mask); `known` collects the colours of RGB masks, so that one colour stays one object."""
+    if not argument.strip() or argument.rstrip().endswith("="):
+        raise UsageError(f"the mask {argument!r} names no file; give [FRAME=]FILE or a folder of masks")
+    whole = Path(argument).expanduser()
+    if exists(whole):  # a file may well be called 5=a.png
+        frame, path = None, whole
+    else:
+        frame, rest = frame_of_argument(argument, source, "[FRAME=]FILE")
+        path = Path(rest).expanduser()
+        before, sign, after = argument.partition("=")
+        if frame is None and sign and exists(Path(after).expanduser()):
+            raise UsageError(f"FRAME is {before!r} in {argument!r}, but it must be a number (frames count from 0)")
+    require_exists(path, "mask")
+    if path.is_dir():
+        if frame is not None:
+            raise UsageError(
+                f"{argument!r} gives a frame for a folder, whose files are named like their frames; drop {frame}="
+            )
+        files = _match_folder(path, source)
+    else:
+        files = {source.start if frame is None else frame: path}
+    found = False
+    for index, file in files.items():
+        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=path.is_dir())
+        known.update(mask.colours or {})
+        if mask.labels.any():  # in a folder, a frame before the first object may well be empty
+            found = True
+            yield index, file, mask
+    if not found:
+        raise InputError(f"the masks in {path} hold no object: every pixel of all {len(files)} is background")
+
+
+def _match_folder(folder: Path, source: FrameSource) -> dict[int, Path]:
+    names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
+    if not names:
+        found = summarise_files(visible_files(folder)) or "no files"
+        raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}")
+    frames = {name: source.index_of(Path(name).stem) for name in names}
+    if all(index is None for index in frames.values()):  # 00000.png for frames called img_000.jpg: by number
+        frames = {name: int(Path(name).stem) if Path(name).stem.isdecimal() else None for name in names}
+    last = max((index for index in frames.values() if index is not None), default=-1)
+    count = source.count_up_to(last + 1)
+    stop = min(limit for limit in (source.end, count, last + 1) if limit is not None)
+    files: dict[int, Path] = {}
+    for name, index in frames.items():
+        if index is None or not source.start <= index < stop:
+            continue
+        if index in files:
+            raise InputError(
+                f"{folder} holds both {files[index].name} and {name} for frame {index}; keep one of the two"
+            )
+        files[index] = folder / name
+    if not files:
+        raise InputError(
+            f"no mask in {folder} belongs to a frame that is read: they are named like {names[0]}, the frames "
+            f"{_example_name(source)}"
+        )
+    return dict(sorted(files.items()))
+
+
+def _example_name(source: FrameSource) -> str:
+    names = getattr(source, "files", None)
+    return f"like {names[0].stem}" if names else f"by number, like {source.start:05d}"
+
+
+def require_frame(frame: int, argument: str, source: FrameSource) -> None:
+    """Raise `InputError` unless the frame that `argument` names will be read."""
+    if source.has_frame(frame):
+        return
+    if frame < source.start:
+        raise InputError(f"frame {frame} of {argument!r} lies before --start {source.start} and is never read")
+    if source.end is not None and frame >= source.end:
+        raise InputError(f"frame {frame} of {argument!r} is not read, because --end is {source.end}")
+    count = source.count_up_to(frame + 1) or 0
+    raise InputError(
+        f"frame {frame} of {argument!r} is past the end: {source.label} has {plural(count, 'frame')}, counted from 0"
+    )
+
+
+def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> MaskInput:
+    if len(group) == 1:
+        return group[0]
+    here = {i for entry in group if entry.object_ids != (1,) for i in entry.object_ids}
+    labels = np.zeros(group[0].shape, dtype=np.uint16)
+    owner = np.zeros(group[0].shape, dtype=np.int32)
+    notes: list[str] = []
+    colours: dict[int, Colour] = {}
+    renamed: list[str] = []
+    for number, entry in enumerate(group):
+        mine = entry.labels
+        if entry.object_ids == (1,):
+            new = 1 if 1 not in here else _smallest_free(here | explicit | {1})
+            here.add(new)
+            mine[mine > 0] = new
+            renamed.append(f"{Path(entry.files[0]).name} is {new}")
+        clash = (labels > 0) & (mine > 0)
+        if clash.any():
+            y, x = np.argwhere(clash)[0]
+            other = group[int(owner[y, x])]
+            same = plural(int(clash.sum()), "pixel")
+            raise InputError(
+                f"{other.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
+                f"objects {labels[y, x]} and {mine[y, x]}; a pixel belongs to one object, so cut one of the masks"
+            )
+        owner[mine > 0] = number
+        labels += mine
+        notes += [note for note in entry.notes if note not in notes]
+        colours.update(entry.colours or {})
+    if len(renamed) > 1 or (renamed and not renamed[0].endswith(" is 1")):
+        notes.append(f"Masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
+    return _pack(tuple(file for entry in group for file in entry.files), labels, notes, colours or None)
+
+
+def _note_corrections(combined: dict[int, MaskInput]) -> None:
+    """Where a second frame gives an id again, say that this corrects the object and starts no new one."""
+    first: dict[int, int] = {}
+    for frame, entry in combined.items():
+        again = [i for i in entry.object_ids if i in first]
+        if again and len(combined) <= 10:  # a folder of masks for every frame knows what it does
+            ids = ", ".join(map(str, again[:8])) + (" ..." if len(again) > 8 else "")
+            entry.notes.append(
+                f"The mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {ids} of frame "
+                f"{first[again[0]]}; to start a new object there, draw it with another value"
+            )
+        for i in entry.object_ids:
+            first.setdefault(i, frame)
+
+
+def _pack(files: tuple[str, ...], labels: np.ndarray, notes: list[str], colours: dict[int, Colour] | None) -> MaskInput:
+    labels = np.ascontiguousarray(labels, dtype=np.uint16)
+    ids = tuple(ids_in(labels))
+    height, width = labels.shape
+    return MaskInput(files, ids, (height, width), zlib.compress(labels.tobytes(), 1), list(notes), colours)
+
+
+def _smallest_free(taken: set[int]) -> int:
+    for object_id in range(1, MAX_ID + 1):
+        if object_id not in taken:
+            return object_id
+    raise InputError(f"there are more than {MAX_ID} objects")

@@ -1,0 +1,1 @@
+"""From videos, data sets and photographs to descriptor files."""

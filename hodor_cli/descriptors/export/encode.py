@@ -1,0 +1,192 @@
+"""Descriptors of given masks: one frame and its masks in, one row per object out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hodor_cli.descriptors.store.crops import crop_jpeg, mask_extent
+from hodor_cli.descriptors.store.schema import ObjectRow
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from hodor_cli.engine import Segmenter
+    from hodor_cli.model.hodor import Hodor
+    from hodor_cli.runtime.preprocess import Geometry
+
+
+@dataclass(frozen=True)
+class EncodedFrame:
+    """Descriptors of one frame: per object id (C,) float32, background (9, C), and the baseline's features (B,)."""
+
+    objects: dict[int, NDArray[np.float32]]
+    background: NDArray[np.float32]
+    baseline: dict[int, NDArray[np.float32]]
+
+
+class FrameEncoder:
+    """Turns masks into descriptors as a first frame's are (HODOR, sec. 3.2), without any history.
+
+    Along the way it takes the baseline: the mean of the backbone's features inside the mask, which needs no encoder.
+
+    Args:
+        model: The network; it stays where it is, `device` says where to compute.
+        min_dim, max_dim: Working resolution; None is the model's own.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto", "fp32", "bf16" or "fp16".
+    """
+
+    def __init__(
+        self,
+        model: Hodor,
+        *,
+        min_dim: int | None = None,
+        max_dim: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        from hodor_cli.runtime.device import choose_device, choose_precision
+
+        self.config = model.config
+        self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device, model.config)
+        self.model = model.to(self.device).eval()
+
+    @classmethod
+    def like(cls, segmenter: Segmenter) -> FrameEncoder:
+        """With the network, the resolution, the device and the precision of a segmenter."""
+        from hodor_cli.runtime.device import PRECISIONS
+
+        return cls(
+            segmenter.model,
+            min_dim=segmenter.min_dim,
+            max_dim=segmenter.max_dim,
+            device=str(segmenter.device),
+            precision=next(name for name, dtype in PRECISIONS.items() if dtype == segmenter.dtype),
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What changes the numbers, for `VideoInfo.settings`."""
+        return {"min_dim": self.min_dim, "max_dim": self.max_dim, "precision": str(self.dtype).removeprefix("torch.")}
+
+    def encode(self, image: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> EncodedFrame:
+        """image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool} of the same size -> descriptors.
+
+        A mask too small for the network's resolution is encoded at the one place where it is strongest.
+        """
+        import torch
+
+        from hodor_cli.model.background import reference_masks
+        from hodor_cli.runtime.device import autocast
+        from hodor_cli.runtime.preprocess import Geometry, prepare_frame
+
+        geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            frame = prepare_frame(image, geometry, self.config, self.device)
+            levels: list[torch.Tensor] = []
+            # The baseline comes from inside the network, and running the backbone twice would double the time.
+            hook = self.model.backbone.register_forward_hook(lambda module, inputs, output: levels.extend(output))
+            try:
+                maps = self.model.extract(frame)
+            finally:
+                hook.remove()
+            full = self._masks(masks, geometry)
+            # A frame without objects still has a background: what is outside an empty mask.
+            object_masks, background_masks = reference_masks(full if masks else full.new_zeros(1, 1, *geometry.padded))
+            object_masks = _visible(object_masks, full) if masks else object_masks[:, :0]
+            encoded = self.model.encode(maps, object_masks, background_masks)
+            baseline = masked_mean(levels, full)
+        objects, background = encoded.objects[0].float().cpu().numpy(), encoded.background[0].float().cpu().numpy()
+        return EncodedFrame(
+            objects={key: objects[number] for number, key in enumerate(masks)},
+            background=background,
+            baseline={key: baseline[number] for number, key in enumerate(masks)},
+        )
+
+    def _masks(self, masks: Mapping[int, NDArray[np.bool_]], geometry: Geometry) -> torch.Tensor:
+        """(1, I, padded height, padded width) float32 of 0 and 1; one that vanishes keeps its share of each pixel."""
+        import torch
+        import torch.nn.functional as F
+
+        from hodor_cli.runtime.preprocess import pad, resize
+
+        if not masks:
+            return torch.zeros(1, 0, *geometry.padded, device=self.device)
+        given = torch.from_numpy(np.stack(list(masks.values()))).to(self.device)[None].float()
+        hard = (resize(given, geometry.scaled) > 0.5).float()
+        vanished = hard.amax(dim=(2, 3), keepdim=True) == 0
+        if vanished.any():
+            hard = torch.where(vanished, F.interpolate(given, size=geometry.scaled, mode="area"), hard)
+        return pad(hard, geometry.padded)
+
+
+def _visible(at_stride8: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
+    """Masks (1, I, h, w) in which those that sampling has missed are brought back from (1, I, H, W), strongest at 1."""
+    import torch
+    import torch.nn.functional as F
+
+    missed = at_stride8.flatten(2).amax(dim=2) == 0
+    if not missed.any():
+        return at_stride8
+    height, width = at_stride8.shape[-2:]
+    share = F.adaptive_avg_pool2d(full, (height, width))
+    share = share / share.amax(dim=(2, 3), keepdim=True).clamp(min=1e-9)
+    return torch.where(missed[..., None, None], share, at_stride8)
+
+
+def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.float32]:
+    """The baseline (I, B) float32: unit-length means of the backbone's stride-8 and stride-16 maps inside each mask.
+
+    levels: the backbone's maps at strides 4, 8, 16 and 32, each (1, C, h, w). masks: (1, I, H, W) in 0..1 at the
+    input's resolution. A cell counts by the share of it that the mask covers.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    parts = []
+    for level in levels[1:3]:
+        height, width = level.shape[-2:]
+        share = F.adaptive_avg_pool2d(masks.float(), (height, width))
+        total = torch.einsum("bihw,bchw->ic", share, level.float())
+        parts.append(F.normalize(total, dim=1))
+    return torch.cat(parts, dim=1).cpu().numpy()
+
+
+def object_rows(
+    image: NDArray[np.uint8],
+    masks: Mapping[int, NDArray[np.bool_]],
+    descriptors: Mapping[int, NDArray[np.float32]],
+    *,
+    confidence: Mapping[int, float] | None = None,
+    baseline: Mapping[int, NDArray[np.float32]] | None = None,
+    thumbnails: bool = True,
+    image_name: str | None = None,
+    categories: Mapping[int, str] | None = None,
+) -> list[ObjectRow]:
+    """The rows of one frame, for the objects that have both a descriptor and a non-empty mask."""
+    rows = []
+    for object_id, mask in masks.items():
+        extent = mask_extent(mask)
+        if extent is None or object_id not in descriptors:
+            continue
+        box, area = extent
+        rows.append(
+            ObjectRow(
+                object_id=object_id,
+                descriptor=np.asarray(descriptors[object_id], np.float32),
+                box=box,
+                area=area,
+                confidence=1.0 if confidence is None else float(confidence.get(object_id, 1.0)),
+                baseline=None if baseline is None else baseline[object_id],
+                thumbnail=crop_jpeg(image, mask, box) if thumbnails else None,
+                image_name=image_name,
+                category=None if categories is None else categories[object_id],
+            )
+        )
+    return rows

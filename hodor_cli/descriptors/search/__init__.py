@@ -1,0 +1,1 @@
+"""Searching descriptors: comparison, queries, the retrieval protocol, the projection."""

@@ -1,0 +1,192 @@
+"""What descriptors alone say about a run: objects that stop looking like themselves, swapped ids, one object under two
+ids, shot cuts.
+
+Distances are measured in units of the video itself, so that no threshold belongs to one model: an object's distances in
+units of how far it is from the background around it in its reference frames, and the background's in units of how far
+its nine cells are from one another. Memory is constant: a few descriptors per object.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hodor_cli.engine import Segmenter, StepResult
+    from hodor_cli.video.source import Frame
+
+REFERENCE_FRAMES = 5
+_KINDS = ("departed", "same", "swapped")
+
+
+@dataclass(frozen=True)
+class DriftLimits:
+    """When something is worth a look. `benchmarks/drift_limits.py` shows what real videos do."""
+
+    departed: float = 0.8  # of the distance from the object's reference to its background
+    same: float = 0.06  # of that distance, between two ids; alike children fall below 0.25
+    swapped: float = 0.8  # distance to the other's reference, of that to the own one
+    cut: float = 0.7  # the background's step, in units of the distance between its cells
+    cut_jump: float = 2.5  # and times the median of the last steps
+    frames: int = 3  # how many frames in a row something must last (not cuts)
+
+
+@dataclass(frozen=True)
+class DriftEvent:
+    """One thing seen in one frame. kind: "departed", "swapped", "same" or "cut"; other: the second id of a pair."""
+
+    kind: str
+    frame: int
+    object_id: int | None
+    other: int | None
+    value: float
+
+
+@dataclass
+class _Track:
+    reference: list[np.ndarray] = field(default_factory=list)
+    scale: list[float] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        return len(self.reference) >= 1 and bool(self.scale)
+
+    def mean(self) -> np.ndarray:
+        return np.mean(self.reference, axis=0)
+
+    def unit(self) -> float:
+        return max(float(np.median(self.scale)), 1e-9)
+
+
+class DriftMonitor:
+    """Watches a segmenter; hand `on_step` to `segment_source`, whose report then names the frames and objects.
+
+    It can also be fed by hand: `add(frame, {id: descriptor}, background)` returns the events of each frame.
+    """
+
+    def __init__(self, limits: DriftLimits = DriftLimits()) -> None:
+        self.limits = limits
+        self._tracks: dict[int, _Track] = {}
+        self._background: np.ndarray | None = None
+        self._steps: deque[float] = deque(maxlen=24)
+        self._lasting: dict[tuple[str, int, int], int] = {}
+
+    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> Mapping[str, Any]:
+        """The events of one frame in the form that the report takes: a list `review` of object, reason and detail."""
+        found = segmenter.descriptors()
+        present = {key for key, value in result.objects.items() if not value.lost}
+        objects = {key: value for key, value in found.objects.items() if key in present}
+        if not result.objects:
+            return {}
+        events = self.add(frame.index, objects, found.background)
+        review = []
+        for event in events:
+            if event.kind == "cut":
+                review += [
+                    _review(key, "a shot cut is likely", f"background changed by {event.value:.2f}")
+                    for key in result.objects
+                ]
+            elif event.object_id is not None:
+                review.append(_review(event.object_id, _WORDS[event.kind].format(event.other), f"{event.value:.2f}"))
+        return {"review": review} if review else {}
+
+    def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
+        """Descriptors of a frame: objects {id: (C,)} that are present, background (9, C) or None -> what stands out."""
+        events = self._cut(frame, background)
+        if events:  # after a cut everything looks different at once; what lasted before is no evidence any more
+            self._lasting.clear()
+        holding: list[tuple[DriftEvent, tuple[str, int, int]]] = []
+        for object_id, descriptor in objects.items():
+            track = self._tracks.setdefault(object_id, _Track())
+            if len(track.reference) < REFERENCE_FRAMES:
+                if background is not None:
+                    track.scale.append(float(np.median(np.linalg.norm(background - descriptor, axis=1))))
+                track.reference.append(np.asarray(descriptor, np.float64))
+                continue
+            if track.ready:
+                away = float(np.linalg.norm(descriptor - track.mean())) / track.unit()
+                if away > self.limits.departed:
+                    holding.append((DriftEvent("departed", frame, object_id, None, away), ("departed", object_id, 0)))
+        holding += self._pairs(frame, objects)
+        counts = {key: self._lasting.get(key, 0) + 1 for _, key in holding}
+        self._lasting = counts
+        return events + [event for event, key in holding if counts[key] >= self.limits.frames]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that the next frame's events depend on, as arrays that `np.savez` can write."""
+        arrays = {"steps": np.array(self._steps), "lasting": np.array(list(self._lasting.values()), np.int64)}
+        arrays["lasting_of"] = np.array([(_KINDS.index(kind), a, b) for kind, a, b in self._lasting]).reshape(-1, 3)
+        if self._background is not None:
+            arrays["background"] = self._background
+        for object_id, track in self._tracks.items():
+            arrays[f"track/{object_id}/reference"] = np.array(track.reference)
+            arrays[f"track/{object_id}/scale"] = np.array(track.scale)
+        return arrays
+
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave."""
+        self._steps = deque((float(step) for step in arrays["steps"]), maxlen=self._steps.maxlen)
+        self._background = arrays.get("background")
+        counts = (int(count) for count in arrays["lasting"])
+        self._lasting = {
+            (_KINDS[int(kind)], int(a), int(b)): count
+            for (kind, a, b), count in zip(arrays["lasting_of"], counts, strict=True)
+        }
+        self._tracks = {}
+        for key in arrays:
+            if key.endswith("/reference"):
+                scale = arrays[key.replace("/reference", "/scale")]
+                self._tracks[int(key.split("/")[1])] = _Track(list(arrays[key]), [float(value) for value in scale])
+
+    def _pairs(self, frame: int, objects: Mapping[int, np.ndarray]) -> list[tuple[DriftEvent, tuple[str, int, int]]]:
+        ids = [key for key in objects if self._tracks[key].ready]
+        found = []
+        for position, a in enumerate(ids):
+            for b in ids[position + 1 :]:
+                first, second = self._tracks[a], self._tracks[b]
+                apart = float(np.linalg.norm(objects[a] - objects[b])) / max(first.unit(), second.unit())
+                if apart < self.limits.same:
+                    found.append((DriftEvent("same", frame, a, b, apart), ("same", a, b)))
+                to_other = _apart(objects[a], second.mean()), _apart(objects[b], first.mean())
+                to_own = _apart(objects[a], first.mean()), _apart(objects[b], second.mean())
+                ratio = max(there / max(here, 1e-9) for there, here in zip(to_other, to_own, strict=True))
+                if ratio < self.limits.swapped:
+                    found.append((DriftEvent("swapped", frame, a, b, ratio), ("swapped", a, b)))
+        return found
+
+    def _cut(self, frame: int, background: np.ndarray | None) -> list[DriftEvent]:
+        before, self._background = self._background, background
+        if before is None or background is None:
+            return []
+        step = background_step(before, background)
+        usual = float(np.median(self._steps)) if self._steps else step
+        self._steps.append(step)
+        if len(self._steps) > 2 and step > self.limits.cut and step > self.limits.cut_jump * usual:
+            return [DriftEvent("cut", frame, None, None, step)]
+        return []
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b))
+
+
+def background_step(before: np.ndarray, after: np.ndarray) -> float:
+    """How much two frames' background descriptors (9, C) differ: the median cell's step over the cells' own spread."""
+    step = np.median(np.linalg.norm(after - before, axis=1))
+    pairs = np.linalg.norm(after[:, None] - after[None], axis=2)[np.triu_indices(len(after), 1)]
+    return float(step / max(float(np.median(pairs)), 1e-9))
+
+
+_WORDS = {
+    "departed": "looks unlike its reference",
+    "same": "may be the same object as {}",
+    "swapped": "may have swapped ids with {}",
+}
+
+
+def _review(object_id: int, reason: str, detail: str) -> dict[str, Any]:
+    return {"object": object_id, "reason": reason, "detail": detail}

@@ -1,0 +1,140 @@
+"""Learning the projection from labelled photographs: no video and no gradient step is needed.
+
+Each photograph becomes a short sequence as for training the network: its objects move, the background changes, colours
+shift. The rows of one object then differ by what should not count. Directions in which objects vary around their own
+mean are shrunk, and the directions in which their means differ most are kept (linear discriminant analysis).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hodor_cli.descriptors.search.projection import Projection, joined
+from hodor_cli.errors import DataError
+from hodor_cli.training.samples.settings import AugmentSettings, ObjectLimits, augment_preset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hodor_cli.datasets.coco import StillImages
+    from hodor_cli.model.hodor import Hodor
+
+#: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
+OUTSIDE = (124, 116, 104)
+#: An object that shows less of itself than this share of the frame is left out of it.
+LEAST_SHARE = 0.003
+
+
+@dataclass(frozen=True)
+class ObjectViews:
+    """Descriptors (n, C), baseline features (n, B), and the number (n,) of the object that each row shows."""
+
+    descriptors: np.ndarray
+    baseline: np.ndarray
+    instance: np.ndarray
+
+
+def stills_for_projection(folder: Path) -> StillImages:
+    """The photographs of a COCO-format folder with objects large enough. Raises DataError if there are none."""
+    from hodor_cli.datasets.coco import StillImages
+
+    return StillImages(folder, limits=ObjectLimits(min_area=800))
+
+
+def encode_views(
+    model: Hodor,
+    stills: StillImages,
+    *,
+    photographs: int = 300,
+    frames: int = 3,
+    seed: int = 0,
+    augmentation: AugmentSettings | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> ObjectViews:
+    """Encode `frames` views of up to four objects of randomly drawn photographs; the same seed draws the same views.
+
+    progress: called with the number of photographs done.
+    """
+    from hodor_cli.descriptors.export.encode import FrameEncoder
+    from hodor_cli.training.samples.stills_training import StillTraining
+
+    encoder = FrameEncoder(model, device=device, precision=precision)
+    settings = replace(augmentation or augment_preset("mini"), frames=frames)
+    training = StillTraining(stills, settings)
+    outside = np.array(OUTSIDE, np.uint8)
+    descriptors, baseline, instance, known = [], [], [], 0
+    chosen = np.random.default_rng(seed).permutation(len(stills))[:photographs]
+    for done, index in enumerate(chosen.tolist(), start=1):
+        count = min(stills.object_counts[index], 4)
+        size = _size(stills.sizes[index], encoder.min_dim, encoder.max_dim)
+        sample = training.make(index, count, np.random.default_rng([seed, index]), size)
+        for image, labels, valid in zip(sample.frames, sample.masks, sample.valid, strict=True):
+            masks = dict(_large_enough(labels, count))
+            if not masks:
+                continue
+            found = encoder.encode(np.where(valid[..., None], image, outside), masks)
+            descriptors += [found.objects[key] for key in masks]
+            baseline += [found.baseline[key] for key in masks]
+            instance += [known + key for key in masks]
+        known += count
+        if progress is not None:
+            progress(done)
+    if not instance:
+        raise DataError(f"{stills.annotations_file} gives no object that shows; give more photographs")
+    return ObjectViews(np.stack(descriptors), np.stack(baseline), np.array(instance))
+
+
+def fit_projection(
+    views: ObjectViews, model_fingerprint: str, *, dimensions: int = 256, shrink: float = 0.3
+) -> Projection:
+    """The projection to (at most) `dimensions` numbers.
+
+    shrink: how far the covariance of an object around its own mean is drawn towards a sphere, 0..1.
+    Raises DataError with fewer than two objects that are seen twice: then nothing says what should not count.
+    """
+    _, numbers = np.unique(views.instance, return_inverse=True)
+    counts = np.bincount(numbers)
+    if np.count_nonzero(counts > 1) < 2:
+        raise DataError("a projection needs at least two objects that are seen twice; give more photographs")
+    mean = views.descriptors.mean(axis=0)
+    deviation = np.maximum(views.descriptors.std(axis=0), 1e-6)
+    both = joined(views.descriptors, views.baseline, mean, deviation).astype(np.float64)
+    means = np.stack([np.bincount(numbers, column) for column in both.T], axis=1) / counts[:, None]
+    around = both - means[numbers]
+    covariance = around.T @ around / (len(both) - len(counts))
+    sphere = np.trace(covariance) / len(covariance)
+    covariance = (1 - shrink) * covariance + shrink * sphere * np.eye(len(covariance))
+    strength, axes = np.linalg.eigh(covariance)
+    whitening = axes / np.sqrt(np.maximum(strength, 1e-12))
+    centre = means.mean(axis=0)
+    apart = (means - centre) @ whitening
+    _, directions = np.linalg.eigh(apart.T @ apart)
+    weight = whitening @ directions[:, ::-1][:, :dimensions]
+    return Projection(
+        mean.astype(np.float32),
+        deviation.astype(np.float32),
+        centre.astype(np.float32),
+        weight.astype(np.float32),
+        model_fingerprint,
+        {"objects": len(counts), "rows": len(both), "dimensions": int(weight.shape[1]), "shrink": shrink},
+    )
+
+
+def _size(size: tuple[int, int], min_dim: int, max_dim: int) -> tuple[int, int]:
+    """Height and width at which the network works, so that it need not resize."""
+    height, width = size
+    scale = min(min_dim / min(height, width), max_dim / max(height, width))
+    return round(height * scale), round(width * scale)
+
+
+def _large_enough(labels: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    for key in range(1, count + 1):
+        mask = labels == key
+        if np.count_nonzero(mask) > LEAST_SHARE * mask.size:
+            yield key, mask

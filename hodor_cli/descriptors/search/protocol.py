@@ -1,0 +1,181 @@
+"""How well descriptors tell objects apart: the retrieval protocol of HODOR (CVPR 2022, figure 2).
+
+Every row (one object in one frame) asks; all other rows are ranked by their distance to it; relevant are the rows of
+the same object of the same video. Precision and recall are averaged over all queries that have something to find.
+
+Two galleries: `across` ranks the rows of all videos, `within` only those of the query's own video, where nothing but
+telling the objects of one scene apart counts. Exact: every distance is computed and equal distances share a rank, as in
+scikit-learn's `average_precision_score`. Memory is bounded by `memory`: distances are made for a block of queries at a
+time, and rows that do not fit are read again for each block.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hodor_cli.descriptors.store.schema import RowIndex
+from hodor_cli.descriptors.store.vectors import Metric, Vectors, distances, vectors_of_array
+from hodor_cli.errors import InputError
+
+RECALL_LEVELS = np.linspace(0, 1, 101)
+DOUBLE_PRECISION_BELOW = 20_000  # rows: up to here distances in float64 cost nothing noticeable
+DEFAULT_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class RetrievalScores:
+    """What one curve says. Everything in 0..1 but counts and seconds.
+
+    precision: (101,) at recall 0, 0.01 .. 1, mean over queries; each query's precision is taken at the shortest list
+    that reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest.
+    objects: those that are asked for.
+    """
+
+    gallery: str
+    metric: str
+    rows: int
+    objects: int
+    queries: int
+    left_out: int  # queries without a relevant row, or without any other row to confuse it with
+    sampled: bool
+    mean_average_precision: float
+    precision_at_half_recall: float
+    recall_at_1: float
+    recall_at_5: float
+    precision: np.ndarray
+    seconds: float
+
+
+def score_retrieval(
+    vectors: Vectors | np.ndarray,
+    index: RowIndex,
+    *,
+    metric: Metric = "euclidean",
+    within_video: bool = False,
+    queries: int | None = None,
+    seed: int = 0,
+    memory: int = DEFAULT_MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> RetrievalScores:
+    """Run the protocol over rows in the order of `index`.
+
+    queries: at most so many randomly drawn rows ask (all by default); the gallery is always complete.
+    progress: called with (queries done, queries in all).
+    Raises InputError if no query has both a relevant and an irrelevant row, for example with one object only.
+    """
+    started = time.perf_counter()
+    source = vectors_of_array(vectors) if isinstance(vectors, np.ndarray) else vectors
+    if source.count != len(index):
+        raise ValueError(f"{source.count} vectors for {len(index)} rows")
+    instance = index.instance
+    usable = _usable_queries(instance, index.video, within_video)
+    if not len(usable):
+        where = "within one video" if within_video else "in all"
+        objects = len(np.unique(instance))
+        raise InputError(
+            f"no precision-recall curve is possible: {objects} object{'s' * (objects != 1)} {where} leave no query "
+            "with both something to find and something to confuse it with; export more objects or frames"
+        )
+    asking = usable
+    if queries is not None and queries < len(usable):
+        asking = np.sort(np.random.default_rng(seed).choice(usable, queries, replace=False))
+    total = _Total()
+    group = index.video if within_video else np.zeros(len(index), np.int32)
+    held = source.load() if source.count and _fits(source, memory) else None
+    for value in np.unique(group[asking]):
+        # Rows of one video follow one another, so a gallery is a range of rows.
+        low, high = np.searchsorted(group, (value, value + 1))
+        inside = asking[(asking >= low) & (asking < high)]
+        part = vectors_of_array(held[low:high]) if held is not None else source.part(int(low), int(high))
+        _score_gallery(part, instance[low:high], inside - low, metric, memory, total, progress, len(asking))
+    return RetrievalScores(
+        gallery="within" if within_video else "across",
+        metric=metric,
+        rows=len(index),
+        objects=len(np.unique(instance[usable])),
+        queries=total.queries,
+        left_out=len(index) - len(usable),
+        sampled=len(asking) < len(usable),
+        mean_average_precision=total.average_precision / total.queries,
+        precision_at_half_recall=float(total.precision[50] / total.queries),
+        recall_at_1=total.hits_1 / total.queries,
+        recall_at_5=total.hits_5 / total.queries,
+        precision=total.precision / total.queries,
+        seconds=time.perf_counter() - started,
+    )
+
+
+class _Total:
+    """Sums over queries."""
+
+    def __init__(self) -> None:
+        self.queries = self.hits_1 = self.hits_5 = 0
+        self.average_precision = 0.0
+        self.precision = np.zeros(len(RECALL_LEVELS))
+
+    def add(self, distance: np.ndarray, relevant: np.ndarray) -> None:
+        """One query: its distances to all rows (its own infinite) and the indices of the relevant ones."""
+        near = np.sort(distance[relevant])
+        everything = np.sort(distance)
+        retrieved = np.searchsorted(everything, near, side="right")
+        found = np.searchsorted(near, near, side="right")
+        precision = found / retrieved
+        reach = np.maximum(np.ceil(RECALL_LEVELS * len(near) - 1e-9).astype(int) - 1, 0)
+        self.queries += 1
+        self.average_precision += float(precision.mean())
+        self.precision += precision[reach]
+        wrong_before = int(retrieved[0] - found[0])  # an equally near wrong row counts as nearer
+        self.hits_1 += wrong_before < 1
+        self.hits_5 += wrong_before < 5
+
+
+def _score_gallery(
+    rows: Vectors,
+    instance: np.ndarray,
+    asking: np.ndarray,
+    metric: Metric,
+    memory: int,
+    total: _Total,
+    progress: Callable[[int, int], None] | None,
+    queries: int,
+) -> None:
+    dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
+    order = np.argsort(instance, kind="stable")
+    starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
+    # Half of the memory for the distances of a block of queries, the other half for rows that are held.
+    at_once = max(1, memory // 2 // (rows.count * np.dtype(dtype).itemsize))
+    centre: np.ndarray | None = None
+    for first in range(0, len(asking), at_once):
+        block = asking[first : first + at_once]
+        query = rows.take(block).astype(dtype)
+        matrix = np.empty((len(block), rows.count), dtype)
+        for start, values in rows:
+            values = values.astype(dtype)
+            if metric == "euclidean":
+                # Differences do not change when all rows move, and float32 keeps more of them near the origin.
+                centre = values.mean(axis=0) if centre is None else centre
+                matrix[:, start : start + len(values)] = distances(query - centre, values - centre, metric)
+            else:
+                matrix[:, start : start + len(values)] = distances(query, values, metric)
+        matrix[np.arange(len(block)), block] = np.inf
+        for number, row in enumerate(block):
+            same = order[starts[instance[row]] : starts[instance[row] + 1]]
+            total.add(matrix[number], same[same != row])
+        if progress is not None:
+            progress(total.queries, queries)
+
+
+def _usable_queries(instance: np.ndarray, video: np.ndarray, within_video: bool) -> np.ndarray:
+    """Rows with at least one relevant and one irrelevant row in their gallery."""
+    same = np.bincount(instance)[instance]
+    gallery = np.bincount(video)[video] if within_video else np.full(len(instance), len(instance))
+    return np.flatnonzero((same > 1) & (gallery > same))
+
+
+def _fits(source: Vectors, memory: int) -> bool:
+    _, first = next(iter(source))
+    return source.count * first.shape[1] * 4 <= memory // 2

@@ -1,0 +1,138 @@
+"""Checking a match: is the object really in that frame?
+
+The query's descriptors are decoded into the candidate's best frame, against that frame's own saved background, and what
+they find is encoded again. An object that is there is found, and what was encoded lies near the query's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.search.comparison import Comparison
+from hodor_cli.descriptors.search.query import Query, spread
+from hodor_cli.descriptors.search.search import Match
+from hodor_cli.descriptors.store.crops import mask_extent
+from hodor_cli.descriptors.store.store import DescriptorStore
+from hodor_cli.descriptors.store.vectors import Metric, distances
+from hodor_cli.errors import HodorError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hodor_cli.engine import Segmenter
+
+DECODED_ROWS = 8
+
+
+@dataclass(frozen=True)
+class VerifiedMatch:
+    """A match with what decoding said.
+
+    found: something was segmented. overlap: intersection over union of the boxes of what was found and of the stored
+    object. distance: mean over the query's rows of the distance to what was found (infinite if nothing). problem: why
+    the frame could not be read, empty otherwise.
+    """
+
+    match: Match
+    found: bool
+    confidence: float
+    overlap: float
+    distance: float
+    problem: str = ""
+
+
+def verify_matches(
+    store: DescriptorStore,
+    query: Query,
+    matches: Sequence[Match],
+    segmenter: Segmenter,
+    *,
+    comparison: Comparison | None = None,
+    metric: Metric = "euclidean",
+    progress: Callable[[int], None] | None = None,
+) -> list[VerifiedMatch]:
+    """Decode the query into each match's best frame and rank by the sum of the search's distance and that to what is
+    found there, nearest first; what is found alone ranks worse (`benchmarks/verify.py`).
+
+    comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
+    last, with the reason.
+    """
+    comparison = comparison or Comparison()
+    encoder = FrameEncoder.like(segmenter)
+    results = []
+    for number, match in enumerate(matches):
+        try:
+            image = read_frame(store, match)
+            results.append(_verify(store, query, match, image, segmenter, encoder, comparison, metric))
+        except HodorError as error:
+            results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
+        if progress is not None:
+            progress(number + 1)
+    return sorted(results, key=lambda result: (bool(result.problem), result.distance + result.match.distance))
+
+
+def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
+    """The image (H, W, 3) uint8 RGB of a match's best frame, from its source. Raises InputError if that is gone."""
+    from hodor_cli.datasets.coco import find_image, image_folders, read_image
+    from hodor_cli.video.source import open_source
+
+    info = store.video(match.video)
+    path = Path(info.source)
+    if not path.exists():
+        raise InputError(f"the source {path} of {match.video} is not there any more; put it back to verify")
+    if info.kind == "stills":
+        row = int(np.flatnonzero(store.dataset(match.video, "object_id") == match.object_id)[0])
+        value = store.dataset(match.video, "image_name")[row]
+        name = value.decode() if isinstance(value, bytes) else str(value)
+        found = find_image(image_folders(path.parent), name)
+        if found is None:
+            raise InputError(f"the image {name} of {match.video} is not beside {path} any more; put it back to verify")
+        return read_image(found)
+    with open_source(path, start=match.best_frame, end=match.best_frame + 1) as source:
+        for frame in source:
+            if frame.image.shape[:2] != (info.height, info.width):
+                raise InputError(f"{path} has changed since {match.video} was saved; export it again")
+            return frame.image
+    raise InputError(f"{path} has no frame {match.best_frame} any more; export {match.video} again")
+
+
+def _verify(
+    store: DescriptorStore,
+    query: Query,
+    match: Match,
+    image: NDArray[np.uint8],
+    segmenter: Segmenter,
+    encoder: FrameEncoder,
+    comparison: Comparison,
+    metric: Metric,
+) -> VerifiedMatch:
+    background, frames = store.background(match.video)
+    scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
+    segmenter.reset()
+    segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
+    mask = segmenter.step(image) == 1
+    extent = mask_extent(mask)
+    if extent is None:
+        return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
+    # Encoded as stored rows are, from a hard mask without history.
+    found = comparison.of_encoded(encoder.encode(image, {1: mask}), 1)
+    nearest = distances(spread(comparison.of_query(query), DECODED_ROWS), found, metric)
+    distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
+    rows = store.object(match.video, match.object_id)
+    stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
+    overlap = box_overlap(extent[0], tuple(int(side) for side in stored))
+    return VerifiedMatch(match, True, segmenter.last.objects[1].confidence, overlap, distance)
+
+
+def box_overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    """Intersection over union of two boxes (x, y, width, height)."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)

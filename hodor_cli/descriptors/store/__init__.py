@@ -1,0 +1,1 @@
+"""Descriptor files (HDF5): their layout, reading and writing."""

@@ -1,0 +1,1 @@
+"""Descriptors as pictures: maps, contact sheets, heat maps, curves."""

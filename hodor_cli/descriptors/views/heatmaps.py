@@ -1,0 +1,158 @@
+"""What the background descriptors and the catch-all see in a frame (HODOR, CVPR 2022, figures 6 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hodor_cli.errors import InputError
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hodor_cli.engine import Segmenter
+    from hodor_cli.video.source import Frame
+
+PANEL = 420  # pixels of a panel's longer side
+GAP, CAPTION = 12, 30
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """One frame: image (H, W, 3) uint8, predicted labels (H, W) uint16, the given mask or None, and the probability of
+    the catch-all (H, W) and of the 9 background descriptors (9, H, W, row by row), float32 in 0..1."""
+
+    frame: int
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint16]
+    given: NDArray[np.uint16] | None
+    catch_all: NDArray[np.float32]
+    background: NDArray[np.float32]
+
+
+def compute_heatmaps(
+    frames: Iterable[Frame],
+    masks: Mapping[int, NDArray[np.uint16]],
+    wanted: int,
+    segmenter: Segmenter,
+    truth: NDArray[np.uint16] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Heatmaps:
+    """Segment from the first mask up to frame `wanted` and take the probabilities with which it is decoded.
+
+    masks: {frame: label map}; one at `wanted` itself only gives the objects' descriptors there, and the frame is then
+    decoded from them. truth: true masks of that frame, to be shown. Raises InputError if the frame or a mask before it
+    is missing.
+    """
+    first = min(masks, default=wanted + 1)
+    if first > wanted:
+        raise InputError(f"no mask is given at or before frame {wanted}; give one with --mask FRAME=FILE")
+    logits: list[Any] = []
+    hook = segmenter.model.decoder.register_forward_hook(lambda module, inputs, output: logits.append(output))
+    try:
+        for frame in frames:
+            if progress is not None:
+                progress(frame.index)
+            if frame.index < first:
+                continue
+            segmenter.step(frame.image, masks.get(frame.index))
+            if frame.index < wanted:
+                logits.clear()
+                continue
+            if not logits:  # an object's very first frame is not decoded: do so from the descriptors it just gave
+                segmenter.step(frame.image)
+            shown = truth if truth is not None else masks.get(wanted)
+            return _at_frame_size(frame, segmenter, logits[-1], shown)
+    finally:
+        hook.remove()
+    raise InputError(f"the video has no frame {wanted}; choose an earlier one")
+
+
+def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np.uint16]]:
+    """Of label maps for many frames only each object's first mask; what a later one says of it is dropped."""
+    known: set[int] = set()
+    first = {}
+    for frame, labels in sorted(masks.items()):
+        new = set(np.unique(labels).tolist()) - known - {0}
+        if new:
+            first[frame] = np.where(np.isin(labels, list(new)), labels, 0).astype(np.uint16)
+            known |= new
+    return first
+
+
+def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, given: NDArray[np.uint16] | None) -> Heatmaps:
+    import torch
+
+    from hodor_cli.config import NUM_BACKGROUND
+    from hodor_cli.runtime.preprocess import Geometry, resize
+
+    geometry = Geometry.of(*frame.image.shape[:2], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
+    with torch.inference_mode():
+        probability = resize(logits.float(), geometry.padded).softmax(dim=1)[:, : 1 + NUM_BACKGROUND]
+        probability = resize(probability[:, :, : geometry.scaled[0], : geometry.scaled[1]], geometry.original)[0]
+    values = probability.cpu().numpy()
+    return Heatmaps(frame.index, frame.image, segmenter.last.labels, given, values[0], values[1:])
+
+
+def write_heatmaps(path: Path, found: Heatmaps) -> None:
+    """Write one PNG: true mask, prediction and catch-all at the left, the 3x3 background descriptors at the right.
+
+    A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says. Without a true mask
+    the frame is shown.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    grey = np.repeat(found.image.mean(axis=2, keepdims=True), 3, axis=2)
+    panels = [
+        ("true masks", _tinted(found.image, found.given)) if found.given is not None else ("frame", found.image),
+        ("prediction", _tinted(found.image, found.labels)),
+        ("catch-all", _heat(grey, found.catch_all)),
+    ]
+    rows = ("top", "middle", "bottom")
+    columns = ("left", "centre", "right")
+    # Beside a strong catch-all the nine are faint: one scale for all of them, which the captions tell.
+    most = max(float(np.quantile(found.background, 0.999)), 0.02)
+    cells = [
+        (
+            f"background, {rows[cell // 3]} {columns[cell % 3]} (0 to {most:.2f})",
+            _heat(grey, found.background[cell] / most),
+        )
+        for cell in range(9)
+    ]
+    height, width = found.image.shape[:2]
+    scale = PANEL / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    step = (size[0] + GAP, size[1] + CAPTION + GAP)
+    page = Image.new("RGB", (4 * step[0] + 3 * GAP, 3 * step[1] + GAP), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
+    for number, (caption, picture) in enumerate([*panels, *cells]):
+        column, row = (0, number) if number < 3 else (1 + (number - 3) % 3, (number - 3) // 3)
+        left, top = GAP + column * step[0] + (2 * GAP if column else 0), GAP + row * step[1]
+        draw.text((left, top), caption, fill=(20, 20, 20), font=font)
+        page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR), (left, top + CAPTION - 4))
+    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        page.save(temporary, format="PNG")
+
+
+def _tinted(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None) -> NDArray[np.uint8]:
+    from hodor_cli.images.palette import davis_palette
+
+    if labels is None or not labels.any():
+        return image
+    colour = davis_palette()[np.where(labels > 0, (labels - 1) % 255 + 1, 0)]
+    mixed = (0.45 * image + 0.55 * colour).astype(np.uint8)
+    return np.where(labels[..., None] > 0, mixed, image)
+
+
+def _heat(grey: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Black, purple, orange, yellow for 0 to 1, over a dim grey picture so that places can be told."""
+    stops = np.array([(0, 0, 10), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
+    place = np.clip(values, 0, 1) * (len(stops) - 1)
+    low = np.minimum(place.astype(int), len(stops) - 2)
+    colour = stops[low] + (stops[low + 1] - stops[low]) * (place - low)[..., None]
+    return (0.78 * colour + 0.22 * grey).astype(np.uint8)

@@ -1,0 +1,159 @@
+"""Descriptors as points of a plane: which rows to show, and where each lies."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hodor_cli.descriptors.search.comparison import By, Comparison
+from hodor_cli.descriptors.store.schema import RowIndex
+from hodor_cli.descriptors.store.store import DescriptorStore
+from hodor_cli.errors import InputError
+
+Method = Literal["tsne", "pca"]
+ColourBy = Literal["video", "object", "frame"]
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class MapPoint:
+    """One object in one frame: where it lies (x to the right, y up, both within -1..1), who it is, and its crop."""
+
+    x: float
+    y: float
+    video: str
+    object_id: int
+    frame: int
+    time: float | None
+    confidence: float
+    crop: bytes | None
+
+
+@dataclass(frozen=True)
+class DescriptorMap:
+    """A finished map: points by video, object and frame; how they were made; how many rows the store has."""
+
+    points: tuple[MapPoint, ...]
+    method: Method
+    seed: int
+    rows: int
+    videos: tuple[str, ...]
+    by: By = "descriptor"
+
+    @property
+    def what(self) -> str:
+        """What is laid out, in words."""
+        words = {"baseline": "baseline features", "projection": "projected descriptors"}
+        return words.get(self.by, "descriptors")
+
+
+def make_map(
+    store: DescriptorStore,
+    *,
+    comparison: Comparison | None = None,
+    method: Method = "tsne",
+    seed: int = 0,
+    most: int = 1500,
+    perplexity: float | None = None,
+    videos: list[str] | None = None,
+) -> DescriptorMap:
+    """Lay out the descriptors of a store (or of some of its videos); the same seed gives the same map.
+
+    comparison: lay out what it compares instead of the descriptors.
+    most: at most so many points, taken evenly over every object's frames. Raises InputError with fewer than 3 rows.
+    """
+    names = store.videos if videos is None else videos
+    index = store.index(names)
+    chosen = choose_rows(index, most)
+    if len(chosen) < 3:
+        raise InputError(
+            f"{store.path} has {len(chosen)} rows to show and a map needs 3; export more frames or objects"
+        )
+    comparison = comparison or Comparison()
+    places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
+    points: list[MapPoint] = []
+    for number, name in enumerate(names):
+        mine = np.flatnonzero(index.video[chosen] == number)
+        if not len(mine):
+            continue
+        rows = chosen[mine] - int(np.searchsorted(index.video, number))
+        confidence = store.dataset(name, "confidence")[rows]
+        crops = store.thumbnails(name, rows)
+        for place, row, sure, crop in zip(mine, chosen[mine], confidence, crops, strict=True):
+            x, y = places[place]
+            points.append(
+                MapPoint(
+                    float(x), float(y), name, int(index.object_id[row]), int(index.frame[row]), index.time(int(row)),
+                    float(sure), crop,
+                )
+            )  # fmt: skip
+    points.sort(key=lambda point: (point.video, point.object_id, point.frame))
+    return DescriptorMap(tuple(points), method, seed, len(index), tuple(names), comparison.by)
+
+
+def choose_rows(index: RowIndex, most: int) -> np.ndarray:
+    """At most `most` rows, sorted: every object keeps the same share of its rows, spread evenly over its frames."""
+    if len(index) <= most:
+        return np.arange(len(index))
+    order = np.lexsort((index.frame, index.instance))
+    return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
+
+
+def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
+    """(N, C) -> (N, 2) float64 within -1..1: `pca` keeps distances as far as two axes can, `tsne` neighbourhoods."""
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    # An axis has no sign of its own: let its largest entry be positive, whatever the linear algebra library does.
+    axes *= np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    if method == "pca":
+        places = centred @ axes[:2].T
+    else:
+        from sklearn.manifold import TSNE
+
+        reduced = centred @ axes[:50].T
+        start = reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4
+        around = min(30.0, (len(vectors) - 1) / 3) if perplexity is None else perplexity
+        if not 0 < around < len(vectors):
+            raise InputError(f"perplexity {around:g} does not fit {len(vectors)} points; take less than their number")
+        places = TSNE(init=start, perplexity=around, random_state=seed, learning_rate="auto").fit_transform(reduced)
+    if places.shape[1] < 2:
+        places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    low, high = places.min(axis=0), places.max(axis=0)
+    return np.asarray((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12))
+
+
+def group_of(point: MapPoint, colour_by: ColourBy) -> str:
+    """The name of the colour group a point belongs to."""
+    return point.video if colour_by == "video" else f"{point.video}/{point.object_id}"
+
+
+def colours_of(found: DescriptorMap, colour_by: ColourBy) -> tuple[list[Colour], dict[str, Colour]]:
+    """A colour per point, and the legend; by frame the legend names the ends of the scale."""
+    if colour_by != "frame":
+        groups = list(dict.fromkeys(group_of(point, colour_by) for point in found.points))
+        legend = {group: distinct_colour(number) for number, group in enumerate(groups)}
+        return [legend[group_of(point, colour_by)] for point in found.points], legend
+    last = dict.fromkeys(found.videos, 1)
+    for point in found.points:
+        last[point.video] = max(last[point.video], point.frame)
+    colours = [time_colour(point.frame / last[point.video]) for point in found.points]
+    return colours, {"first frame": time_colour(0), "middle": time_colour(0.5), "last frame": time_colour(1)}
+
+
+def distinct_colour(number: int) -> Colour:
+    """A colour that differs well from those of the numbers around it."""
+    hue = (0.58 + number * 0.61803398875) % 1
+    red, green, blue = colorsys.hls_to_rgb(hue, (0.42, 0.55, 0.33)[number % 3], (0.75, 0.6, 0.65)[number % 3])
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def time_colour(share: float) -> Colour:
+    """0..1 from dark blue over green to yellow."""
+    stops = np.array([(59, 28, 120), (42, 110, 142), (40, 170, 120), (250, 210, 40)], float)
+    place = min(max(share, 0), 1) * (len(stops) - 1)
+    low = min(int(place), len(stops) - 2)
+    red, green, blue = stops[low] + (stops[low + 1] - stops[low]) * (place - low)
+    return round(red), round(green), round(blue)

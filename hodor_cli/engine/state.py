@@ -1,0 +1,110 @@
+"""A segmenter's state as a flat dictionary of NumPy arrays, so that a run can stop, be saved, and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from hodor_cli.engine.history import HistoryEntry, HistoryRing
+from hodor_cli.engine.matching_memory import MatchingMemory, StoredFrame
+from hodor_cli.errors import InputError
+
+STATE_VERSION = 2
+
+
+def pack_history(ring: HistoryRing) -> dict[str, np.ndarray]:
+    """All entries of a ring, pinned ones under `pinned/`; copies, which later steps and the caller may not share."""
+    arrays: dict[str, np.ndarray] = {}
+    for kind, entries in (("pinned", ring.pinned), ("history", ring.entries)):
+        for k, entry in enumerate(entries):
+            arrays[f"{kind}/{k}/frame"] = np.array(entry.frame)
+            arrays[f"{kind}/{k}/object_ids"] = np.array(entry.object_ids, dtype=np.int64)
+            arrays[f"{kind}/{k}/objects"] = entry.objects.cpu().numpy().copy()
+            if entry.background is not None:
+                arrays[f"{kind}/{k}/background"] = entry.background.cpu().numpy().copy()
+    return arrays
+
+
+def unpack_history(arrays: Mapping[str, np.ndarray], ring: HistoryRing, device: torch.device) -> None:
+    """Fill a ring with what `pack_history` gave."""
+
+    def entries(kind: str) -> list[HistoryEntry]:
+        found: list[HistoryEntry] = []
+        while f"{kind}/{len(found)}/frame" in arrays:
+            prefix = f"{kind}/{len(found)}/"
+            background = arrays.get(prefix + "background")
+            found.append(
+                HistoryEntry(
+                    frame=int(arrays[prefix + "frame"]),
+                    object_ids=tuple(int(i) for i in arrays[prefix + "object_ids"]),
+                    objects=torch.tensor(arrays[prefix + "objects"], device=device),
+                    background=None if background is None else torch.tensor(background, device=device),
+                )
+            )
+        return found
+
+    ring.pinned = entries("pinned")
+    ring.entries.clear()
+    ring.entries.extend(entries("history"))
+
+
+def pack_matching(memory: MatchingMemory) -> dict[str, np.ndarray]:
+    """The frames kept for matching."""
+    arrays: dict[str, np.ndarray] = {}
+    stored = {"previous": memory.previous, **{f"reference/{k}": frame for k, frame in enumerate(memory.references)}}
+    for name, frame in stored.items():
+        if frame is not None:
+            arrays[f"matching/{name}/object_ids"] = np.array(frame.object_ids, dtype=np.int64)
+            arrays[f"matching/{name}/keys"] = frame.keys.cpu().numpy().copy()
+            arrays[f"matching/{name}/peak"] = np.array(frame.peak)
+            arrays[f"matching/{name}/masks"] = frame.masks.cpu().numpy().copy()
+    return arrays
+
+
+def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, device: torch.device) -> None:
+    """Fill a matching memory with what `pack_matching` gave."""
+
+    def frame(name: str) -> StoredFrame | None:
+        if f"matching/{name}/keys" not in arrays:
+            return None
+        return StoredFrame(
+            object_ids=tuple(int(i) for i in arrays[f"matching/{name}/object_ids"]),
+            keys=torch.tensor(arrays[f"matching/{name}/keys"], device=device),
+            peak=float(arrays[f"matching/{name}/peak"]),
+            masks=torch.tensor(arrays[f"matching/{name}/masks"], device=device),
+        )
+
+    memory.previous = frame("previous")
+    memory.references.clear()
+    while (reference := frame(f"reference/{len(memory.references)}")) is not None:
+        memory.references.append(reference)
+
+
+def check_state(
+    arrays: Mapping[str, np.ndarray], *, model: str, descriptor_channels: int, keys: tuple[int, int, int] | None
+) -> None:
+    """Raise InputError if this is not a state, or not one of this architecture and working resolution.
+
+    `keys` is the shape (K, h, w) of the keys that the model matches with, None if it does not match.
+    """
+    needed = ("version", "model", "next_frame", "size", "object_ids")
+    if any(name not in arrays for name in needed) or int(arrays["version"]) != STATE_VERSION:
+        raise InputError(f"this is no segmenter state of version {STATE_VERSION}; start the run anew")
+    if str(arrays["model"]) != model:
+        raise InputError(
+            f"the state was made with the model '{arrays['model']}' and this one is '{model}';"
+            " use the weights that the run began with"
+        )
+    for name in arrays:
+        if name.endswith("/objects") and arrays[name].shape[-1] != descriptor_channels:
+            raise InputError(
+                f"the state holds descriptors of {arrays[name].shape[-1]} channels and the model makes"
+                f" {descriptor_channels}; use the weights that the run began with"
+            )
+        if name.endswith("/keys") and keys is not None and arrays[name].shape != keys:
+            raise InputError(
+                f"the state holds keys of shape {arrays[name].shape} and the model makes {keys} here;"
+                " use the weights, min-dim and max-dim that the run began with"
+            )

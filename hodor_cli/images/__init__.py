@@ -1,0 +1,1 @@
+"""Picture files: one reader, one folder listing, and label pictures out."""

@@ -1,0 +1,84 @@
+"""Label maps on disk: palette PNG in DAVIS colours up to object id 255, 16-bit grey PNG past it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hodor_cli.errors import InputError
+from hodor_cli.files import replacing, writing_file
+from hodor_cli.images.palette import davis_palette
+from hodor_cli.images.paths import require_exists
+from hodor_cli.images.picture import open_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_ID = 65535
+
+
+def write_label_png(path: str | Path, labels: np.ndarray) -> None:
+    """Write a label map (H, W) of integer object ids 0..65535 as a PNG whose pixel values are the ids.
+
+    Written beside the target and moved into place, so a reader never sees half a file; an existing one is replaced.
+    Raises `OutputError` when the disk is full or the folder cannot be written, ValueError for what is no label map.
+    """
+    path = Path(path)
+    image = _to_image(np.asarray(labels))
+    with writing_file(path, "free or change its disk"), replacing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_label_png(path: str | Path) -> np.ndarray:
+    """(H, W) uint16 object ids of a label PNG: indexed, or grey of 1 to 16 bits. Values are taken as they are; for
+    masks drawn by hand, `read_mask` is the one that thinks. Raises `InputError` for anything else."""
+    path = Path(path)
+    require_exists(path, "label PNG")
+    with open_picture(path, "a label PNG") as image:
+        if image.format != "PNG" or not is_label_mode(image.mode):
+            raise InputError(
+                f"{path} is no label PNG but a {image.format} in mode {image.mode}; indexed or grey is needed"
+            )
+        values = label_values(image)
+    if int(values.max(initial=0)) > MAX_ID:
+        raise InputError(f"{path} holds the id {int(values.max())}; ids go up to {MAX_ID}")
+    return values.astype(np.uint16)
+
+
+def is_label_mode(mode: str) -> bool:
+    """Whether a Pillow image of this mode has one number per pixel."""
+    return mode in ("1", "P", "L", "I") or mode.startswith("I;16")
+
+
+def label_values(image: Image) -> np.ndarray:
+    """(H, W) numbers of an image in a label mode, as stored in the file."""
+    bits = _stretched_bits(image)
+    values = np.asarray(image)
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    return values // (255 // ((1 << bits) - 1)) if bits else values
+
+
+def _stretched_bits(image: Image) -> int:
+    """Pillow stretches grey PNGs of 2 and 4 bits to 0..255; returns that bit depth, or 0 where nothing is to undo."""
+    tiles = getattr(image, "tile", None)  # how Pillow is going to decode the file; empty for one made in memory
+    raw = tiles[0][3] if image.mode == "L" and tiles else None
+    raw = raw[0] if isinstance(raw, tuple) else raw
+    return {"L;2": 2, "L;4": 4}.get(raw if isinstance(raw, str) else "", 0)
+
+
+def _to_image(labels: np.ndarray) -> Image:
+    import PIL.Image
+
+    if labels.ndim != 2 or labels.dtype.kind not in "uib":
+        raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high > MAX_ID:
+        raise ValueError(f"object ids lie in 0..{MAX_ID}, not {low}..{high}")
+    if high > 255:
+        return PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
+    image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
+    image.putpalette(davis_palette().tobytes())  # makes a grey image an indexed one
+    return image

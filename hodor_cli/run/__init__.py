@@ -1,0 +1,1 @@
+"""A job over a source: the loop, its result folder, resuming, the report; many videos."""

@@ -1,0 +1,17 @@
+"""Many videos side by side: on the cores or GPUs of one machine, or on a Ray cluster."""
+
+from hodor_cli.run.many.jobs import VideoJob, find_jobs
+from hodor_cli.run.many.local import LocalExecutor
+from hodor_cli.run.many.run import BatchProgress, BatchSummary, segment_videos
+from hodor_cli.run.many.work import JobResult, WorkOptions
+
+__all__ = [
+    "BatchProgress",
+    "BatchSummary",
+    "JobResult",
+    "LocalExecutor",
+    "VideoJob",
+    "WorkOptions",
+    "find_jobs",
+    "segment_videos",
+]

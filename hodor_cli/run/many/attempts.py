@@ -1,0 +1,140 @@
+"""The folders in which a video's results grow, and their way into their place.
+
+    OUT/NAME/                      whole results, put there by one rename
+    OUT/.unfinished/NAME/ATTEMPT/  what one attempt has so far
+
+An attempt writes into a folder of its own, so that one whose worker is thought dead but lives on (a node cut off from
+its cluster) and the one that took its place never write into the same files. The first to finish wins. A later attempt
+begins with a copy of what the furthest earlier one had done, and so loses at most some seconds of work.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from hodor_cli.errors import OutputError
+from hodor_cli.files import writing
+from hodor_cli.run.output import OutputFolder, remove_if_empty
+from hodor_cli.run.resume import load_checkpoint, read_journal
+
+UNFINISHED = ".unfinished"
+_TAIL_BYTES = 1 << 16
+
+
+class VideoAttempts:
+    """The result folder of the video `name` under `out`, and the folders of attempts at it."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.out = out
+        self.final = out / name
+        self.unfinished = out / UNFINISHED / name
+
+    def begin(self, *, resume: bool) -> Path:
+        """A new attempt's folder; with `resume` it holds a copy of what the furthest earlier attempt had done.
+
+        Raises OutputError if the disk refuses.
+        """
+        with writing(self.out):
+            attempt = self.unfinished / uuid.uuid4().hex[:12]
+            earlier = self._earlier()
+            attempt.mkdir(parents=True)
+            if resume and earlier:
+                furthest = max(earlier, key=lambda folder: earlier[folder])
+                try:
+                    _copy_attempt(OutputFolder(furthest), OutputFolder(attempt))
+                except OSError:  # its worker lives after all, and has just finished or moved on
+                    shutil.rmtree(attempt, ignore_errors=True)
+                    attempt.mkdir(parents=True)
+            for folder in earlier:
+                shutil.rmtree(folder, ignore_errors=True)
+        return attempt
+
+    def publish(self, attempt: Path, *, overwrite: bool) -> None:
+        """Put whole results in their place and remove what other attempts left.
+
+        Results that another attempt has put there meanwhile stay. `overwrite`: those of an earlier run are replaced.
+        Raises OutputError if something else is in the way, or the disk refuses.
+        """
+        with writing(self.out):
+            if overwrite and self.final.exists():
+                OutputFolder(self.final).remove_results()
+                remove_if_empty(self.final)
+            try:
+                os.rename(attempt, self.final)
+            except OSError:
+                if not self.final.exists():
+                    raise
+                if OutputFolder(self.final).state() != "finished":
+                    raise OutputError(
+                        f"{self.final} is in the way of the results; move it, then run the same command with --resume"
+                    ) from None
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove the folders of all attempts."""
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        remove_if_empty(self.unfinished.parent)
+
+    def drop_if_empty(self, attempt: Path) -> None:
+        """Remove the folder of an attempt that failed before it wrote anything."""
+        for folder in (attempt, self.unfinished, self.unfinished.parent):
+            remove_if_empty(folder)
+
+    def frames_done(self) -> int:
+        """How many frames the furthest attempt has written."""
+        return max((_last_frame(OutputFolder(folder).journal) for folder in self._folders()), default=0)
+
+    def _folders(self) -> list[Path]:
+        try:
+            return [folder for folder in self.unfinished.iterdir() if folder.is_dir()]
+        except OSError:
+            return []
+
+    def _earlier(self) -> dict[Path, int]:
+        """Earlier attempts and the frames that their checkpoints cover."""
+        found = {}
+        for folder in self._folders():
+            try:
+                checkpoint = load_checkpoint(OutputFolder(folder).checkpoint)
+            except OutputError:  # damaged
+                checkpoint = None
+            found[folder] = checkpoint.done if checkpoint is not None else 0
+        return found
+
+
+def _copy_attempt(earlier: OutputFolder, new: OutputFolder) -> None:
+    """Copy an attempt that may still be written to: the checkpoint first, for what it covers was there before it."""
+    if not earlier.checkpoint.exists():
+        return
+    new.progress.mkdir(parents=True)
+    new.masks.mkdir()
+    for file in (earlier.checkpoint, earlier.run, earlier.journal):
+        shutil.copyfile(file, new.progress / file.name)
+    pieces = sorted(earlier.progress.glob("overlay-*.mp4"))
+    for file in pieces:
+        shutil.copyfile(file, new.progress / file.name)
+    for folder, copy in ((earlier.masks, new.masks), (earlier.box_masks, new.box_masks)):
+        if folder.is_dir():
+            copy.mkdir(exist_ok=True)
+            for file in folder.iterdir():
+                if not file.name.startswith("."):
+                    shutil.copyfile(file, copy / file.name)
+
+
+def _last_frame(journal: Path) -> int:
+    """How many frames a journal tells of, from its last whole record."""
+    try:
+        size = journal.stat().st_size
+    except OSError:
+        return 0
+    first = next(read_journal(journal), None)
+    if first is None:
+        return 0
+    # From inside the tail on; the record that this cuts is skipped as damaged.
+    last = first
+    for last in read_journal(journal, from_byte=max(0, size - _TAIL_BYTES)):  # noqa: B007
+        pass
+    return int(last["frame"]) - int(first["frame"]) + 1

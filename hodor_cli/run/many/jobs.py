@@ -1,0 +1,131 @@
+"""Which videos are to be segmented, and where the masks of each are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
+from hodor_cli.images.picture import PICTURE_SUFFIXES
+from hodor_cli.video.image_folder import VIDEO_SUFFIXES
+
+LIST_SUFFIXES = (".txt", ".lst", ".list")
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """One video, where its masks are (a file for its first frame, or a folder of files named like its frames), and the
+    name of its results."""
+
+    name: str
+    source: Path
+    masks: Path
+
+
+def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
+    """The videos of a folder or a list, each with its masks, in natural order (of a list: in its own).
+
+    Args:
+        videos: A folder that holds video files, folders of images, or both; or a text file with one path on each line,
+            relative to the file (empty lines and lines that begin with `#` are left out).
+        masks: For a video `clip.mp4` or a folder of images `clip`, `clip.png` (or `.npy`, or another kind of picture)
+            in this folder is the mask of the first frame; a folder `clip` in it holds masks named like the frames.
+
+    Returns:
+        At least one job; paths are absolute. Names are unique.
+
+    Raises:
+        InputError: Nothing there, a video that is missing or has no mask, or two videos of one name.
+    """
+    require_exists(videos, "folder or list of videos")
+    require_exists(masks, "folder of masks")
+    if not masks.is_dir():
+        raise InputError(
+            f"--masks {masks} is a file; give the folder that holds a mask for each video, named like the videos"
+        )
+    sources = videos_of_folder(videos) if videos.is_dir() else videos_of_list(videos)
+    _refuse_same_names(sources)
+    found = {source: _masks_of(_name(source), masks) for source in sources}
+    missing = [_name(source) for source, place in found.items() if place is None]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        raise InputError(
+            f"{plural(len(missing), 'video')} of {len(sources)} {'has' if len(missing) == 1 else 'have'} no mask in "
+            f"{masks} ({shown}): each needs {missing[0]}.png for its first frame or a folder {missing[0]} with masks "
+            "named like its frames"
+        )
+    return [
+        VideoJob(_name(source), source.resolve(), place.resolve())
+        for source, place in found.items()
+        if place is not None
+    ]
+
+
+def videos_of_folder(folder: Path) -> list[Path]:
+    """The video files, and the folders that hold images, directly in a folder. Raises InputError if there is none."""
+    names = visible_files(folder)
+    found = [folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+    found += [sub for sub in visible_folders(folder) if _holds_images(sub)]
+    if found:
+        return found
+    if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names):
+        raise InputError(
+            f"{folder} holds images and so is one video itself; leave --masks out and give its masks with "
+            f"--mask FOLDER, or name the folder above it"
+        )
+    inside = f"it holds {summarise_files(names)}" if names else "there is neither a video nor a folder of images in it"
+    raise InputError(f"{folder} holds no videos: {inside}")
+
+
+def videos_of_list(file: Path) -> list[Path]:
+    """The videos that a text file names. Raises InputError for a video file, an empty list, or a video not there."""
+    if file.suffix.lower() not in LIST_SUFFIXES:
+        raise InputError(
+            f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); for one video give its "
+            "masks with --mask"
+        )
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a list of videos, one path on each line ({error})") from error
+    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not named:
+        raise InputError(f"{file} names no video; write one path on each line")
+    paths = [file.parent / Path(name).expanduser() for name in named]
+    missing = [name for name, path in zip(named, paths, strict=True) if not exists(path)]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        raise InputError(
+            f"{plural(len(missing), 'video')} of {len(named)} in {file} {'is' if len(missing) == 1 else 'are'} not "
+            f"there ({shown}); paths are relative to {file.resolve().parent}"
+        )
+    return list(dict.fromkeys(paths))
+
+
+def _name(source: Path) -> str:
+    return source.resolve().name if source.is_dir() else source.stem
+
+
+def _refuse_same_names(sources: Sequence[Path]) -> None:
+    by_name: dict[str, Path] = {}
+    for source in sources:
+        other = by_name.setdefault(_name(source), source)
+        if other is not source:
+            raise InputError(
+                f"{other} and {source} would both be called {_name(source)} in the results; rename one of them"
+            )
+
+
+def _masks_of(name: str, masks: Path) -> Path | None:
+    """A folder of masks goes before a file: it may hold masks of later frames, too."""
+    if (masks / name).is_dir():
+        return masks / name
+    files = (masks / f"{name}{suffix}" for suffix in (".png", ".npy", *sorted(PICTURE_SUFFIXES - {".png"})))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in visible_files(folder))

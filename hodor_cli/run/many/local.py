@@ -1,0 +1,173 @@
+"""Videos side by side on one machine: processes that each hold one network and take one video after another."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from hodor_cli.run.many.jobs import VideoJob
+from hodor_cli.run.many.work import JobResult, WorkOptions, segment_job
+
+#: A video whose worker died is begun again once: a second death is hardly chance.
+_ATTEMPTS = 2
+_TICK_SECONDS = 0.5
+
+
+class LocalExecutor:
+    """Runs jobs in `workers` processes.
+
+    Args:
+        workers: How many; with more than one GPU they are spread over `devices`.
+        devices: Devices to use, one after another, as `Segmenter` takes them ("cpu", "cuda:0", ...); empty for the one
+            that the settings name.
+    """
+
+    def __init__(self, workers: int, devices: Sequence[str] = ()) -> None:
+        self.workers = workers
+        self.devices = list(devices)
+
+    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
+        """Each job's result as it ends, and None now and then while none does.
+
+        When the iterator is closed, or an exception passes through it, the workers are ended; what they have done stays
+        in the attempts' folders.
+        """
+        waiting = deque((job, 1) for job in jobs)
+        count = min(self.workers, len(jobs))
+        threads = max(1, (os.cpu_count() or 1) // count)
+        workers = [_Worker(number, self._options(number, options), threads) for number in range(count)]
+        try:
+            while waiting or any(worker.busy for worker in workers):
+                for worker in workers:
+                    if not worker.busy and waiting:
+                        worker.give(*waiting.popleft())
+                ready = {id(item) for item in wait([item for w in workers for item in w.watched], _TICK_SECONDS)}
+                if not ready:
+                    yield None
+                for worker in workers:
+                    if worker.busy and any(id(item) in ready for item in worker.watched):
+                        ended = worker.take()
+                        if isinstance(ended, JobResult):
+                            yield ended
+                        else:
+                            waiting.appendleft(ended)
+        finally:
+            for worker in workers:
+                worker.end()
+
+    def _options(self, number: int, options: WorkOptions) -> WorkOptions:
+        if not self.devices:
+            return options
+        device = self.devices[number % len(self.devices)]
+        return replace(options, settings=replace(options.settings, device=device))
+
+
+class _Worker:
+    """A process and the job that it has; a dead process is replaced by a new one with the next job."""
+
+    def __init__(self, number: int, options: WorkOptions, threads: int) -> None:
+        self._number, self._options, self._threads = number, options, threads
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self._job: tuple[VideoJob, int] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._job is not None
+
+    @property
+    def watched(self) -> list[Any]:
+        """What becomes ready when the job ends or the process dies."""
+        return [self._pipe, self._process.sentinel] if self.busy and self._pipe is not None else []
+
+    def give(self, job: VideoJob, attempt: int) -> None:
+        if self._process is None:
+            self._start()
+        self._job = (job, attempt)
+        assert self._pipe is not None
+        try:
+            self._pipe.send((job, attempt > 1))
+        except OSError:
+            pass  # it died while it had nothing to do: `take` sees that
+
+    def take(self) -> JobResult | tuple[VideoJob, int]:
+        """The result of the job, or the job and the number of its next attempt if the process died."""
+        assert self._job is not None and self._pipe is not None
+        (job, attempt), self._job = self._job, None
+        try:
+            if self._pipe.poll():
+                result: JobResult = self._pipe.recv()
+                return replace(result, attempts=attempt)
+        except (EOFError, OSError):
+            pass
+        self._process.join()
+        how = _how_it_ended(self._process.exitcode)
+        self.end()
+        if attempt < _ATTEMPTS:
+            return job, attempt + 1
+        return JobResult(
+            job.name,
+            error=f"its worker ended {how} in {attempt} attempts; run hodor segment {job.source} alone to see more",
+            attempts=attempt,
+        )
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            if self.busy:
+                self._process.terminate()
+            self._process.join(timeout=10)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+        self._process = self._pipe = self._job = None
+
+    def _start(self) -> None:
+        # A fresh interpreter: a forked one shares its parent's CUDA state and threads' locks.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._options, self._threads), name=f"hodor-worker-{self._number}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+
+def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
+    """A worker's life: one job after another until the pipe is closed, which is also how its parent's death is seen."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it gets the terminal's interrupt as well
+    import torch
+
+    from hodor_cli.weights import load_model
+
+    torch.set_num_threads(threads)
+    load = functools.cache(lambda: load_model(options.settings.weights))
+    while True:
+        try:
+            job, retry = pipe.recv()
+        except (EOFError, OSError):
+            return
+        result = segment_job(job, options, load, retry=retry)
+        try:
+            pipe.send(result)
+        except OSError:
+            return
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = str(-code)
+        return f"by signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"with exit code {code}"

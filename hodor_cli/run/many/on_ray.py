@@ -1,0 +1,157 @@
+"""Videos side by side on the machines of a Ray cluster (an optional extra): one task for each video.
+
+Every machine must see the videos, the masks and the result folder under the same paths. Ray's own retries are switched
+off: a task that is begun again must know that it is, to go on with what the lost one had done.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.paths import exists
+from hodor_cli.run.many.jobs import VideoJob
+from hodor_cli.run.many.work import JobResult, WorkOptions, segment_job
+
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
+
+#: A cluster may lose several machines in a row.
+_ATTEMPTS = 4
+_TICK_SECONDS = 0.5
+_CONNECT_SECONDS = 5.0
+
+
+class RayExecutor:
+    """Runs jobs as tasks of a Ray cluster.
+
+    Args:
+        address: `auto` for the cluster that runs on this machine, or `HOST:PORT` (or `ray://HOST:PORT`) of one.
+        at_once: Most tasks at the same time; None: as many as the cluster has room for.
+        gpus: GPUs that each task takes (may be a fraction); None: 1 where the cluster has any, else 0.
+    """
+
+    def __init__(self, address: str, *, at_once: int | None = None, gpus: float | None = None) -> None:
+        self.address = address
+        self.at_once = at_once
+        self.gpus = gpus
+
+    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
+        """Each job's result as it ends, and None now and then while none does.
+
+        Raises UsageError if Ray is not installed or the cluster cannot be reached.
+        """
+        ray = connect(self.address)
+        try:
+            yield from self._results(ray, jobs, options)
+        finally:
+            ray.shutdown()
+
+    def _results(self, ray: Any, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
+        gpus = self.gpus
+        if gpus is None:
+            wanted = options.settings.device in ("auto", "cuda")
+            gpus = 1.0 if wanted and ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_task)
+        waiting = deque((job, 1) for job in jobs)
+        running: dict[Any, tuple[VideoJob, int]] = {}
+        try:
+            while waiting or running:
+                while waiting and (self.at_once is None or len(running) < self.at_once):
+                    job, attempt = waiting.popleft()
+                    running[task.remote(job, options, attempt > 1)] = (job, attempt)
+                ready, _ = ray.wait(list(running), num_returns=1, timeout=_TICK_SECONDS)
+                if not ready:
+                    yield None
+                for reference in ready:
+                    job, attempt = running.pop(reference)
+                    try:
+                        result: JobResult = ray.get(reference)
+                    except ray.exceptions.RayError as error:
+                        if _may_be_retried(ray, error) and attempt < _ATTEMPTS:
+                            waiting.appendleft((job, attempt + 1))
+                            continue
+                        result = JobResult(job.name, error=f"{_one_line(error)} (attempt {attempt})")
+                    yield replace(result, attempts=attempt)
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def connect(address: str) -> Any:
+    """The module `ray`, connected to a cluster. Raises UsageError if there is none that can be reached."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError("--ray needs Ray, which is not installed: pip install 'ray>=2.30'") from error
+    place = address.removeprefix("ray://")
+    if address != "auto":
+        # Ray itself tries for two minutes, and then ends the process.
+        host, colon, port = place.rpartition(":")
+        if not (host and colon and port.isdigit()):
+            raise UsageError(f"--ray takes auto or HOST:PORT of a cluster's head, not '{address}'")
+        try:
+            socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise UsageError(
+                f"there is no Ray cluster at {address} ({error}); start one with `ray start --head`, or check the "
+                "address and the firewall"
+            ) from error
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, ignore_reinit_error=True)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise UsageError(
+            f"no Ray cluster could be reached at {address} ({_one_line(error)}); start one with `ray start --head`"
+        ) from error
+    except SystemExit as error:
+        raise UsageError(f"what answers at {address} is not a Ray cluster's head; check the port") from error
+    return ray
+
+
+def _task(job: VideoJob, options: WorkOptions, retry: bool) -> JobResult:
+    """What a machine of the cluster does: one video, on one thread or one GPU."""
+    import torch
+
+    torch.set_num_threads(1)
+    where = socket.gethostname()
+    try:
+        _require_shared(job, options)
+    except InputError as error:
+        return JobResult(job.name, error=str(error), where=where)
+    return replace(segment_job(job, options, lambda: _network(options.settings.weights), retry=retry), where=where)
+
+
+@functools.lru_cache(maxsize=1)
+def _network(weights: str) -> Hodor:
+    """The network of this process, which Ray uses for one task after another."""
+    from hodor_cli.weights import load_model
+
+    return load_model(weights)
+
+
+def _require_shared(job: VideoJob, options: WorkOptions) -> None:
+    """Raise InputError unless this machine sees what the one that gave the command saw."""
+    for path in (job.source, job.masks, options.out):
+        if not exists(path):
+            raise InputError(
+                f"{socket.gethostname()} sees no {path}; videos, masks and results must lie on a path that all "
+                "machines of the cluster share"
+            )
+
+
+def _may_be_retried(ray: Any, error: BaseException) -> bool:
+    """Whether the machine or process was lost, rather than the task's code at fault."""
+    return not isinstance(error, (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError))
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # The last line of a remote traceback is the error itself.
+    text = (lines[-1] if "Traceback" in str(error) else lines[0]) if lines else type(error).__name__
+    return text[:200]

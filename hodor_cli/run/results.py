@@ -1,0 +1,174 @@
+"""The writing half of a run: every frame's mask, overlay and journal entry, in the order of the frames.
+
+Runs in a thread of its own behind the network. Nothing here depends on when a run was interrupted: the overlay is cut
+into pieces at fixed frames, and frames of an unfinished piece are drawn again from their masks.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import OutputError
+from hodor_cli.files import write_whole, writing
+from hodor_cli.images.label_png import write_label_png
+from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.report import frame_record
+from hodor_cli.run.resume import Checkpoint, Journal, read_journal, save_checkpoint
+from hodor_cli.run.settings import Box, ObjectOutcome
+from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
+from hodor_cli.video.overlay import draw_overlay
+from hodor_cli.video.source import Frame
+
+#: Frames in one closed piece of the overlay video.
+PIECE_FRAMES = 48
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame as it comes from the network."""
+
+    frame: Frame
+    labels: NDArray[np.uint16]
+    objects: Mapping[int, ObjectOutcome]
+    given: tuple[int, ...] = ()
+    boxes: Mapping[int, Box] = field(default_factory=dict)
+    box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """A frame that an earlier run had done, whose piece of the overlay it had not finished."""
+
+    frame: Frame
+    labels: NDArray[np.uint16]
+    ticks: int
+
+
+@dataclass(frozen=True)
+class SavePoint:
+    """A request to write a checkpoint after the frames handed over so far."""
+
+    state: Mapping[str, NDArray[Any]]
+    seconds: float
+    network_seconds: float
+    warnings: tuple[str, ...]
+
+
+class ResultsWriter:
+    """Writes masks, overlay pieces, journal and checkpoints into an output folder; `handle` takes them in order."""
+
+    def __init__(
+        self, folder: OutputFolder, *, fps: float, overlay: bool, ids: bool, coco: bool, resumed: Checkpoint | None
+    ) -> None:
+        """`ids` writes object numbers into the overlay, `coco` keeps run lengths, `resumed` is where to go on."""
+        self._folder, self._fps, self._overlay, self._ids, self._coco = folder, fps, overlay, ids, coco
+        self._timeline = Timeline(fps)
+        #: Frames whose results are written.
+        self.done = resumed.done if resumed else 0
+        self._first_time: float | None = None
+        self._ticks: int | None = None
+        if resumed and resumed.done:
+            for record in read_journal(folder.journal, to_byte=resumed.journal_bytes):
+                self._first_time = record["time"] if self._first_time is None else self._first_time
+                self._ticks = record["ticks"]
+        with writing(folder.root):
+            self._journal = Journal(folder.journal, resumed.journal_bytes if resumed else 0)
+        self._piece: tuple[io.BytesIO, VideoWriter, int] | None = None
+        # Frames of the unfinished piece come first, as redrawn ones.
+        self._drawn = self.done // PIECE_FRAMES * PIECE_FRAMES
+
+    def handle(self, item: FrameResult | Redraw | SavePoint) -> None:
+        """Write one item. Raises OutputError if the disk refuses."""
+        with writing(self._folder.root):
+            if isinstance(item, FrameResult):
+                self._write(item)
+            elif isinstance(item, Redraw):
+                self._draw(item.frame.image, item.labels, item.ticks)
+            else:
+                point = Checkpoint(
+                    self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings, item.state
+                )
+                save_checkpoint(self._folder.checkpoint, point)
+
+    def finish(self) -> None:
+        """Close the last piece and join all into overlay.mp4, without encoding again."""
+        with writing(self._folder.root):
+            self._close_piece()
+            self._journal.close()
+            if self._overlay and self.done:
+                starts = (
+                    record["ticks"]
+                    for position, record in enumerate(read_journal(self._folder.journal))
+                    if position % PIECE_FRAMES == 0
+                )
+                pieces = ((self._folder.piece(number), ticks) for number, ticks in enumerate(starts))
+                joined = self._folder.progress / "overlay.mp4"
+                join_videos(pieces, joined, self._fps)
+                joined.replace(self._folder.overlay)
+
+    def abandon(self) -> None:
+        """Let go of what is open; what the last checkpoint covers stays usable."""
+        self._journal.close()
+        if self._piece is not None:
+            self._piece[1].discard()
+            self._piece = None
+
+    def _write(self, item: FrameResult) -> None:
+        frame = item.frame
+        self._first_time = frame.time if self._first_time is None else self._first_time
+        self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
+        # The journal comes first: it lists every file that a later --overwrite has to remove.
+        self._journal.append(
+            frame_record(
+                frame,
+                item.labels,
+                item.objects,
+                given=item.given,
+                boxes=item.boxes,
+                warnings=item.warnings,
+                extra={**item.extra, "ticks": self._ticks},
+                with_rle=self._coco,
+            )
+        )
+        _write_mask(self._folder.mask(frame.name), item.labels)
+        for object_id, mask in item.box_masks.items():
+            self._folder.box_masks.mkdir(exist_ok=True)
+            _write_mask(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
+        self.done += 1
+        self._draw(frame.image, item.labels, self._ticks)
+
+    def _draw(self, image: NDArray[np.uint8], labels: NDArray[np.uint16], ticks: int) -> None:
+        if not self._overlay:
+            return
+        if self._piece is None:
+            buffer = io.BytesIO()  # a piece is small, and a full disk shows only when it is written, in one place
+            self._piece = (buffer, VideoWriter(buffer, self._fps), ticks)
+        self._piece[1].write(draw_overlay(image, labels, ids=self._ids), ticks=ticks - self._piece[2])
+        self._drawn += 1
+        if self._drawn % PIECE_FRAMES == 0:
+            self._close_piece()
+
+    def _close_piece(self) -> None:
+        if self._piece is not None:
+            buffer, video, _ = self._piece
+            self._piece = None
+            video.close()
+            number = (self._drawn - 1) // PIECE_FRAMES
+            write_whole(self._folder.piece(number), buffer.getvalue())
+
+
+def _write_mask(path: Path, labels: NDArray[np.integer]) -> None:
+    try:
+        write_label_png(path, labels)
+    except OutputError as error:
+        # The operating system's own error, so that a full disk is told with the way out that a run has.
+        raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None

@@ -1,0 +1,100 @@
+"""What a run of `segment` can be told, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: x, y, width, height in pixels of the source's frames.
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """Everything that changes the masks or the overlay of a run; written into the report and compared on resuming."""
+
+    #: The name (or file) of the weights, as the user gave it; their fingerprint is stored beside it.
+    weights: str = "mini"
+    #: Frames of history that masks are decoded from.
+    history: int = 7
+    #: Working resolution; None is the model's own.
+    min_dim: int | None = None
+    max_dim: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    #: Also carry masks along by matching features, in models that can.
+    matching: bool = True
+    #: Write overlay.mp4.
+    overlay: bool = True
+    #: Objects known from a descriptor file instead of masks: what was named, and a hash of the descriptors.
+    start_from: str = ""
+
+
+class ObjectOutcome(Protocol):
+    """What a segmenter says about one object in the newest frame."""
+
+    @property
+    def area(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def lost(self) -> bool: ...
+
+
+class StepOutcome(Protocol):
+    """What a segmenter says about the newest frame."""
+
+    @property
+    def objects(self) -> Mapping[int, ObjectOutcome]: ...
+    @property
+    def warnings(self) -> list[str]: ...
+    @property
+    def network_seconds(self) -> float: ...
+
+
+class StepSegmenter(Protocol):
+    """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in."""
+
+    def step(self, frame: NDArray[np.uint8], masks: Any = None) -> NDArray[np.uint16]: ...
+    def state(self) -> dict[str, Any]: ...
+    def load_state(self, state: dict[str, Any]) -> None: ...
+    @property
+    def last(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """A stretch of frames in which a person should look at one object."""
+
+    object_id: int
+    #: "lost", "returned", "low confidence", "confidence fell", "area jumped", or a reason added by the caller.
+    reason: str
+    first_frame: int
+    last_frame: int
+    first_name: str
+    last_name: str
+    #: One number or phrase about it, e.g. "from 0.93 to 0.71".
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class SegmentSummary:
+    """What a finished run made."""
+
+    out: Path
+    frames: int
+    object_ids: tuple[int, ...]
+    frames_per_second: float
+    review: tuple[ReviewItem, ...]
+    warnings: tuple[str, ...]
+    #: Result files and folders by what they are: "masks", "overlay", "report", "annotations", "boxes".
+    files: Mapping[str, Path] = field(default_factory=dict)
+    #: Frames that an earlier, interrupted run had done.
+    resumed_from: int = 0
+    #: The run had been finished before; nothing was done.
+    already_finished: bool = False

@@ -1,0 +1,247 @@
+"""Clips as training sets, one class for each way of finetuning: `frames`, `sparse` and `dense`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.errors import DataError, UsageError
+from hodor_cli.training.samples.clip_view import make_clip_sample
+from hodor_cli.training.samples.layers import Masks
+from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sequence import make_still_sequence
+from hodor_cli.training.samples.settings import AugmentSettings, ObjectLimits
+from hodor_cli.training.samples.stills_training import choose_objects
+
+Progress = Callable[[int, int], None]
+MODES = ("frames", "sparse", "dense")
+
+
+class _ClipItems:
+    """Items are labelled frames with usable objects; `sizes`, `object_counts` and `groups` have one entry for each."""
+
+    def __init__(self, clips: ClipSet, settings: AugmentSettings, limits: ObjectLimits, items: list[_Item]) -> None:
+        if not items:
+            raise DataError(
+                f"{clips.layout.root} has no labelled frame with an object of area >= {limits.min_area:g} px and sides "
+                f">= {limits.min_side:g} px (see the limits in `hodor data check`)."
+            )
+        self.clips = clips
+        self.settings = settings
+        self.limits = limits
+        self.items = items
+        self.sizes = [clips.clips[clip].size for clip, _, _ in items]
+        self.object_counts = [len(ids) for _, _, ids in items]
+        self.groups = [clips.clips[clip].name for clip, _, _ in items]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def name(self, index: int) -> str:
+        """Sequence and frame of an item."""
+        clip, frame, _ = self.items[index]
+        return f"{self.clips.clips[clip].name}/{self.clips.clips[clip].frames[frame].name}"
+
+
+_Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
+
+
+class ClipFrames(_ClipItems):
+    """Finetuning `frames`: every annotated frame is one more photograph, augmented into a sequence.
+
+    every: take each n-th labelled frame of a clip.
+    """
+
+    def __init__(
+        self,
+        clips: ClipSet,
+        settings: AugmentSettings,
+        *,
+        limits: ObjectLimits | None = None,
+        every: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        if every < 1:
+            raise UsageError(f"Every n-th frame can be taken for n of at least 1, not {every}.")
+        limits = limits or ObjectLimits()
+        chosen = [(c, f) for c, clip in enumerate(clips.clips) for f in clip.labelled[::every]]
+        super().__init__(clips, settings, limits, usable_items(clips, chosen, limits, progress))
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """The sequence made from labelled frame `index`."""
+        clip, frame, ids = self.items[index]
+        masks = _masks(self.clips, clip, frame, ids)
+        image = self.clips.load_frame(clip, frame)
+        chosen = choose_objects(masks, num_objects, rng)
+        return make_still_sequence(
+            image, chosen, rng, self.settings, out_size, name=self.name(index), others=self._other
+        )
+
+    def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
+        clip, frame, ids = self.items[int(rng.integers(len(self.items)))]
+        return self.clips.load_frame(clip, frame), _masks(self.clips, clip, frame, ids)
+
+
+class SparseClips(_ClipItems):
+    """Finetuning `sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it.
+
+    The labelled frame is the middle one of those that have an annotation; no other annotation is ever opened. A clip
+    in which it shows no usable object is left out (`skipped`). max_gap: how many frames away the others may lie.
+    """
+
+    def __init__(
+        self,
+        clips: ClipSet,
+        settings: AugmentSettings,
+        *,
+        limits: ObjectLimits | None = None,
+        max_gap: int = 10,
+        progress: Progress | None = None,
+    ) -> None:
+        limits = limits or ObjectLimits()
+        self.max_gap = _checked_gap(max_gap, settings)
+        chosen = [(number, clip.labelled[len(clip.labelled) // 2]) for number, clip in enumerate(clips.clips)]
+        super().__init__(clips, settings, limits, usable_items(clips, chosen, limits, progress))
+        used = {clip for clip, _, _ in self.items}
+        self.skipped = [clip.name for number, clip in enumerate(clips.clips) if number not in used]
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """The labelled frame of clip `index` as frame 0, then unlabelled frames near it."""
+        clip, frame, ids = self.items[index]
+        near = [f for f in range(len(self.clips.clips[clip].frames)) if f != frame and abs(f - frame) <= self.max_gap]
+        others = _draw_frames(near, frame, self.settings.frames - 1, rng)
+        labels = _numbered(choose_objects(_masks(self.clips, clip, frame, ids), num_objects, rng))
+        frames = [self.clips.load_frame(clip, f) for f in (frame, *others)]
+        return make_clip_sample(
+            frames, [labels, *[None] * len(others)], num_objects, rng, self.settings, out_size, name=self.name(index)
+        )
+
+
+class DenseClips(_ClipItems):
+    """Finetuning `dense`: labelled frames of one clip, at most `max_gap` apart, frame 0 holding all the objects."""
+
+    def __init__(
+        self,
+        clips: ClipSet,
+        settings: AugmentSettings,
+        *,
+        limits: ObjectLimits | None = None,
+        max_gap: int = 10,
+        progress: Progress | None = None,
+    ) -> None:
+        limits = limits or ObjectLimits()
+        self.max_gap = _checked_gap(max_gap, settings)
+        chosen = [(c, f) for c, clip in enumerate(clips.clips) if len(clip.labelled) > 1 for f in clip.labelled]
+        super().__init__(clips, settings, limits, usable_items(clips, chosen, limits, progress))
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """Labelled frame `index` as frame 0, then other labelled frames of its clip."""
+        clip, frame, ids = self.items[index]
+        labelled = self.clips.clips[clip].labelled
+        # All frames within one window of max_gap that holds frame 0, so that no two are further apart.
+        start = frame - int(rng.integers(self.max_gap + 1))
+        near = [f for f in labelled if f != frame and start <= f <= start + self.max_gap]
+        near = near or [f for f in labelled if f != frame and abs(f - frame) <= self.max_gap]
+        others = _draw_frames(near, frame, self.settings.frames - 1, rng)
+        # Frame 0 must show every object; which ones, is decided there.
+        order = [ids[int(i)] for i in rng.permutation(len(ids))[:num_objects]]
+        frames = [self.clips.load_frame(clip, f) for f in (frame, *others)]
+        labels = [_renumbered(self.clips.load_labels(clip, f), order) for f in (frame, *others)]
+        return make_clip_sample(frames, labels, len(order), rng, self.settings, out_size, name=self.name(index))
+
+
+def clip_training(
+    mode: str,
+    clips: ClipSet,
+    settings: AugmentSettings,
+    *,
+    limits: ObjectLimits | None = None,
+    max_gap: int = 10,
+    every: int = 1,
+    progress: Progress | None = None,
+) -> ClipFrames | SparseClips | DenseClips:
+    """The training set for `hodor finetune --mode`: "frames", "sparse" or "dense".
+
+    progress(done, total) is called while the annotations are read.
+    """
+    if mode == "frames":
+        return ClipFrames(clips, settings, limits=limits, every=every, progress=progress)
+    if mode == "sparse":
+        return SparseClips(clips, settings, limits=limits, max_gap=max_gap, progress=progress)
+    if mode == "dense":
+        return DenseClips(clips, settings, limits=limits, max_gap=max_gap, progress=progress)
+    raise UsageError(f"The mode is one of {', '.join(MODES)}, not '{mode}'.")
+
+
+def usable_items(
+    clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits, progress: Progress | None = None
+) -> list[_Item]:
+    """Those of the labelled (clip, frame) pairs with objects within the limits. Every mask named is read once."""
+
+    def read(pair: tuple[int, int]) -> _Item:
+        clip, frame = pair
+        listed = clips.clips[clip].listed
+        known = None if listed is None else {number for number, places in listed.items() if frame in places}
+        if known is not None and not known:
+            return clip, frame, ()
+        return clip, frame, usable_objects(clips.load_labels(clip, frame), limits, known)
+
+    items = []
+    with ThreadPoolExecutor(4) as pool:
+        for done, item in enumerate(pool.map(read, chosen), start=1):
+            if item[2]:
+                items.append(item)
+            if progress is not None:
+                progress(done, len(chosen))
+    return items
+
+
+def usable_objects(
+    labels: NDArray[np.uint16], limits: ObjectLimits, known: Collection[int] | None = None
+) -> tuple[int, ...]:
+    """The ids in an (H, W) label map whose objects are within the limits; of those in `known`, if given."""
+    height, width = labels.shape
+    found = []
+    for number in (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist():
+        if known is not None and number not in known:
+            continue
+        mask = labels == number
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
+        if limits.accepts(float(np.count_nonzero(mask)), *box, height, width):
+            found.append(int(number))
+    return tuple(found)
+
+
+def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Generator) -> list[int]:
+    """`count` of the frames `near`: half the time going away from `frame`, half the time in any order."""
+    if not near:
+        return [frame] * count
+    drawn = [near[int(i)] for i in rng.choice(len(near), size=count, replace=len(near) < count)]
+    return sorted(drawn, key=lambda f: abs(f - frame)) if rng.random() < 0.5 else drawn
+
+
+def _masks(clips: ClipSet, clip: int, frame: int, ids: Sequence[int]) -> Masks:
+    labels = clips.load_labels(clip, frame)
+    return [labels == number for number in ids]
+
+
+def _numbered(masks: Masks) -> NDArray[np.uint8]:
+    labels = np.zeros(masks[0].shape, dtype=np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        labels[mask] = number
+    return labels
+
+
+def _renumbered(labels: NDArray[np.uint16], ids: Sequence[int]) -> NDArray[np.uint8]:
+    return _numbered([labels == number for number in ids])
+
+
+def _checked_gap(max_gap: int, settings: AugmentSettings) -> int:
+    if max_gap < 1:
+        raise UsageError(f"The largest gap between frames must be at least 1, not {max_gap}.")
+    return max(max_gap, settings.frames - 1)

@@ -1,0 +1,160 @@
+"""The paper's sequences from still images, made with imgaug (HODOR, CVPR 2022, sec. 4).
+
+The fixed mapping of each range to its augmenter:
+
+| range | augmenter |
+|---|---|
+| crop keeping 60-90 % of the side, at a random place | `CropToFixedSize(position="uniform")`, then `Resize` back |
+| translation 0-25 % of the side, either direction | `Affine(translate_percent=...)` |
+| rotation and shear 0-10 degrees, either direction | the same `Affine(rotate=..., shear={"x", "y"})` |
+| hue 0-12 % (of the circle), saturation 0-12 % (of its scale), either direction | `AddToHueAndSaturation` |
+| contrast 0-5 %, linear, either direction | `LinearContrast` |
+| brightness 0-25 %, either direction | `MultiplyBrightness` |
+
+Every frame is the original photograph through its own draw of the geometry, which for frame 0 is drawn again while it
+loses an object. Colours are drawn once for a sequence unless `colour_each_frame` says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.training.samples.imgaug_compat import load_imgaug
+from hodor_cli.training.samples.layers import Masks
+from hodor_cli.training.samples.sample import TrainingSample, label_map, presence_of
+from hodor_cli.training.samples.settings import AugmentSettings, Range
+
+_ATTEMPTS = 5  # draws for frame 0 before the photograph itself is taken
+_KEPT = 0.5  # share of each object's pixels that frame 0 must show
+
+
+def make_imgaug_sequence(
+    image: NDArray[np.uint8],
+    masks: Masks,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    out_size: tuple[int, int],
+    *,
+    name: str = "",
+) -> TrainingSample:
+    """A sequence of `settings.frames` frames of `out_size` (height, width) from one photograph.
+
+    image: (h, w, 3) uint8 RGB; masks: one (h, w) bool mask per object. Raises DataError when imgaug is not installed.
+    """
+    import cv2
+
+    height, width = out_size
+    image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    labels = np.asarray(
+        cv2.resize(label_map(masks, masks[0].shape), (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+    )
+    if rng.random() < settings.flip:
+        image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
+    shared = None if settings.colour_each_frame else colour_augmenter(settings, _seed(rng))
+    frames, label_maps, valids = [], [], []
+    for t in range(settings.frames):
+        frame, label, valid = _draw_geometry(image, labels, len(masks), rng, settings, first=t == 0)
+        if shared is None:
+            frame = np.array(colour_augmenter(settings, _seed(rng))(image=frame))
+        frames.append(frame)
+        label_maps.append(label)
+        valids.append(valid)
+    if shared is not None:
+        fixed = shared.to_deterministic()
+        frames = [np.array(fixed(image=frame)) for frame in frames]
+    for frame, valid in zip(frames, valids, strict=True):
+        frame[~valid] = 0
+    stacked = np.stack(label_maps)
+    return TrainingSample(
+        frames=np.stack(frames),
+        masks=stacked,
+        valid=np.stack(valids),
+        presence=presence_of(stacked, len(masks)),
+        name=name,
+        labelled=np.ones(settings.frames, dtype=bool),
+    )
+
+
+def geometry_augmenter(settings: AugmentSettings, size: tuple[int, int], keep: float, seed: int) -> Any:
+    """The imgaug augmenter of one frame's geometry: a crop that keeps `keep` of each side, then an affine motion."""
+    iaa, _ = load_imgaug()
+    height, width = size
+    augmenters = [
+        iaa.CropToFixedSize(width=max(1, round(width * keep)), height=max(1, round(height * keep)), position="uniform"),
+        iaa.Resize({"height": height, "width": width}),
+        iaa.Affine(
+            translate_percent={"x": _either(iaa, settings.translation), "y": _either(iaa, settings.translation)},
+            rotate=_either(iaa, settings.rotation),
+            shear={"x": _either(iaa, settings.shear), "y": _either(iaa, settings.shear)},
+        ),
+    ]
+    return _seeded(iaa.Sequential(augmenters), seed)
+
+
+def colour_augmenter(settings: AugmentSettings, seed: int) -> Any:
+    """The imgaug augmenter of colours. imgaug counts hue and saturation on a scale of 255, where 255 is the circle."""
+    iaa, _ = load_imgaug()
+    augmenters = [
+        iaa.AddToHueAndSaturation(
+            value_hue=_either(iaa, settings.hue, 255), value_saturation=_either(iaa, settings.saturation, 255)
+        ),
+        iaa.LinearContrast(alpha=_around_one(iaa, settings.contrast)),
+        iaa.MultiplyBrightness(mul=_around_one(iaa, settings.brightness)),
+    ]
+    return _seeded(iaa.Sequential(augmenters), seed)
+
+
+def _draw_geometry(
+    image: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    num_objects: int,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    *,
+    first: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+    """One frame: (H, W, 3) image, (H, W) labels, (H, W) valid."""
+    _, segmentation_maps = load_imgaug()
+    before = np.bincount(labels.ravel(), minlength=num_objects + 1)[1:]
+    for _ in range(_ATTEMPTS):
+        keep = float(rng.uniform(*settings.crop_keep))
+        augmenter = geometry_augmenter(settings, labels.shape, keep, _seed(rng)).to_deterministic()
+        # One segmentation map carries the labels and, as 1 + label, which pixels come from the image at all.
+        maps = segmentation_maps(labels.astype(np.int32) + 1, shape=image.shape)
+        frame, moved = augmenter(image=image, segmentation_maps=maps)
+        codes = moved.get_arr()
+        valid = codes > 0
+        label = np.maximum(codes - 1, 0).astype(np.uint8)
+        after = np.bincount(label.ravel(), minlength=num_objects + 1)[1:]
+        kept = after >= np.maximum(_KEPT * before, settings.min_visible * labels.size)
+        if not first or kept.all():
+            return np.array(frame), label, valid
+    return image.copy(), labels.copy(), np.ones(labels.shape, dtype=bool)
+
+
+def _seeded(augmenter: Any, seed: int) -> Any:
+    """Seed the augmenter and all those inside it; the `seed` argument of `Sequential` would leave out the latter."""
+    augmenter.seed_(seed)
+    return augmenter
+
+
+def _either(iaa: Any, bounds: Range, factor: float = 1.0) -> Any:
+    """imgaug's form of 'from the range, in either direction'."""
+    stochastic = iaa.meta.iap
+    low, high = bounds[0] * factor, bounds[1] * factor
+    if factor != 1.0:
+        # AddToHueAndSaturation takes whole numbers only.
+        low, high = round(low), round(high)
+        return stochastic.RandomSign(stochastic.DiscreteUniform(low, high))
+    return stochastic.RandomSign(stochastic.Uniform(low, high))
+
+
+def _around_one(iaa: Any, bounds: Range) -> Any:
+    return iaa.meta.iap.Add(_either(iaa, bounds), 1.0)
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(1 << 31))

@@ -1,0 +1,214 @@
+"""Which photographs or clips make up the batch of each iteration.
+
+A plan is a pure function of (seed, iteration), so a resumed run sees exactly the same order, however many worker
+processes or ranks there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from hodor_cli.errors import DataError, UsageError
+from hodor_cli.training.samples.sample import TrainingSample
+
+_BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of samples apart
+
+
+class TrainingSet(Protocol):
+    """Anything samples can be made of. The lists have one entry per item."""
+
+    @property
+    def sizes(self) -> Sequence[tuple[int, int]]:
+        """(height, width) of each item."""
+        ...
+
+    @property
+    def object_counts(self) -> Sequence[int]:
+        """How many objects each item can offer, at least 1."""
+        ...
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """What sampling balances: the source of each item, or source/coverage."""
+        ...
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """One sample of item `index` with exactly `num_objects` objects."""
+        ...
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How batches are put together.
+
+    batch_size: samples of all ranks together. area: pixels of a frame. exact: keep each image's own aspect ratio, as
+    the paper does (then pad), instead of the nearest of `aspects`. balance: a source of n images is drawn in proportion
+    to n ** balance (1 = every image alike, 0 = every source alike). source_weights: factors by source, or by
+    source/coverage.
+    """
+
+    batch_size: int = 8
+    max_objects: int = 4
+    area: float = 300_000.0
+    exact: bool = True
+    aspects: tuple[float, ...] = (0.5, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0)  # width / height
+    multiple: int = 32
+    balance: float = 1.0
+    source_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"The batch size must be at least 1, not {self.batch_size}.")
+        if self.max_objects < 1:
+            raise UsageError(f"max_objects must be at least 1, not {self.max_objects}.")
+        if self.area < self.multiple**2:
+            raise UsageError(f"The training area must be at least {self.multiple**2} pixels, not {self.area:g}.")
+        if not self.aspects or any(not math.isfinite(aspect) or aspect <= 0 for aspect in self.aspects):
+            raise UsageError(f"Aspect ratios must be numbers above 0, not {self.aspects}.")
+        if any(not math.isfinite(weight) or weight < 0 for weight in self.source_weights.values()):
+            raise UsageError("Source weights must be numbers of at least 0.")
+
+
+@dataclass(frozen=True)
+class PlannedSample:
+    """One sample to be made: item `index` of set `dataset`, from the random stream `counter`."""
+
+    dataset: int
+    index: int
+    counter: int
+    out_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The samples of one rank in one iteration; all padded to `pad_size` (height, width), which all ranks share."""
+
+    iteration: int
+    num_objects: int
+    pad_size: tuple[int, int]
+    samples: tuple[PlannedSample, ...]
+
+
+class BatchPlanner:
+    """Draws balanced batches whose samples share the number of objects and a similar aspect ratio."""
+
+    def __init__(
+        self,
+        sets: Sequence[TrainingSet],
+        settings: BatchSettings,
+        *,
+        weights: Sequence[float] | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not sets:
+            raise DataError("There is no data set to draw samples from.")
+        weights = [1.0] * len(sets) if weights is None else list(weights)
+        if len(weights) != len(sets) or any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
+            raise UsageError("Every data set needs a weight of at least 0, and one of them more than 0.")
+        self.sets = list(sets)
+        self.settings = settings
+        self.seed = seed
+        self._pools: list[tuple[float, int, np.ndarray]] = []  # (weight, set, item indices)
+        for number, dataset in enumerate(self.sets):
+            shares = group_shares(dataset.groups, settings)
+            groups = np.asarray(dataset.groups)
+            for group, share in shares.items():
+                if share * weights[number] > 0:
+                    self._pools.append((share * weights[number], number, np.flatnonzero(groups == group)))
+        if not self._pools:
+            raise DataError("The weights leave no sample to draw.")
+        self._counts = [np.minimum(dataset.object_counts, settings.max_objects) for dataset in self.sets]
+        self._buckets = [
+            np.array([self._bucket(height, width) for height, width in dataset.sizes]) for dataset in self.sets
+        ]
+        self._eligible: dict[tuple[int, int], list[tuple[float, int, np.ndarray]]] = {}
+
+    def plan(self, iteration: int, *, rank: int = 0, world: int = 1) -> BatchPlan:
+        """The part of rank `rank` (of `world`) of iteration `iteration`'s batch."""
+        size = self.settings.batch_size
+        if size % world:
+            raise UsageError(f"A batch of {size} cannot be shared evenly by {world} processes.")
+        rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
+        dataset, index = _draw(self._pools, rng)
+        objects, bucket = int(self._counts[dataset][index]), int(self._buckets[dataset][index])
+        chosen = [(dataset, index)]
+        pools = self._eligible_pools(objects, bucket)
+        chosen += [_draw(pools, rng) for _ in range(size - 1)]
+        samples = tuple(
+            PlannedSample(number, item, iteration * size + place, self._out_size(number, item))
+            for place, (number, item) in enumerate(chosen)
+        )
+        multiple = self.settings.multiple
+        height, width = (
+            max(sample.out_size[axis] + -sample.out_size[axis] % multiple for sample in samples) for axis in (0, 1)
+        )
+        share = size // world
+        return BatchPlan(iteration, objects, (height, width), samples[rank * share : (rank + 1) * share])
+
+    def sample(self, planned: PlannedSample, num_objects: int) -> TrainingSample:
+        """Make one planned sample."""
+        rng = np.random.default_rng([self.seed, planned.counter, _SAMPLE_STREAM])
+        return self.sets[planned.dataset].make(planned.index, num_objects, rng, planned.out_size)
+
+    def _eligible_pools(self, objects: int, bucket: int) -> list[tuple[float, int, np.ndarray]]:
+        """The pools narrowed to items of this aspect ratio that offer that many objects."""
+        key = (objects, bucket)
+        if key not in self._eligible:
+            pools = []
+            for weight, number, items in self._pools:
+                fits = (self._counts[number][items] >= objects) & (self._buckets[number][items] == bucket)
+                if fits.any():
+                    # A source that fits only in part keeps only that part of its weight.
+                    pools.append((weight * float(fits.mean()), number, items[fits]))
+            self._eligible[key] = pools
+        return self._eligible[key]
+
+    def _bucket(self, height: int, width: int) -> int:
+        ratios = np.log(np.asarray(self.settings.aspects))
+        return int(np.argmin(np.abs(ratios - math.log(max(width, 1) / max(height, 1)))))
+
+    def _out_size(self, number: int, item: int) -> tuple[int, int]:
+        height, width = self.sets[number].sizes[item]
+        if self.settings.exact:
+            scale = math.sqrt(self.settings.area / (height * width))
+            return max(1, round(height * scale)), max(1, round(width * scale))
+        return bucket_size(self.settings.aspects[self._bucket(height, width)], self.settings)
+
+
+def bucket_size(aspect: float, settings: BatchSettings) -> tuple[int, int]:
+    """(height, width) of about the settings' area at that width / height, both multiples of `settings.multiple`."""
+    multiple = settings.multiple
+    height = max(multiple, round(math.sqrt(settings.area / aspect) / multiple) * multiple)
+    width = max(multiple, round(math.sqrt(settings.area * aspect) / multiple) * multiple)
+    return height, width
+
+
+def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, float]:
+    """The share of each group in a set's samples, summing to 1 (all 0 if the weights leave nothing).
+
+    Unknown names in `source_weights` are not checked here: a weight may belong to another set.
+    """
+    names, counts = np.unique(np.asarray(groups, dtype=str), return_counts=True)
+    sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    totals: dict[str, int] = {}
+    for name, count in sizes.items():
+        totals[name.partition("/")[0]] = totals.get(name.partition("/")[0], 0) + count
+    shares = {}
+    for name, count in sizes.items():
+        source = name.partition("/")[0]
+        factor = settings.source_weights.get(name, settings.source_weights.get(source, 1.0))
+        # Balance between sources; within one, its coverages share by their number of images.
+        shares[name] = factor * totals[source] ** settings.balance * count / totals[source]
+    total = sum(shares.values())
+    return {name: share / total if total > 0 else 0.0 for name, share in shares.items()}
+
+
+def _draw(pools: list[tuple[float, int, np.ndarray]], rng: np.random.Generator) -> tuple[int, int]:
+    weights = np.array([weight for weight, _, _ in pools])
+    _, number, items = pools[int(rng.choice(len(pools), p=weights / weights.sum()))]
+    return number, int(items[int(rng.integers(len(items)))])

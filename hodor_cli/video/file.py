@@ -1,0 +1,153 @@
+"""A video file as a stream of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import plural
+from hodor_cli.video.container_size import ContainerSize, inspect_container
+from hodor_cli.video.decoding import (
+    Decoded,
+    Tally,
+    Turn,
+    count_packets,
+    decode_frames,
+    frame_rate,
+    open_container,
+    pick_stream,
+    read_turn,
+    to_rgb,
+    upright_size,
+)
+from hodor_cli.video.source import Frame, FrameSource
+
+_COUNT_AHEAD = 2000
+
+
+class VideoFileSource(FrameSource):
+    """Any file PyAV decodes. Every iteration opens the file anew, so several may run at once.
+
+    One `Frame` per decoded frame, also where the rate varies. A file cut off in the middle gives the frames that can be
+    read, then says in `warnings` what is missing. Raises `InputError` on opening what is no video, has no frame, or
+    ends before `start`.
+    """
+
+    kind = "video"
+
+    def __init__(self, path: Path, *, start: int = 0, end: int | None = None) -> None:
+        super().__init__(str(path), path.stem, start, end)
+        self.path = path
+        self._counted, self._counted_all = 0, False
+        self._container_size = _check_file(path)
+        with open_container(str(path), self.label) as container:
+            stream = pick_stream(container, self.label)
+            self.fps = frame_rate(stream)
+            self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
+            first = next(decode_frames(container, stream, Tally()), None)
+            if first is None:
+                raise InputError(f"{self.label} holds no frame that can be decoded")
+            self._turn = read_turn(first.frame)
+            self.height, self.width = upright_size(first.frame, self._turn)
+        if start > 0:
+            self._require_start()
+        if self._declared:
+            last = self._declared if end is None else min(end, self._declared)
+            self.length = max(last - start, 1)
+
+    def __iter__(self) -> Iterator[Frame]:
+        tally = Tally()
+        count = 0
+        with open_container(str(self.path), self.label) as container:
+            stream = pick_stream(container, self.label)
+            for frame in number_frames(self, decode_frames(container, stream, tally), self._turn):
+                count = frame.index + 1
+                yield frame
+        self.length, self.exact_length = count - self.start, True
+        if tally.finished:
+            self._report_loss(count, tally)
+        report_damage(self, tally)
+
+    def count_up_to(self, stop_at: int) -> int:
+        """Counted from the file's packets, without decoding; a few frames more than can be decoded if it is damaged."""
+        if stop_at > self._counted and not self._counted_all:
+            ahead = stop_at + _COUNT_AHEAD  # so that asking for one frame after the other does not read it each time
+            with open_container(str(self.path), self.label) as container:
+                self._counted = count_packets(container, pick_stream(container, self.label), ahead)
+            self._counted_all = self._counted < ahead
+        return self._counted
+
+    def _require_start(self) -> None:
+        count = self.count_up_to(self.start + 1)
+        if count <= self.start:
+            raise past_the_end(self, count)
+
+    def _report_loss(self, count: int, tally: Tally) -> None:
+        missing = max(self._declared - count, 0)
+        cut = tally.cut_tail or (self._container_size.missing_bytes > 0 and missing > 0)
+        if not cut:
+            return
+        known = f"about {missing} more ({missing / self.fps:.1f} s) are missing" if missing else "the rest is missing"
+        self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {known}")
+
+
+def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -> Iterator[Frame]:
+    """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
+    before `source.start` are decoded (later ones need them) but not converted; stops at `source.end`."""
+    first_time: float | None = None
+    time = 0.0
+    index = -1
+    for index, decoded_frame in enumerate(decoded):
+        picture = decoded_frame.frame
+        stamp = decoded_frame.time
+        if stamp is None:  # raw streams carry no times
+            time = index / source.fps if first_time is None else time + 1 / source.fps
+        else:
+            first_time = stamp if first_time is None else first_time
+            time = float(stamp - first_time)
+        if index >= source.start:
+            height, width = upright_size(picture, turn)
+            if (height, width) != (source.height, source.width):
+                source.warn(
+                    f"{source.label} changes its size to {width}x{height} at frame {index}; such frames are scaled "
+                    f"to {source.width}x{source.height}"
+                )
+            yield Frame(index, f"{index:05d}", to_rgb(picture, turn, (source.height, source.width)), time)
+        if source.end is not None and index + 1 >= source.end:
+            return
+    if index < source.start:
+        raise past_the_end(source, index + 1)
+
+
+def report_damage(source: FrameSource, tally: Tally) -> None:
+    """Put what was skipped or patched up inside the stream into the source's warnings."""
+    if tally.damaged:
+        skipped = plural(tally.damaged, "packet")
+        source.warn(f"{source.label} is damaged: {skipped} could not be decoded and were skipped")
+    if tally.patched:
+        patched = plural(tally.patched, "frame")
+        source.warn(f"{source.label} is damaged or cut off: the decoder had to fill in missing parts of {patched}")
+
+
+def past_the_end(source: FrameSource, count: int) -> InputError:
+    """The error for a start that lies behind the last of `count` frames."""
+    return InputError(
+        f"--start {source.start} is past the end of {source.label}, which has {plural(count, 'frame')}, counted from 0"
+    )
+
+
+def _check_file(path: Path) -> ContainerSize:
+    """Say what PyAV would only call "invalid data": an empty file, an MP4 cut off before its index."""
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty (0 bytes)")
+        size = inspect_container(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not size.has_index:
+        raise InputError(
+            f"{path} is an MP4 that is cut off before its index (no moov box), so no frame of it can be read; copy or "
+            f"record it again"
+        )
+    return size

@@ -1,0 +1,104 @@
+"""A video that arrives on standard input or through a named pipe: read once, as it comes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.paths import plural
+from hodor_cli.video.decoding import (
+    Tally,
+    decode_frames,
+    frame_rate,
+    open_container,
+    pick_stream,
+    read_turn,
+    upright_size,
+)
+from hodor_cli.video.file import number_frames, report_damage
+from hodor_cli.video.source import Frame, FrameSource
+
+
+class VideoPipeSource(FrameSource):
+    """Any format that can be read without seeking: MPEG-TS, Matroska, raw H.264, MP4 with its index in front.
+
+    Its length is unknown and it can be iterated over once. The first frame is waited for when it is opened.
+    """
+
+    kind = "video"
+    reiterable = False
+
+    def __init__(self, pipe: BinaryIO, label: str, name: str, *, start: int = 0, end: int | None = None) -> None:
+        super().__init__(label, name, start, end)
+        self._pipe = pipe
+        self._tally = Tally()
+        self._used = False
+        unreadable = (
+            f"{label} gives no video that can be read from a pipe; send MPEG-TS or Matroska, or an MP4 with its index "
+            f"in front (ffmpeg -movflags faststart)"
+        )
+        try:
+            self._container = open_container(_ReadOnly(pipe), label)
+        except InputError as error:
+            raise InputError(unreadable) from error
+        try:
+            stream = pick_stream(self._container, label)
+            self.fps = frame_rate(stream)
+            decoded = decode_frames(self._container, stream, self._tally)
+            first = next(decoded, None)
+            if first is None:
+                raise InputError(unreadable)
+        except InputError:
+            self._container.close()
+            raise
+        self._decoded = chain([first], decoded)
+        self._turn = read_turn(first.frame)
+        self.height, self.width = upright_size(first.frame, self._turn)
+
+    @classmethod
+    def from_stdin(cls, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
+        """The video on standard input."""
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError('"-" reads a video from standard input, but nothing is piped in.')
+        return cls(sys.stdin.buffer, "standard input", "stdin", start=start, end=end)
+
+    @classmethod
+    def from_path(cls, path: Path, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
+        """The video that comes out of a named pipe."""
+        try:
+            pipe = path.open("rb")
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        return cls(pipe, str(path), path.stem, start=start, end=end)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._used:
+            raise InputError(f"{self.label} is a pipe and can be read only once")
+        self._used = True
+        count = self.start
+        for frame in number_frames(self, self._decoded, self._turn):
+            count = frame.index + 1
+            yield frame
+        self.length, self.exact_length = count - self.start, True
+        if self._tally.cut_tail:
+            self.warn(f"{self.label} ended in the middle of a frame: {plural(count, 'frame')} could be read")
+        report_damage(self, self._tally)
+
+    def close(self) -> None:
+        self._container.close()
+        if self._pipe is not getattr(sys.stdin, "buffer", None):
+            self._pipe.close()
+
+
+class _ReadOnly:
+    """A pipe with only `read`, so that PyAV does not try to seek; gives what is there instead of waiting for more."""
+
+    def __init__(self, pipe: BinaryIO) -> None:
+        self._read = getattr(pipe, "read1", pipe.read)
+
+    def read(self, size: int) -> bytes:
+        return self._read(size) or b""

@@ -1,0 +1,252 @@
+"""Writing the network as ONNX files, with a JSON file beside them that says what goes in and comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
+from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.preprocess import Geometry
+from hodor_cli.weights.onnx.graphs import (
+    DecodeGraph,
+    EncodeGraph,
+    ExtractGraph,
+    GraphSizes,
+    MasksGraph,
+    MatchGraph,
+    exportable,
+)
+
+FORMAT = "hodor-onnx"
+FORMAT_VERSION = 1
+#: The file beside the graphs.
+SIDECAR = "hodor.json"
+#: The first operator set with grid sampling of any kind and layer normalisation as one operator.
+OPSET = 17
+#: Object slots: labels are uint8.
+MAX_OBJECTS = 255
+
+
+def export_onnx(
+    model: Hodor,
+    folder: str | Path,
+    *,
+    size: tuple[int, int],
+    objects: int = 4,
+    history: int = 7,
+    min_dim: int | None = None,
+    max_dim: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Write extract, masks, encode, decode (and match, for models that match) as ONNX files into a folder.
+
+    Args:
+        model: the network; it is left as it is.
+        folder: where the files go; made if it does not exist.
+        size: (width, height) of the video's frames, fixed in the files.
+        objects: object slots, 1..255.
+        history: frames of history that masks are decoded from.
+        min_dim, max_dim: working resolution in pixels; None for the model's own.
+        overwrite: replace files of an earlier export (and no others).
+        progress: called with the name of each graph before it is written.
+    Returns:
+        The files, `hodor.json` last.
+    Raises:
+        UsageError for sizes that make no sense, or if the package `onnx` is missing; OutputError if files are there
+        already or cannot be written.
+    """
+    _require_onnx()
+    sizes = _sizes(model, size, objects, history, min_dim, max_dim)
+    folder = Path(folder)
+    graphs = _graphs(exportable(model), sizes)
+    names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
+    existing = [name for name in names if (folder / name).exists()]
+    if existing and not overwrite:
+        raise OutputError(f"{folder / existing[0]} exists already; choose another folder with -o or add --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose another folder with -o") from error
+    try:
+        files = {}
+        for name, (graph, inputs, outputs) in graphs.items():
+            if progress is not None:
+                progress(name)
+            files[name] = _write_graph(temporary / f"{name}.onnx", graph, inputs, outputs)
+        sidecar = json.dumps(_describe(model, sizes, files), indent=2) + "\n"
+        (temporary / SIDECAR).write_text(sidecar, encoding="utf-8")
+        for name in names:
+            os.replace(temporary / name, folder / name)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written to ({error.strerror}); free or change its disk") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return [folder / name for name in names]
+
+
+Graph = tuple[nn.Module, dict[str, Tensor], tuple[str, ...]]
+
+
+def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
+    """Each graph with example inputs by name and the names of its outputs."""
+    config, geometry = model.config, sizes.geometry
+    rows, columns = (side // 8 for side in geometry.padded)
+    count, frames, width = sizes.objects, sizes.history, config.descriptor_channels
+
+    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.zeros(shape, dtype=dtype)
+
+    stride4 = zeros(1, config.stride4_channels, 2 * rows, 2 * columns)
+    stride8 = zeros(1, config.channels, rows, columns)
+    masks, background = zeros(1, count, rows, columns), zeros(1, NUM_BACKGROUND, rows, columns)
+    present = torch.ones(1, count, dtype=torch.bool)
+    encode = {"stride8": stride8, "object_masks": masks, "background_masks": background, "has_object": present}
+    if config.hold_lost_objects:
+        encode["last_objects"] = zeros(1, count, width)
+    decode = {
+        "stride4": stride4,
+        "stride8": stride8,
+        "history_objects": zeros(1, frames, count, width),
+        "history_background": zeros(1, frames, NUM_BACKGROUND, width),
+        "history_has_object": torch.ones(1, frames, count, dtype=torch.bool),
+        "history_has_background": torch.ones(1, frames, dtype=torch.bool),
+    }
+    maps = ("stride4", "stride8") if config.matching is None else ("stride4", "stride8", "keys")
+    graphs: dict[str, Graph] = {
+        "extract": (ExtractGraph(model, sizes), {"frame": zeros(*geometry.original, 3, dtype=torch.uint8)}, maps),
+        "masks": (
+            MasksGraph(sizes),
+            {"labels": zeros(*geometry.original, dtype=torch.uint8)},
+            ("object_masks", "background_masks", "has_object"),
+        ),
+        "encode": (EncodeGraph(model), encode, ("objects", "background")),
+    }
+    if config.matching is not None:
+        keys = zeros(1, config.matching.key_channels, rows, columns)
+        matched = {
+            "keys": keys,
+            "previous_keys": keys,
+            "previous_masks": masks,
+            "reference_keys": keys,
+            "reference_masks": masks,
+        }
+        graphs["match"] = (MatchGraph(model), matched, ("cue_previous", "cue_reference", "cue_near"))
+        decode |= {"cue_previous": masks, "cue_reference": masks, "cue_near": masks}
+    labels = ("labels", "object_masks", "background_masks", "logits")
+    graphs["decode"] = (DecodeGraph(model, sizes), decode, labels)
+    # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
+    return {
+        name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)
+        for name, (graph, inputs, outputs) in graphs.items()
+    }
+
+
+def _write_graph(path: Path, graph: nn.Module, inputs: dict[str, Tensor], outputs: tuple[str, ...]) -> dict[str, Any]:
+    """Export one graph and return what the sidecar says about it."""
+    with warnings.catch_warnings(), torch.no_grad():
+        # The exporter for traced modules is deprecated in favour of one that needs another package.
+        warnings.simplefilter("ignore")
+        flat = _flattened(graph.eval(), tuple(inputs.values()))
+        torch.onnx.export(
+            torch.jit.trace(flat, tuple(inputs.values()), check_trace=False),
+            tuple(inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            do_constant_folding=False,  # runtimes do it when they load a graph
+            dynamo=False,
+        )
+        made = graph(*inputs.values())
+    return {
+        "file": path.name,
+        "inputs": {name: _kind(value) for name, value in inputs.items()},
+        "outputs": {name: _kind(value) for name, value in zip(outputs, made, strict=True)},
+    }
+
+
+def _flattened(graph: nn.Module, inputs: tuple[Tensor, ...]) -> nn.Module:
+    """The graph as plain operations in which every size is a number; tracing alone would compute sizes at run time."""
+    flat = torch.export.export(graph, inputs).module()
+    aten = torch.ops.aten
+    shaping = (aten.unflatten.int, aten.flatten.using_ints, aten.view.default, aten.reshape.default)
+    for part in flat.modules():  # what runs without autocast is a part of its own
+        if not isinstance(part, torch.fx.GraphModule):
+            continue
+        for node in part.graph.nodes:
+            if node.target in shaping:
+                shape = list(node.meta["val"].shape)
+                node.target, node.args, node.kwargs = aten.reshape.default, (node.args[0], shape), {}
+        part.recompile()
+    return flat
+
+
+def _kind(value: Tensor) -> dict[str, Any]:
+    return {"shape": list(value.shape), "type": str(value.dtype).removeprefix("torch.")}
+
+
+def _describe(model: Hodor, sizes: GraphSizes, files: dict[str, Any]) -> dict[str, Any]:
+    """What a program needs to know to use the files."""
+    from hodor_cli import __version__
+    from hodor_cli.weights.checkpoint import model_fingerprint
+
+    geometry = sizes.geometry
+
+    def sides(size: tuple[int, int]) -> dict[str, int]:
+        return {"height": size[0], "width": size[1]}
+
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "hodor_version": __version__,
+        "model": {"name": model.config.name, "fingerprint": model_fingerprint(model)},
+        "frame": sides(geometry.original),
+        "scaled": sides(geometry.scaled),
+        "padded": sides(geometry.padded),
+        "objects": sizes.objects,
+        "history": sizes.history,
+        "logit_channels": {"catch_all": 1, "background": NUM_BACKGROUND, "objects_from": NUM_NON_OBJECT},
+        "normalisation": {
+            "what": "inside extract: (RGB on 0..255 - mean) / std, after scaling, before padding with zeros",
+            "mean": list(model.config.pixel_mean),
+            "std": list(model.config.pixel_std),
+        },
+        "graphs": files,
+    }
+
+
+def _sizes(
+    model: Hodor, size: tuple[int, int], objects: int, history: int, min_dim: int | None, max_dim: int | None
+) -> GraphSizes:
+    width, height = size
+    if min(size) < 1:
+        raise UsageError(f"--size must be at least 1x1, not {width}x{height}")
+    if not 1 <= objects <= MAX_OBJECTS:
+        raise UsageError(f"--objects must lie in 1..{MAX_OBJECTS}, not {objects}")
+    if history < 1:
+        raise UsageError(f"--history must be at least 1, not {history}")
+    min_dim, max_dim = model.config.resolution(min_dim, max_dim)
+    geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim)
+    return GraphSizes(geometry, objects, history)
+
+
+def _require_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"ONNX files need the package onnx ({error}); install it with: pip install 'hodor[onnx]'"
+        ) from error

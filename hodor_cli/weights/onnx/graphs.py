@@ -1,0 +1,238 @@
+"""The network's functions as modules with fixed sizes and tensors in and out, each of which becomes one ONNX file.
+
+Everything around the network that a loop would need PyTorch for is inside: resizing, normalising and padding the frame,
+reference masks at stride 8, and the way from logits to a label map. Objects have fixed slots; slots that are not used
+are marked in `has_object` and change nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
+from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
+from hodor_cli.model.decoder import DecoderLayer, History
+from hodor_cli.model.deform_conv import DeformConv
+from hodor_cli.model.encoder import EncoderLayer
+from hodor_cli.model.fpn import Maps
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.matching import Cue, KeyedMasks, surroundings
+from hodor_cli.model.mobilenet import Conv
+from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
+
+#: Logits of slots without an object; their probability is 0, and unlike minus infinity they can be interpolated.
+_ABSENT = -1e4
+
+
+@dataclass(frozen=True)
+class GraphSizes:
+    """What is fixed in the files: the frames' geometry, object slots, and frames of history."""
+
+    geometry: Geometry
+    objects: int
+    history: int
+
+
+class SampledDeformConv(nn.Module):
+    """A deformable convolution out of operations that every runtime has: one grid sampling and a matrix product."""
+
+    def __init__(self, layer: DeformConv) -> None:
+        super().__init__()
+        self.offsets, self.weight, self.bias = layer.offsets, layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, O, H, W)."""
+        batch, channels, height, width = x.shape
+        offsets = self.offsets(x).view(batch, 9, 2, height, width)
+        point = torch.arange(9, device=x.device)
+        rows = torch.arange(height, dtype=x.dtype)[:, None] + (point // 3 - 1)[:, None, None]  # (9, H, 1)
+        columns = torch.arange(width, dtype=x.dtype) + (point % 3 - 1)[:, None, None]  # (9, 1, W)
+        y = (2 * (offsets[:, :, 0] + rows) + 1) / height - 1
+        column = (2 * (offsets[:, :, 1] + columns) + 1) / width - 1
+        grid = torch.stack((column, y), dim=-1).view(batch, 9 * height, width, 2)
+        sampled = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        sampled = sampled.view(batch, channels * 9, height * width)
+        y = self.weight.view(-1, channels * 9) @ sampled + self.bias[:, None]
+        return y.view(batch, -1, height, width)
+
+
+def exportable(model: Hodor) -> Hodor:
+    """A copy of a network whose deformable and padded convolutions are written for other runtimes."""
+    model = copy.deepcopy(model).cpu().float().eval()
+    for layer in model.decoder.layers:
+        layer.deform = SampledDeformConv(cast(DecoderLayer, layer).deform)
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, Conv) and child.stride == (2, 2):
+                setattr(parent, name, _padded(child))
+    return model.requires_grad_(False)
+
+
+def _padded(conv: Conv) -> nn.Module:
+    """A convolution of stride 2 that says its padding outright; runtimes fuse the two."""
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups)
+    plain.load_state_dict(conv.state_dict())
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), plain)
+
+
+class ExtractGraph(nn.Module):
+    """frame (H, W, 3) uint8 RGB -> stride4, stride8 and, for models that match, keys."""
+
+    def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
+        super().__init__()
+        self.model, self.sizes = model, sizes
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
+        geometry = self.sizes.geometry
+        image = frame.permute(2, 0, 1)[None].float()
+        image = pad(normalise(resize(image, geometry.scaled), self.model.config), geometry.padded)
+        maps = self.model.extract(image)
+        return (maps.stride4, maps.stride8) if maps.keys is None else (maps.stride4, maps.stride8, maps.keys)
+
+
+class MasksGraph(nn.Module):
+    """labels (H, W) uint8 of reference masks -> object_masks, background_masks (stride 8), has_object.
+
+    The slot of object i is i - 1. An object without a pixel at stride 8 cannot be encoded: its slot stays unused.
+    """
+
+    def __init__(self, sizes: GraphSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        geometry = self.sizes.geometry
+        ids = torch.arange(1, self.sizes.objects + 1)
+        masks = (labels.int()[None] == ids[:, None, None]).float()[None]  # (1, I, H, W)
+        masks = pad((resize(masks, geometry.scaled) > 0.5).float(), geometry.padded)
+        seen = to_stride8(masks).amax(dim=(2, 3)) > 0.5
+        objects, background = reference_masks(masks * seen[:, :, None, None])
+        return objects, background, seen
+
+
+class EncodeGraph(nn.Module):
+    """stride8, object_masks, background_masks, has_object [, last_objects] -> objects (1, I, D), background (1, 9, D).
+
+    For models configured so, an object without any likely pixel keeps its descriptor in last_objects (1, I, D).
+    """
+
+    def __init__(self, model: Hodor) -> None:
+        super().__init__()
+        self.encoder, self.hold_lost = model.encoder, model.config.hold_lost_objects
+
+    def forward(
+        self,
+        stride8: Tensor,
+        object_masks: Tensor,
+        background_masks: Tensor,
+        has_object: Tensor,
+        last_objects: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        encoder, pixels = self.encoder, stride8.flatten(2)
+        masks = torch.cat((background_masks.flatten(2), object_masks.flatten(2)), dim=1)
+        present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
+        x = encoder.start_proj(_start(pixels, masks))
+        position = torch.cat((encoder.bg_query_embed, encoder.fg_query_embed.expand(has_object.shape[1], -1)))[None]
+        for layer in encoder.layers:
+            x = _encoder_layer(cast(EncoderLayer, layer), x, position, pixels, masks, present)
+        background, objects = x[:, :NUM_BACKGROUND], x[:, NUM_BACKGROUND:]
+        if self.hold_lost:
+            seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
+            objects = torch.where(seen, objects, cast(Tensor, last_objects))
+        return objects, background
+
+
+def _start(pixels: Tensor, masks: Tensor) -> Tensor:
+    """Mean of pixels (1, C, HW) inside masks (1, N, HW): (1, N, C); as `Encoder` does, without indexing by a mask."""
+    inside = (masks > 0.5).float()
+    count = inside.sum(dim=-1, keepdim=True)
+    rows = pixels.transpose(1, 2)
+    mean = inside @ rows / count.clamp(min=1)
+    likeliest = masks.argmax(dim=-1, keepdim=True)  # (1, N, 1)
+    likeliest = torch.gather(rows, 1, likeliest.expand(-1, -1, rows.shape[-1]))
+    is_object = (torch.arange(masks.shape[1]) >= NUM_BACKGROUND).float()[None, :, None]
+    return torch.where(count > 0, mean, likeliest * is_object)
+
+
+def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor, present: Tensor) -> Tensor:
+    """`MultiheadAttention` with queries and keys `asked`, written out for a batch of one (1, N, D)."""
+    weights, biases = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
+    projected = (F.linear(x, w, b) for x, w, b in zip((asked, asked, values), weights, biases, strict=True))
+    q, k, v = (x[0].unflatten(-1, (layer.num_heads, -1)).transpose(0, 1) for x in projected)  # (heads, N, width)
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    scores = torch.where(present[:, None], scores, _ABSENT)
+    return layer.out_proj((scores.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)[None])
+
+
+def _encoder_layer(
+    layer: EncoderLayer, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor, present: Tensor
+) -> Tensor:
+    """As `EncoderLayer`, with tokens (1, N) that nobody attends to because their slot is not used."""
+    asked = x + position
+    x = layer.norm1(x + _self_attention(layer.self_attn, asked, x, present))
+    x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
+    return layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
+
+
+class DecodeGraph(nn.Module):
+    """Maps and history [and cue] -> labels (H, W) uint8, object_masks and background_masks (stride 8), logits.
+
+    history_objects (1, T, I, D), history_background (1, T, 9, D), history_has_object (1, T, I) and
+    history_has_background (1, T) bool; logits (1, 10 + I, padded H / 4, padded W / 4).
+    """
+
+    def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
+        super().__init__()
+        self.model, self.sizes = model, sizes
+
+    def forward(
+        self,
+        stride4: Tensor,
+        stride8: Tensor,
+        history_objects: Tensor,
+        history_background: Tensor,
+        history_has_object: Tensor,
+        history_has_background: Tensor,
+        cue_previous: Tensor | None = None,
+        cue_reference: Tensor | None = None,
+        cue_near: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        geometry = self.sizes.geometry
+        history = History(history_objects, history_background, history_has_object, history_has_background)
+        cue = None if cue_previous is None or cue_reference is None else Cue(cue_previous, cue_reference, cue_near)
+        logits = self.model.decode(Maps(stride4, stride8), history, cue).clamp(min=_ABSENT)
+        shown = resize(logits, geometry.padded).softmax(dim=1)
+        height, width = geometry.scaled
+        shown = resize(shown[:, :, :height, :width], geometry.original)[0]
+        labels = (shown.argmax(dim=0) - (NUM_NON_OBJECT - 1)).clamp(min=0).to(torch.uint8)
+        objects, background = predicted_masks(F.avg_pool2d(logits.softmax(dim=1)[:, NUM_NON_OBJECT:], 2))
+        return labels, objects, background, logits
+
+
+class MatchGraph(nn.Module):
+    """keys of a frame, keys and masks of the previous and the reference frame -> the cue's three parts."""
+
+    def __init__(self, model: Hodor) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        keys: Tensor,
+        previous_keys: Tensor,
+        previous_masks: Tensor,
+        reference_keys: Tensor,
+        reference_masks: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        previous = KeyedMasks(previous_keys, previous_masks)
+        reference = KeyedMasks(reference_keys, reference_masks)
+        cue = self.model.match(Maps(keys, keys, keys), previous, reference)
+        assert cue is not None and self.model.matcher is not None, "models without a matcher have no such graph"
+        shared = cue.reference / cue.reference.sum(dim=1, keepdim=True).clamp(min=1)
+        return cue.previous, shared, surroundings(previous_masks, self.model.matcher.spread)
