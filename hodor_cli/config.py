@@ -82,6 +82,15 @@ class ModelConfig:
     catch_all_channels: int = 128
     dropout: float = 0.1
     matching: MatchingConfig | None = None
+    #: Additions to the paper's network. Codes of where a pixel lies, added to what descriptors are made from and to the
+    #: map that they are multiplied with, so that a descriptor can tell apart objects that look alike.
+    position_codes: bool = False
+    #: A factor per pixel on what the cue adds to the logits, so that the network decides where to believe it.
+    cue_gate: bool = False
+    #: Width of the map that deformable convolutions sample; None: all channels.
+    deform_channels: int | None = None
+    #: Width to which the decoder's map is reduced before it is upsampled to stride 4; None: all channels.
+    upsampled_channels: int | None = None
     #: The working resolution: the shorter side is scaled to min_dim, unless the longer would exceed max_dim.
     min_dim: int = 512
     max_dim: int = 987
@@ -154,6 +163,10 @@ PRESETS: dict[str, ModelConfig] = {
         catch_all_channels=32,
         dropout=0.0,
         matching=MatchingConfig(),
+        position_codes=True,
+        cue_gate=True,
+        deform_channels=32,
+        upsampled_channels=32,
         min_dim=288,
         max_dim=555,
         adapted_min_dim=384,
@@ -176,6 +189,9 @@ PRESETS: dict[str, ModelConfig] = {
         mask_channels=32,
         catch_all_channels=16,
         dropout=0.0,
+        position_codes=True,
+        deform_channels=16,
+        upsampled_channels=16,
         min_dim=64,
         max_dim=128,
     ),

@@ -11,7 +11,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.model import build_model
 from hodor_cli.training import adaptation
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import chain_schedule
+from hodor_cli.training.cycles import Hardship, chain_schedule
 from hodor_cli.training.damage import damaged
 from hodor_cli.training.objective import Objective
 from hodor_cli.training.samples.settings import AugmentSettings
@@ -58,9 +58,9 @@ def test_training_with_mistakes_sees_another_cue() -> None:
     inputs = (frames, masks, torch.ones_like(masks, dtype=torch.bool), torch.ones(1, 2, 1, dtype=torch.bool))
     with torch.no_grad():
         clean = objective(*inputs, chain_schedule(2))[1][0].logits
-        wrong = objective(*inputs, chain_schedule(2), cue_damage=1.0)[1][0].logits
-        alone = objective(*inputs, chain_schedule(2), cue_dropped=True)[1][0].logits
-        alone_too = objective(*inputs, chain_schedule(2), cue_dropped=True, cue_damage=1.0)[1][0].logits
+        wrong = objective(*inputs, chain_schedule(2), Hardship(cue_damage=1.0))[1][0].logits
+        alone = objective(*inputs, chain_schedule(2), Hardship(cue_dropped=True))[1][0].logits
+        alone_too = objective(*inputs, chain_schedule(2), Hardship(cue_dropped=True, cue_damage=1.0))[1][0].logits
     assert not torch.allclose(clean, wrong, atol=1e-3)
     assert torch.equal(alone, alone_too)
 

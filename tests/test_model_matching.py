@@ -79,7 +79,7 @@ def test_the_cue_adds_descriptors_where_it_sees_objects_and_moves_only_their_log
     torch.testing.assert_close(added[0, 0, 0], expected)
     torch.testing.assert_close(added[0, 3, 3], injection.elsewhere.sum(dim=0))
     logits = torch.randn(1, NUM_NON_OBJECT + 2, 8, 8)
-    moved = injection.add_to_logits(logits, Cue(masks, masks)) - logits
+    moved = injection.add_to_logits(logits, Cue(masks, masks), torch.zeros(1, 8, 4, 4)) - logits
     assert (moved[:, :NUM_NON_OBJECT] == 0).all()
     torch.testing.assert_close(moved[0, NUM_NON_OBJECT, 0, 0].item(), 4.0)
     torch.testing.assert_close(moved[0, NUM_NON_OBJECT + 1], torch.full((8, 8), -4.0))
@@ -97,7 +97,10 @@ def test_an_object_stays_near_where_it_was_unless_it_is_nowhere_there() -> None:
 
     def found(logits: torch.Tensor) -> torch.Tensor:
         nothing = torch.full_like(was, 0.5)  # a cue that adds nothing
-        return injection.add_to_logits(logits, Cue(nothing, nothing, near))[0, NUM_NON_OBJECT] > 0
+        return (
+            injection.add_to_logits(logits, Cue(nothing, nothing, near), torch.zeros(1, 8, 6, 24))[0, NUM_NON_OBJECT]
+            > 0
+        )
 
     assert found(logits)[4:8, 40:].all(), "after a cut, or when it comes back, it may be anywhere"
     logits[:, NUM_NON_OBJECT, 4:8, 10:16] = 9.0  # and here, where it was

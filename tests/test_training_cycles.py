@@ -20,7 +20,7 @@ def cycle_targets(iteration: int, presence: torch.Tensor, steps: str = "paper") 
     masks = torch.zeros(1, 3, 64, 64, dtype=torch.int64)
     masks[..., 8:24, 8:24], masks[..., 40:56, 40:56] = 1, 2
     with torch.no_grad():
-        predictions = run_cycles(model, frames, masks, presence, schedule(steps, iteration, 3))
+        predictions = run_cycles(model, frames, masks, presence, schedule(steps, iteration, 3)).predictions
     assert all(prediction.logits.shape == (1, 12, 16, 16) for prediction in predictions)
     return [(p.frame, set(p.target.unique().tolist()) - {0}) for p in predictions]
 

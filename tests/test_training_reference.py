@@ -30,7 +30,7 @@ def test_reference_training_step(reference_dir: Path, mode: str, iteration: int)
 
     frames = normalise(torch.from_numpy(recorded["frames"]).permute(0, 1, 4, 2, 3).float(), model.config)
     masks, presence = torch.from_numpy(recorded["masks"]).long(), torch.from_numpy(recorded["presence"])
-    predictions = run_cycles(model, frames, masks, presence, paper_schedule(iteration))
+    predictions = run_cycles(model, frames, masks, presence, paper_schedule(iteration)).predictions
     assert [prediction.frame for prediction in predictions] == [0, 1, 0, 2, 1, 0]
     supervised = [p for p in predictions if mode == "dense" or p.frame == 0]
     assert len(supervised) == recorded[f"num_predictions_iter{iteration}"]

@@ -120,7 +120,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def _encode(encoder: Encoder, stride8: Tensor, objects: Tensor, background: Tensor) -> Descriptors:
-    pixels = stride8.flatten(2).transpose(1, 2)  # (B, HW, C)
+    pixels = encoder.pixels(stride8).transpose(1, 2)  # (B, HW, C)
     masks = torch.cat((background, objects), dim=1).flatten(2)  # (B, 9 + I, HW)
     x = encoder.start_proj(_start(pixels.detach(), masks.detach()))
     count = objects.shape[1]
@@ -176,17 +176,23 @@ def _decode(decoder: Decoder, encoder: Encoder, maps: Maps, history: History, cu
         x = _decoder_layer(cast(DecoderLayer, layer), encoder, x, position, history)
 
     fine = decoder.stride4_reduce_norm(F.relu(decoder.stride4_reduce(maps.stride4)))
+    last = x
     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    x = torch.cat((x[:, : fine.shape[1]] + fine, x[:, fine.shape[1] :]), dim=1)
+    if decoder.upsample_reduce is not None:
+        x = torch.cat((decoder.upsample_reduce(x), fine), dim=1)
+    else:
+        x = torch.cat((x[:, : fine.shape[1]] + fine, x[:, fine.shape[1] :]), dim=1)
     x = decoder.stride4_norm(F.relu(_conv(decoder.stride4_conv, x)))
 
     catch_all = decoder.catch_all_norm(_conv(decoder.catch_all_conv, x))
     catch_all = decoder.catch_all_out(F.relu(catch_all))
+    if decoder.places is not None:
+        x = decoder.places(x)
     background = _dots(x, decoder.bg_query_proj(history.background), history.has_background[..., None])
     objects = _dots(x, decoder.instance_query_proj(history.objects), history.has_object)
     logits = torch.cat((catch_all, background, objects), dim=1)
     if decoder.cue is not None and cue is not None:
-        logits = decoder.cue.add_to_logits(logits, cue)
+        logits = decoder.cue.add_to_logits(logits, cue, last)
     return logits
 
 
@@ -221,6 +227,9 @@ def _deform_conv(layer: DeformConv, x: Tensor) -> Tensor:
     """Sample the map nine times, each time moved by a kernel point and its offset, then mix all channels."""
     batch, channels, height, width = x.shape
     offsets = layer.offsets(x).view(batch, 9, 2, height, width)
+    if layer.reduce is not None:
+        x = layer.reduce(x)
+        channels = x.shape[1]
     rows = torch.arange(height, device=x.device, dtype=x.dtype).view(-1, 1)
     columns = torch.arange(width, device=x.device, dtype=x.dtype)
     samples = []

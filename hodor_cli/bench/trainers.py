@@ -106,7 +106,7 @@ class EngineTrainer:
     def step(self, batch: Batch, iteration: int) -> None:
         """One iteration."""
         set_rate(self.optimiser, rate_at(self.config.learning_rate, iteration, self.config.iterations))
-        arguments = (_steps(self.config, iteration), False, False)
+        arguments = (_steps(self.config, iteration),)
         values, _ = training_step(
             self.objective, self.wrapped, self.optimiser, self.process, batch, arguments,
             micro=self.config.micro_batch or self.config.batch_size, clip_norm=self.config.clip_norm,

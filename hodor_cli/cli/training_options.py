@@ -62,7 +62,7 @@ SequenceOption = Annotated[
 ]
 ScheduleOption = Annotated[
     str | None,
-    typer.Option("--schedule", metavar="paper|chain", help="Cycles there and back, or forwards only."),
+    typer.Option("--schedule", metavar="paper|chain|self-chain", help="Cycles there and back, or forwards only."),
 ]
 AugmentOption = Annotated[
     str | None, typer.Option("--augment", metavar="NAME", help="Augmentation: paper (imgaug), fast, mini, toy.")

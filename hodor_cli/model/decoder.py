@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.matching import Cue, CueInjection
-from hodor_cli.model.position import sinusoidal_position
+from hodor_cli.model.position import PlaceCodes, sinusoidal_position
 from hodor_cli.model.winograd import Conv3x3
 
 #: Logit of a descriptor that no frame of the history has: finite, because interpolation multiplies it by zero.
@@ -46,10 +46,11 @@ class DecoderLayer(nn.Module):
         ffn_channels: int,
         norm_groups: int,
         dropout: float,
+        deform_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.deform = DeformConv(channels=channels)
+        self.deform = DeformConv(channels=channels, sampled=deform_channels)
         self.deform_norm = nn.GroupNorm(norm_groups, channels)
         self.q_proj = nn.Linear(channels, channels)
         self.k_proj_fg = nn.Linear(descriptor_channels, channels)
@@ -120,6 +121,10 @@ class Decoder(nn.Module):
         mask_channels: int,
         catch_all_channels: int,
         cue: bool,
+        cue_gate: bool = False,
+        position_codes: bool = False,
+        deform_channels: int | None = None,
+        upsampled_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.mask_channels = mask_channels
@@ -131,10 +136,18 @@ class Decoder(nn.Module):
                 ffn_channels=ffn_channels,
                 norm_groups=norm_groups,
                 dropout=dropout,
+                deform_channels=deform_channels,
             )
             for _ in range(layers)
         )
-        self.cue = CueInjection(channels=channels, descriptor_channels=descriptor_channels) if cue else None
+        self.cue = (
+            CueInjection(channels=channels, descriptor_channels=descriptor_channels, gate=cue_gate) if cue else None
+        )
+        self.upsample_reduce = None
+        if upsampled_channels is not None:
+            self.upsample_reduce = nn.Conv2d(channels, upsampled_channels, 1, bias=False)
+            channels = upsampled_channels + stride4_reduced_channels
+        self.places = PlaceCodes(mask_channels) if position_codes else None
         self.stride4_reduce = nn.Conv2d(stride4_channels, stride4_reduced_channels, 1, bias=False)
         self.stride4_reduce_norm = nn.GroupNorm(8, stride4_reduced_channels)
         self.stride4_conv = Conv3x3(channels, mask_channels, bias=False)
@@ -161,14 +174,19 @@ class Decoder(nn.Module):
         position = sinusoidal_position(height, width, channels, x.device).to(x.dtype)
         for layer in self.layers:
             x = layer(x, position, history, present, embeddings)
-        stride4 = self._to_stride4(x.permute(0, 3, 1, 2), maps.stride4)
-        logits = torch.cat((self._catch_all(stride4), self._masks(stride4, history)), dim=1)
+        last = x.permute(0, 3, 1, 2)
+        stride4 = self._to_stride4(last, maps.stride4)
+        placed = stride4 if self.places is None else self.places(stride4)
+        logits = torch.cat((self._catch_all(stride4), self._masks(placed, history)), dim=1)
         if self.cue is not None and cue is not None:
-            logits = self.cue.add_to_logits(logits, cue)
+            logits = self.cue.add_to_logits(logits, cue, last)
         return logits
 
     def _to_stride4(self, x: Tensor, stride4: Tensor) -> Tensor:
         reduced = self.stride4_reduce_norm(F.relu(self.stride4_reduce(stride4)))
+        if self.upsample_reduce is not None:
+            x = F.interpolate(self.upsample_reduce(x), scale_factor=2, mode="bilinear", align_corners=False)
+            return self.stride4_norm(F.relu(self.stride4_conv(torch.cat((x, reduced), dim=1))))
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # The first channels carry the fine detail of the backbone's stride 4, the others the decoder's map alone.
         own = x[:, reduced.shape[1] :]

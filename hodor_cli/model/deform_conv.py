@@ -61,12 +61,17 @@ def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Te
 
 
 class DeformConv(nn.Module):
-    """A deformable 3x3 convolution that predicts its own offsets: (B, C, H, W) -> (B, C, H, W)."""
+    """A deformable 3x3 convolution that predicts its own offsets: (B, C, H, W) -> (B, C, H, W).
 
-    def __init__(self, *, channels: int) -> None:
+    sampled: width to which the map is reduced before it is sampled; None samples all channels. Sampling and the product
+    with the kernel cost in proportion to it.
+    """
+
+    def __init__(self, *, channels: int, sampled: int | None = None) -> None:
         super().__init__()
+        self.reduce = None if sampled is None else nn.Conv2d(channels, sampled, 1, bias=False)
         self.offsets = nn.Conv2d(channels, 18, 3, padding=1)
-        self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
+        self.weight = nn.Parameter(torch.empty(channels, sampled or channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(channels))
         # Starts as an ordinary convolution.
         for parameter in self.offsets.parameters():
@@ -74,4 +79,5 @@ class DeformConv(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return deform_conv2d(x, self.offsets(x), self.weight, self.bias)
+        reduced = x if self.reduce is None else self.reduce(x)
+        return deform_conv2d(reduced, self.offsets(x), self.weight, self.bias)

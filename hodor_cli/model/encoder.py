@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND
+from hodor_cli.model.position import PlaceCodes
 
 
 class Descriptors(NamedTuple):
@@ -91,9 +92,18 @@ class Encoder(nn.Module):
     """Tokens start as the masked mean of the map and are refined by layers of attention."""
 
     def __init__(
-        self, *, channels: int, map_channels: int, heads: int, layers: int, ffn_channels: int, dropout: float
+        self,
+        *,
+        channels: int,
+        map_channels: int,
+        heads: int,
+        layers: int,
+        ffn_channels: int,
+        dropout: float,
+        position_codes: bool = False,
     ) -> None:
         super().__init__()
+        self.places = PlaceCodes(map_channels) if position_codes else None
         self.fg_query_embed = nn.Parameter(torch.randn(channels))
         self.bg_query_embed = nn.Parameter(torch.randn(NUM_BACKGROUND, channels))
         self.start_proj = nn.Identity() if channels == map_channels else nn.Linear(map_channels, channels)
@@ -110,7 +120,7 @@ class Encoder(nn.Module):
 
     def forward(self, stride8: Tensor, object_masks: Tensor, background_masks: Tensor) -> Descriptors:
         """stride8 (B, C, h, w), object_masks (B, I, h, w) and background_masks (B, 9, h, w) in 0..1."""
-        pixels = stride8.flatten(2)
+        pixels = self.pixels(stride8)
         objects, background = object_masks.flatten(2), background_masks.flatten(2)
         masks = torch.cat((background, objects), dim=1).to(pixels.dtype)
         x = self.start_proj(_start(pixels.detach(), masks.detach(), len(self.bg_query_embed)))
@@ -119,6 +129,10 @@ class Encoder(nn.Module):
         for layer in self.layers:
             x = layer(x, position, pixels, masks)
         return Descriptors(objects=x[:, NUM_BACKGROUND:], background=x[:, :NUM_BACKGROUND])
+
+    def pixels(self, stride8: Tensor) -> Tensor:
+        """What tokens attend to: the map (B, C, h, w), with codes of place if there are any, as (B, C, hw)."""
+        return (stride8 if self.places is None else self.places(stride8)).flatten(2)
 
 
 @torch.no_grad()

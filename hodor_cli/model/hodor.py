@@ -55,6 +55,7 @@ class Hodor(nn.Module):
             layers=config.encoder_layers,
             ffn_channels=config.encoder_ffn_channels,
             dropout=config.dropout,
+            position_codes=config.position_codes,
         )
         self.decoder = Decoder(
             channels=config.channels,
@@ -69,6 +70,10 @@ class Hodor(nn.Module):
             mask_channels=config.mask_channels,
             catch_all_channels=config.catch_all_channels,
             cue=config.matching is not None,
+            cue_gate=config.cue_gate,
+            position_codes=config.position_codes,
+            deform_channels=config.deform_channels,
+            upsampled_channels=config.upsampled_channels,
         )
         self.matcher: Matcher | None = None
         if config.matching is not None:

@@ -102,15 +102,22 @@ class Matcher(nn.Module):
 
 
 class CueInjection(nn.Module):
-    """Brings a cue into the decoder: as descriptors added to the map, and as a bias on the logits."""
+    """Brings a cue into the decoder: as descriptors added to the map, and as a bias on the logits.
 
-    def __init__(self, *, channels: int, descriptor_channels: int) -> None:
+    gate: let the decoder's map say at each pixel how far the bias is to be believed.
+    """
+
+    def __init__(self, *, channels: int, descriptor_channels: int, gate: bool = False) -> None:
         super().__init__()
         self.previous_proj = nn.Linear(descriptor_channels, channels)
         self.reference_proj = nn.Linear(descriptor_channels, channels)
         self.elsewhere = nn.Parameter(torch.zeros(2, channels))
         # Starts as plain label propagation.
         self.gain = nn.Parameter(torch.tensor([2.0, 2.0]))
+        self.gate = nn.Conv2d(channels, 2, 1) if gate else None
+        if self.gate is not None:
+            for parameter in self.gate.parameters():
+                nn.init.zeros_(parameter)  # a factor of 1 everywhere
 
     def forward(self, cue: Cue, history: History) -> Tensor:
         """(B, h, w, C): at each pixel the projected descriptors of the objects that the cue sees there."""
@@ -126,9 +133,16 @@ class CueInjection(nn.Module):
             terms.append(seen.view(*masks.shape[:3], -1) + (1 - masks.sum(dim=-1, keepdim=True)) * elsewhere)
         return terms[0] + terms[1]
 
-    def add_to_logits(self, logits: Tensor, cue: Cue) -> Tensor:
-        """Raise or lower the objects' logits (B, 10 + I, H, W) by what the cue says, learned in strength."""
-        bias = self.gain[0] * (2 * cue.previous - 1) + self.gain[1] * (2 * cue.reference - 1)
+    def add_to_logits(self, logits: Tensor, cue: Cue, stride8: Tensor) -> Tensor:
+        """Raise or lower the objects' logits (B, 10 + I, H, W) by what the cue says, learned in strength.
+
+        stride8 (B, C, h, w): the decoder's last map, from which the gate reads whom to believe.
+        """
+        previous, reference = 2 * cue.previous - 1, 2 * cue.reference - 1
+        if self.gate is not None:
+            believed = 2 * self.gate(stride8).float().sigmoid()
+            previous, reference = previous * believed[:, :1], reference * believed[:, 1:]
+        bias = self.gain[0] * previous + self.gain[1] * reference
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
         logits = torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
         return logits if cue.near is None else _kept_near(logits, cue.near)

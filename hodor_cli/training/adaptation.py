@@ -25,7 +25,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_precision, cpu_multiplies_bf16
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.training.config import LearningRate
-from hodor_cli.training.cycles import schedule
+from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.objective import Objective
 from hodor_cli.training.optimiser import WeightAverage, freeze_stages, rate_at
 from hodor_cli.training.samples.sample import TrainingSample
@@ -206,9 +206,8 @@ def _train(
         optimiser.zero_grad(set_to_none=True)
         steps = schedule(settings.schedule, step, settings.sequence)
         with autocast(device, dtype):
-            losses, _ = objective(
-                *inputs, steps, bool(rng.random() < settings.drop_cue), cue_damage=settings.damage_cue
-            )
+            hardship = Hardship(cue_dropped=bool(rng.random() < settings.drop_cue), cue_damage=settings.damage_cue)
+            losses, _ = objective(*inputs, steps, hardship)
         losses.total.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip_norm)
         optimiser.step()

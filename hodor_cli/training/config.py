@@ -11,6 +11,9 @@ from hodor_cli.errors import UsageError
 from hodor_cli.training.samples.samplers import BatchSettings
 from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, ObjectLimits, augment_preset
 
+#: The paper's cycles; forwards only; and that with the first frame from itself.
+SCHEDULES = ("paper", "chain", "self-chain")
+
 
 @dataclass(frozen=True)
 class LearningRate:
@@ -45,7 +48,8 @@ class TrainConfig:
     micro_batch: int | None = None
     #: Frames of a sequence; 1 is the single-image ablation.
     sequence: int = 3
-    #: "paper": the three cycles there and back; "chain": forwards only, as in a video (cheaper).
+    #: "paper": the three cycles there and back; "chain": forwards only, as in a video (cheaper); "self-chain": that,
+    #: and the labelled frame from its own descriptors alone.
     schedule: str = "paper"
     #: "all" predictions are supervised, or those of the labelled "reference" frame (cyclic consistency).
     supervise: str = "all"
@@ -65,6 +69,10 @@ class TrainConfig:
     drop_history: float = 0.0
     #: Chance, per object and step, of mistakes in the masks that the cue carries along (see `damage.py`).
     damage_cue: float = 0.0
+    #: Chance, per object and sequence, that the cue is wrong about all of it in every frame.
+    wrong_cue: float = 0.0
+    #: Weight of the loss that holds the descriptors of an object together and those of others apart.
+    contrast: float = 0.0
     seed: int = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER
@@ -73,15 +81,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise UsageError(f"--iterations must be at least 1, not {self.iterations}")
-        if self.schedule not in ("paper", "chain"):
-            raise UsageError(f"the schedule is paper or chain, not '{self.schedule}'")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"the schedule is {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}, not '{self.schedule}'")
         if self.supervise not in ("all", "reference"):
             raise UsageError(f"what is supervised is all or reference, not '{self.supervise}'")
         if self.sequence not in (1, 3) and self.schedule == "paper":
             raise UsageError(f"--schedule paper needs --sequence 3 (or 1, the ablation), not {self.sequence}")
         if self.sequence < 1:
             raise UsageError(f"--sequence must be at least 1, not {self.sequence}")
-        if self.supervise == "reference" and self.schedule == "chain" and self.sequence > 1:
+        if self.supervise == "reference" and self.schedule != "paper" and self.sequence > 1:
             raise UsageError("supervising the reference frame alone needs cycles that return to it: --schedule paper")
         self._check_numbers()
         micro = self.micro_batch or self.batch_size
@@ -91,10 +99,10 @@ class TrainConfig:
             raise UsageError(f"--batch-size {self.batch_size} must be a multiple of --micro-batch {micro}")
 
     def _check_numbers(self) -> None:
-        for name in ("backbone_rate", "weight_decay"):
+        for name in ("backbone_rate", "weight_decay", "contrast"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
-        for name in ("average", "drop_cue", "drop_history", "damage_cue"):
+        for name in ("average", "drop_cue", "drop_history", "damage_cue", "wrong_cue"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name} must be in 0..1, not {value}")

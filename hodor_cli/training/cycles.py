@@ -21,8 +21,10 @@ from hodor_cli.model.encoder import Descriptors
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Cue, KeyedMasks
-from hodor_cli.training.damage import damaged
+from hodor_cli.training.damage import WrongCue, damaged
 
+#: Overlap with the true mask from which on a predicted one counts as that object's.
+_SURE = 0.5
 #: The node that stands for frame 0 with its true masks.
 TRUTH = "truth"
 
@@ -31,13 +33,14 @@ class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
     `after` is the step, by index, that comes before this one in its cycle (None for the first): an object that a step
-    of the cycle could not know is not asked for in the steps after it.
+    of the cycle could not know is not asked for in the steps after it. `alone`: without the correspondence cue.
     """
 
     sources: tuple[str, ...]
     target: int
     makes: str
     after: int | None = None
+    alone: bool = False
 
 
 class Prediction(NamedTuple):
@@ -46,6 +49,36 @@ class Prediction(NamedTuple):
     frame: int
     logits: Tensor
     target: Tensor
+
+
+class Sighting(NamedTuple):
+    """Descriptors (B, I, D) of the objects in one frame, and whether each was made from (nearly) its true mask."""
+
+    descriptors: Tensor
+    sure: Tensor
+
+
+class CycleResult(NamedTuple):
+    """What the steps predicted, and the descriptors that they went by."""
+
+    predictions: list[Prediction]
+    sightings: list[Sighting]
+
+
+@dataclass(frozen=True)
+class Hardship:
+    """What an iteration is made harder by.
+
+    cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
+    history_dropped: decode from the newest source's descriptors alone.
+    cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
+    cue_wrong: chance, per object, that the cue is wrong about all of it in all frames.
+    """
+
+    cue_dropped: bool = False
+    history_dropped: bool = False
+    cue_damage: float = 0.0
+    cue_wrong: float = 0.0
 
 
 def paper_schedule(iteration: int) -> tuple[Step, ...]:
@@ -74,16 +107,26 @@ def chain_schedule(frames: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def self_chain_schedule(frames: int) -> tuple[Step, ...]:
+    """The chain, and the labelled frame from its own descriptors alone: what tells its objects apart must be in them.
+
+    With the cue, which would compare the frame with itself, there were nothing to learn from it.
+    """
+    return (*chain_schedule(frames), Step((TRUTH,), 0, "self", alone=True))
+
+
 def single_schedule() -> tuple[Step, ...]:
     """The frame from itself: what is left of the cycles without a sequence."""
     return (Step((TRUTH,), 0, "self"),)
 
 
 def schedule(name: str, iteration: int, frames: int) -> tuple[Step, ...]:
-    """The steps of iteration `iteration` (from 0) for the schedule "paper" or "chain" and that many frames."""
+    """The steps of iteration `iteration` (from 0) for one of the schedules of `TrainConfig` and that many frames."""
     if frames == 1:
         return single_schedule()
-    return paper_schedule(iteration) if name == "paper" else chain_schedule(frames)
+    if name == "paper":
+        return paper_schedule(iteration)
+    return chain_schedule(frames) if name == "chain" else self_chain_schedule(frames)
 
 
 @dataclass(frozen=True)
@@ -101,11 +144,8 @@ def run_cycles(
     masks: Tensor,
     presence: Tensor,
     steps: tuple[Step, ...],
-    *,
-    cue_dropped: bool = False,
-    history_dropped: bool = False,
-    cue_damage: float = 0.0,
-) -> list[Prediction]:
+    hardship: Hardship | None = None,
+) -> CycleResult:
     """Run the steps of a schedule on one batch.
 
     Args:
@@ -114,12 +154,12 @@ def run_cycles(
         masks: (B, T, H, W) int64 label maps, objects 1..I.
         presence: (B, T, I) bool; all true for frames without labels.
         steps: the schedule.
-        cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
-        history_dropped: decode from the newest source's descriptors alone.
-        cue_damage: chance of mistakes in the masks that the cue carries from the newest source.
+        hardship: what makes it harder; None for nothing.
     """
+    hardship = hardship or Hardship()
     batch, length = frames.shape[:2]
     count = presence.shape[2]
+    wrong = WrongCue.draw(batch, count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
     # All of frame 0 first, then all of frame 1: each frame's maps are then one piece of memory. Where frame 0 is only
     # a source, as in a chain, it needs no fine map.
     fine_from = 0 if any(step.target == 0 for step in steps) else batch
@@ -130,20 +170,34 @@ def run_cycles(
     used = {name for step in steps for name in step.sources}
     removed: list[Tensor] = []  # per step (B, I): objects that some step of the cycle so far could not know
     predictions = []
+    sightings = [Sighting(nodes[TRUTH].descriptors.objects, objects.flatten(2).amax(dim=2) > 0.5)]
     for step in steps:
         sources = [nodes[name] for name in step.sources]
         unknown = ~torch.stack([presence[:, node.frame] for node in sources]).any(dim=0)
         if step.after is not None:
             unknown = unknown | removed[step.after]
         removed.append(unknown)
-        cue = None if cue_dropped else _cue(model, maps, sources, step.target, cue_damage)
-        logits = model.decode(maps[step.target], _history(sources[-1:] if history_dropped else sources), cue)
+        cue = None
+        if not (hardship.cue_dropped or step.alone):
+            cue = _cue(model, maps, sources, step.target, hardship.cue_damage)
+        if cue is not None and wrong is not None:
+            cue = wrong.apply(cue)
+        logits = model.decode(maps[step.target], _history(sources[-1:] if hardship.history_dropped else sources), cue)
         predictions.append(Prediction(step.target, logits, without_objects(masks[:, step.target], unknown)))
         if step.makes in used:
             soft = F.avg_pool2d(logits.detach().softmax(dim=1)[:, NUM_NON_OBJECT:], 2)
             descriptors = model.encode(maps[step.target], *predicted_masks(soft))
             nodes[step.makes] = _Node(step.target, descriptors, soft)
-    return predictions
+            sightings.append(Sighting(descriptors.objects, _matches(soft, predictions[-1].target)))
+    return CycleResult(predictions, sightings)
+
+
+def _matches(soft: Tensor, target: Tensor) -> Tensor:
+    """(B, I) bool: whether soft masks (B, I, h, w) are those of the objects in a label map (B, H, W)."""
+    labels = target[:, 4::8, 4::8]  # the middle of every cell is enough to tell
+    true = F.one_hot(labels, soft.shape[1] + 1)[..., 1:].permute(0, 3, 1, 2).to(soft.dtype)
+    both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
+    return both > _SURE * (sizes - both).clamp(min=1)
 
 
 def without_objects(labels: Tensor, removed: Tensor) -> Tensor:

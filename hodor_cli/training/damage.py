@@ -2,13 +2,18 @@
 
 A cue carries the last frame's masks along, mistakes and all, and in short training sequences they are few: the network
 learns to trust it, and in a long video what is lost once stays lost. So parts of the carried masks are erased, and
-pieces beside the objects are added to them; the features must tell.
+pieces beside the objects are added to them; the features must tell. And in some sequences the cue is wrong about a
+whole object in every frame: it sees the object nowhere, elsewhere, or in another's place; the descriptors must tell.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+from hodor_cli.model.matching import Cue
 
 #: Sides of what is erased or added, as shares of the sides of the object's box.
 _SIDES = (0.25, 0.8)
@@ -67,4 +72,55 @@ def _ellipse(centre: tuple[Tensor, Tensor], sides: tuple[Tensor, Tensor], size: 
     return (2 * y / sides[0][..., None, None]).square() + (2 * x / sides[1][..., None, None]).square() <= 1
 
 
-__all__ = ["damaged"]
+class WrongCue(NamedTuple):
+    """What is wrong about each object, through all frames of a sequence; all (B, I) but `other` (B, I) int64.
+
+    gone: the cue sees it nowhere. moved: it sees it `shift` (B, 2, I) shares of the map lower and farther right.
+    swapped: it sees it where object `other` is. both: the cue from the reference frame errs alike.
+    """
+
+    gone: Tensor
+    moved: Tensor
+    shift: Tensor
+    swapped: Tensor
+    other: Tensor
+    both: Tensor
+
+    @staticmethod
+    def draw(batch: int, count: int, chance: float, device: torch.device) -> WrongCue:
+        """Each object is wrong in one of the three ways with this chance. From PyTorch's own generator."""
+        draws = torch.rand(5, batch, count, device=device)
+        wrong, way = draws[0] < chance, draws[1]
+        other = torch.arange(count, device=device).roll(1).expand(batch, -1)
+        third = 1 / 3 if count > 1 else 1 / 2
+        return WrongCue(
+            gone=wrong & (way < third),
+            moved=wrong & (way >= third) & (way < 2 * third),
+            shift=draws[2:4].transpose(0, 1) - 0.5,
+            swapped=wrong & (way >= 2 * third),
+            other=other,
+            both=draws[4] < 0.5,
+        )
+
+    def apply(self, cue: Cue) -> Cue:
+        """The cue with these mistakes in it; masks of a pixel still sum to at most 1."""
+        reference = self._mistaken(cue.reference)
+        reference = torch.where(self.both[..., None, None], reference, cue.reference)
+        return cue._replace(previous=_at_most_one(self._mistaken(cue.previous)), reference=_at_most_one(reference))
+
+    def _mistaken(self, masks: Tensor) -> Tensor:
+        """Soft masks (B, I, h, w) with every object's mistake."""
+        height, width = masks.shape[-2:]
+        there = masks.gather(1, self.other[..., None, None].expand_as(masks))
+        wrong = torch.where(self.swapped[..., None, None], there, masks)
+        y = torch.arange(height, device=masks.device) - (self.shift[:, 0] * height).round().long()[..., None]
+        x = torch.arange(width, device=masks.device) - (self.shift[:, 1] * width).round().long()[..., None]
+        # What leaves at one side comes back at the other: a mistake like any.
+        cells = (y % height)[..., None] * width + (x % width)[..., None, :]
+        shifted = masks.flatten(2).gather(2, cells.flatten(2)).view_as(masks)
+        wrong = torch.where(self.moved[..., None, None], shifted, wrong)
+        return torch.where(self.gone[..., None, None], 0.0, wrong)
+
+
+def _at_most_one(masks: Tensor) -> Tensor:
+    return masks / masks.sum(dim=1, keepdim=True).clamp(min=1)

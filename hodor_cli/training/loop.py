@@ -17,7 +17,7 @@ from hodor_cli.training.averaging import averaged
 from hodor_cli.training.checkpointing import RunState, read_run, restore_run, save_run
 from hodor_cli.training.clock import Clock
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import schedule
+from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.hooks import TrainingHooks, TrainingProgress
 from hodor_cli.training.metrics import MetricsFile
 from hodor_cli.training.objective import Objective
@@ -83,7 +83,7 @@ def train(
     model.to(device=process.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
     freeze_stages(model, config.frozen_stages)
-    objective = Objective(model, supervise=config.supervise).train()
+    objective = Objective(model, supervise=config.supervise, contrast=config.contrast).train()
     optimiser: torch.optim.Optimizer = make_optimiser(objective, config)
     wrapped, optimiser = process.setup(objective, optimiser)
     average = WeightAverage(model.named_parameters(), config.average) if config.average is not None else None
@@ -132,8 +132,13 @@ def train(
         set_rate(optimiser, rate)
         torch.manual_seed(_seed(config.seed, iteration, process.rank))
         drawn = np.random.default_rng([config.seed, iteration, 7]).random(2)
-        dropped = bool(drawn[0] < config.drop_cue), bool(drawn[1] < config.drop_history)
-        arguments = (schedule(config.schedule, iteration, config.sequence), *dropped, config.damage_cue)
+        hardship = Hardship(
+            bool(drawn[0] < config.drop_cue),
+            bool(drawn[1] < config.drop_history),
+            config.damage_cue,
+            config.wrong_cue,
+        )
+        arguments = (schedule(config.schedule, iteration, config.sequence), hardship)
 
         losses, predictions = training_step(
             objective, wrapped, optimiser, process, batch, arguments,

@@ -11,19 +11,27 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 
 _EPSILON = 1e-6
+#: Of the cosines that `contrast_loss` compares.
+_TEMPERATURE = 0.1
+#: Score of what takes no part: finite, because it is multiplied by zero.
+_NEVER = -1e4
 
 
 class Losses(NamedTuple):
-    """Scalars: the two losses, each with weight 1 in the total, and the mean IoU of the predictions (no gradient)."""
+    """Scalars: the two losses, each with weight 1 in the total, and the mean IoU of the predictions (no gradient).
+
+    contrast: what descriptors that do not tell objects apart add to the total, with its weight.
+    """
 
     cross_entropy: Tensor
     dice: Tensor
     iou: Tensor
+    contrast: Tensor
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.cross_entropy + self.dice
+        return self.cross_entropy + self.dice + self.contrast
 
 
 def merge_background(logits: Tensor) -> Tensor:
@@ -49,7 +57,36 @@ def prediction_losses(logits: list[Tensor], targets: list[Tensor]) -> Losses:
     count = merged.shape[2] - 1
     probabilities = log_probabilities[:, 1:].exp().unflatten(0, labels.shape[:2])  # (B, P, I, H, W)
     wanted = F.one_hot(labels, count + 1)[..., 1:].permute(0, 1, 4, 2, 3).to(probabilities.dtype)
-    return Losses(cross_entropy, dice_loss(probabilities, wanted), _mean_iou(upsampled.detach(), labels))
+    iou = _mean_iou(upsampled.detach(), labels)
+    return Losses(cross_entropy, dice_loss(probabilities, wanted), iou, contrast=torch.zeros_like(cross_entropy))
+
+
+def contrast_loss(descriptors: list[Tensor], sure: list[Tensor]) -> Tensor:
+    """How little descriptors tell objects apart: cross-entropy of finding the same object among all of the batch.
+
+    Each descriptor is compared, by cosine, with all others of the batch; those of the same object in other frames are
+    right, those of other objects, of its own picture and of others, are wrong (InfoNCE; van den Oord et al., 2018).
+
+    Args:
+        descriptors: T tensors (B, I, D), one for each frame in which the objects were encoded.
+        sure: T tensors (B, I) bool; the others take no part.
+    Returns:
+        A scalar, 0 where nothing can be compared.
+    """
+    vectors = torch.stack(descriptors)  # (T, B, I, D)
+    frames, batch, count = vectors.shape[:3]
+    identity = torch.arange(batch * count, device=vectors.device).repeat(frames)
+    valid = torch.stack(sure).flatten()
+    vectors = F.normalize(vectors.flatten(0, 2).float(), dim=1)
+    scores = vectors @ vectors.T / _TEMPERATURE
+    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    scores = scores.masked_fill(itself | ~valid, _NEVER)
+    same = (identity[:, None] == identity) & ~itself & valid & valid[:, None]
+    log_share = scores.log_softmax(dim=1)
+    partners = same.sum(dim=1)
+    per_vector = -(log_share * same).sum(dim=1) / partners.clamp(min=1)
+    asked = partners > 0
+    return (per_vector * asked).sum() / asked.sum().clamp(min=1)
 
 
 def dice_loss(probabilities: Tensor, wanted: Tensor) -> Tensor:

@@ -7,20 +7,24 @@ from torch import Tensor, nn
 
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import normalise
-from hodor_cli.training.cycles import Prediction, Step, run_cycles
-from hodor_cli.training.losses import Losses, prediction_losses
+from hodor_cli.training.cycles import Hardship, Prediction, Step, run_cycles
+from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
 
 #: What `Objective` takes of a batch, in its order.
 INPUTS = ("frames", "masks", "valid", "presence")
 
 
 class Objective(nn.Module):
-    """Frames and label maps in, losses out (HODOR, sec. 3.5)."""
+    """Frames and label maps in, losses out (HODOR, sec. 3.5).
 
-    def __init__(self, model: Hodor, *, supervise: str) -> None:
+    supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors.
+    """
+
+    def __init__(self, model: Hodor, *, supervise: str, contrast: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.supervise = supervise
+        self.contrast = contrast
 
     def forward(
         self,
@@ -29,9 +33,7 @@ class Objective(nn.Module):
         valid: Tensor,
         presence: Tensor,
         steps: tuple[Step, ...],
-        cue_dropped: bool = False,
-        history_dropped: bool = False,
-        cue_damage: float = 0.0,
+        hardship: Hardship | None = None,
     ) -> tuple[Losses, list[Prediction]]:
         """The losses, and the predictions without gradient.
 
@@ -40,18 +42,12 @@ class Objective(nn.Module):
         images = normalise(frames.permute(0, 1, 4, 2, 3).float(), self.model.config)
         # Pixels from outside the image are the normalised zero, like padding.
         images = images * valid[:, :, None]
-        predictions = run_cycles(
-            self.model,
-            images,
-            masks.long(),
-            presence,
-            steps,
-            cue_dropped=cue_dropped,
-            history_dropped=history_dropped,
-            cue_damage=cue_damage,
-        )
+        predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)
         supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
         with torch.autocast(frames.device.type, enabled=False):
             losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
+            if self.contrast:
+                apart = contrast_loss([s.descriptors for s in sightings], [s.sure for s in sightings])
+                losses = losses._replace(contrast=self.contrast * apart)
         # Detached: several processes wait for a gradient of every output that could have one.
         return losses, [Prediction(p.frame, p.logits.detach(), p.target) for p in predictions]

@@ -10,6 +10,7 @@ from typing import Any
 from hodor_cli.datasets.check import CheckReport, check_dataset, explain_folder, looks_like_clips
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.samples.composites import Composites, FilmingSet
 from hodor_cli.training.samples.samplers import TrainingSet
 
 #: The ways of fine-tuning on clips; pretraining has none.
@@ -107,12 +108,17 @@ def check_sources(
 def build_sets(sources: Sequence[DataSource], config: TrainConfig, clips: ClipOptions) -> list[TrainingSet]:
     """A training set for each source: photographs as augmented sequences, clips as the mode says.
 
-    Photographs may stand beside clips in every mode. Raises DataError for a set that cannot be used.
+    Photographs may stand beside clips in every mode, and objects of all sets are put into those of each if the settings
+    ask for it. Raises DataError for a set that cannot be used.
     """
-    return [_build(source, config, clips) for source in sources]
+    sets = [_build(source, config, clips) for source in sources]
+    if not config.augment.pasted:
+        return list(sets)
+    weights = [source.weight for source in sources]
+    return [Composites(dataset, sets, config.augment, weights=weights) for dataset in sets]
 
 
-def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> TrainingSet:
+def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> FilmingSet:
     from hodor_cli.datasets.clips import ClipSet
     from hodor_cli.datasets.coco import StillImages
     from hodor_cli.training.samples.clip_training import clip_training

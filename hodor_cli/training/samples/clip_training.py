@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.samples.clip_view import make_clip_sample
+from hodor_cli.training.samples.filmed import Filmed, cut_filmed, still_filmed
 from hodor_cli.training.samples.layers import Masks
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
@@ -45,6 +46,17 @@ class _ClipItems:
         """Sequence and frame of an item."""
         clip, frame, _ = self.items[index]
         return f"{self.clips.clips[clip].name}/{self.clips.clips[clip].frames[frame].name}"
+
+    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
+        """An object of labelled frame `index`, as a photograph: no other label is opened."""
+        clip, frame, ids = self.items[index]
+        mask = self.clips.load_labels(clip, frame) == ids[int(rng.integers(len(ids)))]
+        return still_filmed(self.clips.load_frame(clip, frame), mask, frames)
+
+    def twin_of(self, index: int, rng: np.random.Generator) -> int:
+        """An item of the same clip."""
+        same = [item for item, group in enumerate(self.groups) if group == self.groups[index]]
+        return same[int(rng.integers(len(same)))]
 
 
 _Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
@@ -152,6 +164,17 @@ class DenseClips(_ClipItems):
         frames = [self.clips.load_frame(clip, f) for f in (frame, *others)]
         labels = [_renumbered(self.clips.load_labels(clip, f), order) for f in (frame, *others)]
         return make_clip_sample(frames, labels, len(order), rng, self.settings, out_size, name=self.name(index))
+
+    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
+        """An object as filmed from labelled frame `index` on, forwards or backwards, or with gaps."""
+        clip, frame, ids = self.items[index]
+        labelled = self.clips.clips[clip].labelled
+        number = ids[int(rng.integers(len(ids)))]
+        step = int(rng.integers(1, max(1, self.max_gap // frames) + 1)) * (1 if rng.random() < 0.5 else -1)
+        places = labelled.index(frame) + step * np.arange(frames)
+        chosen = [labelled[place] for place in np.clip(places, 0, len(labelled) - 1).tolist()]
+        images = [self.clips.load_frame(clip, f) for f in chosen]
+        return cut_filmed(images, [self.clips.load_labels(clip, f) == number for f in chosen], moving=True)
 
 
 def clip_training(

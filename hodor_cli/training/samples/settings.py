@@ -79,6 +79,8 @@ class AugmentSettings:
     object_motion: float = 0.15  # how far objects then move (of the side) about their place
     occluder: float = 0.0  # chance of cut-out objects of other photographs in front
     distractor: float = 0.0  # chance of such cut-outs behind the objects (with independent motion)
+    pasted: int = 0  # most objects of other pictures and clips that are put into a sample, labelled
+    pasted_twin: float = 0.25  # chance that such an object is another one of the sample's own picture or clip
     elastic: float = 0.0  # chance, per frame, of a smooth deformation
     elastic_strength: float = 0.03  # its standard deviation, of the side
     shared_colour: float = 0.0  # strength of one colour change of the whole sequence
@@ -90,6 +92,8 @@ class AugmentSettings:
     def __post_init__(self) -> None:
         if self.maker not in ("fast", "imgaug"):
             raise UsageError(f"The sequence maker is 'fast' or 'imgaug', not '{self.maker}'.")
+        if not 0 <= self.pasted <= 254:
+            raise UsageError(f"pasted must lie in 0..254, not {self.pasted}.")
         if self.frames < 1:
             raise UsageError(f"A sequence needs at least 1 frame, not {self.frames}.")
         for name in _CHANCES:
@@ -113,8 +117,8 @@ class AugmentSettings:
 
 
 _CHANCES = (
-    "flip", "scale_jump", "path", "independent", "other_background", "occluder", "distractor", "elastic", "grey",
-    "blur", "compression",
+    "flip", "scale_jump", "path", "independent", "other_background", "occluder", "distractor", "pasted_twin", "elastic",
+    "grey", "blur", "compression",
 )  # fmt: skip
 _RANGES = (
     "translation", "rotation", "shear", "crop_keep", "hue", "saturation", "contrast", "brightness", "view_scale",

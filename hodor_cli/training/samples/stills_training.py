@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.training.samples.filmed import Filmed, still_filmed
 from hodor_cli.training.samples.layers import Masks
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
@@ -29,6 +30,15 @@ class StillTraining:
         return make_still_sequence(
             still.image, masks, rng, self.settings, out_size, name=still.name, others=self._other
         )
+
+    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
+        """One of the objects of photograph `index`."""
+        still = self.images.load(index)
+        return still_filmed(still.image, still.masks[int(rng.integers(len(still.masks)))], frames)
+
+    def twin_of(self, index: int, rng: np.random.Generator) -> int:
+        """The photograph itself."""
+        return index
 
     def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
         still = self.images.load(int(rng.integers(len(self.images))))

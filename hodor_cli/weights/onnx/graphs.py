@@ -44,12 +44,16 @@ class SampledDeformConv(nn.Module):
 
     def __init__(self, layer: DeformConv) -> None:
         super().__init__()
-        self.offsets, self.weight, self.bias = layer.offsets, layer.weight, layer.bias
+        self.reduce, self.offsets = layer.reduce, layer.offsets
+        self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H, W)."""
-        batch, channels, height, width = x.shape
+        batch, _, height, width = x.shape
         offsets = self.offsets(x).view(batch, 9, 2, height, width)
+        if self.reduce is not None:
+            x = self.reduce(x)
+        channels = x.shape[1]
         point = torch.arange(9, device=x.device)
         rows = torch.arange(height, dtype=x.dtype)[:, None] + (point // 3 - 1)[:, None, None]  # (9, H, 1)
         columns = torch.arange(width, dtype=x.dtype) + (point % 3 - 1)[:, None, None]  # (9, 1, W)
@@ -134,7 +138,7 @@ class EncodeGraph(nn.Module):
         has_object: Tensor,
         last_objects: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        encoder, pixels = self.encoder, stride8.flatten(2)
+        encoder, pixels = self.encoder, self.encoder.pixels(stride8)
         masks = torch.cat((background_masks.flatten(2), object_masks.flatten(2)), dim=1)
         present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
         x = encoder.start_proj(_start(pixels, masks))
