@@ -112,6 +112,10 @@ def model_fingerprint(model: Hodor) -> str:
     """SHA-256, as hex, of the architecture and all parameters: the same for equal networks, whatever their file."""
     config = model.config.to_dict()
     del config["adapted_min_dim"]  # how runs are made, not what the network is
+    # Parts that version 0.1 did not know change nothing where they are off, so files of that version still fit.
+    for part in ("position_codes", "cue_gate", "deform_channels", "upsampled_channels"):
+        if not config[part]:
+            del config[part]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
