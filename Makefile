@@ -1,7 +1,7 @@
 # make setup   prepares .venv (with .venv/bin/hodor); a second call does nothing
 # make demo    the main job on a clip made on the spot; says what to open
-# make test    ruff, mypy, pytest
-# make lint    ruff and mypy alone
+# make test    lint, then pytest
+# make lint    ruff, mypy and the layers (import-linter)
 #
 # PYTHON=... chooses the interpreter (3.10 or newer); without it the first suitable one on PATH is taken.
 
@@ -39,6 +39,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 test: lint
 	$(BIN)/python -m pytest

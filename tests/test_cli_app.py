@@ -202,7 +202,7 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    from hodor_cli.cli.common import progress_bar
+    from hodor_cli.cli.terminal import progress_bar
 
     with progress_bar("segmenting", total=3) as advance:
         advance()
@@ -218,7 +218,7 @@ def test_examples_in_help_keep_their_lines() -> None:
 def test_a_bar_on_a_terminal_shows_count_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
-    from hodor_cli.cli.common import progress_bar
+    from hodor_cli.cli.terminal import progress_bar
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

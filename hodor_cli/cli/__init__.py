@@ -12,6 +12,7 @@ import typer
 
 from hodor_cli import __version__
 from hodor_cli.cli.lazy import CommandSpec, lazy_group
+from hodor_cli.cli.terminal import prepare_streams, say
 
 #: `--adapt` alone: about a minute.
 _ADAPT = {"--adapt": "60s"}
@@ -57,7 +58,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"hodor {__version__}")
+        say(f"hodor {__version__}")
         raise typer.Exit
 
 
@@ -76,9 +77,10 @@ def _root(
     the full traceback of an unexpected error.
     """
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        typer.echo(context.get_help())
 
 
 def main() -> None:
     """Entry point of the console script: run the command line and leave with its exit code."""
+    prepare_streams()
     app(prog_name="hodor")

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import (
-    DeviceOption,
-    HistoryOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    note,
-    progress_bar,
-    stdout_console,
-    warn,
-)
+from hodor_cli.cli.common import DeviceOption, HistoryOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.terminal import note, progress_bar, say_json, stdout_console, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -212,7 +202,7 @@ def _write_json(result: dict[str, Any], target: str) -> None:
 
     text = json.dumps(result, indent=2) + "\n"
     if target == "-":
-        print(text, end="", flush=True)
+        say_json(text)
         return
     path = Path(target)
     with writing_file(path, "name another file with --json"), replacing(path) as temporary:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import note, progress_bar, stdout_console
+from hodor_cli.cli.terminal import note, progress_bar, stdout_console
 from hodor_cli.errors import DataError
 
 app = typer.Typer(

@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import (
-    AdaptOption,
-    DeviceOption,
-    MatchingOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    note,
-    progress_bar,
-    stderr_console,
-    stdout_console,
-    warn,
-)
+from hodor_cli.cli.common import AdaptOption, DeviceOption, MatchingOption, MaxDimOption, MinDimOption, PrecisionOption
+from hodor_cli.cli.terminal import note, progress_bar, say_json, stderr_console, stdout_console, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -251,7 +240,7 @@ def _write_json(results: list[EvaluationResult], target: str) -> None:
 
 def _write_text(text: str, target: str) -> None:
     if target == "-":
-        print(text, end="", flush=True)
+        say_json(text)
         return
     from hodor_cli.files import write_whole, writing
 

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.common import (
-    DeviceOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    progress_bar,
-    warn,
-)
+from hodor_cli.cli.common import DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.terminal import progress_bar, say, warn
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.export.export import ExportedVideo
@@ -91,9 +84,9 @@ def export_descriptors(
                 failed += 1
                 warn(f"{video.name}: {video.reason}")
             elif video.outcome == "skipped":
-                print(f"{video.name}: already there, skipped", flush=True)
+                say(f"{video.name}: already there, skipped")
             else:
-                print(f"{video.name}: {video.rows} descriptors from {video.frames} frames", flush=True)
+                say(f"{video.name}: {video.rows} descriptors from {video.frames} frames")
 
         export_sources(
             found,
@@ -108,7 +101,7 @@ def export_descriptors(
             progress=lambda source, done: advance(1),
             finished=finished,
         )
-    print(f"written to {output}")
+    say(f"written to {output}")
     if failed:
         warn(f"{failed} of {len(found)} videos could not be exported")
         raise typer.Exit(3)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import HistoryOption, MaxDimOption, MinDimOption, WeightsOption, note, stdout_console
+from hodor_cli.cli.common import HistoryOption, MaxDimOption, MinDimOption, WeightsOption
+from hodor_cli.cli.terminal import note, stdout_console
 
 
 def export_onnx(

@@ -19,6 +19,8 @@ import traceback
 
 import typer
 
+from hodor_cli.cli.flags import with_flags
+from hodor_cli.cli.terminal import let_go, one_line, write_stderr
 from hodor_cli.errors import HodorError, OutputError
 
 INTERNAL_FAULT = 70
@@ -41,9 +43,9 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE, ""
     if isinstance(error, _ClickException):
-        return getattr(error, "exit_code", 1), f"error: {_usage_sentence(error)}"
+        return getattr(error, "exit_code", 1), one_line(f"error: {_usage_sentence(error)}")
     if isinstance(error, HodorError):
-        return error.exit_code, _with_traceback(error, f"error: {error}")
+        return error.exit_code, _with_traceback(error, f"error: {with_flags(str(error))}")
     if isinstance(error, OSError) and (sentence := _os_sentence(error)):
         return OutputError.exit_code, _with_traceback(error, f"error: {sentence}")
     return INTERNAL_FAULT, _with_traceback(error, f"error: {_fault_sentence(error)}")
@@ -52,17 +54,9 @@ def explain(error: BaseException) -> tuple[int, str]:
 def report(error: BaseException) -> int:
     """Say on stderr what ended the command, and return its exit code."""
     code, message = explain(error)
-    if isinstance(error, BrokenPipeError):
-        # Python flushes stdout once more at exit and would complain about the closed pipe.
-        try:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except (OSError, ValueError):
-            pass
+    let_go(sys.stdout)
     if message:
-        try:
-            print(message, file=sys.stderr, flush=True)
-        except OSError:
-            pass
+        write_stderr(message)
     return code
 
 
@@ -96,6 +90,7 @@ def _fault_sentence(error: BaseException) -> str:
 
 
 def _with_traceback(error: BaseException, message: str) -> str:
+    message = one_line(message)
     if os.environ.get("HODOR_DEBUG", "") in ("", "0"):
         return message
     return "".join(traceback.format_exception(error)) + message

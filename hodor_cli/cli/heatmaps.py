@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import (
-    DeviceOption,
-    HistoryOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    progress_bar,
-)
+from hodor_cli.cli.common import DeviceOption, HistoryOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.terminal import progress_bar, say
 
 
 def heatmaps(
@@ -69,4 +62,4 @@ def heatmaps(
             )
         path = output or Path(f"{frames.name}_frame{frame}.png")
     write_heatmaps(path, found)
-    print(f"{path}  frame {frame}: true masks, prediction, catch-all and 3x3 background descriptors")
+    say(f"{path}  frame {frame}: true masks, prediction, catch-all and 3x3 background descriptors")

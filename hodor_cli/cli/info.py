@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hodor_cli.cli.terminal import say, say_json
+
 #: Distribution name of each package whose version matters.
 PACKAGES = (
     "torch", "numpy", "av", "opencv-python-headless", "pillow", "pycocotools", "h5py", "safetensors",
@@ -20,15 +22,15 @@ def info(
     """Print versions, devices and weights, for a bug report."""
     facts = collect()
     if as_json:
-        import json
-
-        print(json.dumps(facts, indent=2))
+        say_json(facts)
         return
     width = max(len(key) for section in facts.values() for key in section) + 2
     for number, (title, section) in enumerate(facts.items()):
-        print(f"{'' if number == 0 else chr(10)}{title}")
+        if number:
+            say()
+        say(title)
         for key, value in section.items():
-            print(f"  {key:<{width}}{value}")
+            say(f"  {key:<{width}}{value}")
 
 
 def collect() -> dict[str, dict[str, str]]:

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
+from hodor_cli.cli.flags import remember_flags
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class LazyGroup(TyperGroup):
         if not found:
             return name, found, rest
         spec = self.specs[str(name)]
-        return name, spec.load(str(name)), fill_lone_options(rest, spec.lone_values)
+        command = spec.load(str(name))
+        remember_flags(command)
+        return name, command, fill_lone_options(rest, spec.lone_values)
 
     def main(
         self,

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import ByName, note
+from hodor_cli.cli.common import ByName
+from hodor_cli.cli.terminal import note, say
 
 
 class MapMethod(str, Enum):
@@ -93,4 +94,4 @@ def map_command(
     for file, what in zip(
         files, ("for print", "open it in a browser: zoom, hover, colours", "the points"), strict=True
     ):
-        print(f"{file}  {what}")
+        say(f"{file}  {what}")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import (
-    ByName,
-    DeviceOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    note,
-    progress_bar,
-)
+from hodor_cli.cli.common import ByName, DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.terminal import note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison
@@ -199,9 +190,7 @@ def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descr
             "precision_at_half_recall", "recall_at_1", "recall_at_5", "seconds",
         )  # fmt: skip
         found = {name: {key: getattr(scores, key) for key in keys} for name, scores in curves.items()}
-        print(
-            json.dumps({"store": str(store.path), "image": str(image), "table": str(table), "curves": found}, indent=2)
-        )
+        say_json({"store": str(store.path), "image": str(image), "table": str(table), "curves": found})
         return
     for gallery, words in GALLERIES.items():
         shown = {name: scores for name, scores in curves.items() if scores.gallery == gallery}
@@ -209,8 +198,8 @@ def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descr
             continue
         first = next(iter(shown.values()))
         asked = f"{first.queries:,} {'random ' if first.sampled else ''}queries, {first.left_out:,} left out"
-        print(f"Among {words}: {first.rows:,} rows; {first.objects:,} objects asked for, {asked}")
-        print(f"  {'':<22}{'mAP':>8}{'P@50%':>8}{'R@1':>8}{'R@5':>8}{'time':>9}")
+        say(f"Among {words}: {first.rows:,} rows; {first.objects:,} objects asked for, {asked}")
+        say(f"  {'':<22}{'mAP':>8}{'P@50%':>8}{'R@1':>8}{'R@5':>8}{'time':>9}")
         for name, scores in shown.items():
             values = (
                 scores.mean_average_precision,
@@ -219,8 +208,9 @@ def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descr
                 scores.recall_at_5,
             )
             numbers = "".join(f"{100 * value:8.1f}" for value in values)
-            print(f"  {name.removesuffix(f' {gallery}'):<22}{numbers}{scores.seconds:8.1f}s")
-    print(f"{image}  the curves\n{table}  the same as numbers")
+            say(f"  {name.removesuffix(f' {gallery}'):<22}{numbers}{scores.seconds:8.1f}s")
+    say(f"{image}  the curves")
+    say(f"{table}  the same as numbers")
 
 
 def _segmenter(weights: str, model: dict[str, Any], query: Query) -> Segmenter:
@@ -285,16 +275,16 @@ def _show_matches(
             compared = {"by": comparison.by, "metric": metric}
             listed.append({"query": query.label, **compared, "contact_sheet": str(sheet), "matches": rows})
             continue
-        print(
+        say(
             f"{query.label}: {len(matches)} most similar objects of {store.path}, "
             f"compared by {comparison.by}, {metric} distance"
         )
         for rank, (match, check) in enumerate(zip(matches, checks, strict=True), start=1):
             name = f"{match.video}/{match.object_id}"
-            print(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{_verified_words(check)}")
-        print(f"{sheet}  the crops")
+            say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{_verified_words(check)}")
+        say(f"{sheet}  the crops")
     if as_json:
-        print(json.dumps(listed, indent=2))
+        say_json(listed)
 
 
 def _verified_json(check: VerifiedMatch) -> dict[str, Any]:

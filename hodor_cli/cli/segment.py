@@ -17,10 +17,8 @@ from hodor_cli.cli.common import (
     MinDimOption,
     PrecisionOption,
     WeightsOption,
-    note,
-    progress_bar,
-    warn,
 )
+from hodor_cli.cli.terminal import note, progress_bar, say, warn
 from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -247,7 +245,7 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
     elif session.recorder is not None:
-        print(f"  {file}  {session.recorder.rows} descriptors added")
+        say(f"  {file}  {session.recorder.rows} descriptors added")
 
 
 def adapted_to(
@@ -305,11 +303,11 @@ def print_summary(summary: SegmentSummary) -> None:
     for warning in summary.warnings:
         warn(warning)
     if summary.already_finished:
-        print(f"{summary.out} is finished already: {summary.frames} frames, {_objects(summary.object_ids)}.")
+        say(f"{summary.out} is finished already: {summary.frames} frames, {_objects(summary.object_ids)}.")
     else:
         again = f" ({summary.resumed_from} of them before)" if summary.resumed_from else ""
         speed = f"{summary.frames_per_second:.1f} frames/s"
-        print(f"{summary.frames} frames{again}, {_objects(summary.object_ids)}, {speed}.")
+        say(f"{summary.frames} frames{again}, {_objects(summary.object_ids)}, {speed}.")
     words = {
         "masks": "one PNG per frame, value = object id",
         "overlay": "the video with the objects drawn over it",
@@ -320,15 +318,15 @@ def print_summary(summary: SegmentSummary) -> None:
     shown = {key: f"{path}/" if path.is_dir() else str(path) for key, path in summary.files.items()}
     width = max((len(text) for text in shown.values()), default=0)
     for key, text in shown.items():
-        print(f"  {text:<{width}}  {words[key]}")
+        say(f"  {text:<{width}}  {words[key]}")
     if not summary.review:
-        print("No frame stands out for review.")
+        say("No frame stands out for review.")
         return
-    print("Frames to review:")
+    say("Frames to review:")
     for item in summary.review[:_SHOWN_REVIEWS]:
-        print(f"  {_review_line(item)}")
+        say(f"  {_review_line(item)}")
     if len(summary.review) > _SHOWN_REVIEWS:
-        print(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
+        say(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
 
 
 def _review_line(item: ReviewItem) -> str:

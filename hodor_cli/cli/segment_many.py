@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.common import note, progress_bar
+from hodor_cli.cli.terminal import note, progress_bar, say
 from hodor_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
@@ -101,21 +101,21 @@ def _print_summary(summary: BatchSummary) -> None:
     before = sum(result.already_finished for result in done)
     again = f" ({before} of them before)" if before else ""
     rate = summary.frames / summary.seconds if summary.seconds else 0.0
-    print(f"{_videos(len(done))} of {len(summary.results)} done{again}, {summary.frames} frames, {rate:.1f} frames/s.")
-    print(f"  {summary.out}/NAME/  masks, overlay and report of each video")
-    print(f"  {summary.out}/summary.json  how each of them ended")
+    say(f"{_videos(len(done))} of {len(summary.results)} done{again}, {summary.frames} frames, {rate:.1f} frames/s.")
+    say(f"  {summary.out}/NAME/  masks, overlay and report of each video")
+    say(f"  {summary.out}/summary.json  how each of them ended")
     review = [result for result in done if result.review]
     if review:
-        print(f"Frames to review in {_videos(len(review))}: {_names([result.name for result in review])}")
+        say(f"Frames to review in {_videos(len(review))}: {_names([result.name for result in review])}")
     warned = [result.name for result in done if result.warnings]
     if warned:
-        print(f"Warnings in the reports of {_names(warned)}")
+        say(f"Warnings in the reports of {_names(warned)}")
     if summary.failed:
-        print(f"{_videos(len(summary.failed))} failed; mend them and run the same command with --resume:")
+        say(f"{_videos(len(summary.failed))} failed; mend them and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
-            print(f"  {result.name}: {result.error}")
+            say(f"  {result.name}: {result.error}")
         if len(summary.failed) > _SHOWN:
-            print(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
+            say(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
 
 
 def _names(names: list[str]) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import DeviceOption, PrecisionOption, WeightsOption, progress_bar
+from hodor_cli.cli.common import DeviceOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.terminal import progress_bar, say
 
 
 def train_projection(
@@ -61,7 +62,7 @@ def train_projection(
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)
     save_projection(output, projection)
     learned = projection.settings
-    print(
+    say(
         f"{output}  {learned['dimensions']} numbers per object, learned from {learned['rows']:,} views of "
         f"{learned['objects']:,} objects in {count:,} photographs"
     )

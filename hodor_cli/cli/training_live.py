@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.common import note, stderr_console
+from hodor_cli.cli.terminal import note, stderr_console
 
 if TYPE_CHECKING:
     from hodor_cli.training.hooks import TrainingProgress

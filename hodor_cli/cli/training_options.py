@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import note, progress_bar, stdout_console
+from hodor_cli.cli.terminal import note, progress_bar, stdout_console
 
 if TYPE_CHECKING:
     from hodor_cli.training.options import TrainingResult

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import stdout_console
+from hodor_cli.cli.terminal import say_json, stdout_console
 from hodor_cli.errors import HodorError, InputError, OutputError, WeightsError
 
 if TYPE_CHECKING:
@@ -239,6 +239,5 @@ def _megabytes(count: int) -> str:
 
 
 def _print_json(value: Any) -> None:
-    import json
 
-    print(json.dumps(value, indent=2))
+    say_json(value)
