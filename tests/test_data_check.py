@@ -11,9 +11,9 @@ from data_fakes import make_clips, make_coco, save_coco
 from PIL import Image
 
 from hodor_cli.datasets.check import check_dataset
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.training.samples.preview import draw_sample, preview_samples, write_sheet
-from hodor_cli.training.samples.settings import ObjectLimits
 
 LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 

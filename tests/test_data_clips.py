@@ -11,9 +11,10 @@ from data_fakes import box_mask, make_clips
 from PIL import Image
 
 from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.samples.clip_training import ClipFrames, DenseClips, SparseClips, clip_training
-from hodor_cli.training.samples.settings import MINI, AugmentSettings, ObjectLimits
+from hodor_cli.training.samples.settings import MINI, AugmentSettings
 
 PLAIN = AugmentSettings(
     translation=(0, 0), rotation=(0, 0), shear=(0, 0), crop_keep=(1, 1), hue=(0, 0), saturation=(0, 0),

@@ -9,10 +9,10 @@ import pytest
 from data_fakes import box_mask, make_coco, runs, save_coco
 
 from hodor_cli.datasets.coco import StillImages, find_coco
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import decode_segmentation, polygon_mask
 from hodor_cli.datasets.workspace import workspace_stills
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.settings import ObjectLimits
 
 FILE_PIXELS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 

@@ -8,11 +8,12 @@ import torch
 from data_fakes import make_coco, save_coco
 
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.samples.loader import collate, make_batch, make_loader
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.samplers import BatchPlanner, BatchSettings, bucket_size, group_shares
-from hodor_cli.training.samples.settings import MINI, ObjectLimits
+from hodor_cli.training.samples.settings import MINI
 from hodor_cli.training.samples.stills_training import StillTraining
 
 TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)

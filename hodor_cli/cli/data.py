@@ -45,7 +45,7 @@ def check(
     Ends with exit code 7 if training would stop at something or learn from something wrong.
     """
     from hodor_cli.datasets.check import check_dataset
-    from hodor_cli.training.samples.settings import ObjectLimits
+    from hodor_cli.datasets.limits import ObjectLimits
 
     limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else ObjectLimits().at_area)
     with progress_bar("checking", None, "items") as advance:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.settings import ObjectLimits
 
 Progress = Callable[[int, int], None]
 

@@ -9,9 +9,9 @@ import numpy as np
 from hodor_cli.datasets.check import CheckReport, Progress
 from hodor_cli.datasets.clips import ClipLayout, find_clips, image_size, list_images, read_labels
 from hodor_cli.datasets.coco import read_image
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.training.samples.clip_training import usable_objects
-from hodor_cli.training.samples.settings import ObjectLimits
 
 
 def check_clips(

@@ -12,9 +12,9 @@ import numpy as np
 
 from hodor_cli.datasets.check import CheckReport, Progress
 from hodor_cli.datasets.coco import annotation_extent, image_folders, image_size, read_annotations, read_image
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.settings import ObjectLimits
 
 _AREA_TOLERANCE = 0.2  # an `area` field further off than this share is worth a line
 

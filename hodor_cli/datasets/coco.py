@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.settings import ObjectLimits
 
 
 @dataclass(frozen=True)

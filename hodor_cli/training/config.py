@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.training.samples.samplers import BatchSettings
-from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, ObjectLimits, augment_preset
+from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, augment_preset
 
 #: The paper's cycles; forwards only; and that with the first frame from itself.
 SCHEDULES = ("paper", "chain", "self-chain")

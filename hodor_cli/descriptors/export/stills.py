@@ -26,7 +26,7 @@ def coco_stills(
     Raises DataError if the set cannot be read.
     """
     from hodor_cli.datasets.coco import StillImages, find_image
-    from hodor_cli.training.samples.settings import ObjectLimits
+    from hodor_cli.datasets.limits import ObjectLimits
 
     stills = StillImages(
         folder,

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.descriptors.search.projection import Projection, joined
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.settings import AugmentSettings, ObjectLimits, augment_preset
+from hodor_cli.training.samples.settings import AugmentSettings, augment_preset
 
 if TYPE_CHECKING:
     from pathlib import Path

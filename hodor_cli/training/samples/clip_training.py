@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.samples.clip_view import make_clip_sample
 from hodor_cli.training.samples.filmed import Filmed, cut_filmed, still_filmed
 from hodor_cli.training.samples.layers import Masks
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
-from hodor_cli.training.samples.settings import AugmentSettings, ObjectLimits
+from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.stills_training import choose_objects
 
 Progress = Callable[[int, int], None]

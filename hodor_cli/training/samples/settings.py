@@ -1,47 +1,13 @@
-"""Settings of the training data: which objects count, and how a photograph becomes a sequence."""
+"""Settings of the training data: how a photograph becomes a sequence."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Any
 
 from hodor_cli.errors import UsageError
 
 Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class ObjectLimits:
-    """Which objects of a photograph are large enough to be a reference.
-
-    `min_area` (pixels) and `min_side` (pixels, both sides of the box) are meant for an image of `at_area` pixels, the
-    size at which the paper trains; objects of a smaller or larger file are measured as if it were scaled to that.
-    `at_area=None` measures in the pixels of the file itself.
-    """
-
-    min_area: float = 2000.0
-    min_side: float = 20.0
-    max_objects: int = 4
-    at_area: float | None = 300_000.0
-
-    def __post_init__(self) -> None:
-        if self.max_objects < 1 or self.max_objects > 254:
-            raise UsageError(f"max_objects must lie in 1..254, not {self.max_objects}.")
-        if self.min_area < 0 or self.min_side < 0 or (self.at_area is not None and self.at_area <= 0):
-            raise UsageError("The limits on objects must not be negative.")
-
-    def in_file_pixels(self, height: int, width: int) -> tuple[float, float]:
-        """(least area, least side) in pixels of a file of this size."""
-        if self.at_area is None or height * width == 0:
-            return self.min_area, self.min_side
-        ratio = height * width / self.at_area
-        return self.min_area * ratio, self.min_side * math.sqrt(ratio)
-
-    def accepts(self, area: float, box_width: float, box_height: float, height: int, width: int) -> bool:
-        """Whether an object of this area and box (pixels of the file) may be a reference in a height x width image."""
-        least_area, least_side = self.in_file_pixels(height, width)
-        return area >= least_area and box_width >= least_side and box_height >= least_side
 
 
 @dataclass(frozen=True)

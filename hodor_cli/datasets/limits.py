@@ -1,0 +1,66 @@
+"""Which objects are large enough to train on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ObjectLimits:
+    """Which objects of a picture are large enough to be a reference.
+
+    `min_area` (pixels) and `min_side` (pixels, both sides of the box) are meant for an image of `at_area` pixels, the
+    size at which the paper trains; objects of a smaller or larger file are measured as if it were scaled to that.
+    `at_area=None` measures in the pixels of the file itself.
+    """
+
+    min_area: float = 2000.0
+    min_side: float = 20.0
+    max_objects: int = 4
+    at_area: float | None = 300_000.0
+
+    def __post_init__(self) -> None:
+        if self.max_objects < 1 or self.max_objects > 254:
+            raise UsageError(f"`max_objects` must lie in 1..254, not {self.max_objects}")
+        if not (self.min_area >= 0 and self.min_side >= 0 and (self.at_area is None or self.at_area > 0)):
+            raise UsageError("the limits on objects, `min_area` and `min_side`, must not be negative")
+
+    def in_file_pixels(self, height: int, width: int) -> tuple[float, float]:
+        """(least area, least side) in pixels of a file of this size."""
+        if self.at_area is None or height * width == 0:
+            return self.min_area, self.min_side
+        ratio = height * width / self.at_area
+        return self.min_area * ratio, self.min_side * math.sqrt(ratio)
+
+    def accepts(self, area: float, box_width: float, box_height: float, height: int, width: int) -> bool:
+        """Whether an object of this area and box (pixels of the file) may be a reference in a height x width image."""
+        least_area, least_side = self.in_file_pixels(height, width)
+        return area >= least_area and box_width >= least_side and box_height >= least_side
+
+    def usable_ids(self, labels: NDArray[np.integer]) -> tuple[int, ...]:
+        """The ids in an (H, W) label map whose objects are within the limits, ascending."""
+        height, width = labels.shape
+        found = []
+        for number in (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist():
+            area, box_width, box_height = mask_extent(labels == number)
+            if self.accepts(area, box_width, box_height, height, width):
+                found.append(int(number))
+        return tuple(found)
+
+    def __str__(self) -> str:
+        at = "" if self.at_area is None else f" in an image scaled to {self.at_area:,.0f} px"
+        return f"area >= {self.min_area:g} px and sides >= {self.min_side:g} px{at}"
+
+
+def mask_extent(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """(area, box width, box height) of an (H, W) mask in pixels; zeros for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows) == 0:
+        return 0, 0, 0
+    return int(np.count_nonzero(mask)), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
