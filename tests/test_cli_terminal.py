@@ -41,7 +41,8 @@ def test_names_that_the_encoding_does_not_have_are_printed_as_escapes(encoding: 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_fault_and_no_file_takes_their_place(closed: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    opens = f'\'from hodor_cli.cli.terminal import *; prepare_streams(); f = open("{file}", "w"); say(\"1\"); note(\"2\")\''
+    code = f'prepare_streams(); f = open("{file}", "w"); say("1"); note("2")'
+    opens = f"'from hodor_cli.cli.terminal import *; {code}'"
     ran = run_shell(f"$H {opens} {closed}")
     assert ran.returncode == 0
     assert file.read_text() == ""

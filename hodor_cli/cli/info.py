@@ -11,7 +11,7 @@ from hodor_cli.cli.terminal import say, say_json
 #: Distribution name of each package whose version matters.
 PACKAGES = (
     "torch", "numpy", "av", "opencv-python-headless", "pillow", "pycocotools", "h5py", "safetensors",
-    "lightning-fabric", "scipy", "scikit-learn", "scikit-image", "matplotlib", "rich", "typer",
+    "lightning-fabric", "msgspec", "scikit-learn", "scikit-image", "matplotlib", "rich", "typer",
     "imgaug", "onnx", "onnxruntime", "ray", "faiss-cpu", "tensorboard",
 )  # fmt: skip
 

@@ -248,5 +248,5 @@ def _require_onnx() -> None:
         import onnx  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"ONNX files need the package onnx ({error}); install it with: pip install 'hodor[onnx]'"
+            f"ONNX files need the package onnx ({error}); install it with: pip install 'hodor-cli[onnx]'"
         ) from error
