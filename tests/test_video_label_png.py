@@ -38,7 +38,7 @@ def test_label_png_refuses(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_label_png(tmp_path / "nowhere" / "a.png", np.ones((4, 4), np.uint8))
     Image.new("RGB", (4, 4)).save(tmp_path / "rgb.png")
-    with pytest.raises(InputError, match="no label PNG"):
+    with pytest.raises(InputError, match="not a label PNG"):
         read_label_png(tmp_path / "rgb.png")
 
 

@@ -11,7 +11,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.images.palette import davis_palette
 from hodor_cli.images.paths import require_exists
-from hodor_cli.images.picture import open_picture
+from hodor_cli.images.picture import read_stored
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,15 +36,14 @@ def read_label_png(path: str | Path) -> np.ndarray:
     masks drawn by hand, `read_mask` is the one that thinks. Raises `InputError` for anything else."""
     path = Path(path)
     require_exists(path, "label PNG")
-    with open_picture(path, "a label PNG") as image:
-        if image.format != "PNG" or not is_label_mode(image.mode):
-            raise InputError(
-                f"{path} is no label PNG but a {image.format} in mode {image.mode}; indexed or grey is needed"
-            )
-        values = label_values(image)
-    if int(values.max(initial=0)) > MAX_ID:
-        raise InputError(f"{path} holds the id {int(values.max())}; ids go up to {MAX_ID}")
-    return values.astype(np.uint16)
+    stored = read_stored(path, "a label PNG")
+    if stored.format != "PNG" or stored.values.ndim != 2 or stored.values.dtype.kind == "f":
+        kind = "colour" if stored.values.ndim == 3 else "grey"
+        raise InputError(f"{path} is not a label PNG but a {kind} {stored.format}; save it as an indexed or grey PNG")
+    highest = int(stored.values.max(initial=0))
+    if highest > MAX_ID:
+        raise InputError(f"{path} holds the id {highest}; ids go up to {MAX_ID}")
+    return stored.values.astype(np.uint16)
 
 
 def is_label_mode(mode: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,8 +14,9 @@ from hodor_cli.errors import InputError
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key under which img2 stands before img10; the name itself decides between img1 and img01."""
-    parts = re.split(r"([0-9]+)", name.casefold())
+    """Sort key under which img2 stands before img10, the same for every Unicode form of a name; the name itself decides
+    between img1 and img01."""
+    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name).casefold())
     return [int(part) if part.isdigit() and part.isascii() else part for part in parts], name
 
 

@@ -1,77 +1,281 @@
-"""One image file as an upright RGB array, whatever its mode and bit depth."""
+"""The one reader of picture files: upright RGB for the network, or the values as stored for label pictures.
+
+Every picture is turned upright by its orientation tag exactly once, whatever the format (EXIF in JPEG, PNG, WebP, AVIF,
+or the TIFF tag). Pictures with more pixels than Pillow's limit against decompression bombs are refused.
+"""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
-_ORIENTATION = 0x0112  # the EXIF tag; values 5..8 swap height and width
+Warn = Callable[[str], None]
+
+#: Endings of picture files, in lower case.
+PICTURE_SUFFIXES = frozenset(
+    {
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jp2",
+        ".webp",
+        ".avif",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+    }
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+#: Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
+_PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
+_ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image file: EXIF rotation applied, transparency laid over black, grey and palette
-    images made RGB, 16-bit values scaled to 8. Raises `InputError` naming the file."""
-    from PIL import ImageOps
+@dataclass(frozen=True)
+class PictureHeader:
+    """What a picture file says about itself before its pixels are decoded.
 
-    with open_picture(path) as image:
-        return to_rgb8(ImageOps.exif_transpose(image))
+    height, width: of the upright picture. pages: the frames of an animation or pages of a TIFF, 1 for a still.
+    deep: values have more than 8 bits. mode: Pillow's name of the pixel format, "P" for a palette.
+    """
+
+    height: int
+    width: int
+    pages: int
+    deep: bool
+    mode: str
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture's values as stored, upright.
+
+    values:  (H, W) for a palette's indices, grey and bilevel pictures (uint8, uint16, int32 or float32; grey of 2 and
+             4 bits is not stretched to 0..255), (H, W, 3) RGB or (H, W, 4) RGBA for colour (uint8 or uint16).
+    palette: (256, 3) uint8 RGB colours of the indices, black where the file's palette ends; None without a palette.
+    format:  Pillow's name of the file format, "PNG" or "JPEG" for example.
+    pages:   as in `PictureHeader`.
+    """
+
+    values: NDArray[Any]
+    palette: NDArray[np.uint8] | None
+    format: str
+    pages: int
+
+
+def read_picture(
+    path: Path, *, page: int = 0, value_range: ValueRange | None = None, warn: Warn | None = None
+) -> NDArray[np.uint8]:
+    """The (H, W, 3) uint8 RGB array of a picture file, upright; use it for frames, photographs and thumbnails.
+
+    page:        which frame of an animation or page of a TIFF, from 0.
+    value_range: the values that become 0 and 255 in a picture of more than 8 bits. By default it is measured on this
+                 picture alone; the pictures of one source need one range for all (`measure_source_range`).
+    warn:        called with a sentence about what was done to the picture: a measured range that is not the range of
+                 its type, transparency. Pictures of a source that are treated alike give the same sentence.
+
+    Grey and palette pictures become RGB; transparent pixels are laid over black; values that are not a number become 0.
+    Raises `InputError` naming the file: missing, damaged, not a picture, too large, no such page.
+    """
+    with _opened(path, "an image", page) as opened:
+        image = opened.image
+        if opened.deep:
+            values = _deep_values(opened, path, page)
+            if value_range is None:
+                value_range = measure_range([values])
+                if warn is not None and (said := value_range.describe()):
+                    warn(said)
+            pixels = scale_to_rgb8(values, value_range)
+            if "A" in image.getbands():
+                pixels = _over_black(pixels, np.asarray(image.getchannel("A")), warn)
+        elif "A" in image.getbands() or "transparency" in image.info:
+            rgba = np.asarray(image.convert("RGBA"))
+            pixels = _over_black(rgba[..., :3], rgba[..., 3], warn)
+        else:
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        return _turned(pixels, opened.turn)
+
+
+def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPicture:
+    """The values of a picture file as stored, upright; use it for label pictures, whose values are object ids.
+
+    `what` names the picture in messages. Raises `InputError` like `read_picture`.
+    """
+    with _opened(path, what, page) as opened:
+        image, pages = opened.image, _count_pages(opened.image)
+        palette = _palette(image) if image.mode == "P" else None
+        if opened.deep:
+            values = _deep_values(opened, path, page)
+        elif image.mode in ("1", "P", "L"):
+            values = np.asarray(image)
+            values = values.astype(np.uint8) if values.dtype == bool else values
+            values = values // (255 // ((1 << opened.stretched_bits) - 1)) if opened.stretched_bits else values
+        else:
+            transparent = {"A", "a"} & set(image.getbands()) or "transparency" in image.info
+            values = np.asarray(image.convert("RGBA" if transparent else "RGB"))
+        return StoredPicture(_turned(values, opened.turn), palette, str(image.format), pages)
+
+
+def read_header(path: Path) -> PictureHeader:
+    """Size, number of pages and depth of a picture file, without decoding its pixels. Raises `InputError`."""
+    with _opened(path, "an image") as opened:
+        image = opened.image
+        tags = getattr(image, "tag_v2", None)
+        if image.format == "TIFF" and tags is not None:  # Pillow's versions differ in what its size is before loading
+            height, width, orientation = int(tags[257]), int(tags[256]), opened.tiff_orientation
+        else:
+            height, width, orientation = image.height, image.width, opened.turn
+        if orientation >= 5:
+            height, width = width, height
+        return PictureHeader(height, width, _count_pages(image), opened.deep, image.mode)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) after EXIF rotation, from the file's header alone."""
-    with open_picture(path) as image:
-        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        return (image.width, image.height) if turned else (image.height, image.width)
+    """(height, width) of the upright picture, from the file's header alone. Raises `InputError`."""
+    header = read_header(path)
+    return header.height, header.width
+
+
+def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) -> ValueRange:
+    """One value range for all deep pictures of a source, given as (file, page), measured on `sample` of them."""
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).round().astype(int))
+    values = []
+    for path, page in (pictures[index] for index in chosen):
+        with _opened(path, "an image", page) as opened:
+            if opened.deep:
+                values.append(_deep_values(opened, path, page))
+    return measure_range(values)
 
 
 @contextmanager
 def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
     """Open with Pillow; whatever goes wrong inside the block comes out as one `InputError` naming the file."""
     import PIL.Image
-    from PIL import UnidentifiedImageError
 
     try:
-        with PIL.Image.open(path) as image:
+        # An open file instead of a path keeps Pillow from mapping it into memory, which garbles a turned TIFF (13.0).
+        with path.open("rb") as file, PIL.Image.open(file) as image:
             yield image
-    except UnidentifiedImageError as error:
+    except InputError:
+        raise
+    except PIL.UnidentifiedImageError as error:
         raise InputError(f"{path} is not {what} that can be read") from error
-    except PIL.Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large a picture: {error}") from error
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
+        raise InputError(f"{path} is too large a picture to read; scale it down first") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
-    except (SyntaxError, ValueError, EOFError, struct.error) as error:
+    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
 
 
-def to_rgb8(image: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a Pillow image of any mode."""
-    if image.mode.startswith("I;16"):
-        return _grey_to_rgb(np.asarray(image).astype(np.uint32) * 255 // 65535)
-    if image.mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float64)
-        top = float(np.nanmax(values)) if values.size else 0.0
-        scale = 255.0 if image.mode == "F" and top <= 1.0 else 255.0 / 65535.0 if top > 255 else 1.0
-        return _grey_to_rgb(np.nan_to_num(values * scale).clip(0, 255))
-    if "A" in image.getbands() or "transparency" in image.info:
-        import PIL.Image
+@dataclass(frozen=True)
+class _Opened:
+    """An opened picture whose pixels are not decoded yet, and what Pillow forgets once they are."""
 
-        rgba = image.convert("RGBA")
-        black = PIL.Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        return np.array(PIL.Image.alpha_composite(black, rgba).convert("RGB"))
-    return np.array(image.convert("RGB"))
+    image: Image
+    turn: int  # EXIF orientation 1..8 that its decoded pixels still need; Pillow and OpenCV turn a TIFF themselves
+    tiff_orientation: int
+    deep: bool
+    stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
 
 
-def _grey_to_rgb(values: np.ndarray) -> np.ndarray:
-    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+@contextmanager
+def _opened(path: Path, what: str, page: int = 0) -> Iterator[_Opened]:
+    with open_picture(path, what) as image:
+        raw_mode = _raw_mode(image)
+        # "BGR;16" is 8-bit colour packed into 16 bits.
+        deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw_mode and not raw_mode.startswith("BGR"))
+        bits = {"L;2": 2, "L;4": 4}.get(raw_mode, 0) if image.mode == "L" else 0
+        orientation = 1 if image.format == "PNG" and not _may_be_turned(path) else _orientation(image)
+        if page:
+            image.seek(page)
+        is_tiff = image.format == "TIFF"
+        yield _Opened(image, 1 if is_tiff else orientation, orientation if is_tiff else 1, deep, bits)
+
+
+def _raw_mode(image: Image) -> str:
+    """How the file stores a pixel, in Pillow's words, "RGB;16B" for example; empty where it does not say."""
+    tiles = getattr(image, "tile", None)
+    raw = tiles[0][3] if tiles else None
+    raw = raw[0] if isinstance(raw, tuple) and raw else raw
+    return raw if isinstance(raw, str) else ""
+
+
+def _orientation(image: Image) -> int:
+    found = image.getexif().get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _may_be_turned(path: Path) -> bool:
+    """Whether a PNG has a chunk that can hold an orientation; Pillow would decode all pixels to look behind them."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[:4], "big")
+            start = file.read(min(length, 17))
+            if head[4:] == b"eXIf" or start.startswith((b"Raw profile type ", b"XML:com.adobe.xmp")):
+                return True
+            file.seek(length - len(start) + 4, 1)
+    return False
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """A copy of an array (H, W, ...) turned by an EXIF orientation."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.array(pixels, order="C")
+
+
+def _count_pages(image: Image) -> int:
+    return int(getattr(image, "n_frames", 1)) if image.format in _PAGED_FORMATS else 1
+
+
+def _over_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], warn: Warn | None) -> NDArray[np.uint8]:
+    if alpha.min(initial=255) == 255:
+        return rgb
+    if warn is not None:
+        warn("transparent pixels are read as black")
+    return np.asarray((rgb.astype(np.uint16) * alpha[..., None] + 127) // 255, dtype=np.uint8)
+
+
+def _deep_values(opened: _Opened, path: Path, page: int) -> NDArray[Any]:
+    """(H, W) or (H, W, 3) values of more than 8 bits, as stored; colour without transparency."""
+    if opened.image.mode in ("I", "F") or "16" in opened.image.mode:
+        return np.asarray(opened.image)
+    import cv2  # Pillow cuts the lower byte of 16-bit colour off
+
+    data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    pages = cv2.imdecodemulti(data, flags)[1] if page else [cv2.imdecode(data, flags)]
+    if page >= len(pages) or pages[page] is None:
+        raise ValueError(f"page {page} of 16-bit colour cannot be decoded")
+    return np.asarray(cv2.cvtColor(pages[page], cv2.COLOR_BGR2RGB))
+
+
+def _palette(image: Image) -> NDArray[np.uint8]:
+    flat = np.array(image.getpalette("RGB") or [], dtype=np.uint8)
+    table = np.zeros((256, 3), dtype=np.uint8)
+    table[: len(flat) // 3] = flat.reshape(-1, 3)
+    return table

@@ -2,78 +2,99 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.listing import frame_name, list_pictures
 from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
-from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size, read_picture
+from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_picture
+from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.source import Frame, FrameSource
 
 FOLDER_FPS = 24.0  # DAVIS and film; a folder does not say
 
 
 class ImageFolderSource(FrameSource):
-    """the images of a folder in natural order (img2 before img10), hidden files left out; a frame's name is the stem.
+    """The pictures of a folder in natural order (img2 before img10); a frame's name is its file's stem.
 
-    All headers are read on opening, so that an image of another size or no image at all is reported before any work.
-    Raises `InputError`: no images (saying what is there instead), sizes that differ, two files with one stem, `start`
-    past the end; while reading, for an image that is damaged.
+    All headers are read on opening, so that a picture of another size, or none at all, is reported before any work.
+    Pictures of more than 8 bits are scaled by one range for the whole folder, measured on a few of them unless
+    `value_range` gives it. What is not used (files of unknown ending, a mask among the frames, further pages of a
+    file) is named in `warnings`.
+
+    Raises `InputError`: no pictures (saying what is there instead), sizes that differ, two files of one frame, `start`
+    past the end; while reading, for a picture that is damaged.
     """
 
     kind = "folder"
 
-    def __init__(self, folder: Path, *, start: int = 0, end: int | None = None, fps: float = FOLDER_FPS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        fps: float = FOLDER_FPS,
+        value_range: ValueRange | None = None,
+    ) -> None:
         super().__init__(str(folder), folder.resolve().name or "images", start, end)
         self.fps = fps
-        files = list_pictures(folder)
+        listing = list_pictures(folder)
+        files = listing.files
+        if not files:
+            instead = _found_instead(folder, visible_files(folder))
+            raise InputError(f"{folder} holds no images (PNG, JPEG, WebP, BMP or TIFF): {instead}")
+        for text in listing.left_out:
+            self.warn(text)
         if start >= len(files):
             raise InputError(
                 f"--start {start} is past the end of {folder}, which has {plural(len(files), 'image')}, counted from 0"
             )
         self.files = files[start:end]
-        self._indices = {file.stem: index for index, file in enumerate(files)}
-        self.height, self.width = _common_size(self.files)
+        self._indices = {frame_name(file): index for index, file in enumerate(files)}
+        self.height, self.width, deep = self._read_headers()
+        self._value_range = value_range
+        if deep and value_range is None:
+            self._value_range = measure_source_range(deep)
+            self.warn(self._value_range.describe())
         self.length, self.exact_length = len(self.files), True
 
     def count_up_to(self, stop_at: int) -> int:
         return len(self._indices)
 
     def index_of(self, name: str) -> int | None:
-        return self._indices.get(name)
+        return self._indices.get(unicodedata.normalize("NFC", name))
 
     def __iter__(self) -> Iterator[Frame]:
         for index, file in enumerate(self.files, start=self.start):
-            yield Frame(index, file.stem, read_picture(file), index / self.fps)
+            image = read_picture(file, value_range=self._value_range, warn=self.warn)
+            if image.shape[:2] != (self.height, self.width):
+                raise InputError(f"{file} changed while it was read; run again when nothing writes to {file.parent}")
+            yield Frame(index, frame_name(file), image, index / self.fps)
 
-
-def list_pictures(folder: Path) -> list[Path]:
-    """The image files of a folder in natural order. Raises `InputError` when there is none or two share a stem."""
-    names = visible_files(folder)
-    files = [folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
-    if not files:
-        raise InputError(f"{folder} holds no images (PNG, JPEG, WebP, BMP or TIFF): {_found_instead(folder, names)}")
-    by_stem: dict[str, Path] = {}
-    for file in files:
-        other = by_stem.setdefault(file.stem, file)
-        if other is not file:
-            raise InputError(
-                f"{folder} holds both {other.name} and {file.name}, which would be the same frame; keep one of the two "
-                f"(masks belong in a folder of their own)"
+    def _read_headers(self) -> tuple[int, int, list[tuple[Path, int]]]:
+        """(height, width) of all frames, and the files whose values have more than 8 bits, each with page 0."""
+        first, deep, paged = None, [], []
+        for file in self.files:
+            header = read_header(file)
+            first = header if first is None else first
+            if (header.height, header.width) != (first.height, first.width):
+                raise InputError(
+                    f"the images of {file.parent} differ in size: {self.files[0].name} is {first.width}x{first.height} "
+                    f"but {file.name} is {header.width}x{header.height}; a sequence has one size"
+                )
+            deep += [(file, 0)] if header.deep else []
+            paged += [file] if header.pages > 1 else []
+        if paged:
+            others = f" and {len(paged) - 1} more files hold" if len(paged) > 1 else " holds"
+            self.warn(
+                f"{paged[0]}{others} several pictures, of which the first is used; give the file itself as the source "
+                f"to use all"
             )
-    return files
-
-
-def _common_size(files: list[Path]) -> tuple[int, int]:
-    height, width = picture_size(files[0])
-    for file in files[1:]:
-        other = picture_size(file)
-        if other != (height, width):
-            raise InputError(
-                f"the images of {file.parent} differ in size: {files[0].name} is {width}x{height} but {file.name} is "
-                f"{other[1]}x{other[0]}; a sequence has one size"
-            )
-    return height, width
+        assert first is not None
+        return first.height, first.width, deep
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:

@@ -96,8 +96,8 @@ class FrameSource(ABC):
         """Release the file or camera. A closed source may still be asked for its size and name."""
 
     def warn(self, text: str) -> None:
-        """Remember a sentence for the user, once."""
-        if text not in self.warnings:
+        """Remember a sentence for the user, once; an empty one is none."""
+        if text and text not in self.warnings:
             self.warnings.append(text)
 
     def __enter__(self: SourceT) -> SourceT:

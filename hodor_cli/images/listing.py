@@ -1,0 +1,89 @@
+"""The one listing of a folder of pictures: natural order, known endings, and what it leaves out."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import summarise_files, visible_files
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
+
+#: Endings of files that nobody takes for a frame; leaving them out needs no word.
+_SILENT_SUFFIXES = frozenset(
+    {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
+)
+_MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentations?|gt)(?![^\W\d_])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PictureListing:
+    """files: the pictures in natural order. left_out: sentences about files that are not used though they may be meant
+    (unknown endings, a mask among the frames), for the caller to pass on as warnings."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def list_pictures(folder: Path) -> PictureListing:
+    """The pictures of a folder; endings count in any case, hidden files never.
+
+    Two files of one frame (the same name with two endings, or in two Unicode forms) raise `InputError`, as does a
+    folder that cannot be read. A folder without pictures gives an empty listing.
+    """
+    names = visible_files(folder)
+    files = [folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+    left_out = []
+    unknown = [name for name in names if Path(name).suffix.lower() not in PICTURE_SUFFIXES | _SILENT_SUFFIXES]
+    if files and unknown:
+        left_out.append(f"{folder}: {summarise_files(unknown)} left out, whose ending is not one of a picture")
+    masks = _masks_among(files)
+    for mask in masks:
+        left_out.append(
+            f"{mask} looks like a mask among the frames and is left out; rename it if it is a frame, or move it to a "
+            f"folder of its own"
+        )
+    files = [file for file in files if file not in masks]
+    _require_one_file_per_frame(folder, files)
+    return PictureListing(tuple(files), tuple(left_out))
+
+
+def frame_name(file: Path) -> str:
+    """The name of the frame in a picture file: its stem, in the composed Unicode form whatever the file system uses."""
+    return unicodedata.normalize("NFC", file.stem)
+
+
+def _masks_among(files: Sequence[Path]) -> set[Path]:
+    """Files that are masks by their name (00000_mask.png beside 00000.jpg, mask.png), or by an ending that few others
+    have and a palette or two values only."""
+    stems = {frame_name(file) for file in files}
+    named = {file for file in files if _MASK_WORD.search(file.stem)}
+    masks = {file for file in named if _MASK_WORD.sub("", frame_name(file)).strip("_-. ") in stems - {frame_name(file)}}
+    if 2 * len(named) < len(files):
+        masks |= named
+    counts = Counter(file.suffix.lower() for file in files)
+    rare = {ending for ending in (".png", ".bmp", ".gif") if 4 * counts[ending] <= len(files)}
+    for file in files:
+        if file not in masks and file.suffix.lower() in rare:
+            try:
+                mode = read_header(file).mode
+            except InputError:
+                continue  # reported when it is read as a frame
+            if mode in ("P", "1"):
+                masks.add(file)
+    return masks
+
+
+def _require_one_file_per_frame(folder: Path, files: Sequence[Path]) -> None:
+    by_name: dict[str, Path] = {}
+    for file in files:
+        other = by_name.setdefault(frame_name(file), file)
+        if other is not file:
+            raise InputError(
+                f"{folder} holds both {other.name} and {file.name}, which would be the same frame; keep one of the two "
+                f"(masks belong in a folder of their own)"
+            )

@@ -1,0 +1,66 @@
+"""Values of more than 8 bits as 8-bit pictures: scaled by what they hold, not by what their type could hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Ranges that programs and cameras fill: 8, 10, 12, 14 and 16 bits, or 0..1, 0..255 and 16 bits in a float picture.
+_INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)
+_FLOAT_TOPS = (1, 255, 65535)
+#: Percentiles that stand for the darkest and the brightest value; dead and hot pixels lie outside.
+_PERCENTILES = (0.1, 99.9)
+_MOST_VALUES = 1 << 20  # measured of one picture
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The values that become 0 and 255. `of` names the type they were measured on, empty for a range that was given."""
+
+    low: float
+    high: float
+    of: str = ""
+
+    def describe(self) -> str:
+        """A sentence that states the range; empty where a picture fills its type, which needs no word."""
+        if not self.of or (self.low, self.high) in ((0, 65535), (0, 1)):
+            return ""
+        return f"{self.of} values are scaled so that {self.low:g} becomes black and {self.high:g} white"
+
+
+def measure_range(pictures: Sequence[NDArray[Any]]) -> ValueRange:
+    """The range of pictures of one source, (H, W) or (H, W, C) integers or floats each.
+
+    It is 0 to the smallest usual top (10 bits, 12 bits, ...) that holds the values, so that brightness stays comparable
+    between sources. Values that fill less than a quarter of that range, as those of a thermal camera do, are stretched
+    between their 0.1 and 99.9 percentiles instead.
+    """
+    values = np.concatenate([_finite_sample(picture) for picture in pictures] or [np.zeros(0)])
+    floats = any(picture.dtype.kind == "f" for picture in pictures)
+    name = "float" if floats else "16-bit"
+    if not len(values):
+        return ValueRange(0.0, 1.0 if floats else 65535.0, name)
+    low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
+    top = next((top for top in (_FLOAT_TOPS if floats else _INTEGER_TOPS) if high <= top), None)
+    if top is not None and low >= 0 and high - low >= top / 4:
+        return ValueRange(0.0, float(top), name)
+    if high <= low:  # one value everywhere
+        return ValueRange(min(low, 0.0), max(low, float(_FLOAT_TOPS[0] if floats else _INTEGER_TOPS[0])), name)
+    return ValueRange(low, high, name)
+
+
+def scale_to_rgb8(values: NDArray[Any], value_range: ValueRange) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of values (H, W) or (H, W, 3); those outside the range are clipped, NaN becomes black."""
+    share = (values.astype(np.float64) - value_range.low) / (value_range.high - value_range.low)
+    scaled = np.nan_to_num(share * 255, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
+    return np.repeat(scaled[..., None], 3, axis=2) if scaled.ndim == 2 else scaled
+
+
+def _finite_sample(picture: NDArray[Any]) -> NDArray[np.float64]:
+    flat = picture.reshape(-1)
+    sample = flat[:: max(1, len(flat) // _MOST_VALUES)].astype(np.float64)
+    return sample[np.isfinite(sample)]
