@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hodor_cli.settings import about, check_settings
 
 #: x, y, width, height in pixels of the source's frames.
 Box = tuple[int, int, int, int]
@@ -18,21 +20,25 @@ Box = tuple[int, int, int, int]
 class SegmentSettings:
     """Everything that changes the masks or the overlay of a run; written into the report and compared on resuming."""
 
-    #: The name (or file) of the weights, as the user gave it; their fingerprint is stored beside it.
-    weights: str = "mini"
-    #: Frames of history that masks are decoded from.
-    history: int = 7
-    #: Working resolution; None is the model's own.
-    min_dim: int | None = None
-    max_dim: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    #: Also carry masks along by matching features, in models that can.
-    matching: bool = True
-    #: Write overlay.mp4.
-    overlay: bool = True
-    #: Objects known from a descriptor file instead of masks: what was named, and a hash of the descriptors.
-    start_from: str = ""
+    #: As the user gave it; the fingerprint of the weights is stored beside it.
+    weights: Annotated[str, about("Weights by name (see `hodor weights list`) or a file.")] = "mini"
+    history: Annotated[int, about("Frames of history that masks are decoded from.", least=1)] = 7
+    min_dim: Annotated[int | None, about("Shorter side of the network's input; none: the model's.", least=32)] = None
+    max_dim: Annotated[int | None, about("Limit of its longer side; none: the model's.", least=32)] = None
+    device: Annotated[str, about("Where to compute; auto takes the fastest device.")] = "auto"
+    precision: Annotated[
+        str, about("Arithmetic: auto, fp32, bf16 or fp16; auto takes the fastest that keeps the result on this device.")
+    ] = "auto"
+    matching: Annotated[
+        bool, about("Also carry masks along by matching features, in models that can; without it descriptors alone do.")
+    ] = True
+    overlay: Annotated[bool, about("Write overlay.mp4.")] = True
+    start_from: Annotated[
+        str, about("Objects known from a descriptor file: what was named, and a hash of the descriptors.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 class ObjectOutcome(Protocol):

@@ -148,7 +148,7 @@ def _nearest_with_faiss(stored: Vectors, index: RowIndex, vectors: np.ndarray, m
     try:
         import faiss
     except ImportError:
-        raise UsageError("--faiss needs the package faiss-cpu; install hodor-cli[faiss] or leave the option out") from None
+        raise UsageError("`faiss` needs the package faiss-cpu; install hodor-cli[faiss] or leave it out") from None
     channels = vectors.shape[1]
     searched = faiss.IndexFlatIP(channels) if metric == "cosine" else faiss.IndexFlatL2(channels)
     prepare: Callable[[np.ndarray], np.ndarray] = unit_length if metric == "cosine" else np.asarray

@@ -1,0 +1,104 @@
+"""Settings are frozen dataclasses whose fields document, check and default themselves.
+
+A field is declared once, as `batch_size: Annotated[int, about("Samples of an iteration.", least=1)] = 8`;
+`check_settings` in `__post_init__` refuses what lies outside, and command-line options, `--set` and the reference page
+are made from `settings_of`. The limits are `msgspec.Meta`, so that a file with saved settings is checked by the same declaration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
+
+from msgspec import Meta
+
+from hodor_cli.errors import UsageError
+
+
+def about(help: str, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Meta:
+    """What a field is, in a sentence, and its limits: at least `least`, or more than `above`; at most `most`."""
+    limits: dict[str, Any] = {"ge": least, "gt": above, "le": most}
+    return Meta(description=help, **limits)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A declared field: its type without None, whether None is allowed too, its text, limits and choices."""
+
+    name: str
+    kind: Any
+    optional: bool
+    default: Any
+    help: str
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any) -> None:
+        """Raise UsageError for a value outside the limits."""
+        if value is None and self.optional:
+            return
+        if self.choices and value not in self.choices:
+            raise UsageError(f"`{self.name}` must be {any_of(self.choices)}, not '{value}'")
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return
+        low = self.least if self.above is None else self.above
+        inside = math.isfinite(value) and (self.most is None or value <= self.most)
+        if not inside or (low is not None and not (value > low if self.above is not None else value >= low)):
+            raise UsageError(f"`{self.name}` must be {self._limits()}, not {value:g}")
+
+    def _limits(self) -> str:
+        if self.least is not None and self.most is not None:
+            return f"in {self.least:g}..{self.most:g}"
+        parts = [(self.least, "at least"), (self.above, "above"), (self.most, "at most")]
+        return " and ".join(f"{word} {limit:g}" for limit, word in parts if limit is not None) or "a finite number"
+
+
+@cache
+def settings_of(declared: Any) -> dict[str, Setting]:
+    """The fields of a dataclass by name, as they are declared."""
+    hints = typing.get_type_hints(declared, include_extras=True)
+    return {field.name: _setting(field, hints[field.name]) for field in dataclasses.fields(declared)}
+
+
+def check_settings(settings: Any) -> None:
+    """Raise UsageError, naming the field, where a dataclass holds a value outside its declared limits."""
+    for name, setting in settings_of(type(settings)).items():
+        setting.check(getattr(settings, name))
+
+
+def any_of(names: Sequence[str]) -> str:
+    """The names as in a sentence: `a, b or c`."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _setting(field: dataclasses.Field[Any], hint: Any) -> Setting:
+    metas: list[Meta] = []
+
+    def plain(kind: Any) -> Any:
+        while typing.get_origin(kind) is typing.Annotated:
+            metas.extend(part for part in typing.get_args(kind)[1:] if isinstance(part, Meta))
+            kind = typing.get_args(kind)[0]
+        return kind
+
+    kind, optional = plain(hint), False
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        optional = len(parts) < len(typing.get_args(kind))
+        kind = plain(parts[0]) if len(parts) == 1 else kind
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+    def first(attribute: str) -> Any:
+        return next((value for meta in metas if (value := getattr(meta, attribute)) is not None), None)
+
+    return Setting(
+        field.name, str if choices else kind, optional, default, first("description") or "", first("ge"), first("gt"),
+        first("le"), choices,
+    )  # fmt: skip
