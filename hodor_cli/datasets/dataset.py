@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from hodor_cli.datasets.folders import depth, first_folders, folders, masks_in, pictures_in, suggestion
-from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.splits import Splits, read_splits
-from hodor_cli.datasets.truth import present_ids
 from hodor_cli.datasets.youtube_vos import VideoMeta, read_meta
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, Rules
@@ -210,20 +209,20 @@ def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
     """Whether the masks are no truth but only say where objects start: fewer than images, each with a new object."""
     if len(masks) >= len(images):
         return False
-    seen: set[int] = set()
+    reader = LabelReader(next(iter(masks), ""), check_edges=False)
     for file in masks.values():
-        ids = present_ids(read_labels(file), seen)
-        if seen and ids <= seen:
+        started = bool(reader.ids)
+        if not reader.read(file).new and started:
             return False
-        seen |= ids
     return True
 
 
 def _is_binary(sequences: Mapping[str, VideoSequence]) -> bool:
     """Whether the first mask that is not empty holds 255 alone."""
     for sequence in sequences.values():
+        reader = LabelReader(sequence.name, check_edges=False)
         for file in sequence.masks.values():
-            ids = present_ids(read_labels(file), (255,))
-            if ids:
-                return ids == {255}
+            reader.read(file)
+            if reader.binary is not None:
+                return reader.binary
     return False

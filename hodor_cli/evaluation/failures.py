@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.mask_reader import read_labels
-from hodor_cli.datasets.truth import TruthReader
+from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.evaluation.metrics import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
@@ -85,15 +84,13 @@ def telling_frames(j_values: npt.NDArray[np.float64], falls: int = 2) -> list[in
 
 def _truths(sequence: VideoSequence, wanted: set[str]) -> dict[str, LabelMap]:
     """True label maps of the wanted frames, void taken out. Earlier frames decide whether the truth is binary."""
-    reader, found = TruthReader(sequence.name), {}
+    reader, found = LabelReader(sequence.name), {}
     for frame, file in sequence.masks.items():
         if frame not in wanted and reader.binary is not None:
             continue
-        labels, void, _ = reader.read(frame, read_labels(file))
+        labels = reader.read(file, frame).ids
         if frame in wanted:
-            found[frame] = labels if void is None else np.where(void, 0, labels)
-    if reader.binary:
-        return {frame: (labels != 0).astype(np.uint8) for frame, labels in found.items()}
+            found[frame] = labels
     return found
 
 
@@ -103,9 +100,7 @@ def _pictures(
     from hodor_cli.images.picture import read_picture
     from hodor_cli.video.overlay import draw_overlay
 
-    prediction = read_labels(prediction_file)
-    if int(truth.max(initial=0)) <= 1 and int(prediction.max(initial=0)) == 255:
-        prediction = (prediction != 0).astype(np.uint8)
+    prediction = read_labels(prediction_file).ids
     image = None if image_file is None else read_picture(image_file)
     if image is None or image.shape[:2] != truth.shape:
         image = np.full((*truth.shape, 3), 40, np.uint8)

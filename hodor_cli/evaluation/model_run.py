@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.mask_reader import read_labels
-from hodor_cli.datasets.truth import TruthReader
+from hodor_cli.datasets.labels.decode import LabelReader, Void
 from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
@@ -209,15 +208,14 @@ def _run_sequence(
 ) -> tuple[SequenceScore | None, Timing]:
     """One sequence from its first frame on. Masks are given where the truth shows an object for the first time."""
     segmenter.reset()
-    scorer = SequenceScorer(sequence.name, rules) if sequence.has_truth else None
-    starts = TruthReader(sequence.name)
+    reader = LabelReader(sequence.name, Void.APART)
+    scorer = SequenceScorer(sequence.name, rules, reader) if sequence.has_truth else None
     started, network_seconds, seconds = False, 0.0, 0.0
     for index, (frame, file) in enumerate(sequence.images.items()):
-        truth = read_labels(sequence.masks[frame]) if frame in sequence.masks else None
+        truth = reader.read(sequence.masks[frame], frame) if frame in sequence.masks else None
         given: dict[int, npt.NDArray[np.bool_]] = {}
         if truth is not None:
-            labels, _, new = starts.read(frame, truth)
-            given = {object_id: labels == object_id for object_id in new}
+            given = {object_id: truth.ids == object_id for object_id in truth.new}
         begun = time.perf_counter()
         image = read_picture(file)
         if given and not started and on_start is not None:

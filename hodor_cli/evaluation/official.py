@@ -13,8 +13,7 @@ import numpy as np
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.mask_reader import read_labels
-from hodor_cli.datasets.truth import TruthReader
+from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.evaluation.scoring import DAVIS
@@ -97,9 +96,9 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
 
 
 def _is_binary(sequence: VideoSequence) -> bool:
-    reader = TruthReader(sequence.name)
+    reader = LabelReader(sequence.name)
     for frame, file in sequence.masks.items():
-        reader.read(frame, read_labels(file))
+        reader.read(file, frame)
         if reader.binary is not None:
             return reader.binary
     return False
@@ -109,7 +108,7 @@ def _place(file: Path, target: Path, binary: bool) -> None:
     from PIL import Image
 
     if binary:
-        Image.fromarray((read_labels(file) != 0).astype(np.uint8)).save(target)
+        Image.fromarray((read_labels(file).ids != 0).astype(np.uint8)).save(target)
     else:
         target.symlink_to(file.resolve())
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import first_folders, folders, masks_in, suggestion
-from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
 from hodor_cli.images.paths import plural, require_exists
@@ -114,8 +114,9 @@ def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, roo
 def score_files(task: ScoringTask) -> SequenceScore:
     """Read and score the files of one sequence, a frame at a time."""
     scorer = SequenceScorer(task.name, task.rules)
+    predicted = LabelReader(f"the predictions of {task.name}", check_edges=False)
     for name, truth, prediction in task.frames:
-        scorer.add(name, read_labels(truth), None if prediction is None else read_labels(prediction))
+        scorer.add(name, truth, None if prediction is None else predicted.read(prediction, name).ids)
     return scorer.finish()
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hodor_cli.datasets.truth import TruthReader, present_ids, size_text
+from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_ids, size_text
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import LabelMap, Statistics, score_frame, statistics
 
@@ -136,27 +137,29 @@ class SequenceScorer:
     Invariant: one frame is held back, because only the next one tells that it was not the last.
     """
 
-    def __init__(self, name: str, rules: Rules = DAVIS) -> None:
+    def __init__(self, name: str, rules: Rules = DAVIS, truth: LabelReader | None = None) -> None:
+        """truth: the reader that decodes the true masks (void apart), where `add` is given what it decoded."""
         self.name, self.rules = name, rules
         self.labelled = 0
         self.ids: list[int] = []
         """Object ids that the truth has shown so far."""
-        self._truth = TruthReader(name)
+        self._truth = truth or LabelReader(name, Void.APART)
         self._frames: list[str] = []
         self._scores: list[dict[int, tuple[float, float]]] = []
         self._first_frame: dict[int, int] = {}
         self._extra_ids: set[int] = set()
         self._held: tuple[str, LabelMap, LabelMap | None, npt.NDArray[np.bool_] | None] | None = None
 
-    def add(self, frame: str, truth: LabelMap, prediction: LabelMap | None) -> None:
-        """Take the next labelled frame. `prediction` may be None where it does not count (first frame, last frame)."""
-        labels, void, new_ids = self._truth.read(frame, truth)
+    def add(self, frame: str, truth: LabelMap | Path | Labels, prediction: LabelMap | None) -> None:
+        """Take the next labelled frame: its true labels as an array of ids, a mask file, or decoded already with void
+        apart. `prediction` may be None where it does not count (first frame, last frame)."""
+        labels = truth if isinstance(truth, Labels) else self._truth.read(truth, frame)
         if self._held is not None:
             self._score(*self._held)
-        for object_id in new_ids:
+        for object_id in labels.new:
             self._first_frame[object_id] = self.labelled
         self.ids = list(self._first_frame)
-        self._held = (frame, labels, prediction, void) if self.labelled else None
+        self._held = (frame, labels.ids, prediction, labels.void) if self.labelled else None
         self.labelled += 1
 
     def finish(self) -> SequenceScore:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.mask_reader import read_labels
+from hodor_cli.datasets.labels.stored import read_stored
 from hodor_cli.errors import InputError
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.files import replacing, writing
@@ -47,5 +47,8 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
 def _check_mask(file: Path) -> None:
     if file.suffix.lower() != ".png":
         raise InputError(f"{file} is no PNG; servers take indexed PNGs only")
-    if read_labels(file).dtype.itemsize > 1:
+    values = read_stored(file)
+    if values is None:
+        raise InputError(f"{file} is a colour picture; servers take indexed PNGs only")
+    if values.dtype.itemsize > 1:
         raise InputError(f"{file} is a 16-bit PNG; servers take indexed PNGs with ids up to 255")

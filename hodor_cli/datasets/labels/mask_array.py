@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,21 @@ from hodor_cli.images.paths import plural
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """The array of an .npy file; never unpickles. Layout: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans."""
+    """The array of an .npy file; never unpickles. Layout: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans.
+
+    The header is held against the file's size first, so that no file makes the memory that it only promises to fill.
+    """
     try:
+        shape, dtype, promised = _header(path)
+        if dtype.hasobject:
+            raise InputError(f"{path} is not an .npy array that can be read: it holds Python objects")
+        if promised > path.stat().st_size:
+            raise InputError(
+                f"{path} is cut off: its header promises an array of shape {shape}, which it does not hold"
+            )
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = "it holds Python objects" if "allow_pickle" in str(error) else str(error).splitlines()[0]
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, TypeError, RecursionError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise InputError(f"{path} holds no numbers; a mask is an array of object ids or booleans")
@@ -27,6 +38,17 @@ def load_npy(path: Path) -> np.ndarray:
     if array.size == 0 or not (array.ndim == 2 or is_colour(array) or is_stack(array)):
         raise InputError(f"{path} has the shape {array.shape}; a mask is (height, width)")
     return array
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
+    """(shape, type, bytes of the array) as the header has them. Raises ValueError for what is no .npy file."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if any(side < 0 for side in shape):
+        raise ValueError(f"its shape is {shape}")
+    return shape, dtype, math.prod(shape) * dtype.itemsize
 
 
 def is_colour(array: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class MaskFile:
     """One mask as read.
 
     labels:  (H, W) uint16 object ids, 0 background.
+    void:    (H, W) bool, the pixels that belong to nobody (background in `labels`); None where there are none.
     notes:   how the file was understood, one sentence each, for the user.
     colours: for an RGB mask, object id -> (r, g, b) in it.
     """
@@ -28,6 +30,7 @@ class MaskFile:
     labels: np.ndarray
     notes: list[str] = field(default_factory=list)
     colours: dict[int, Colour] | None = None
+    void: np.ndarray | None = None
 
     @property
     def object_ids(self) -> list[int]:
@@ -38,6 +41,22 @@ class MaskFile:
 def ids_in(labels: np.ndarray) -> list[int]:
     """The object ids in a uint16 label map, ascending, without the background."""
     return [int(i) for i in np.flatnonzero(np.bincount(labels.ravel())) if i]
+
+
+def white_value(present: Collection[int]) -> int | None:
+    """The value of the object in a black and white mask: 255, or 65535 in 16 bits; None for any other mask.
+
+    present: the values that occur.
+    """
+    values = set(present) - {0}
+    return values.pop() if len(values) == 1 and values <= {VOID, MAX_ID} else None
+
+
+def has_void(present: Collection[int]) -> bool:
+    """Whether 255 means void: beside other ids, none of which goes past it, unless so many ids are used that it is
+    one of them. present: the values that occur."""
+    others = set(present) - {0, VOID}
+    return VOID in present and bool(others) and max(others) < VOID and not (VOID - 1 in others and len(others) > 126)
 
 
 def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None = None) -> MaskFile:
@@ -51,17 +70,18 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
         wrong = int(ids[0]) if ids[0] < 0 else int(ids[-1])
         raise InputError(f"{path} holds the value {wrong}; object ids lie in 1..{MAX_ID} and 0 is background")
     present = {int(i) for i in ids}
-    top = {"uint8": 255, "uint16": 65535}.get(values.dtype.name)
-    white = top if top in present and present <= {0, top} else 255
-    if white in present and present <= {0, white}:
+    white = white_value(present)
+    if white is not None:
         notes = [f"{path.name} holds only 0 and {white}: it is one object, with id 1"] if 0 in present else []
         return MaskFile((values == white).astype(np.uint16), notes)
     channels = values[..., None]
     if palette is not None:
         channels = np.concatenate([channels, palette], axis=2)
+    top = {"uint8": 255, "uint16": MAX_ID}.get(values.dtype.name)
     notes = _check_value_edges(ids, index_map, channels, top, path)
     labels = values.astype(np.uint16)
-    if top == VOID and VOID in present and not (VOID - 1 in present and len(present) > 128):
+    void = None
+    if has_void(present):
         void = labels == VOID
         labels[void] = 0
         count = plural(int(void.sum()), "pixel")
@@ -72,7 +92,7 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
             f"{path.name} has the ids {_list(objects)}, which are also how bright the DAVIS colours of {_list(meant)} "
             f"are: if it was converted from an indexed mask, give that one"
         )
-    return MaskFile(labels, notes)
+    return MaskFile(labels, notes, void=void)
 
 
 def mask_from_rgb(rgb: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:

@@ -1,0 +1,154 @@
+"""The one decoder from mask files to object ids, with what void pixels become said by the caller.
+
+Every door reads masks through it: `--mask` and folders of masks, training, evaluation and descriptor export. What a
+value means is written once, in `mask_values`; here it is remembered over the masks of a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hodor_cli.datasets.labels.mask_colours import Colour
+from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.datasets.labels.mask_values import VOID, has_void, white_value
+from hodor_cli.datasets.labels.stored import LabelMap, read_stored
+from hodor_cli.errors import DataError
+
+
+class Void(Enum):
+    """What pixels become that belong to nobody (255 beside other ids)."""
+
+    BACKGROUND = "background"
+    """Background, as in training, in masks that start objects, and in descriptors."""
+
+    APART = "apart"
+    """Background in `Labels.ids`, and marked in `Labels.void`: scoring leaves them out."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One decoded mask.
+
+    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, None where nothing is void or where void
+    pixels are background. new: ids that no earlier mask of the sequence has.
+    """
+
+    ids: LabelMap
+    void: npt.NDArray[np.bool_] | None = None
+    new: tuple[int, ...] = ()
+
+
+class LabelReader:
+    """Reads the masks of one sequence, one after the other.
+
+    A sequence is binary (0 and 255 alone, 255 is the object) if the first of its masks that is not empty is; later
+    masks of 0 and 255 then are the object, and in any other sequence void. An id past 255 means that 255 is an id.
+    Colours keep the ids that they got in earlier masks.
+    """
+
+    def __init__(
+        self, name: str, void: Void = Void.BACKGROUND, *, binary: bool | None = None, check_edges: bool = True
+    ) -> None:
+        """check_edges: refuse masks whose in-between values come from soft edges; they are looked at where an id is
+        new, so that a sequence costs little."""
+        self.name, self.void, self.binary, self.check_edges = name, void, binary, check_edges
+        self.ids: list[int] = []
+        """Object ids seen so far, in the order of their first masks."""
+        self.notes: list[str] = []
+        """Sentences for the user about how values were understood."""
+        self._size: tuple[int, ...] | None = None
+        self._colours: dict[int, Colour] = {}
+        self._past_255 = False
+
+    def read(self, source: Path | LabelMap, frame: str = "") -> Labels:
+        """Decode the next mask, a file or an (H, W) array of ids. `frame` names it in messages.
+
+        Raises InputError for a file that cannot be meant as a mask (`read_mask` says which), DataError for another size
+        than the sequence's.
+        """
+        values = self._values(source) if isinstance(source, Path) else source
+        frame = frame or (source.name if isinstance(source, Path) else "")
+        self._require_size(values, frame)
+        if values.dtype == np.bool_:
+            values = values.view(np.uint8)
+        present = set() if self.binary else present_ids(values, [*self.ids, VOID])
+        if self.binary is None and present:
+            self.binary = white_value(present) is not None
+        if self.binary:
+            values = (values != 0).view(np.uint8)
+            return self._labels(values, present_ids(values, [1]))
+        if self.check_edges and isinstance(source, Path) and len(present) > 1 and present - {*self.ids, VOID}:
+            read_mask(source, known_colours=self._colours, allow_empty=True)  # raises for soft edges
+        self._past_255 = self._past_255 or max(present, default=0) > VOID
+        if VOID not in present or self._past_255 or not has_void({*present, *self.ids}):
+            return self._labels(values, present)
+        void = values == VOID
+        values = np.where(void, values.dtype.type(0), values)
+        if not self.notes:
+            self.notes.append(self._void_note())
+        return self._labels(values, present - {VOID}, void if self.void is Void.APART else None)
+
+    def _labels(self, ids: LabelMap, present: set[int], void: npt.NDArray[np.bool_] | None = None) -> Labels:
+        new = tuple(sorted(present - set(self.ids)))
+        self.ids += new
+        return Labels(ids, void, new)
+
+    def _values(self, path: Path) -> LabelMap:
+        values = read_stored(path)
+        if values is not None and not self._colours:
+            return values
+        mask = read_mask(path, known_colours=self._colours, allow_empty=True)
+        self._colours.update(mask.colours or {})
+        self.notes += [note for note in mask.notes if mask.colours and note not in self.notes][:1]
+        return np.where(mask.void, VOID, mask.labels).astype(np.uint16) if mask.void is not None else mask.labels
+
+    def _require_size(self, values: LabelMap, frame: str) -> None:
+        if self._size is None:
+            self._size = values.shape
+        if values.ndim != 2 or values.shape != self._size:
+            raise DataError(
+                f"the masks of {self.name} have mixed sizes: frame {frame} is {size_text(values)}, the first "
+                f"{'x'.join(str(side) for side in self._size[::-1])}; a sequence has one size"
+            )
+
+    def _void_note(self) -> str:
+        if self.void is Void.BACKGROUND:
+            return f"the masks of {self.name} have void pixels (255), which are taken for background"
+        return (
+            f"the truth of {self.name} has void pixels (255), which count for nobody; the official DAVIS package takes "
+            "them for background"
+        )
+
+
+def read_labels(path: Path, void: Void = Void.BACKGROUND, *, binary: bool | None = None) -> Labels:
+    """Decode one mask file on its own, or as one of a sequence known to be binary or not. Raises InputError."""
+    return LabelReader(path.stem, void, binary=binary).read(path)
+
+
+def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
+    """The ids in a label map, 0 left out. Quick where all of them are among the `likely` ones."""
+    import cv2
+
+    left = cv2.countNonZero(labels)
+    found = set()
+    for object_id in likely:
+        if not left:
+            break
+        pixels = cv2.countNonZero((labels == object_id).view(np.uint8))
+        if pixels:
+            found.add(object_id)
+            left -= pixels
+    if left:
+        return set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0}
+    return found
+
+
+def size_text(labels: LabelMap) -> str:
+    """WIDTHxHEIGHT."""
+    return "x".join(str(side) for side in labels.shape[::-1])
