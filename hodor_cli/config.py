@@ -1,10 +1,10 @@
-"""The network's configuration: one frozen dataclass, its presets, and its form in a checkpoint."""
+"""The network's configuration: typed and checked, its presets, and its form in a checkpoint."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any
+
+import msgspec
 
 from hodor_cli.errors import UsageError, WeightsError
 
@@ -15,89 +15,119 @@ NUM_BACKGROUND = GRID_SIZE * GRID_SIZE
 #: Logit channels in front of the objects': the catch-all and the background descriptors.
 NUM_NON_OBJECT = 1 + NUM_BACKGROUND
 
+#: Smallest and largest sides of the network's input, in pixels. Beyond them nothing is found, or no memory suffices.
+MIN_SIDE, MAX_MIN_DIM, MAX_MAX_DIM = 32, 8192, 16384
 
-@dataclass(frozen=True)
-class SwinConfig:
+# Ranges that hold for whatever a file says, so that no configuration costs memory or time before it is refused.
+Width = Annotated[int, msgspec.Meta(ge=1, le=8192)]
+Depth = Annotated[int, msgspec.Meta(ge=1, le=64)]
+Cells = Annotated[int, msgspec.Meta(ge=1, le=64)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+MinDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MIN_DIM)]
+MaxDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MAX_DIM)]
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[\w.+ -]{1,64}\Z")]
+
+
+def _divides(part: int, part_name: str, whole: int, whole_name: str) -> None:
+    if whole % part:
+        raise ValueError(f"{whole} {whole_name} cannot be divided into {part} {part_name}")
+
+
+class SwinConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="swin"):
     """A Swin transformer backbone; the defaults are Swin-T."""
 
-    embed_channels: int = 96
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (3, 6, 12, 24)
-    window: int = 7
-    mlp_ratio: int = 4
-    drop_path: float = 0.2
+    embed_channels: Width = 96
+    depths: Annotated[tuple[Depth, ...], msgspec.Meta(min_length=1, max_length=8)] = (2, 2, 6, 2)
+    heads: Annotated[tuple[Width, ...], msgspec.Meta(min_length=1, max_length=8)] = (3, 6, 12, 24)
+    window: Cells = 7
+    mlp_ratio: Annotated[int, msgspec.Meta(ge=1, le=16)] = 4
+    drop_path: Share = 0.2
+
+    def __post_init__(self) -> None:
+        if len(self.heads) != len(self.depths):
+            raise ValueError(f"{len(self.depths)} depths need as many heads, not {len(self.heads)}")
+        for stage, heads in enumerate(self.heads):
+            _divides(heads, "heads", self.embed_channels * 2**stage, f"channels of stage {stage}")
 
 
-@dataclass(frozen=True)
-class MobileNetConfig:
+class MobileNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mobilenet-v2"):
     """A MobileNetV2 1.0 backbone whose batch norms are folded into its convolutions."""
 
     #: (expansion, output channels, blocks, stride of the first block) of each group of blocks.
-    groups: tuple[tuple[int, int, int, int], ...] = (
+    groups: Annotated[tuple[tuple[Depth, Width, Depth, Depth], ...], msgspec.Meta(min_length=1, max_length=32)] = (
         (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
     )  # fmt: skip
-    stem_channels: int = 32
+    stem_channels: Width = 32
 
 
-@dataclass(frozen=True)
-class MatchingConfig:
+class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The correspondence cue: labels carried from the reference and the previous frame by matching features.
 
     An addition to the paper's network (see `hodor_cli/model/matching.py`). Its memory is one frame of keys for each of
     the two, whatever the length of the video.
     """
 
-    key_channels: int = 128
+    key_channels: Width = 128
     #: Width, in stride-8 cells, of the Gaussian that ties a match with the previous frame to the same place.
-    sigma: float = 4.0
+    sigma: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 4.0
     #: How far, in stride-8 cells along each side, a match with the previous frame is looked for.
-    reach: int = 8
+    reach: Cells = 8
     #: How far, likewise, an object may spread from one frame to the next: what is farther is another one.
-    spread: int = 4
+    spread: Cells = 4
 
 
-@dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that determines the network's parameters and their use.
 
     `channels` is the width of the maps and the decoder, `descriptor_channels` that of a descriptor and the encoder.
     Heads are contiguous slices of `head_channels` channels everywhere. The defaults are the paper's (`swin-tiny`).
     """
 
-    name: str
-    backbone: SwinConfig | MobileNetConfig = dataclasses.field(default_factory=SwinConfig)
-    channels: int = 256
-    descriptor_channels: int = 256
-    head_channels: int = 32
-    norm_groups: int = 16
-    encoder_layers: int = 5
-    encoder_ffn_channels: int = 1024
-    decoder_layers: int = 5
-    decoder_ffn_channels: int = 256
+    name: Name
+    backbone: SwinConfig | MobileNetConfig = SwinConfig()
+    channels: Width = 256
+    descriptor_channels: Width = 256
+    head_channels: Width = 32
+    norm_groups: Width = 16
+    encoder_layers: Depth = 5
+    encoder_ffn_channels: Width = 1024
+    decoder_layers: Depth = 5
+    decoder_ffn_channels: Width = 256
     #: Width of the pyramid's stride-4 map, and of its reduction that the decoder adds to its own map.
-    stride4_channels: int = 256
-    stride4_reduced_channels: int = 64
+    stride4_channels: Width = 256
+    stride4_reduced_channels: Width = 64
     #: Width of the decoder's stride-4 map on which the masks are read off.
-    mask_channels: int = 256
-    catch_all_channels: int = 128
-    dropout: float = 0.1
+    mask_channels: Width = 256
+    catch_all_channels: Width = 128
+    dropout: Share = 0.1
     matching: MatchingConfig | None = None
-    #: Additions to the paper's network. Codes of where a pixel lies, added to what descriptors are made from and to the
-    #: map that they are multiplied with, so that a descriptor can tell apart objects that look alike.
+    #: Add codes of each pixel's place to what descriptors are made from and to the map that they are multiplied with,
+    #: so that a descriptor can tell apart objects that look alike. This and the next three are not in the paper.
     position_codes: bool = False
     #: A factor per pixel on what the cue adds to the logits, so that the network decides where to believe it.
     cue_gate: bool = False
     #: Width of the map that deformable convolutions sample; None: all channels.
-    deform_channels: int | None = None
+    deform_channels: Width | None = None
     #: Width to which the decoder's map is reduced before it is upsampled to stride 4; None: all channels.
-    upsampled_channels: int | None = None
+    upsampled_channels: Width | None = None
     #: The working resolution: the shorter side is scaled to min_dim, unless the longer would exceed max_dim.
-    min_dim: int = 512
-    max_dim: int = 987
-    #: min_dim of runs that adapt first: who spends a minute on a video has time for more pixels. None: min_dim.
-    adapted_min_dim: int | None = None
+    min_dim: MinDim = 512
+    max_dim: MaxDim = 987
+    #: min_dim of runs that adapt first: a user who waits a minute for each video can afford more pixels. None: min_dim.
+    adapted_min_dim: MinDim | None = None
     #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
     hold_lost_objects: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "descriptor_channels"):
+            _divides(self.head_channels, "head_channels", getattr(self, name), name)
+        for name in ("channels", "stride4_channels"):
+            _divides(self.norm_groups, "norm_groups", getattr(self, name), name)
+        for name in ("stride4_reduced_channels", "mask_channels", "catch_all_channels"):
+            _divides(8, "groups", getattr(self, name), name)
+        _divides(2, "halves", self.channels, "channels")  # of the sinusoids: one for y, one for x
+        if self.upsampled_channels is None and self.stride4_reduced_channels > self.channels:
+            raise ValueError(f"stride4_reduced_channels exceed channels ({self.channels})")
 
     @property
     def pixel_mean(self) -> tuple[float, float, float]:
@@ -109,40 +139,45 @@ class ModelConfig:
         """What RGB is divided by after the mean is subtracted."""
         return (58.395, 57.12, 57.375) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
 
+    @property
+    def dense(self) -> bool:
+        """Whether most of the time goes into large matrix products, which a CPU's bfloat16 units make faster."""
+        return isinstance(self.backbone, SwinConfig)
+
     def resolution(self, min_dim: int | None, max_dim: int | None, *, adapted: bool = False) -> tuple[int, int]:
-        """min_dim and max_dim of a run, in pixels, where None stands for the model's own (those of adapted runs for
-        `adapted`); one given alone keeps their proportion. Raises UsageError where they contradict each other."""
+        """The working resolution (min_dim, max_dim) of a run, in pixels.
+
+        None stands for the model's own (for `adapted`, that of adapted runs); one value given alone keeps their
+        proportion. Raises UsageError for values that contradict each other or are out of range.
+        """
         if adapted and min_dim is None and max_dim is None:
             min_dim = self.adapted_min_dim
         if max_dim is None:
             max_dim = self.max_dim if min_dim is None else round(min_dim * self.max_dim / self.min_dim)
         min_dim = self.min_dim if min_dim is None else min_dim
-        if min_dim < 32 or max_dim < min_dim:
-            raise UsageError(f"--min-dim {min_dim} must be at least 32 and --max-dim {max_dim} not below it")
+        if not MIN_SIDE <= min_dim <= MAX_MIN_DIM:
+            raise UsageError(f"`min_dim` must lie in {MIN_SIDE}..{MAX_MIN_DIM}, not {min_dim}")
+        if not min_dim <= max_dim <= MAX_MAX_DIM:
+            raise UsageError(
+                f"`max_dim` must lie in {min_dim} (`min_dim`)..{MAX_MAX_DIM}, not {max_dim}; leave it out"
+            )
         return min_dim, max_dim
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form that `from_dict` reads back."""
-        values = dataclasses.asdict(self)
-        values["backbone"]["kind"] = "swin" if isinstance(self.backbone, SwinConfig) else "mobilenet-v2"
+        values: dict[str, Any] = msgspec.to_builtins(self)
         return values
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> ModelConfig:
-        """The configuration that `to_dict` wrote. Raises WeightsError if a field is unknown or missing."""
+    def from_dict(values: Any) -> ModelConfig:
+        """The configuration that `to_dict` wrote. Raises WeightsError, naming the field, for anything else."""
         try:
-            values = dict(values)
-            backbone = dict(values.pop("backbone"))
-            matching = values.pop("matching", None)
-            kind: Literal["swin", "mobilenet-v2"] = backbone.pop("kind")
-            backbone_type = {"swin": SwinConfig, "mobilenet-v2": MobileNetConfig}[kind]
-            return ModelConfig(
-                backbone=backbone_type(**{key: _tuples(value) for key, value in backbone.items()}),
-                matching=None if matching is None else MatchingConfig(**matching),
-                **values,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"the model configuration does not fit this version: {error}") from error
+            config = msgspec.convert(values, ModelConfig)
+            config.resolution(None, None)
+        except (msgspec.ValidationError, RecursionError, UsageError) as error:
+            reason = str(error).replace("`", "'").replace(" - at '$", " at '")
+            raise WeightsError(f"the model configuration does not fit this version: {reason}") from error
+        return config
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -203,8 +238,3 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise UsageError(f"there is no model preset '{name}'; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
-
-
-def _tuples(value: Any) -> Any:
-    """Lists, as JSON gives them, to the tuples that frozen dataclasses hold."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

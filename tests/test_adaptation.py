@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -81,7 +81,7 @@ def test_segmenter_returns_to_the_given_network_on_reset(toy: Hodor, example: Ex
 
 
 def test_an_adapted_run_works_at_its_own_resolution_unless_one_is_given(example: Example) -> None:
-    config = dataclasses.replace(build_model("toy").config, adapted_min_dim=96)
+    config = msgspec.structs.replace(build_model("toy").config, adapted_min_dim=96)
     segmenter = Segmenter(Hodor(config), device="cpu")
     assert (segmenter.min_dim, segmenter.max_dim) == (64, 128)
     segmenter.adapt([(example.frame, example.labels)], Budget(steps=1))
@@ -123,7 +123,7 @@ def test_adapt_may_stand_alone_or_with_a_budget() -> None:
 
 
 def test_segment_command_adapts_first(tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = Hodor(dataclasses.replace(build_model("toy").config, adapted_min_dim=96))
+    toy = Hodor(msgspec.structs.replace(build_model("toy").config, adapted_min_dim=96))
     frames, masks = moving_square(4)
     video = make_video(tmp_path / "clip.mp4", frames)
     write_label_png(tmp_path / "mask.png", masks[0].astype(np.uint16))

@@ -130,7 +130,7 @@ def test_a_map_of_one_window_is_masked_too() -> None:
 
 
 def test_relative_position_index_counts_offsets_row_by_row() -> None:
-    index = relative_position_index(3)
+    index = relative_position_index(3, CPU)
     assert index.shape == (9, 9) and index.min() == 0 and index.max() == 24
     assert (index.diagonal() == 12).all()  # no offset: the middle of the 5 x 5 table
     assert index[0, 1] == 11 and index[0, 3] == 7  # one to the right; one below

@@ -83,7 +83,13 @@ def test_reference_input_and_feature_maps(reference_model: Hodor, recorded: dict
     height, width = recorded["frames"].shape[1:3]
     geometry = Geometry.of(height, width, min_dim=int(recorded["min_dim"]), max_dim=int(recorded["max_dim"]))
     assert geometry.scaled == tuple(recorded["resized"])
-    frame = prepare_frame(recorded["frames"][0], geometry, reference_model.config, torch.device("cpu"))
+    frame = prepare_frame(
+        recorded["frames"][0],
+        geometry,
+        reference_model.config.pixel_mean,
+        reference_model.config.pixel_std,
+        torch.device("cpu"),
+    )
     np.testing.assert_allclose(frame[0].numpy(), recorded["input_tensor_frame0"], atol=1e-5)
     with torch.inference_mode():
         maps = reference_model.extract(frame)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,8 @@ from conftest import moving_square
 
 from hodor_cli.config import preset
 from hodor_cli.engine import Segmenter
-from hodor_cli.errors import UsageError
-from hodor_cli.runtime import device
+from hodor_cli.errors import DeviceError, UsageError
+from hodor_cli.runtime import device, threads
 from hodor_cli.weights import load_model
 
 CPU = torch.device("cpu")
@@ -22,10 +25,37 @@ def test_auto_on_a_cpu_depends_on_its_instructions_and_the_architecture(
 ) -> None:
     monkeypatch.setattr(device, "cpu_multiplies_bf16", lambda: has_units)
     swin = torch.bfloat16 if has_units else torch.float32
-    assert device.choose_precision("auto", CPU, preset("swin-tiny")) == swin
-    assert device.choose_precision("auto", CPU, preset("mini")) == torch.float32
+    assert device.choose_precision("auto", CPU, dense=preset("swin-tiny").dense) == swin
+    assert device.choose_precision("auto", CPU, dense=preset("mini").dense) == torch.float32
     assert device.choose_precision("auto", CPU) == torch.float32  # training
-    assert device.choose_precision("fp32", CPU, preset("swin-tiny")) == torch.float32
+    assert device.choose_precision("fp32", CPU, dense=True) == torch.float32
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_auto_on_a_gpu_takes_bf16_only_where_it_is_not_emulated(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # emulation included
+    assert device.choose_precision("auto", torch.device("cuda")) == dtype
+    assert device.choose_precision("bf16", torch.device("cuda")) == torch.bfloat16  # the user's choice
+
+
+def test_a_precision_that_pytorch_lacks_on_a_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: kind != "mps")
+    assert device.choose_precision("auto", torch.device("mps")) == torch.float32
+    with pytest.raises(DeviceError, match="fp32 alone on mps"):
+        device.choose_precision("bf16", torch.device("mps"))
+
+
+@pytest.mark.parametrize(("limit", "cores"), [("100000 100000", 1), ("max 100000", 4), ("150000 100000", 2), ("", 4)])
+def test_cores_are_those_of_the_affinity_and_the_container(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, cores: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    assert threads.usable_cores() == cores
 
 
 def test_an_older_pytorch_that_cannot_tell_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:

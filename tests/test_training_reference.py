@@ -28,7 +28,11 @@ def test_reference_training_step(reference_dir: Path, mode: str, iteration: int)
     model = build_model("swin-tiny")  # evaluation mode: dropout and stochastic depth are off in the reference
     load_parameters(model, from_authors(reference_state_dict(reference_dir)), origin="the reference weights")
 
-    frames = normalise(torch.from_numpy(recorded["frames"]).permute(0, 1, 4, 2, 3).float(), model.config)
+    frames = normalise(
+        torch.from_numpy(recorded["frames"]).permute(0, 1, 4, 2, 3).float(),
+        model.config.pixel_mean,
+        model.config.pixel_std,
+    )
     masks, presence = torch.from_numpy(recorded["masks"]).long(), torch.from_numpy(recorded["presence"])
     predictions = run_cycles(model, frames, masks, presence, paper_schedule(iteration)).predictions
     assert [prediction.frame for prediction in predictions] == [0, 1, 0, 2, 1, 0]

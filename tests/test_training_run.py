@@ -305,15 +305,15 @@ def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None
 
 def test_a_swin_backbone_is_started_from_the_published_names(tmp_path: Path) -> None:
     from hodor_cli.model.swin import Swin
-    from hodor_cli.weights.swin import load_imagenet_swin
+    from hodor_cli.weights.imagenet import load_imagenet_backbone
 
     sizes = {"embed_channels": 8, "depths": (1, 2), "heads": (1, 2), "window": 7, "mlp_ratio": 2, "drop_path": 0.0}
     published, own = Swin(**sizes), Swin(**sizes)
     state = {name: value for name, value in published.state_dict().items() if not name.startswith("norms.")}
     extra = {"norm.weight": torch.ones(16), "head.weight": torch.ones(3, 16)}
     torch.save({"model": {**state, **extra}}, tmp_path / "swin.pth")
-    load_imagenet_swin(own, tmp_path / "swin.pth")
+    load_imagenet_backbone(own, tmp_path / "swin.pth")
     assert all(torch.equal(own.state_dict()[name], value) for name, value in state.items())
     torch.save({"model": extra}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="does not fit the backbone"):
-        load_imagenet_swin(own, tmp_path / "other.pth")
+        load_imagenet_backbone(own, tmp_path / "other.pth")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import hashlib
 import json
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from conftest import one_sentence
@@ -80,7 +80,7 @@ def test_the_fingerprint_tells_weights_and_architectures_apart(toy: Hodor) -> No
     assert model_fingerprint(other) != model_fingerprint(toy)
     other.load_state_dict(toy.state_dict())
     assert model_fingerprint(other) == model_fingerprint(toy)
-    renamed = build_model(dataclasses.replace(toy.config, min_dim=96))
+    renamed = build_model(msgspec.structs.replace(toy.config, min_dim=96))
     renamed.load_state_dict(toy.state_dict())
     assert model_fingerprint(renamed) != model_fingerprint(toy)
 
@@ -91,7 +91,7 @@ def test_the_fingerprint_tells_weights_and_architectures_apart(toy: Hodor) -> No
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda state: state.pop("encoder.fg_query_embed"), "lacks encoder.fg_query_embed"),
+        (lambda state: state.pop("encoder.fg_query_embed"), "is missing encoder.fg_query_embed"),
         (lambda state: state.update({"decoder.extra": torch.zeros(1)}), "has the unknown decoder.extra"),
         (
             lambda state: state.update({"decoder.stride4_conv.weight": torch.zeros(3, 2)}),
@@ -130,7 +130,7 @@ def test_a_failed_load_leaves_the_model_as_it_was(toy: Hodor) -> None:
 
 
 def test_weights_of_another_architecture_are_refused(saved: Path, toy: Hodor) -> None:
-    wider = build_model(dataclasses.replace(toy.config, name="wider", mask_channels=64))
+    wider = build_model(msgspec.structs.replace(toy.config, name="wider", mask_channels=64))
     with pytest.raises(WeightsError, match=r"architecture 'wider'.*instead of \(64,") as caught:
         load_parameters(wider, load_checkpoint(saved).state_dict, origin=str(saved))
     assert "same architecture" in one_sentence(caught)
@@ -187,15 +187,83 @@ def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, header: dict[str, 
     assert said in text and str(path) in text
 
 
-def test_a_configuration_that_makes_no_network_is_refused(toy: Hodor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"norm_groups": 5}, "norm_groups"),
+        ({"channels": "many"}, "channels"),
+        ({"head_channels": 0}, "head_channels"),
+        ({"encoder_layers": 10**6}, "encoder_layers"),
+        ({"backbone": {"kind": "mobilenet-v2", "groups": [[1, 8, 1, 1]]}}, "makes no network"),
+        # Widths within the limits, tens of GB together: the tensors in the file are compared before any is made.
+        ({"encoder_ffn_channels": 8192, "channels": 8192, "encoder_layers": 64}, "does not fit the architecture"),
+    ],
+)
+def test_a_configuration_that_makes_no_network_is_refused(
+    toy: Hodor, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
     path = tmp_path / "odd.safetensors"
-    for changes in ({"norm_groups": 5}, {"channels": "many"}, {"head_channels": 0}):
-        config = {**toy.config.to_dict(), **changes}
-        header = {"format": "hodor", "format_version": "1", "config": json.dumps(config)}
-        save_file({"weight": torch.zeros(2)}, path, metadata=header)
-        with pytest.raises(WeightsError, match="makes no network") as caught:
-            model_from_checkpoint(path)
-        assert str(path) in one_sentence(caught)
+    header = {"format": "hodor", "format_version": "1", "config": json.dumps({**toy.config.to_dict(), **changes})}
+    save_file({"weight": torch.zeros(2)}, path, metadata=header)
+    with pytest.raises(WeightsError, match=said) as caught:
+        model_from_checkpoint(path)
+    assert str(path) in one_sentence(caught)
+
+
+@pytest.mark.parametrize("part", ["config", "metadata"])
+def test_a_header_of_deep_json_is_refused(toy: Hodor, tmp_path: Path, part: str) -> None:
+    path = tmp_path / "deep.safetensors"
+    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
+    save_file(toy.state_dict(), path, metadata={**header, part: "[" * 100_000})
+    with pytest.raises(WeightsError, match="damaged or newer header") as caught:
+        load_checkpoint(path)
+    assert len(one_sentence(caught)) < 500
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_that_are_not_finite_are_refused_by_the_parameter(
+    toy: Hodor, tmp_path: Path, value: float, dtype: torch.dtype
+) -> None:
+    path, spoilt = tmp_path / "spoilt.safetensors", build_model("toy")
+    spoilt.load_state_dict(toy.state_dict())
+    with torch.no_grad():
+        spoilt.decoder.bg_query_proj.weight[-1, -1] = value
+    save_checkpoint(path, spoilt, dtype=dtype)
+    with pytest.raises(WeightsError, match=r"not finite in decoder\.bg_query_proj\.weight") as caught:
+        load_model(path)
+    assert str(path) in one_sentence(caught)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float64])
+def test_parameters_of_another_type_are_refused_unless_they_are_finite_floats(
+    toy: Hodor, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    name = "encoder.fg_query_embed"
+    state = {**toy.state_dict(), name: torch.ones_like(toy.state_dict()[name], dtype=dtype)}
+    if dtype == torch.float64:
+        state[name][0] = 1e300  # finite there, but not in float32
+    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
+    save_file(state, tmp_path / "typed.safetensors", metadata=header)
+    with pytest.raises(WeightsError, match=r"encoder\.fg_query_embed"):
+        load_model(tmp_path / "typed.safetensors")
+
+
+def test_text_from_a_file_is_shown_without_control_characters_and_cut(toy: Hodor, tmp_path: Path) -> None:
+    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
+    save_file({**toy.state_dict(), "\x1b[31mred\n" + "x" * 1000: torch.zeros(1)}, tmp_path / "a", metadata=header)
+    with pytest.raises(WeightsError) as caught:
+        load_model(tmp_path / "a")
+    text = one_sentence(caught)
+    assert "\x1b" not in text and r"\x1b[31mred\n" in text and len(text) < 700
+
+
+def test_a_loaded_network_is_its_own_copy_and_trains(toy: Hodor, saved: Path) -> None:
+    model = model_from_checkpoint(saved)
+    saved.write_bytes(b"\0" * saved.stat().st_size)  # in place: nothing of the file is mapped into memory
+    assert model_fingerprint(model) == model_fingerprint(toy)
+    assert all(p.requires_grad and not p.is_meta for p in model.parameters())
+    assert not [name for name, value in model.named_buffers() if value.is_meta]
 
 
 # --- writing

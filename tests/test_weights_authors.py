@@ -184,7 +184,7 @@ def test_a_released_file_loads_under_its_own_names(
     [
         (
             lambda entries: entries.pop("encoder.attn_layers.0.ffn.0.weight"),
-            "lacks encoder.layers.0.fc1.weight",
+            "is missing encoder.layers.0.fc1.weight",
         ),
         (lambda entries: entries.update({"decoder.second_head": torch.zeros(2)}), "unknown decoder.second_head"),
         (

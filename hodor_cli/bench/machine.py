@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from hodor_cli.evaluation.device_name import device_name
+from hodor_cli.runtime.device import device_name
 
 #: Seconds spent on each measurement.
 _PATIENCE = 0.4

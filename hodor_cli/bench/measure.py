@@ -91,7 +91,7 @@ def measure(settings: BenchSettings, progress: Progress | None = None) -> dict[s
 def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     device = choose_device(settings.device)
     model, trained = bench_model(settings.weights)
-    precision = precision_name(choose_precision(settings.precision, device, model.config))
+    precision = precision_name(choose_precision(settings.precision, device, dense=model.config.dense))
     machine = describe_machine(device, tuple(dict.fromkeys(("fp32", precision, "bf16"))))
     width, height = settings.size
     clip = make_clip(width, height, max(2 * settings.frames, settings.history + 2), settings.objects)

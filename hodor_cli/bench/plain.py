@@ -83,7 +83,8 @@ class PlainSegmenter:
         labels = np.zeros(geometry.original, dtype=np.uint16)
         if not given and not self.object_ids:
             return labels
-        maps = self.model.extract(prepare_frame(frame, geometry, self.model.config, self.device))
+        config = self.model.config
+        maps = self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
         self._entries = [entry for entry in self._entries if entry.frame >= index - self.history]
         existed = bool(self.object_ids)
         reference = self._start_objects(maps, given, geometry, index)

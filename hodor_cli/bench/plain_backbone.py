@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hodor_cli.model.mobilenet import MobileNetV2
-from hodor_cli.model.swin import Swin, SwinBlock, SwinStage, WindowAttention
+from hodor_cli.model.swin import Swin, SwinBlock, SwinStage, WindowAttention, relative_position_index
 
 
 def backbone_maps(backbone: Swin | MobileNetV2, frames: Tensor) -> list[Tensor]:
@@ -61,7 +61,7 @@ def _window_attention(layer: WindowAttention, windows: Tensor, mask: Tensor | No
     qkv = layer.qkv(windows).view(total, tokens, 3, layer.heads, channels // layer.heads).permute(2, 0, 3, 1, 4)
     q, k, v = qkv[0] / math.sqrt(channels // layer.heads), qkv[1], qkv[2]
     scores = q @ k.transpose(-2, -1)  # (B * N, heads, T, T)
-    bias = layer.relative_position_bias_table[layer.relative_position_index.view(-1)]
+    bias = layer.relative_position_bias_table[relative_position_index(layer.window, windows.device).flatten()]
     scores = scores + bias.view(tokens, tokens, layer.heads).permute(2, 0, 1)
     if mask is not None:
         scores = scores.view(-1, len(mask), layer.heads, tokens, tokens) + mask[:, None]

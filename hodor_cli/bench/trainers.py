@@ -17,7 +17,7 @@ from hodor_cli.bench.photographs import SyntheticPhotographs
 from hodor_cli.bench.plain_network import PlainHodor
 from hodor_cli.bench.settings import BenchSettings
 from hodor_cli.bench.subject import bench_model
-from hodor_cli.runtime.allocator import keep_freed_memory
+from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Step, schedule
 from hodor_cli.training.objective import INPUTS, Objective

@@ -62,36 +62,14 @@ def _machine() -> dict[str, str]:
     import os
     import platform
 
-    affinity = getattr(os, "sched_getaffinity", None)
-    usable = len(affinity(0)) if affinity else os.cpu_count()
+    from hodor_cli.runtime.threads import processor_name, usable_cores
+
     return {
         "system": platform.platform(),
-        "processor": _processor_name(),
-        "cores": f"{usable} usable of {os.cpu_count()}",
+        "processor": processor_name(),
+        "cores": f"{usable_cores()} usable of {os.cpu_count()}",
         "memory": _memory(),
     }
-
-
-def _processor_name() -> str:
-    import platform
-    import subprocess
-    from pathlib import Path
-
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith(("model name", "hardware")):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    if platform.system() == "Darwin":
-        try:
-            asked = subprocess.run(
-                ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, timeout=5, check=True
-            )
-            return asked.stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            pass
-    return platform.processor() or platform.machine()
 
 
 def _memory() -> str:

@@ -30,8 +30,8 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.allocator import keep_freed_memory
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
+from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Segmenter:
         if history < 1:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device, model.config)
+        self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
         self._precision = precision
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -275,7 +275,9 @@ class Segmenter:
     def _follow(
         self, frame: np.ndarray, given: dict[int, np.ndarray], geometry: Geometry, index: int, warnings: list[str]
     ) -> StepResult:
-        maps = self.model.extract(prepare_frame(frame, geometry, self.model.config, self.device))
+        config = self.model.config
+        image = prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device)
+        maps = self.model.extract(image)
         existed = bool(self.object_ids)
         self._ring.advance(index)
         # 1. Reference masks of this frame are encoded alone and join the history.

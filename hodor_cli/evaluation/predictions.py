@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
 from hodor_cli.images.paths import plural, require_exists
-from hodor_cli.runtime.forking import forkable_opencv
+from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
 Progress = Callable[[int, int], None]
 """Called with the frames done so far and the frames in all."""
@@ -118,12 +117,6 @@ def score_files(task: ScoringTask) -> SequenceScore:
     for name, truth, prediction in task.frames:
         scorer.add(name, truth, None if prediction is None else predicted.read(prediction, name).ids)
     return scorer.finish()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[ScoringTask, SequenceScore | str]]:

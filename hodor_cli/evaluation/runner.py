@@ -203,7 +203,7 @@ def _make_segmenter(model: Any, **settings: Any) -> StepSegmenter:
 
 def _run_facts(segmenter: Any, model: Any, history: int, limit: int | None) -> dict[str, Any]:
     """Everything that the masks depend on, and the device that the speed does."""
-    from hodor_cli.evaluation.device_name import device_name
+    from hodor_cli.runtime.device import device_name
 
     facts: dict[str, Any] = {"history": getattr(segmenter, "history", history)}
     for name in ("min_dim", "max_dim", "matching"):

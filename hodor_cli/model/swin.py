@@ -39,14 +39,11 @@ class PatchMerging(nn.Module):
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows of `window` x `window` pixels, with a learned relative position bias."""
 
-    relative_position_index: Tensor
-
     def __init__(self, *, channels: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads = heads
         self.window = window
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
-        self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -55,7 +52,7 @@ class WindowAttention(nn.Module):
         """windows (B * N, window ** 2, C); mask (N, window ** 2, window ** 2) added to the scores, or None."""
         total, tokens, channels = windows.shape
         q, k, v = self.qkv(windows).reshape(total, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        bias = self.relative_position_bias_table[relative_position_index(self.window, windows.device).flatten()]
         bias = bias.view(1, tokens, tokens, self.heads).permute(0, 3, 1, 2)  # (1, heads, tokens, tokens)
         if mask is not None:
             bias = bias + mask[:, None]  # (N, heads, tokens, tokens)
@@ -156,7 +153,7 @@ class Swin(nn.Module):
         super().__init__()
         self.out_channels = tuple(embed_channels * 2**i for i in range(len(depths)))
         self.patch_embed = PatchEmbedding(channels=embed_channels)
-        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        rates = [drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths))]
         self.layers = nn.ModuleList(
             SwinStage(
                 channels=self.out_channels[i],
@@ -184,9 +181,10 @@ class Swin(nn.Module):
         return maps
 
 
-def relative_position_index(window: int) -> Tensor:
+@cached_constant(maxsize=8)
+def relative_position_index(window: int, device: torch.device) -> Tensor:
     """(window ** 2, window ** 2) int64: the row of the bias table for each pair of positions in a window."""
-    axis = torch.arange(window)
+    axis = torch.arange(window, device=device)
     positions = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
     offsets = positions[:, :, None] - positions[:, None, :] + window - 1
     return offsets[0] * (2 * window - 1) + offsets[1]

@@ -6,58 +6,79 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from hodor_cli.config import ModelConfig, SwinConfig
 from hodor_cli.errors import DeviceError, UsageError
+from hodor_cli.runtime.threads import processor_name
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: The first NVIDIA generation (Ampere) that multiplies bfloat16; earlier ones emulate it, slower than float32.
+_BF16_CAPABILITY = (8, 0)
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps". Raises DeviceError if the machine lacks it."""
-    if isinstance(device, torch.device):
-        device = str(device)
+    """The torch device for "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises UsageError for another name, DeviceError if this machine has no such device.
+    """
+    device = str(device)
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"there is no device '{device}'; choose auto, cpu, cuda or mps")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("this machine has no CUDA device that torch can use; use --device cpu or auto")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("this machine has no MPS device that torch can use; use --device cpu or auto")
+        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[kind]:
+        raise DeviceError(
+            f"this machine has no {kind.upper()} device that PyTorch can use; choose cpu or auto as `device`"
+        )
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UsageError(f"'{device}' is no device; write cuda:N with a number") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"there is no {device}; this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise UsageError(f"{device!r} is no `device`; write cuda:N with a number") from error
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if (chosen.index or 0) >= count:
+        raise DeviceError(f"there is no `device` {device}; the last of this machine is {kind}:{count - 1}")
     return chosen
 
 
-def choose_precision(precision: str, device: torch.device, config: ModelConfig | None = None) -> torch.dtype:
+def choose_precision(precision: str, device: torch.device, *, dense: bool = False) -> torch.dtype:
     """The dtype for "auto", "fp32", "bf16" or "fp16".
 
-    Auto is bf16 on CUDA, and on a CPU with bf16 units for an architecture that spends its time in dense layers (Swin),
-    which gains by them; fp32 elsewhere, and where no architecture is given (training).
+    Auto takes bfloat16 only where the hardware multiplies it: on such a GPU always, on such a CPU if `dense`, that is
+    if most of the time goes into large matrix products (`ModelConfig.dense`). Elsewhere it is float32. Raises
+    UsageError for another name, DeviceError for one that PyTorch cannot compute in on this device.
     """
     if precision == "auto":
         if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
+            fast = cuda_multiplies_bf16(device)
         else:
-            dense = config is not None and isinstance(config.backbone, SwinConfig)
             fast = device.type == "cpu" and dense and cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
     if precision not in PRECISIONS:
-        raise UsageError(f"there is no precision '{precision}'; choose auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[precision]
+        raise UsageError(f"there is no `precision` {precision!r}; choose auto, {', '.join(PRECISIONS)}")
+    dtype = PRECISIONS[precision]
+    if dtype != torch.float32 and not torch.amp.is_autocast_available(device.type):
+        raise DeviceError(f"this PyTorch computes in fp32 alone on {device.type}; choose fp32 or auto as `precision`")
+    return dtype
+
+
+def precision_name(dtype: torch.dtype) -> str:
+    """ "fp32", "bf16" or "fp16"."""
+    return next(name for name, value in PRECISIONS.items() if value == dtype)
+
+
+def cuda_multiplies_bf16(device: torch.device) -> bool:
+    """Whether a GPU has units for bfloat16. PyTorch's own answer also counts GPUs that only emulate it."""
+    if torch.version.hip is not None:
+        return torch.cuda.is_bf16_supported()
+    return torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY
 
 
 def cpu_multiplies_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16 products; without them bfloat16 is slower than float32."""
     asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(has is not None and has() for has in asked)  # an older PyTorch cannot tell
+    return any(has is not None and has() for has in asked)  # older versions of PyTorch cannot tell
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
@@ -65,3 +86,21 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def device_name(device: str | torch.device) -> str:
+    """The device's name as a person knows it, such as "cuda:0 NVIDIA H200" or "cpu Intel Xeon, 2 threads"."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return f"{device} {torch.cuda.get_device_name(device)}"
+    if device.type == "cpu":
+        return f"cpu {processor_name()}, {torch.get_num_threads()} threads"
+    return f"{device} {processor_name()}"

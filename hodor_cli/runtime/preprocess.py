@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hodor_cli.config import ModelConfig
-
 #: Input sides are padded to multiples of the backbone's coarsest stride.
 STRIDE = 32
+
+#: A value for each channel: red, green, blue.
+Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,15 @@ def pad(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.pad(images, (0, size[1] - images.shape[-1], 0, size[0] - images.shape[-2]))
 
 
-def normalise(frames: Tensor, config: ModelConfig) -> Tensor:
-    """RGB (B, 3, H, W) float on 0..255 to the network's range."""
-    mean = frames.new_tensor(config.pixel_mean).view(3, 1, 1)
-    std = frames.new_tensor(config.pixel_std).view(3, 1, 1)
-    return (frames - mean) / std
+def normalise(frames: Tensor, mean: Colour, std: Colour) -> Tensor:
+    """RGB (B, 3, H, W) float on 0..255 to the network's range, by its mean and standard deviation of each channel."""
+    return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(std).view(3, 1, 1)
 
 
-def prepare_frame(frame: np.ndarray, geometry: Geometry, config: ModelConfig, device: torch.device) -> Tensor:
-    """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input."""
+def prepare_frame(frame: np.ndarray, geometry: Geometry, mean: Colour, std: Colour, device: torch.device) -> Tensor:
+    """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input; zero in the padding."""
     image = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None].float()
-    return pad(normalise(resize(image, geometry.scaled), config), geometry.padded)
+    return pad(normalise(resize(image, geometry.scaled), mean, std), geometry.padded)
 
 
 def prepare_masks(masks: np.ndarray, geometry: Geometry, device: torch.device) -> Tensor:

@@ -1,19 +1,91 @@
-"""How the threads of a layer wait for each other."""
+"""The processor: its name, its cores, and how threads share them. PyTorch is imported only where it is needed."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import MutableMapping
+import platform
+import subprocess
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
 
-_POLICY = "OMP_WAIT_POLICY"
+_WAIT_POLICY = "OMP_WAIT_POLICY"
+#: Where Linux says how much processor time a container may use.
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, at least 1: by its affinity, and by its container's limit where there is one."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit = _container_limit()
+    return max(1, cores if limit is None else min(cores, math.ceil(limit)))
+
+
+def _container_limit() -> float | None:
+    """Processor time per time on the clock that the control group allows, or None without a limit."""
+    try:
+        if (_CGROUP / "cpu.max").is_file():  # version 2
+            quota, period = (_CGROUP / "cpu.max").read_text().split()
+        else:
+            quota, period = ((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        limit = int(quota) / int(period)  # no number: "max"
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+    return limit if limit > 0 else None
+
+
+def processor_name() -> str:
+    """The CPU's name, such as "Intel(R) Xeon(R) Platinum 8488C", or what the system knows of it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.lower().startswith(("model name", "hardware")):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    if platform.system() == "Darwin":
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch compute with `count` threads inside the block; None changes nothing."""
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wait_asleep(environ: MutableMapping[str, str] | None = None) -> None:
-    """Make the threads of this process sleep while they wait for each other, instead of trying again and again.
+    """Make this process's threads sleep while they wait for each other, instead of spinning.
 
-    After each layer PyTorch's threads wait for the last of them. By default they do so busily, for milliseconds; where
-    a data loader or another program needs one of the cores, that time is taken from the one all are waiting for.
-    It must be called before PyTorch is imported, holds for processes started later, and leaves a user's own choice.
+    After each layer PyTorch's threads wait for the slowest of them. By default they spin for milliseconds; where a data
+    loader or another program needs one of the cores, spinning takes its time from the thread that all are waiting for.
+    Call it before PyTorch is imported. Processes started later inherit it; a policy set by the user is kept.
     """
     environ = os.environ if environ is None else environ
-    environ.setdefault(_POLICY, "PASSIVE")
+    environ.setdefault(_WAIT_POLICY, "PASSIVE")
+
+
+@contextmanager
+def forkable_opencv() -> Iterator[None]:
+    """End OpenCV's threads while worker processes are forked: a child that inherited them would hang."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import autocast, choose_precision, cpu_multiplies_bf16
+from hodor_cli.runtime.device import autocast, choose_precision
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.cycles import Hardship, schedule
@@ -288,9 +288,7 @@ def _check(example: Example, number: int) -> None:
 def _precision(settings: AdaptSettings, device: torch.device) -> torch.dtype:
     # Gradients need the range that float16 lacks.
     wanted = "auto" if settings.precision == "fp16" else settings.precision
-    if wanted == "auto" and device.type == "cpu":
-        return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
-    return choose_precision(wanted, device)
+    return choose_precision(wanted, device, dense=True)
 
 
 def _key(

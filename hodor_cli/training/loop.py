@@ -12,7 +12,7 @@ import torch
 
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.allocator import keep_freed_memory
+from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.averaging import averaged
 from hodor_cli.training.checkpointing import RunState, read_run, restore_run, save_run
 from hodor_cli.training.clock import Clock

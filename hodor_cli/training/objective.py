@@ -39,7 +39,8 @@ class Objective(nn.Module):
 
         frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool, presence (B, T, I) bool.
         """
-        images = normalise(frames.permute(0, 1, 4, 2, 3).float(), self.model.config)
+        config = self.model.config
+        images = normalise(frames.permute(0, 1, 4, 2, 3).float(), config.pixel_mean, config.pixel_std)
         # Pixels from outside the image are the normalised zero, like padding.
         images = images * valid[:, :, None]
         predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)

@@ -10,7 +10,6 @@ import torch
 from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import WeightsError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.mobilenet import MobileNetV2
 
 
 def starting_model(
@@ -29,14 +28,9 @@ def starting_model(
         return loaded
     network = random_model(preset(model), seed)
     if backbone is not None:
-        if isinstance(network.backbone, MobileNetV2):
-            from hodor_cli.weights.mobilenet import load_imagenet_backbone
+        from hodor_cli.weights.imagenet import load_imagenet_backbone
 
-            load_imagenet_backbone(network.backbone, backbone)
-        else:
-            from hodor_cli.weights.swin import load_imagenet_swin
-
-            load_imagenet_swin(network.backbone, backbone)
+        load_imagenet_backbone(network.backbone, backbone)
     return network
 
 

@@ -55,20 +55,20 @@ class FrameEncoder:
         self.config = model.config
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device, model.config)
+        self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
         self.model = model.to(self.device).eval()
 
     @classmethod
     def like(cls, segmenter: Segmenter) -> FrameEncoder:
         """With the network, the resolution, the device and the precision of a segmenter."""
-        from hodor_cli.runtime.device import PRECISIONS
+        from hodor_cli.runtime.device import precision_name
 
         return cls(
             segmenter.model,
             min_dim=segmenter.min_dim,
             max_dim=segmenter.max_dim,
             device=str(segmenter.device),
-            precision=next(name for name, dtype in PRECISIONS.items() if dtype == segmenter.dtype),
+            precision=precision_name(segmenter.dtype),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -88,7 +88,8 @@ class FrameEncoder:
 
         geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            frame = prepare_frame(image, geometry, self.config, self.device)
+            mean, std = self.config.pixel_mean, self.config.pixel_std
+            frame = prepare_frame(image, geometry, mean, std, self.device)
             levels: list[torch.Tensor] = []
             # The baseline comes from inside the network, and running the backbone twice would double the time.
             hook = self.model.backbone.register_forward_hook(lambda module, inputs, output: levels.extend(output))

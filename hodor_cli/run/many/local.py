@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.work import JobResult, WorkOptions, segment_job
+from hodor_cli.runtime.threads import usable_cores
 
 #: A video whose worker died is begun again once: a second death is hardly chance.
 _ATTEMPTS = 2
@@ -41,7 +41,7 @@ class LocalExecutor:
         """
         waiting = deque((job, 1) for job in jobs)
         count = min(self.workers, len(jobs))
-        threads = max(1, (os.cpu_count() or 1) // count)
+        threads = max(1, usable_cores() // count)
         workers = [_Worker(number, self._options(number, options), threads) for number in range(count)]
         try:
             while waiting or any(worker.busy for worker in workers):

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from hodor_cli.errors import HodorError
-from hodor_cli.runtime.forking import forkable_opencv
+from hodor_cli.runtime.threads import forkable_opencv
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.samplers import BatchPlanner, BatchSettings, TrainingSet
 

@@ -93,9 +93,9 @@ class ExtractGraph(nn.Module):
         self.model, self.sizes = model, sizes
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        geometry = self.sizes.geometry
+        geometry, config = self.sizes.geometry, self.model.config
         image = frame.permute(2, 0, 1)[None].float()
-        image = pad(normalise(resize(image, geometry.scaled), self.model.config), geometry.padded)
+        image = pad(normalise(resize(image, geometry.scaled), config.pixel_mean, config.pixel_std), geometry.padded)
         maps = self.model.extract(image)
         return (maps.stride4, maps.stride8) if maps.keys is None else (maps.stride4, maps.stride8, maps.keys)
 

@@ -1,0 +1,96 @@
+"""Files of tensors: safetensors, and pickles that hold nothing but tensors. What passes here is plain and finite."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hodor_cli.errors import InputError, WeightsError
+
+#: What torch's safe reader says of a pickle that asks for more than tensors; of a damaged one it says other things.
+_CARRIES_CODE = re.compile(
+    r"unsupported (global|class|operand)|allowed global|unrecognized function|can only build|trying to (call|inst)",
+    re.IGNORECASE,
+)
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a zip (torch's format) or a bare pickle. Raises InputError if there is no such file."""
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint file {path}; check the path")
+    with path.open("rb") as file:
+        head = file.read(9)
+    # Of any protocol; safetensors has its JSON header at the ninth byte.
+    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of a safetensors file. Raises WeightsError if it is damaged or none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return file.metadata() or {}, tensors
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
+        raise WeightsError(f"{path} is damaged or no checkpoint ({shown(error)}); fetch or copy it again") from error
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The state dict in a pickle, on its own or under "model" or "state_dict"; no code is run.
+
+    Raises WeightsError if the file is damaged, carries anything but tensors, or holds no state dict.
+    """
+    try:
+        # An open file, because torch judges a path by its suffix.
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols that torch does not write; the error says enough
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files; none of them may reach the user
+        if _CARRIES_CODE.search(str(error)):
+            raise WeightsError(
+                f"{path} is a pickle that carries code or objects other than tensors, so it is refused;"
+                " use weights from a source you trust, saved as plain tensors"
+            ) from error
+        raise WeightsError(f"{path} is damaged or no checkpoint; fetch or copy it again") from error
+    for key in ("model", "state_dict"):
+        content = content.get(key, content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
+        raise WeightsError(f"{path} holds no state dict (parameters by name); use weights saved as one")
+    return content
+
+
+def fault_of(name: str, value: Tensor | None, wanted: Tensor) -> str | None:
+    """What keeps a tensor from becoming the parameter `wanted`, as the end of a sentence; None if nothing does."""
+    if value is None:
+        return f"is missing {shown(name)}"
+    if value.shape != wanted.shape:
+        return f"holds {shown(name)} as {tuple(value.shape)} instead of {tuple(wanted.shape)}"
+    if not value.is_floating_point() or value.layout != torch.strided or value.device.type != "cpu":
+        kind = str(value.dtype).removeprefix("torch.")
+        return f"holds {shown(name)} as {kind} ({value.layout}, on {value.device.type}) instead of plain floats"
+    return None
+
+
+def converted(values: Mapping[str, Tensor], dtype: torch.dtype, origin: str | Path) -> dict[str, Tensor]:
+    """Copies in that dtype. Raises WeightsError, naming the parameter, for values that are not finite in it."""
+    made = {name: value.to(dtype, copy=True) for name, value in values.items()}
+    broken = [name for name, value in made.items() if not bool(value.isfinite().all())]
+    if broken:
+        more = f" and {len(broken) - 1} more parameters" if len(broken) > 1 else ""
+        raise WeightsError(
+            f"{origin} holds values that are not finite in {shown(broken[0])}{more}; train or fetch it again"
+        )
+    return made
+
+
+def shown(text: object, limit: int = 300) -> str:
+    """Text from a file as a message may show it: control characters escaped, and not longer than `limit`."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
+    return plain if len(plain) <= limit else f"{plain[: limit - 3]}..."
