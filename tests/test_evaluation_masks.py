@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hodor_cli.datasets.labels.decode import read_labels
-from hodor_cli.datasets.labels.stored import read_stored
+from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import InputError
 
 
@@ -47,7 +47,7 @@ def test_row_filters(tmp_path: Path, filters: list[int]) -> None:
     file = tmp_path / "mask.png"
     file.write_bytes(png_with_filters(image, filters))
     np.testing.assert_array_equal(np.array(Image.open(file)), image)
-    np.testing.assert_array_equal(read_stored(file), image)
+    np.testing.assert_array_equal(read_numbers(file), image)
 
 
 def test_modes(tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ def test_modes(tmp_path: Path) -> None:
     }
     for name, (image, options) in cases.items():
         image.save(tmp_path / "mask.png", **options)
-        np.testing.assert_array_equal(read_stored(tmp_path / "mask.png"), ids, err_msg=name)
+        np.testing.assert_array_equal(read_numbers(tmp_path / "mask.png"), ids, err_msg=name)
     Image.fromarray(ids > 1).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_stored(tmp_path / "mask.png"), ids > 1)
+    np.testing.assert_array_equal(read_numbers(tmp_path / "mask.png"), ids > 1)
     Image.fromarray(ids.astype(np.uint16) * 1000).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_stored(tmp_path / "mask.png"), ids.astype(int) * 1000)
+    np.testing.assert_array_equal(read_numbers(tmp_path / "mask.png"), ids.astype(int) * 1000)
 
 
 def test_what_is_no_mask_is_named(tmp_path: Path) -> None:

@@ -136,11 +136,11 @@ def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) ->
     root = data_dir / "davis2016_dev" / "Annotations" / "480p" / "car-shadow"
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
-    from hodor_cli.datasets.labels.stored import read_stored
+    from hodor_cli.datasets.labels.numbers import read_numbers
     from hodor_cli.evaluation import score_sequence
 
     files = sorted(root.glob("*.png"))
-    first = read_stored(files[0])
-    score = score_sequence((read_stored(file) for file in files), (first for _ in files))
+    first = read_numbers(files[0])
+    score = score_sequence((read_numbers(file) for file in files), (first for _ in files))
     assert score.j == pytest.approx(0.4077014320194299, abs=1e-12)
     assert score.f == pytest.approx(0.25233386330176133, abs=1e-12)

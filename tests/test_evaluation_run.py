@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_labels, write_meta, write_sequence
 
-from hodor_cli.datasets.labels.stored import read_stored
+from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation import evaluate
 
@@ -32,7 +32,7 @@ def test_binary_truth_is_given_as_object_1(tmp_path: Path) -> None:
     result = evaluate(root, segmenter=segmenter, out=tmp_path / "out")
     assert segmenter.given == [(0, [1])]
     assert result.jf == 1.0
-    assert set(np.unique(read_stored(tmp_path / "out" / "predictions" / "bear" / "00003.png"))) == {0, 1}
+    assert set(np.unique(read_numbers(tmp_path / "out" / "predictions" / "bear" / "00003.png"))) == {0, 1}
 
 
 def youtube_vos(root: Path, *, truth: bool) -> Path:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from hodor_cli.datasets.labels.stored import MASK_SUFFIXES
+from hodor_cli.datasets.labels.numbers import MASK_SUFFIXES
 from hodor_cli.images.paths import natural_key, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.stored import read_stored
+from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import InputError
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.files import replacing, writing
@@ -47,7 +47,7 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
 def _check_mask(file: Path) -> None:
     if file.suffix.lower() != ".png":
         raise InputError(f"{file} is no PNG; servers take indexed PNGs only")
-    values = read_stored(file)
+    values = read_numbers(file)
     if values is None:
         raise InputError(f"{file} is a colour picture; servers take indexed PNGs only")
     if values.dtype.itemsize > 1:

@@ -72,12 +72,14 @@ class StoredPicture:
     palette: (256, 3) uint8 RGB colours of the indices, black where the file's palette ends; None without a palette.
     format:  Pillow's name of the file format, "PNG" or "JPEG" for example.
     pages:   as in `PictureHeader`.
+    clear:   the values (indices or grey) that the file declares fully transparent.
     """
 
     values: NDArray[Any]
     palette: NDArray[np.uint8] | None
     format: str
     pages: int
+    clear: frozenset[int] = frozenset()
 
 
 def read_picture(
@@ -130,7 +132,7 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
         else:
             transparent = {"A", "a"} & set(image.getbands()) or "transparency" in image.info
             values = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-        return StoredPicture(_turned(values, opened.turn), palette, str(image.format), pages)
+        return StoredPicture(_turned(values, opened.turn), palette, str(image.format), pages, _clear_values(image))
 
 
 def read_header(path: Path) -> PictureHeader:
@@ -272,6 +274,13 @@ def _deep_values(opened: _Opened, path: Path, page: int) -> NDArray[Any]:
     if page >= len(pages) or pages[page] is None:
         raise ValueError(f"page {page} of 16-bit colour cannot be decoded")
     return np.asarray(cv2.cvtColor(pages[page], cv2.COLOR_BGR2RGB))
+
+
+def _clear_values(image: Image) -> frozenset[int]:
+    alpha = image.info.get("transparency") if image.mode in ("P", "L", "1") else None
+    if isinstance(alpha, bytes):
+        return frozenset(index for index, value in enumerate(alpha) if value == 0)
+    return frozenset({alpha}) if isinstance(alpha, int) else frozenset()
 
 
 def _palette(image: Image) -> NDArray[np.uint8]:

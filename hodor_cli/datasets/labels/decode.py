@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import VOID, has_void, white_value
-from hodor_cli.datasets.labels.stored import LabelMap, read_stored
+from hodor_cli.datasets.labels.numbers import LabelMap, read_numbers
 from hodor_cli.errors import DataError
 
 
@@ -100,7 +100,7 @@ class LabelReader:
         return Labels(ids, void, new)
 
     def _values(self, path: Path) -> LabelMap:
-        values = read_stored(path)
+        values = read_numbers(path)
         if values is not None and not self._colours:
             return values
         mask = read_mask(path, known_colours=self._colours, allow_empty=True)

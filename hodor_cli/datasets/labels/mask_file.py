@@ -8,21 +8,17 @@ and black is background. Transparent pixels are background.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hodor_cli.datasets.labels.mask_array import is_stack, load_npy, mask_from_array
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_values import MaskFile, index_values, mask_from_rgb, mask_from_values, pack_rgb
+from hodor_cli.datasets.labels.numbers import NO_PICTURES, numbers_of
 from hodor_cli.datasets.labels.soft_edges import examine_edges
-from hodor_cli.datasets.labels.stored import numbers_of, upright
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import require_exists
-from hodor_cli.images.picture import open_picture
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # alpha below this is the background's, whatever else there is
 _COATS = 8  # more even levels of alpha than this are a gradient
@@ -53,10 +49,9 @@ def read_mask(
         _require_size(path, array.shape[1:] if is_stack(array) else array.shape[:2], size)
         mask = mask_from_array(array, path, known_colours)
     else:
-        with open_picture(path, "a mask image") as image:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            _require_size(path, (image.width, image.height) if turned else (image.height, image.width), size)
-            mask = _from_picture(image, path, known_colours)
+        picture = read_stored(path, "a mask image")
+        _require_size(path, picture.values.shape[:2], size)
+        mask = _from_picture(picture, path, known_colours)
     if not allow_empty and not mask.labels.any():
         raise InputError(f"{path} holds no object: every pixel is background")
     if mask.labels.all():
@@ -64,27 +59,41 @@ def read_mask(
     return mask
 
 
-def _from_picture(image: Image, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    if image.format == "JPEG":
-        return _from_jpeg(image, path)
-    values = numbers_of(image, path, grey_in_colour=False)
-    if values is not None and image.mode == "P":
-        table = _palette(image)
-        mask = mask_from_values(values, path, table[values])
-        return MaskFile(mask.labels, _black_object_note(table, values, path) + mask.notes, void=mask.void)
+def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] | None) -> MaskFile:
+    values = numbers_of(picture, path, grey_in_colour=False)
+    if values is not None and picture.palette is not None:
+        mask = mask_from_values(values, path, picture.palette[values])
+        notes = _black_object_note(picture.palette, values, path) + mask.notes
+        return MaskFile(mask.labels, notes, void=mask.void)
     if values is not None:
         return mask_from_values(values, path)
-    if image.mode == "F":
-        return mask_from_array(upright(np.asarray(image), image), path, known)
-    if "A" in image.getbands() or "transparency" in image.info:
-        return _from_transparency(upright(np.asarray(image.convert("RGBA")), image), path, known)
-    return mask_from_rgb(upright(np.asarray(image.convert("RGB")), image), path, known)
+    if picture.values.dtype.kind == "f":
+        return mask_from_array(picture.values, path, known)
+    colours = _colours(picture)
+    if picture.format == "JPEG":
+        return _from_jpeg(colours[..., :3], path)
+    if colours.shape[2] == 4:
+        return _from_transparency(colours, path, known)
+    return mask_from_rgb(colours, path, known)
 
 
-def _from_jpeg(image: Image, path: Path) -> MaskFile:
+def _colours(picture: StoredPicture) -> np.ndarray:
+    """(H, W, 3) RGB or (H, W, 4) RGBA uint8 of a picture; grey, indexed and 16-bit ones are brought to that."""
+    values = picture.values
+    if values.ndim == 3:
+        return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
+    if picture.palette is not None:
+        rgb = picture.palette[values]
+    else:
+        rgb = np.repeat(values[..., None], 3, axis=2).astype(np.uint8)
+    alpha = np.where(np.isin(values, list(picture.clear)), 0, 255).astype(np.uint8)
+    return np.concatenate([rgb, alpha[..., None]], axis=2)
+
+
+def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
     """JPEG changes values, so only a black and white picture survives it."""
-    grey = upright(np.asarray(image.convert("L")), image)
-    coloured = float((np.ptp(np.asarray(image.convert("RGB")), axis=2) > 48).mean())
+    grey = (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).round()
+    coloured = float((np.ptp(rgb, axis=2) > 48).mean())
     between = float(((grey > 64) & (grey < 192)).mean())
     if coloured > 0.01 or between > 0.05 or not (grey >= 192).any():
         raise InputError(
@@ -123,14 +132,6 @@ def _least_alpha(alpha: np.ndarray) -> int:
     return max(1, (weakest + 1) // 2)
 
 
-def _palette(image: Image) -> np.ndarray:
-    """(256, 3) uint8 colours of an indexed picture; black where its palette ends."""
-    flat = np.array(image.getpalette("RGB") or [], dtype=np.uint8)
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(flat) // 3] = flat.reshape(-1, 3)
-    return table
-
-
 def _black_object_note(table: np.ndarray, values: np.ndarray, path: Path) -> list[str]:
     """Painting programs put black anywhere in the palette; say so where the background does not look like one."""
     black = [int(i) for i in np.unique(values) if i and not table[i].any()]
@@ -147,7 +148,7 @@ def _other_format(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return f"{path} is an archive of arrays; save the one that is the mask as .npy"
-    if suffix not in (".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".zip"):
+    if suffix not in NO_PICTURES or suffix == ".npy":
         return None
     with path.open("rb") as file:
         start = file.read(1 << 16)

@@ -9,27 +9,26 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID, is_label_mode, label_values
-from hodor_cli.images.picture import open_picture
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.picture import StoredPicture, read_stored
 
 LabelMap = npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm", ".webp")
+#: Endings of files that are no pictures; `read_mask` says what they are.
+NO_PICTURES = (".npy", ".npz", ".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".zip")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TURNED = (b"Raw profile type", b"XML:com.adobe.xmp")  # texts that may hold an orientation
 
 
-def read_stored(path: Path) -> LabelMap | None:
-    """(H, W) uint8 or uint16 numbers as a mask file stores them, upright: indexed, grey, or grey stored as RGB.
+def read_numbers(path: Path) -> LabelMap | None:
+    """(H, W) uint8 or uint16 numbers of a mask file, upright: indexed, grey, or grey stored as RGB.
 
     None for a file that needs thought: colours, transparency, JPEG, floats, an array. Raises InputError naming the
     file when it cannot be read.
@@ -41,30 +40,24 @@ def read_stored(path: Path) -> LabelMap | None:
     labels = _decode_plain_png(data)
     if labels is not None:
         return labels
-    if path.suffix.lower() in (".npy", ".json"):
+    if path.suffix.lower() in NO_PICTURES:
         return None
-    with open_picture(path, "a mask image") as image:
-        return numbers_of(image, path)
+    return numbers_of(read_stored(path, "a mask image"), path)
 
 
-def numbers_of(image: Image, path: Path, *, grey_in_colour: bool = True) -> LabelMap | None:
-    """(H, W) numbers of a Pillow image that has one per pixel, upright; None for any other.
+def numbers_of(picture: StoredPicture, path: Path, *, grey_in_colour: bool = True) -> LabelMap | None:
+    """(H, W) numbers of a picture that has one per pixel; None for any other.
 
     A picture in which another value than 0 is transparent is none: there transparency, not 0, is the background.
     grey_in_colour: take RGB without any colour for grey.
     """
-    if image.format == "JPEG" or image.mode == "F" or _has_odd_transparency(image):
+    values = picture.values
+    if picture.format == "JPEG" or values.dtype.kind == "f":
         return None
-    if is_label_mode(image.mode):
-        values = np.asarray(label_values(image))
-    elif grey_in_colour and image.mode == "RGB" and "transparency" not in image.info:
-        channels = np.asarray(image)
-        if (channels != channels[..., :1]).any():
-            return None
-        values = channels[..., 0]
-    else:
+    if grey_in_colour and values.ndim == 3 and values.shape[2] == 3 and bool((values == values[..., :1]).all()):
+        values = values[..., 0]
+    if values.ndim == 3 or (picture.clear and 0 not in picture.clear and np.isin(values, list(picture.clear)).any()):
         return None
-    values = upright(values, image)
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     highest, lowest = int(values.max(initial=0)), int(values.min(initial=0))
@@ -72,35 +65,6 @@ def numbers_of(image: Image, path: Path, *, grey_in_colour: bool = True) -> Labe
         wrong = lowest if lowest < 0 else highest
         raise InputError(f"{path} holds the value {wrong}; object ids lie in 1..{MAX_ID} and 0 is background")
     return np.ascontiguousarray(values, dtype=np.uint16)
-
-
-def upright(values: npt.NDArray[Any], image: Image) -> npt.NDArray[Any]:
-    """An image's (H, W) or (H, W, C) values, turned as its EXIF orientation says."""
-    turn = _TURNS.get(image.getexif().get(0x0112, 1))
-    return values if turn is None else np.ascontiguousarray(turn(values))
-
-
-_TURNS: dict[int, Any] = {
-    2: np.fliplr,
-    3: lambda values: np.rot90(values, 2),
-    4: np.flipud,
-    5: lambda values: np.swapaxes(values, 0, 1),
-    6: lambda values: np.rot90(values, -1),
-    7: lambda values: np.rot90(np.swapaxes(values, 0, 1), 2),
-    8: np.rot90,
-}
-
-
-def _has_odd_transparency(image: Image) -> bool:
-    """Whether a value other than 0 is fully transparent and occurs, while 0 is not transparent."""
-    alpha = image.info.get("transparency") if image.mode in ("P", "L") else None
-    if alpha is None:
-        return False
-    table = dict(enumerate(alpha)) if isinstance(alpha, bytes) else {int(alpha): 0}
-    if table.get(0, 255) == 0:
-        return False
-    used = np.flatnonzero(np.bincount(np.asarray(image).ravel(), minlength=256))
-    return any(table.get(int(value), 255) == 0 for value in used)
 
 
 def _decode_plain_png(data: bytes) -> npt.NDArray[np.uint8] | None:
