@@ -64,6 +64,9 @@ class ImageFolderSource(FrameSource):
     def count_up_to(self, stop_at: int) -> int:
         return len(self._indices)
 
+    def frame_names(self) -> list[str]:
+        return list(self._indices)
+
     def index_of(self, name: str) -> int | None:
         return self._indices.get(unicodedata.normalize("NFC", name))
 

@@ -88,6 +88,10 @@ class FrameSource(ABC):
         `stop_at`. None where it cannot be known (camera, pipe)."""
         return None
 
+    def frame_names(self) -> list[str] | None:
+        """The names of all frames, in start..end or not, where files give them; None where frames are numbered."""
+        return None
+
     def index_of(self, name: str) -> int | None:
         """Index of the frame with this `Frame.name`, in start..end or not; None if the name is no frame's."""
         return int(name) if name.isascii() and name.isdigit() else None

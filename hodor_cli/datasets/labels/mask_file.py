@@ -7,6 +7,7 @@ and black is background. Transparent pixels are background.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,7 @@ def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] |
     values = numbers_of(picture, path, grey_in_colour=False)
     if values is not None and picture.palette is not None:
         mask = mask_from_values(values, path, picture.palette[values])
-        notes = _black_object_note(picture.palette, values, path) + mask.notes
-        return MaskFile(mask.labels, notes, void=mask.void)
+        return replace(mask, notes=_black_object_note(picture.palette, values, path) + mask.notes)
     if values is not None:
         return mask_from_values(values, path)
     if picture.values.dtype.kind == "f":
@@ -116,9 +116,7 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
         even = examine_edges(index_map, visible).solid_share - float((~shown).mean())
         if len(colours) <= 8 or even > 0.3 * float(shown.mean()):
             mask = mask_from_rgb(visible, path, known)
-            return MaskFile(
-                mask.labels, [f"{path.name}: transparent pixels are background", *mask.notes], mask.colours, mask.void
-            )
+            return replace(mask, notes=[f"{path.name}: transparent pixels are background", *mask.notes])
     note = f"{path.name} is one object cut out by transparency (alpha of {least} and more), with id 1"
     return MaskFile(shown.astype(np.uint16), [note])
 

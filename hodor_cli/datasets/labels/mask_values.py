@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ class MaskFile:
 
     labels:  (H, W) uint16 object ids, 0 background.
     void:    (H, W) bool, the pixels that belong to nobody (background in `labels`); None where there are none.
+    white:   whether the file holds only 0 and white.
     notes:   how the file was understood, one sentence each, for the user.
     colours: for an RGB mask, object id -> (r, g, b) in it.
     """
@@ -31,6 +32,7 @@ class MaskFile:
     notes: list[str] = field(default_factory=list)
     colours: dict[int, Colour] | None = None
     void: np.ndarray | None = None
+    white: bool = False
 
     @property
     def object_ids(self) -> list[int]:
@@ -73,7 +75,7 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
     white = white_value(present)
     if white is not None:
         notes = [f"{path.name} holds only 0 and {white}: it is one object, with id 1"] if 0 in present else []
-        return MaskFile((values == white).astype(np.uint16), notes)
+        return MaskFile((values == white).astype(np.uint16), notes, white=True)
     channels = values[..., None]
     if palette is not None:
         channels = np.concatenate([channels, palette], axis=2)
@@ -100,7 +102,7 @@ def mask_from_rgb(rgb: np.ndarray, path: Path, known: dict[int, Colour] | None) 
     before. Raises `InputError` for soft edges and photographs."""
     if not known and (rgb == rgb[..., :1]).all():
         mask = mask_from_values(rgb[..., 0], path)
-        return MaskFile(mask.labels, [f"{path.name} is RGB without any colour: read as grey, value = id", *mask.notes])
+        return replace(mask, notes=[f"{path.name} is RGB without any colour: read as grey, value = id", *mask.notes])
     packed = pack_rgb(rgb)
     values, index_map = index_values(packed)
     if len(values) > 2:

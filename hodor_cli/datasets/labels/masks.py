@@ -16,9 +16,18 @@ import numpy as np
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
+from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import MAX_ID, read_label_png, write_label_png
-from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files
+from hodor_cli.images.listing import frame_name
+from hodor_cli.images.paths import (
+    exists,
+    plural,
+    require_exists,
+    summarise_files,
+    visible_files,
+    visible_folders,
+)
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.source import FrameSource
 
@@ -26,6 +35,9 @@ __all__ = [
     "MaskFile", "MaskInput", "combine_masks", "frame_of_argument", "read_label_png", "read_mask", "read_mask_argument",
     "read_mask_arguments", "write_label_png",
 ]  # fmt: skip
+
+#: Frames of a source of unknown length that a name may number.
+_MOST_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -126,51 +138,74 @@ def _read_argument(
             raise UsageError(
                 f"{argument!r} gives a frame for a folder, whose files are named like their frames; drop {frame}="
             )
-        files = _match_folder(path, source)
-    else:
-        files = {source.start if frame is None else frame: path}
-    found = False
+        files, notes = _match_folder(path, source)
+        yield from _read_folder(path, files, notes, source, known)
+        return
+    index = source.start if frame is None else frame
+    mask = read_mask(path, size=(source.height, source.width), known_colours=known)
+    known.update(mask.colours or {})
+    yield index, path, mask
+
+
+def _read_folder(
+    folder: Path, files: dict[int, Path], notes: list[str], source: FrameSource, known: dict[int, Colour]
+) -> Iterator[tuple[int, Path, MaskFile]]:
+    """The masks of a folder that hold an object; the first carries the `notes` on all."""
+    found = has_void = False
     for index, file in files.items():
-        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=path.is_dir())
+        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=True)
         known.update(mask.colours or {})
-        if mask.labels.any():  # in a folder, a frame before the first object may well be empty
-            found = True
-            yield index, file, mask
+        has_void = has_void or mask.void is not None
+        if not mask.labels.any() or (mask.white and has_void):
+            continue  # before its first object a frame may well be empty, and void alone is no object
+        mask.notes[:0] = [] if found else notes
+        found = True
+        yield index, file, mask
     if not found:
-        raise InputError(f"the masks in {path} hold no object: every pixel of all {len(files)} is background")
+        raise InputError(f"the masks in {folder} hold no object: every pixel of all {len(files)} is background")
 
 
-def _match_folder(folder: Path, source: FrameSource) -> dict[int, Path]:
+def _match_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
+    """The masks of a folder by frame, and sentences on how they were matched and which are not used."""
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
     if not names:
         found = summarise_files(visible_files(folder)) or "no files"
-        raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}")
-    frames = {name: source.index_of(Path(name).stem) for name in names}
-    if all(index is None for index in frames.values()):  # 00000.png for frames called img_000.jpg: by number
-        frames = {name: int(Path(name).stem) if Path(name).stem.isdecimal() else None for name in names}
-    last = max((index for index in frames.values() if index is not None), default=-1)
-    count = source.count_up_to(last + 1)
-    stop = min(limit for limit in (source.end, count, last + 1) if limit is not None)
-    files: dict[int, Path] = {}
-    for name, index in frames.items():
-        if index is None or not source.start <= index < stop:
-            continue
-        if index in files:
-            raise InputError(
-                f"{folder} holds both {files[index].name} and {name} for frame {index}; keep one of the two"
-            )
-        files[index] = folder / name
-    if not files:
+        raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}{_masks_below(folder)}")
+    files: dict[str, Path] = {}
+    for name in names:
+        other = files.setdefault(frame_name(folder / name), folder / name)
+        if other.name != name:
+            raise InputError(f"{folder} holds both {other.name} and {name} for one frame; keep one of the two")
+    frames = source.frame_names()
+    counted = frames is None
+    if frames is None:
+        numbers = [int(digits[-1]) for stem in files if (digits := re.findall(r"[0-9]+", stem))]
+        last = min(max(numbers, default=0), _MOST_FRAMES)
+        count = source.count_up_to(last + 1)
+        frames = [f"{index:05d}" for index in range(last + 1 if count is None else min(count, last + 1))]
+    match = match_names(list(files), frames, counted=counted)
+    place = {frame: index for index, frame in enumerate(frames)}
+    stop = len(frames) if source.end is None else source.end
+    used = {place[frame]: files[name] for name, frame in match.frames.items()}
+    read = {index: file for index, file in used.items() if source.start <= index < stop}
+    if not read:
+        first = source.start if counted else min(source.start, len(frames) - 1)
+        example = f"by number, like {first:05d}" if counted else f"like {frames[first]}"
         raise InputError(
             f"no mask in {folder} belongs to a frame that is read: they are named like {names[0]}, the frames "
-            f"{_example_name(source)}"
+            f"{example}; rename them, or give one as FRAME=FILE"
         )
-    return dict(sorted(files.items()))
+    notes = match.describe(folder)
+    if len(read) < len(used):
+        outside = [file.name for index, file in used.items() if index not in read]
+        notes.append(f"{folder}: {len(outside)} not used, because their frames are not read, such as {outside[0]}")
+    return dict(sorted(read.items())), notes
 
 
-def _example_name(source: FrameSource) -> str:
-    names = getattr(source, "files", None)
-    return f"like {names[0].stem}" if names else f"by number, like {source.start:05d}"
+def _masks_below(folder: Path) -> str:
+    """Where the masks may lie instead: the result of a run keeps them in `masks`."""
+    inside = [sub for sub in visible_folders(folder) if any(Path(name).suffix == ".png" for name in visible_files(sub))]
+    return f"; did you mean {inside[0]}?" if inside else ""
 
 
 def require_frame(frame: int, argument: str, source: FrameSource) -> None:

@@ -1,0 +1,165 @@
+"""Which frame a file is meant for, by its name: decided here, once, for masks, predictions and data sets.
+
+Programs number differently: frames img_001.jpg with masks 001.png, ffmpeg's pictures from 00001 beside a video whose
+frames count from 0. A name is taken for what it most likely means, the match can be told, and doubt is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hodor_cli.errors import InputError
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class NameMatch:
+    """frames: name of a file -> name of its frame, in the frames' order. unused: names that fit no frame. how: a
+    sentence on how names were matched, empty where they are equal."""
+
+    frames: Mapping[str, str]
+    unused: tuple[str, ...] = ()
+    how: str = ""
+
+    def describe(self, where: object) -> list[str]:
+        """Sentences for the user: how the files of `where` were matched, and which are not used."""
+        said = [f"{where}: {self.how}"] if self.how else []
+        if self.unused:
+            shown = ", ".join(self.unused[:_SHOWN]) + (" ..." if len(self.unused) > _SHOWN else "")
+            said.append(f"{where}: {len(self.unused)} not used, because no frame is called so: {shown}")
+        return said
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to understand the names. shift: whether it counts frames instead of comparing what they are called."""
+
+    pairs: dict[str, str]
+    how: str = ""
+    shift: bool = False
+
+
+def match_names(names: Sequence[str], frames: Sequence[str], *, counted: bool = False) -> NameMatch:
+    """Match the names of files to the names of frames, both without endings and in order.
+
+    Tried in turn: equal names; equal numbers in names that otherwise agree among themselves (img_001 and 001); a
+    common addition (bear_mask and bear); numbers that count the frames from 0, then from 1. The first that leaves no
+    file or no frame over is taken, or else the first that fits any. counted: the frames have no names of their own but
+    are numbered from 0, as in a video.
+
+    Raises InputError where two ways are as likely. The match is empty where none fits.
+    """
+    numbers = _numbers(names) or _numbers([name for name in names if name.isdecimal()])
+    readings = [] if counted else [_Reading(_equal(names, frames)), *_related(names, frames, numbers)]
+    if numbers is not None:
+        readings += [
+            _counting(numbers, frames, 0, "" if counted else "numbers are taken to count the frames from 0"),
+            _counting(numbers, frames, 1, "numbers are taken to count the frames from 1, as ffmpeg does"),
+        ]
+    fitting = [reading for reading in readings if reading.pairs]
+    if not fitting:
+        return NameMatch({}, tuple(names))
+    whole = [reading for reading in fitting if len(reading.pairs) in (len(names), len(frames))]
+    best = (whole or fitting)[0]
+    _refuse_doubt(best, fitting, names, frames, numbers)
+    place = {frame: index for index, frame in enumerate(frames)}
+    ordered = dict(sorted(best.pairs.items(), key=lambda pair: place[pair[1]]))
+    name, frame = next(iter(ordered.items()))
+    how = f"{best.how}: {name} is {f'frame {place[frame]}' if counted else frame}" if best.how else ""
+    return NameMatch(ordered, tuple(name for name in names if name not in ordered), how)
+
+
+def _refuse_doubt(
+    best: _Reading,
+    fitting: Sequence[_Reading],
+    names: Sequence[str],
+    frames: Sequence[str],
+    numbers: Mapping[str, int] | None,
+) -> None:
+    """Raise InputError where another way to read the names is as likely as the best one."""
+    if not best.shift or len(best.pairs) == len(names) == len(frames):
+        return
+    rivals = [reading for reading in fitting if not reading.shift]
+    if not rivals and numbers is not None and min(numbers.values()) == 1:
+        # Numbers from 1 on may count from 0, the first frame left out, or from 1.
+        rivals = [reading for reading in fitting if reading is not best and len(best.pairs) <= len(reading.pairs)]
+    if not rivals:
+        return
+    rival = rivals[0].pairs
+    name = next((name for name in best.pairs if name in rival), next(iter(best.pairs)))
+    raise InputError(
+        f"{name} may belong to the frame {rival.get(name, name)} or {best.pairs[name]}, because the files may be "
+        f"numbered otherwise than the frames ({frames[0]} to {frames[-1]}); give the files the names of their frames"
+    )
+
+
+def _equal(names: Sequence[str], frames: Sequence[str]) -> dict[str, str]:
+    """Names that are equal but for their Unicode form, and where none is, but for upper and lower case."""
+    for form in (_composed, lambda name: _composed(name).casefold()):
+        known = {form(frame): frame for frame in frames}
+        found = {name: known[form(name)] for name in names if form(name) in known}
+        if found and len(set(found.values())) == len(found):
+            return found
+    return {}
+
+
+def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, int] | None) -> list[_Reading]:
+    """Names that share a number with their frame, or that are the frame's name with a common addition."""
+    readings = []
+    of_frames = _numbers(frames)
+    if numbers is not None and of_frames is not None:
+        known = {number: frame for frame, number in of_frames.items()}
+        pairs = {name: known[number] for name, number in numbers.items() if number in known}
+        readings.append(_Reading(pairs, "names are matched by their number"))
+    for longer, shorter, swap in ((names, frames, False), (frames, names, True)):
+        for ends in (True, False):
+            added = _addition(longer, shorter, ends)
+            if added:
+                cut = {name: name[: -len(added)] if ends else name[len(added) :] for name in longer}
+                known = {_composed(name): name for name in shorter}
+                found = {name: known[rest] for name, rest in cut.items() if rest in known}
+                pairs = {short: long for long, short in found.items()} if swap else found
+                readings.append(_Reading(pairs, f"names are matched without {added}"))
+    return readings
+
+
+def _addition(longer: Sequence[str], shorter: Sequence[str], ends: bool) -> str:
+    """What all `longer` names begin or end with and the first of them has more than one of the `shorter`."""
+    if not longer:
+        return ""
+    first = _composed(longer[0])
+    for short in map(_composed, shorter):
+        if len(short) < len(first) and (first.startswith(short) if ends else first.endswith(short)):
+            added = first[len(short) :] if ends else first[: -len(short)]
+            if all(_composed(name).endswith(added) if ends else _composed(name).startswith(added) for name in longer):
+                return added
+    return ""
+
+
+def _counting(numbers: Mapping[str, int], frames: Sequence[str], first: int, how: str) -> _Reading:
+    pairs = {name: frames[number - first] for name, number in numbers.items() if 0 <= number - first < len(frames)}
+    if first and min(numbers.values()) != first:
+        pairs = {}  # without a file for the first frame, nothing speaks for counting from 1
+    return _Reading(pairs, how, shift=True)
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int] | None:
+    """The number in each name, where the names differ in nothing else and no number comes twice."""
+    parts = {name: re.split(r"([0-9]+)", _composed(name).casefold()) for name in names}
+    if not parts or len({len(split) for split in parts.values()}) != 1:
+        return None
+    columns = list(zip(*parts.values(), strict=True))
+    digits = range(1, len(columns), 2)
+    varying = [place for place in digits if len({int(text) for text in columns[place]}) > 1] or list(digits)[-1:]
+    if len(varying) != 1 or any(len(set(columns[place])) > 1 for place in range(0, len(columns), 2)):
+        return None
+    found = {name: int(split[varying[0]]) for name, split in parts.items()}
+    return found if len(set(found.values())) == len(found) else None
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
