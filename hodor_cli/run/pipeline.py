@@ -1,4 +1,9 @@
-"""Threads around the network: reading ahead of it and writing behind it, in order and in bounded memory."""
+"""Threads around the network: one reads ahead of it, one writes behind it, in order and in bounded memory.
+
+The threads talk through `queue.SimpleQueue` alone, whose put and get are single steps of C: Ctrl-C raises
+KeyboardInterrupt between any two steps of Python in the main thread, and inside `queue.Queue` or a condition it can
+leave a lock taken or a waiter asleep for ever.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
 
-# How long a thread waits before it looks whether it is still wanted, seconds.
+# How long a wait lasts before Python looks for Ctrl-C, in seconds; Windows does not interrupt a wait.
 _PATIENCE = 0.1
 
 
@@ -27,8 +33,9 @@ class ReadAhead(Generic[Item]):
     """
 
     def __init__(self, items: Iterable[Item], depth: int) -> None:
-        self._queue: queue.Queue[Item | _End] = queue.Queue(maxsize=max(1, depth))
-        self._stopped = threading.Event()
+        self._queue: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
+        self._free = _slots(depth)
+        self._stopped = False
         self._thread = threading.Thread(target=self._read, args=(items,), name="hodor-read", daemon=True)
         self._thread.start()
 
@@ -36,24 +43,18 @@ class ReadAhead(Generic[Item]):
         end = _End()
         try:
             for item in items:
-                if not self._offer(item):
+                self._free.get()
+                if self._stopped:
                     return
+                self._queue.put(item)
         except BaseException as error:  # handed to the thread that iterates
             end = _End(error)
-        self._offer(end)
-
-    def _offer(self, item: Item | _End) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=_PATIENCE)
-                return True
-            except queue.Full:
-                continue
-        return False
+        self._queue.put(end)
 
     def __iter__(self) -> Iterator[Item]:
         while True:
-            item = self._queue.get()
+            item = _wait_for(self._queue)
+            self._free.put(None)
             if isinstance(item, _End):
                 if item.error is not None:
                     raise item.error
@@ -62,7 +63,8 @@ class ReadAhead(Generic[Item]):
 
     def close(self) -> None:
         """Stop reading. Waits a moment for the thread; one that hangs in a dead camera does not hold up the program."""
-        self._stopped.set()
+        self._stopped = True
+        self._free.put(None)  # wakes a thread that waits for room
         self._thread.join(timeout=5)
 
     def __enter__(self) -> ReadAhead[Item]:
@@ -80,25 +82,25 @@ class WriteBehind(Generic[Item]):
 
     def __init__(self, handle: Callable[[Item], None], depth: int) -> None:
         self._handle = handle
-        self._queue: queue.Queue[Item | _End] = queue.Queue(maxsize=max(1, depth))
+        self._queue: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
+        self._free = _slots(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="hodor-write", daemon=True)
         self._thread.start()
 
     def _write(self) -> None:
-        while True:
-            item = self._queue.get()
-            if isinstance(item, _End):
-                return
+        while not isinstance(item := self._queue.get(), _End):
             if self._error is None:
                 try:
                     self._handle(item)
                 except BaseException as error:  # handed to the thread that puts
                     self._error = error
+            self._free.put(None)
 
     def put(self, item: Item) -> None:
         """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised on an earlier."""
         self._raise()
+        _wait_for(self._free)
         self._queue.put(item)
 
     def close(self) -> None:
@@ -107,10 +109,10 @@ class WriteBehind(Generic[Item]):
         self._raise()
 
     def finish(self) -> BaseException | None:
-        """Like `close`, but gives the error of `handle` back instead of raising it."""
-        if self._thread.is_alive():
-            self._queue.put(_End())
-            self._thread.join()
+        """Like `close`, but returns the error of `handle` instead of raising it."""
+        self._queue.put(_End())
+        while self._thread.is_alive():
+            self._thread.join(_PATIENCE)
         return self._error
 
     def _raise(self) -> None:
@@ -121,3 +123,19 @@ class WriteBehind(Generic[Item]):
 def queue_depth(height: int, width: int, most: int = 8, budget: int = 64 * 2**20) -> int:
     """How many RGB frames of this size fit into `budget` bytes, 2 to `most`."""
     return max(2, min(most, budget // max(1, height * width * 3)))
+
+
+def _slots(depth: int) -> queue.SimpleQueue[None]:
+    """A queue with one entry for every item that may be on its way."""
+    free: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(max(1, depth)):
+        free.put(None)
+    return free
+
+
+def _wait_for(entries: queue.SimpleQueue[Value]) -> Value:
+    while True:
+        try:
+            return entries.get(timeout=_PATIENCE)
+        except queue.Empty:
+            continue
