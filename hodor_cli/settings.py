@@ -2,7 +2,8 @@
 
 A field is declared once, as `batch_size: Annotated[int, about("Samples of an iteration.", least=1)] = 8`;
 `check_settings` in `__post_init__` refuses what lies outside, and command-line options, `--set` and the reference page
-are made from `settings_of`. The limits are `msgspec.Meta`, so that a file with saved settings is checked by the same declaration.
+are made from `settings_of`. The limits are `msgspec.Meta`, so that a file with saved settings is checked by the same
+declaration.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def settings_of(declared: Any) -> dict[str, Setting]:
 
 def check_settings(settings: Any) -> None:
     """Raise UsageError, naming the field, where a dataclass holds a value outside its declared limits."""
-    for name, setting in settings_of(type(settings)).items():
+    declared: Any = type(settings)
+    for name, setting in settings_of(declared).items():
         setting.check(getattr(settings, name))
 
 
