@@ -122,6 +122,11 @@ def test_adapt_may_stand_alone_or_with_a_budget() -> None:
     assert fill_lone_options(["--adapt", "-5"], lone) == ["--adapt", "-5"]
 
 
+@pytest.mark.parametrize("source", ["2024_clip.mp4", "0", "60", "20steps.mp4", "1s.mp4", "7"])
+def test_adapt_alone_never_takes_the_video_for_its_value(source: str) -> None:
+    assert fill_lone_options(["--adapt", source], {"--adapt": "60s"}) == ["--adapt", "60s", source]
+
+
 def test_segment_command_adapts_first(tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Hodor(msgspec.structs.replace(build_model("toy").config, adapted_min_dim=96))
     frames, masks = moving_square(4)
@@ -137,6 +142,6 @@ def test_segment_command_adapts_first(tmp_path: Path, make_video: MakeVideo, mon
     assert read_label_png(tmp_path / "out" / "masks" / "00003.png").shape == masks[0].shape
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["settings"]["min_dim"], report["settings"]["max_dim"]) == (96, 192)
-    refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "other"), "--adapt", "0"])
+    refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "other"), "--adapt=0"])
     assert refused.exit_code == 2
     assert not (tmp_path / "other").exists()

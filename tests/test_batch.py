@@ -1,4 +1,4 @@
-"""`hodor segment FOLDER --masks FOLDER`: many videos, workers that die, interruptions, a cluster that loses a node."""
+"""`hodor segment-many FOLDER --masks FOLDER`: many videos, dying workers, interruptions, a lost node."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hodor(*arguments: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["segment", *map(str, arguments)])
+def hodor(*arguments: object, code: int = 0, command: str = "segment-many") -> str:
+    result = CliRunner().invoke(app, [command, *map(str, arguments)])
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result.output
@@ -93,6 +93,13 @@ def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> Non
     hodor(*arguments, "--resume")
     whole(library / "out")
     assert (library / "out" / "a" / "report.json").stat().st_mtime_ns == before
+
+
+def test_the_old_spelling_still_works_and_says_what_replaces_it(library: Path, toy: Path) -> None:
+    (library / "one.txt").write_text("clips/a.mp4\n")
+    arguments = (library / "one.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
+    output = hodor(*arguments, command="segment")
+    assert "1 video of 1 done" in output and "warning: many videos are segmented by `hodor segment-many`" in output
 
 
 def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
@@ -150,7 +157,8 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
     clips, masks, mask = library / "clips", library / "masks", library / "masks" / "a.png"
 
     def error(*arguments: object, code: int) -> str:
-        lines = [line for line in hodor(*arguments, "-o", library / "out", code=code).splitlines() if "error:" in line]
+        output = hodor(*arguments, "-o", library / "out", code=code, command="segment")
+        lines = [line for line in output.splitlines() if "error:" in line]
         assert len(lines) == 1 and not (library / "out").exists()
         return lines[0]
 
@@ -165,7 +173,7 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
     assert "contradict" in error(clips, "--masks", masks, "--resume", "--overwrite", "--weights", toy, code=2)
     assert "contradict" in error(clips, "--masks", masks, "--gpus", 1, "--device", "cpu", code=2)
     assert "GPU" in error(clips, "--masks", masks, "--gpus", 99, "--weights", toy, code=5).upper()
-    assert "above 0" in error(clips, "--masks", masks, "--weights", toy, "--adapt", "0", code=2)
+    assert "above 0" in error(clips, "--masks", masks, "--weights", toy, "--adapt=0", code=2)
     assert "weights" in error(clips, "--masks", masks, "--weights", "nothing", code=4)
     (library / "clips" / "a.mkv").write_bytes((clips / "a.mp4").read_bytes())
     assert "both be called a" in error(clips, "--masks", masks, code=3)

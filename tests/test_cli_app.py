@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -185,6 +186,48 @@ def test_every_error_kind_has_its_own_exit_code() -> None:
     assert len({kind.exit_code for kind in kinds}) == len(kinds)
     for kind in kinds:
         assert explain(kind("what, where, way out")) == (kind.exit_code, "error: what, where, way out")
+
+
+def test_what_help_does_not_show_is_never_suggested() -> None:
+    for arguments, said in ((["segment-vidoe"], "'segment-many'"), (["segment", "a.mp4", "--workres"], "--workres")):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2 and said in result.stderr
+        assert "segment-video" not in result.stderr and "--workers" not in result.stderr
+    assert CliRunner().invoke(app, ["segment-video", "--help"]).exit_code == 0
+
+
+def test_help_shows_nothing_that_leaks_from_the_code() -> None:
+    for name in COMMANDS:
+        for path, _ in commands_below(name, COMMANDS[name].load(name)):
+            arguments = [*path.split(), "--help"]
+            text = CliRunner().invoke(app, arguments).output
+            assert not re.search(r"<[a-z]|\{|\}|x>=|<=x|\.0[;\]]|\]\s+\[default|object\(s\)", text), (path, text)
+            assert "[default: ]" not in text
+
+
+def test_outputs_and_overwriting_are_spelled_the_same_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    from hodor_cli.cli.help import RENAMED, rename_options
+
+    for name in COMMANDS:
+        for path, command in commands_below(name, COMMANDS[name].load(name)):
+            flags = {flag for parameter in command.params for flag in parameter.opts}
+            assert not flags & set(RENAMED), path
+            assert ("-o" in flags) == ("--out" in flags), path
+    command = COMMANDS["train-projection"].load("train-projection")
+    arguments = ["--output=a", "--force", "--data", "b", "--", "--force"]
+    assert rename_options(arguments, command) == ["--out=a", "--overwrite", "--data", "b", "--", "--force"]
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: --output is called --out now; the old name goes in the next version",
+        "warning: --force is called --overwrite now; the old name goes in the next version",
+    ]
+
+
+def test_everyday_options_stand_first() -> None:
+    text = CliRunner().invoke(app, ["segment", "--help"]).output
+    places = [text.index(title) for title in ("\nOptions:", "\nWhich frames:", "\nNetwork:", "\nMachine:")]
+    assert places == sorted(places)
+    everyday = text[places[0] : places[1]]
+    assert everyday.index("--mask ") < everyday.index("--out") and "--precision" not in everyday
 
 
 def test_a_command_that_is_not_installed_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:

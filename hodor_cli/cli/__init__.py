@@ -21,6 +21,9 @@ COMMANDS: dict[str, CommandSpec] = {
     "segment": CommandSpec(
         "hodor_cli.cli.segment", "segment", "Segment a video from one mask: every frame out.", lone_values=_ADAPT
     ),
+    "segment-many": CommandSpec(
+        "hodor_cli.cli.segment_many", "segment_many", "Segment many videos side by side.", lone_values=_ADAPT
+    ),
     "segment-video": CommandSpec(
         "hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True, lone_values=_ADAPT
     ),
@@ -28,18 +31,18 @@ COMMANDS: dict[str, CommandSpec] = {
         "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made.", lone_values=_ADAPT
     ),
     "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
-    "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Go on training on video frames."),
+    "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Continue training on video frames."),
     "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; see what the network is fed."),
     "export-descriptors": CommandSpec(
         "hodor_cli.cli.export_descriptors", "export_descriptors", "Save every object of every frame as descriptors."
     ),
     "retrieval": CommandSpec("hodor_cli.cli.retrieval", "retrieval", "Find an object again; precision-recall curves."),
     "train-projection": CommandSpec(
-        "hodor_cli.cli.train_projection", "train_projection", "Learn, from photographs, by what retrieval compares."
+        "hodor_cli.cli.train_projection", "train_projection", "Learn from photographs what retrieval compares by."
     ),
     "map": CommandSpec("hodor_cli.cli.map", "map_command", "Draw descriptors as a 2-D map with crops (t-SNE, PCA)."),
     "heatmaps": CommandSpec("hodor_cli.cli.heatmaps", "heatmaps", "Show what the background descriptors attend to."),
-    "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe and verify weights."),
+    "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe, verify and average weights."),
     "bench": CommandSpec("hodor_cli.cli.bench", "bench", "Measure speed and memory on this machine."),
     "export-onnx": CommandSpec("hodor_cli.cli.export_onnx", "export_onnx", "Write the network as ONNX."),
     "info": CommandSpec("hodor_cli.cli.info", "info", "Versions, devices and weights, for a bug report."),

@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import DeviceOption, HistoryOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
-from hodor_cli.cli.terminal import note, progress_bar, say_json, stdout_console, warn
+from hodor_cli.cli.options import (
+    DeviceOption,
+    HistoryOption,
+    JsonFileOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    write_json,
+)
+from hodor_cli.cli.terminal import counted, note, progress_to, stdout_console, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,9 +47,7 @@ def bench(
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", min=0, help="Loader processes, with --train.")
     ] = None,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE|-", help="Write the result as JSON; - for stdout, alone.")
-    ] = None,
+    json_file: JsonFileOption = None,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -74,13 +81,10 @@ def bench(
     )
     if not train and (batch_size is not None or workers is not None):
         raise UsageError("--batch-size and --workers belong to --train; add it or leave them out")
-    with progress_bar("measuring", None, "steps") as advance:
-        shown = 0
+    with progress_to("measuring", None, "steps") as show:
 
         def progress(what: str, done: int, total: int) -> None:
-            nonlocal shown
-            advance(done - shown, total=total)
-            shown = done
+            show(done, total)
 
         if train:
             from hodor_cli.bench.training import measure_training
@@ -96,7 +100,9 @@ def bench(
     if json_file != "-":
         (_print_training if train else _print_video)(result, stdout_console())
     if json_file is not None:
-        _write_json(result, json_file)
+        import json
+
+        write_json(json.dumps(result, indent=2), json_file)
     if record is not None:
         from hodor_cli.bench.record import append_record, earlier_record
 
@@ -169,16 +175,17 @@ def _print_training(result: dict[str, Any], console: Console) -> None:
         f"the step alone {result['speedup_step']:.2f} times; by processor time {result['speedup_processor']:.2f} times"
     )
     loader = result["loader"]
+    workers, rate = counted(loader["workers"], "worker"), loader["samples_per_second_per_worker"]
     console.print(
-        f"{loader['workers']} worker(s) of the loader, each {loader['samples_per_second_per_worker']:.1f} samples/s; "
-        f"{100 * loader['idle_share']:.1f} % of the engine's time goes by waiting for them"
+        f"{workers} of the loader, {rate:.1f} samples/s each; the engine waits for them "
+        f"{100 * loader['idle_share']:.1f} % of the time"
     )
 
 
 def _print_head(result: dict[str, Any], console: Console) -> None:
     machine, settings = result["machine"], result["settings"]
     random = "" if settings["trained"] else ", random weights"
-    objects = f", {settings['objects']} object(s), window {settings['history']}" if "stages" in result else ""
+    objects = f", {counted(settings['objects'], 'object')}, history {settings['history']}" if "stages" in result else ""
     console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
     peaks = ", ".join(f"{name} {value:,.0f}" for name, value in machine["matrix_gflops"].items())
     console.print(
@@ -193,17 +200,3 @@ def _number(value: float | None, digits: int) -> str:
 
 def _list(values: list[float]) -> str:
     return ", ".join(f"{value:.2f}" for value in values)
-
-
-def _write_json(result: dict[str, Any], target: str) -> None:
-    import json
-
-    from hodor_cli.files import replacing, writing_file
-
-    text = json.dumps(result, indent=2) + "\n"
-    if target == "-":
-        say_json(text)
-        return
-    path = Path(target)
-    with writing_file(path, "name another file with --json"), replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.terminal import note, progress_bar, stdout_console
+from hodor_cli.cli.help import HodorCommand
+from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console
 from hodor_cli.errors import DataError
 
 app = typer.Typer(
@@ -30,13 +32,13 @@ FilePixelsOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=HodorCommand)
 def check(
     path: PathArgument,
     annotations: AnnotationsOption = None,
     full: Annotated[bool, typer.Option("--full", help="Open every image and every mask.")] = False,
-    min_area: MinAreaOption = 2000.0,
-    min_side: MinSideOption = 20.0,
+    min_area: MinAreaOption = 2000,
+    min_side: MinSideOption = 20,
     file_pixels: FilePixelsOption = False,
     examples: Annotated[int, typer.Option(min=1, metavar="N", help="Examples shown of each kind of fault.")] = 3,
 ) -> None:
@@ -61,22 +63,22 @@ def check(
         raise DataError(report.sentence())
 
 
-@app.command()
+@app.command(cls=HodorCommand)
 def preview(
     path: PathArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The sheet, a PNG.")],
+    out: Annotated[Path, out_option("FILE", "The sheet, a PNG.")],
     annotations: AnnotationsOption = None,
     count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many samples.")] = 16,
     preset: Annotated[str, typer.Option(metavar="NAME", help="Augmentation: mini, paper, fast or toy.")] = "mini",
     mode: Annotated[str, typer.Option(metavar="frames|sparse|dense", help="How clips are used.")] = "dense",
-    area: Annotated[float, typer.Option(min=1024, metavar="PX", help="Pixels of a frame.")] = 65536.0,
+    area: Annotated[float, typer.Option(min=1024, metavar="PX", help="Pixels of a frame.")] = 65536,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed, other samples.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the sheet if it exists.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw samples as the network is fed them: frames side by side, masks as outlines, invalid pixels hatched."""
     from hodor_cli.training.samples.preview import preview_samples, require_free, write_sheet
 
-    require_free(output, overwrite=overwrite)
+    require_free(out, overwrite=overwrite)
     with progress_bar("drawing", count, "samples") as advance:
         samples = preview_samples(
             path,
@@ -88,5 +90,5 @@ def preview(
             seed=seed,
             progress=lambda done, total: advance(1),
         )
-    write_sheet(output, samples, overwrite=overwrite)
-    note(f"wrote {output}: {len(samples)} samples")
+    write_sheet(out, samples, overwrite=overwrite)
+    note(f"wrote {out}: {counted(len(samples), 'sample')}")

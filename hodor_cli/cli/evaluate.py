@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import AdaptOption, DeviceOption, MatchingOption, MaxDimOption, MinDimOption, PrecisionOption
+from hodor_cli.cli.options import AdaptOption, DeviceOption, MatchingOption, MaxDimOption, MinDimOption, PrecisionOption
 from hodor_cli.cli.terminal import note, progress_bar, say_json, stderr_console, stdout_console, warn
 
 if TYPE_CHECKING:

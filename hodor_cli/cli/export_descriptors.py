@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.common import DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
-from hodor_cli.cli.terminal import progress_bar, say, warn
+from hodor_cli.cli.options import DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption, out_option
+from hodor_cli.cli.terminal import counted, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.export.export import ExportedVideo
@@ -19,14 +19,12 @@ def export_descriptors(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out "
             "like DAVIS, or COCO-format photographs.",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The descriptor file, created or added to.")
-    ] = Path("objects.h5"),
+    out: Annotated[Path, out_option("FILE", "The descriptor file, created or added to.")] = Path("objects.h5"),
     masks: Annotated[
         Path | None,
         typer.Option(
@@ -86,11 +84,11 @@ def export_descriptors(
             elif video.outcome == "skipped":
                 say(f"{video.name}: already there, skipped")
             else:
-                say(f"{video.name}: {video.rows} descriptors from {video.frames} frames")
+                say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
 
         export_sources(
             found,
-            output,
+            out,
             load_model(weights),
             min_dim=min_dim,
             max_dim=max_dim,
@@ -101,7 +99,7 @@ def export_descriptors(
             progress=lambda source, done: advance(1),
             finished=finished,
         )
-    say(f"written to {output}")
+    say(f"written to {out}")
     if failed:
-        warn(f"{failed} of {len(found)} videos could not be exported")
+        warn(f"{failed} of {counted(len(found), 'video')} could not be exported")
         raise typer.Exit(3)

@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import HistoryOption, MaxDimOption, MinDimOption, WeightsOption
+from hodor_cli.cli.options import HistoryOption, MaxDimOption, MinDimOption, OverwriteOption, WeightsOption, out_option
 from hodor_cli.cli.terminal import note, stdout_console
 
 
 def export_onnx(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the files.")],
+    out: Annotated[Path, out_option("FOLDER", "Folder for the files.")],
     weights: WeightsOption = "mini",
     size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the video's frames.")] = "854x480",
     objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Slots for objects.")] = 4,
     history: HistoryOption = 7,
     min_dim: MinDimOption = None,
     max_dim: MaxDimOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files of an earlier export.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write extract, masks, encode, decode (and match) as ONNX files, and hodor.json that describes them.
 

@@ -1,4 +1,4 @@
-"""`hodor finetune`: go on training a network on the frames of videos."""
+"""`hodor finetune`: continue training a network on the frames of videos."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hodor_cli.cli import training_options as options
-from hodor_cli.cli.common import DeviceOption, PrecisionOption
+from hodor_cli.cli.options import DeviceOption, OverwriteOption, PrecisionOption, out_option
 
 
 def finetune(
@@ -29,7 +29,7 @@ def finetune(
     model: options.ModelOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", metavar="OUT", help="The run's folder.  [default: runs/PRESET-MODE]"),
+        out_option("FOLDER", "The run's folder [default: runs/PRESET-MODE]."),
     ] = None,
     max_gap: Annotated[
         int, typer.Option("--max-gap", metavar="N", min=1, help="Frames between those of a sample, at most.")
@@ -65,9 +65,9 @@ def finetune(
     sheet_every: options.SheetEveryOption = 500,
     save_every: options.SaveEveryOption = 200,
     resume: options.ResumeOption = False,
-    overwrite: options.OverwriteOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Go on training on clips in the DAVIS or YouTube-VOS layout, from a trained network.
+    """Continue training, on clips in the DAVIS or YouTube-VOS layout, from a trained network.
 
     With sparse, one labelled frame of each clip is read and no other label.
 

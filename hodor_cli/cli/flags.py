@@ -7,7 +7,8 @@ running command has such an option the user reads its flag (--min-dim).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,16 @@ _NAME = re.compile(r"`([A-Za-z_][\w.]*)(?:=([^`]*))?`")
 def remember_flags(command: Any) -> None:
     """Let `with_flags` speak of this click command, or of the subcommands of this group."""
     _RUNNING.set(flags_of(command))
+
+
+@contextmanager
+def flags_of_one_run() -> Iterator[None]:
+    """Forget at the end of the block what `remember_flags` was told in it."""
+    token = _RUNNING.set({})
+    try:
+        yield
+    finally:
+        _RUNNING.reset(token)
 
 
 def flags_of(command: Any) -> dict[str, Flag]:

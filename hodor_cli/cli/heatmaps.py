@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import DeviceOption, HistoryOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.options import (
+    DeviceOption,
+    HistoryOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    out_option,
+)
 from hodor_cli.cli.terminal import progress_bar, say
 
 
@@ -23,9 +31,7 @@ def heatmaps(
         ),
     ],
     frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="PNG to write [default: NAME_frameN.png].")
-    ] = None,
+    out: Annotated[Path | None, out_option("FILE", "PNG to write [default: NAME_frameN.png].")] = None,
     truth: Annotated[
         Path | None, typer.Option("--truth", metavar="FILE", help="The true mask of that frame, to be drawn.")
     ] = None,
@@ -60,6 +66,6 @@ def heatmaps(
             found = compute_heatmaps(
                 frames, first_masks(given), frame, segmenter, shown, progress=lambda done: advance(1)
             )
-        path = output or Path(f"{frames.name}_frame{frame}.png")
+        path = out or Path(f"{frames.name}_frame{frame}.png")
     write_heatmaps(path, found)
     say(f"{path}  frame {frame}: true masks, prediction, catch-all and 3x3 background descriptors")

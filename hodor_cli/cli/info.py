@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from hodor_cli.cli.terminal import say, say_json
+from hodor_cli.cli.options import JsonOption
+from hodor_cli.cli.terminal import counted, say, say_json
 
 #: Distribution name of each package whose version matters.
 PACKAGES = (
@@ -17,7 +16,7 @@ PACKAGES = (
 
 
 def info(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print versions, devices and weights, for a bug report."""
     facts = collect()
@@ -86,7 +85,7 @@ def _devices() -> dict[str, str]:
         import torch
     except (ImportError, OSError) as error:
         return {"torch": f"cannot be imported ({error})"}
-    found = {"cpu": f"{torch.get_num_threads()} threads, {_cpu_capability(torch)}"}
+    found = {"cpu": f"{counted(torch.get_num_threads(), 'thread')}, {_cpu_capability(torch)}"}
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card: Any = torch.cuda.get_device_properties(index)

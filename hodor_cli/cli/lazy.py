@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
-from hodor_cli.cli.flags import remember_flags
+from hodor_cli.cli.flags import flags_of_one_run, remember_flags
+from hodor_cli.cli.help import HodorCommand
+
+#: What follows an option that may stand alone and is its value: an amount with its unit. A bare number is a camera.
+_AMOUNT = re.compile(r"\d+(\.\d+)?\s?(s|steps)|-\d.*")
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class CommandSpec:
     attribute: str
     help: str
     hidden: bool = False
-    #: Options that may stand alone or with a value (which begins with a digit), and the value they have alone.
+    #: Options that may stand alone or with an amount such as 20s or 200steps, and the value they have alone.
     lone_values: Mapping[str, str] = field(default_factory=dict)
 
     def exists(self) -> bool:
@@ -39,7 +44,7 @@ class CommandSpec:
             command.help = command.help or self.help
         else:
             holder = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-            holder.command(name)(target)
+            holder.command(name, cls=HodorCommand)(target)
             command = typer.main.get_command(holder)
         command.name = name
         return keep_examples(command)
@@ -65,18 +70,17 @@ def keep_examples(command: Any) -> Any:
 
 
 def fill_lone_options(args: list[str], lone_values: Mapping[str, str]) -> list[str]:
-    """Arguments in which each of these options has a value, its own or the one it has when it stands alone."""
+    """Arguments in which each of these options has a value: its own, if it is an amount, or the one it has alone.
+
+    What follows such an option and is no amount, such as `2024_clip.mp4`, is an argument of its own.
+    """
     filled: list[str] = []
     for place, arg in enumerate(args):
         filled.append(arg)
         following = args[place + 1] if place + 1 < len(args) else ""
-        if arg in lone_values and not following[:1].isdigit() and not _is_negative(following):
+        if arg in lone_values and not _AMOUNT.fullmatch(following):
             filled.append(lone_values[arg])
     return filled
-
-
-def _is_negative(text: str) -> bool:
-    return text[:1] == "-" and text[1:2].isdigit()
 
 
 class LazyGroup(TyperGroup):
@@ -97,7 +101,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         # The base class proposes a similar name from this dictionary when the name is unknown.
-        self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        shown = [name for name in self.list_commands(ctx) if not self.specs[name].hidden]
+        self.commands = {name: self.get_command(ctx, name) for name in shown}
         name, found, rest = super().resolve_command(ctx, args)
         if not found:
             return name, found, rest
@@ -116,15 +121,16 @@ class LazyGroup(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run the command line. In standalone mode (the default) leaves through `SystemExit` with the exit code."""
-        try:
-            result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
-            sys.stdout.flush()
-            code = result if isinstance(result, int) else 0
-        except BaseException as caught:
-            error = caught.__cause__ if isinstance(caught, _CarriedError) and caught.__cause__ else caught
-            if not standalone_mode:
-                raise error from None
-            code = report(error)
+        with flags_of_one_run():
+            try:
+                result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+                sys.stdout.flush()
+                code = result if isinstance(result, int) else 0
+            except BaseException as caught:
+                error = caught.__cause__ if isinstance(caught, _CarriedError) and caught.__cause__ else caught
+                if not standalone_mode:
+                    raise error from None
+                code = report(error)
         if not standalone_mode:
             return result
         sys.exit(code)

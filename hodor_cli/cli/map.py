@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import ByName
+from hodor_cli.cli.options import ByName, out_option
 from hodor_cli.cli.terminal import note, say
 
 
@@ -30,11 +30,9 @@ class MapColour(str, Enum):
 def map_command(
     store: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A descriptor file [default: objects.h5 here or in the workspace]."),
+        typer.Argument(metavar="FILE", help="A descriptor file [default: objects.h5 here or in the workspace]."),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="NAME", help="Writes NAME.png, NAME.html and NAME.csv.")
-    ] = Path("map"),
+    out: Annotated[Path, out_option("NAME", "Writes NAME.png, NAME.html and NAME.csv.")] = Path("map"),
     method: Annotated[
         MapMethod, typer.Option("--method", help="tsne shows who is near whom, pca keeps distances and axes.")
     ] = MapMethod.tsne,
@@ -72,7 +70,7 @@ def map_command(
     from hodor_cli.descriptors.views.map_page import write_map_page
 
     path = find_store(store)
-    base = output.with_suffix("") if output.suffix.lower() in (".png", ".html", ".csv") else output
+    base = out.with_suffix("") if out.suffix.lower() in (".png", ".html", ".csv") else out
     with DescriptorStore(path) as opened:
         for name in video or []:
             opened.video(name)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hodor_cli.cli import training_options as options
-from hodor_cli.cli.common import DeviceOption, PrecisionOption
+from hodor_cli.cli.options import DeviceOption, OverwriteOption, PrecisionOption
 
 
 def pretrain(
@@ -46,7 +46,7 @@ def pretrain(
     sheet_every: options.SheetEveryOption = 500,
     save_every: options.SaveEveryOption = 200,
     resume: options.ResumeOption = False,
-    overwrite: options.OverwriteOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Train on still images in COCO format: photographs in, a video segmenter out.
 

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import ByName, DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption
-from hodor_cli.cli.terminal import note, progress_bar, say, say_json
+from hodor_cli.cli.options import (
+    ByName,
+    DeviceOption,
+    JsonOption,
+    MaxDimOption,
+    MinDimOption,
+    PrecisionOption,
+    WeightsOption,
+    out_option,
+)
+from hodor_cli.cli.terminal import note, progress_bar, progress_to, say, say_json
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison
@@ -35,7 +44,7 @@ class MetricName(str, Enum):
 def retrieval(
     store: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A descriptor file [default: objects.h5 here or in the workspace]."),
+        typer.Argument(metavar="FILE", help="A descriptor file [default: objects.h5 here or in the workspace]."),
     ] = None,
     pr_curve: Annotated[
         bool, typer.Option("--pr-curve", help="Measure: every row asks for the other rows of its object.")
@@ -47,11 +56,8 @@ def retrieval(
         ),
     ] = None,
     mask: Annotated[Path | None, typer.Option("--mask", metavar="FILE", help="The object's mask in the photo.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Image to write [default: pr_curve.png (and .csv), or matches.png]."
-        ),
+    out: Annotated[
+        Path | None, out_option("FILE", "Image to write [default: pr_curve.png (and .csv), or matches.png].")
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Objects to show.")] = 10,
     by: Annotated[
@@ -76,7 +82,7 @@ def retrieval(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which random rows.")] = 0,
     memory: Annotated[int, typer.Option("--memory", metavar="MB", min=1, help="Curve: memory to use.")] = 1024,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: JsonOption = False,
     weights: WeightsOption = "mini",
     min_dim: MinDimOption = None,
     max_dim: MaxDimOption = None,
@@ -109,7 +115,7 @@ def retrieval(
             else:
                 wanted = [choose_comparison(library, compared, projection)]
             curves = measure(library, wanted, queries=queries, seed=seed, memory=memory << 20)
-            _write_curves(curves, output or Path("pr_curve.png"), library, as_json)
+            _write_curves(curves, out or Path("pr_curve.png"), library, as_json)
             return
         model: dict[str, Any] = {"min_dim": min_dim, "max_dim": max_dim, "device": device, "precision": precision}
         if mask is None:
@@ -127,7 +133,7 @@ def retrieval(
             _search(library, one, comparison, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter)
             for one in asked
         ]
-        _show_matches(library, asked, answers, comparison, metric.value, output or Path("matches.png"), as_json)
+        _show_matches(library, asked, answers, comparison, metric.value, out or Path("matches.png"), as_json)
 
 
 def measure(
@@ -151,14 +157,7 @@ def measure(
     for within in (False, True):
         for label, one, metric in kinds:
             gallery = "within" if within else "across"
-            with progress_bar(f"{label} {gallery}", None, "queries") as advance:
-                shown = 0
-
-                def progress(done: int, total: int) -> None:
-                    nonlocal shown
-                    advance(done - shown, total=total)
-                    shown = done
-
+            with progress_to(f"{label} {gallery}", None, "queries") as progress:
                 try:
                     curves[f"{label} {gallery}"] = score_retrieval(
                         one.vectors(store),

@@ -3,41 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.common import (
+from hodor_cli.cli.options import (
+    FRAMES,
+    RESULTS,
     AdaptOption,
     DeviceOption,
     HistoryOption,
     MatchingOption,
     MaxDimOption,
     MinDimOption,
+    OverwriteOption,
     PrecisionOption,
+    ResumeOption,
     WeightsOption,
+    out_option,
 )
-from hodor_cli.cli.terminal import note, progress_bar, say, warn
-from hodor_cli.errors import UsageError
+from hodor_cli.cli.terminal import counted, note, progress_to, say, warn
+from hodor_cli.errors import HodorError, UsageError
+from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.segmenting import DescriptorSession
     from hodor_cli.model.hodor import Hodor
-    from hodor_cli.run.settings import ReviewItem, SegmentSettings, SegmentSummary
+    from hodor_cli.run.settings import ReviewItem, SegmentSummary
     from hodor_cli.video.source import FrameSource
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
+_SHOWN_MASKS = 10
+_KNOWN = "Objects known from elsewhere"
+
+StartOption = Annotated[
+    int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.", rich_help_panel=FRAMES)
+]
+EndOption = Annotated[
+    int | None,
+    typer.Option(
+        "--end", metavar="N", min=1, help="First frame not to read [default: the end].", rich_help_panel=FRAMES
+    ),
+]
+CocoOption = Annotated[
+    bool,
+    typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
+]
+OverlayOption = Annotated[
+    bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.", rich_help_panel=RESULTS)
+]
 
 
 def segment(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A video file, a folder of images, or a camera index; with --masks a folder or a list of videos.",
-        ),
+        typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or - (a stream)."),
     ],
     mask: Annotated[
         list[str] | None,
@@ -57,20 +80,23 @@ def segment(
             help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked.",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="OUT", help="Folder for the results [default: NAME.hodor].")
-    ] = None,
-    weights: WeightsOption = "mini",
-    history: HistoryOption = 7,
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    matching: MatchingOption = True,
+    out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
+    weights: WeightsOption = SegmentSettings.weights,
     adapt: AdaptOption = None,
-    start: Annotated[int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.")] = 0,
-    end: Annotated[
-        int | None, typer.Option("--end", metavar="N", min=1, help="First frame not to read [default: the end].")
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    start: StartOption = 0,
+    end: EndOption = None,
+    overlay: OverlayOption = SegmentSettings.overlay,
+    coco: CocoOption = False,
+    descriptors: Annotated[
+        Path | None,
+        typer.Option(
+            "--descriptors",
+            metavar="FILE.h5",
+            help="Also add every object's descriptors to this file.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
     known: Annotated[
         list[str] | None,
@@ -79,6 +105,7 @@ def segment(
             metavar="FILE.h5#VIDEO/ID",
             help="An object saved in a descriptor file, instead of a mask; FILE.h5#VIDEO takes all of a video's. "
             "Repeatable.",
+            rich_help_panel=_KNOWN,
         ),
     ] = None,
     projection: Annotated[
@@ -86,42 +113,23 @@ def segment(
         typer.Option(
             "--projection",
             metavar="FILE",
-            help="With --from and weights of your own: by what `hodor train-projection` learned for them it is told "
-            "whether the object is there.",
+            help="With --from and weights of your own: what `hodor train-projection` learned for them; it decides "
+            "whether the object is in the video.",
+            rich_help_panel=_KNOWN,
         ),
     ] = None,
-    descriptors: Annotated[
-        Path | None,
-        typer.Option("--descriptors", metavar="FILE.h5", help="Also add every object's descriptors to this file."),
-    ] = None,
-    coco: Annotated[bool, typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).")] = False,
-    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.")] = True,
+    history: HistoryOption = SegmentSettings.history,
+    min_dim: MinDimOption = SegmentSettings.min_dim,
+    max_dim: MaxDimOption = SegmentSettings.max_dim,
+    matching: MatchingOption = SegmentSettings.matching,
+    device: DeviceOption = SegmentSettings.device,
+    precision: PrecisionOption = SegmentSettings.precision,
     masks: Annotated[
-        Path | None,
-        typer.Option(
-            "--masks",
-            metavar="FOLDER",
-            help="Segment every video in the folder SOURCE (or named in SOURCE.txt), side by side: NAME.png here is "
-            "the first mask of the video NAME, a folder NAME its masks by frame.",
-        ),
+        Path | None, typer.Option("--masks", metavar="FOLDER", hidden=True, help="See `hodor segment-many`.")
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", min=1, help="With --masks: videos at the same time [default: 1]."),
-    ] = None,
-    gpus: Annotated[
-        int | None, typer.Option("--gpus", metavar="N", min=1, help="With --masks: on N GPUs of this machine.")
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option("--ray", metavar="ADDRESS|auto", help="With --masks: on the machines of a Ray cluster."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run of the same command.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the results of an earlier run in OUT.")
-    ] = False,
+    workers: Annotated[int | None, typer.Option("--workers", hidden=True, help="See `hodor segment-many`.")] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", hidden=True, help="See `hodor segment-many`.")] = None,
+    ray: Annotated[str | None, typer.Option("--ray", hidden=True, help="See `hodor segment-many`.")] = None,
 ) -> None:
     """Follow objects through a video from one mask: every frame's mask, an overlay video and a report.
 
@@ -129,12 +137,9 @@ def segment(
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
     hodor segment clip.mp4 --box 310,120,200,260
     hodor segment other.mp4 --from objects.h5#clip/1
-    hodor segment clips/ --masks first_masks/ --workers 4
+
+    Many videos: hodor segment-many.
     """
-    from dataclasses import replace
-
-    from hodor_cli.run.settings import SegmentSettings
-
     settings = SegmentSettings(
         weights=weights,
         history=history,
@@ -149,29 +154,19 @@ def segment(
         _refuse_with_masks(
             {"--mask": mask, "--box": box, "--from": known, "--projection": projection, "--descriptors": descriptors}
         )
+        warn("many videos are segmented by `hodor segment-many` now; segment --masks goes in the next version")
         from hodor_cli.cli.segment_many import segment_many
-        from hodor_cli.run.many import WorkOptions
 
-        path = Path(source).expanduser()
-        name = path.resolve().name if path.is_dir() else path.stem
-        options = WorkOptions(
-            out=(Path(f"{name}.hodor") if out is None else out).resolve(),
-            # Workers elsewhere in the file system, or on other machines, must find it.
-            settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
-            start=start,
-            end=end,
-            coco=coco,
-            adapt=adapt,
-            resume=resume,
-            overwrite=overwrite,
-        )
-        raise typer.Exit(segment_many(source, masks, options, workers=workers, gpus=gpus, ray=ray))
+        segment_many(
+            source, masks, out, settings.weights, adapt, resume, overwrite, workers, gpus, ray, start, end, overlay,
+            coco, history, min_dim, max_dim, matching, device, precision,
+        )  # fmt: skip
+        return
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
         if value is not None:
-            raise UsageError(f"{flag} is for many videos: give a folder or a list of them, and --masks FOLDER")
+            raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
     from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.search.segmenting import DescriptorSession
-    from hodor_cli.errors import HodorError
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.video.source import open_source
 
@@ -197,14 +192,12 @@ def segment(
         )
         began = False
         try:
-            with session, progress_bar(frames.name, frames.length) as advance:
-                shown = 0
+            with session, progress_to(frames.name, frames.length) as show:
 
                 def progress(done: int, total: int | None) -> None:
-                    nonlocal began, shown
+                    nonlocal began
                     began = True
-                    advance(done - shown, total=total)
-                    shown = done
+                    show(done, total)
 
                 summary = segment_source(
                     frames,
@@ -222,7 +215,7 @@ def segment(
                 )
         except (KeyboardInterrupt, HodorError):
             if began and OutputFolder(folder).checkpoint.exists():
-                note(f"What is done is kept in {folder}; the same command with --resume goes on with it.")
+                note(f"What is done is kept in {folder}; continue it by the same command with --resume.")
             raise
     print_summary(summary)
     _tell_about_descriptors(session, descriptors, folder)
@@ -240,12 +233,12 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
     """Which saved objects do not seem to be in the video, and what was saved."""
     if session.recognition is not None:
         for object_id, (alike, found) in session.recognition.unrecognised().items():
-            seen = f"found in {found} frames, alike in {alike} of them" if found else "found in 0 frames"
+            seen = f"found in {counted(found, 'frame')}" + (f", alike in {alike} of them" if found else "")
             note(f"Object {object_id} is probably not in this video: {seen}.")
     if session.recorder is not None and session.recorder.incomplete:
         note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
     elif session.recorder is not None:
-        say(f"  {file}  {session.recorder.rows} descriptors added")
+        say(f"  {file}  {counted(session.recorder.rows, 'descriptor')} added")
 
 
 def adapted_to(
@@ -260,13 +253,10 @@ def adapted_to(
     from hodor_cli.run.adapting import adapted_to_given
     from hodor_cli.training.adaptation import AdaptProgress
 
-    with progress_bar("adapting", 100, unit="%") as advance:
-        shown = 0
+    with progress_to("adapting", 100, "%") as show:
 
         def progress(state: AdaptProgress) -> None:
-            nonlocal shown
-            advance(int(100 * state.share) - shown)
-            shown = int(100 * state.share)
+            show(int(100 * state.share), 100)
 
         return adapted_to_given(model, source, masks, boxes, budget, settings, progress=progress)
 
@@ -287,12 +277,13 @@ def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:
     """Say which objects start where, and how the mask files were understood."""
-    for frame, given in list(masks.items())[:10]:
+    for frame, given in list(masks.items())[:_SHOWN_MASKS]:
         note(f"Frame {frame}: {_objects(given.object_ids)} from {', '.join(given.files)}")
         for line in given.notes:
             note(f"  {line}")
-    if len(masks) > 10:
-        note(f"... and masks for {len(masks) - 10} more frames, up to frame {max(masks)}")
+    if len(masks) > _SHOWN_MASKS:
+        more = counted(len(masks) - _SHOWN_MASKS, "more frame")
+        note(f"... and masks for {more}, up to frame {max(masks)}")
     for frame, by_id in boxes.items():
         for object_id, box in by_id.items():
             note(f"Frame {frame}: object {object_id} from the box {','.join(str(side) for side in box)}")
@@ -302,12 +293,12 @@ def print_summary(summary: SegmentSummary) -> None:
     """What was made and where, what to look at, and what went wrong."""
     for warning in summary.warnings:
         warn(warning)
+    frames, objects = counted(summary.frames, "frame"), _objects(summary.object_ids)
     if summary.already_finished:
-        say(f"{summary.out} is finished already: {summary.frames} frames, {_objects(summary.object_ids)}.")
+        say(f"{summary.out} is finished already: {frames}, {objects}.")
     else:
         again = f" ({summary.resumed_from} of them before)" if summary.resumed_from else ""
-        speed = f"{summary.frames_per_second:.1f} frames/s"
-        say(f"{summary.frames} frames{again}, {_objects(summary.object_ids)}, {speed}.")
+        say(f"{frames}{again}, {objects}, {summary.frames_per_second:.1f} frames/s.")
     words = {
         "masks": "one PNG per frame, value = object id",
         "overlay": "the video with the objects drawn over it",
@@ -318,7 +309,7 @@ def print_summary(summary: SegmentSummary) -> None:
     shown = {key: f"{path}/" if path.is_dir() else str(path) for key, path in summary.files.items()}
     width = max((len(text) for text in shown.values()), default=0)
     for key, text in shown.items():
-        say(f"  {text:<{width}}  {words[key]}")
+        say(f"  {text:<{width}}  {words.get(key, key)}")
     if not summary.review:
         say("No frame stands out for review.")
         return

@@ -1,4 +1,4 @@
-"""`hodor segment FOLDER|LIST --masks FOLDER`: many videos side by side."""
+"""`hodor segment-many FOLDER|LIST --masks FOLDER`: many videos side by side."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from hodor_cli.cli.terminal import note, progress_bar, say
+import typer
+
+from hodor_cli.cli.flags import with_flags
+from hodor_cli.cli.options import (
+    MACHINE,
+    AdaptOption,
+    DeviceOption,
+    HistoryOption,
+    MatchingOption,
+    MaxDimOption,
+    MinDimOption,
+    OverwriteOption,
+    PrecisionOption,
+    ResumeOption,
+    WeightsOption,
+    out_option,
+)
+from hodor_cli.cli.segment import CocoOption, EndOption, OverlayOption, StartOption
+from hodor_cli.cli.terminal import counted, note, progress_bar, say
 from hodor_cli.errors import DeviceError, UsageError
+from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.run.many import BatchProgress, BatchSummary, WorkOptions
@@ -20,23 +39,94 @@ _SHOWN = 20
 
 
 def segment_many(
-    source: str, masks: Path, options: WorkOptions, *, workers: int | None, gpus: int | None, ray: str | None
-) -> int:
-    """Segment every video of a folder or list; returns the command's exit code: 1 if any failed."""
-    from hodor_cli.run.many import find_jobs, segment_videos
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A folder of videos (or of folders of images), or a text file that lists them."
+        ),
+    ],
+    masks: Annotated[
+        Path,
+        typer.Option(
+            "--masks",
+            metavar="FOLDER",
+            help="NAME.png here is the first mask of the video NAME, a folder NAME its masks by frame.",
+        ),
+    ],
+    out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: SOURCE.hodor].")] = None,
+    weights: WeightsOption = SegmentSettings.weights,
+    adapt: AdaptOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Videos at the same time [default: 1].")
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", metavar="N", min=1, help="On N GPUs of this machine.", rich_help_panel=MACHINE),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", metavar="ADDRESS|auto", help="On the machines of a Ray cluster.", rich_help_panel=MACHINE
+        ),
+    ] = None,
+    start: StartOption = 0,
+    end: EndOption = None,
+    overlay: OverlayOption = SegmentSettings.overlay,
+    coco: CocoOption = False,
+    history: HistoryOption = SegmentSettings.history,
+    min_dim: MinDimOption = SegmentSettings.min_dim,
+    max_dim: MaxDimOption = SegmentSettings.max_dim,
+    matching: MatchingOption = SegmentSettings.matching,
+    device: DeviceOption = SegmentSettings.device,
+    precision: PrecisionOption = SegmentSettings.precision,
+) -> None:
+    """Segment every video of a folder or list, side by side, from the first masks in another folder.
 
-    jobs = find_jobs(Path(source).expanduser(), masks.expanduser())
+    hodor segment-many clips/ --masks first_masks/ --workers 4
+    hodor segment-many clips.txt --masks first_masks/ --gpus 2
+    hodor segment-many clips/ --masks first_masks/ --ray auto
+
+    Ends with exit code 1 if any video failed; the same command with --resume does what is left.
+    """
+    from hodor_cli.run.many import WorkOptions, find_jobs, segment_videos
+
+    path = Path(source).expanduser()
+    name = path.resolve().name if path.is_dir() else path.stem
+    options = WorkOptions(
+        out=(Path(f"{name}.hodor") if out is None else out).resolve(),
+        settings=SegmentSettings(
+            # Workers elsewhere in the file system, or on other machines, must find it.
+            weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights,
+            history=history,
+            min_dim=min_dim,
+            max_dim=max_dim,
+            device=device,
+            precision=precision,
+            matching=matching,
+            overlay=overlay,
+        ),
+        start=start,
+        end=end,
+        coco=coco,
+        adapt=adapt,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    jobs = find_jobs(path, masks.expanduser())
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
     _check(options, local=ray is None)
-    note(f"{_videos(len(jobs))}, masks from {masks}, results in {options.out}/")
+    note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
     try:
         with _display(len(jobs)) as show:
             summary = segment_videos(jobs, options, executor, progress=show)
     except KeyboardInterrupt:
-        note(f"What is done is kept in {options.out}; the same command with --resume goes on with it.")
+        note(f"What is done is kept in {options.out}; continue it by the same command with --resume.")
         raise
     _print_summary(summary)
-    return 1 if summary.failed else 0
+    if summary.failed:
+        raise typer.Exit(1)
 
 
 def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None, ray: str | None) -> Executor:
@@ -101,26 +191,23 @@ def _print_summary(summary: BatchSummary) -> None:
     before = sum(result.already_finished for result in done)
     again = f" ({before} of them before)" if before else ""
     rate = summary.frames / summary.seconds if summary.seconds else 0.0
-    say(f"{_videos(len(done))} of {len(summary.results)} done{again}, {summary.frames} frames, {rate:.1f} frames/s.")
+    videos, frames = counted(len(done), "video"), counted(summary.frames, "frame")
+    say(f"{videos} of {len(summary.results)} done{again}, {frames}, {rate:.1f} frames/s.")
     say(f"  {summary.out}/NAME/  masks, overlay and report of each video")
     say(f"  {summary.out}/summary.json  how each of them ended")
     review = [result for result in done if result.review]
     if review:
-        say(f"Frames to review in {_videos(len(review))}: {_names([result.name for result in review])}")
+        say(f"Frames to review in {counted(len(review), 'video')}: {_names([result.name for result in review])}")
     warned = [result.name for result in done if result.warnings]
     if warned:
         say(f"Warnings in the reports of {_names(warned)}")
     if summary.failed:
-        say(f"{_videos(len(summary.failed))} failed; mend them and run the same command with --resume:")
+        say(f"{counted(len(summary.failed), 'video')} failed; mend them and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
-            say(f"  {result.name}: {result.error}")
+            say(with_flags(f"  {result.name}: {result.error}"))
         if len(summary.failed) > _SHOWN:
             say(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
 
 
 def _names(names: list[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _videos(count: int) -> str:
-    return "1 video" if count == 1 else f"{count} videos"

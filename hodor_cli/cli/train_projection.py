@@ -7,24 +7,24 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.common import DeviceOption, PrecisionOption, WeightsOption
+from hodor_cli.cli.options import DeviceOption, OverwriteOption, PrecisionOption, WeightsOption, out_option
 from hodor_cli.cli.terminal import progress_bar, say
+
+_DEFAULT_OUT = Path("projection.safetensors")
 
 
 def train_projection(
     data: Annotated[
         Path, typer.Option("--data", metavar="FOLDER", help="Photographs with labelled objects, in COCO format.")
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The projection to write, for `--projection`.")
-    ] = Path("projection.safetensors"),
+    out: Annotated[Path, out_option("FILE", "The projection to write, for `--projection`.")] = _DEFAULT_OUT,
     photographs: Annotated[
         int, typer.Option("--photographs", metavar="N", min=2, help="How many photographs to draw.")
     ] = 300,
     frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Changed views of each.")] = 3,
     dimensions: Annotated[int, typer.Option("--dimensions", metavar="N", min=1, help="Numbers per vector.")] = 256,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which photographs and views.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    overwrite: OverwriteOption = False,
     weights: WeightsOption = "mini",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -41,10 +41,10 @@ def train_projection(
     from hodor_cli.errors import OutputError
     from hodor_cli.weights import load_model, model_fingerprint
 
-    if output.exists() and not force:
-        raise OutputError(f"{output} exists already; give another --output or --force")
-    if not output.parent.is_dir():
-        raise OutputError(f"there is no folder {output.parent} to write {output.name} into; make it first")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already; give another --out or --overwrite")
+    if not out.parent.is_dir():
+        raise OutputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
     stills = stills_for_projection(data)
     model = load_model(weights)
     count = min(photographs, len(stills))
@@ -60,9 +60,9 @@ def train_projection(
             progress=lambda done: advance(1),
         )
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)
-    save_projection(output, projection)
+    save_projection(out, projection)
     learned = projection.settings
     say(
-        f"{output}  {learned['dimensions']} numbers per object, learned from {learned['rows']:,} views of "
+        f"{out}  {learned['dimensions']} numbers per object, learned from {learned['rows']:,} views of "
         f"{learned['objects']:,} objects in {count:,} photographs"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hodor_cli.cli.options import out_option
 from hodor_cli.cli.terminal import note, progress_bar, stdout_console
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ BackboneOption = Annotated[
     Path | None,
     typer.Option("--backbone", metavar="FILE", help="Start a new network's backbone from these ImageNet weights."),
 ]
-OutOption = Annotated[
-    Path | None, typer.Option("-o", "--out", metavar="OUT", help="The run's folder.  [default: runs/PRESET]")
-]
+OutOption = Annotated[Path | None, out_option("FOLDER", "The run's folder [default: runs/PRESET].")]
 IterationsOption = Annotated[int | None, typer.Option("--iterations", metavar="N", min=1, help="How long to train.")]
 BatchSizeOption = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", min=1, help="Samples of an iteration, in all processes.")
@@ -89,7 +88,8 @@ NodesOption = Annotated[
 ]
 ProcessesOption = Annotated[int | None, typer.Option("--processes", metavar="N", help="Processes on the CPU instead.")]
 SaveEveryOption = Annotated[
-    int, typer.Option("--save-every", metavar="N", min=1, help="Iterations between two states to go on from.")
+    int,
+    typer.Option("--save-every", metavar="N", min=1, help="Iterations between two states that --resume can continue."),
 ]
 ValOption = Annotated[
     Path | None, typer.Option("--val", metavar="FOLDER", help="Measure J&F on this benchmark and keep the best.")
@@ -98,8 +98,7 @@ ValEveryOption = Annotated[int, typer.Option("--val-every", metavar="N", min=1, 
 SheetEveryOption = Annotated[
     int, typer.Option("--sheet-every", metavar="N", min=1, help="Iterations between two sheets of predictions.")
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT; begin if there is none.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder; begin if there is none.")]
 
 #: Options that are settings under another name.
 _SETTINGS = {

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hodor_cli.cli.help import HodorCommand
+from hodor_cli.cli.options import JsonOption, OverwriteOption, out_option
 from hodor_cli.cli.terminal import say_json, stdout_console
 from hodor_cli.errors import HodorError, InputError, OutputError, WeightsError
 
@@ -21,10 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-
-@app.command("list")
+@app.command("list", cls=HodorCommand)
 def list_weights(as_json: JsonOption = False) -> None:
     """List the weights that go by a name.
 
@@ -43,7 +43,7 @@ def list_weights(as_json: JsonOption = False) -> None:
         for info in available_weights().values()
     ]
     if as_json:
-        _print_json(rows)
+        say_json(rows)
         return
     console = stdout_console()
     width = max((len(str(row["name"])) for row in rows), default=0)
@@ -53,7 +53,7 @@ def list_weights(as_json: JsonOption = False) -> None:
         console.print(f"{row['name']:<{width}}  {row['description']} ({size}{default})")
 
 
-@app.command()
+@app.command(cls=HodorCommand)
 def describe(
     weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights by name, or a checkpoint file.")],
     as_json: JsonOption = False,
@@ -69,7 +69,7 @@ def describe(
     path = weights_path(weights)
     facts = describe_checkpoint(path, load_checkpoint(path), info)
     if as_json:
-        _print_json(facts)
+        say_json(facts)
         return
     card = facts.pop("model_card_text", None)
     console = stdout_console()
@@ -79,10 +79,10 @@ def describe(
         console.print(f"\n{card.rstrip()}")
 
 
-@app.command()
+@app.command(cls=HodorCommand)
 def verify(
     weights: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME|FILE]...", help="Weights to check; all named ones by default.")
+        list[str] | None, typer.Argument(metavar="NAME|FILE", help="Weights to check; all named ones by default.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,7 +103,7 @@ def verify(
             first_fault = first_fault or error
             results.append({"weights": name, "ok": False, "fault": str(error)})
     if as_json:
-        _print_json(results)
+        say_json(results)
     else:
         console = stdout_console()
         for result in results:
@@ -121,15 +121,15 @@ def verify(
         )
 
 
-@app.command()
+@app.command(cls=HodorCommand)
 def average(
-    weights: Annotated[list[str], typer.Argument(metavar="NAME|FILE...", help="Weights by name, or checkpoint files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Checkpoint to write.")],
+    weights: Annotated[list[str], typer.Argument(metavar="NAME|FILE", help="Weights by name, or checkpoint files.")],
+    out: Annotated[Path, out_option("FILE", "Checkpoint to write.")],
     shares: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="How much of each.  [default: equal shares]")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16, which halves the file.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the mean of networks that were fine-tuned from one start.
 
@@ -143,10 +143,10 @@ def average(
     from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
     from hodor_cli.weights.registry import load_model
 
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists already; give another --output or --overwrite")
-    if output.suffix != ".safetensors":
-        raise OutputError(f"a checkpoint is a .safetensors file, which {output} is not; let its name end so")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already; give another --out or --overwrite")
+    if out.suffix != ".safetensors":
+        raise OutputError(f"a checkpoint is a .safetensors file, which {out} is not; let its name end so")
     parts = None if shares is None else shares_from_text(shares)
     models = [load_model(name) for name in weights]
     mean = average_models(models, parts, origins=weights)
@@ -154,8 +154,8 @@ def average(
         {"fingerprint": model_fingerprint(model), "share": part}
         for model, part in zip(models, parts or [1.0] * len(models), strict=True)
     ]
-    save_checkpoint(output, mean, {"mean_of": sources}, dtype=torch.float16 if half else None)
-    stdout_console().print(f"{output}: the mean of {len(models)} networks")
+    save_checkpoint(out, mean, {"mean_of": sources}, dtype=torch.float16 if half else None)
+    stdout_console().print(f"{out}: the mean of {len(models)} networks")
 
 
 def describe_checkpoint(path: Path, content: Checkpoint, info: WeightsInfo | None) -> dict[str, Any]:
@@ -236,8 +236,3 @@ def _text(value: Any) -> str:
 
 def _megabytes(count: int) -> str:
     return f"{count / 2**20:.1f} MiB"
-
-
-def _print_json(value: Any) -> None:
-
-    say_json(value)

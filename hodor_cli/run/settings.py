@@ -23,8 +23,10 @@ class SegmentSettings:
     #: As the user gave it; the fingerprint of the weights is stored beside it.
     weights: Annotated[str, about("Weights by name (see `hodor weights list`) or a file.")] = "mini"
     history: Annotated[int, about("Frames of history that masks are decoded from.", least=1)] = 7
-    min_dim: Annotated[int | None, about("Shorter side of the network's input; none: the model's.", least=32)] = None
-    max_dim: Annotated[int | None, about("Limit of its longer side; none: the model's.", least=32)] = None
+    min_dim: Annotated[int | None, about("Shorter side of the network's input [default: the model's].", least=32)] = (
+        None
+    )
+    max_dim: Annotated[int | None, about("Limit of its longer side [default: the model's].", least=32)] = None
     device: Annotated[str, about("Where to compute; auto takes the fastest device.")] = "auto"
     precision: Annotated[
         str, about("Arithmetic: auto, fp32, bf16 or fp16; auto takes the fastest that keeps the result on this device.")
