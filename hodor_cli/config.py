@@ -158,9 +158,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not MIN_SIDE <= min_dim <= MAX_MIN_DIM:
             raise UsageError(f"`min_dim` must lie in {MIN_SIDE}..{MAX_MIN_DIM}, not {min_dim}")
         if not min_dim <= max_dim <= MAX_MAX_DIM:
-            raise UsageError(
-                f"`max_dim` must lie in {min_dim} (`min_dim`)..{MAX_MAX_DIM}, not {max_dim}; leave it out"
-            )
+            raise UsageError(f"`max_dim` must lie in {min_dim} (`min_dim`)..{MAX_MAX_DIM}, not {max_dim}; leave it out")
         return min_dim, max_dim
 
     def to_dict(self) -> dict[str, Any]:

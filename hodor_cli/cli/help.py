@@ -43,9 +43,9 @@ class HodorCommand(TyperCommand):
             if parameter.param_type_name == "argument":
                 sections["Arguments"].append((argument_name(parameter), record[1].replace("  [required]", "")))
             else:
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(
-                    (record[0], tidy(record[1]))
-                )
+                title = getattr(parameter, "rich_help_panel", None) or "Options"
+                flag = re.sub("<([^>]*)>", r"\1", record[0])
+                sections.setdefault(title, []).append((flag, tidy(record[1])))
         for title, rows in sections.items():
             if rows:
                 with formatter.section(title):
