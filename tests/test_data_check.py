@@ -116,7 +116,8 @@ def test_every_fault_of_clips_at_once(tmp_path):
     Image.new("L", (10, 10), 255).save(masks / "bear" / "00002.png")
     Image.new("L", (128, 96), 0).save(masks / "bear" / "00003.png")
     (masks / "bear" / "00004.png").unlink()
-    Image.new("RGB", (128, 96), (255, 0, 0)).save(masks / "cow" / "00001.png")
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(masks / "cow" / "00001.png")
     (frames / "cow" / "00003.jpg").unlink()
     for path in (masks / "dog").iterdir():
         path.rename(path.with_suffix(".jpg"))

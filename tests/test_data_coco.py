@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from data_fakes import box_mask, make_coco, runs, save_coco
 
-from hodor_cli.datasets.coco import StillImages, find_coco
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.coco_find import find_coco, workspace_stills
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.rle import decode_segmentation, polygon_mask
-from hodor_cli.datasets.workspace import workspace_stills
+from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import DataError
 
 FILE_PIXELS = ObjectLimits(min_area=100, min_side=5, at_area=None)
@@ -42,7 +42,7 @@ def test_run_lengths_compressed_or_not_and_polygons_agree_with_pycocotools():
         assert np.array_equal(decode_segmentation({"size": [37, 53], "counts": runs(mask)}, 37, 53), mask)
         points = (rng.random(2 * int(rng.integers(3, 12))) * 70 - 10).tolist()
         theirs = masktools.decode(masktools.frPyObjects([points], 37, 53))[..., 0].astype(bool)
-        assert np.array_equal(polygon_mask(points, 37, 53), theirs)
+        assert np.array_equal(decode_segmentation([points], 37, 53), theirs)
 
 
 def test_polygons_of_one_annotation_are_joined(tmp_path):
@@ -111,7 +111,7 @@ def test_annotations_folder_prefers_the_training_split(tmp_path):
         (tmp_path / "annotations" / name).write_text(json.dumps(content))
     assert find_coco(tmp_path)[1].name == "instances_train2017.json"
     (tmp_path / "annotations" / "instances_train2014.json").write_text("{}")
-    with pytest.raises(DataError, match="--annotations"):
+    with pytest.raises(DataError, match="`annotations`"):
         find_coco(tmp_path)
 
 
@@ -122,7 +122,7 @@ def test_faults_name_the_file(tmp_path):
     images = StillImages(tmp_path, limits=FILE_PIXELS)
     with pytest.raises(DataError, match=r"001\.png .*missing"):
         images.load(0)
-    with pytest.raises(DataError, match=r"002\.png is damaged"):
+    with pytest.raises(DataError, match=r"002\.png is not an image"):
         images.load(1)
     content["annotations"] = "none"
     save_coco(tmp_path, content)
@@ -136,13 +136,15 @@ def test_faults_name_the_file(tmp_path):
 def test_an_image_of_another_size_than_annotated_is_refused(tmp_path):
     content = make_coco(tmp_path, 1)
     content["images"][0]["height"] = 90
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = [[10, 10, 50, 10, 50, 50, 10, 50]]
     save_coco(tmp_path, content)
     with pytest.raises(DataError, match="128x96 but annotated as 128x90"):
         StillImages(tmp_path, limits=FILE_PIXELS).load(0)
 
 
 def test_the_workspace_of_the_authors(tmp_path):
-    with pytest.raises(DataError, match="--data FOLDER"):
+    with pytest.raises(DataError, match="`data` FOLDER"):
         workspace_stills({})
     with pytest.raises(DataError, match="there is no folder"):
         workspace_stills({"HODOR_WORKSPACE_DIR": str(tmp_path)})

@@ -10,7 +10,7 @@ from evaluation_fakes import davis, moving_labels, write_labels, write_meta, wri
 
 from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import DataError, InputError, UsageError
-from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS
+from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, rules_of
 
 
 def write_split(root: Path, year: str, split: str, lines: list[str]) -> None:
@@ -24,7 +24,7 @@ def test_davis_2017_with_splits(tmp_path: Path) -> None:
     write_split(tmp_path, "2017", "train", ["bear"])
     write_split(tmp_path, "2017", "val", ["camel", "dog", "not-here"])
     found = recognise(tmp_path)
-    assert (found.kind, found.rules, found.has_truth) == ("davis-2017", DAVIS, True)
+    assert (found.kind, rules_of(found), found.has_truth) == ("davis-2017", DAVIS, True)
     assert list(found.sequences) == ["camel", "dog"]
     assert "split val, 2 sequences, 8 frames" in found.describe()
     assert "lists 3 sequences, of which 2" in found.notes[0]
@@ -70,7 +70,7 @@ def test_youtube_vos(tmp_path: Path) -> None:
     frames = ["00000", "00005", "00010"]
     write_meta(tmp_path, {"ab12": {"1": ("person", frames), "2": ("toaster", frames[1:])}, "lost": {}})
     found = recognise(tmp_path)
-    assert (found.kind, found.rules, found.has_truth) == ("youtube-vos", YOUTUBE_VOS, True)
+    assert (found.kind, rules_of(found), found.has_truth) == ("youtube-vos", YOUTUBE_VOS, True)
     sequence = found.sequences["ab12"]
     assert (len(sequence.images), list(sequence.masks), sequence.wanted) == (11, frames, tuple(frames))
     assert sequence.groups == {1: "seen", 2: "unseen"}
@@ -89,7 +89,7 @@ def test_a_damaged_meta_json_is_named(tmp_path: Path) -> None:
 def test_mose_and_lvos(tmp_path: Path) -> None:
     write_sequence(tmp_path / "JPEGImages" / "0a1b", tmp_path / "Annotations" / "0a1b", moving_labels(9), every=2)
     found = recognise(tmp_path)
-    assert (found.kind, found.rules, found.has_truth) == ("davis-like", DAVIS_LIKE, True)
+    assert (found.kind, rules_of(found), found.has_truth) == ("davis-like", DAVIS_LIKE, True)
     assert len(found.sequences["0a1b"].masks) == 5
     late = moving_labels(9)
     for frame in late[:4]:

@@ -1,92 +1,24 @@
-"""Look through a data set before training on it, and report every fault at once."""
+"""Look through a data set before training on it, and report every fault at once.
+
+The check loads what training loads, `StillImages` or `ClipSet`, and looks at what they left out and why.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from hodor_cli.datasets.clips import Clip, ClipSet
+from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
 from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.datasets.opening import open_set
+from hodor_cli.datasets.report import CheckReport, Faults
 from hodor_cli.errors import DataError
+from hodor_cli.images.paths import plural
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing found. kind: what sort ("missing image"), where: file or annotation, detail: the rest of the story.
-
-    serious: training would stop at it or learn from something wrong; otherwise it is only left out.
-    """
-
-    kind: str
-    where: str
-    detail: str = ""
-    serious: bool = True
-
-
-@dataclass
-class CheckReport:
-    """What `check_dataset` found.
-
-    kind: "coco" or "clips". images: photographs or frames. objects: usable objects. samples: how many photographs or
-    labelled frames are left to train on. facts: sentences worth reading that are no faults.
-    """
-
-    path: Path
-    kind: str
-    full: bool
-    images: int = 0
-    objects: int = 0
-    samples: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
-
-    @property
-    def serious(self) -> list[Fault]:
-        """The faults that must be mended before training."""
-        return [fault for fault in self.faults if fault.serious]
-
-    @property
-    def ok(self) -> bool:
-        """Whether training can start: nothing serious, and something left to train on."""
-        return not self.serious and self.samples > 0
-
-    def add(self, kind: str, where: object, detail: str = "", *, serious: bool = True) -> None:
-        """Note one fault."""
-        self.faults.append(Fault(kind, str(where), detail, serious))
-
-    def lines(self, examples: int = 3) -> list[str]:
-        """The report as text: a headline, then each kind of fault with its number and some examples."""
-        what = "photographs" if self.kind == "coco" else "frames"
-        head = f"{self.path}: {self.images} {what}, {self.samples} left to train on with {self.objects} objects"
-        out = [head, *self.facts]
-        kinds = Counter(fault.kind for fault in self.serious)
-        kinds.update(fault.kind for fault in self.faults if not fault.serious)
-        for kind, count in kinds.items():
-            found = [fault for fault in self.faults if fault.kind == kind]
-            mark = "fault" if found[0].serious else "left out"
-            out.append(f"{mark}: {kind}: {count}")
-            out += [f"  {fault.where}{': ' if fault.detail else ''}{fault.detail}" for fault in found[:examples]]
-            if count > examples:
-                out.append(f"  and {count - examples} more")
-        if not self.samples:
-            out.append("fault: nothing is left to train on")
-        if not self.full:
-            out.append("Images and masks themselves were not opened; --full opens every one.")
-        return out
-
-    def sentence(self) -> str:
-        """All serious faults in one sentence, for an error message; "" when there are none."""
-        kinds = Counter(fault.kind for fault in self.serious)
-        parts = [f"{kind} ({count}, such as {self._example(kind)})" for kind, count in kinds.items()]
-        if not self.samples:
-            parts.append("nothing is left to train on within the limits")
-        return f"{self.path} cannot be trained on: {', '.join(parts)}; see `hodor data check`." if parts else ""
-
-    def _example(self, kind: str) -> str:
-        return next(fault.where for fault in self.faults if fault.kind == kind)
 
 
 def check_dataset(
@@ -105,54 +37,119 @@ def check_dataset(
     and every mask; otherwise only names, sizes and numbers are compared. progress(done, total) while files are opened.
     Raises DataError only when `path` is no data set at all, and says what it is instead.
     """
-    folder = Path(path)
     limits = limits or ObjectLimits()
-    if annotations is not None:
-        from hodor_cli.datasets.check_coco import check_coco
+    found = open_set(path, annotations, limits=limits, resolution=resolution, split=split, allow_empty=True)
+    if isinstance(found, StillImages):
+        return _check_stills(found, full, progress)
+    return _check_clips(found, Path(path), limits, full, progress)
 
-        return check_coco(folder, Path(annotations), limits, full=full, progress=progress)
-    if not folder.exists():
-        raise DataError(f"There is no folder {folder}.")
-    if looks_like_clips(folder):
-        from hodor_cli.datasets.check_clips import check_clips
 
-        return check_clips(folder, limits, full=full, resolution=resolution, split=split, progress=progress)
-    from hodor_cli.datasets.check_coco import check_coco
-    from hodor_cli.datasets.coco import find_coco
+def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:
+    report = CheckReport(stills.annotations_file, "coco", full, stills.faults, images=len(stills.listed))
+    used = {image: index for index, image in enumerate(stills.image_ids)}
+    for done, image in enumerate(stills.listed, start=1):
+        refusal = stills.finder.refusal(image.file_name)
+        path = stills.finder.find(image.file_name)
+        index = used.get(image.id)
+        if refusal:
+            report.noted.add("image outside the folder", image.file_name, refusal)
+        elif path is None:
+            slashes = "; its name has backslashes" if "\\" in image.file_name else ""
+            report.noted.add("missing image", image.file_name, slashes.removeprefix("; "))
+        elif full:
+            _check_photograph(stills, path, index, image.size, report)
+        if index is not None and path is not None:
+            report.samples += 1
+            report.objects += stills.object_counts[index]
+        if progress is not None:
+            progress(done, len(stills.listed))
+    if stills.below_limits:
+        report.facts.append(f"{stills.below_limits} objects are below the limits ({stills.limits})")
+    bare = len(stills.listed) - len(stills)
+    if bare > 0:
+        report.facts.append(f"{bare} photographs have no object to train on")
+    return report
 
+
+def _check_photograph(
+    stills: StillImages, path: Path, index: int | None, size: tuple[int, int], report: CheckReport
+) -> None:
+    """Open one photograph and all its masks."""
     try:
-        images, file = find_coco(folder)
+        still = None
+        image = read_photograph(path)
+        if index is not None and image.shape[:2] == size:
+            still = stills.load(index)
     except DataError as error:
-        raise DataError(explain_folder(folder) or str(error)) from error
-    return check_coco(images, file, limits, full=full, progress=progress)
+        report.noted.add("broken image", path.name, str(error))
+        return
+    actual = (image.shape[0], image.shape[1])
+    if actual != size:
+        hint = turned_hint(actual, size)
+        detail = f"the file is {actual[1]}x{actual[0]}, annotated {size[1]}x{size[0]}{hint}"
+        report.noted.add("size mismatch", path.name, detail)
+    for item in still.objects if still is not None else ():
+        if not item.mask.any():
+            report.noted.add("empty mask", f"annotation {item.annotation_id} of {path.name}", "no pixel", serious=False)
 
 
-def looks_like_clips(folder: Path) -> bool:
-    """Whether the folder has the DAVIS or YouTube-VOS layout, or a part of it."""
-    return any((folder / sub / name).is_dir() for sub in ("", "train") for name in ("JPEGImages", "Annotations"))
+def _check_clips(
+    clips: ClipSet, folder: Path, limits: ObjectLimits, full: bool, progress: Progress | None
+) -> CheckReport:
+    """Quick: names, and the middle annotation of each sequence, which is the one that `sparse` finetuning is given."""
+    report = CheckReport(folder, "clips", full)
+    report.facts.append(plural(len(clips) + len(clips.left_out), "sequence"))
+    report.facts.extend(clips.dataset.notes)
+    for skipped in clips.left_out:
+        report.noted.add(skipped.kind, skipped.name, skipped.why)
+    unlabelled = report.images = sum(skipped.frames for skipped in clips.left_out)
+    for number, clip in enumerate(clips.clips):
+        report.images += len(clip.frames)
+        unlabelled += len(clip.frames) - len(clip.labelled)
+        sequence = clips.sequences[number]
+        for name in sorted(set(sequence.masks) - set(sequence.images)):
+            report.noted.add("annotation without a frame", f"{clip.name}/{sequence.masks[name].name}", serious=False)
+        if full:
+            for frame in range(len(clip.frames)):
+                _check_frame(clips, number, frame, report.noted)
+        chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
+        share = 1 if full else len(clip.labelled)  # the annotations not opened are taken to be like the middle one
+        for frame in chosen:
+            found = _check_labels(clips, number, frame, limits, report.noted)
+            report.samples += share * (found > 0)
+            report.objects += share * found
+        if progress is not None:
+            progress(number + 1, len(clips))
+    if unlabelled:
+        report.facts.append(f"{unlabelled} frames have no annotation: only `sparse` finetuning can use them")
+    if not full:
+        report.facts.append("samples are estimated from the middle annotation of each sequence; `full` reads them all")
+    return report
 
 
-def explain_folder(folder: Path) -> str:
-    """What a folder that is no data set holds instead, and what to do; "" when there is nothing to say."""
-    from hodor_cli.datasets.clips import list_images
+def _check_frame(clips: ClipSet, number: int, frame: int, faults: Faults) -> None:
+    clip: Clip = clips.clips[number]
+    where = f"{clip.name}/{clip.frames[frame].name}"
+    try:
+        clips.load_frame(number, frame)
+    except DataError as error:
+        faults.add("size mismatch" if "its clip began with" in str(error) else "broken image", where, str(error))
 
-    if folder.is_file():
-        return f"{folder} is a file: name the folder of the data set, or give its images and --annotations."
-    if any(folder.glob("*.json")) or any((folder / "annotations").glob("*.json")):
-        return ""  # there are annotations: what is wrong with them is better said by whoever read them
-    images = list_images(folder)
-    if not images:
-        inside = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and list_images(entry)]
-        if not inside:
-            return ""
-        names = ", ".join(entry.name for entry in inside[:3])
-        return (
-            f"{folder} holds folders of images ({names}) but no annotations: photographs need an instances.json in "
-            "COCO format beside them, clips the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE."
-        )
-    endings = ", ".join(sorted({image.suffix.lower() for image in images}))
-    return (
-        f"{folder} holds {len(images)} images ({endings}) but nothing that says where objects are: photographs need an "
-        f"instances.json in COCO format beside them; frames of a clip belong into JPEGImages/{folder.name}/ with label "
-        f"PNGs of the same names in Annotations/{folder.name}/."
-    )
+
+def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits, faults: Faults) -> int:
+    """How many usable objects an annotation has."""
+    clip = clips.clips[number]
+    where = f"{clip.name}/{clip.frames[frame].stem}.png"
+    try:
+        labels = clips.load_labels(number, frame)
+    except DataError as error:
+        faults.add("size mismatch" if "but its frame is" in str(error) else "broken mask", where, str(error))
+        return 0
+    if not labels.any():
+        faults.add("empty mask", where, "no pixel of any object", serious=False)
+        return 0
+    usable = limits.usable_ids(labels)
+    small = len(np.flatnonzero(np.bincount(labels.ravel())[1:])) - len(usable)
+    if small:
+        faults.add("objects below the limits", where, f"{small} of {small + len(usable)}", serious=False)
+    return len(usable)

@@ -1,20 +1,21 @@
-"""Annotated clips in the DAVIS and YouTube-VOS folder layouts."""
+"""Annotated clips to train on, from any layout of videos that `recognise` knows."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.coco import read_image
+from hodor_cli.datasets.coco import read_photograph, turned_hint
+from hodor_cli.datasets.dataset import Dataset, VideoSequence, recognise
+from hodor_cli.datasets.labels.decode import LabelReader, read_labels
+from hodor_cli.datasets.splits import training_split
 from hodor_cli.errors import DataError, HodorError
-
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+from hodor_cli.images.paths import summarise_files, visible_files
+from hodor_cli.images.picture import picture_size
 
 
 @dataclass(frozen=True)
@@ -37,54 +38,32 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class ClipLayout:
-    """Where a set keeps its things: folders with one subfolder per sequence, the names used, and its meta.json."""
+class SkippedClip:
+    """A sequence that cannot be trained on. kind: the fault in the words of `data check`; why: the end of a sentence
+    that begins with the sequence's name."""
 
-    root: Path
-    frames: Path
-    annotations: Path
-    names: tuple[str, ...]
-    meta: Path | None
+    name: str
+    kind: str
+    why: str
+    frames: int
 
 
-def find_clips(folder: Path, *, resolution: str | None = None, split: str | None = None) -> ClipLayout:
-    """Find the sequences of a DAVIS (`JPEGImages/480p/NAME`) or YouTube-VOS (`JPEGImages/NAME`) folder.
+@dataclass
+class _Meaning:
+    """What is known of the masks of a clip: whether they are binary, and which files' values were looked at."""
 
-    resolution: a folder below JPEGImages ("480p"); only needed where there are several. split: a list below ImageSets
-    ("train", "2017/train"); by default the training list where there is one, otherwise every sequence.
-    Raises DataError with what is missing.
-    """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder} to read clips from.")
-    root = folder
-    if not (root / "JPEGImages").is_dir() and (root / "train" / "JPEGImages").is_dir():
-        root = root / "train"
-    frames, annotations = root / "JPEGImages", root / "Annotations"
-    for needed in (frames, annotations):
-        if not needed.is_dir():
-            raise DataError(
-                f"{folder} has no folder {needed.name}: clips are expected as JPEGImages/SEQUENCE/00000.jpg and "
-                "Annotations/SEQUENCE/00000.png (with a folder such as 480p between, in DAVIS)."
-            )
-    level = _resolution(frames, resolution)
-    if level is not None:
-        frames, annotations = frames / level, annotations / level
-        if not annotations.is_dir():
-            raise DataError(f"{root} has frames in JPEGImages/{level} but no Annotations/{level}.")
-    names = _split_names(root, split)
-    if names is None:
-        names = tuple(sorted(entry.name for entry in frames.iterdir() if entry.is_dir()))
-    if not names:
-        raise DataError(f"{frames} has no sequence folders.")
-    meta = root / "meta.json"
-    return ClipLayout(root, frames, annotations, names, meta if meta.is_file() else None)
+    binary: bool | None = None
+    checked: set[Path] = field(default_factory=set)
 
 
 class ClipSet:
-    """The clips of a DAVIS or YouTube-VOS folder that have frames and at least one annotation.
+    """The clips of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or folders of images and masks) that have frames and at
+    least one annotation.
 
     Sequences are numbered 0.. in the order of `clips`. Nothing but names and one header per clip is read until a frame
-    is asked for. `skipped` says which sequences were left out, and why. Raises DataError when none is left.
+    is asked for. resolution: a folder below JPEGImages, only needed where there are several. split: a list below
+    ImageSets ("train", "2017/train"), by default the training list where there is one. `left_out` are the sequences
+    that cannot be used. Raises DataError when there is no such set or, unless `allow_empty`, no clip is left.
     """
 
     def __init__(
@@ -94,29 +73,28 @@ class ClipSet:
         resolution: str | None = None,
         split: str | None = None,
         sequences: Sequence[str] | None = None,
+        allow_empty: bool = False,
     ) -> None:
-        self.layout = find_clips(Path(folder), resolution=resolution, split=split)
-        names: Sequence[str] = self.layout.names
+        self.dataset = find_videos(Path(folder), resolution)
+        found = dict(sorted({**self.dataset.sequences, **self.dataset.others}.items()))
+        names: Sequence[str] = training_split(self.dataset.root, split, found)
         if sequences is not None:
             unknown = sorted(set(sequences) - set(names))
             if unknown:
-                raise DataError(f"{folder} has no sequence {', '.join(unknown)}.")
+                raise DataError(f"{folder} has no sequence {', '.join(unknown)}")
             names = sequences
-        listed = read_meta(self.layout.meta) if self.layout.meta else {}
-        self.skipped: list[str] = []
+        self.left_out: list[SkippedClip] = []
         self.clips: list[Clip] = []
+        self.sequences: list[VideoSequence] = []
+        """What was found on disk of each clip in `clips`, masks without a frame included."""
         for name in names:
-            frames = list_images(self.layout.frames / name)
-            annotations = tuple(self._annotation(name, frame.stem) for frame in frames)
-            if not frames or not any(annotations):
-                self.skipped.append(f"{name} has no {'annotations' if frames else 'frames'}")
-                continue
-            numbers = _numbers(listed.get(name), frames)
-            self.clips.append(Clip(name, frames, annotations, image_size(frames[0]), numbers))
-        if not self.clips:
+            self._add(name, found.get(name, VideoSequence(name, {}, {})))
+        self._meanings = [_Meaning() for _ in self.clips]
+        if not self.clips and not allow_empty:
+            why = f" ({self.skipped[0]})" if self.left_out else ""
             raise DataError(
-                f"{folder} has no sequence with frames and annotations: an annotation is named like its frame, "
-                "JPEGImages/SEQUENCE/00000.jpg and Annotations/SEQUENCE/00000.png."
+                f"{folder} has no sequence with frames and annotations{why}: an annotation is named like its frame, "
+                "JPEGImages/SEQUENCE/00000.jpg and Annotations/SEQUENCE/00000.png"
             )
 
     def __len__(self) -> int:
@@ -127,130 +105,111 @@ class ClipSet:
         """The names of the sequences."""
         return [clip.name for clip in self.clips]
 
+    @property
+    def skipped(self) -> list[str]:
+        """A sentence for each sequence that was left out."""
+        return [f"{clip.name} {clip.why}" for clip in self.left_out]
+
     def load_frame(self, clip: int, frame: int) -> NDArray[np.uint8]:
         """Frame number `frame` of a clip, (H, W, 3) uint8 RGB. Raises DataError when its size is not the clip's."""
         item = self.clips[clip]
-        image = read_image(item.frames[frame])
+        image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
             raise DataError(
                 f"{item.frames[frame]} is {image.shape[1]}x{image.shape[0]} but its clip began with "
-                f"{item.size[1]}x{item.size[0]}: see `hodor data check`."
+                f"{item.size[1]}x{item.size[0]}; see `hodor data check`"
             )
         return image
 
     def load_labels(self, clip: int, frame: int) -> NDArray[np.uint16]:
-        """The label map of an annotated frame, (H, W) uint16.
+        """The label map of an annotated frame, (H, W) uint16; void is background.
 
-        Raises DataError when it is missing, broken or of another size than the clip's frames. A mask
-        of 0 and 255 alone (DAVIS-2016) is one object with id 1; in other maps 255 means void and becomes 0.
+        Raises DataError when it is missing, broken or of another size than the clip's frames.
         """
-        item = self.clips[clip]
+        item, meaning = self.clips[clip], self._meanings[clip]
         path = item.annotations[frame]
         if path is None:
-            raise DataError(f"Frame {item.frames[frame].name} of {item.name} has no annotation.")
-        labels = read_labels(path)
-        if labels.shape != item.size:
+            raise DataError(f"frame {item.frames[frame].name} of {item.name} has no annotation")
+        try:
+            labels = read_labels(path, binary=self._binary(clip), check_edges=path not in meaning.checked).ids
+        except HodorError as error:
+            raise DataError(str(error)) from error
+        meaning.checked.add(path)
+        height, width = labels.shape
+        if (height, width) != item.size:
             raise DataError(
-                f"{path} is {labels.shape[1]}x{labels.shape[0]} but its frame is {item.size[1]}x{item.size[0]}: "
-                "see `hodor data check`."
+                f"{path} is {width}x{height} but its frame is {item.size[1]}x{item.size[0]}"
+                f"{turned_hint((height, width), item.size)}; see `hodor data check`"
             )
-        return labels
+        return labels.astype(np.uint16, copy=False)
 
-    def load_objects(self, clip: int, frame: int) -> dict[int, NDArray[np.bool_]]:
-        """The objects of an annotated frame: id -> (H, W) bool mask."""
-        labels = self.load_labels(clip, frame)
-        return {int(number): labels == number for number in np.unique(labels) if number > 0}
+    def _binary(self, clip: int) -> bool | None:
+        """Whether the first mask of a clip that can be read and is not empty is black and white."""
+        meaning = self._meanings[clip]
+        if meaning.binary is None:
+            reader = LabelReader(self.clips[clip].name, check_edges=False)
+            for path in filter(None, self.clips[clip].annotations):
+                try:
+                    reader.read(path)
+                except HodorError:
+                    continue
+                if reader.binary is not None:
+                    break
+            meaning.binary = reader.binary
+        return meaning.binary
 
-    def _annotation(self, name: str, stem: str) -> Path | None:
-        path = self.layout.annotations / name / f"{stem}.png"
-        return path if path.is_file() else None
+    def _add(self, name: str, sequence: VideoSequence) -> None:
+        frames = tuple(sequence.images.values())
+        if not frames:
+            self._leave_out(sequence, "sequence without frames", "has no frames" + _instead(sequence.folders[0]))
+            return
+        if not sequence.masks:
+            self._leave_out(
+                sequence, "sequence without annotations", "has no annotations" + _instead(sequence.folders[1])
+            )
+            return
+        if wrong := sequence.check_names():
+            self._leave_out(sequence, "names do not match", f"has {wrong}")
+            return
+        try:
+            size = picture_size(frames[0])
+        except HodorError as error:
+            self._leave_out(sequence, "broken image", f"begins with a broken image: {error}")
+            return
+        place = {frame: number for number, frame in enumerate(sequence.images)}
+        listed = None
+        if sequence.objects is not None:
+            listed = {
+                number: frozenset(place[frame] for frame in named if frame in place)
+                for number, named in sequence.objects.items()
+            }
+        annotations = tuple(sequence.masks.get(frame) for frame in sequence.images)
+        self.clips.append(Clip(name, frames, annotations, size, listed))
+        self.sequences.append(sequence)
+
+    def _leave_out(self, sequence: VideoSequence, kind: str, why: str) -> None:
+        self.left_out.append(SkippedClip(sequence.name, kind, why, len(sequence.images)))
 
 
-def read_labels(path: Path) -> NDArray[np.uint16]:
-    """A label PNG as (H, W) uint16, 0/255 masks as object 1. Raises DataError when it is no label PNG."""
-    from hodor_cli.images.label_png import read_label_png
+def _instead(folder: Path | None) -> str:
+    """What a folder without what was looked for holds, as the end of a sentence."""
+    if folder is None or not folder.is_dir():
+        return "" if folder is None else f": there is no folder {folder}"
+    names = visible_files(folder)
+    if not names:
+        return ""
+    return f": {folder} holds {summarise_files(names)}, and annotations are label PNGs named like their frames"
 
+
+def find_videos(folder: Path, resolution: str | None = None) -> Dataset:
+    """The videos of a folder or, in YouTube-VOS's archive, of the folder `train` in it. Raises DataError."""
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder} to read clips from")
+    inside = folder / "train"
+    root = inside if not (folder / "JPEGImages").is_dir() and (inside / "JPEGImages").is_dir() else folder
     try:
-        labels = np.asarray(read_label_png(path), dtype=np.uint16)
+        return recognise(root, resolution=resolution, masks_needed=False)
+    except DataError:
+        raise
     except HodorError as error:
         raise DataError(str(error)) from error
-    if not (labels == 255).any():
-        return labels
-    others = bool(((labels > 0) & (labels != 255)).any())
-    return np.where(labels == 255, 0 if others else 1, labels).astype(np.uint16)
-
-
-def list_images(folder: Path) -> tuple[Path, ...]:
-    """The image files of a folder in order of their names; none if there is no such folder."""
-    if not folder.is_dir():
-        return ()
-    return tuple(
-        sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.name[0] != ".")
-    )
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header of an image file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"The image {path} is damaged or not an image.") from error
-
-
-def read_meta(path: Path) -> dict[str, dict[str, Any]]:
-    """YouTube-VOS' meta.json: sequence -> object id -> its entry. Raises DataError when it is not of that form."""
-    try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        return {str(name): dict(video["objects"]) for name, video in videos.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not a YouTube-VOS meta.json with videos and their objects.") from error
-
-
-def _numbers(objects: dict[str, Any] | None, frames: Sequence[Path]) -> dict[int, frozenset[int]] | None:
-    """Object id -> numbers of the frames it is annotated at, or None if the meta.json does not say."""
-    if not objects:
-        return None
-    place = {frame.stem: number for number, frame in enumerate(frames)}
-    listed = {}
-    for name, entry in objects.items():
-        stems = entry.get("frames") if isinstance(entry, dict) else None
-        if not str(name).isdigit() or not isinstance(stems, list):
-            return None
-        listed[int(name)] = frozenset(place[str(stem)] for stem in stems if str(stem) in place)
-    return listed
-
-
-def _resolution(frames: Path, wanted: str | None) -> str | None:
-    """The folder between JPEGImages and the sequences, or None in a layout without one."""
-    if wanted is not None:
-        if not (frames / wanted).is_dir():
-            raise DataError(f"There is no folder {frames / wanted}.")
-        return wanted
-    folders = sorted(entry for entry in frames.iterdir() if entry.is_dir())
-    levels = [folder.name for folder in folders if any(entry.is_dir() for entry in folder.iterdir())]
-    if not levels:
-        return None
-    if len(levels) == 1:
-        return levels[0]
-    if "480p" in levels:
-        return "480p"
-    raise DataError(f"{frames} has several resolutions ({', '.join(levels)}): name one.")
-
-
-def _split_names(root: Path, split: str | None) -> tuple[str, ...] | None:
-    """Sequence names from ImageSets, or None when there is no list to follow."""
-    sets = root / "ImageSets"
-    tried = [split] if split else ["2017/train", "train", "480p/train", "2016/train"]
-    for name in tried:
-        path = sets / f"{name}.txt"
-        if path.is_file():
-            # DAVIS-2016 lists files ("/JPEGImages/480p/bear/00000.jpg ..."), DAVIS-2017 sequences.
-            first = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            names = [Path(entry).parent.name if "/" in entry else entry for entry in first]
-            return tuple(dict.fromkeys(names))
-    if split:
-        raise DataError(f"There is no list {sets / f'{split}.txt'}.")
-    return None

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.rle import decode_segmentation
-from hodor_cli.errors import DataError
+from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, ImageEntry, read_coco, segmentation_of
+from hodor_cli.datasets.coco_find import ImageFinder, find_coco
+from hodor_cli.datasets.limits import ObjectLimits, mask_extent
+from hodor_cli.datasets.report import Faults
+from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation, is_empty
+from hodor_cli.errors import DataError, HodorError
+from hodor_cli.images.picture import read_picture
 
 
 @dataclass(frozen=True)
@@ -42,52 +43,21 @@ class Still:
         return [item.mask for item in self.objects]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    image_id: int | str
-    file_name: str
-    height: int
-    width: int
-    source: str
-    coverage: str
-    num_objects: int
+class _StoredObject(msgspec.Struct, array_like=True):
+    """What is kept of an annotation until its photograph is loaded."""
 
-
-def find_coco(folder: Path) -> tuple[Path, Path]:
-    """(image folder, annotation file) of a COCO-format folder.
-
-    The annotations are `instances.json`, any other single JSON beside the images, or `annotations/instances*.json`.
-    Raises DataError when there is none, or several and no way to choose.
-    """
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder} to read training images from.")
-    if (folder / "instances.json").is_file():
-        return folder, folder / "instances.json"
-    for candidates in (
-        sorted((folder / "annotations").glob("instances*.json")),
-        sorted((folder / "annotations").glob("*.json")),
-        sorted(folder.glob("*.json")),
-    ):
-        if len(candidates) > 1:
-            # COCO ships training and validation side by side: the training one is meant.
-            candidates = [path for path in candidates if "train" in path.stem] or candidates
-        if len(candidates) == 1:
-            return folder, candidates[0]
-        if candidates:
-            names = ", ".join(path.name for path in candidates[:4])
-            raise DataError(
-                f"{folder} has several annotation files ({names}): name one with --images and --annotations."
-            )
-    raise DataError(
-        f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images."
-    )
+    annotation_id: int
+    category: str
+    segmentation: RunLengths | list[list[float]]
 
 
 class StillImages:
     """A COCO-format set of photographs, those with at least one object within the limits.
 
     Crowds are left out. Polygons and run lengths are read, compressed or not. Masks are decoded when a photograph is
-    loaded, so the set itself stays small. Raises DataError when the annotations cannot be read or nothing is left.
+    loaded, so the set itself stays small. `faults` are the entries that cannot be used, `below_limits` counts objects
+    that are too small. Annotation ids that are words, or not unique, are replaced by the places of the annotations,
+    counted from 1. Raises DataError when the annotations cannot be read or, unless `allow_empty`, nothing is left.
     """
 
     def __init__(
@@ -97,6 +67,7 @@ class StillImages:
         images_dir: str | Path | None = None,
         annotations_file: str | Path | None = None,
         limits: ObjectLimits | None = None,
+        allow_empty: bool = False,
     ) -> None:
         self.limits = limits or ObjectLimits()
         if annotations_file is not None and images_dir is not None:
@@ -104,187 +75,167 @@ class StillImages:
         elif folder is not None:
             images, annotations = find_coco(Path(folder))
         else:
-            raise DataError("A folder, or both images and annotations, must be named.")
+            raise DataError("a folder, or both `images` and `annotations`, must be named")
+        if not images.is_dir():
+            raise DataError(f"there is no folder {images} to read training images from")
         self.annotations_file = annotations
-        self.image_folders = image_folders(images)
-        content = read_annotations(annotations)
-        self._categories = {item["id"]: str(item.get("name", item["id"])) for item in content.get("categories", [])}
-        self._entries, packed = self._index(content)
-        if not self._entries:
-            raise DataError(f"{annotations} has no image with an object within the limits ({self.describe_limits()}).")
+        self.finder = ImageFinder(images)
+        content = read_coco(annotations)
+        self.faults: Faults = content.faults
+        self.listed: Sequence[ImageEntry] = tuple(content.images.values())
+        """Every image of the file, with objects or without."""
+        self.below_limits = 0
+        self._images: list[ImageEntry] = []
+        self._counts: list[int] = []
         # The masks of all images stay packed in one buffer: as Python objects those of COCO would take gigabytes, and
         # every worker process would come to own a copy of them.
-        self._ends = np.cumsum([len(text) for text in packed])
-        self._packed = np.frombuffer(b"".join(packed), dtype=np.uint8)
+        self._packed, self._ends = self._pack(content)
+        if not self._images and not allow_empty:
+            broken = next((fault for fault in self.faults.found if fault.serious), None)
+            why = f"; {broken.kind}: {broken.where} {broken.detail}" if broken is not None else ""
+            raise DataError(f"{annotations} has no image with an object within the limits ({self.limits}){why}")
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._images)
 
     @property
-    def image_ids(self) -> list[int | str]:
+    def image_ids(self) -> list[Id]:
         """COCO image id of each photograph."""
-        return [entry.image_id for entry in self._entries]
+        return [image.id for image in self._images]
 
     @property
     def sources(self) -> list[str]:
         """The `source` field of each photograph ("" where there is none)."""
-        return [entry.source for entry in self._entries]
+        return [str(image.source or "") for image in self._images]
 
     @property
     def groups(self) -> list[str]:
         """`source/coverage` of each photograph, or `source` where it has no `coverage`: what sampling balances."""
-        return [f"{entry.source}/{entry.coverage}" if entry.coverage else entry.source for entry in self._entries]
+        return [f"{image.source or ''}/{image.coverage}" if image.coverage else str(image.source or "")
+                for image in self._images]  # fmt: skip
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) of each photograph, as annotated."""
-        return [(entry.height, entry.width) for entry in self._entries]
+        return [image.size for image in self._images]
 
     @property
     def object_counts(self) -> list[int]:
         """How many usable objects each photograph has (not cut at `max_objects`)."""
-        return [entry.num_objects for entry in self._entries]
+        return list(self._counts)
 
     def name(self, index: int) -> str:
         """The photograph's file name."""
-        return self._entries[index].file_name
+        return self._images[index].file_name
 
-    def describe_limits(self) -> str:
-        """The limits in words."""
-        limits = self.limits
-        at = "" if limits.at_area is None else f" in an image scaled to {limits.at_area:,.0f} px"
-        return f"area >= {limits.min_area:g} px and sides >= {limits.min_side:g} px{at}"
+    def path(self, index: int) -> Path:
+        """The photograph's file. Raises DataError where it is missing, or its name leads outside the images' folder."""
+        name = self.name(index)
+        if refusal := self.finder.refusal(name):
+            raise DataError(f"the image {name} named in {self.annotations_file} is not read: {refusal}")
+        path = self.finder.find(name)
+        if path is None:
+            raise DataError(f"the image {name} named in {self.annotations_file} is missing")
+        return path
 
     def load(self, index: int) -> Still:
         """The photograph and all its usable objects. Raises DataError naming the file when it cannot be read."""
-        entry = self._entries[index]
+        entry = self._images[index]
         image = self.load_image(index)
         height, width = image.shape[:2]
-        if (height, width) != (entry.height, entry.width):
+        if (height, width) != entry.size:
             raise DataError(
-                f"{entry.file_name} is {width}x{height} but annotated as {entry.width}x{entry.height}: "
-                "see `hodor data check`."
+                f"{entry.file_name} is {width}x{height} but annotated as {entry.size[1]}x{entry.size[0]}"
+                f"{turned_hint((height, width), entry.size)}; see `hodor data check`"
             )
         objects = []
-        for annotation in self._annotations(index):
+        for item in self._objects(index):
             try:
-                mask = decode_segmentation(annotation["segmentation"], height, width)
-            except (ValueError, TypeError, KeyError) as error:
-                broken = f"Annotation {annotation.get('id')} of {entry.file_name} is broken: {error}."
-                raise DataError(broken) from error
-            category = self._categories.get(annotation.get("category_id"), "object")
-            objects.append(StillObject(int(annotation.get("id") or 0), category, mask))
-        return Still(image, objects, entry.file_name, entry.source)
+                mask = decode_segmentation(item.segmentation, height, width)
+            except ValueError as error:
+                raise DataError(f"annotation {item.annotation_id} of {entry.file_name} is broken: {error}") from error
+            objects.append(StillObject(item.annotation_id, item.category, mask))
+        return Still(image, objects, entry.file_name, str(entry.source or ""))
 
     def load_image(self, index: int) -> NDArray[np.uint8]:
         """The photograph alone, (H, W, 3) uint8 RGB."""
-        entry = self._entries[index]
-        path = find_image(self.image_folders, entry.file_name)
-        if path is None:
-            raise DataError(f"The image {entry.file_name} named in {self.annotations_file} is missing.")
-        return read_image(path)
+        return read_photograph(self.path(index))
 
-    def _annotations(self, index: int) -> list[dict[str, Any]]:
+    def _objects(self, index: int) -> list[_StoredObject]:
         start = int(self._ends[index - 1]) if index else 0
-        annotations: list[dict[str, Any]] = json.loads(self._packed[start : int(self._ends[index])].tobytes())
-        return annotations
+        return msgspec.json.decode(self._packed[start : int(self._ends[index])].tobytes(), type=list[_StoredObject])
 
-    def _index(self, content: dict[str, Any]) -> tuple[list[_Entry], list[bytes]]:
-        """The usable images, and for each the JSON of its usable annotations."""
-        per_image: dict[Any, list[dict[str, Any]]] = {}
-        for annotation in content["annotations"]:
-            if isinstance(annotation, dict) and not annotation.get("iscrowd"):
-                per_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        entries, packed = [], []
-        for image in content["images"]:
-            if not isinstance(image, dict) or "id" not in image or not image.get("file_name"):
-                continue
-            height, width = image_size(image)
-            usable = [
-                {key: annotation.get(key) for key in ("id", "category_id", "segmentation")}
-                for annotation in per_image.get(image["id"], ())
-                if self.limits.accepts(*annotation_extent(annotation, height, width), height, width)
-            ]
+    def _pack(self, content: CocoFile) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The JSON of every image's usable objects in one buffer, and where each ends; fills `_images`, `_counts`."""
+        numbers = _object_ids(content)
+        packed: list[bytes] = []
+        place = 0
+        for image in content.images.values():
+            usable = []
+            for annotation in content.annotations.get(image.id, ()):
+                place += 1
+                segmentation = self._usable(annotation, image)
+                if segmentation is not None:
+                    category = self._category(content, annotation)
+                    number = place if numbers is None else numbers[id(annotation)]
+                    usable.append(_StoredObject(number, category, segmentation))
             if usable:
-                source, coverage = str(image.get("source") or ""), str(image.get("coverage") or "")
-                name = str(image["file_name"])
-                entries.append(_Entry(image["id"], name, height, width, source, coverage, len(usable)))
-                packed.append(json.dumps(usable).encode())
-        return entries, packed
+                self._images.append(image)
+                self._counts.append(len(usable))
+                packed.append(msgspec.json.encode(usable))
+        ends = np.cumsum([len(text) for text in packed], dtype=np.int64)
+        return np.frombuffer(b"".join(packed), dtype=np.uint8), ends
 
+    @staticmethod
+    def _category(content: CocoFile, annotation: Annotation) -> str:
+        number = annotation.category_id
+        return "object" if number is None else content.categories.get(number, "object")
 
-def image_size(image: dict[str, Any]) -> tuple[int, int]:
-    """(height, width) of an image entry; 0 for what is missing or no number."""
-
-    def number(value: Any) -> int:
-        return int(value) if isinstance(value, int | float) and math.isfinite(value) and value > 0 else 0
-
-    return number(image.get("height")), number(image.get("width"))
-
-
-def annotation_extent(annotation: dict[str, Any], height: int, width: int) -> tuple[float, float, float]:
-    """(area, box width, box height) of an annotation, from its own fields where it has them."""
-    box = annotation.get("bbox")
-    area = annotation.get("area")
-    try:
-        if area is not None and isinstance(box, Sequence) and len(box) == 4:
-            return float(area), float(box[2]), float(box[3])
-        mask = decode_segmentation(annotation.get("segmentation"), height, width)
-    except (ValueError, TypeError, KeyError, IndexError):
-        return 0.0, 0.0, 0.0
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
-        return 0.0, 0.0, 0.0
-    return float(mask.sum()), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
-
-
-def read_annotations(path: Path) -> dict[str, Any]:
-    """The parsed COCO file (or the authors' own form of it). Raises DataError when it is missing or neither."""
-    try:
-        with open(path, "rb") as file:
-            content = json.load(file)
-    except OSError as error:
-        raise DataError(f"The annotations {path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise DataError(f"The annotations {path} are not valid JSON: {error}.") from error
-    if isinstance(content, dict) and "meta" in content and "annotations" not in content:
-        from hodor_cli.datasets.workspace import from_authors_format
-
+    def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
+        """The annotation's segmentation if it is sound and large enough; otherwise notes why not."""
+        where = f"annotation {annotation.id} of {image.file_name}"
         try:
-            content = from_authors_format(content)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path} looks like the authors' annotations but cannot be read ({error!r}).") from error
-    lists = ("images", "annotations")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in lists):
-        raise DataError(f"{path} is not in COCO format: the lists 'images' and 'annotations' are needed.")
-    return content
+            segmentation = segmentation_of(annotation, image)
+        except ValueError as error:
+            self.faults.add(
+                "size mismatch" if isinstance(error, SizeMismatchError) else "broken mask", where, str(error)
+            )
+            return None
+        if segmentation is None or is_empty(segmentation, *image.size):
+            detail = "no segmentation" if segmentation is None else "no pixel"
+            self.faults.add("empty mask", where, detail, serious=False)
+            return None
+        area, box = annotation.area, annotation.bbox
+        extent: tuple[float, float, float]
+        if area is None or box is None or len(box) != 4:
+            extent = mask_extent(decode_segmentation(segmentation, *image.size))
+        else:
+            extent = area, box[2], box[3]
+        if self.limits.accepts(*extent, *image.size):
+            return segmentation
+        self.below_limits += 1
+        return None
 
 
-def image_folders(root: Path) -> list[Path]:
-    """Where a set's image files may lie: the folder, its `images`, or a split such as `train2017`."""
-    folders = [root, root / "images", root / "train2017", root / "val2017", root / "train", root / "JPEGImages"]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def find_image(folders: Sequence[Path], file_name: str) -> Path | None:
-    """The file of that name in one of the folders, or None."""
-    for folder in folders:
-        path = folder / file_name
-        if path.is_file():
-            return path
-    return None
-
-
-def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """An image file as (H, W, 3) uint8 RGB. Orientation tags are ignored, as COCO's annotations do."""
-    import cv2
-
+def read_photograph(path: Path) -> NDArray[np.uint8]:
+    """An image file as (H, W, 3) uint8 RGB, upright. Raises DataError naming the file when it cannot be read."""
     try:
-        data = np.fromfile(os.fspath(path), dtype=np.uint8)
-    except OSError as error:
-        raise DataError(f"The image {path} cannot be read: {error.strerror or error}.") from error
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags) if len(data) else None
-    if image is None:
-        raise DataError(f"The image {path} is damaged or not an image.")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        return read_picture(path)
+    except HodorError as error:
+        raise DataError(str(error)) from error
+
+
+def turned_hint(actual: tuple[int, int], annotated: tuple[int, int]) -> str:
+    """The end of a sentence about a size mismatch that an orientation tag explains."""
+    if actual != annotated and actual == annotated[::-1]:
+        return ", as if its EXIF orientation had been ignored when it was annotated"
+    return ""
+
+
+def _object_ids(content: CocoFile) -> dict[int, int] | None:
+    """Python's id of each annotation -> the annotation's own id, None unless those are unique numbers."""
+    found = {id(item): item.id for items in content.annotations.values() for item in items}
+    numbers = {key: value for key, value in found.items() if isinstance(value, int) and 0 < value < 2**31}
+    if len(numbers) < len(found) or len(set(numbers.values())) < len(numbers):
+        return None
+    return numbers

@@ -10,16 +10,18 @@ truth alone   [SEQ/]*.png               (to score predictions only)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from hodor_cli.datasets.folders import depth, first_folders, folders, masks_in, pictures_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
-from hodor_cli.datasets.splits import Splits, read_splits
+from hodor_cli.datasets.matching import match_names
+from hodor_cli.datasets.splits import Splits, scored_splits
 from hodor_cli.datasets.youtube_vos import VideoMeta, read_meta
-from hodor_cli.errors import DataError, UsageError
-from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, Rules
+from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import plural, require_exists
 
 Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
@@ -30,28 +32,57 @@ _MASK_FOLDERS = ("annotations", "masks", "mask", "labels", "gt", "groundtruth", 
 
 @dataclass(frozen=True)
 class VideoSequence:
-    """One video: its images and masks by frame name, in order. `has_truth` is False when masks only say where objects
-    start; `wanted` are the frames a server asks for."""
+    """One video: its images and masks by frame name, in order.
+
+    objects: the names of the frames in which each object is labelled, None where no meta.json says it. groups: object
+    id -> "seen" or "unseen". known_truth: whether the masks are the truth, None to find out by looking at them.
+    folders: where images and masks were looked for.
+    """
 
     name: str
     images: Mapping[str, Path]
     masks: Mapping[str, Path]
-    has_truth: bool = True
+    objects: Mapping[int, frozenset[str]] | None = None
     groups: Mapping[int, str] = field(default_factory=dict)
-    wanted: tuple[str, ...] = ()
+    known_truth: bool | None = None
+    folders: tuple[Path | None, Path | None] = (None, None)
 
     def __len__(self) -> int:
         return len(self.images) or len(self.masks)
 
+    @cached_property
+    def has_truth(self) -> bool:
+        """Whether the masks are the truth; False when they only say where objects start."""
+        if self.known_truth is not None:
+            return self.known_truth
+        return bool(self.masks) and not _only_starts(self.images, self.masks)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The frames that a server asks for, empty where it asks for all."""
+        return tuple(sorted({frame for frames in (self.objects or {}).values() for frame in frames}))
+
+    def check_names(self) -> str:
+        """What is wrong with the names of the masks: they fit no frame, or are numbered otherwise; "" if nothing is."""
+        if not self.images or not self.masks or set(self.masks) <= set(self.images):
+            return ""
+        example = f"frames such as {next(iter(self.images))}, masks such as {next(iter(self.masks))}"
+        try:
+            match = match_names(list(self.masks), list(self.images))
+        except InputError:
+            return example
+        if match.how:
+            return f"{example} ({match.how}, it seems; rename them)"
+        return "" if match.frames else example
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """A recognised data set: what it is, which rules count, and its sequences by name."""
+    """A recognised data set: what it is and its sequences by name. `kind` says which rules of scoring count."""
 
     root: Path
     kind: Kind
     layout: str
-    rules: Rules
     sequences: Mapping[str, VideoSequence]
     notes: tuple[str, ...] = ()
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -91,8 +122,10 @@ class Dataset:
         return replace(self, sequences=chosen)
 
 
-def recognise(root: str | Path) -> Dataset:
+def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: bool = True) -> Dataset:
     """Find out what kind of data set a folder holds.
+
+    resolution: the folder below JPEGImages and Annotations to take where there are several; 480p by default.
 
     Raises InputError when the folder is not there, DataError when it is no data set (the message names what was
     looked for, and where it may be instead) or has no masks.
@@ -102,29 +135,32 @@ def recognise(root: str | Path) -> Dataset:
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the data set's folder")
     images, masks = root / "JPEGImages", root / "Annotations"
+    levels = depth(masks) or depth(images)
     if not masks.is_dir() and not images.is_dir():
         dataset = _plain(root)
     elif (meta := read_meta(root)) is not None:
         dataset = _youtube_vos(root, meta)
-    elif depth(masks if masks.is_dir() else images) == 2:
-        dataset = _davis(root)
-    elif depth(masks if masks.is_dir() else images) == 1:
+    elif levels == 2:
+        dataset = _davis(root, resolution)
+    elif levels == 1:
         dataset = _davis_like(root)
     else:
         dataset = _plain(root)
-    if not any(sequence.masks for sequence in dataset.sequences.values()):
+    if masks_needed and not any(sequence.masks for sequence in dataset.sequences.values()):
         raise DataError(f"{root} looks like {dataset.layout} but has no masks; at least every first frame needs one")
     return dataset
 
 
-def _davis(root: Path) -> Dataset:
+def _davis(root: Path, resolution: str | None) -> Dataset:
     masks, images = root / "Annotations", root / "JPEGImages"
-    sizes = [folder.name for folder in folders(masks if masks.is_dir() else images)]
+    sizes = [folder.name for folder in folders(images) or folders(masks)]
     both = [name for name in sizes if (images / name).is_dir() and (masks / name).is_dir()] or sizes
-    size = "480p" if "480p" in both else min(both, key=lambda name: name.startswith("Full"))
+    if resolution is not None and resolution not in sizes:
+        raise DataError(f"there is no folder {images / resolution}; there are {', '.join(sizes)}")
+    size = resolution or ("480p" if "480p" in both else min(both, key=lambda name: name.startswith("Full")))
     sequences = _sequences(images / size, masks / size)
     binary = _is_binary(sequences)
-    splits: Splits = read_splits(root, "2016" if binary else "2017", sequences)
+    splits: Splits = scored_splits(root, "2016" if binary else "2017", sequences)
     notes = [f"{size} is taken; there is also {', '.join(n for n in both if n != size)}"] if len(both) > 1 else []
     layout = f"DAVIS {'2016 (one object: 255)' if binary else '2017 (object ids)'} at {size}"
     chosen, others = sequences, {}
@@ -135,36 +171,37 @@ def _davis(root: Path) -> Dataset:
         layout += f", split {splits.chosen}"
     notes += splits.notes
     kind: Kind = "davis-2016" if binary else "davis-2017"
-    return Dataset(root, kind, layout, DAVIS, chosen, tuple(notes), splits.members, others)
+    return Dataset(root, kind, layout, chosen, tuple(notes), splits.members, others)
 
 
 def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
-    found = _sequences(root / "JPEGImages", root / "Annotations")
-    sequences = {}
-    for name, sequence in found.items():
+    sequences, others = {}, {}
+    for name, sequence in _sequences(root / "JPEGImages", root / "Annotations").items():
         if name not in meta:
+            others[name] = sequence
             continue
-        starts = meta[name].starts
-        truth = bool(sequence.masks) and not set(sequence.masks) <= starts
-        sequences[name] = replace(sequence, has_truth=truth, groups=meta[name].groups, wanted=meta[name].frames)
+        video = meta[name]
+        truth = bool(sequence.masks) and not set(sequence.masks) <= video.starts
+        sequences[name] = replace(sequence, objects=video.objects, groups=video.groups, known_truth=truth)
     lost = [name for name in meta if name not in sequences]
     notes = [f"meta.json names {plural(len(lost), 'video')} that are not on disk, such as {lost[0]}"] if lost else []
     if not sequences:
         raise DataError(f"no video of {root / 'meta.json'} is in {root / 'JPEGImages'}; is the archive unpacked?")
-    return Dataset(root, "youtube-vos", "YouTube-VOS", YOUTUBE_VOS, sequences, tuple(notes))
+    return Dataset(root, "youtube-vos", "YouTube-VOS", sequences, tuple(notes), others=others)
 
 
 def _davis_like(root: Path) -> Dataset:
     sequences = _sequences(root / "JPEGImages", root / "Annotations")
-    return Dataset(root, "davis-like", "DAVIS-like without sizes (MOSE, LVOS)", DAVIS_LIKE, sequences)
+    return Dataset(root, "davis-like", "DAVIS-like without sizes (MOSE, LVOS)", sequences)
 
 
 def _plain(root: Path) -> Dataset:
     images, masks = _two_folders(root)
     if masks is None:
         raise DataError(
-            f"{root} is no data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS), nor a "
-            f"folder of images and one of masks{first_folders(root)}"
+            f"{root} is no data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS: "
+            "JPEGImages/SEQUENCE/00000.jpg, Annotations/SEQUENCE/00000.png), nor a folder of images and one of masks"
+            f"{first_folders(root)}"
         )
     level = depth(masks)
     if level == 0:
@@ -173,7 +210,7 @@ def _plain(root: Path) -> Dataset:
     else:
         sequences = _sequences(images, masks)
     layout = f"two folders, {images.name} and {masks.name}" if images is not None else "true masks alone"
-    return Dataset(root, "plain", layout, DAVIS_LIKE, sequences)
+    return Dataset(root, "plain", layout, sequences)
 
 
 def _two_folders(root: Path) -> tuple[Path | None, Path | None]:
@@ -201,8 +238,7 @@ def _sequences(images: Path | None, masks: Path) -> dict[str, VideoSequence]:
 
 def _sequence(name: str, images: Path | None, masks: Path) -> VideoSequence:
     pictures = pictures_in(images) if images is not None else {}
-    labels = masks_in(masks)
-    return VideoSequence(name, pictures, labels, has_truth=bool(labels) and not _only_starts(pictures, labels))
+    return VideoSequence(name, pictures, masks_in(masks), folders=(images, masks))
 
 
 def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
@@ -218,11 +254,12 @@ def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
 
 
 def _is_binary(sequences: Mapping[str, VideoSequence]) -> bool:
-    """Whether the first mask that is not empty holds 255 alone."""
+    """Whether the first mask that is not empty holds 255 alone; one that cannot be read is reported when it is used."""
     for sequence in sequences.values():
         reader = LabelReader(sequence.name, check_edges=False)
         for file in sequence.masks.values():
-            reader.read(file)
+            with suppress(HodorError):
+                reader.read(file)
             if reader.binary is not None:
                 return reader.binary
     return False

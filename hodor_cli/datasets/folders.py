@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hodor_cli.datasets.labels.numbers import MASK_SUFFIXES
-from hodor_cli.images.paths import natural_key, visible_folders
+from hodor_cli.errors import DataError
+from hodor_cli.images.listing import frame_name
+from hodor_cli.images.paths import visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 
@@ -58,8 +60,13 @@ def first_folders(root: Path) -> str:
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Name without ending, in the composed Unicode form -> file. Raises DataError where two files share a name."""
     if not folder.is_dir():
         return {}
-    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-    fitting = [name for name in names if Path(name).suffix.lower() in suffixes]
-    return {Path(name).stem: folder / name for name in sorted(fitting, key=natural_key)}
+    names = [name for name in visible_files(folder) if Path(name).suffix.lower() in suffixes]
+    found: dict[str, Path] = {}
+    for name in names:
+        file = found.setdefault(frame_name(Path(name)), folder / name)
+        if file.name != name:
+            raise DataError(f"{folder} holds both {file.name} and {name} for one frame; keep one of the two")
+    return found

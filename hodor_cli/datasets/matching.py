@@ -112,8 +112,8 @@ def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, 
     readings = []
     of_frames = _numbers(frames)
     if numbers is not None and of_frames is not None:
-        known = {number: frame for frame, number in of_frames.items()}
-        pairs = {name: known[number] for name, number in numbers.items() if number in known}
+        by_number = {number: frame for frame, number in of_frames.items()}
+        pairs = {name: by_number[number] for name, number in numbers.items() if number in by_number}
         readings.append(_Reading(pairs, "names are matched by their number"))
     for longer, shorter, swap in ((names, frames, False), (frames, names, True)):
         for ends in (True, False):

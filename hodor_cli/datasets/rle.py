@@ -1,6 +1,7 @@
 """Masks out of COCO segmentations: compressed and uncompressed run lengths, and polygons.
 
-The results are bit for bit those of pycocotools, without needing it.
+pycocotools draws them. It trusts what it is given, so run lengths and polygons are checked here first: what passes
+fills exactly the picture and cannot write past memory.
 """
 
 from __future__ import annotations
@@ -9,103 +10,141 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-_POLYGON_SCALE = 5  # COCO draws outlines on a grid five times as fine
+#: Pixels of the largest picture whose masks are drawn.
+MOST_PIXELS = 1 << 28
+_FLAT = "a polygon is a flat list [x0, y0, x1, y1, ...] inside a list of polygons"
+
+
+class SizeMismatchError(ValueError):
+    """Run lengths of another size than their image."""
+
+
+class RunLengths(msgspec.Struct):
+    """COCO's run lengths: `counts` as compressed text or a list, down the columns, background first."""
+
+    counts: str | list[int]
+    size: tuple[int, int] | None = None
+
+
+Segmentation = RunLengths | list[list[float]]
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """The (height, width) bool mask of one annotation's `segmentation` field.
+    """The (height, width) bool mask of one annotation's `segmentation` field, as parsed JSON or as `Segmentation`.
 
-    Polygons are a list of flat [x0, y0, x1, y1, ...] lists, run lengths a dict of `counts` (text or a list) and `size`.
-    Raises ValueError, with the reason, for anything else.
+    Raises ValueError, with the reason, for anything that is no mask of that size.
     """
-    if isinstance(segmentation, dict):
-        size = segmentation.get("size")
-        if size is not None and [int(side) for side in size] != [height, width]:
-            raise ValueError(f"mask is {size[1]}x{size[0]}, image {width}x{height}")
-        counts = segmentation.get("counts")
-        if isinstance(counts, (str, bytes)):
-            runs = decompress_counts(counts)
-        elif isinstance(counts, list):
-            runs = np.asarray(counts, dtype=np.int64)
-        else:
-            raise ValueError("run lengths have no counts")
-        return _runs_to_mask(runs, height, width)
-    if isinstance(segmentation, list) and segmentation:
-        mask = np.zeros((height, width), dtype=bool)
-        for polygon in segmentation:
-            mask |= polygon_mask(polygon, height, width)
-        return mask
-    raise ValueError("no polygon and no run lengths")
+    from pycocotools import mask as coco_mask
+
+    checked = check_segmentation(segmentation, height, width)
+    size = [height, width]
+    if isinstance(checked, RunLengths):
+        runs = {"size": size, "counts": checked.counts}
+        packed = coco_mask.frPyObjects(runs, height, width) if isinstance(checked.counts, list) else runs
+    else:
+        packed = coco_mask.merge(coco_mask.frPyObjects(checked, height, width))
+    return np.ascontiguousarray(coco_mask.decode(packed), dtype=bool)
 
 
-def decompress_counts(text: str | bytes) -> NDArray[np.int64]:
-    """Run lengths from COCO's compressed text: 5 bits a character, differences to the run two before."""
-    raw = text.encode("ascii") if isinstance(text, str) else text
-    codes = np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48
-    if len(codes) == 0:
-        return np.zeros(0, dtype=np.int64)
-    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
-        raise ValueError("compressed run lengths are damaged")
-    last = (codes & 32) == 0
-    starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
-    lengths = np.diff(np.append(starts, len(codes)))
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    if place.max() > 11:
-        raise ValueError("compressed run lengths are damaged")
-    values = np.add.reduceat((codes & 31) << (5 * place), starts)
-    negative = (codes[last] & 16) != 0
-    values = np.where(negative, values - (np.int64(1) << (5 * lengths)), values)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])  # the first run stands alone, the third is not a difference either
-    return np.asarray(values, dtype=np.int64)
+def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
+    """The segmentation, typed and known to be drawable. Raises ValueError, with the reason, for any other."""
+    if not 0 < height * width <= MOST_PIXELS or height < 0:
+        raise ValueError(f"a picture of {width}x{height} pixels holds no mask")
+    try:
+        checked = msgspec.convert(segmentation, Segmentation)
+    except msgspec.ValidationError as error:
+        raise ValueError(_wrong_form(segmentation, error)) from None
+    if isinstance(checked, RunLengths):
+        _check_runs(checked, height, width)
+        return checked
+    if not checked:
+        raise ValueError("no polygon and no run lengths")
+    for polygon in checked:
+        _check_polygon(polygon, height, width)
+    return checked
 
 
-def _runs_to_mask(runs: NDArray[np.int64], height: int, width: int) -> NDArray[np.bool_]:
+def is_empty(segmentation: Segmentation, height: int, width: int) -> bool:
+    """Whether a checked segmentation has no pixel; drawn only where its numbers leave that open."""
+    if isinstance(segmentation, RunLengths):
+        runs = _expand(segmentation.counts) if isinstance(segmentation.counts, str) else segmentation.counts
+        return not any(runs[1::2])
+    for polygon in segmentation:
+        x, y = np.asarray(polygon).reshape(-1, 2).T
+        inside = x.max() > 1 and y.max() > 1 and x.min() < width - 1 and y.min() < height - 1
+        if inside and abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) > 16:
+            return False
+    return not decode_segmentation(segmentation, height, width).any()
+
+
+def parse_segmentation(data: bytes | msgspec.Raw) -> Any:
+    """The `segmentation` field out of JSON: `Segmentation`, or plain values where it is neither; a single flat polygon
+    becomes a list of one. Raises ValueError for what is no JSON."""
+    try:
+        return msgspec.json.decode(data, type=Segmentation)
+    except msgspec.ValidationError:
+        pass
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the segmentation cannot be read") from error
+    try:
+        return [msgspec.json.decode(data, type=list[float])]
+    except msgspec.ValidationError:
+        return msgspec.json.decode(data)
+
+
+def _wrong_form(segmentation: Any, error: msgspec.ValidationError) -> str:
+    if isinstance(segmentation, dict) and segmentation.get("counts") is None:
+        return "run lengths have no counts"
+    if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
+        return f"the polygon is not a list of lists: {_FLAT}"
+    if isinstance(segmentation, dict | list):
+        return f"the segmentation is of a wrong type: {str(error)[0].lower()}{str(error)[1:]}"
+    return "no polygon and no run lengths"
+
+
+def _check_runs(runs: RunLengths, height: int, width: int) -> None:
+    if runs.size is not None and tuple(runs.size) != (height, width):
+        raise SizeMismatchError(f"mask is {runs.size[1]}x{runs.size[0]}, image {width}x{height}")
     total = height * width
-    if (len(runs) and runs.min() < 0) or int(runs.sum()) != total:
-        raise ValueError(f"run lengths cover {int(runs.sum())} pixels, the image has {total}")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
+    counts = _expand(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    # Each is compared with the total before they are summed, so that no sum can wrap around.
+    if any(not 0 <= count <= total for count in counts):
+        raise ValueError(
+            f"a run length is {next(c for c in counts if not 0 <= c <= total)}, the image has {total} pixels"
+        )
+    if sum(counts) != total:
+        raise ValueError(f"run lengths cover {sum(counts)} pixels, the image has {total} pixels")
 
 
-def polygon_mask(polygon: Sequence[float], height: int, width: int) -> NDArray[np.bool_]:
-    """The (height, width) bool mask inside one flat [x0, y0, x1, y1, ...] outline, drawn exactly as COCO does."""
-    points = np.asarray(polygon, dtype=np.float64)
-    if points.ndim != 1 or len(points) < 6 or len(points) % 2 or not np.isfinite(points).all():
+def _expand(text: str) -> list[int]:
+    """Run lengths from COCO's compressed text: 5 bits a character, differences to the run two before."""
+    counts: list[int] = []
+    value = shift = 0
+    for code in text.encode("utf-8", "replace"):
+        digit = code - 48
+        if not 0 <= digit < 64 or shift > 30:
+            raise ValueError("compressed run lengths are damaged")
+        value |= (digit & 31) << shift
+        shift += 5
+        if not digit & 32:
+            if digit & 16:
+                value -= 1 << shift
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise ValueError("compressed run lengths are damaged")
+    return counts
+
+
+def _check_polygon(polygon: Sequence[float], height: int, width: int) -> None:
+    if len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)):
         raise ValueError("a polygon needs at least 3 finite points")
-    scaled = np.trunc(points.reshape(-1, 2) * _POLYGON_SCALE + 0.5).astype(np.int64)
-    across, down = _outline(np.concatenate([scaled, scaled[:1]]))
-    # Only where the outline moves to another column can a run begin or end.
-    before, after = across[:-1], across[1:]
-    moved = before != after
-    column = (np.where(after < before, after, after - 1)[moved] + 0.5) / _POLYGON_SCALE - 0.5
-    row = (np.minimum(down[:-1], down[1:])[moved] + 0.5) / _POLYGON_SCALE - 0.5
-    keep = (np.floor(column) == column) & (column >= 0) & (column <= width - 1)
-    column, row = column[keep], np.ceil(np.clip(row[keep], 0, height))
-    flips = np.bincount((column * height + row).astype(np.int64), minlength=height * width + 1)[: height * width]
-    return np.ascontiguousarray((np.cumsum(flips) % 2 == 1).reshape(width, height).T)
-
-
-def _outline(points: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every grid point along the closed outline: columns and rows."""
-    columns, rows = [], []
-    for (x0, y0), (x1, y1) in zip(points[:-1].tolist(), points[1:].tolist(), strict=True):
-        wide, high = abs(x1 - x0), abs(y1 - y0)
-        flat = wide >= high
-        flip = x0 > x1 if flat else y0 > y1
-        if flip:
-            x0, x1, y0, y1 = x1, x0, y1, y0
-        steps = np.arange(max(wide, high) + 1)
-        if flip:
-            steps = steps[::-1]
-        slope = ((y1 - y0) / wide if wide else math.nan) if flat else (x1 - x0) / high
-        if flat:
-            columns.append(steps + x0)
-            rows.append(np.trunc(y0 + (slope * steps if wide else 0.0 * steps) + 0.5).astype(np.int64))
-        else:
-            rows.append(steps + y0)
-            columns.append(np.trunc(x0 + slope * steps + 0.5).astype(np.int64))
-    return np.concatenate(columns), np.concatenate(rows)
+    # pycocotools takes memory for every step along the outline, so an outline far longer than the picture is refused.
+    points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
+    steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+    if np.abs(points).max() > 1e6 or steps > height * width + 16 * (height + width) + len(points):
+        raise ValueError(f"the polygon reaches far outside the image of {width}x{height} pixels")

@@ -1,7 +1,4 @@
-"""Masks as COCO run lengths, and whole videos of them in the layout of YouTube-VIS.
-
-The text is bit for bit what pycocotools writes, without needing it.
-"""
+"""Masks as COCO run lengths, and whole videos of them in the layout of YouTube-VIS."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.files import replacing
-
-Box = tuple[int, int, int, int]
 
 
 class Rle(TypedDict):
@@ -35,31 +30,10 @@ class VideoMask(TypedDict):
 
 def encode_rle(mask: NDArray[np.bool_]) -> Rle:
     """The COCO run lengths of an (H, W) bool mask."""
-    columns_first = np.asarray(mask, dtype=bool).T.reshape(-1)  # COCO counts down the columns
-    changes = np.flatnonzero(columns_first[1:] != columns_first[:-1]) + 1
-    edges = np.concatenate(([0], changes, [columns_first.size]))
-    runs = np.diff(edges)
-    if columns_first.size and columns_first[0]:
-        runs = np.concatenate(([0], runs))  # the first run is always background
-    return {"size": [int(mask.shape[0]), int(mask.shape[1])], "counts": compress_counts(runs)}
+    from pycocotools import mask as coco_mask
 
-
-def compress_counts(runs: NDArray[np.integer]) -> str:
-    """COCO's text for run lengths: differences to the run two before, five bits a character, lowest bits first."""
-    values = np.asarray(runs, dtype=np.int64).copy()
-    values[3:] -= np.asarray(runs, dtype=np.int64)[1:-2]
-    digits = []
-    open_values = np.ones(len(values), dtype=bool)
-    while open_values.any():
-        low = values & 31
-        values >>= 5
-        more = open_values & np.where(low & 16, values != -1, values != 0)
-        digits.append(np.where(open_values, low + 32 * more + 48, 0))
-        open_values = more
-    if not digits:
-        return ""
-    codes = np.stack(digits, axis=1).reshape(-1)
-    return codes[codes != 0].astype(np.uint8).tobytes().decode("ascii")
+    packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in mask.shape], "counts": packed["counts"].decode("ascii")}
 
 
 def write_video_annotations(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from hodor_cli.errors import DataError
 
@@ -21,36 +22,63 @@ SEEN_CATEGORIES = frozenset({
 })  # fmt: skip
 
 
+class _Thing(msgspec.Struct):
+    frames: list[str] | None = None
+    category: str | None = None
+
+
+class _Video(msgspec.Struct):
+    objects: dict[str, _Thing]
+
+
+class _Meta(msgspec.Struct):
+    videos: dict[str, _Video]
+
+
 @dataclass(frozen=True)
 class VideoMeta:
-    """One video: the frames that are labelled, those where an object starts, and each object's group."""
+    """One video: the names of the frames in which each object is labelled, and each object's group."""
 
-    frames: tuple[str, ...]
-    starts: frozenset[str]
+    objects: Mapping[int, frozenset[str]]
     groups: Mapping[int, str]
     """Object id -> "seen" or "unseen"."""
 
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """The frames in which anything is labelled, in order."""
+        return tuple(sorted({frame for frames in self.objects.values() for frame in frames}))
+
+    @property
+    def starts(self) -> frozenset[str]:
+        """The frames in which an object starts."""
+        return frozenset(min(frames) for frames in self.objects.values() if frames)
+
 
 def read_meta(root: Path) -> dict[str, VideoMeta] | None:
-    """Video name -> what meta.json says of it; None where there is no meta.json. Raises DataError if it is damaged."""
+    """Video name -> what meta.json says of it; None where there is no meta.json, or another data set's (LVOS lists
+    ranges of frames). Raises DataError if it is damaged."""
     path = root / "meta.json"
     if not path.is_file():
         return None
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        return {name: _video(video["objects"]) for name, video in videos.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not YouTube-VOS's list of videos and objects ({error}); take it anew") from error
+        content = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=_Meta)
+        things = [thing for video in content.videos.values() for thing in video.objects.values()]
+        if things and all(thing.frames is None for thing in things):
+            return None
+        return {name: _video(video) for name, video in content.videos.items()}
+    except (OSError, ValueError, RecursionError) as error:
+        text = f"{str(error)[:1].lower()}{str(error)[1:]}"
+        raise DataError(f"{path} is not YouTube-VOS's list of videos and objects ({text}); take it anew") from error
 
 
-def _video(objects: Mapping[str, Mapping[str, Any]]) -> VideoMeta:
-    frames = sorted({frame for thing in objects.values() for frame in thing["frames"]})
-    starts = frozenset(min(thing["frames"]) for thing in objects.values() if thing["frames"])
-    groups = {int(key): _group(thing.get("category")) for key, thing in objects.items()}
-    return VideoMeta(tuple(frames), starts, {key: group for key, group in groups.items() if group})
+def _video(video: _Video) -> VideoMeta:
+    for key in video.objects:
+        if not (key.isascii() and key.isdecimal() and len(key) < 10):
+            raise ValueError(f"{key!r} is no object id")
+    objects = {int(key): frozenset(thing.frames or ()) for key, thing in video.objects.items()}
+    groups = {int(key): _group(thing.category) for key, thing in video.objects.items() if thing.category is not None}
+    return VideoMeta(objects, groups)
 
 
-def _group(category: Any) -> str:
-    if not isinstance(category, str):
-        return ""
+def _group(category: str) -> str:
     return "seen" if category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES else "unseen"

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from hodor_cli.datasets.labels.decode import LabelReader, Void
 from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
-from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
+from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import plural
@@ -100,14 +100,14 @@ def run_model(
                 run.timings[name] = timing
                 run.kept.append(name)
                 if sequence.has_truth:
-                    task = scoring_task(part, mark.folder, dataset.rules, mark.folder.parent)
+                    task = scoring_task(part, mark.folder, rules_of(dataset), mark.folder.parent)
                     run.scores[name] = score_files(task)
             else:
-                _check(part, dataset.rules)
+                _check(part, rules_of(dataset))
                 if mark is not None:
                     mark.begin()
                 folder = None if mark is None else mark.folder
-                score, timing = _run_sequence(part, segmenter, dataset.rules, folder, run.notes, on_start, advance)
+                score, timing = _run_sequence(part, segmenter, rules_of(dataset), folder, run.notes, on_start, advance)
                 run.timings[name] = timing
                 if score is not None:
                     run.scores[name] = score
@@ -173,7 +173,7 @@ def _limited(sequence: VideoSequence, limit: int | None) -> VideoSequence:
         return sequence
     images = dict(islice(sequence.images.items(), limit))
     masks = {name: file for name, file in sequence.masks.items() if name in images}
-    return VideoSequence(sequence.name, images, masks, sequence.has_truth, sequence.groups, sequence.wanted)
+    return replace(sequence, images=images, masks=masks, known_truth=sequence.has_truth)
 
 
 def _check(sequence: VideoSequence, rules: Rules) -> None:

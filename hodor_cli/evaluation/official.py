@@ -16,14 +16,14 @@ from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.predictions import find_predictions
-from hodor_cli.evaluation.scoring import DAVIS
+from hodor_cli.evaluation.scoring import DAVIS, rules_of
 
 SOURCE = "git+https://github.com/davisvideochallenge/davis2017-evaluation"
 
 
 def require_official(dataset: Dataset) -> None:
     """Raise UsageError when the official package is not installed or does not fit the data set."""
-    if dataset.rules != DAVIS:
+    if rules_of(dataset) != DAVIS:
         raise UsageError(f"--official is for DAVIS and {dataset.root} is {dataset.layout}; leave it out")
     try:
         import davis2017.evaluation  # type: ignore[import-not-found,unused-ignore]  # noqa: F401

@@ -14,7 +14,7 @@ from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import first_folders, folders, masks_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer
+from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.images.paths import plural, require_exists
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
@@ -51,7 +51,7 @@ def score_predictions(
     tasks, failed = [], {}
     for name, sequence in sequences.items():
         try:
-            tasks.append(scoring_task(sequence, places.get(name), dataset.rules, predictions))
+            tasks.append(scoring_task(sequence, places.get(name), rules_of(dataset), predictions))
         except HodorError as error:
             failed[name] = str(error)
     total = sum(len(task.frames) for task in tasks)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_ids, size_text
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import LabelMap, Statistics, score_frame, statistics
@@ -33,6 +34,11 @@ class Rules:
 DAVIS = Rules(every_id=True, from_own_start=False, drop_last=True, refuse_extra_ids=True)
 DAVIS_LIKE = Rules(every_id=False, from_own_start=True, drop_last=True, refuse_extra_ids=False)
 YOUTUBE_VOS = Rules(every_id=False, from_own_start=True, drop_last=False, refuse_extra_ids=False)
+
+
+def rules_of(dataset: Dataset) -> Rules:
+    """The rules of a data set's benchmark."""
+    return {"davis-2016": DAVIS, "davis-2017": DAVIS, "youtube-vos": YOUTUBE_VOS}.get(dataset.kind, DAVIS_LIKE)
 
 
 @dataclass(frozen=True)

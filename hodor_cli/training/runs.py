@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hodor_cli
-from hodor_cli.datasets.check import CheckReport
+from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.began import Began
 from hodor_cli.training.choice import choose_config, config_notes, preset_name, resumed_config
@@ -191,7 +191,7 @@ def _architecture(options: RunOptions) -> str | None:
 def _default_sources(kind: str) -> list[DataSource]:
     if kind == "finetune":
         raise DataError("there is nothing to fine-tune on: give --data FOLDER with JPEGImages and Annotations")
-    from hodor_cli.datasets.workspace import workspace_stills
+    from hodor_cli.datasets.coco_find import workspace_stills
 
     images, annotations = workspace_stills()
     return [DataSource(images, annotations=annotations)]

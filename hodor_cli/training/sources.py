@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hodor_cli.datasets.check import CheckReport, check_dataset, explain_folder, looks_like_clips
+from hodor_cli.datasets.check import check_dataset
+from hodor_cli.datasets.opening import is_clips, open_set
+from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.samples.composites import Composites, FilmingSet
@@ -87,7 +89,7 @@ def check_sources(
     """The quick check of every set, as `hodor data check` does it. Raises DataError with all faults of all sets."""
     reports, faults = [], []
     for source in sources:
-        if not clips.mode and source.annotations is None and looks_like_clips(source.folder):
+        if not clips.mode and source.annotations is None and is_clips(source.folder):
             raise DataError(f"{source.folder} holds clips: use `hodor finetune --data {source.folder}` for them")
         report = check_dataset(
             source.folder,
@@ -99,7 +101,7 @@ def check_sources(
         )
         reports.append(report)
         if not report.ok:
-            faults.append(report.sentence().rstrip("."))
+            faults.append(report.sentence())
     if faults:
         raise DataError("; ".join(faults))
     return reports
@@ -119,25 +121,12 @@ def build_sets(sources: Sequence[DataSource], config: TrainConfig, clips: ClipOp
 
 
 def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> FilmingSet:
-    from hodor_cli.datasets.clips import ClipSet
     from hodor_cli.datasets.coco import StillImages
     from hodor_cli.training.samples.clip_training import clip_training
     from hodor_cli.training.samples.stills_training import StillTraining
 
-    folder, limits = source.folder, config.limits
-    if source.annotations is not None:
-        images = StillImages(images_dir=folder, annotations_file=source.annotations, limits=limits)
-        return StillTraining(images, config.augment)
-    if clips.mode and looks_like_clips(folder):
-        return clip_training(
-            clips.mode,
-            ClipSet(folder, resolution=clips.resolution, split=clips.split),
-            config.augment,
-            limits=limits,
-            max_gap=clips.max_gap,
-            every=clips.every,
-        )
-    try:
-        return StillTraining(StillImages(folder, limits=limits), config.augment)
-    except DataError as error:
-        raise DataError((explain_folder(folder) if folder.exists() else "") or str(error)) from error
+    limits = config.limits
+    found = open_set(source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split)
+    if isinstance(found, StillImages):
+        return StillTraining(found, config.augment)
+    return clip_training(clips.mode, found, config.augment, limits=limits, max_gap=clips.max_gap, every=clips.every)

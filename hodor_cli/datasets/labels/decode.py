@@ -126,9 +126,11 @@ class LabelReader:
         )
 
 
-def read_labels(path: Path, void: Void = Void.BACKGROUND, *, binary: bool | None = None) -> Labels:
+def read_labels(
+    path: Path, void: Void = Void.BACKGROUND, *, binary: bool | None = None, check_edges: bool = True
+) -> Labels:
     """Decode one mask file on its own, or as one of a sequence known to be binary or not. Raises InputError."""
-    return LabelReader(path.stem, void, binary=binary).read(path)
+    return LabelReader(path.stem, void, binary=binary, check_edges=check_edges).read(path)
 
 
 def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:

@@ -25,7 +25,7 @@ def coco_stills(
     `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
     Raises DataError if the set cannot be read.
     """
-    from hodor_cli.datasets.coco import StillImages, find_image
+    from hodor_cli.datasets.coco import StillImages
     from hodor_cli.datasets.limits import ObjectLimits
 
     stills = StillImages(
@@ -58,8 +58,7 @@ def coco_stills(
                 )
 
         def content(part: range = part) -> str:
-            files = (find_image(stills.image_folders, stills.name(index)) for index in part)
-            return hash_files([stills.annotations_file, *(file for file in files if file is not None)])
+            return hash_files([stills.annotations_file, *(stills.path(index) for index in part)])
 
         sources.append(
             ExportSource(

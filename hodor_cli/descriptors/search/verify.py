@@ -79,7 +79,8 @@ def verify_matches(
 
 def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     """The image (H, W, 3) uint8 RGB of a match's best frame, from its source. Raises InputError if that is gone."""
-    from hodor_cli.datasets.coco import find_image, image_folders, read_image
+    from hodor_cli.datasets.coco import read_photograph
+    from hodor_cli.datasets.coco_find import ImageFinder
     from hodor_cli.video.source import open_source
 
     info = store.video(match.video)
@@ -90,10 +91,10 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
         row = int(np.flatnonzero(store.dataset(match.video, "object_id") == match.object_id)[0])
         value = store.dataset(match.video, "image_name")[row]
         name = value.decode() if isinstance(value, bytes) else str(value)
-        found = find_image(image_folders(path.parent), name)
+        found = ImageFinder(path.parent).find(name)
         if found is None:
             raise InputError(f"the image {name} of {match.video} is not beside {path} any more; put it back to verify")
-        return read_image(found)
+        return read_photograph(found)
     with open_source(path, start=match.best_frame, end=match.best_frame + 1) as source:
         for frame in source:
             if frame.image.shape[:2] != (info.height, info.width):

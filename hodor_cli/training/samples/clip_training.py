@@ -29,8 +29,8 @@ class _ClipItems:
     def __init__(self, clips: ClipSet, settings: AugmentSettings, limits: ObjectLimits, items: list[_Item]) -> None:
         if not items:
             raise DataError(
-                f"{clips.layout.root} has no labelled frame with an object of area >= {limits.min_area:g} px and sides "
-                f">= {limits.min_side:g} px (see the limits in `hodor data check`)."
+                f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in "
+                "`hodor data check`)"
             )
         self.clips = clips
         self.settings = settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.errors import DataError, OutputError
+from hodor_cli.errors import OutputError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.training.samples.sample import TrainingSample
 
@@ -68,9 +68,8 @@ def preview_samples(
     path: a COCO-format folder (or the images of `annotations`), or clips, then used as `mode` says.
     area: pixels of a frame. Raises DataError when the set cannot be read, UsageError for an unknown preset or mode.
     """
-    from hodor_cli.datasets.check import explain_folder, looks_like_clips
-    from hodor_cli.datasets.clips import ClipSet
     from hodor_cli.datasets.coco import StillImages
+    from hodor_cli.datasets.opening import open_set
     from hodor_cli.training.samples.clip_training import clip_training
     from hodor_cli.training.samples.samplers import BatchPlanner, BatchSettings, TrainingSet
     from hodor_cli.training.samples.settings import augment_preset
@@ -78,16 +77,11 @@ def preview_samples(
 
     settings = augment_preset(preset)
     dataset: TrainingSet
-    if annotations is not None:
-        dataset = StillTraining(StillImages(images_dir=path, annotations_file=annotations), settings)
-    elif looks_like_clips(Path(path)):
-        dataset = clip_training(mode, ClipSet(path), settings)
+    found = open_set(path, annotations)
+    if isinstance(found, StillImages):
+        dataset = StillTraining(found, settings)
     else:
-        try:
-            dataset = StillTraining(StillImages(path), settings)
-        except DataError as error:
-            explained = explain_folder(Path(path)) if Path(path).exists() else ""
-            raise DataError(explained or str(error)) from error
+        dataset = clip_training(mode, found, settings)
     planner = BatchPlanner([dataset], BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
     samples = []
     for number in range(count):

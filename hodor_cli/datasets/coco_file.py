@@ -1,0 +1,291 @@
+"""COCO annotations, parsed at the door: what leaves this file is well-typed, what does not pass is a named fault."""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from hodor_cli.datasets.report import Faults
+from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
+from hodor_cli.errors import DataError
+
+Id = int | str
+_Null = msgspec.Raw(b"null")
+T = TypeVar("T")
+
+
+class ImageEntry(msgspec.Struct, frozen=True):
+    """One image of a COCO file. `source` and `coverage` group images for sampling."""
+
+    id: Id
+    file_name: str
+    height: int | float = 0
+    width: int | float = 0
+    source: Id | None = None
+    coverage: Id | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels; zeros where the entry has none that a picture can have."""
+        height, width = self.height, self.width
+        if not (0 < height * width <= MOST_PIXELS and height > 0 and height == int(height) and width == int(width)):
+            return 0, 0
+        return int(height), int(width)
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    """One object of a COCO file. `attributes` are those that CVAT writes."""
+
+    image_id: Id
+    id: Id | None = None
+    category_id: Id | None = None
+    segmentation: msgspec.Raw = _Null
+    iscrowd: bool | float | None = None
+    area: float | None = None
+    bbox: list[float] | None = None
+    attributes: msgspec.Raw = _Null
+
+
+class _Category(msgspec.Struct):
+    id: Id
+    name: Id | None = None
+
+
+class _File(msgspec.Struct):
+    images: list[msgspec.Raw]
+    annotations: list[msgspec.Raw]
+    categories: list[msgspec.Raw] | None = None
+
+
+class _OnlyId(msgspec.Struct):
+    id: Id
+
+
+class _OnlyImage(msgspec.Struct):
+    image_id: Id
+
+
+class _OnlyName(msgspec.Struct):
+    file_name: str
+
+
+class _AuthorsMeta(msgspec.Struct):
+    category_labels: dict[str, str] | None = None
+
+
+class _AuthorsImage(msgspec.Struct):
+    height: int
+    width: int
+    image_path: str
+    segmentations: list[str | list[int]]
+    categories: list[int]
+    id: Id | None = None
+    iscrowd: list[float] | None = None
+    areas: list[float | None] | None = None
+    bboxes: list[list[float] | None] | None = None
+
+
+class _AuthorsFile(msgspec.Struct):
+    """The form of the authors' annotations: an image's masks lie as lists inside the image."""
+
+    meta: _AuthorsMeta
+    images: list[_AuthorsImage]
+
+
+@dataclass
+class CocoFile:
+    """A parsed file: its images by id, their annotations (crowds left out), and the names of categories by id."""
+
+    path: Path
+    images: dict[Id, ImageEntry] = field(default_factory=dict)
+    annotations: dict[Id, list[Annotation]] = field(default_factory=dict)
+    categories: dict[Id, str] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Faults)
+
+
+def read_coco(path: Path) -> CocoFile:
+    """Parse a COCO file, or the authors' own form of it.
+
+    Entries that cannot be used are noted in `faults`. Raises DataError when the file is missing or is neither.
+    """
+    data = _read_json(path)
+    try:
+        content = msgspec.json.decode(data, type=_File)
+    except msgspec.ValidationError as error:
+        content = _from_authors(data, path, error)
+    except RecursionError as error:
+        raise DataError(f"the annotations {path} are nested too deeply to be in COCO format") from error
+    except ValueError as error:
+        raise DataError(f"the annotations {path} are not valid JSON: {str(error).lower()}") from error
+    coco = CocoFile(path)
+    refused = _take_images(coco, content.images)
+    _take_categories(coco, content.categories or [])
+    _take_annotations(coco, content.annotations, refused)
+    return coco
+
+
+def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation | None:
+    """The annotation's checked segmentation; None where it is empty. Raises ValueError with what is wrong with it."""
+    segmentation: Any = parse_segmentation(annotation.segmentation)
+    if not segmentation:
+        return None
+    if isinstance(segmentation, RunLengths) and segmentation.size is None:
+        segmentation.size = image.size
+    return check_segmentation(segmentation, *image.size)
+
+
+def _read_json(path: Path) -> bytes:
+    """The file's JSON as UTF-8 without a byte-order mark; programs on Windows write one, and UTF-16 too."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the annotations {path} cannot be read: {error.strerror or error}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:
+    """COCO lists from the authors' annotation file. Raises DataError when the content is not of that form either."""
+    try:
+        content = msgspec.json.decode(data, type=_AuthorsFile)
+    except (ValueError, RecursionError) as error:
+        reason = error if b'"meta"' in data[:4096] and b'"annotations"' not in data[: 1 << 20] else first
+        raise DataError(
+            f"{path} is not in COCO format, where the lists 'images' and 'annotations' are needed: {_lower(reason)}"
+        ) from error
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for place, entry in enumerate(content.images):
+        image_id = place if entry.id is None else entry.id
+        images.append({"id": image_id, "file_name": entry.image_path, "height": entry.height, "width": entry.width})
+        masks = entry.segmentations
+        columns = (entry.categories, entry.iscrowd, entry.areas, entry.bboxes)
+        if any(column is not None and len(column) != len(masks) for column in columns):
+            raise DataError(f"{path} gives {entry.image_path} lists of different lengths; write the file anew")
+        for number, counts in enumerate(masks):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": entry.categories[number],
+                    "segmentation": {"size": [entry.height, entry.width], "counts": counts},
+                    "iscrowd": entry.iscrowd[number] if entry.iscrowd else 0,
+                    "area": entry.areas[number] if entry.areas else None,
+                    "bbox": entry.bboxes[number] if entry.bboxes else None,
+                }
+            )
+    labels = content.meta.category_labels or {}
+    categories = [
+        {"id": int(number) if number.isdecimal() else number, "name": name} for number, name in labels.items()
+    ]
+    lists = {"images": images, "annotations": annotations, "categories": categories}
+    return msgspec.json.decode(msgspec.json.encode(lists), type=_File)
+
+
+def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
+    """Fill in the images; returns the ids of entries that cannot be used."""
+    refused: set[Id] = set()
+    names: Counter[str] = Counter()
+    for place, raw in enumerate(entries):
+        try:
+            image = msgspec.json.decode(raw, type=ImageEntry)
+        except (ValueError, RecursionError) as error:
+            known, named = _decoded(raw, _OnlyId), _decoded(raw, _OnlyName)
+            refused |= {known.id} if known is not None else set()
+            unnamed = known is None or named is None
+            kind = "image entry without id or file_name" if unnamed else "image entry without height or width"
+            coco.faults.add(kind, f"images[{place}]" if named is None else named.file_name, _lower(error))
+            continue
+        if not image.file_name:
+            coco.faults.add("image entry without id or file_name", f"images[{place}]")
+        elif image.id in coco.images:
+            first = coco.images[image.id].file_name
+            coco.faults.add("duplicate image id", image.id, f"{first} and {image.file_name}")
+            continue
+        elif image.size == (0, 0):
+            detail = f"{image.width:g}x{image.height:g} pixels" if image.width or image.height else ""
+            coco.faults.add("image entry without height or width", image.file_name, detail)
+        else:
+            coco.images[image.id] = image
+            names[image.file_name] += 1
+            continue
+        refused.add(image.id)
+    for name, count in names.items():
+        if count > 1:
+            coco.faults.add("image listed more than once", name, f"{count} entries")
+    return refused
+
+
+def _take_categories(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> None:
+    for place, raw in enumerate(entries):
+        category = _decoded(raw, _Category)
+        if category is None:
+            coco.faults.add("category without id", f"categories[{place}]", serious=False)
+        else:
+            coco.categories[category.id] = str(category.id if category.name is None else category.name)
+
+
+def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: set[Id]) -> None:
+    seen: set[Id] = set()
+    crowds = brushed = 0
+    for place, raw in enumerate(entries):
+        try:
+            item = msgspec.json.decode(raw, type=Annotation)
+        except (ValueError, RecursionError) as error:
+            known = _decoded(raw, _OnlyImage)
+            kind = "annotation without image_id" if known is None else "broken annotation"
+            coco.faults.add(kind, f"annotations[{place}]", _lower(error))
+            continue
+        if item.id is not None and item.id in seen:
+            coco.faults.add("duplicate annotation id", item.id)
+        seen |= set() if item.id is None else {item.id}
+        if item.image_id in refused:
+            continue  # what is wrong with its image has been said
+        if item.image_id not in coco.images:
+            coco.faults.add("annotation of an unknown image", f"annotation {item.id}", f"image {item.image_id}")
+            continue
+        if item.iscrowd:
+            # CVAT marks every brushed mask as a crowd, and writes the attribute `occluded` as nobody else does.
+            if b'"occluded"' not in bytes(item.attributes):
+                crowds += 1
+                continue
+            brushed += 1
+        coco.annotations.setdefault(item.image_id, []).append(item)
+        if coco.categories and item.category_id not in coco.categories:
+            where = f"annotation {item.id}"
+            coco.faults.add("annotation of an unknown category", where, str(item.category_id), serious=False)
+    _note_crowds(coco, crowds, brushed, len(entries))
+
+
+def _note_crowds(coco: CocoFile, crowds: int, brushed: int, total: int) -> None:
+    if brushed:
+        coco.faults.facts.append(f"{brushed} masks that CVAT marks as crowds (iscrowd) are taken for one object each")
+    if not crowds:
+        return
+    coco.faults.facts.append(f"{crowds} crowd annotations are left out")
+    if crowds > 0.1 * total and crowds > 1:
+        coco.faults.add(
+            "masks marked as crowds", coco.path.name,
+            f"{crowds} of {total} annotations have iscrowd 1, which says that a mask holds many objects; brushes of "
+            "labelling tools set it too: write iscrowd 0 where a mask is one object",
+            serious=crowds == total,
+        )  # fmt: skip
+
+
+def _decoded(raw: msgspec.Raw, form: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(raw, type=form)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _lower(error: Exception) -> str:
+    text = str(error)
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,153 @@
+"""Where the annotations and the images of a COCO-format set lie."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from hodor_cli.errors import DataError
+from hodor_cli.images.paths import visible_folders
+
+VARIABLE = "HODOR_WORKSPACE_DIR"
+_NAME = "coco_2017_train"
+
+
+def find_coco(folder: Path) -> tuple[Path, Path]:
+    """(image folder, annotation file) of a COCO-format folder.
+
+    The annotations are `instances.json`, any other single JSON beside the images, or `annotations/instances*.json`; or
+    those of the folder `train` in it, as Roboflow exports them.
+    Raises DataError when there is none, or several and no way to choose.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder} to read training images from")
+    found = annotations_in(folder)
+    if found is not None:
+        return folder, found
+    if (folder / "train").is_dir() and (found := annotations_in(folder / "train")) is not None:
+        return folder / "train", found
+    for sub in visible_folders(folder):
+        if (found := annotations_in(sub)) is not None:
+            raise DataError(f"{folder} has no COCO annotations itself, but {sub.name}/ has {found.name}: name {sub}")
+    raise DataError(
+        f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images"
+    )
+
+
+def annotations_in(folder: Path) -> Path | None:
+    """The annotation file of a folder, None where there is none. Raises DataError for several."""
+    if (folder / "instances.json").is_file():
+        return folder / "instances.json"
+    for candidates in (
+        sorted((folder / "annotations").glob("instances*.json")),
+        sorted((folder / "annotations").glob("*.json")),
+        sorted(path for path in folder.glob("*.json") if path.name != "meta.json"),
+    ):
+        candidates = [path for path in candidates if not _is_labelme(path)]
+        if len(candidates) > 1:
+            # COCO ships training and validation side by side: the training one is meant.
+            candidates = [path for path in candidates if "train" in path.stem] or candidates
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            names = ", ".join(path.name for path in candidates[:4])
+            raise DataError(
+                f"{folder} has several annotation files ({names}): name one with `images` and `annotations`"
+            )
+    return None
+
+
+def labelme_files(folder: Path) -> list[Path]:
+    """LabelMe's JSON files of a folder, one per image."""
+    return [path for path in sorted(folder.glob("*.json"))[:20] if _is_labelme(path)]
+
+
+def _is_labelme(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(1 << 14)
+    except OSError:
+        return False
+    return b'"shapes"' in start and b'"annotations"' not in start
+
+
+class ImageFinder:
+    """Finds the image files that annotations name, below the folder of a set's images.
+
+    A name is relative to the folder, its `images`, or a split such as `train2017`. It is found in every Unicode form,
+    and with backslashes as Windows writes them. A name that leads outside is never followed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        inside = ("", "images", "train2017", "val2017", "train", "JPEGImages", "images/default", "images/train")
+        self.folders = [root / name for name in inside if (root / name).is_dir()]
+        self._names: dict[Path, dict[str, str]] = {}
+
+    def find(self, file_name: str) -> Path | None:
+        """The file of that name, None where it is missing or `refusal` has something to say."""
+        if self.refusal(file_name):
+            return None
+        # As named, then with Windows's separators.
+        for name in dict.fromkeys((file_name, file_name.replace("\\", "/"))):
+            for folder in self.folders:
+                path = self._find(folder, name)
+                if path is not None:
+                    return path
+        return None
+
+    @staticmethod
+    def refusal(file_name: str) -> str:
+        """Why a name is not followed: it is absolute, or leads outside the images' folder; "" where it is followed."""
+        windows = PureWindowsPath(file_name)
+        if "\0" in file_name:
+            return "no file can be called so"
+        if windows.drive or windows.root or PurePosixPath(file_name).is_absolute():
+            return "it is an absolute path; write it relative to the folder of the images"
+        if ".." in windows.parts:
+            return "it leads outside the folder of the images; write it relative to that folder"
+        return ""
+
+    def _find(self, folder: Path, name: str) -> Path | None:
+        """The file below a folder. One listing of each folder is quicker than asking for every file."""
+        path = folder / name
+        names = self._names.get(path.parent)
+        if names is None:
+            try:
+                names = {entry.name: entry.name for entry in os.scandir(path.parent)}
+            except (OSError, ValueError):
+                names = {}
+            composed = {unicodedata.normalize("NFC", entry): entry for entry in names}
+            names = self._names[path.parent] = {**composed, **names}
+        actual = names.get(path.name) or names.get(unicodedata.normalize("NFC", path.name))
+        found = None if actual is None else path.with_name(actual)
+        return found if found is not None and found.is_file() else None
+
+
+def workspace_stills(environ: Mapping[str, str] | None = None) -> tuple[Path, Path]:
+    """(image folder, annotation file) of the authors' workspace, prepared by whoever follows their instructions:
+    photographs in $HODOR_WORKSPACE_DIR/dataset_images/coco_2017_train, their masks as COCO's annotations beside them or
+    in $HODOR_WORKSPACE_DIR/dataset_json_annotations/coco_2017_train.json.
+
+    Raises DataError, saying what to do, if there is none.
+    """
+    workspace = (os.environ if environ is None else environ).get(VARIABLE, "")
+    if not workspace:
+        raise DataError(
+            f"there is nothing to train on: give `data` FOLDER with photographs in COCO format, or set {VARIABLE} to a "
+            f"folder with dataset_images/{_NAME}"
+        )
+    images = Path(workspace) / "dataset_images" / _NAME
+    if not images.is_dir():
+        raise DataError(f"{VARIABLE} names {workspace}, but there is no folder {images}: give `data` FOLDER instead")
+    annotations = Path(workspace) / "dataset_json_annotations" / f"{_NAME}.json"
+    if annotations.is_file():
+        return images, annotations
+    try:
+        return find_coco(images)
+    except DataError as error:
+        raise DataError(
+            f"the photographs in {images} have no annotations: put COCO's instances_train2017.json into "
+            f"{images / 'annotations'}"
+        ) from error

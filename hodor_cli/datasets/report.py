@@ -1,0 +1,119 @@
+"""What is wrong with a data set: faults, collected as it is read, and told all at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Faults kept of each kind; more are only counted.
+_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing found. kind: what sort ("missing image"), where: file or annotation, detail: the rest of the story.
+
+    serious: training would stop at it or learn from something wrong; otherwise it is only left out.
+    """
+
+    kind: str
+    where: str
+    detail: str = ""
+    serious: bool = True
+
+
+@dataclass
+class Faults:
+    """The faults of a data set in the order they were found, and facts: sentences worth reading that are no faults."""
+
+    found: list[Fault] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, where: object, detail: str = "", *, serious: bool = True) -> None:
+        """Note one fault."""
+        self.counts[kind] += 1
+        if self.counts[kind] <= _KEPT:
+            self.found.append(Fault(kind, str(where), detail, serious))
+
+    def kinds(self) -> dict[str, list[Fault]]:
+        """The faults by kind, serious kinds first."""
+        ordered = sorted(self.found, key=lambda fault: not fault.serious)
+        kinds: dict[str, list[Fault]] = {fault.kind: [] for fault in ordered}
+        for fault in self.found:
+            kinds[fault.kind].append(fault)
+        return kinds
+
+    def sentence(self, path: Path, *, empty: bool = False) -> str:
+        """The serious faults of the set at `path` in one sentence, "" when there are none. empty: nothing is left."""
+        kinds = {kind: found for kind, found in self.kinds().items() if found[0].serious}
+        parts = [f"{kind} ({self.counts[kind]}, such as {_short(found[0])})" for kind, found in kinds.items()]
+        if empty:
+            parts.append("nothing is left to train on within the limits")
+        return f"{path} cannot be trained on: {', '.join(parts)}; see `hodor data check`" if parts else ""
+
+
+@dataclass
+class CheckReport:
+    """What the check of a data set found.
+
+    kind: "coco" or "clips". images: photographs or frames. objects: usable objects. samples: how many photographs or
+    labelled frames are left to train on.
+    """
+
+    path: Path
+    kind: str
+    full: bool
+    noted: Faults = field(default_factory=Faults)
+    images: int = 0
+    objects: int = 0
+    samples: int = 0
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Everything found."""
+        return self.noted.found
+
+    @property
+    def facts(self) -> list[str]:
+        """Sentences worth reading that are no faults."""
+        return self.noted.facts
+
+    @property
+    def serious(self) -> list[Fault]:
+        """The faults that must be mended before training."""
+        return [fault for fault in self.faults if fault.serious]
+
+    @property
+    def ok(self) -> bool:
+        """Whether training can start: nothing serious, and something left to train on."""
+        return not self.serious and self.samples > 0
+
+    def headline(self) -> str:
+        """One sentence: what the set holds and what of it can be used."""
+        what = "photographs" if self.kind == "coco" else "frames"
+        return f"{self.path}: {self.images} {what}, {self.samples} left to train on with {self.objects} objects"
+
+    def lines(self, examples: int = 3) -> list[str]:
+        """The report as text: a headline, then each kind of fault with its number and some examples."""
+        out = [self.headline(), *self.facts]
+        for kind, found in self.noted.kinds().items():
+            count = self.noted.counts[kind]
+            out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}")
+            out += [f"  {fault.where}{': ' if fault.detail else ''}{fault.detail}" for fault in found[:examples]]
+            if count > examples:
+                out.append(f"  and {count - examples} more")
+        if not self.samples:
+            out.append("fault: nothing is left to train on")
+        if not self.full:
+            out.append("images and masks themselves were not opened; `full` opens every one")
+        return out
+
+    def sentence(self) -> str:
+        """All serious faults in one sentence, for an error message; "" when there are none."""
+        return self.noted.sentence(self.path, empty=not self.samples)
+
+
+def _short(fault: Fault) -> str:
+    return f"{fault.where}: {fault.detail}" if fault.detail and len(fault.detail) <= 160 else fault.where
