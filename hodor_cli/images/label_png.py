@@ -46,28 +46,6 @@ def read_label_png(path: str | Path) -> np.ndarray:
     return stored.values.astype(np.uint16)
 
 
-def is_label_mode(mode: str) -> bool:
-    """Whether a Pillow image of this mode has one number per pixel."""
-    return mode in ("1", "P", "L", "I") or mode.startswith("I;16")
-
-
-def label_values(image: Image) -> np.ndarray:
-    """(H, W) numbers of an image in a label mode, as stored in the file."""
-    bits = _stretched_bits(image)
-    values = np.asarray(image)
-    if values.dtype == bool:
-        return values.astype(np.uint8)
-    return values // (255 // ((1 << bits) - 1)) if bits else values
-
-
-def _stretched_bits(image: Image) -> int:
-    """Pillow stretches grey PNGs of 2 and 4 bits to 0..255; returns that bit depth, or 0 where nothing is to undo."""
-    tiles = getattr(image, "tile", None)  # how Pillow is going to decode the file; empty for one made in memory
-    raw = tiles[0][3] if image.mode == "L" and tiles else None
-    raw = raw[0] if isinstance(raw, tuple) else raw
-    return {"L;2": 2, "L;4": 4}.get(raw if isinstance(raw, str) else "", 0)
-
-
 def _to_image(labels: np.ndarray) -> Image:
     import PIL.Image
 

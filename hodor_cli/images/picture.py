@@ -6,9 +6,9 @@ or the TIFF tag). Pictures with more pixels than Pillow's limit against decompre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,22 +97,20 @@ def read_picture(
     Raises `InputError` naming the file: missing, damaged, not a picture, too large, no such page.
     """
     with _opened(path, "an image", page) as opened:
-        image = opened.image
-        if opened.deep:
-            values = _deep_values(opened, path, page)
-            if value_range is None:
-                value_range = measure_range([values])
-                if warn is not None and (said := value_range.describe()):
-                    warn(said)
-            pixels = scale_to_rgb8(values, value_range)
-            if "A" in image.getbands():
-                pixels = _over_black(pixels, np.asarray(image.getchannel("A")), warn)
-        elif "A" in image.getbands() or "transparency" in image.info:
-            rgba = np.asarray(image.convert("RGBA"))
-            pixels = _over_black(rgba[..., :3], rgba[..., 3], warn)
-        else:
-            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        return _turned(pixels, opened.turn)
+        return _to_rgb8(opened, path, page, value_range, warn)
+
+
+def read_pages(
+    path: Path, *, value_range: ValueRange | None = None, warn: Warn | None = None
+) -> Generator[tuple[NDArray[np.uint8], float | None], None, None]:
+    """Every frame of an animation or page of a TIFF in order, as `read_picture` gives it, and how many seconds it is
+    shown (None where the file does not say). The file is read once, a page at a time. Raises `InputError`."""
+    with _opened(path, "an image") as opened:
+        for page in range(_count_pages(opened.image)):
+            opened = opened.at(page) if page else opened
+            pixels = _to_rgb8(opened, path, page, value_range, warn)
+            shown = opened.image.info.get("duration")  # milliseconds; known once a page is decoded
+            yield pixels, shown / 1000 if isinstance(shown, int | float) and shown > 0 else None
 
 
 def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPicture:
@@ -198,19 +196,29 @@ class _Opened:
     deep: bool
     stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
 
+    def at(self, page: int) -> _Opened:
+        """The same file at another page."""
+        self.image.seek(page)
+        deep, bits = _depth(self.image)
+        return replace(self, deep=deep, stretched_bits=bits)
+
 
 @contextmanager
 def _opened(path: Path, what: str, page: int = 0) -> Iterator[_Opened]:
     with open_picture(path, what) as image:
-        raw_mode = _raw_mode(image)
-        # "BGR;16" is 8-bit colour packed into 16 bits.
-        deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw_mode and not raw_mode.startswith("BGR"))
-        bits = {"L;2": 2, "L;4": 4}.get(raw_mode, 0) if image.mode == "L" else 0
+        deep, bits = _depth(image)
         orientation = 1 if image.format == "PNG" and not _may_be_turned(path) else _orientation(image)
-        if page:
-            image.seek(page)
-        is_tiff = image.format == "TIFF"
-        yield _Opened(image, 1 if is_tiff else orientation, orientation if is_tiff else 1, deep, bits)
+        turn, of_tiff = (1, orientation) if image.format == "TIFF" else (orientation, 1)
+        opened = _Opened(image, turn, of_tiff, deep, bits)
+        yield opened.at(page) if page else opened
+
+
+def _depth(image: Image) -> tuple[bool, int]:
+    """Whether values have more than 8 bits, and the 2 or 4 bits of a grey picture that Pillow is going to stretch."""
+    raw = _raw_mode(image)
+    # "BGR;16" is 8-bit colour packed into 16 bits.
+    deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
+    return deep, {"L;2": 2, "L;4": 4}.get(raw, 0) if image.mode == "L" else 0
 
 
 def _raw_mode(image: Image) -> str:
@@ -252,6 +260,27 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _count_pages(image: Image) -> int:
     return int(getattr(image, "n_frames", 1)) if image.format in _PAGED_FORMATS else 1
+
+
+def _to_rgb8(
+    opened: _Opened, path: Path, page: int, value_range: ValueRange | None, warn: Warn | None
+) -> NDArray[np.uint8]:
+    image = opened.image
+    if opened.deep:
+        values = _deep_values(opened, path, page)
+        if value_range is None:
+            value_range = measure_range([values])
+            if warn is not None and (said := value_range.describe()):
+                warn(said)
+        pixels = scale_to_rgb8(values, value_range)
+        if "A" in image.getbands():
+            pixels = _over_black(pixels, np.asarray(image.getchannel("A")), warn)
+    elif "A" in image.getbands() or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"))
+        pixels = _over_black(rgba[..., :3], rgba[..., 3], warn)
+    else:
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return _turned(pixels, opened.turn)
 
 
 def _over_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], warn: Warn | None) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from hodor_cli.run.report import review_frames, summarise_objects, write_report
 from hodor_cli.run.results import ResultsWriter
 from hodor_cli.run.resume import read_journal
 from hodor_cli.run.settings import ReviewItem, SegmentSummary
+from hodor_cli.video.source import FrameSource
 
 #: The parts of a report that say what the run was about, see `run_identity`.
 IDENTITY_KEYS = ("source", "masks", "boxes", "weights", "settings", "used")
@@ -31,10 +32,17 @@ class RunClock:
 
 
 def finish_run(
-    folder: OutputFolder, results: ResultsWriter, identity: Mapping[str, Any], clock: RunClock, *, resumed_from: int
+    folder: OutputFolder,
+    results: ResultsWriter,
+    identity: Mapping[str, Any],
+    clock: RunClock,
+    source: FrameSource,
+    *,
+    resumed_from: int,
 ) -> SegmentSummary:
     """Write everything that needs the whole run, report.json last, and remove `.progress`. Raises OutputError."""
     results.finish()
+    clock.warnings = tuple(dict.fromkeys((*clock.warnings, *source.warnings)))  # the sound may not have been copied
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))
         if identity["settings"]["coco"]:

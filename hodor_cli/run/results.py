@@ -24,7 +24,8 @@ from hodor_cli.run.resume import Checkpoint, Journal, read_journal, save_checkpo
 from hodor_cli.run.settings import Box, ObjectOutcome
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_overlay
-from hodor_cli.video.source import Frame
+from hodor_cli.video.sound import add_sound
+from hodor_cli.video.source import Frame, FrameSource
 
 #: Frames in one closed piece of the overlay video.
 PIECE_FRAMES = 48
@@ -67,11 +68,19 @@ class ResultsWriter:
     """Writes masks, overlay pieces, journal and checkpoints into an output folder; `handle` takes them in order."""
 
     def __init__(
-        self, folder: OutputFolder, *, fps: float, overlay: bool, ids: bool, coco: bool, resumed: Checkpoint | None
+        self,
+        folder: OutputFolder,
+        source: FrameSource,
+        *,
+        overlay: bool,
+        ids: bool,
+        coco: bool,
+        resumed: Checkpoint | None,
     ) -> None:
-        """`ids` writes object numbers into the overlay, `coco` keeps run lengths, `resumed` is where to go on."""
-        self._folder, self._fps, self._overlay, self._ids, self._coco = folder, fps, overlay, ids, coco
-        self._timeline = Timeline(fps)
+        """`source` says the overlay's frame rate, aspect and sound, `ids` writes object numbers into it, `coco` keeps
+        run lengths, `resumed` is where to continue."""
+        self._folder, self._source, self._overlay, self._ids, self._coco = folder, source, overlay, ids, coco
+        self._timeline = Timeline(source.fps)
         #: Frames whose results are written.
         self.done = resumed.done if resumed else 0
         self._first_time: float | None = None
@@ -92,7 +101,7 @@ class ResultsWriter:
             if isinstance(item, FrameResult):
                 self._write(item)
             elif isinstance(item, Redraw):
-                self._draw(item.frame.image, item.labels, item.ticks)
+                self._draw(item.frame, item.labels, item.ticks)
             else:
                 point = Checkpoint(
                     self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings, item.state
@@ -112,7 +121,9 @@ class ResultsWriter:
                 )
                 pieces = ((self._folder.piece(number), ticks) for number, ticks in enumerate(starts))
                 joined = self._folder.progress / "overlay.mp4"
-                join_videos(pieces, joined, self._fps)
+                join_videos(pieces, joined, self._source.fps)
+                if self._source.sound is not None:
+                    self._source.warn(add_sound(joined, self._source.sound, self._first_time or 0.0))
                 joined.replace(self._folder.overlay)
 
     def abandon(self) -> None:
@@ -144,15 +155,16 @@ class ResultsWriter:
             self._folder.box_masks.mkdir(exist_ok=True)
             _write_mask(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
         self.done += 1
-        self._draw(frame.image, item.labels, self._ticks)
+        self._draw(frame, item.labels, self._ticks)
 
-    def _draw(self, image: NDArray[np.uint8], labels: NDArray[np.uint16], ticks: int) -> None:
+    def _draw(self, frame: Frame, labels: NDArray[np.uint16], ticks: int) -> None:
         if not self._overlay:
             return
         if self._piece is None:
             buffer = io.BytesIO()  # a piece is small, and a full disk shows only when it is written, in one place
-            self._piece = (buffer, VideoWriter(buffer, self._fps), ticks)
-        self._piece[1].write(draw_overlay(image, labels, ids=self._ids), ticks=ticks - self._piece[2])
+            self._piece = (buffer, VideoWriter(buffer, self._source.fps, self._source.pixel_aspect), ticks)
+        drawn = draw_overlay(frame.image, labels, ids=self._ids)
+        self._piece[1].write(drawn, ticks=ticks - self._piece[2], duration=frame.duration)
         self._drawn += 1
         if self._drawn % PIECE_FRAMES == 0:
             self._close_piece()

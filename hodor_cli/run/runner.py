@@ -107,7 +107,7 @@ def segment_source(
         with writing(folder.root):
             results = ResultsWriter(
                 folder,
-                fps=source.fps,
+                source,
                 overlay=settings.overlay,
                 ids=len({*start.object_ids, *known}) > 1,
                 coco=coco,
@@ -116,7 +116,7 @@ def segment_source(
         run = RunLoop(source, start, segmenter, folder, checkpoint, checkpoint_seconds)
         try:
             run.work(results, progress=progress, on_frame=on_frame, on_step=on_step, redraw=settings.overlay)
-            return finish_run(folder, results, identity, run.clock, resumed_from=run.resumed_from)
+            return finish_run(folder, results, identity, run.clock, source, resumed_from=run.resumed_from)
         except BaseException:
             results.abandon()
             raise

@@ -24,10 +24,12 @@ class CameraSource(FrameSource):
 
     def __init__(self, index: int, *, start: int = 0, end: int | None = None) -> None:
         super().__init__(f"camera {index}", f"camera{index}", start, end)
-        self._capture = _open_capture(index)
-        opened, first = self._capture.read() if self._capture.isOpened() else (False, None)
+        self._capture: Any = None
+        if 0 <= index < 100:  # from 100 on, OpenCV takes an index for the number of a driver
+            self._capture = _open_capture(index)
+        opened, first = self._capture.read() if self._capture and self._capture.isOpened() else (False, None)
         if not opened or first is None:
-            self._capture.release()
+            self.close()
             raise InputError(
                 f"there is no camera {index} that gives pictures; check that it is plugged in and that no other "
                 f"program is using it (a video file is given by its path)"
@@ -60,7 +62,8 @@ class CameraSource(FrameSource):
         self.length, self.exact_length = max(index - self.start, 0), True
 
     def close(self) -> None:
-        self._capture.release()
+        if self._capture is not None:
+            self._capture.release()
 
 
 def _open_capture(index: int) -> Any:

@@ -1,14 +1,13 @@
-"""Decoding with PyAV: containers opened with clear errors, packets to frames, frames to upright RGB arrays."""
+"""Decoding with PyAV: packets to frames with their times, frames to upright RGB arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from hodor_cli.errors import InputError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 Turn = np.ndarray | None
-DEFAULT_FPS = 25.0
-_TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
-_PICTURE_FORMATS = {"image2", "image2pipe"}
 
 
 @dataclass
@@ -34,67 +30,24 @@ class Tally:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A frame as the decoder gave it, and its time in seconds as the container counts (None where it has none)."""
+    """A frame as the decoder gave it, its time in seconds as the container counts, and for how many seconds it is
+    shown (each None where the container does not say)."""
 
     frame: VideoFrame
     time: float | None
-
-
-def open_container(file: Any, label: str) -> InputContainer:
-    """Open a path (or an object with `read`) with PyAV; `InputError` says why it cannot be."""
-    import av
-
-    try:
-        # The file: protocol keeps FFmpeg from reading "12:30.mp4" as a URL.
-        return av.open(f"file:{file}" if isinstance(file, str) else file, mode="r", metadata_errors="ignore")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if isinstance(error, PermissionError):
-            raise InputError(f"{label} cannot be read: permission denied") from error
-        raise InputError(f"{label} is not a video that can be read ({reason})") from error
-
-
-def pick_stream(container: InputContainer, label: str) -> VideoStream:
-    """The first real video stream, set up to decode on all cores. `InputError` where there is none."""
-    if container.format.name in _PICTURE_FORMATS or container.format.name.endswith("_pipe"):
-        raise InputError(
-            f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures"
-        )
-    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-    if not streams:
-        kinds = sorted({stream.type for stream in container.streams})
-        found = "a cover picture and sound" if container.streams.video else " and ".join(kinds) or "nothing"
-        raise InputError(f"{label} is not a video: it holds only {found}")
-    stream = streams[0]
-    codec = getattr(stream.codec_context, "name", None)
-    if codec is None:
-        raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first")
-    if codec in _TEXT_CODECS:
-        raise InputError(f"{label} is a text file, not a video")
-    stream.codec_context.thread_type = "AUTO"
-    return stream
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    disposition = getattr(stream, "disposition", None)
-    attached = getattr(type(disposition), "attached_pic", None)
-    return bool(disposition is not None and attached is not None and disposition & attached)
-
-
-def frame_rate(stream: VideoStream) -> float:
-    """Average frames per second of a stream; 25 where its header gives nothing sensible."""
-    for rate in (stream.average_rate, getattr(stream, "guessed_rate", None)):
-        if rate and 0 < rate <= 1000:
-            return float(rate)
-    return DEFAULT_FPS
+    duration: float | None
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Decoded]:
     """Yield every decoded frame. Damaged packets are counted in `tally` and skipped; nothing is raised for them."""
     import av
 
-    held: Decoded | None = None  # A frame marked incomplete is let out only if the stream goes on after it.
+    held: Decoded | None = None  # A frame marked incomplete is let out only if the stream continues after it.
+    tick = float(stream.time_base or 0)
+    durations: dict[int, float] = {}  # of the packets that are being decoded, by their presentation time
     for packet in _whole_packets(container, stream, tally):
+        if packet is not None and packet.pts is not None and packet.duration:
+            durations[packet.pts] = packet.duration * tick
         try:
             frames = stream.codec_context.decode(packet)
         except (av.error.FFmpegError, ValueError):
@@ -106,12 +59,15 @@ def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) 
                 yield held
                 held = None
             # Frames that come out of the final flush know no time base of their own, so the stream's is used for all.
-            stamped = Decoded(frame, None if frame.pts is None else frame.pts * float(stream.time_base or 0))
+            time = None if frame.pts is None else frame.pts * tick
+            stamped = Decoded(frame, time, None if frame.pts is None else durations.pop(frame.pts, None))
             if frame.is_corrupt:
                 tally.patched += 1
                 held = stamped
             else:
                 yield stamped
+        if len(durations) > 1000:  # packets that gave no frame
+            durations.clear()
     if held is not None:
         tally.patched -= 1
         tally.cut_tail = True
@@ -156,7 +112,7 @@ def _drain(stream: VideoStream) -> list[VideoFrame]:
 
 
 def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
-    """Number of frames the file can hold, counted without decoding; counting stops at `stop_at`."""
+    """Number of frames the file can hold, from its packets alone; the count stops at `stop_at`."""
     import av
 
     count = 0
@@ -183,6 +139,11 @@ def to_rgb(frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None) -
 def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
     """(height, width) of a frame after rotation."""
     return _lying((frame.height, frame.width), turn)
+
+
+def upright_aspect(aspect: Fraction, turn: Turn) -> Fraction:
+    """Width of a pixel divided by its height after rotation."""
+    return aspect if turn is None or turn[0, 0] else 1 / aspect
 
 
 def _lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
+from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
 from hodor_cli.video.container_size import ContainerSize, inspect_container
 from hodor_cli.video.decoding import (
     Decoded,
@@ -14,13 +15,12 @@ from hodor_cli.video.decoding import (
     Turn,
     count_packets,
     decode_frames,
-    frame_rate,
-    open_container,
-    pick_stream,
     read_turn,
     to_rgb,
+    upright_aspect,
     upright_size,
 )
+from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.source import Frame, FrameSource
 
 _COUNT_AHEAD = 2000
@@ -45,11 +45,14 @@ class VideoFileSource(FrameSource):
             stream = pick_stream(container, self.label)
             self.fps = frame_rate(stream)
             self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
+            self.warn(describe_unused(container, stream, self.label))
             first = next(decode_frames(container, stream, Tally()), None)
             if first is None:
                 raise InputError(f"{self.label} holds no frame that can be decoded")
             self._turn = read_turn(first.frame)
             self.height, self.width = upright_size(first.frame, self._turn)
+            self.pixel_aspect = upright_aspect(pixel_aspect(stream), self._turn)
+            self.sound = SoundTrack(path, first.time or 0.0) if container.streams.audio else None
         if start > 0:
             self._require_start()
         if self._declared:
@@ -92,28 +95,46 @@ class VideoFileSource(FrameSource):
         self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {known}")
 
 
+class _Clock:
+    """Seconds since the first frame, always increasing, from time stamps that may be missing, repeat or start again.
+
+    Streams that were joined by copying their bytes start again at a splice; the time then continues a frame later.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._step = 1 / fps
+        self._offset = 0.0
+        self._last: float | None = None
+
+    def at(self, stamp: float | None) -> float:
+        """The time of the next frame, whose stamp in seconds may be None."""
+        if self._last is None:
+            self._offset, self._last = -(stamp or 0.0), 0.0
+            return 0.0
+        time = self._last + self._step if stamp is None else stamp + self._offset
+        if time <= self._last - 4 * self._step:
+            self._offset += self._last + self._step - time
+            time = self._last + self._step
+        self._last = time if time > self._last else self._last + self._step / 8
+        return self._last
+
+
 def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -> Iterator[Frame]:
     """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
     before `source.start` are decoded (later ones need them) but not converted; stops at `source.end`."""
-    first_time: float | None = None
-    time = 0.0
+    clock = _Clock(source.fps)
     index = -1
-    for index, decoded_frame in enumerate(decoded):
-        picture = decoded_frame.frame
-        stamp = decoded_frame.time
-        if stamp is None:  # raw streams carry no times
-            time = index / source.fps if first_time is None else time + 1 / source.fps
-        else:
-            first_time = stamp if first_time is None else first_time
-            time = float(stamp - first_time)
+    for index, item in enumerate(decoded):
+        time = clock.at(item.time)
         if index >= source.start:
-            height, width = upright_size(picture, turn)
+            height, width = upright_size(item.frame, turn)
             if (height, width) != (source.height, source.width):
                 source.warn(
                     f"{source.label} changes its size to {width}x{height} at frame {index}; such frames are scaled "
                     f"to {source.width}x{source.height}"
                 )
-            yield Frame(index, f"{index:05d}", to_rgb(picture, turn, (source.height, source.width)), time)
+            image = to_rgb(item.frame, turn, (source.height, source.width))
+            yield Frame(index, f"{index:05d}", image, time, item.duration)
         if source.end is not None and index + 1 >= source.end:
             return
     if index < source.start:

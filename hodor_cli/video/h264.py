@@ -25,6 +25,7 @@ from hodor_cli.errors import OutputError
 _OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
 _THREADS = 2
 _BT709 = 1
+_MOST_SIDE = 8192  # of a picture that common decoders take
 #: What a frame rate that makes no sense is replaced by.
 FALLBACK_RATE = Fraction(25)
 
@@ -33,7 +34,8 @@ class Timeline:
     """Maps a source's times in seconds to the ticks of the written video.
 
     `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` a frame's ticks.
-    Constant frame rates give exact multiples of `duration`; frames of a variable rate keep their own times.
+    Times that miss those of a constant rate by no more than a container's rounding (1 ms) become exact multiples of
+    `duration`; all others are kept.
     """
 
     def __init__(self, fps: float) -> None:
@@ -53,40 +55,48 @@ class Timeline:
         """
         nominal = position * self.duration
         actual = round(Fraction(seconds) / self.time_base) if math.isfinite(seconds) else nominal
-        ticks = nominal if abs(actual - nominal) * 4 <= self.duration else actual
+        ticks = nominal if abs(actual - nominal) <= min(self.duration / 4, 0.0011 / self.time_base) else actual
         return ticks if previous is None else max(ticks, previous + 1)
 
 
 class VideoWriter:
-    """Writes RGB frames as H.264 (yuv420p) MP4. Sides that are odd are made even by repeating the last row or column.
+    """Writes RGB frames as H.264 (yuv420p) MP4. Sides that are odd are made even by repeating the last row or column;
+    frames with a side that decoders do not take are scaled down and shown with the same aspect.
 
-    `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. As a context
-    manager it closes after success and discards after an error. Raises OutputError if the video cannot be written.
+    `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
+    the width of a pixel divided by its height. As a context manager it closes after success and discards after an
+    error. Raises OutputError if the video cannot be written.
     """
 
-    def __init__(self, target: Path | str | io.IOBase, fps: float) -> None:
+    def __init__(self, target: Path | str | io.IOBase, fps: float, pixel_aspect: Fraction = Fraction(1)) -> None:
         self._timeline = Timeline(fps)
+        self._pixel_aspect = pixel_aspect
         self._target = Path(target) if isinstance(target, (str, Path)) else None
         self._sink: Any = target if self._target is None else _temporary(self._target)
         self._container: Any = None
         self._stream: Any = None
         self._frames = 0
         self._last: int | None = None
+        self._durations: dict[int, int] = {}  # in ticks, of the frames that the encoder holds, by their time
 
-    def write(self, image: NDArray[np.uint8], *, ticks: int | None = None) -> None:
+    def write(self, image: NDArray[np.uint8], *, ticks: int | None = None, duration: float | None = None) -> None:
         """Append one (H, W, 3) RGB uint8 frame; every frame has the size of the first.
 
-        `ticks` is its time in units of `Timeline.time_base`; by default it follows at the frame rate.
+        `ticks` is its time in units of `Timeline.time_base`; by default it follows at the frame rate. `duration` is for
+        how many seconds it is shown if it is the last; by default as long as the frame rate says.
         """
         import av
 
         if self._container is None:
-            self._open(image.shape[0], image.shape[1])
+            self._open(*image.shape[:2])
+        image = _fitted(image)
         frame = av.VideoFrame.from_ndarray(_even(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
         frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
         frame.time_base = self._timeline.time_base
         self._frames, self._last = self._frames + 1, frame.pts
+        if duration is not None and math.isfinite(duration) and duration > 0:
+            self._durations[frame.pts] = max(1, round(duration / self._timeline.time_base))
         self._mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -112,7 +122,8 @@ class VideoWriter:
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
-            packet.duration = self._timeline.duration  # the last packet's duration is the video's end
+            # The last packet's duration is the video's end.
+            packet.duration = self._durations.pop(packet.pts, self._timeline.duration)
             self._container.mux(packet)
 
     def _open(self, height: int, width: int) -> None:
@@ -122,10 +133,13 @@ class VideoWriter:
         options = {} if self._target is None else {"movflags": "+faststart"}
         self._container = av.open(sink, "w", format="mp4", options=options)
         stream = self._container.add_stream(_codec(), rate=self._timeline.rate)
-        stream.width, stream.height = width + width % 2, height + height % 2
+        fitted = _fitting_size(height, width)
+        stream.height, stream.width = (side + side % 2 for side in fitted)
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = self._timeline.time_base
+        aspect = self._pixel_aspect * Fraction(width * fitted[0], height * fitted[1])
+        context.sample_aspect_ratio = aspect.limit_denominator(255)
         context.thread_count = _THREADS
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = 1  # limited range, which every player takes for granted
@@ -162,7 +176,7 @@ def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) ->
                 with _open_piece(path) as piece:
                     stream = piece.streams.video[0]
                     if out is None:
-                        out, size = _like(joined, stream), (stream.width, stream.height)
+                        out, size = add_like(joined, stream), (stream.width, stream.height)
                         out.time_base = timeline.time_base
                     if (stream.width, stream.height) != size:
                         raise OutputError(f"{path} has another frame size than the pieces before it; use --overwrite")
@@ -171,7 +185,7 @@ def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) ->
                             continue  # the empty packet with which demuxing ends
                         packet.pts = start + round(packet.pts * stream.time_base / timeline.time_base)
                         packet.dts = packet.pts
-                        packet.duration = timeline.duration
+                        packet.duration = round((packet.duration or 0) * stream.time_base / timeline.time_base)
                         packet.time_base = timeline.time_base
                         packet.stream = out
                         joined.mux(packet)
@@ -190,7 +204,7 @@ def _open_piece(path: Path) -> Any:
         raise OutputError(f"the piece {path} of the overlay video is missing or damaged; use --overwrite") from error
 
 
-def _like(container: Any, stream: Any) -> Any:
+def add_like(container: Any, stream: Any) -> Any:
     """A stream of `container` that takes the packets of `stream`."""
     if hasattr(container, "add_stream_from_template"):
         return container.add_stream_from_template(stream)
@@ -204,6 +218,20 @@ def _codec() -> str:
         if name in av.codecs_available:
             return name
     raise OutputError("this PyAV has no H.264 encoder; install av from its wheels, or use --no-overlay")
+
+
+def _fitting_size(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, _MOST_SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _fitted(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = _fitting_size(*image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    import cv2
+
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

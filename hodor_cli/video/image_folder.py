@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hodor_cli.errors import InputError
@@ -55,10 +55,7 @@ class ImageFolderSource(FrameSource):
         self.files = files[start:end]
         self._indices = {frame_name(file): index for index, file in enumerate(files)}
         self.height, self.width, deep = self._read_headers()
-        self._value_range = value_range
-        if deep and value_range is None:
-            self._value_range = measure_source_range(deep)
-            self.warn(self._value_range.describe())
+        self._value_range = value_range or measured_range(self, deep)
         self.length, self.exact_length = len(self.files), True
 
     def count_up_to(self, stop_at: int) -> int:
@@ -98,6 +95,15 @@ class ImageFolderSource(FrameSource):
             )
         assert first is not None
         return first.height, first.width, deep
+
+
+def measured_range(source: FrameSource, deep: Sequence[tuple[Path, int]]) -> ValueRange | None:
+    """The value range for the frames of more than 8 bits, given as (file, page), stated in the source's warnings."""
+    if not deep:
+        return None
+    measured = measure_source_range(deep)
+    source.warn(measured.describe())
+    return measured
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:

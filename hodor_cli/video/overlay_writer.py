@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
@@ -15,15 +16,23 @@ from hodor_cli.video.overlay import DEFAULT_OPACITY, draw_overlay
 class OverlayWriter:
     """Draws label maps over frames and writes them as an H.264 MP4 at `fps` frames per second.
 
-        with OverlayWriter("overlay.mp4", fps=source.fps) as overlay:
+        with OverlayWriter("overlay.mp4", fps=source.fps, pixel_aspect=source.pixel_aspect) as overlay:
             for frame in source:
                 overlay.write(frame.image, segmenter.step(frame.image))
 
     The file appears when the writer is closed; after an error in the `with` block none is left.
     """
 
-    def __init__(self, path: Path | str, fps: float, *, opacity: float = DEFAULT_OPACITY, ids: bool = False) -> None:
-        self._video = VideoWriter(path, fps)
+    def __init__(
+        self,
+        path: Path | str,
+        fps: float,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
+        opacity: float = DEFAULT_OPACITY,
+        ids: bool = False,
+    ) -> None:
+        self._video = VideoWriter(path, fps, pixel_aspect)
         self._opacity = opacity
         self._ids = ids
 

@@ -10,15 +10,8 @@ from typing import BinaryIO
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural
-from hodor_cli.video.decoding import (
-    Tally,
-    decode_frames,
-    frame_rate,
-    open_container,
-    pick_stream,
-    read_turn,
-    upright_size,
-)
+from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
+from hodor_cli.video.decoding import Tally, decode_frames, read_turn, upright_aspect, upright_size
 from hodor_cli.video.file import number_frames, report_damage
 from hodor_cli.video.source import Frame, FrameSource
 
@@ -48,6 +41,7 @@ class VideoPipeSource(FrameSource):
         try:
             stream = pick_stream(self._container, label)
             self.fps = frame_rate(stream)
+            self.warn(describe_unused(self._container, stream, label))
             decoded = decode_frames(self._container, stream, self._tally)
             first = next(decoded, None)
             if first is None:
@@ -58,12 +52,13 @@ class VideoPipeSource(FrameSource):
         self._decoded = chain([first], decoded)
         self._turn = read_turn(first.frame)
         self.height, self.width = upright_size(first.frame, self._turn)
+        self.pixel_aspect = upright_aspect(pixel_aspect(stream), self._turn)
 
     @classmethod
     def from_stdin(cls, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
         """The video on standard input."""
         if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError('"-" reads a video from standard input, but nothing is piped in.')
+            raise UsageError('"-" reads a video from standard input, but nothing is piped in')
         return cls(sys.stdin.buffer, "standard input", "stdin", start=start, end=end)
 
     @classmethod

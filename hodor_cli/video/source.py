@@ -5,10 +5,12 @@ A source streams: at no time are more than a few frames in memory, however long 
 
 from __future__ import annotations
 
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -17,6 +19,8 @@ import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import exists, require_exists
+from hodor_cli.images.value_range import ValueRange
+from hodor_cli.video.sound import SoundTrack
 
 SourceT = TypeVar("SourceT", bound="FrameSource")
 
@@ -29,12 +33,14 @@ class Frame:
     name:  "00012" for a video or camera, the image's own stem for a folder.
     image: (H, W, 3) uint8 RGB, owned by the receiver.
     time:  seconds since the source's first frame; uneven where the frame rate is.
+    duration: for how many seconds the source shows it, None where it does not say.
     """
 
     index: int
     name: str
     image: np.ndarray
     time: float
+    duration: float | None = None
 
 
 class FrameSource(ABC):
@@ -44,7 +50,9 @@ class FrameSource(ABC):
     name:         stem of the file or folder, "camera0", or "stdin"; good for naming results.
     label:        what the user called it, for messages.
     height/width: of every frame, in pixels, after rotation.
+    pixel_aspect: width of a pixel divided by its height when shown; not 1 in anamorphic video.
     fps:          frames per second; the average where the rate varies.
+    sound:        where the source's sound can be copied from; None without sound.
     start, end:   the frames read are start <= index < end (end None: to the last).
     length:       number of frames in that range, None where unknown (camera, pipe). An estimate from the file's header
                   unless `exact_length`; exact once the source has been read to its end.
@@ -57,7 +65,9 @@ class FrameSource(ABC):
     label: str
     height: int
     width: int
+    pixel_aspect: Fraction = Fraction(1)
     fps: float
+    sound: SoundTrack | None = None
     start: int
     end: int | None
     length: int | None = None
@@ -121,14 +131,23 @@ def check_range(start: int, end: int | None) -> None:
         raise UsageError(f"--end {end} leaves no frame after --start {start}; it is the first frame not read")
 
 
-def open_source(path_or_camera: str | Path | int, *, start: int = 0, end: int | None = None) -> FrameSource:
+def open_source(
+    path_or_camera: str | Path | int,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> FrameSource:
     """Open a source of frames and check that it can be read, before any work is done.
 
-    path_or_camera: a video file, a folder of images, a camera index (0 or "0"; a file or folder of that name goes
-        first), or "-" for a video on standard input.
+    path_or_camera: a video file, a folder of images, a file of many pictures (TIFF, animated WebP, PNG or AVIF), a
+        camera index (0 or "0"; a file or folder of that name goes first), or "-" for a video on standard input. A
+        folder that holds nothing but one file of many pictures is read like that file.
     start, end: read the frames start <= index < end, counted from 0.
+    value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
 
-    Raises `InputError` (missing, unreadable, empty, start past the end) and `UsageError` (impossible range).
+    Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end) and `UsageError` (impossible
+    range).
     """
     check_range(start, end)
     text = str(path_or_camera)
@@ -140,18 +159,41 @@ def open_source(path_or_camera: str | Path | int, *, start: int = 0, end: int | 
         from hodor_cli.video.pipe import VideoPipeSource
 
         return VideoPipeSource.from_stdin(start=start, end=end)
-    path = Path(text).expanduser()
+    path = _path(text)
     if text.isascii() and text.isdigit() and not exists(path):
         return _open_camera(int(text), start, end)
+    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
+        raise InputError(f"{text} is an address; download the video first and give the file, or pipe it into -")
     require_exists(path, "video, folder or camera")
+    scale = None
+    if value_range is not None:
+        if not value_range[0] < value_range[1]:
+            raise UsageError(f"`value_range` {value_range} must rise from black to white")
+        scale = ValueRange(*value_range)
     if path.is_dir():
-        from hodor_cli.video.image_folder import ImageFolderSource
-
-        return ImageFolderSource(path, start=start, end=end)
-    return _open_file(path, start, end)
+        return _open_folder(path, start, end, scale)
+    return _open_file(path, start, end, scale)
 
 
-def _open_file(path: Path, start: int, end: int | None) -> FrameSource:
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no user of that name
+        return Path(text)
+
+
+def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | None) -> FrameSource:
+    from hodor_cli.images.listing import list_pictures
+    from hodor_cli.video.image_folder import ImageFolderSource
+    from hodor_cli.video.stack import PictureStackSource, count_pages
+
+    files = list_pictures(path).files
+    if len(files) == 1 and count_pages(files[0]) > 1:
+        return PictureStackSource(files[0], start=start, end=end, value_range=scale)
+    return ImageFolderSource(path, start=start, end=end, value_range=scale)
+
+
+def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None) -> FrameSource:
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
         return _open_camera(int(path.name[5:]), start, end)
@@ -161,6 +203,10 @@ def _open_file(path: Path, start: int, end: int | None) -> FrameSource:
         return VideoPipeSource.from_path(path, start=start, end=end)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
+    from hodor_cli.video.stack import PictureStackSource, count_pages
+
+    if count_pages(path) > 1:
+        return PictureStackSource(path, start=start, end=end, value_range=scale)
     from hodor_cli.video.file import VideoFileSource
 
     return VideoFileSource(path, start=start, end=end)

@@ -1,0 +1,128 @@
+"""Video files opened with PyAV: which formats are read, which track is the video, and why a file is refused."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+DEFAULT_FPS = 25.0
+# Formats that name other files or addresses, which FFmpeg would open; a live one would be asked for more without end.
+_LEAD_ELSEWHERE = frozenset(
+    {"applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap"}
+    | {"sdp", "tee", "vapoursynth", "vobsub", "webm_dash_manifest"}
+)
+_PLAYLIST = re.compile(
+    rb"\s*(#EXTM3U|ffconcat|\[playlist\]|v=0\s|RTSPtext|<(\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<?(MPD|smil|asx|playlist)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
+_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # covers, where PyAV cannot tell that they are attached pictures
+
+
+def open_container(file: Any, label: str) -> InputContainer:
+    """Open a path (or an object with `read`) with PyAV. Playlists and other files that lead to further files are not
+    opened. Raises `InputError` with the reason."""
+    import av
+
+    if isinstance(file, str):
+        _refuse_playlist(file, label)
+    allowed = ",".join(sorted(av.formats_available - _LEAD_ELSEWHERE))
+    try:
+        # The file: protocol keeps FFmpeg from reading "12:30.mp4" as a URL.
+        return av.open(
+            f"file:{file}" if isinstance(file, str) else file,
+            mode="r",
+            metadata_errors="ignore",
+            options={"format_whitelist": allowed},
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, PermissionError):
+            raise InputError(f"{label} cannot be read: permission denied") from error
+        raise InputError(f"{label} is not a video that can be read ({reason})") from error
+
+
+def _refuse_playlist(path: str, label: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(2048)
+    except OSError as error:
+        raise InputError(f"{label} cannot be read: {error.strerror or error}") from error
+    if _PLAYLIST.match(head.removeprefix(b"\xef\xbb\xbf")):
+        raise InputError(
+            f"{label} is a playlist, which leads to other files; give one of those, or join them to one video first"
+        )
+
+
+def pick_stream(container: InputContainer, label: str) -> VideoStream:
+    """The video stream to read, set up to decode on all cores: of those that move, the default one, or else the
+    largest. Raises `InputError` where there is none."""
+    if container.format.name.endswith("_pipe"):
+        raise InputError(
+            f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures"
+        )
+    streams = sorted(_moving(container), key=_rank, reverse=True)
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        found = "a cover picture and sound" if container.streams.video else " and ".join(kinds) or "nothing"
+        raise InputError(f"{label} is not a video: it holds only {found}")
+    stream = streams[0]
+    codec = getattr(stream.codec_context, "name", None)
+    if codec is None:
+        raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first")
+    if codec in _TEXT_CODECS:
+        raise InputError(f"{label} is a text file, not a video")
+    stream.codec_context.thread_type = "AUTO"
+    return stream
+
+
+def describe_unused(container: InputContainer, used: VideoStream, label: str) -> str:
+    """A sentence about further video tracks, which are not read; empty where there are none."""
+    others = [stream for stream in _moving(container) if stream.index != used.index and stream.frames != 1]
+    if not others:
+        return ""
+    sizes = ", ".join(f"{stream.width}x{stream.height}" for stream in others)
+    return (
+        f"{label} holds {len(others) + 1} video tracks: number {used.index} of {used.width}x{used.height} is used, "
+        f"{sizes} left out"
+    )
+
+
+def frame_rate(stream: VideoStream) -> float:
+    """Average frames per second of a stream; 25 where its header gives nothing sensible."""
+    for rate in (stream.average_rate, getattr(stream, "guessed_rate", None)):
+        if rate and 0 < rate <= 1000:
+            return float(rate)
+    return DEFAULT_FPS
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Width of a pixel divided by its height, as stored (before the picture is turned); 1 where it does not say."""
+    for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
+        if ratio and Fraction(1, 20) <= ratio <= 20:
+            return Fraction(ratio)
+    return Fraction(1)
+
+
+def _moving(container: InputContainer) -> list[VideoStream]:
+    return [stream for stream in container.streams.video if not _flag(stream, "attached_pic")]
+
+
+def _rank(stream: VideoStream) -> tuple[bool, bool, bool, int, int]:
+    still = stream.frames == 1
+    cover = still and getattr(stream.codec_context, "name", None) in _STILL_CODECS
+    return not cover, not still, _flag(stream, "default"), stream.width * stream.height, -stream.index
+
+
+def _flag(stream: VideoStream, name: str) -> bool:
+    """A disposition of a stream; False in versions of PyAV that do not tell."""
+    disposition = getattr(stream, "disposition", None)
+    flag = getattr(type(disposition), name, None)
+    return bool(disposition is not None and flag is not None and disposition & flag)

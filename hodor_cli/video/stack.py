@@ -1,0 +1,80 @@
+"""Many pictures in one file as a stream of frames: a TIFF of many pages, an animated WebP, AVIF or PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import plural
+from hodor_cli.images.picture import read_header, read_pages
+from hodor_cli.images.value_range import ValueRange
+from hodor_cli.video.image_folder import FOLDER_FPS, measured_range
+from hodor_cli.video.source import Frame, FrameSource
+
+
+class PictureStackSource(FrameSource):
+    """The pages of one picture file, numbered from 0. Times are the animation's; pages of a TIFF follow at `fps`.
+
+    Pages of more than 8 bits are scaled by one range for the whole file, measured on a few of them unless
+    `value_range` gives it. Pages of another size than the first (thumbnails in a TIFF) are left out and named in
+    `warnings`. Raises `InputError`: a file that is damaged, `start` past the end.
+    """
+
+    kind = "video"
+
+    def __init__(
+        self, path: Path, *, start: int = 0, end: int | None = None, value_range: ValueRange | None = None
+    ) -> None:
+        super().__init__(str(path), path.stem, start, end)
+        self.path = path
+        header = read_header(path)
+        self.height, self.width, self._pages = header.height, header.width, header.pages
+        if start >= self._pages:
+            raise InputError(
+                f"--start {start} is past the end of {path}, which has {plural(self._pages, 'picture')}, counted from 0"
+            )
+        self.length = (self._pages if end is None else min(end, self._pages)) - start
+        deep = [(path, page) for page in range(self._pages)] if header.deep else []
+        self._value_range = value_range or measured_range(self, deep)
+        with closing(read_pages(path, value_range=self._value_range)) as pages:
+            _, shown = next(pages)
+        self.fps = FOLDER_FPS if shown is None else 1 / shown
+
+    def count_up_to(self, stop_at: int) -> int:
+        return self._pages
+
+    def __iter__(self) -> Iterator[Frame]:
+        time, index, skipped = 0.0, 0, 0
+        for image, shown in read_pages(self.path, value_range=self._value_range, warn=self.warn):
+            if self.end is not None and index >= self.end:
+                break
+            if image.shape[:2] != (self.height, self.width):
+                skipped += 1
+                continue
+            duration = shown or 1 / self.fps
+            if index >= self.start:
+                yield Frame(index, f"{index:05d}", image, time, duration)
+            time, index = time + duration, index + 1
+        self.length, self.exact_length = index - self.start, True
+        if skipped:
+            self.warn(f"{self.label}: {plural(skipped, 'page')} of another size than the first left out")
+
+
+def count_pages(path: Path) -> int:
+    """How many pictures a file holds that Pillow reads page by page; 0 for a file that is none of these."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    avif = head[4:12] in (b"ftypavif", b"ftypavis")
+    if not (tiff or webp or avif or head[:8] == b"\x89PNG\r\n\x1a\n"):
+        return 0
+    try:
+        return read_header(path).pages
+    except InputError:
+        return 0  # an AVIF that this Pillow cannot read may still be one for the video decoder
