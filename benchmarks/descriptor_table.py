@@ -15,17 +15,17 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-
-from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.search.projection import projection_for
-from hodor_cli.descriptors.search.projection_training import encode_views, stills_for_projection
-from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.search.transforms import (
     average_over_frames,
     decoder_query,
     standardise,
     within_object_whitening,
 )
+
+from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.search.projection import projection_for
+from hodor_cli.descriptors.search.projection_training import encode_views, stills_for_projection
+from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.store.vectors import Metric, vectors_of_array, vectors_of_store
 from hodor_cli.weights import load_model
 

@@ -130,7 +130,7 @@ def export(davis: Path, output: Path) -> None:
     import torch
 
     from hodor_cli.descriptors.export.export import export_sources
-    from hodor_cli.descriptors.export.resolve import find_sources
+    from hodor_cli.descriptors.export.sources import find_sources
     from hodor_cli.model import build_model
 
     torch.manual_seed(0)

@@ -11,9 +11,9 @@ import pytest
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, store_info
-from hodor_cli.descriptors.export.recorder import DescriptorRecorder
-from hodor_cli.descriptors.export.resolve import find_sources, find_store
-from hodor_cli.descriptors.store.crops import decode_jpeg
+from hodor_cli.descriptors.export.sources import find_sources, find_store
+from hodor_cli.descriptors.session.recorder import DescriptorRecorder
+from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
@@ -30,7 +30,7 @@ def model() -> Hodor:
 def test_a_davis_set_with_true_masks(tmp_path: Path, model: Hodor) -> None:
     root = write_davis(tmp_path / "davis", {"bear": 200, "cow": 120})
     output = tmp_path / "objects.h5"
-    results = export_sources(find_sources(root, every=2), output, model)
+    results = export_sources(find_sources(root, every=2), output, FrameEncoder(model))
     assert [(r.name, r.outcome, r.frames, r.rows) for r in results] == [
         ("bear", "written", 3, 6),
         ("cow", "written", 3, 6),
@@ -44,14 +44,14 @@ def test_a_davis_set_with_true_masks(tmp_path: Path, model: Hodor) -> None:
         assert background.shape == (3, 9, 32) and frames.tolist() == [0, 2, 4]
         thumbnail = store.thumbnails("bear")[0]
         assert thumbnail is not None
-        picture = decode_jpeg(thumbnail)
+        picture = np.asarray(open_crop(thumbnail))
         assert picture[picture.shape[0] // 2, picture.shape[1] // 2, 0] > 150  # the red square is in the middle
         assert store.dataset("bear", "baseline").shape == (6, 12 + 16)
         assert store.video("bear").settings["every"] == 2
-    again = export_sources(find_sources(root, every=2), output, model)
+    again = export_sources(find_sources(root, every=2), output, FrameEncoder(model))
     assert [r.outcome for r in again] == ["skipped", "skipped"]
     write_label_png(root / "Annotations/480p/cow/00002.png", clip(1)[1][0])
-    changed = export_sources(find_sources(root, every=2), output, model)
+    changed = export_sources(find_sources(root, every=2), output, FrameEncoder(model))
     assert [r.outcome for r in changed] == ["skipped", "written"]
     with DescriptorStore(output) as store:
         assert len(store.rows("cow")) == 6 and store.rows("cow").box[2].tolist() == [4, 8, 24, 20]
@@ -59,14 +59,14 @@ def test_a_davis_set_with_true_masks(tmp_path: Path, model: Hodor) -> None:
 
 def test_masks_of_davis_2016_and_predicted_masks(tmp_path: Path, model: Hodor) -> None:
     root = write_davis(tmp_path / "davis", {"bear": 200}, binary=True)
-    export_sources(find_sources(root), tmp_path / "true.h5", model)
+    export_sources(find_sources(root), tmp_path / "true.h5", FrameEncoder(model))
     with DescriptorStore(tmp_path / "true.h5") as store:
         assert store.object_ids("bear") == [1]
     predicted = tmp_path / "predicted" / "bear"
     predicted.mkdir(parents=True)
     for index, label in enumerate(clip()[1]):
         write_label_png(predicted / f"{index:05d}.png", label)
-    export_sources(find_sources(root, masks=tmp_path / "predicted"), tmp_path / "predicted.h5", model)
+    export_sources(find_sources(root, masks=tmp_path / "predicted"), tmp_path / "predicted.h5", FrameEncoder(model))
     with DescriptorStore(tmp_path / "predicted.h5") as store:
         assert store.object_ids("bear") == [1, 2] and store.video("bear").kind == "davis-predicted"
 
@@ -103,7 +103,7 @@ def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor, make_video
     masks.mkdir()
     for index in (0, 1, 3):
         write_label_png(masks / f"{index:05d}.png", labels[index])
-    export_sources(find_sources(video, masks=masks), tmp_path / "objects.h5", model)
+    export_sources(find_sources(video, masks=masks), tmp_path / "objects.h5", FrameEncoder(model))
     with DescriptorStore(tmp_path / "objects.h5") as store:
         assert np.unique(store.rows("clip").frame).tolist() == [0, 1, 3]
         info = store.video("clip")
@@ -113,8 +113,8 @@ def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor, make_video
     wrong = tmp_path / "wrong"
     wrong.mkdir()
     write_label_png(wrong / "first.png", labels[0])
-    with pytest.raises(InputError, match=r"no PNG in .* is named like a frame"):
-        export_sources(find_sources(video, masks=wrong), tmp_path / "other.h5", model)
+    with pytest.raises(InputError, match=r"no mask in .* belongs to a frame"):
+        export_sources(find_sources(video, masks=wrong), tmp_path / "other.h5", FrameEncoder(model))
 
 
 def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
@@ -129,7 +129,7 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor, make_vid
     (result / "report.json").write_text(json.dumps({"source": {"name": "clip"}, "frames": entries}))
     for path in (result, tmp_path / "clip.mp4"):  # either the folder, or the video beside it
         output = tmp_path / f"{path.suffix[1:]}.h5"
-        export_sources(find_sources(path), output, model)
+        export_sources(find_sources(path), output, FrameEncoder(model))
         with DescriptorStore(output) as store:
             assert store.rows("clip").confidence.tolist() == [0.5, 0.25] * 3 and store.video("clip").kind == "segment"
 
@@ -150,7 +150,7 @@ def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
     categories = [{"id": 0, "name": "box"}, {"id": 1, "name": "crate"}]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "instances.json").write_text(json.dumps(content))
-    export_sources(find_sources(folder), tmp_path / "objects.h5", model)
+    export_sources(find_sources(folder), tmp_path / "objects.h5", FrameEncoder(model))
     with DescriptorStore(tmp_path / "objects.h5") as store:
         rows = store.rows("photos")
         assert rows.object_id.tolist() == [1, 2, 11, 12, 21, 22] and rows.frame.tolist() == [0, 0, 1, 1, 2, 2]
@@ -169,7 +169,7 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, model: Hodor) ->
         find_sources(root)  # a damaged header is found before any work
     (root / "JPEGImages/480p/bear/00003.jpg").unlink()
     (root / "Annotations/480p/cow/00002.png").write_bytes(b"no image")
-    results = export_sources([*find_sources(root), *sources], tmp_path / "objects.h5", model)
+    results = export_sources([*find_sources(root), *sources], tmp_path / "objects.h5", FrameEncoder(model))
     assert {r.name: r.outcome for r in results} == {"bear": "written", "cow": "failed", "dog": "written"}
     with DescriptorStore(tmp_path / "objects.h5") as store:
         assert store.videos == ["bear", "dog"]
@@ -180,7 +180,7 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path, model: Hodor) -> No
         write_davis(tmp_path / "b", {"bear": 2})
     )
     with pytest.raises(UsageError, match="both be called bear"):
-        export_sources(sources, tmp_path / "objects.h5", model)
+        export_sources(sources, tmp_path / "objects.h5", FrameEncoder(model))
 
 
 def test_recording_while_segmenting(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]

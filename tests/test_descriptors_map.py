@@ -6,15 +6,17 @@ import csv
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.store.vectors import vectors_of_store
 from hodor_cli.descriptors.views.curves import write_curves_csv, write_curves_image
-from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
 from hodor_cli.descriptors.views.layout import choose_rows, make_map, project
 from hodor_cli.descriptors.views.map_image import write_map_image, write_points_csv
 from hodor_cli.descriptors.views.map_page import write_map_page
@@ -131,16 +133,42 @@ def frames_of(images: list[np.ndarray]) -> list[Frame]:
     return [Frame(index, f"{index:05d}", image, index / 25) for index, image in enumerate(images)]
 
 
-def test_heatmaps_are_the_probabilities_of_the_frame(tmp_path: Path) -> None:
+def test_each_heatmap_shows_its_own_part_of_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toy_model()
+    plain = model.decoder.forward
+
+    def decided(*inputs: Any, **options: Any) -> Any:
+        """Catch-all in the left third; in the others background descriptor k in row k of the frame."""
+        logits = torch.full_like(plain(*inputs, **options), -20.0)
+        height, width = logits.shape[-2:]
+        logits[:, 0, :, : width // 3] = 20.0
+        for k in range(9):
+            logits[:, 1 + k, k * height // 9 : (k + 1) * height // 9, width // 3 :] = 20.0
+        return logits
+
+    monkeypatch.setattr(model.decoder, "forward", decided)
+    images, labels = clip(2, height=144, width=144)
+    found = compute_heatmaps(frames_of(images), {0: labels[0]}, 1, Segmenter(model, min_dim=288, max_dim=288))
+    assert found.catch_all[:, :40].min() > 0.9 and found.catch_all[:, 56:].max() < 0.1
+    for k in range(9):
+        inside = np.zeros((144, 144), bool)
+        inside[16 * k + 4 : 16 * k + 12, 56:] = True
+        assert found.background[k][inside].min() > 0.9 and found.background[k][:, :40].max() < 0.1
+        assert all(found.background[other][inside].max() < 0.1 for other in range(9) if other != k)
+
+
+def test_heatmaps_say_what_is_drawn_beside_them(tmp_path: Path) -> None:
     from PIL import Image
 
     images, labels = clip(4)
     model = toy_model()
+    assert compute_heatmaps(frames_of(images), {0: labels[0]}, 0, Segmenter(model)).left.caption == "given mask"
+    assert compute_heatmaps(frames_of(images), {0: labels[0]}, 1, Segmenter(model)).left == ComparedMask()
     for wanted in (0, 3):  # a frame with a mask of its own is decoded, too
-        found = compute_heatmaps(frames_of(images), {0: labels[0]}, wanted, Segmenter(model), labels[wanted])
+        truth = ComparedMask("true mask", labels[wanted])
+        found = compute_heatmaps(frames_of(images), {0: labels[0]}, wanted, Segmenter(model), truth)
         assert found.frame == wanted and found.background.shape == (9, 64, 96) and found.catch_all.shape == (64, 96)
-        total = found.catch_all + found.background.sum(axis=0)
-        assert total.max() <= 1.0001 and total.min() >= 0
+        assert found.left is truth
     write_heatmaps(tmp_path / "heat.png", found)
     assert Image.open(tmp_path / "heat.png").size[0] > 1500
     assert not model.decoder._forward_hooks

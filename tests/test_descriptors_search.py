@@ -1,4 +1,4 @@
-"""Searching a library for an object, checking what was found, and the cheap changes to descriptors."""
+"""Searching a library for an object, and checking what was found."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pytest
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources
-from hodor_cli.descriptors.export.resolve import find_sources
+from hodor_cli.descriptors.export.sources import find_sources
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
 from hodor_cli.descriptors.search.search import search_objects
-from hodor_cli.descriptors.search.segmenting import start_from_store
-from hodor_cli.descriptors.search.transforms import average_over_frames, standardise, within_object_whitening
 from hodor_cli.descriptors.search.verify import verify_matches
-from hodor_cli.descriptors.store.vectors import vectors_of_array
+from hodor_cli.descriptors.session.session import start_from_store
 from hodor_cli.descriptors.views.contact_sheet import describe_times, write_contact_sheet
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
@@ -123,7 +121,7 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
     model = toy_model()
     library = tmp_path / "library.h5"
     root = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})
-    export_sources(find_sources(root), library, model)
+    export_sources(find_sources(root), library, FrameEncoder(model))
     frames, labels = clip(3, hue=250)
     Image.fromarray(frames[2]).save(tmp_path / "photo.png")
     write_label_png(tmp_path / "mask.png", labels[2])
@@ -153,7 +151,9 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
 def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
     model = toy_model()
     library = tmp_path / "library.h5"
-    export_sources(find_sources(write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})), library, model)
+    export_sources(
+        find_sources(write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})), library, FrameEncoder(model)
+    )
     segmenter = Segmenter(model)
     assert start_from_store(segmenter, [f"{library}#bear"])[1] == [1, 2]
     labels = segmenter.step(clip(1)[0][0])
@@ -165,27 +165,3 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])
     with pytest.raises(InputError, match="different models"):
         start_descriptors([f"{library}#bear/2", f"{tmp_path / 'other.h5'}#v0/1"])
-
-
-def test_whitening_and_averaging_help_where_noise_has_directions(tmp_path: Path) -> None:
-    from hodor_cli.descriptors.search.protocol import score_retrieval
-
-    rng = np.random.default_rng(0)
-    with DescriptorStore(clustered_store(tmp_path / "library.h5", videos=8)) as store:
-        index = store.index()
-        clean = np.concatenate([block for _, block in store.blocks()])
-    noisy = clean.copy()
-    noisy[:, :2] += 30 * rng.normal(size=(len(noisy), 2)).astype(np.float32)
-    raw = score_retrieval(noisy, index).mean_average_precision
-    changed = {
-        "whitened": within_object_whitening(noisy, index.instance, shrink=0.01)(noisy),
-        "standardised": standardise(vectors_of_array(noisy))(noisy),
-        "averaged": average_over_frames(noisy, index, 3),
-    }
-    for name, better in changed.items():
-        print(name, raw, score_retrieval(better, index).mean_average_precision)
-        assert score_retrieval(better, index).mean_average_precision > raw + 0.05
-    averaged = average_over_frames(clean, index, 1)
-    mine = np.flatnonzero((index.video == 0) & (index.object_id == 1))
-    np.testing.assert_allclose(averaged[mine[2]], clean[mine[1:4]].mean(axis=0), rtol=1e-4)
-    np.testing.assert_allclose(averaged[mine[0]], clean[mine[:2]].mean(axis=0), rtol=1e-4)

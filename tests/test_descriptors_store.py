@@ -104,7 +104,7 @@ def test_same_content_is_skipped_and_changed_content_replaces(tmp_path: Path) ->
 def test_two_sources_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "objects.h5", INFO) as writer:
         add(writer, video_info("clip", source="/a/clip.mp4"))
-        with pytest.raises(UsageError, match="--name"):
+        with pytest.raises(UsageError, match="another `name`"):
             writer.video(video_info("clip", "b", source="/b/clip.mp4"))
         with pytest.raises(UsageError, match="slashes"):
             writer.video(video_info("a/b"))
@@ -235,4 +235,4 @@ def test_bad_files_are_explained(tmp_path: Path) -> None:
     assert "it has no frames" in message(damaged)
     with h5py.File(damaged, "r+") as file:
         del file.attrs["model_fingerprint"]
-    assert "lacks the attribute model_fingerprint" in message(damaged)
+    assert "the attribute model_fingerprint is missing" in message(damaged)

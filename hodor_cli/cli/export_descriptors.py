@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hodor_cli.cli.options import DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption, out_option
-from hodor_cli.cli.terminal import counted, progress_bar, say, warn
+from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.export.export import ExportedVideo
@@ -61,8 +61,9 @@ def export_descriptors(
 
     A video that is in the file already, unchanged, is skipped; stop at any time and run the same command again.
     """
+    from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.export import export_sources
-    from hodor_cli.descriptors.export.resolve import find_sources
+    from hodor_cli.descriptors.export.sources import find_sources
     from hodor_cli.errors import UsageError
     from hodor_cli.weights import load_model
 
@@ -72,6 +73,9 @@ def export_descriptors(
     for path in sources:
         own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
         found += find_sources(path, masks=own, annotations=annotations, every=every, name=name)
+    for source in found:
+        for line in source.notes:
+            note(line)
     frames = sum(-(-(source.length or 0) // every) for source in found)
     failed = 0
     with progress_bar("exporting", frames) as advance:
@@ -89,11 +93,7 @@ def export_descriptors(
         export_sources(
             found,
             out,
-            load_model(weights),
-            min_dim=min_dim,
-            max_dim=max_dim,
-            device=device,
-            precision=precision,
+            FrameEncoder(load_model(weights), min_dim=min_dim, max_dim=max_dim, device=device, precision=precision),
             thumbnails=thumbnails,
             baseline=baseline,
             progress=lambda source, done: advance(1),

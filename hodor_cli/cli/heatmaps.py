@@ -27,7 +27,7 @@ def heatmaps(
             "--mask",
             metavar="[FRAME=]FILE",
             help="Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each "
-            "object's first is used, and that of the frame shown is drawn as the truth.",
+            "object's first is used, and that of the frame shown is drawn beside the prediction.",
         ),
     ],
     frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")],
@@ -47,7 +47,8 @@ def heatmaps(
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
     from hodor_cli.datasets.labels.masks import read_mask, read_mask_arguments
-    from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.descriptors.writing import check_output
     from hodor_cli.engine import Segmenter
     from hodor_cli.errors import InputError
     from hodor_cli.video.source import open_source
@@ -58,14 +59,19 @@ def heatmaps(
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
         given = {index: file.labels for index, file in read_mask_arguments(mask, frames).items()}
-        shown = given.get(frame) if truth is None else read_mask(truth, size=(frames.height, frames.width)).labels
+        beside = None
+        if truth is not None:
+            beside = ComparedMask("true mask", read_mask(truth, size=(frames.height, frames.width)).labels)
+        elif frame in given:
+            beside = ComparedMask("given mask", given[frame])
+        path = out or Path(f"{frames.name}_frame{frame}.png")
+        check_output(path, f"{frames.name}_frame{frame}.png")
         segmenter = Segmenter(
             load_model(weights), history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision
         )
         with progress_bar(frames.name, frame + 1) as advance:
             found = compute_heatmaps(
-                frames, first_masks(given), frame, segmenter, shown, progress=lambda done: advance(1)
+                frames, first_masks(given), frame, segmenter, beside, progress=lambda done: advance(1)
             )
-        path = out or Path(f"{frames.name}_frame{frame}.png")
     write_heatmaps(path, found)
-    say(f"{path}  frame {frame}: true masks, prediction, catch-all and 3x3 background descriptors")
+    say(f"{path}  frame {frame}: {found.left.caption}, prediction, catch-all and 3x3 background descriptors")

@@ -32,7 +32,7 @@ def map_command(
         Path | None,
         typer.Argument(metavar="FILE", help="A descriptor file [default: objects.h5 here or in the workspace]."),
     ] = None,
-    out: Annotated[Path, out_option("NAME", "Writes NAME.png, NAME.html and NAME.csv.")] = Path("map"),
+    out: Annotated[str, out_option("NAME", "Writes NAME.png, NAME.html and NAME.csv; in a folder, map.*.")] = "map",
     method: Annotated[
         MapMethod, typer.Option("--method", help="tsne shows who is near whom, pca keeps distances and axes.")
     ] = MapMethod.tsne,
@@ -53,7 +53,9 @@ def map_command(
     most: Annotated[
         int, typer.Option("--max-points", metavar="N", min=3, help="Show at most N rows, spread over every object.")
     ] = 1500,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same map.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same map.")
+    ] = 0,
     perplexity: Annotated[
         float | None, typer.Option("--perplexity", metavar="P", help="t-SNE's size of a neighbourhood [default: 30].")
     ] = None,
@@ -62,7 +64,7 @@ def map_command(
 
     hodor map objects.h5 -o map --trajectories
     """
-    from hodor_cli.descriptors.export.resolve import find_store
+    from hodor_cli.descriptors.export.sources import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.views.layout import make_map
@@ -70,7 +72,7 @@ def map_command(
     from hodor_cli.descriptors.views.map_page import write_map_page
 
     path = find_store(store)
-    base = out.with_suffix("") if out.suffix.lower() in (".png", ".html", ".csv") else out
+    files = map_files(out)
     with DescriptorStore(path) as opened:
         for name in video or []:
             opened.video(name)
@@ -85,7 +87,6 @@ def map_command(
         )
     if len(found.points) < found.rows:
         note(f"{len(found.points)} of {found.rows} rows are shown; --max-points shows more")
-    files = [base.with_name(base.name + suffix) for suffix in (".png", ".html", ".csv")]
     write_map_image(files[0], found, colour_by=colour.value, trajectories=trajectories)
     write_map_page(files[1], found, colour_by=colour.value, trajectories=trajectories, title=path.name)
     write_points_csv(files[2], found)
@@ -93,3 +94,23 @@ def map_command(
         files, ("for print", "open it in a browser: zoom, hover, colours", "the points"), strict=True
     ):
         say(f"{file}  {what}")
+
+
+def map_files(out: str) -> list[Path]:
+    """The three files that `--out` means. Raises OutputError for a place where they cannot be."""
+    from hodor_cli.descriptors.writing import check_output
+    from hodor_cli.errors import OutputError
+
+    path = Path(out)
+    if path.name in ("", ".."):
+        raise OutputError(f"{out or 'an empty name'} names no file; name one, for example {path / 'map'}")
+    if path.is_dir() or out.endswith("/"):
+        path /= "map"
+    elif path.suffix.lower() in (".png", ".html", ".csv"):
+        path = path.with_suffix("")
+    if not path.parent.is_dir():
+        raise OutputError(f"there is no folder {path.parent} to write {path.name} into; make it first")
+    files = [path.with_name(path.name + suffix) for suffix in (".png", ".html", ".csv")]
+    for file in files:
+        check_output(file, "map")
+    return files

@@ -80,7 +80,7 @@ def retrieval(
     queries: Annotated[
         int | None, typer.Option("--queries", metavar="N", min=1, help="Curve: let N random rows ask instead of all.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which random rows.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which random rows.")] = 0,
     memory: Annotated[int, typer.Option("--memory", metavar="MB", min=1, help="Curve: memory to use.")] = 1024,
     as_json: JsonOption = False,
     weights: WeightsOption = "mini",
@@ -95,16 +95,19 @@ def retrieval(
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
     hodor retrieval objects.h5 --pr-curve
     """
-    from hodor_cli.descriptors.export.resolve import find_store
+    from hodor_cli.descriptors.export.sources import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.store.store import DescriptorStore
+    from hodor_cli.descriptors.writing import check_output
     from hodor_cli.errors import UsageError
 
     if pr_curve == (query is not None):
         raise UsageError("give either --pr-curve to measure or --query WHAT to search")
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
+    image = out or Path("pr_curve.png" if pr_curve else "matches.png")
+    check_output(image, "matches.png")
     with DescriptorStore(find_store(store)) as library:
         compared: Any = None if by is None else by.value
         if pr_curve:
@@ -115,7 +118,7 @@ def retrieval(
             else:
                 wanted = [choose_comparison(library, compared, projection)]
             curves = measure(library, wanted, queries=queries, seed=seed, memory=memory << 20)
-            _write_curves(curves, out or Path("pr_curve.png"), library, as_json)
+            _write_curves(curves, image, library, as_json)
             return
         model: dict[str, Any] = {"min_dim": min_dim, "max_dim": max_dim, "device": device, "precision": precision}
         if mask is None:
@@ -133,7 +136,7 @@ def retrieval(
             _search(library, one, comparison, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter)
             for one in asked
         ]
-        _show_matches(library, asked, answers, comparison, metric.value, out or Path("matches.png"), as_json)
+        _show_matches(library, asked, answers, comparison, metric.value, image, as_json)
 
 
 def measure(

@@ -29,7 +29,7 @@ from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.search.segmenting import DescriptorSession
+    from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.settings import ReviewItem, SegmentSummary
     from hodor_cli.video.source import FrameSource
@@ -166,7 +166,8 @@ def segment(
         if value is not None:
             raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
     from hodor_cli.datasets.labels.masks import read_mask_arguments
-    from hodor_cli.descriptors.search.segmenting import DescriptorSession
+    from hodor_cli.descriptors.session.recorder import RecordOptions
+    from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.video.source import open_source
 
@@ -189,6 +190,7 @@ def segment(
             known=known or (),
             projection=projection,
             record=descriptors,
+            options=RecordOptions(result=folder),
         )
         began = False
         try:

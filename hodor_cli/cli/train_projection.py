@@ -23,7 +23,7 @@ def train_projection(
     ] = 300,
     frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Changed views of each.")] = 3,
     dimensions: Annotated[int, typer.Option("--dimensions", metavar="N", min=1, help="Numbers per vector.")] = 256,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which photographs and views.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which photographs and views.")] = 0,
     overwrite: OverwriteOption = False,
     weights: WeightsOption = "mini",
     device: DeviceOption = "auto",

@@ -138,7 +138,7 @@ def _read_argument(
             raise UsageError(
                 f"{argument!r} gives a frame for a folder, whose files are named like their frames; drop {frame}="
             )
-        files, notes = _match_folder(path, source)
+        files, notes = match_mask_folder(path, source)
         yield from _read_folder(path, files, notes, source, known)
         return
     index = source.start if frame is None else frame
@@ -165,7 +165,7 @@ def _read_folder(
         raise InputError(f"the masks in {folder} hold no object: every pixel of all {len(files)} is background")
 
 
-def _match_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
+def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
     """The masks of a folder by frame, and sentences on how they were matched and which are not used."""
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
     if not names:

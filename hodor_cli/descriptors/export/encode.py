@@ -1,7 +1,8 @@
-"""Descriptors of given masks: one frame and its masks in, one row per object out."""
+"""Descriptors of given masks: one frame and its masks in, one row per object out (HODOR, sec. 3.2)."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class LabelledFrame:
+    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, which may overlap and may be none."""
+
+    index: int
+    image: NDArray[np.uint8]
+    masks: Mapping[int, NDArray[np.bool_]]
+    confidence: Mapping[int, float] | None = None
+    image_name: str | None = None
+    categories: Mapping[int, str] | None = None
+
+
+@dataclass(frozen=True)
 class EncodedFrame:
     """Descriptors of one frame: per object id (C,) float32, background (9, C), and the baseline's features (B,)."""
 
@@ -35,7 +48,7 @@ class FrameEncoder:
     Along the way it takes the baseline: the mean of the backbone's features inside the mask, which needs no encoder.
 
     Args:
-        model: The network; it stays where it is, `device` says where to compute.
+        model: The network; it stays where it is: where `device` is elsewhere, a copy of it computes.
         min_dim, max_dim: Working resolution; None is the model's own.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
@@ -56,7 +69,8 @@ class FrameEncoder:
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
-        self.model = model.to(self.device).eval()
+        here = next(model.parameters()).device
+        self.model = (model if here == self.device else copy.deepcopy(model).to(self.device)).eval()
 
     @classmethod
     def like(cls, segmenter: Segmenter) -> FrameEncoder:
@@ -159,20 +173,52 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
     return torch.cat(parts, dim=1).cpu().numpy()
 
 
+class FeatureTap:
+    """The baseline's features of what a segmenter finds, from the backbone's maps of its newest frame.
+
+    The maps are kept while the segmenter runs, so that the backbone need not run again. `close` ends that.
+    """
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+        self._levels: list[torch.Tensor] = []
+        self._hook = segmenter.model.backbone.register_forward_hook(self._keep)
+
+    def means(self, masks: Mapping[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.float32]]:
+        """{id: (H, W) mask of the newest frame} -> {id: (B,)}; empty before the first frame."""
+        import torch
+
+        from hodor_cli.runtime.preprocess import Geometry, pad, resize
+
+        if not masks or not self._levels:
+            return {}
+        stacked = np.stack(list(masks.values()))
+        segmenter = self._segmenter
+        geometry = Geometry.of(*stacked.shape[1:], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
+        with torch.inference_mode():
+            given = torch.from_numpy(stacked)[None].float().to(self._levels[0].device)
+            means = masked_mean(self._levels, pad(resize(given, geometry.scaled), geometry.padded))
+        return {key: means[number] for number, key in enumerate(masks)}
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._hook.remove()
+        self._levels = []
+
+    def _keep(self, module: Any, inputs: Any, output: Any) -> None:
+        self._levels = list(output)
+
+
 def object_rows(
-    image: NDArray[np.uint8],
-    masks: Mapping[int, NDArray[np.bool_]],
+    frame: LabelledFrame,
     descriptors: Mapping[int, NDArray[np.float32]],
-    *,
-    confidence: Mapping[int, float] | None = None,
     baseline: Mapping[int, NDArray[np.float32]] | None = None,
+    *,
     thumbnails: bool = True,
-    image_name: str | None = None,
-    categories: Mapping[int, str] | None = None,
 ) -> list[ObjectRow]:
     """The rows of one frame, for the objects that have both a descriptor and a non-empty mask."""
     rows = []
-    for object_id, mask in masks.items():
+    for object_id, mask in frame.masks.items():
         extent = mask_extent(mask)
         if extent is None or object_id not in descriptors:
             continue
@@ -183,11 +229,11 @@ def object_rows(
                 descriptor=np.asarray(descriptors[object_id], np.float32),
                 box=box,
                 area=area,
-                confidence=1.0 if confidence is None else float(confidence.get(object_id, 1.0)),
+                confidence=1.0 if frame.confidence is None else float(frame.confidence.get(object_id, 1.0)),
                 baseline=None if baseline is None else baseline[object_id],
-                thumbnail=crop_jpeg(image, mask, box) if thumbnails else None,
-                image_name=image_name,
-                category=None if categories is None else categories[object_id],
+                thumbnail=crop_jpeg(frame.image, mask, box) if thumbnails else None,
+                image_name=frame.image_name,
+                category=None if frame.categories is None else frame.categories[object_id],
             )
         )
     return rows

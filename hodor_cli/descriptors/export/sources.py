@@ -1,4 +1,4 @@
-"""What can be exported: frames with their masks, from wherever they lie.
+"""What can be exported: frames with their masks, from a video, a result folder, a data set or photographs.
 
 A source names itself, says by a content hash what it holds, and streams labelled frames; nothing is decoded before it
 is known that the store needs it.
@@ -7,37 +7,39 @@ is known that the store needs it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import msgspec
 
+from hodor_cli.datasets.dataset import recognise
+from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.datasets.labels.masks import match_mask_folder
+from hodor_cli.descriptors.export.encode import LabelledFrame
 from hodor_cli.descriptors.store.crops import check_masks, masks_of_labels
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video.source import FrameSource, open_source
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from hodor_cli.datasets.coco import StillImages
 
-    from hodor_cli.video.source import FrameSource
-
-
-@dataclass(frozen=True)
-class LabelledFrame:
-    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, which may overlap and may be none."""
-
-    index: int
-    image: NDArray[np.uint8]
-    masks: Mapping[int, NDArray[np.bool_]]
-    confidence: Mapping[int, float] | None = None
-    image_name: str | None = None
-    categories: Mapping[int, str] | None = None
+DEFAULT_STORE = "objects.h5"
+#: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
+STILLS_PER_VIDEO = 500
+#: Frames per second of a data set's sequences, which do not say so themselves.
+_DATASET_FPS = 24.0
 
 
 @dataclass(frozen=True)
 class ExportSource:
-    """One future video of a store. `frames` opens and streams it; `hash_content` reads its bytes, not its pixels."""
+    """One future video of a store.
+
+    `frames` opens and streams it; `hash_content` reads its files' bytes, not its pixels. path: where its frames are;
+    result: where its masks are. notes: sentences for the user on how masks and frames were matched.
+    """
 
     name: str
     path: str
@@ -49,6 +51,74 @@ class ExportSource:
     frames: Callable[[], Iterator[LabelledFrame]]
     hash_content: Callable[[], str]
     settings: dict[str, Any] = field(default_factory=dict)
+    result: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """every: keep every so many frames (or photographs). name: of the video in the store, its own by default."""
+
+    every: int = 1
+    name: str | None = None
+
+
+def find_sources(
+    path: Path,
+    *,
+    masks: Path | None = None,
+    annotations: Path | None = None,
+    every: int = 1,
+    name: str | None = None,
+) -> list[ExportSource]:
+    """What a path holds.
+
+    - The result folder of `hodor segment`.
+    - The root of a data set with a folder JPEGImages; `masks` (SEQUENCE/NAME.png) replace its true masks.
+    - A folder of photographs with COCO annotations, or with the file `annotations`; or that JSON file itself.
+    - A video or a folder of frames, with `masks`: a folder of masks named like the frames, a result folder, or one file
+      for frame 0. Without, the result folder NAME.hodor beside it or here is taken.
+
+    every: keep every so many frames. name: of the one video in the store. Raises InputError, DataError or UsageError,
+    saying what was expected.
+    """
+    options = ExportOptions(every, name)
+    if path.is_dir() and is_segment_result(path):
+        return [segment_result(path, None, options)]
+    if annotations is not None or path.suffix.lower() == ".json":
+        images, file = (path, annotations) if annotations is not None else (path.parent, path)
+        return coco_stills(images, file, options)
+    if path.is_dir() and (path / "JPEGImages").is_dir():
+        return dataset_sequences(path, masks, options)
+    if path.is_dir() and ((path / "instances.json").is_file() or any((path / "annotations").glob("*.json"))):
+        return coco_stills(path, None, options)
+    source = open_source(path)
+    beside = f"{path.stem if path.is_file() else path.name}.hodor"
+    given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
+    if given is None:
+        raise UsageError(
+            f"there are no masks for {path}; name them with `masks`, or segment it first with "
+            f"`hodor segment {path} --mask FILE --descriptors {DEFAULT_STORE}`"
+        )
+    if is_segment_result(given):
+        return [segment_result(given, path, options)]
+    return [video_with_masks(source, path, given, options)]
+
+
+def find_store(path: Path | None) -> Path:
+    """The given descriptor file, or else `objects.h5` here or in $HODOR_WORKSPACE_DIR. Raises InputError if none."""
+    if path is not None:
+        return path
+    places = [Path(DEFAULT_STORE)]
+    if workspace := os.environ.get("HODOR_WORKSPACE_DIR"):
+        places.append(Path(workspace) / DEFAULT_STORE)
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(
+        f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
+        f"`hodor export-descriptors SOURCE -o {DEFAULT_STORE}`"
+    )
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -57,7 +127,7 @@ def hash_files(paths: Iterable[Path]) -> str:
     for path in paths:
         try:
             with path.open("rb") as file:
-                digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
+                digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode(errors="surrogateescape"))
                 while block := file.read(1 << 20):
                     digest.update(block)
         except OSError as error:
@@ -65,60 +135,48 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_object_labels(path: Path) -> NDArray[np.uint16]:
-    """A label PNG; one that knows only 0 and 255, as DAVIS 2016 has them, holds object 1."""
-    from hodor_cli.images.label_png import read_label_png
-
-    labels = read_label_png(path)
-    return (labels // 255).astype(np.uint16) if set(np.unique(labels).tolist()) <= {0, 255} else labels
+def content_files(path: Path) -> list[Path]:
+    """The files of a video or of a folder of frames; none for what is no file, such as a camera."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    return [path] if path.is_file() else []
 
 
 def video_with_masks(
     source: FrameSource,
     path: Path,
     masks: Path,
+    options: ExportOptions = ExportOptions(),
     *,
-    every: int = 1,
-    name: str | None = None,
     confidence: Mapping[int, Mapping[int, float]] | None = None,
     kind: str = "video",
 ) -> ExportSource:
-    """A video file or a folder of frames with a folder of label PNGs named like its frames, or one mask for frame 0.
+    """A video file or a folder of frames with a folder of masks named like its frames, or one mask for frame 0.
 
     Frames without a mask file are passed over. confidence: {frame: {object id: 0..1}} where the masks are predictions.
     Raises InputError if no mask belongs to any frame.
     """
     if masks.is_dir():
-        by_name = {file.stem: file for file in sorted(masks.glob("*.png")) if not file.name.startswith(".")}
+        files, notes = match_mask_folder(masks, source)
     elif masks.is_file():
-        by_name = {}
+        files, notes = {source.start: masks}, []
     else:
-        raise InputError(f"no such mask file or folder: {masks}; give a folder of PNG masks named like the frames")
+        raise InputError(f"no such mask file or folder: {masks}; give a folder of masks named like the frames")
 
     def frames() -> Iterator[LabelledFrame]:
-        found = False
+        reader = LabelReader(masks.name)
+        last = max(files)
         for frame in source:
-            file = by_name.get(frame.name) if masks.is_dir() else (masks if frame.index == 0 else None)
-            found = found or file is not None
-            if file is not None and frame.index % every == 0:
-                labels = _read_given(file) if file is masks else read_object_labels(file)
+            if frame.index in files and frame.index % options.every == 0:
+                labels = reader.read(files[frame.index]).ids
+                check_masks({0: labels > 0}, frame.image, str(files[frame.index]))
                 objects = masks_of_labels(labels)
-                check_masks({0: labels > 0}, frame.image, f"{file}")
                 yield LabelledFrame(frame.index, frame.image, objects, (confidence or {}).get(frame.index))
-            if not masks.is_dir():
+            if frame.index >= last:
                 return
-        if not found:
-            raise InputError(
-                f"no PNG in {masks} is named like a frame of {path} (its first is {_first_name(source)}.png); "
-                "rename the masks or give another folder"
-            )
-
-    def files() -> list[Path]:
-        content = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-        return [*content, *(by_name.values() if masks.is_dir() else [masks])]
 
     return ExportSource(
-        name=name or source.name,
+        name=options.name or source.name,
         path=str(path.resolve()),
         kind=kind,
         height=source.height,
@@ -126,63 +184,155 @@ def video_with_masks(
         fps=source.fps,
         length=source.length,
         frames=frames,
-        hash_content=lambda: hash_files(files()),
-        settings={"every": every},
+        hash_content=lambda: hash_files([*content_files(path), *files.values()]),
+        settings={"every": options.every},
+        result=str((masks.parent if kind == "segment" else masks).resolve()),
+        notes=tuple(notes),
     )
 
 
-def find_davis(root: Path) -> tuple[Path, Path | None] | None:
-    """(folder of sequences of images, folder of sequences of masks or None) if `root` is laid out like DAVIS.
+class _ObjectReport(msgspec.Struct, frozen=True):
+    confidence: float = 1.0
 
-    That is JPEGImages/[RESOLUTION/]SEQUENCE/*.jpg and Annotations/[RESOLUTION/]SEQUENCE/*.png.
+
+class _FrameReport(msgspec.Struct, frozen=True):
+    frame: int
+    objects: dict[int, _ObjectReport]
+
+
+class _Named(msgspec.Struct, frozen=True):
+    name: str = ""
+    source: str | None = None
+
+
+class _Report(msgspec.Struct, frozen=True):
+    """What export needs of `report.json`."""
+
+    frames: list[_FrameReport]
+    source: _Named = _Named()
+    place: _Named = _Named()
+
+
+def is_segment_result(folder: Path) -> bool:
+    """True for a folder that a finished `hodor segment` made."""
+    return (folder / "report.json").is_file() and (folder / "masks").is_dir()
+
+
+def segment_result(folder: Path, video: Path | None, options: ExportOptions = ExportOptions()) -> ExportSource:
+    """The masks in `folder`/masks, with each object's confidence from report.json, on the video they were made from.
+
+    video: where the video is; by default where the report says, or else beside the folder.
+    Raises InputError if the video cannot be found or the report cannot be read.
     """
-    images, masks = root / "JPEGImages", root / "Annotations"
-    if not images.is_dir():
-        return None
-    inner = sorted(folder for folder in images.iterdir() if folder.is_dir())
-    if inner and all(any(child.is_dir() for child in folder.iterdir()) for folder in inner):
-        names = [folder.name for folder in inner]
-        resolution = "480p" if "480p" in names else names[0]
-        images, masks = images / resolution, masks / resolution
-    return images, masks if masks.is_dir() else None
+    file = folder / "report.json"
+    try:
+        report = msgspec.json.decode(file.read_bytes(), type=_Report)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file} is not a report of `hodor segment` ({error}); segment the video again") from None
+    path = video or _find_video(folder, report)
+    if path is None:
+        raise InputError(
+            f"{folder} does not say where its video is; give both: `hodor export-descriptors VIDEO --masks {folder}`"
+        )
+    confidence = {
+        frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
+    }
+    return video_with_masks(open_source(path), path, folder / "masks", options, confidence=confidence, kind="segment")
 
 
-def davis_sequences(
-    root: Path, *, predictions: Path | None = None, every: int = 1, fps: float = 24.0
+def _find_video(folder: Path, report: _Report) -> Path | None:
+    if report.place.source and ((path := Path(report.place.source)).is_file() or path.is_dir()):
+        return path
+    # By default results lie in NAME.hodor beside NAME.mp4.
+    name, folder = report.source.name, folder.resolve()
+    beside = [path for path in folder.parent.glob("*") if name and path.stem == name and path != folder]
+    videos = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+    candidates = [path for path in beside if path.is_dir() or path.suffix.lower() in videos]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def dataset_sequences(
+    root: Path, predictions: Path | None = None, options: ExportOptions = ExportOptions()
 ) -> list[ExportSource]:
-    """One source per sequence of a DAVIS-like data set, with its true masks or those in `predictions`/SEQUENCE/.
+    """One source per sequence of a data set, in any split, with its true masks or those in `predictions`/SEQUENCE/.
 
-    Raises InputError if there are no images or no masks.
+    Raises DataError if the folder is no data set with images, InputError if none of its sequences has masks.
     """
-    found = find_davis(root)
-    if found is None:
-        raise InputError(f"{root} has no JPEGImages folder; give the root of a data set laid out like DAVIS")
-    images, true_masks = found
-    masks = predictions or true_masks
-    if masks is None or not masks.is_dir():
-        raise InputError(f"{root} has no Annotations folder; give masks with --masks FOLDER")
+    from hodor_cli.video.image_folder import ImageFolderSource
+
+    if options.name is not None:
+        raise UsageError(f"`name` cannot name the sequences of {root}; they keep their folders' names")
+    found = recognise(root, masks_needed=predictions is None)
+    kind = "davis" if predictions is None else "davis-predicted"
     sources = []
-    for folder in sorted(child for child in images.iterdir() if child.is_dir()):
-        # A result folder of `hodor segment` may stand in for a folder of masks.
-        own = masks / folder.name / "masks" if (masks / folder.name / "masks").is_dir() else masks / folder.name
-        if own.is_dir():
-            sources.append(_sequence(folder, own, every, fps, "davis" if predictions is None else "davis-predicted"))
+    for name, sequence in sorted({**found.others, **found.sequences}.items()):
+        folders = [next(iter(files.values())).parent for files in (sequence.images, sequence.masks) if files]
+        if predictions is not None:
+            # A result folder of `hodor segment` may stand in for a folder of masks.
+            own = [predictions / name / "masks", predictions / name]
+            folders = [*folders[: bool(sequence.images)], *[folder for folder in own if folder.is_dir()][:1]]
+        if len(folders) == 2:
+            images = ImageFolderSource(folders[0], fps=_DATASET_FPS)
+            named = ExportOptions(options.every, name)
+            sources.append(video_with_masks(images, folders[0], folders[1], named, kind=kind))
     if not sources:
-        raise InputError(f"no folder in {masks} is named like a sequence in {images}; check the layout")
+        raise InputError(
+            f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
+        )
     return sources
 
 
-def _sequence(images: Path, masks: Path, every: int, fps: float, kind: str) -> ExportSource:
-    from hodor_cli.video.image_folder import ImageFolderSource
+def coco_stills(
+    images: Path, annotations: Path | None = None, options: ExportOptions = ExportOptions()
+) -> list[ExportSource]:
+    """A COCO-format folder (or image folder and annotation file) in videos of 500 photographs, NAME-0000, NAME-0500 ...
 
-    return video_with_masks(ImageFolderSource(images, fps=fps), images, masks, every=every, name=images.name, kind=kind)
+    `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
+    Raises DataError if the set cannot be read.
+    """
+    from hodor_cli.datasets.coco import StillImages
+    from hodor_cli.datasets.limits import ObjectLimits
+
+    limits = ObjectLimits(min_area=1, min_side=1, max_objects=254, at_area=None)
+    if annotations is None:
+        stills = StillImages(images, limits=limits)
+    else:
+        stills = StillImages(images_dir=images, annotations_file=annotations, limits=limits)
+    base = options.name or (annotations or images).resolve().stem
+    chosen = range(0, len(stills), options.every)
+    sources = []
+    for start in range(0, len(chosen), STILLS_PER_VIDEO):
+        part = chosen[start : start + STILLS_PER_VIDEO]
+        name = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
+        sources.append(_stills_source(stills, part, ExportOptions(options.every, name)))
+    return sources
 
 
-def _read_given(path: Path) -> NDArray[np.uint16]:
-    from hodor_cli.datasets.labels.masks import read_mask
+def _stills_source(stills: StillImages, part: range, options: ExportOptions) -> ExportSource:
+    """Some photographs of a set as one video."""
 
-    return read_mask(path).labels
+    def frames() -> Iterator[LabelledFrame]:
+        for index in part:
+            still = stills.load(index)
+            ids = [item.annotation_id for item in still.objects]
+            if len(set(ids)) < len(ids) or not all(0 < value < 2**31 for value in ids):
+                raise InputError(
+                    f"{stills.annotations_file} gives the objects of {still.name} no ids of their own in "
+                    "1..2147483647; number its annotations"
+                )
+            masks = {item.annotation_id: item.mask for item in still.objects}
+            categories = {item.annotation_id: item.category for item in still.objects}
+            yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
 
-
-def _first_name(source: FrameSource) -> str:
-    return next((frame.name for frame in source), "?")
+    return ExportSource(
+        name=options.name or "stills",
+        path=str(stills.annotations_file.resolve()),
+        kind="stills",
+        height=0,
+        width=0,
+        fps=0.0,
+        length=len(part),
+        frames=frames,
+        hash_content=lambda: hash_files([stills.annotations_file, *(stills.path(index) for index in part)]),
+        settings={"every": options.every},
+    )

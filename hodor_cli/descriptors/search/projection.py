@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.descriptors.store.vectors import unit_length
+from hodor_cli.descriptors.writing import new_file
 from hodor_cli.errors import InputError, WeightsError
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.weights.registry import BUNDLED
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
-#: Where the projections of the package's own weights lie, NAME.projection.safetensors beside NAME.safetensors.
-BUNDLED = Path(__file__).parents[1] / "weights" / "bundled"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def save_projection(path: str | Path, projection: Projection) -> None:
         "model_fingerprint": projection.model_fingerprint,
         "settings": json.dumps(dict(projection.settings)),
     }
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+    with new_file(path) as temporary:
         temporary.write_bytes(save(arrays, metadata=header))
 
 
@@ -113,6 +112,7 @@ def load_projection(path: str | Path) -> Projection:
 
 def bundled_projection(model_fingerprint: str) -> Projection | None:
     """The package's projection for a model, None if it has none for this one."""
+    # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
     for path in sorted(BUNDLED.glob("*.projection.safetensors")):
         projection = load_projection(path)
         if projection.model_fingerprint == model_fingerprint:

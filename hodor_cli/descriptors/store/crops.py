@@ -11,16 +11,18 @@ from hodor_cli.errors import InputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 85
+MOST_SIDE = 1024  # pixels of a crop that is read
 MARGIN = 0.08  # of the box's longer side, shown around the object
 FADE = 0.6  # how far the surroundings go towards white
 
 Box = tuple[int, int, int, int]
 
 
-def masks_of_labels(labels: NDArray[np.uint16]) -> dict[int, NDArray[np.bool_]]:
+def masks_of_labels(labels: NDArray[np.unsignedinteger]) -> dict[int, NDArray[np.bool_]]:
     """(H, W) label map -> {object id: (H, W) bool}, for the ids that occur."""
     return {int(value): labels == value for value in np.unique(labels) if value}
 
@@ -58,14 +60,21 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box, side:
     return data.tobytes()
 
 
-def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
-    """A JPEG file -> (h, w, 3) uint8 RGB."""
-    import cv2
+def open_crop(data: bytes) -> Image.Image:
+    """A stored crop as an RGB picture. Raises InputError if it is damaged or larger than any crop is."""
+    import io
 
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise InputError("a thumbnail in the descriptor file is damaged; export the video again")
-    return np.ascontiguousarray(picture[..., ::-1]).astype(np.uint8)
+    from PIL import Image
+
+    try:
+        # Only the header is read before the size is known to be small.
+        picture = Image.open(io.BytesIO(data), formats=["JPEG"])
+        if max(picture.size) > MOST_SIDE:
+            width, height = picture.size
+            raise InputError(f"the descriptor file has a crop of {width}x{height} pixels; export the video again")
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"a crop in the descriptor file is damaged ({error}); export the video again") from None
 
 
 def check_masks(masks: Mapping[int, NDArray[np.bool_]], image: NDArray[np.uint8], what: str) -> None:

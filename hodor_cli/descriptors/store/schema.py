@@ -24,6 +24,24 @@ import numpy as np
 FORMAT_NAME = "hodor-descriptors"
 FORMAT_VERSION = 1
 BACKGROUND_CELLS = 9
+#: Each data set's type ("bytes" and "text" are of variable length) and the shape of a row: "C" is the store's number
+#: of channels, None any number.
+DATASETS: dict[str, tuple[Any, ...]] = {
+    "descriptor": ("float32", "C"),
+    "frame": ("int32",),
+    "object_id": ("int32",),
+    "box": ("int32", 4),
+    "area": ("int64",),
+    "confidence": ("float32",),
+    "background": ("float32", BACKGROUND_CELLS, "C"),
+    "background_frame": ("int32",),
+    "baseline": ("float32", None),
+    "thumbnail": ("bytes",),
+    "image_name": ("text",),
+    "category": ("text",),
+}
+#: The data sets that a row need not have; the first row of a video decides.
+OPTIONAL = ("baseline", "thumbnail", "image_name", "category")
 
 
 @dataclass(frozen=True)
@@ -40,7 +58,8 @@ class VideoInfo:
     """The attributes of one video. Sizes in pixels (0 where frames differ in size), `fps` 0 for stills.
 
     `content_hash` covers the pixels and masks that were read, `settings` everything else that changes the numbers;
-    together they decide whether a video already present can be skipped.
+    together they decide whether a video already present can be skipped. `result` is where the masks came from (a
+    folder, a file or a result folder): a second result of the same video is another thing, not a newer one.
     """
 
     name: str
@@ -52,6 +71,7 @@ class VideoInfo:
     model_fingerprint: str
     settings: dict[str, Any] = field(default_factory=dict)
     kind: str = "video"
+    result: str = ""
 
     def attributes(self) -> dict[str, Any]:
         """The same as HDF5 attributes (`settings` as JSON text)."""
@@ -64,6 +84,7 @@ class VideoInfo:
             "model_fingerprint": self.model_fingerprint,
             "settings": json.dumps(self.settings, sort_keys=True),
             "kind": self.kind,
+            "result": self.result,
         }
 
     def same_export(self, other: VideoInfo) -> bool:

@@ -10,16 +10,31 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hodor_cli.descriptors.store.files import open_file, pending_parts, read_store_info
+from hodor_cli.descriptors.store.hdf5 import (
+    damaged,
+    number_attribute,
+    open_dataset,
+    open_file,
+    open_videos,
+    pending_parts,
+    read_store_info,
+    reading,
+    text_attribute,
+)
+from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError
 
 if TYPE_CHECKING:
     import h5py
+
+_ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
+#: The least value that makes sense, for numbers that are used as places, sizes or ids.
+_LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0}
 
 
 class DescriptorStore:
@@ -31,33 +46,43 @@ class DescriptorStore:
             rows = store.rows("bear")          # descriptor (N, C), frame, object_id, box, area, confidence
             bear = store.object("bear", 1)     # the rows of one object
 
-    Raises InputError where the file is missing, no descriptor file, cut short or of another version.
+    Every method raises InputError where the file is missing, no descriptor file, damaged, of another version, or names
+    other files.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._files: list[h5py.File] = []
-        self._groups: dict[str, h5py.Group] = {}
+        self._groups: dict[str, tuple[Path, h5py.Group]] = {}
+        self._datasets: dict[tuple[str, str], h5py.Dataset] = {}
+        try:
+            self._open_with_parts()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_with_parts(self) -> None:
         # A merge may remove a part between our listing and our opening of it: then look again.
         for attempt in range(20):
             parts = pending_parts(self.path)
             try:
                 self._open([self.path, *parts])
-                break
+                return
             except InputError:
                 self.close()
                 if attempt == 19 or not self.path.exists() or all(part.exists() for part in parts):
                     raise
-        self.info: StoreInfo = read_store_info(self._files[0])
 
     def _open(self, paths: list[Path]) -> None:
         for path in paths:
             file = open_file(path)
             self._files.append(file)
-            for name, group in file["videos"].items():
-                if "frame" not in group:
-                    raise self._damaged(name, "it has no frames")
-                self._groups[name] = group
+            info = read_store_info(file)
+            if path == self.path:
+                self.info: StoreInfo = info
+            elif (info.model_fingerprint, info.channels) != (self.info.model_fingerprint, self.info.channels):
+                raise damaged(path, None, f"it holds another model's descriptors than {self.path.name}")
+            self._groups.update({name: (path, group) for name, group in open_videos(path, file).items()})
 
     @property
     def videos(self) -> list[str]:
@@ -69,36 +94,35 @@ class DescriptorStore:
 
     def __len__(self) -> int:
         """Rows of all videos together."""
-        return sum(len(group["frame"]) for group in self._groups.values())
+        return sum(self._count(name) for name in self._groups)
 
     def video(self, name: str) -> VideoInfo:
-        """The attributes of one video. Raises InputError if there is no such video."""
-        attributes = self._group(name).attrs
-        try:
+        """The attributes of one video."""
+        path, group = self._group(name)
+        with reading(path, name):
+            settings = json.loads(text_attribute(group, "settings"))
+            if not isinstance(settings, dict):
+                raise ValueError("the attribute settings is no JSON object")
             return VideoInfo(
                 name=name,
-                source=str(attributes["source"]),
-                height=int(attributes["height"]),
-                width=int(attributes["width"]),
-                fps=float(attributes["fps"]),
-                content_hash=str(attributes["content_hash"]),
-                model_fingerprint=str(attributes["model_fingerprint"]),
-                settings=json.loads(str(attributes["settings"])),
-                kind=str(attributes["kind"]),
+                source=text_attribute(group, "source"),
+                height=int(number_attribute(group, "height", 0, 1 << 20)),
+                width=int(number_attribute(group, "width", 0, 1 << 20)),
+                fps=number_attribute(group, "fps", 0, 1e6),
+                content_hash=text_attribute(group, "content_hash"),
+                model_fingerprint=text_attribute(group, "model_fingerprint"),
+                settings=settings,
+                kind=text_attribute(group, "kind"),
+                result=text_attribute(group, "result", ""),
             )
-        except (KeyError, ValueError) as error:
-            raise self._damaged(name, str(error)) from None
 
     def rows(self, name: str) -> VideoRows:
         """All rows of one video, by frame."""
-        return VideoRows(
-            self.video(name),
-            *(self._read(name, key) for key in ("descriptor", "frame", "object_id", "box", "area", "confidence")),
-        )
+        return VideoRows(self.video(name), *(self.dataset(name, key) for key in _ROWS))
 
     def object_ids(self, name: str) -> list[int]:
         """The object ids that occur in a video."""
-        return [int(value) for value in np.unique(self._read(name, "object_id"))]
+        return [int(value) for value in np.unique(self.dataset(name, "object_id"))]
 
     def object(self, name: str, object_id: int) -> VideoRows:
         """The rows of one object. Raises InputError if the video or the id does not exist."""
@@ -111,36 +135,48 @@ class DescriptorStore:
 
     def background(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Background descriptors (F, 9, C) float32 and their frames (F,) int32; F may be 0."""
-        return self._read(name, "background"), self._read(name, "background_frame")
+        return self.dataset(name, "background"), self.dataset(name, "background_frame")
 
     def has(self, name: str, dataset: str) -> bool:
         """True if a video holds an optional data set: thumbnail, baseline, image_name or category."""
-        return dataset in self._group(name)
+        path, group = self._group(name)
+        with reading(path, name):
+            return bool(group.id.links.exists(dataset.encode()))
 
-    def dataset(self, name: str, dataset: str) -> np.ndarray:
-        """One data set of a video as an array. Raises InputError if the video lacks it."""
-        return self._read(name, dataset)
+    def dataset(self, name: str, dataset: str, rows: slice = slice(None)) -> np.ndarray:
+        """One data set of a video (or some of its rows) as an array; texts as bytes. Raises InputError if missing."""
+        opened = self._dataset(name, dataset)
+        path, _ = self._group(name)
+        with reading(path, name):
+            if opened.dtype.kind == "O":
+                return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
+            values = np.asarray(opened[rows])
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise damaged(path, name, f"{dataset} has values that are no numbers")
+        if dataset in _LEAST and values.size and values.min() < _LEAST[dataset]:
+            raise damaged(path, name, f"{dataset} has the value {values.min()}")
+        return values
 
     def thumbnails(self, name: str, rows: np.ndarray | None = None) -> list[bytes | None]:
         """The crops of some rows (all by default) as JPEG files, None where none was kept."""
-        group = self._group(name)
-        wanted = np.arange(len(group["frame"])) if rows is None else np.asarray(rows)
-        if "thumbnail" not in group:
+        wanted = np.arange(self._count(name)) if rows is None else np.asarray(rows)
+        if not self.has(name, "thumbnail"):
             return [None] * len(wanted)
-        dataset = group["thumbnail"]
-        return [bytes(data) if len(data) else None for data in (dataset[int(row)] for row in wanted)]
+        path, _ = self._group(name)
+        opened = self._dataset(name, "thumbnail")
+        with reading(path, name):
+            return [data or None for data in read_values(path, opened, wanted)]
 
     def index(self, videos: list[str] | None = None) -> RowIndex:
         """Who each row of all (or the named) videos is; the order is that of `blocks`."""
         names = self.videos if videos is None else videos
-        counts = [len(self._group(name)["frame"]) for name in names]
         empty = np.zeros(0, np.int32)
         return RowIndex(
             videos=tuple(names),
-            video=np.repeat(np.arange(len(names), dtype=np.int32), counts),
-            object_id=np.concatenate([empty, *(self._read(name, "object_id") for name in names)]),
-            frame=np.concatenate([empty, *(self._read(name, "frame") for name in names)]),
-            fps=np.array([float(self._group(name).attrs["fps"]) for name in names]),
+            video=np.repeat(np.arange(len(names), dtype=np.int32), [self._count(name) for name in names]),
+            object_id=np.concatenate([empty, *(self.dataset(name, "object_id") for name in names)]),
+            frame=np.concatenate([empty, *(self.dataset(name, "frame") for name in names)]),
+            fps=np.array([self.video(name).fps for name in names], np.float64),
         )
 
     def blocks(
@@ -159,12 +195,12 @@ class DescriptorStore:
         pending: list[np.ndarray] = []
         held, first, offset = 0, start, 0
         for name in self.videos if videos is None else videos:
-            total = len(self._group(name)["frame"])
+            total = self._count(name)
             done, end = max(start - offset, 0), total if stop is None else min(stop - offset, total)
             offset += total
             while done < end:
                 take = min(size - held, end - done)
-                pending.append(self._read(name, dataset, slice(done, done + take)))
+                pending.append(self.dataset(name, dataset, slice(done, done + take)))
                 done, held = done + take, held + take
                 if held == size:
                     yield first, np.concatenate(pending)
@@ -174,6 +210,7 @@ class DescriptorStore:
 
     def close(self) -> None:
         """Close the files; the store cannot be read afterwards."""
+        self._datasets.clear()
         self._groups.clear()
         while self._files:
             self._files.pop().close()
@@ -186,26 +223,26 @@ class DescriptorStore:
     ) -> None:
         self.close()
 
-    def _group(self, name: str) -> h5py.Group:
+    def _group(self, name: str) -> tuple[Path, Any]:
         if name not in self._groups:
             known = self.videos
             have = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
             raise InputError(f"{self.path} has no video {name}; it has {have or 'none'}")
         return self._groups[name]
 
-    def _read(self, name: str, dataset: str, rows: slice | None = None) -> np.ndarray:
-        group = self._group(name)
-        if dataset not in group:
-            raise InputError(f"{self.path} has no {dataset} for video {name}; export it again to get it")
-        have, frames = len(group[dataset]), len(group["frame"])
-        if have != frames and not dataset.startswith("background"):
-            raise self._damaged(name, f"{have} rows of {dataset} for {frames}")
-        try:
-            return np.asarray(group[dataset][rows if rows is not None else slice(None)])
-        except OSError as error:
-            raise self._damaged(name, str(error).splitlines()[0]) from None
+    def _count(self, name: str) -> int:
+        return len(self._dataset(name, "frame"))
 
-    def _damaged(self, name: str, reason: str) -> InputError:
-        return InputError(
-            f"{self.path} is damaged at video {name} ({reason}); restore it from a copy or export it again"
-        )
+    def _dataset(self, name: str, dataset: str) -> h5py.Dataset:
+        """An open data set that has passed its checks, which are done once."""
+        key = (name, dataset)
+        if key not in self._datasets:
+            path, group = self._group(name)
+            if not self.has(name, dataset):
+                raise InputError(f"{path} has no {dataset} for video {name}; export it again to get it")
+            opened = open_dataset(path, group, name, dataset, self.info.channels)
+            leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
+            if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
+                raise damaged(path, name, f"{len(opened)} rows of {dataset} for {rows}")
+            self._datasets[key] = opened
+        return self._datasets[key]

@@ -16,17 +16,22 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from hodor_cli.descriptors.store.files import (
-    flush_to_disk,
+from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
+from hodor_cli.descriptors.store.hdf5 import (
+    first_line,
     open_file,
+    open_videos,
     pending_folder,
     pending_parts,
     read_store_info,
+    reading,
+    text_attribute,
     write_store_info,
 )
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.descriptors.store.video_writer import VideoWriter
+from hodor_cli.descriptors.writing import check_output
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.locks import WriterLock
 
@@ -42,13 +47,15 @@ class StoreWriter:
                 with writer.video(info) as video:                   # a changed video of that name is replaced
                     video.add_frame(0, [ObjectRow(...)], background)
 
-    Raises InputError if the file holds another model's descriptors, OutputError if another process is writing it.
+    Raises InputError if the file holds another model's descriptors, OutputError if another process is writing it or the
+    disk takes no more.
     """
 
     def __init__(self, path: str | Path, info: StoreInfo, *, merge_always_below: int = MERGE_ALWAYS_BELOW) -> None:
         self.path = Path(path)
         self.info = info
         self._merge_always_below = merge_always_below
+        check_output(self.path, "objects.h5")
         self._temporary = self.path.with_name(f".{self.path.name}.tmp")
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; create it or choose another place")
@@ -63,17 +70,22 @@ class StoreWriter:
     def _prepare(self) -> None:
         """Remove what a killed writer left unfinished, make sure the file exists, and merge what was finished."""
         self._temporary.unlink(missing_ok=True)
-        for leftover in pending_folder(self.path).glob("*.tmp"):
+        for leftover in pending_folder(self.path).glob("*.h5.tmp"):
             leftover.unlink(missing_ok=True)
         if not self.path.exists():
             self._rewrite(lambda: self._create_empty())
+        with open_file(self.path) as file:
+            held = read_store_info(file)
+        if held.model_fingerprint != self.info.model_fingerprint:
+            raise InputError(
+                f"{self.path} holds descriptors of another model ({_short(held)}, now {_short(self.info)}) and "
+                "they cannot be compared; write to another file"
+            )
+        self.info = held
+        for part in pending_parts(self.path):
+            if not _is_whole(part, held):
+                part.unlink(missing_ok=True)  # a power cut; its video is not in the file and is written again
         with DescriptorStore(self.path) as store:
-            held = store.info
-            if held.model_fingerprint != self.info.model_fingerprint:
-                raise InputError(
-                    f"{self.path} holds descriptors of another model ({_short(held)}, now {_short(self.info)}) and "
-                    "they cannot be compared; write to another file"
-                )
             self._videos = {name: store.video(name) for name in store.videos}
         self.merge()
 
@@ -88,25 +100,28 @@ class StoreWriter:
         return held is not None and held.same_export(info)
 
     def video(self, info: VideoInfo, *, replace: bool = False) -> VideoWriter:
-        """Start writing one video; one of the same name and source is replaced when the new one is complete.
+        """Start writing one video; the earlier one of the same name and origin is replaced when this one is complete.
 
-        Raises UsageError if the name belongs to a video from another source, unless `replace`.
+        Raises UsageError if the name belongs to a video from another source or with masks from elsewhere (a second
+        result of the same video), unless `replace`.
         """
-        if not info.name or "/" in info.name or info.name in (".", ".."):
-            raise UsageError(f"{info.name!r} cannot name a video in an HDF5 file; use a name without slashes")
+        if not info.name or "/" in info.name or "\0" in info.name or info.name in (".", ".."):
+            raise UsageError(f"{info.name!r} cannot name a video in an HDF5 file; give another `name`, without slashes")
         held = self._videos.get(info.name)
-        if held is not None and held.source != info.source and not held.same_export(info) and not replace:
+        other = held is not None and (held.source, held.result) != (info.source, info.result)
+        if held is not None and other and not held.same_export(info) and not replace:
+            earlier = f"{held.source} with the masks of {held.result}" if held.result else held.source
             raise UsageError(
-                f"{self.path} has a video {info.name} already, from {held.source}; pass --name to store "
-                f"{info.source} under another name"
+                f"{self.path} already has a video {info.name}, made from {earlier}, and a second one would replace it; "
+                "give this one another `name` or write it to another file"
             )
         folder = pending_folder(self.path)
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write beside {self.path} ({error.strerror}); choose another place") from None
-        number = 1 + max((int(part.name.split(".")[0]) for part in folder.glob("*.h5*")), default=0)
-        return _StoredVideo(self, folder / f"{number:08d}.h5", info)
+        number = 1 + max((int(part.name.partition(".")[0]) for part in pending_parts(self.path)), default=0)
+        return VideoWriter(folder / f"{number:08d}.h5", self.info, info, uuid.uuid4().hex, self._finished)
 
     def merge(self) -> None:
         """Bring all finished videos into the file itself, in one atomic step."""
@@ -121,7 +136,7 @@ class StoreWriter:
             pass  # it is not there, or a video is being written
 
     def close(self) -> None:
-        """Merge and give the lock back."""
+        """Merge and give the lock back; without room on the disk, finished videos stay where readers find them."""
         try:
             self.merge()
         finally:
@@ -133,7 +148,11 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except OutputError:
+            if error is None:
+                raise  # otherwise the first error says why
 
     def _finished(self, info: VideoInfo) -> None:
         self._videos[info.name] = info
@@ -146,58 +165,61 @@ class StoreWriter:
         """Let `fill` make the temporary file, then put it in the place of the real one."""
         try:
             fill()
-            flush_to_disk(self._temporary)
             os.replace(self._temporary, self.path)
         except OSError as error:
             self._temporary.unlink(missing_ok=True)
-            reason = error.strerror or str(error).splitlines()[0]
+            reason = error.strerror or first_line(error)
             raise OutputError(
                 f"cannot write {self.path} ({reason}); free space there or choose another place"
             ) from None
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
 
     def _create_empty(self) -> None:
-        import h5py
-
-        with h5py.File(self._temporary, "w") as file:
-            write_store_info(file, self.info)
+        new = WritableFile(self._temporary)
+        try:
+            with uninterrupted():
+                write_store_info(new.file, self.info)
+        finally:
+            new.close()
 
     def _merge_into_copy(self, parts: list[Path]) -> None:
-        import h5py
-
         incoming: dict[str, tuple[Path, str]] = {}
         for part in parts:
-            with open_file(part) as file:
-                for name, group in file["videos"].items():
-                    incoming[name] = (part, str(group.attrs["uid"]))
-        with open_file(self.path) as old:
-            present = {name: str(old["videos"][name].attrs["uid"]) for name in old["videos"]}
-            replaced = {name for name, (_, uid) in incoming.items() if name in present and present[name] != uid}
-            if replaced:
-                # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
-                with h5py.File(self._temporary, "w") as new:
-                    write_store_info(new, read_store_info(old))
-                    for name in sorted(present.keys() - replaced):
-                        old.copy(f"videos/{name}", new["videos"], name)
+            with open_file(part) as file, reading(part):
+                for name, group in open_videos(part, file).items():
+                    incoming[name] = (part, text_attribute(group, "uid"))
+        with open_file(self.path) as old, reading(self.path):
+            present = {name: text_attribute(group, "uid", "") for name, group in open_videos(self.path, old).items()}
+        replaced = {name for name, (_, uid) in incoming.items() if name in present and present[name] != uid}
+        # Else a merge was cut off between the rename and the clean-up.
+        new_ones = {name: part for name, (part, _) in incoming.items() if name not in present or name in replaced}
         if not replaced:
             shutil.copyfile(self.path, self._temporary)
-        with h5py.File(self._temporary, "r+") as new:
-            for name, (part, _) in incoming.items():
-                if name not in new["videos"]:  # else a merge was cut off between the rename and the clean-up
-                    with open_file(part) as file:
-                        file.copy(f"videos/{name}", new["videos"], name)
+        new = WritableFile(self._temporary, existing=not replaced)
+        try:
+            if replaced:
+                # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
+                write_store_info(new.file, self.info)
+                new_ones = {**dict.fromkeys(present.keys() - replaced, self.path), **new_ones}
+            for name, path in sorted(new_ones.items()):
+                with open_file(path) as file, uninterrupted(), reading(path, name):
+                    file.copy(f"videos/{name}", new.file["videos"], name)
+                new.check()
+        finally:
+            new.close()
 
 
-class _StoredVideo(VideoWriter):
-    """A VideoWriter that tells its store when the video is complete."""
-
-    def __init__(self, store: StoreWriter, part: Path, info: VideoInfo) -> None:
-        super().__init__(part, store.info, info, uuid.uuid4().hex)
-        self._store = store
-
-    def finish(self) -> Path:
-        part = super().finish()
-        self._store._finished(self.info)
-        return part
+def _is_whole(part: Path, store: StoreInfo) -> bool:
+    """True if a finished video can be read and is of the store's model."""
+    try:
+        with open_file(part) as file:
+            info = read_store_info(file)
+            open_videos(part, file)
+    except (InputError, ValueError):
+        return False
+    return (info.model_fingerprint, info.channels) == (store.model_fingerprint, store.channels)
 
 
 def _short(info: StoreInfo) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ import numpy as np
 
 from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.search.search import Match
+from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.descriptors.writing import new_file, shown
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -47,7 +47,7 @@ def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matche
         for column, data in enumerate(_crops(store, match)):
             _paste(page, data, column, top)
         draw.rectangle((TEXT_WIDTH, top + 1, TEXT_WIDTH + TILE - 4, top + TILE - 4), outline=BEST, width=2)
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+    with new_file(path) as temporary:
         page.save(temporary, format="PNG")
 
 
@@ -83,15 +83,14 @@ def _text(draw: ImageDraw.ImageDraw, top: int, title: str, *lines: str) -> None:
 
 
 def _shortened(text: str, length: int) -> str:
+    text = shown(text)
     return text if len(text) <= length else text[: length // 2 - 1] + "…" + text[-length // 2 :]
 
 
 def _paste(page: Image.Image, data: bytes | None, column: int, top: int) -> None:
-    from PIL import Image
-
     if data is None:
         return
-    crop = Image.open(io.BytesIO(data)).convert("RGB")
+    crop = open_crop(data)
     crop.thumbnail((TILE - 8, TILE - 8))
     left = TEXT_WIDTH + column * TILE + (TILE - 4 - crop.width) // 2
     page.paste(crop, (left, top + (TILE - 4 - crop.height) // 2 + 1))

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from hodor_cli.descriptors.search.protocol import RECALL_LEVELS, RetrievalScores
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.descriptors.writing import new_file, shown, write_csv
 
 Curves = Mapping[str, RetrievalScores]
 GALLERIES = {"across": "all videos", "within": "the query's own video"}
 
 
 def write_curves_csv(path: Path, curves: Curves) -> None:
-    """recall, then one column of precision per curve, named as the curve."""
-
-    with (
-        writing_file(path, ELSEWHERE),
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(("recall", *curves))
-        for number, recall in enumerate(RECALL_LEVELS):
-            table.writerow((f"{recall:.2f}", *(f"{scores.precision[number]:.6f}" for scores in curves.values())))
+    """Write recall, then one column of precision per curve, named as the curve."""
+    rows = [
+        [f"{recall:.2f}", *(f"{scores.precision[number]:.6f}" for scores in curves.values())]
+        for number, recall in enumerate(RECALL_LEVELS)
+    ]
+    write_csv(path, [["recall", *curves], *rows])
 
 
 def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
@@ -32,25 +26,25 @@ def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    galleries = [key for key in GALLERIES if any(scores.gallery == key for scores in curves.values())]
-    figure = Figure(figsize=(5.6 * len(galleries), 4.8), dpi=160, layout="constrained")
+    drawn = [key for key in GALLERIES if any(scores.gallery == key for scores in curves.values())]
+    figure = Figure(figsize=(5.6 * len(drawn), 4.8), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
-    for number, gallery in enumerate(galleries):
-        axes = figure.add_subplot(1, len(galleries), number + 1)
-        shown = [(name, scores) for name, scores in curves.items() if scores.gallery == gallery]
-        for name, scores in shown:
+    for number, gallery in enumerate(drawn):
+        axes = figure.add_subplot(1, len(drawn), number + 1)
+        mine = [(name, scores) for name, scores in curves.items() if scores.gallery == gallery]
+        for name, scores in mine:
             style = {"baseline": "--", "projection": "-."}.get(name.split(",")[0], ":" if "cosine" in name else "-")
             label = f"{name.removesuffix(f' {gallery}')}, mAP {100 * scores.mean_average_precision:.1f} %"
             axes.plot(
                 100 * RECALL_LEVELS, 100 * scores.precision, style, label=label, linewidth=2.2 if style == ":" else 1.8
             )
-        first = shown[0][1]
+        first = mine[0][1]
         asked = f"{first.queries:,} {'sampled ' if first.sampled else ''}queries of {first.objects:,} objects"
         axes.set(xlabel="recall (%)", ylabel="precision (%)", xlim=(0, 100), ylim=(0, 102))
         axes.set_title(f"among {GALLERIES[gallery]}\n{asked}", fontsize=10)
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left", fontsize=9)
     if title:
-        figure.suptitle(title, fontsize=11)
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+        figure.suptitle(shown(title), fontsize=11, parse_math=False)  # a file may be called $x$
+    with new_file(path) as temporary:
         figure.savefig(temporary, format="png")

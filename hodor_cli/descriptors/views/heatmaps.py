@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hodor_cli.descriptors.writing import new_file
 from hodor_cli.errors import InputError
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,14 +23,22 @@ GAP, CAPTION = 12, 30
 
 
 @dataclass(frozen=True)
+class ComparedMask:
+    """What is drawn beside the prediction: labels (H, W) or None for the bare frame, and what they are called."""
+
+    caption: str = "frame"
+    labels: NDArray[np.uint16] | None = None
+
+
+@dataclass(frozen=True)
 class Heatmaps:
-    """One frame: image (H, W, 3) uint8, predicted labels (H, W) uint16, the given mask or None, and the probability of
-    the catch-all (H, W) and of the 9 background descriptors (9, H, W, row by row), float32 in 0..1."""
+    """One frame: image (H, W, 3) uint8, predicted labels (H, W) uint16, what is drawn beside them, and the
+    probability of the catch-all (H, W) and of the 9 background descriptors (9, H, W, row by row), float32 in 0..1."""
 
     frame: int
     image: NDArray[np.uint8]
     labels: NDArray[np.uint16]
-    given: NDArray[np.uint16] | None
+    left: ComparedMask
     catch_all: NDArray[np.float32]
     background: NDArray[np.float32]
 
@@ -40,18 +48,18 @@ def compute_heatmaps(
     masks: Mapping[int, NDArray[np.uint16]],
     wanted: int,
     segmenter: Segmenter,
-    truth: NDArray[np.uint16] | None = None,
+    beside: ComparedMask | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Heatmaps:
     """Segment from the first mask up to frame `wanted` and take the probabilities with which it is decoded.
 
     masks: {frame: label map}; one at `wanted` itself only gives the objects' descriptors there, and the frame is then
-    decoded from them. truth: true masks of that frame, to be shown. Raises InputError if the frame or a mask before it
-    is missing.
+    decoded from them. beside: what to draw beside the prediction; by default the mask given at `wanted`. Raises
+    InputError if the frame or a mask before it is missing.
     """
     first = min(masks, default=wanted + 1)
     if first > wanted:
-        raise InputError(f"no mask is given at or before frame {wanted}; give one with --mask FRAME=FILE")
+        raise InputError(f"no mask is given at or before frame {wanted}; give one in `mask`")
     logits: list[Any] = []
     hook = segmenter.model.decoder.register_forward_hook(lambda module, inputs, output: logits.append(output))
     try:
@@ -66,8 +74,9 @@ def compute_heatmaps(
                 continue
             if not logits:  # an object's very first frame is not decoded: do so from the descriptors it just gave
                 segmenter.step(frame.image)
-            shown = truth if truth is not None else masks.get(wanted)
-            return _at_frame_size(frame, segmenter, logits[-1], shown)
+            if beside is None:
+                beside = ComparedMask("given mask", masks[wanted]) if wanted in masks else ComparedMask()
+            return _at_frame_size(frame, segmenter, logits[-1], beside)
     finally:
         hook.remove()
     raise InputError(f"the video has no frame {wanted}; choose an earlier one")
@@ -85,7 +94,7 @@ def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np
     return first
 
 
-def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, given: NDArray[np.uint16] | None) -> Heatmaps:
+def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, left: ComparedMask) -> Heatmaps:
     import torch
 
     from hodor_cli.config import NUM_BACKGROUND
@@ -96,20 +105,18 @@ def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, given: NDArr
         probability = resize(logits.float(), geometry.padded).softmax(dim=1)[:, : 1 + NUM_BACKGROUND]
         probability = resize(probability[:, :, : geometry.scaled[0], : geometry.scaled[1]], geometry.original)[0]
     values = probability.cpu().numpy()
-    return Heatmaps(frame.index, frame.image, segmenter.last.labels, given, values[0], values[1:])
+    return Heatmaps(frame.index, frame.image, segmenter.last.labels, left, values[0], values[1:])
 
 
 def write_heatmaps(path: Path, found: Heatmaps) -> None:
-    """Write one PNG: true mask, prediction and catch-all at the left, the 3x3 background descriptors at the right.
-
-    A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says. Without a true mask
-    the frame is shown.
+    """Write one PNG: the compared mask, the prediction and the catch-all at the left, the 3x3 background descriptors at
+    the right. A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     grey = np.repeat(found.image.mean(axis=2, keepdims=True), 3, axis=2)
     panels = [
-        ("true masks", _tinted(found.image, found.given)) if found.given is not None else ("frame", found.image),
+        (found.left.caption, _tinted(found.image, found.left.labels)),
         ("prediction", _tinted(found.image, found.labels)),
         ("catch-all", _heat(grey, found.catch_all)),
     ]
@@ -135,7 +142,7 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
         left, top = GAP + column * step[0] + (2 * GAP if column else 0), GAP + row * step[1]
         draw.text((left, top), caption, fill=(20, 20, 20), font=font)
         page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR), (left, top + CAPTION - 4))
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+    with new_file(path) as temporary:
         page.save(temporary, format="PNG")
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.descriptors.writing import new_file, shown, write_csv
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -54,24 +53,18 @@ def write_map_image(
         (PAGE + 40, 60), title or _describe(found), fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14
     )
     _draw_legend(draw, legend)
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+    with new_file(path) as temporary:
         page.save(temporary, format="PNG", dpi=(300, 300))
 
 
 def write_points_csv(path: Path, found: DescriptorMap) -> None:
     """Write video, object_id, frame, time (s, empty for stills), confidence, x and y of every point."""
-
-    with (
-        writing_file(path, ELSEWHERE),
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.writer(file)
-        table.writerow(("video", "object_id", "frame", "time", "confidence", "x", "y"))
-        for point in found.points:
-            time = "" if point.time is None else f"{point.time:.3f}"
-            row = (point.video, point.object_id, point.frame, time, f"{point.confidence:.4f}")
-            table.writerow((*row, f"{point.x:.6f}", f"{point.y:.6f}"))
+    rows: list[list[object]] = [["video", "object_id", "frame", "time", "confidence", "x", "y"]]
+    for point in found.points:
+        time = "" if point.time is None else f"{point.time:.3f}"
+        numbers = (f"{point.confidence:.4f}", f"{point.x:.6f}", f"{point.y:.6f}")
+        rows.append([point.video, point.object_id, point.frame, time, *numbers])
+    write_csv(path, rows)
 
 
 def crop_side(found: DescriptorMap) -> int:
@@ -94,7 +87,7 @@ def _draw_point(
         radius = max(side // 8, 7)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="white")
         return
-    crop = Image.open(io.BytesIO(data)).convert("RGB")
+    crop = open_crop(data)
     scale = side / max(crop.size)
     crop = crop.resize(
         (max(round(crop.width * scale), 1), max(round(crop.height * scale), 1)), Image.Resampling.LANCZOS
@@ -120,6 +113,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, legend: dict[str, Colour]) -> None:
     for number, (name, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
         top = 300 + number * 60
         draw.rectangle((PAGE + 40, top, PAGE + 78, top + 38), fill=colour)
+        name = shown(name)
         short = name if len(name) <= 26 else name[:12] + "…" + name[-12:]
         draw.text((PAGE + 96, top), short, fill=(20, 20, 20), font=ImageFont.load_default(34))
     if len(legend) > LEGEND_ROWS:

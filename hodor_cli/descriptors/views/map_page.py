@@ -6,11 +6,13 @@ import base64
 import html
 import io
 import json
+import re
+from importlib import resources
 from pathlib import Path
 
+from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import ColourBy, DescriptorMap, colours_of
-from hodor_cli.descriptors.views.map_script import PAGE_TEMPLATE
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.descriptors.writing import new_file, shown
 
 TILE = 96  # pixels per crop in the atlas
 ATLAS_LIMIT = 8192  # sides that every browser can decode
@@ -28,12 +30,13 @@ def write_map_page(
         schemes[scheme] = {
             "colours": [f"rgb{name}" for name in names],
             "of": [names.index(colour) for colour in colours],
-            "legend": {name: f"rgb{colour}" for name, colour in legend.items()},
+            "legend": {shown(name): f"rgb{colour}" for name, colour in legend.items()},
         }
-    videos = list(found.videos)
+    videos = [shown(name) for name in found.videos]
+    places = {name: place for place, name in enumerate(found.videos)}
     data = {
         "points": [
-            [round(p.x, 5), round(p.y, 5), videos.index(p.video), p.object_id, p.frame,
+            [round(p.x, 5), round(p.y, 5), places[p.video], p.object_id, p.frame,
              None if p.time is None else round(p.time, 3), round(p.confidence, 3)]
             for p in found.points
         ],
@@ -49,14 +52,13 @@ def write_map_page(
         "what": found.what,
         "seed": found.seed,
     }  # fmt: skip
-    # "</script>" inside a name would end the script, and the two separators end a line in old JavaScript.
+    # "</script>" inside a name would end the script.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    page = (
-        PAGE_TEMPLATE.replace("__TITLE__", html.escape(title or "descriptor map"))
-        .replace("__DATA__", text)
-        .replace("__ATLAS__", atlas)
-    )
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
+    values = {"TITLE": html.escape(shown(title) or "descriptor map"), "DATA": text, "ATLAS": atlas}
+    template = resources.files("hodor_cli.descriptors.views").joinpath("map_page.html").read_text(encoding="utf-8")
+    # In one pass, so that a video called __ATLAS__ stays a name.
+    page = re.sub("__(TITLE|DATA|ATLAS)__", lambda found: values[found[1]], template)
+    with new_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -80,7 +82,7 @@ def _atlas(found: DescriptorMap) -> tuple[str, int, int, list[Size | None]]:
         if point.crop is None:
             sizes.append(None)
             continue
-        crop = Image.open(io.BytesIO(point.crop)).convert("RGB")
+        crop = open_crop(point.crop)
         crop.thumbnail((tile, tile))
         sheet.paste(crop, (number % columns * tile, number // columns * tile))
         sizes.append(crop.size)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hodor_cli.descriptors.export.feature_tap import FeatureTap
-from hodor_cli.descriptors.search.drift import DriftMonitor
+from hodor_cli.descriptors.export.encode import FeatureTap
 from hodor_cli.descriptors.search.projection import projection_for
 from hodor_cli.descriptors.search.query import start_descriptors
-from hodor_cli.descriptors.search.recognition import Recognition
+from hodor_cli.descriptors.session.drift import DriftMonitor
+from hodor_cli.descriptors.session.recognition import Recognition
+from hodor_cli.descriptors.session.recorder import DescriptorRecorder, RecordOptions
 from hodor_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hodor_cli.descriptors.export.recorder import DescriptorRecorder
     from hodor_cli.engine import Segmenter
     from hodor_cli.video.source import FrameSource
 
@@ -42,7 +43,7 @@ class DescriptorSession:
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
         projection: File of `hodor train-projection`, by which objects of `known` are recognised; by default the
             package's own for its weights, and none for others.
-        record: Descriptor file to add this video to, in the same pass; `every` and `thumbnails` as for exporting.
+        record: Descriptor file to add this video to, in the same pass, as `options` say.
     Raises:
         InputError, UsageError: an argument names no stored object, or one saved with other weights.
         OutputError: the file cannot be written.
@@ -57,9 +58,7 @@ class DescriptorSession:
         known: Sequence[str] = (),
         projection: Path | None = None,
         record: str | Path | None = None,
-        every: int = 1,
-        thumbnails: bool = True,
-        settings: Mapping[str, Any] | None = None,
+        options: RecordOptions | None = None,
     ) -> None:
         self.object_ids: list[int] = []
         #: What determines the result besides masks, for the run's settings: the arguments and their hash.
@@ -69,24 +68,16 @@ class DescriptorSession:
         self.recognition: Recognition | None = None
         self._stack = ExitStack()
         if projection is not None and not known:
-            raise UsageError("--projection says by what objects of --from are recognised; give --from as well")
+            raise UsageError("`projection` says by what objects of `known` are recognised; give `known` as well")
         if known:
             if masks:
-                raise UsageError("objects come either from masks or from a descriptor file; give --mask or --from")
+                raise UsageError("objects come either from masks or from a descriptor file; give `mask` or `known`")
             self.recognition, self.object_ids, digest = start_from_store(segmenter, list(known), projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
-            from hodor_cli.descriptors.export.recorder import DescriptorRecorder
-
-            self.recorder = DescriptorRecorder(
-                record,
-                source,
-                segmenter,
-                masks=masks,
-                settings={**(settings or {}), "start_from": self.start_from},
-                every=every,
-                thumbnails=thumbnails,
-            )
+            options = options or RecordOptions()
+            options = replace(options, settings={**options.settings, "start_from": self.start_from})
+            self.recorder = DescriptorRecorder(record, source, segmenter, masks, options)
         watches: dict[str, Watch] = {"drift": DriftMonitor()}
         if self.recognition is not None:
             watches["recognition"] = self.recognition
@@ -154,7 +145,7 @@ def start_from_store(
     objects, background, fingerprint, baseline = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
-            f"{arguments[0]} was saved with other weights than those in use; give the same with --weights, or "
+            f"{arguments[0]} was saved with other weights than those in use; name the same `weights`, or "
             "export it again"
         )
     segmenter.start_from(objects, background)

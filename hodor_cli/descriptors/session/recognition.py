@@ -15,7 +15,7 @@ import numpy as np
 from hodor_cli.descriptors.store.crops import masks_of_labels
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.export.feature_tap import FeatureTap
+    from hodor_cli.descriptors.export.encode import FeatureTap
     from hodor_cli.descriptors.search.projection import Projection
     from hodor_cli.engine import Segmenter, StepResult
     from hodor_cli.video.source import Frame

@@ -1,0 +1,1 @@
+"""What descriptors add to a run of `segment`: known objects to start from, recording, and watching for drift."""

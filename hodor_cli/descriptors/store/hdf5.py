@@ -1,0 +1,242 @@
+"""Opening descriptor files safely: nothing outside the file is read, and every way to be wrong becomes one sentence.
+
+A store is one HDF5 file and, only while it is being written or after a kill, a folder `FILE.pending` beside it with
+finished videos that are not yet merged in, each a small store of its own.
+
+HDF5 files can name other files (external links, raw external storage, virtual data sets) and can claim sizes that they
+do not hold. Stores never do either, so both are refused before HDF5 follows them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hodor_cli.descriptors.store.schema import DATASETS, FORMAT_NAME, FORMAT_VERSION, StoreInfo
+from hodor_cli.errors import HodorError, InputError
+
+if TYPE_CHECKING:
+    import h5py
+
+#: Gzip packs at most 1,032 to 1, so more numbers per stored byte than this were never written.
+MOST_PACKED = 1100
+#: Bytes that one data set of one video may take in memory.
+MOST_BYTES = 8 << 30
+#: Bytes of one chunk, which HDF5 reads as a whole.
+MOST_CHUNK_BYTES = 64 << 20
+
+_PART = re.compile(r"\d{8,18}\.h5")
+
+
+def pending_folder(path: Path) -> Path:
+    """Where finished videos wait until they are merged into `path`. Raises InputError if a link or a file is there."""
+    folder = path.with_name(path.name + ".pending")
+    if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        raise InputError(f"{folder} is in the way of {path.name}: it must be a folder of hodor's own; move it away")
+    return folder
+
+
+def pending_parts(path: Path) -> list[Path]:
+    """Finished videos that wait to be merged, oldest first. Unfinished ones end in `.tmp` and are not listed."""
+    parts = (part for part in pending_folder(path).glob("*.h5") if _PART.fullmatch(part.name))
+    return sorted(part for part in parts if not part.is_symlink() and part.is_file())
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open one descriptor file for reading and check that it is one; its videos are not checked yet.
+
+    Raises InputError: missing, not HDF5, cut short, not a descriptor store, or of another format version.
+    """
+    import h5py
+
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a descriptor file; name the .h5 file inside it")
+    if not path.exists():
+        raise InputError(
+            f"no such descriptor file: {path}; make one with `hodor export-descriptors SOURCE -o {path.name}`"
+        )
+    if not path.is_file():
+        raise InputError(f"{path} is no regular file; give a file that `hodor export-descriptors` wrote")
+    try:
+        if not h5py.is_hdf5(path):
+            raise InputError(f"{path} is not an HDF5 file; give one that `hodor export-descriptors` wrote")
+        file = h5py.File(path, "r")
+    except PermissionError:
+        raise InputError(f"{path} cannot be read (permission denied); change its permissions") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        what = "is cut short" if "truncated" in str(error) else f"cannot be read as HDF5 ({first_line(error)})"
+        raise InputError(f"{path} {what}; restore it from a copy or export it again") from None
+    try:
+        with reading(path):
+            _check_format(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+@contextmanager
+def reading(path: Path, video: str | None = None) -> Iterator[None]:
+    """Turn whatever HDF5 and h5py raise over damaged content into an InputError that names the file and the video."""
+    try:
+        yield
+    except HodorError:
+        raise
+    except (
+        OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ValueError, MemoryError,
+    ) as error:  # fmt: skip
+        raise damaged(path, video, first_line(error)) from None
+
+
+def damaged(path: Path, video: str | None, reason: str) -> InputError:
+    """The error of a file whose content cannot be right."""
+    where = f" at video {video}" if video is not None else ""
+    return InputError(f"{path} is damaged{where} ({reason}); restore it from a copy or export it again")
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    text = str(error).strip("'\"")
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def read_store_info(file: h5py.File) -> StoreInfo:
+    """The root's attributes. Raises ValueError if one is of another type or outside its range."""
+    return StoreInfo(
+        model_fingerprint=text_attribute(file, "model_fingerprint"),
+        channels=int(number_attribute(file, "channels", 1, 1 << 16)),
+        model_name=text_attribute(file, "model_name", ""),
+    )
+
+
+def write_store_info(file: h5py.File, info: StoreInfo) -> None:
+    """Make an empty file a store without videos."""
+    file.attrs["format"] = FORMAT_NAME
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["model_fingerprint"] = info.model_fingerprint
+    file.attrs["model_name"] = info.model_name
+    file.attrs["channels"] = info.channels
+    file.require_group("videos")
+
+
+def text_attribute(group: h5py.Group, name: str, default: str | None = None) -> str:
+    """An attribute that is text. Raises ValueError if it is missing (and has no default) or something else."""
+    value = group.attrs[name] if default is None or name in group.attrs else default
+    if isinstance(value, bytes):
+        value = value.decode("utf-8")
+    if not isinstance(value, str):
+        raise ValueError(f"the attribute {name} is not text")
+    value.encode("utf-8")  # a text that holds stray bytes could not be printed or written
+    return value
+
+
+def number_attribute(group: h5py.Group, name: str, low: float, high: float) -> float:
+    """An attribute that is one finite number in low..high. Raises ValueError for anything else."""
+    value = group.attrs[name]
+    if getattr(value, "shape", ()) != () or getattr(value, "dtype", None) is None or value.dtype.kind not in "iuf":
+        raise ValueError(f"the attribute {name} is not a number")
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"the attribute {name} is {value}")
+    return float(value)
+
+
+def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
+    """The groups of a store's videos by name. Raises InputError for any link, inside or out of the file."""
+    import h5py
+
+    groups: dict[str, h5py.Group] = {}
+    with reading(path):
+        videos = file["videos"]
+        for raw in _own_members(path, videos, "videos"):
+            name = raw.decode("utf-8")
+            group = videos[name]
+            if not isinstance(group, h5py.Group):
+                raise damaged(path, name, "it is no group")
+            with reading(path, name):
+                if b"frame" not in list(_own_members(path, group, name)):
+                    raise damaged(path, name, "it has no frames")
+            groups[name] = group
+    return groups
+
+
+def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels: int) -> h5py.Dataset:
+    """One data set of a video, of the type and shape that `DATASETS` says and no larger than what is stored of it.
+
+    Raises InputError for anything else, also for one whose numbers lie in other files.
+    """
+    import h5py
+
+    with reading(path, video):
+        dataset = group[name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise damaged(path, video, f"{name} is no data set")
+        if dataset.is_virtual or dataset.external:
+            raise InputError(
+                f"{path} takes {name} of video {video} from another file, which is never read; export the video again"
+            )
+        kind, *rest = DATASETS[name]
+        shape = tuple(channels if size == "C" else size for size in rest)
+        own = tuple(size if wanted is None else wanted for size, wanted in zip(dataset.shape[1:], shape, strict=False))
+        if kind != _kind(dataset.dtype) or dataset.shape[1:] != own or dataset.ndim != 1 + len(shape):
+            raise damaged(path, video, f"{name} is {dataset.dtype} of shape {dataset.shape}")
+        packed = dataset.id.get_storage_size()
+        size = math.prod(dataset.shape) * dataset.dtype.itemsize
+        if size > min(MOST_PACKED * packed, MOST_BYTES):
+            raise damaged(path, video, f"{name} claims {size} bytes and {packed} are stored")
+        if dataset.chunks is not None and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
+            raise damaged(path, video, f"{name} has chunks of {dataset.chunks}")
+    return dataset
+
+
+def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
+    """The names in a group, all of which must be hard links: others could lead anywhere."""
+    import h5py
+
+    for raw in group.id:
+        if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
+            name = raw.decode("utf-8", "replace")
+            raise InputError(
+                f"{path} holds a link, {where}/{name}, which is never followed; give a file that "
+                "`hodor export-descriptors` wrote"
+            )
+        yield raw
+
+
+def _kind(dtype: object) -> str:
+    """How `DATASETS` names a data type."""
+    import h5py
+
+    if (text := h5py.check_string_dtype(dtype)) is not None:
+        return "text" if text.length is None else "other"
+    if (items := h5py.check_vlen_dtype(dtype)) is not None:
+        return "bytes" if items == "uint8" else "other"
+    return str(dtype)
+
+
+def _check_format(path: Path, file: h5py.File) -> None:
+    import h5py
+
+    members = list(_own_members(path, file, ""))
+    if (
+        file.attrs.get("format") != FORMAT_NAME
+        or b"videos" not in members
+        or not isinstance(file["videos"], h5py.Group)
+    ):
+        raise InputError(
+            f"{path} is an HDF5 file but holds no hodor descriptors; give one that `hodor export-descriptors` wrote"
+        )
+    version = int(number_attribute(file, "format_version", 0, 1 << 31))
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
+            + ("update hodor" if version > FORMAT_VERSION else "export it again")
+        )
+    missing = [name for name in ("model_fingerprint", "channels") if name not in file.attrs]
+    if missing:
+        raise damaged(path, None, f"the attribute {missing[0]} is missing")
+    read_store_info(file)
