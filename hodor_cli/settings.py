@@ -46,7 +46,7 @@ class Setting:
         if value is None and self.optional:
             return
         if self.choices and value not in self.choices:
-            raise UsageError(f"`{self.name}` must be {any_of(self.choices)}, not '{value}'")
+            raise UsageError(f"`{self.name}` must be {any_of([*filter(None, self.choices)])}, not '{value}'")
         if not isinstance(value, int | float) or isinstance(value, bool):
             return
         low = self.least if self.above is None else self.above

@@ -18,7 +18,7 @@ from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt_model
+from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 
@@ -37,7 +37,7 @@ def example() -> Example:
 def test_adapting_lowers_the_loss_and_leaves_the_given_network_alone(toy: Hodor, example: Example) -> None:
     before = model_fingerprint(toy)
     seen: list[AdaptProgress] = []
-    adapted = adapt_model(toy, [example], Budget(steps=40), progress=seen.append)
+    adapted = adapt(toy, [example], AdaptSettings(Budget(steps=40)), progress=seen.append)
     assert model_fingerprint(toy) == before != model_fingerprint(adapted)
     assert [state.steps for state in seen] == list(range(1, 41))
     assert seen[-1].share == 1.0
@@ -46,12 +46,12 @@ def test_adapting_lowers_the_loss_and_leaves_the_given_network_alone(toy: Hodor,
 
 def test_an_adapted_network_is_found_again(toy: Hodor, example: Example, tmp_path: Path) -> None:
     steps: list[AdaptProgress] = []
-    first = adapt_model(toy, [example], Budget(steps=2), cache=tmp_path, progress=steps.append)
-    again = adapt_model(toy, [example], Budget(steps=2), cache=tmp_path, progress=steps.append)
+    first = adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
+    again = adapt(toy, [example], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
     assert len(steps) == 2
     assert model_fingerprint(first) == model_fingerprint(again)
     other = Example(example.frame, np.roll(example.labels, 3, axis=1))
-    adapt_model(toy, [other], Budget(steps=2), cache=tmp_path, progress=steps.append)
+    adapt(toy, [other], AdaptSettings(Budget(steps=2)), cache=tmp_path, progress=steps.append)
     assert len(steps) == 4
 
 
@@ -61,8 +61,8 @@ def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(
     fingerprints = set()
     for precision in ("fp32", "bf16"):
         seen: list[AdaptProgress] = []
-        settings = AdaptSettings(precision=precision)
-        adapted = adapt_model(toy, [example], Budget(steps=40), settings=settings, cache=tmp_path, progress=seen.append)
+        settings = AdaptSettings(Budget(steps=40), precision=precision)
+        adapted = adapt(toy, [example], settings, cache=tmp_path, progress=seen.append)
         assert len(seen) == 40  # not the other one's, out of the cache
         assert all(parameter.dtype == torch.float32 for parameter in adapted.parameters())
         assert np.mean([s.loss for s in seen[-10:]]) < np.mean([s.loss for s in seen[:10]])
@@ -98,7 +98,7 @@ def test_an_adapted_run_works_at_its_own_resolution_unless_one_is_given(example:
 def test_a_mask_without_object_or_background_is_refused(toy: Hodor, example: Example, value: int) -> None:
     labels = np.full_like(example.labels, value)
     with pytest.raises(InputError, match="empty" if value == 0 else "covers the whole frame"):
-        adapt_model(toy, [Example(example.frame, labels)], Budget(steps=1))
+        adapt(toy, [Example(example.frame, labels)], AdaptSettings(Budget(steps=1)))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_budget_is_read(text: str, budget: Budget) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-3s", "0steps", "soon"])
 def test_budget_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--adapt"):
+    with pytest.raises(UsageError, match="`adapt`"):
         Budget.parse(text)
 
 

@@ -25,7 +25,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.config import PRESETS
 from hodor_cli.training.cycles import schedule
-from hodor_cli.training.objective import Objective
+from hodor_cli.training.step import Objective
 from hodor_cli.weights import load_model
 
 SMALL = {"toy": 64, "mini": 96, "swin-tiny": 64}

@@ -13,8 +13,8 @@ from hodor_cli.training import adaptation
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, chain_schedule
 from hodor_cli.training.damage import damaged
-from hodor_cli.training.objective import Objective
 from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.training.step import Objective
 
 
 def _two_objects() -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_training_with_mistakes_sees_another_cue() -> None:
 
 
 def test_a_chance_above_one_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"damage_cue must be in 0\.\.1, not 2"):
+    with pytest.raises(UsageError, match=r"`damage_cue` must be in 0\.\.1, not 2"):
         TrainConfig(damage_cue=2.0)
 
 

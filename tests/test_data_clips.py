@@ -13,7 +13,8 @@ from PIL import Image
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.clip_training import ClipFrames, DenseClips, SparseClips, clip_training
+from hodor_cli.training.options import ClipOptions
+from hodor_cli.training.samples.sets import ClipFrames, DenseClips, SparseClips
 from hodor_cli.training.samples.settings import MINI, AugmentSettings
 
 PLAIN = AugmentSettings(
@@ -21,6 +22,7 @@ PLAIN = AugmentSettings(
     contrast=(0, 0), brightness=(0, 0), flip=0,
 )  # fmt: skip
 RNG = np.random.default_rng
+MODES = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_wrong_sizes_are_named(davis):
 
 @pytest.mark.parametrize("mode", ["frames", "sparse", "dense"])
 def test_every_mode_makes_samples(davis, mode):
-    dataset = clip_training(mode, ClipSet(davis), MINI, max_gap=3)
+    dataset = MODES[mode](ClipSet(davis), MINI)
     assert len(dataset.sizes) == len(dataset.object_counts) == len(dataset.groups) == len(dataset)
     for index in range(0, len(dataset), 3):
         sample = dataset.make(index, 1, RNG(index), (64, 96))
@@ -203,8 +205,8 @@ def test_an_object_that_leaves_is_absent_and_one_too_small_is_no_reference(tmp_p
 
 def test_nonsense_is_refused(davis):
     clips = ClipSet(davis)
-    with pytest.raises(UsageError, match="frames, sparse, dense"):
-        clip_training("thick", clips, PLAIN)
+    with pytest.raises(UsageError, match="`mode` must be frames, sparse or dense, not 'thick'"):
+        ClipOptions("thick")
     with pytest.raises(UsageError, match="gap"):
         DenseClips(clips, PLAIN, max_gap=0)
     with pytest.raises(DataError, match="no labelled frame with an object"):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from hodor_cli.training.samples.imgaug_compat import explain_import_error, restore_numpy_names
+from hodor_cli.training.samples.imgaug_sequence import explain_import_error, restore_numpy_names
 from hodor_cli.training.samples.settings import PAPER, AugmentSettings
 
 NOTHING = AugmentSettings(
@@ -24,7 +24,7 @@ def imgaug():
     from hodor_cli.errors import DataError
 
     try:
-        from hodor_cli.training.samples.imgaug_compat import load_imgaug
+        from hodor_cli.training.samples.imgaug_sequence import load_imgaug
 
         return load_imgaug()
     except DataError as error:
@@ -161,13 +161,13 @@ def test_what_is_missing_is_said_in_one_sentence():
     missing = explain_import_error(ImportError("libGL.so.1: cannot open shared object file"))
     assert "opencv-python-headless" in missing and "\n" not in missing
     absent = explain_import_error(ModuleNotFoundError("No module named 'imgaug'", name="imgaug"))
-    assert "imgaug==0.4.0" in absent and "--augment fast" in absent
+    assert "imgaug==0.4.0" in absent and "`augment=fast`" in absent
 
 
 def test_without_imgaug_training_data_says_so():
     script = (
         "import sys; sys.modules['imgaug'] = None\n"
-        "from hodor_cli.training.samples.imgaug_compat import load_imgaug\n"
+        "from hodor_cli.training.samples.imgaug_sequence import load_imgaug\n"
         "from hodor_cli.errors import DataError\n"
         "try:\n    load_imgaug()\nexcept DataError as error:\n    print(error)\n"
     )

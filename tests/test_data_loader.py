@@ -10,11 +10,10 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.loader import collate, make_batch, make_loader
+from hodor_cli.training.samples.batches import BatchPlanner, bucket_size, collate, group_shares, make_batch, make_loader
 from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.samplers import BatchPlanner, BatchSettings, bucket_size, group_shares
-from hodor_cli.training.samples.settings import MINI
-from hodor_cli.training.samples.stills_training import StillTraining
+from hodor_cli.training.samples.sets import StillTraining
+from hodor_cli.training.samples.settings import MINI, BatchSettings
 
 TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)
 TENSORS = ("frames", "masks", "valid", "presence", "labelled")
@@ -45,7 +44,7 @@ def mixed_set(count=60):
 
 
 def test_what_a_batch_holds(stills):
-    batch = next(iter(make_loader([stills], TINY, workers=0)))
+    batch = next(iter(make_loader(BatchPlanner([stills], TINY), workers=0)))
     b, t, h, w = batch["masks"].shape
     assert (b, t) == (4, 3) and h % 32 == w % 32 == 0
     assert batch["frames"].shape == (b, t, h, w, 3) and batch["frames"].dtype == torch.uint8
@@ -55,10 +54,10 @@ def test_what_a_batch_holds(stills):
 
 
 def test_the_order_is_the_same_for_any_number_of_workers_and_after_a_resume(stills):
-    reference = list(make_loader([stills], TINY, seed=3, workers=0, end_iteration=5))
-    workers = list(make_loader([stills], TINY, seed=3, workers=2, end_iteration=5))
-    resumed = list(make_loader([stills], TINY, seed=3, workers=0, start_iteration=2, end_iteration=5))
-    other = list(make_loader([stills], TINY, seed=4, workers=0, end_iteration=1))
+    reference = list(make_loader(BatchPlanner([stills], TINY, seed=3), 0, 5, workers=0))
+    workers = list(make_loader(BatchPlanner([stills], TINY, seed=3), 0, 5, workers=2))
+    resumed = list(make_loader(BatchPlanner([stills], TINY, seed=3), 2, 5, workers=0))
+    other = list(make_loader(BatchPlanner([stills], TINY, seed=4), 0, 1, workers=0))
     assert [batch["iteration"] for batch in workers] == [0, 1, 2, 3, 4]
     for one, two in [*zip(reference, workers, strict=True), *zip(reference[2:], resumed, strict=True)]:
         assert one["names"] == two["names"]
@@ -74,7 +73,7 @@ def test_workers_start_although_opencv_has_threads_already(stills):
     cv2.setNumThreads(4)
     try:
         cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))  # large enough to use them
-        loader = make_loader([stills], TINY, workers=1, end_iteration=2)
+        loader = make_loader(BatchPlanner([stills], TINY), 0, 2, workers=1)
         assert len(list(loader)) == 2 and cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
@@ -87,7 +86,7 @@ def test_ranks_share_one_global_batch(stills):
     for key in TENSORS:
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
     with pytest.raises(UsageError, match="batch of 4 cannot be shared evenly by 3"):
-        make_loader([stills], TINY, world=3)
+        make_loader(BatchPlanner([stills], TINY), world=3)
 
 
 def test_samples_of_a_batch_share_objects_and_aspect_ratio():
@@ -171,7 +170,7 @@ def test_nonsense_is_refused():
         BatchPlanner([mixed_set()], TINY, weights=[0])
     with pytest.raises(DataError, match="leave no sample"):
         BatchPlanner([mixed_set()], BatchSettings(source_weights={"a": 0, "b": 0}))
-    with pytest.raises(UsageError, match="batch size"):
+    with pytest.raises(UsageError, match="`batch_size` must be at least 1"):
         BatchSettings(batch_size=0)
     with pytest.raises(UsageError, match="area"):
         BatchSettings(area=10)
@@ -181,5 +180,5 @@ def test_nonsense_is_refused():
 def test_a_damaged_image_stops_with_its_name_in_one_sentence(stills, workers, tmp_path):
     (tmp_path / "images" / "004.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"^\S+004\.png is not an image that can be read$"):
-        for _ in make_loader([stills], TINY, workers=workers, end_iteration=20):
+        for _ in make_loader(BatchPlanner([stills], TINY), 0, 20, workers=workers):
             pass

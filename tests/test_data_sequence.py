@@ -191,19 +191,19 @@ def test_one_colour_for_all_frames_or_one_for_each(photo):
 def test_settings_refuse_nonsense_by_name():
     with pytest.raises(UsageError, match="'paint'"):
         AugmentSettings(maker="paint")
-    with pytest.raises(UsageError, match="occluder is a chance"):
+    with pytest.raises(UsageError, match=r"`occluder` must be in 0\.\.1, not 1\.5"):
         AugmentSettings(occluder=1.5)
-    with pytest.raises(UsageError, match="rotation must be"):
+    with pytest.raises(UsageError, match="`rotation` must be"):
         AugmentSettings(rotation=(10, 5))
-    with pytest.raises(UsageError, match="at least 1 frame"):
+    with pytest.raises(UsageError, match="`frames` must be at least 1, not 0"):
         AugmentSettings(frames=0)
     with pytest.raises(UsageError, match="mini"):
         augment_preset("huge")
-    with pytest.raises(UsageError, match="wobble"):
-        AugmentSettings.from_dict({"wobble": 1})
 
 
 def test_settings_survive_json():
     import json
 
-    assert AugmentSettings.from_dict(json.loads(json.dumps(dataclasses.asdict(MINI)))) == MINI
+    import msgspec
+
+    assert msgspec.convert(json.loads(json.dumps(dataclasses.asdict(MINI))), AugmentSettings) == MINI

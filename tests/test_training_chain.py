@@ -11,11 +11,12 @@ import pytest
 from conftest import write_video
 from data_fakes import make_clips
 from PIL import Image
-from training_fakes import losses_of, make_blobs
+from training_fakes import losses_of, make_blobs, start
 from typer.testing import CliRunner
 
 import hodor_cli
 from hodor_cli.cli import app
+from hodor_cli.cli.training_options import Validation
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.evaluation.metrics import jaccard
 
@@ -69,7 +70,9 @@ def test_pretrain_finetune_segment(pretrained: Path, tmp_path: Path, mode: str) 
     assert len(list((tmp_path / "result" / "masks").glob("*.png"))) == 3
 
 
-def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: Path, tmp_path: Path) -> None:
+def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clips = tmp_path / "train"
     make_clips(clips, {"a": 4}, resolution=None, value=1, every=2)
     (clips / "meta.json").write_text(
@@ -78,13 +81,14 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: 
     val = tmp_path / "val"
     make_clips(val, {"bear": 3})
     notes: list[str] = []
-    result = hodor_cli.finetune(
+    result = start(
+        hodor_cli.finetune,
         [f"{clips}:0.5", f"{pretrained.parent / 'photos'}:0.5"],
         mode="dense",
         weights=pretrained / "last.safetensors",
         out=tmp_path / "run",
         settings={"iterations": 3},
-        val=val,
+        validate=Validation.of(val, "fp32"),
         val_every=2,
         workers=0,
         note=notes.append,
@@ -92,7 +96,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: 
     assert result.best is not None
     assert result.score is not None
     assert 0 <= result.score <= 1
-    assert sum("J&F" in text for text in notes) == 2  # after iteration 2 and at the end
+    assert capsys.readouterr().err.count("J&F") == 2  # after iteration 2 and at the end
     assert len(losses_of(result.folder)) == 3
 
 
@@ -100,22 +104,22 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(pretrained: 
     ("command", "code", "sentence"),
     [
         ("pretrain --gpus 1 --processes 2", 2, "--gpus computes on GPUs and --processes on the CPU"),
-        ("pretrain --resume --overwrite", 2, "--resume goes on with a run and --overwrite replaces it"),
+        ("pretrain --resume --overwrite", 2, "--resume continues a run and --overwrite replaces it"),
         ("pretrain --weights a --backbone b", 2, "--weights holds a backbone already, which contradicts --backbone"),
         ("pretrain --images d", 2, "--images and --annotations belong together"),
         ("pretrain --learning-rate 0.1 --set learning_rate.peak=0.2", 2, "--learning-rate and --set learning_rate.pe"),
         ("pretrain --set speed", 2, "--set takes NAME=VALUE"),
-        ("pretrain --preset toy --learning-rate nan", 2, "the learning rate (nan) must be above 0"),
+        ("pretrain --preset toy --learning-rate nan", 2, "--learning-rate must be above 0, not nan"),
         ("pretrain --preset toy --device cuda:99 -o out", 5, "CUDA device"),
         ("pretrain --precision fp16", 2, "--precision fp16 is for segmenting only"),
         ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),
         ("pretrain --preset big", 2, "there is no training preset 'big'"),
         ("pretrain --preset toy --data nowhere -o out", 7, "There is no folder nowhere"),
-        ("finetune --data nowhere --preset toy", 2, "give --weights FILE"),
-        ("finetune --data d --weights {weights} -o out", 2, "--mode frames, sparse or dense"),
+        ("finetune --data nowhere --preset toy", 2, "give --weights, a file"),
+        ("finetune --data d --weights {weights} -o out", 2, "say with --mode how clips are used"),
         ("finetune --mode sparse --schedule chain --weights {weights} -o out", 2, "--mode sparse needs cycles"),
         ("finetune --mode dense --weights {weights} --preset mini-finetune --data {clips} -o out", 4, "'toy' network"),
-        ("finetune --mode dense --weights {weights} -o out", 7, "give --data FOLDER with JPEGImages"),
+        ("finetune --mode dense --weights {weights} -o out", 7, "give --data, a folder with JPEGImages"),
         ("finetune --mode dense --weights {weights} --data {clips} --val nowhere -o out", 3, "nowhere"),
         ("finetune --mode dense --weights {weights} --data {clips} --val masks -o out", 7, "has masks but no images"),
     ],
@@ -140,8 +144,8 @@ def test_it_learns_four_photographs(tmp_path: Path) -> None:
         "iterations": 70, "batch_size": 4, "schedule": "chain", "learning_rate.peak": 4e-3,
         "learning_rate.decay": "cosine",
     }  # fmt: skip
-    result = hodor_cli.pretrain(
-        photos, out=tmp_path / "run", preset="toy", settings=settings, workers=0, sheet_every=1000
+    result = start(
+        hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy", settings=settings, workers=0, sheet_every=1000
     )
     rows = (result.folder / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("iou")

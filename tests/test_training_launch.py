@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_fakes import losses_of, make_blobs
+from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
 from hodor_cli.errors import DataError, DeviceError, UsageError
 from hodor_cli.model import build_model
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.launch import LaunchSettings, launch, resolve
+from hodor_cli.training.launch import launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.process import TrainingProcess
-from hodor_cli.training.sources import ClipOptions, DataSource, build_sets
+from hodor_cli.training.options import ClipOptions, LaunchSettings, RunOptions
+from hodor_cli.training.process import Process
+from hodor_cli.training.samples.batches import BatchPlanner
+from hodor_cli.training.sources import DataSource, build_sets
 from hodor_cli.weights import load_checkpoint
 
 
@@ -36,9 +38,9 @@ def test_two_processes_with_half_the_batch_each_follow_one(
         monkeypatch.setenv(name, str(torch.get_num_threads()))
     settings = {"iterations": 5, "batch_size": 4}
     common = {"preset": "toy", "workers": 0, "settings": settings, "sheet_every": 1000}
-    alone = hodor_cli.pretrain(photos, out=tmp_path / "one", **common)
+    alone = start(hodor_cli.pretrain, photos, out=tmp_path / "one", **common)
     before = dict(os.environ)
-    two = hodor_cli.pretrain(photos, out=tmp_path / "two", launch=LaunchSettings(processes=2), **common)
+    two = start(hodor_cli.pretrain, photos, out=tmp_path / "two", launch=LaunchSettings(processes=2), **common)
     assert dict(os.environ) == before
     assert two.iterations == 5
     # Halves of a batch are rounded differently on some CPUs, and one kink may then be taken on its other side: 2e-4.
@@ -54,7 +56,7 @@ def test_two_machines_follow_one(photos: Path, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
 
-    def start(folder: str, *flags: str, **environ: str) -> subprocess.Popen[str]:
+    def begin(folder: str, *flags: str, **environ: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "hodor_cli", "pretrain", "--preset", "toy", "--data", str(photos), *flags]
         command += ["--iterations", "3", "--batch-size", "4", "--workers", "0", "-o", str(tmp_path / folder)]
         places = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(root)}
@@ -63,8 +65,8 @@ def test_two_machines_follow_one(photos: Path, tmp_path: Path) -> None:
         )
 
     meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    runs = [start("two", "--processes", "1", "--nodes", "2", NODE_RANK=rank, **meet) for rank in "01"]
-    runs.append(start("one"))
+    runs = [begin("two", "--processes", "1", "--nodes", "2", NODE_RANK=rank, **meet) for rank in "01"]
+    runs.append(begin("one"))
     for run in runs:  # all with one thread: the order of a sum may depend on their number
         _, said = run.communicate(timeout=300)
         assert run.returncode == 0, said
@@ -75,19 +77,27 @@ def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path)
     broken = make_blobs(tmp_path / "set")
     for picture in (broken / "images").iterdir():
         picture.write_bytes(b"no picture")  # what a quick check does not open
-    with pytest.raises(DataError, match=r"^The image .*png is damaged or not an image"):
-        hodor_cli.pretrain(broken, out=tmp_path / "run", preset="toy", workers=0, launch=LaunchSettings(processes=2))
+    with pytest.raises(DataError, match=r"png is not an image that can be read"):
+        start(
+            hodor_cli.pretrain,
+            broken,
+            out=tmp_path / "run",
+            preset="toy",
+            workers=0,
+            launch=LaunchSettings(processes=2),
+        )
 
 
-def train_here(process: TrainingProcess, photos: Path, folders: list[Path]) -> None:
+def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     """Resume in a folder of the process's own, as on machines that share no disk."""
     config = train_preset("toy")
     sets = build_sets([DataSource(photos)], config, ClipOptions())
-    train(build_model("toy"), sets, config, folders[process.rank], process=process, resume=True, workers=0)
+    run = RunOptions(resume=True, workers=0)
+    train(build_model("toy"), BatchPlanner(sets, config.batches), config, folders[process.rank], run, process)
 
 
 def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:
-    began = hodor_cli.pretrain(photos, out=tmp_path / "a", preset="toy", workers=0, settings={"iterations": 1})
+    began = start(hodor_cli.pretrain, photos, out=tmp_path / "a", preset="toy", workers=0, settings={"iterations": 1})
     (tmp_path / "b").mkdir()
     before = began.last.read_bytes()
     settings = LaunchSettings(processes=2)
@@ -98,27 +108,29 @@ def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: P
 
 
 def test_uneven_shares_are_refused_before_anything_starts(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--batch-size 2 cannot be shared evenly by 3 processes"):
-        hodor_cli.pretrain(photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(processes=3))
-    with pytest.raises(UsageError, match="--micro-batch 4 does not divide the 6 samples that each of 2 processes has"):
-        hodor_cli.pretrain(
-            photos, out=tmp_path / "run", preset="toy", settings={"batch_size": 12, "micro_batch": 4},
-            launch=LaunchSettings(processes=2),
+    with pytest.raises(UsageError, match="`batch_size=2` cannot be shared evenly by 3 processes"):
+        start(hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(processes=3))
+    with pytest.raises(UsageError, match="`micro_batch=4` does not divide the 6 samples that each of 2 processes has"):
+        start(
+            hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy",
+            settings={"batch_size": 12, "micro_batch": 4}, launch=LaunchSettings(processes=2),
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
 
 
 def test_more_gpus_than_there_are(photos: Path, tmp_path: Path) -> None:
     there = torch.cuda.device_count()
-    with pytest.raises(DeviceError, match=rf"--gpus {there + 1} asks for.*this machine has {there}"):
-        hodor_cli.pretrain(photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(gpus=there + 1))
+    with pytest.raises(DeviceError, match=rf"`gpus={there + 1}` asks for.*this machine has {there}"):
+        start(hodor_cli.pretrain, photos, out=tmp_path / "run", preset="toy", launch=LaunchSettings(gpus=there + 1))
 
 
 def test_a_single_process_does_without_the_launcher(photos: Path, tmp_path: Path) -> None:
     code = (
         "import sys, hodor_cli\n"
-        f"hodor_cli.pretrain({str(photos)!r}, out={str(tmp_path / 'run')!r}, preset='toy', workers=0,"
-        " settings={'iterations': 1})\n"
+        "from pathlib import Path\n"
+        "from hodor_cli.training.options import Recipe, RunOptions\n"
+        f"run = RunOptions(Path({str(tmp_path / 'run')!r}), workers=0)\n"
+        f"hodor_cli.pretrain({str(photos)!r}, Recipe('toy', changes={{'iterations': 1}}), run)\n"
         "print('lightning' if any(name.startswith('lightning') for name in sys.modules) else 'none')\n"
     )
     root = Path(__file__).resolve().parent.parent

@@ -16,21 +16,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from training_fakes import losses_of, make_blobs
+from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
 from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.training.checkpointing import STATE_FILE, read_run
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.hooks import TrainingProgress
 from hodor_cli.training.launch import LaunchSettings, launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import TrainingResult
-from hodor_cli.training.process import TrainingProcess
+from hodor_cli.training.options import RunOptions, TrainingProgress, TrainingResult
+from hodor_cli.training.process import Process
 from hodor_cli.training.run_folder import RunFolder
+from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.settings import with_settings
+from hodor_cli.training.sources import DataSource
+from hodor_cli.training.state import STATE_FILE, read_state
 from hodor_cli.weights import load_checkpoint, load_model
 
 
@@ -39,11 +40,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_blobs(tmp_path_factory.mktemp("photos") / "set")
 
 
-def run(photos: Path | None, out: Path, iterations: int = 2, **options: Any) -> TrainingResult:
+def run(photos: Any, out: Path, iterations: int = 2, **options: Any) -> TrainingResult:
     """A tiny run in this process."""
     settings = {"iterations": iterations, **options.pop("settings", {})}
     options = {"preset": "toy", "workers": 0, "sheet_every": 1000, **options}
-    return hodor_cli.pretrain(photos, out=out, settings=settings, **options)
+    result: TrainingResult = start(hodor_cli.pretrain, photos, out=out, settings=settings, **options)
+    return result
 
 
 def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Path) -> None:
@@ -106,11 +108,11 @@ def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) 
     finally:
         process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    state = read_run(out)
+    state = read_state(out)
     assert state is not None
     assert 3 <= state.iteration < 14
     # Its own settings and data: nothing needs to be said again.
-    result = hodor_cli.pretrain(out=out, resume=True, workers=0)
+    result = start(hodor_cli.pretrain, None, out=out, resume=True, workers=0)
     assert result.iterations == 14
     assert losses_of(out) == pytest.approx(losses_of(whole.folder), abs=1e-5)
     # Weights may differ: the bias of keys has no effect, so its gradient is rounding alone, which AdamW scales up.
@@ -120,19 +122,19 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path)
     out = tmp_path / "run"
     run(photos, out, 1)
     before = (out / STATE_FILE).read_bytes()
-    with pytest.raises(OutputError, match=r"holds a run already.*--resume.*--overwrite"):
+    with pytest.raises(OutputError, match=r"holds a run already.*`resume`.*`overwrite`"):
         run(photos, out)
-    with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
+    with pytest.raises(UsageError, match=r"`resume`.*`overwrite`"):
         run(photos, out, resume=True, overwrite=True)
     with pytest.raises(UsageError, match=r"batch_size 2 then and 4 now"):
         run(photos, out, 3, resume=True, settings={"batch_size": 4})
-    with pytest.raises(UsageError, match=r"--data contradicts --resume"):
+    with pytest.raises(UsageError, match=r"`data` contradicts `resume`"):
         run([f"{photos}:2"], out, 3, resume=True)
     with pytest.raises(UsageError, match="run of `hodor pretrain`"):
-        hodor_cli.finetune(photos, mode="frames", out=out, resume=True)
+        start(hodor_cli.finetune, photos, mode="frames", out=out, resume=True)
     with pytest.raises(WeightsError, match=r"holds a 'toy' network but 'mini' is to be trained"):
         run(photos, out, preset="mini", weights=out / "last.safetensors", overwrite=True)
-    with pytest.raises(UsageError, match=r"--weights .* belongs to the run in .* that --overwrite would remove"):
+    with pytest.raises(UsageError, match=r"`weights=.*` belongs to the run in .* that `overwrite` would remove"):
         run(photos, out, weights=out / "last.safetensors", overwrite=True)
     assert (out / "last.safetensors").is_file()
     assert (out / STATE_FILE).read_bytes() == before
@@ -165,7 +167,7 @@ def test_the_last_good_checkpoint_survives_a_full_disk(photos: Path, tmp_path: P
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, usual[1]))
     try:
-        with pytest.raises(OutputError, match=r"training_state.safetensors cannot be written.*--resume"):
+        with pytest.raises(OutputError, match=r"training_state.safetensors cannot be written.*`resume`"):
             run(photos, out, 2, resume=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
@@ -180,12 +182,10 @@ def test_a_single_image_is_a_sequence_of_one(photos: Path, tmp_path: Path) -> No
 
 
 def test_several_sets_with_weights(photos: Path, tmp_path: Path) -> None:
-    images = {"images": photos / "images", "annotations": photos / "instances.json"}
-    result = run([f"{photos}:0.25"], tmp_path / "run", 1, **images)
+    apart = DataSource(photos / "images", annotations=photos / "instances.json")
+    result = run([f"{photos}:0.25", apart], tmp_path / "run", 1)
     data = json.loads((result.folder / "run.json").read_text())["data"]
     assert [item["weight"] for item in data] == [0.25, 1.0]
-    with pytest.raises(UsageError, match=r"--images and --annotations belong together"):
-        run(None, tmp_path / "other", images=photos / "images")
 
 
 def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,14 +262,14 @@ def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> Non
     model = spoilt_model(what)
     config = with_settings(train_preset("toy"), {"iterations": 30})
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        train(model, [Plain()], config, tmp_path, workers=0)
+        train(model, BatchPlanner([Plain()], config.batches), config, tmp_path, RunOptions(workers=0))
     # The step that would have spoilt the weights was not made.
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
-def train_spoilt(process: TrainingProcess, folder: Path, what: str) -> None:
+def train_spoilt(process: Process, folder: Path, what: str) -> None:
     config = with_settings(train_preset("toy"), {"iterations": 30})
-    train(spoilt_model(what), [Plain()], config, folder, process=process, workers=0)
+    train(spoilt_model(what), BatchPlanner([Plain()], config.batches), config, folder, RunOptions(workers=0), process)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -295,7 +295,7 @@ def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None
     result = run(photos, tmp_path / "run", 1, backbone=tmp_path / "backbone.safetensors", settings=frozen)
     trained = load_model(result.last)
     assert torch.allclose(trained.backbone.stem.weight, model.backbone.stem.weight)
-    with pytest.raises(UsageError, match=r"--weights.*--backbone"):
+    with pytest.raises(UsageError, match=r"`weights`.*`backbone`"):
         run(photos, tmp_path / "b", backbone=tmp_path / "backbone.safetensors", weights=result.last)
     del tensors["conv03.weight"]
     save_file(tensors, tmp_path / "half.safetensors")

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hodor_cli.errors import UsageError
-from hodor_cli.training.choice import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
-from hodor_cli.training.launch import LaunchSettings, resolve
+from hodor_cli.training.launch import resolve
 from hodor_cli.training.optimiser import rate_at
-from hodor_cli.training.settings import check_same, with_settings
+from hodor_cli.training.options import LaunchSettings
+from hodor_cli.training.settings import (
+    check_same,
+    choose_config,
+    config_notes,
+    preset_name,
+    resumed_config,
+    with_settings,
+)
 from hodor_cli.training.sources import DataSource, parse_source
 
 
@@ -39,7 +47,7 @@ def test_settings_survive_json(name: str) -> None:
     config = train_preset(name)
     again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
-    check_same(config, json.loads(json.dumps(config.to_dict())))
+    check_same(config, TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))))
 
 
 def test_every_number_can_be_changed_by_its_name() -> None:
@@ -66,13 +74,13 @@ def test_every_number_can_be_changed_by_its_name() -> None:
         ({"iterations": "many"}, "a whole number"),
         ({"augment": "x"}, "has parts"),
         ({"augment.frames": "2"}, "follows from sequence"),
-        ({"batch_size": 3, "micro_batch": 2}, "--batch-size 3 must be a multiple of --micro-batch 2"),
-        ({"sequence": 2}, "--schedule paper needs --sequence 3"),
-        ({"weight_decay": "-1"}, "weight_decay must be a number of at least 0, not -1"),
-        ({"drop_cue": "7"}, "drop_cue must be in 0..1, not 7"),
-        ({"average": "2"}, "average must be in 0..1, not 2"),
-        ({"clip_norm": "nan"}, "clip_norm must be above 0, not nan"),
-        ({"batches.aspects": "0,1"}, "Aspect ratios must be numbers above 0"),
+        ({"batch_size": 3, "micro_batch": 2}, "`batch_size=3` must be a multiple of `micro_batch=2`"),
+        ({"sequence": 2}, "`schedule=paper` needs `sequence=3`"),
+        ({"weight_decay": "-1"}, "`weight_decay` must be at least 0, not -1"),
+        ({"drop_cue": "7"}, "`drop_cue` must be in 0..1, not 7"),
+        ({"average": "2"}, "`average` must be in 0..1, not 2"),
+        ({"clip_norm": "nan"}, "`clip_norm` must be above 0, not nan"),
+        ({"batches.aspects": "0,1"}, "`aspects` must be numbers above 0"),
     ],
 )
 def test_changes_that_cannot_be(changes: dict[str, object], sentence: str) -> None:
@@ -84,11 +92,11 @@ def test_a_mode_brings_its_settings_and_refuses_others() -> None:
     sparse = choose_config("mini-finetune", None, "sparse", {})
     assert (sparse.supervise, sparse.schedule, sparse.sequence, sparse.augment.frames) == ("reference", "paper", 3, 3)
     assert choose_config("mini-finetune", None, "dense", {}).supervise == "all"
-    with pytest.raises(UsageError, match=r"--mode sparse.*--schedule chain"):
+    with pytest.raises(UsageError, match=r"`mode=sparse`.*`schedule=chain`"):
         choose_config("mini-finetune", None, "sparse", {"schedule": "chain"})
-    with pytest.raises(UsageError, match=r"--mode sparse.*--sequence 1"):
+    with pytest.raises(UsageError, match=r"`mode=sparse`.*`sequence=1`"):
         choose_config("mini-finetune", None, "sparse", {"sequence": 1})
-    with pytest.raises(UsageError, match=r"--mode dense.*--set supervise=reference"):
+    with pytest.raises(UsageError, match=r"`mode=dense`.*`supervise=reference`"):
         choose_config("mini-finetune", None, "dense", {"supervise": "reference"})
 
 
@@ -104,8 +112,9 @@ def test_the_preset_follows_the_architecture() -> None:
 
 
 def test_going_on_keeps_the_settings_of_the_run() -> None:
-    began = with_settings(train_preset("mini"), {"iterations": 50, "augment.path": 0.0}).to_dict()
-    del began["augment"]["path"]  # written before there was such a setting
+    saved = with_settings(train_preset("mini"), {"iterations": 50, "augment.path": 0.0}).to_dict()
+    del saved["augment"]["path"]  # written before there was such a setting
+    began = TrainConfig.from_dict(saved)
     assert resumed_config(began, None, None, "", {"iterations": 80}).iterations == 80
     assert resumed_config(began, None, None, "", {}).augment.path == 0.0
     with pytest.raises(UsageError, match=r"augment.path 0.0 then and 0.5 now"):
@@ -115,7 +124,7 @@ def test_going_on_keeps_the_settings_of_the_run() -> None:
 
 
 def test_a_warm_up_longer_than_the_run_is_mentioned() -> None:
-    assert "--warmup" in config_notes(with_settings(train_preset("mini"), {"iterations": 100}))[0]
+    assert "`warmup`" in config_notes(with_settings(train_preset("mini"), {"iterations": 100}))[0]
     assert config_notes(train_preset("mini")) == []
 
 
@@ -151,16 +160,16 @@ def test_who_starts_the_processes() -> None:
 @pytest.mark.parametrize(
     ("settings", "environ", "sentence"),
     [
-        (LaunchSettings(gpus=1, processes=2), {}, r"--gpus.*--processes"),
-        (LaunchSettings(gpus=1, device="cpu"), {}, r"--gpus 1 contradicts --device cpu"),
-        (LaunchSettings(processes=2, device="cuda"), {}, r"--processes 2.*--device cuda"),
-        (LaunchSettings(processes=0), {}, "--processes must be at least 1"),
-        (LaunchSettings(precision="fp16"), {}, "--precision fp16"),
-        (LaunchSettings(processes=2, nodes=2), {}, r"--nodes 2.*MASTER_ADDR, MASTER_PORT, NODE_RANK"),
-        (LaunchSettings(processes=3), TORCHRUN, r"--processes 3 contradicts torchrun, which started 2"),
-        (LaunchSettings(processes=2, nodes=3), TORCHRUN, r"--nodes 3 contradicts torchrun, which runs on 2"),
+        ({"gpus": 1, "processes": 2}, {}, r"`gpus`.*`processes`"),
+        ({"gpus": 1, "device": "cpu"}, {}, r"`gpus=1` contradicts `device=cpu`"),
+        ({"processes": 2, "device": "cuda"}, {}, r"`processes=2`.*`device=cuda`"),
+        ({"processes": 0}, {}, "`processes` must be at least 1"),
+        ({"precision": "fp16"}, {}, "`precision=fp16`"),
+        ({"processes": 2, "nodes": 2}, {}, r"`nodes=2`.*MASTER_ADDR, MASTER_PORT, NODE_RANK"),
+        ({"processes": 3}, TORCHRUN, r"`processes=3` contradicts torchrun, which started 2"),
+        ({"processes": 2, "nodes": 3}, TORCHRUN, r"`nodes=3` contradicts torchrun, which runs on 2"),
     ],
 )
-def test_launches_that_contradict_themselves(settings: LaunchSettings, environ: dict[str, str], sentence: str) -> None:
+def test_launches_that_contradict_themselves(settings: dict[str, Any], environ: dict[str, str], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        resolve(settings, environ)
+        resolve(LaunchSettings(**settings), environ)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from data_fakes import runs, save_coco
 from PIL import Image
+
+from hodor_cli.training.options import Callbacks, ClipOptions, LaunchSettings, Recipe, RunOptions, TrainingResult
 
 
 def make_blobs(folder: Path, count: int = 4, *, size: int = 96) -> Path:
@@ -40,3 +44,18 @@ def losses_of(folder: Path) -> list[float]:
         rows = list(csv.DictReader(file))
     assert [int(row["iteration"]) for row in rows] == list(range(1, len(rows) + 1))
     return [float(row["loss"]) for row in rows]
+
+
+def start(
+    job: Callable[..., TrainingResult], data: Any, *, launch: LaunchSettings | None = None, **options: Any
+) -> Any:
+    """Call `pretrain` or `finetune` with the fields of its options, and with `settings`, changes by dotted name."""
+    options["changes"] = options.pop("settings", {})
+    kinds: list[Any] = [Recipe, RunOptions, Callbacks, *([ClipOptions] if job.__name__ == "finetune" else [])]
+    parts = []
+    for kind in kinds:
+        names = {field.name for field in dataclasses.fields(kind)} & set(options)
+        parts.append(kind(**{name: options.pop(name) for name in names}))
+    assert not options, options
+    more = {"clips": parts[3]} if len(parts) == 4 else {}
+    return job(data, recipe=parts[0], run=parts[1], launch=launch, callbacks=parts[2], **more)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.bench.clip import texture
-from hodor_cli.training.samples.layers import Masks
+from hodor_cli.training.samples.cutouts import Masks
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings

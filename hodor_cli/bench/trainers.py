@@ -20,12 +20,10 @@ from hodor_cli.bench.subject import bench_model
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Step, schedule
-from hodor_cli.training.objective import INPUTS, Objective
 from hodor_cli.training.optimiser import WeightAverage, make_optimiser, rate_at, set_rate
-from hodor_cli.training.process import SingleProcess
-from hodor_cli.training.samples.loader import Batch, make_batch, make_loader
-from hodor_cli.training.samples.samplers import BatchPlanner
-from hodor_cli.training.step import training_step
+from hodor_cli.training.process import Process
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, make_batch, make_loader
+from hodor_cli.training.step import INPUTS, Learner, Objective
 
 
 class Spent(NamedTuple):
@@ -76,24 +74,19 @@ class EngineTrainer:
 
     def __init__(self, job: Job, gate: Event) -> None:
         self.config = config = job.config
-        self.process = SingleProcess(job.settings.device, job.settings.precision)
-        self.device = self.process.device
+        process = Process(job.settings.device, job.settings.precision)
+        self.device = process.device
         if self.device.type == "cpu":
             keep_freed_memory()
         model, _ = bench_model(job.settings.weights)
-        model.to(device=self.device)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the training loop does
-        self.model, self.objective = model, Objective(model, supervise=config.supervise).train()
-        self.wrapped, self.optimiser = self.process.setup(self.objective, make_optimiser(self.objective, config))
-        self.average = _average(model, config)
+        self.learner = Learner(model, config, process)
         self.gate = gate
         gate.set()
         self.loader = iter(
             make_loader(
-                [job.photographs(gate)],
-                config.batches,
+                BatchPlanner([job.photographs(gate)], config.batches),
                 workers=job.workers,
-                end_iteration=job.iterations,
+                end=job.iterations,
                 pin_memory=self.device.type == "cuda",
             )
         )
@@ -105,15 +98,8 @@ class EngineTrainer:
 
     def step(self, batch: Batch, iteration: int) -> None:
         """One iteration."""
-        set_rate(self.optimiser, rate_at(self.config.learning_rate, iteration, self.config.iterations))
-        arguments = (_steps(self.config, iteration),)
-        values, _ = training_step(
-            self.objective, self.wrapped, self.optimiser, self.process, batch, arguments,
-            micro=self.config.micro_batch or self.config.batch_size, clip_norm=self.config.clip_norm,
-            iteration=iteration,
-        )  # fmt: skip
-        if self.average is not None:
-            self.average.update(self.model.named_parameters(), iteration)
+        rate = rate_at(self.config.learning_rate, iteration, self.config.iterations)
+        values, _ = self.learner.step(batch, rate, _steps(self.config, iteration))
         values.tolist()
 
     def rest(self) -> None:
@@ -126,7 +112,7 @@ class PlainTrainer:
 
     def __init__(self, job: Job) -> None:
         self.config = job.config
-        self.device = SingleProcess(job.settings.device).device
+        self.device = Process(job.settings.device).device
         model, _ = bench_model(job.settings.weights)
         self.model = model.to(self.device)
         self.objective = Objective(PlainHodor(model), supervise=self.config.supervise).train()  # type: ignore[arg-type]

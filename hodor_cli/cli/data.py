@@ -76,19 +76,13 @@ def preview(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw samples as the network is fed them: frames side by side, masks as outlines, invalid pixels hatched."""
-    from hodor_cli.training.samples.preview import preview_samples, require_free, write_sheet
+    from hodor_cli.training.pictures import PreviewOptions, preview_samples, require_free, write_sheet
+    from hodor_cli.training.sources import DataSource
 
     require_free(out, overwrite=overwrite)
+    options = PreviewOptions(count, preset, mode, area, seed)
+    source = DataSource(path, annotations=annotations)
     with progress_bar("drawing", count, "samples") as advance:
-        samples = preview_samples(
-            path,
-            annotations=annotations,
-            count=count,
-            preset=preset,
-            mode=mode,
-            area=area,
-            seed=seed,
-            progress=lambda done, total: advance(1),
-        )
+        samples = preview_samples(source, options, progress=lambda done, total: advance(1))
     write_sheet(out, samples, overwrite=overwrite)
     note(f"wrote {out}: {counted(len(samples), 'sample')}")

@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from hodor_cli.cli import training_options as options
-from hodor_cli.cli.options import DeviceOption, OverwriteOption, PrecisionOption
+from hodor_cli.cli.training_options import plain, train_with, training_command
+from hodor_cli.errors import UsageError
 
 
-def pretrain(
-    data: options.DataOption = None,
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Photographs whose annotations lie elsewhere.")
-    ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option("--annotations", metavar="FILE", help="Their annotations, in COCO format.")
-    ] = None,
-    preset: options.PresetOption = None,
-    model: options.ModelOption = None,
-    weights: options.WeightsStartOption = None,
-    backbone: options.BackboneOption = None,
-    out: options.OutOption = None,
-    iterations: options.IterationsOption = None,
-    batch_size: options.BatchSizeOption = None,
-    micro_batch: options.MicroBatchOption = None,
-    learning_rate: options.LearningRateOption = None,
-    warmup: options.WarmupOption = None,
-    sequence: options.SequenceOption = None,
-    schedule: options.ScheduleOption = None,
-    augment: options.AugmentOption = None,
-    average: options.AverageOption = None,
-    seed: options.SeedOption = None,
-    set_: options.SetOption = None,
-    gpus: options.GpusOption = None,
-    nodes: options.NodesOption = 1,
-    processes: options.ProcessesOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: options.WorkersOption = 2,
-    val: options.ValOption = None,
-    val_every: options.ValEveryOption = 1000,
-    sheet_every: options.SheetEveryOption = 500,
-    save_every: options.SaveEveryOption = 200,
-    resume: options.ResumeOption = False,
-    overwrite: OverwriteOption = False,
-) -> None:
+@training_command(
+    plain("images", Path, "Photographs whose annotations lie elsewhere.", "DIR"),
+    plain("annotations", Path, "Their annotations, in COCO format.", "FILE"),
+)
+def pretrain(values: Mapping[str, Any]) -> None:
     """Train on still images in COCO format: photographs in, a video segmenter out.
 
     Every photograph becomes a short augmented sequence. Without --data the photographs of the prepared workspace
@@ -57,10 +24,14 @@ def pretrain(
     hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
     hodor pretrain --gpus 4
     """
-    values = locals()
     from hodor_cli.runtime.threads import wait_asleep
 
     wait_asleep()  # before PyTorch comes: the loader's workers need the cores that its threads would wait on
     from hodor_cli.training.runs import pretrain as run
+    from hodor_cli.training.sources import DataSource
 
-    options.train_with(run, values, data=data, images=images, annotations=annotations)
+    images, annotations = values["images"], values["annotations"]
+    if (images is None) != (annotations is None):
+        raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
+    elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
+    train_with(run, [*(values["data"] or ()), *elsewhere], values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hodor_cli.cli.terminal import note, stderr_console
 
 if TYPE_CHECKING:
-    from hodor_cli.training.hooks import TrainingProgress
+    from hodor_cli.training.options import TrainingProgress
 
 #: Seconds between two lines where stderr is no terminal, as in the log of a batch job.
 _LOG_EVERY = 60.0

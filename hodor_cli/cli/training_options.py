@@ -1,107 +1,33 @@
-"""The options that `hodor pretrain` and `hodor finetune` share, and what becomes of them."""
+"""The options that `hodor pretrain` and `hodor finetune` share, made from the settings of training as declared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from hodor_cli.cli.options import out_option
-from hodor_cli.cli.terminal import note, progress_bar, stdout_console
+from hodor_cli.cli.options import MACHINE, DeviceOption, PrecisionOption, option
+from hodor_cli.cli.terminal import note, progress_bar, stdout_console, warn
+from hodor_cli.errors import DataError, UsageError
+from hodor_cli.settings import settings_of
+from hodor_cli.training.config import LearningRate, TrainConfig
+from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
+from hodor_cli.training.samples.settings import augment_preset
 
 if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.options import TrainingResult
 
-DataOption = Annotated[
-    list[str] | None,
-    typer.Option("--data", metavar="FOLDER[:WEIGHT]", help="A data set, and how often it is drawn from. Repeatable."),
-]
-PresetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--preset",
-        metavar="NAME",
-        help="Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy.  "
-        "[default: the one of the architecture]",
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", metavar="NAME", help="Architecture: swin-tiny, mini, toy.  [default: the preset's]"),
-]
-WeightsStartOption = Annotated[
-    str | None, typer.Option("--weights", metavar="NAME|FILE", help="Start from these weights.")
-]
-BackboneOption = Annotated[
-    Path | None,
-    typer.Option("--backbone", metavar="FILE", help="Start a new network's backbone from these ImageNet weights."),
-]
-OutOption = Annotated[Path | None, out_option("FOLDER", "The run's folder [default: runs/PRESET].")]
-IterationsOption = Annotated[int | None, typer.Option("--iterations", metavar="N", min=1, help="How long to train.")]
-BatchSizeOption = Annotated[
-    int | None, typer.Option("--batch-size", metavar="N", min=1, help="Samples of an iteration, in all processes.")
-]
-MicroBatchOption = Annotated[
-    int | None,
-    typer.Option(
-        "--micro-batch", metavar="N", min=1, help="Samples at once in a process; gradients of the rest are added up."
-    ),
-]
-LearningRateOption = Annotated[
-    float | None, typer.Option("--learning-rate", metavar="RATE", help="The learning rate after the warm-up.")
-]
-WarmupOption = Annotated[
-    int | None, typer.Option("--warmup", metavar="N", min=0, help="Iterations over which the learning rate rises.")
-]
-SequenceOption = Annotated[
-    int | None, typer.Option("--sequence", metavar="N", min=1, help="Frames of a sample; 1 is the image alone.")
-]
-ScheduleOption = Annotated[
-    str | None,
-    typer.Option("--schedule", metavar="paper|chain|self-chain", help="Cycles there and back, or forwards only."),
-]
-AugmentOption = Annotated[
-    str | None, typer.Option("--augment", metavar="NAME", help="Augmentation: paper (imgaug), fast, mini, toy.")
-]
-AverageOption = Annotated[
-    float | None,
-    typer.Option("--average", metavar="DECAY", min=0, max=1, help="Save a running average of the weights; 0: none."),
-]
-SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="Another seed, another order.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any other setting of run.json, such as augment.rotation=0,15 or weight_decay=0.05. Repeatable.",
-    ),
-]
-WorkersOption = Annotated[
-    int, typer.Option("--workers", metavar="N", min=0, help="Processes that make samples; 0 makes them in between.")
-]
-GpusOption = Annotated[int | None, typer.Option("--gpus", metavar="N", help="CUDA devices of each machine.")]
-NodesOption = Annotated[
-    int, typer.Option("--nodes", metavar="N", help="Machines; under torchrun and SLURM they are found.")
-]
-ProcessesOption = Annotated[int | None, typer.Option("--processes", metavar="N", help="Processes on the CPU instead.")]
-SaveEveryOption = Annotated[
-    int,
-    typer.Option("--save-every", metavar="N", min=1, help="Iterations between two states that --resume can continue."),
-]
-ValOption = Annotated[
-    Path | None, typer.Option("--val", metavar="FOLDER", help="Measure J&F on this benchmark and keep the best.")
-]
-ValEveryOption = Annotated[int, typer.Option("--val-every", metavar="N", min=1, help="Iterations between two of them.")]
-SheetEveryOption = Annotated[
-    int, typer.Option("--sheet-every", metavar="N", min=1, help="Iterations between two sheets of predictions.")
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in the folder; begin if there is none.")]
+T = TypeVar("T")
 
-#: Options that are settings under another name.
-_SETTINGS = {
+#: Options that are settings of a run: option -> dotted name. `--set` reaches all others.
+SETTINGS = {
     "iterations": "iterations",
     "batch_size": "batch_size",
     "micro_batch": "micro_batch",
@@ -109,25 +35,98 @@ _SETTINGS = {
     "warmup": "learning_rate.warmup",
     "sequence": "sequence",
     "schedule": "schedule",
-    "augment": "augment",
     "average": "average",
     "seed": "seed",
 }
-_PASSED = (
-    "out", "preset", "model", "weights", "backbone", "resume", "overwrite", "save_every", "workers", "val",
-    "val_every", "sheet_every",
-)  # fmt: skip
-_LAUNCH = ("device", "precision", "gpus", "processes", "nodes")
+#: Where it is no number.
+_METAVARS = {
+    "preset": "NAME", "model": "NAME", "weights": "NAME|FILE", "backbone": "FILE", "out": "OUT", "time_limit": "TIME",
+    "learning_rate": "RATE", "average": "DECAY", "resolution": "NAME", "split": "NAME",
+}  # fmt: skip
 
 
-def run_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `hodor_cli.pretrain` and `hodor_cli.finetune` from a command's parameters by name."""
-    from hodor_cli.training.launch import LaunchSettings
+Command = Callable[[Mapping[str, Any]], None]
 
-    options = {name: values[name] for name in _PASSED if name in values}
-    options["settings"] = given_settings(values)
-    options["launch"] = LaunchSettings(**{name: values[name] for name in _LAUNCH})
-    return options
+
+def training_command(
+    *own: inspect.Parameter, leave_out: Sequence[str] = ()
+) -> Callable[[Command], Callable[..., None]]:
+    """Make a command out of a function of all parameters by name: `data`, its own, and those of every run.
+
+    leave_out: parameters of every run that it does not have.
+    """
+    common = [
+        *declared(Recipe, without=("changes", *leave_out)),
+        *declared(RunOptions, "Run"),
+        *(_setting(name, dotted) for name, dotted in SETTINGS.items()),
+        *_OTHERS,
+        *declared(LaunchSettings, MACHINE, without=("device", "precision")),
+    ]
+
+    def decorate(command: Command) -> Callable[..., None]:
+        parameters = [_DATA, *own, *common]
+
+        def run(**values: Any) -> None:
+            command(values)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def declared(settings: Any, panel: str | None = None, without: Sequence[str] = ()) -> list[inspect.Parameter]:
+    """The fields of a dataclass of settings as parameters of a command, in a group of its help."""
+    return [_parameter(settings, name, panel=panel) for name in settings_of(settings) if name not in without]
+
+
+def given(settings: Callable[..., T], values: Mapping[str, Any], **others: Any) -> T:
+    """The settings in a command's parameters. Raises UsageError."""
+    return settings(**{name: values[name] for name in settings_of(settings) if name in values}, **others)
+
+
+def plain(name: str, kind: Any, help: str, metavar: str, **more: Any) -> inspect.Parameter:
+    """A parameter of a command that is no declared setting, and may be left out."""
+    flag = typer.Option(f"--{name.strip('_').replace('_', '-')}", metavar=metavar, help=help, **more)
+    return _named(name, None, Annotated[kind | None, flag])
+
+
+def _named(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter(settings: Any, name: str, *, panel: str | None, called: str = "") -> inspect.Parameter:
+    """called: what the option is called where it is not as the field; it then has no default of its own."""
+    setting, called = settings_of(settings)[name], called or name
+    flags = (f"--{called.replace('_', '-')}", *(["-o"] if called == "out" else []))
+    kind: Any = Path if called in ("out", "backbone") else setting.kind if isinstance(setting.kind, type) else str
+    metavar = "" if kind is bool else _METAVARS.get(called) or "|".join(filter(None, setting.choices)) or "N"
+    own = settings not in (TrainConfig, LearningRate)
+    flag = option(settings, name, metavar, flags=flags, rich_help_panel=panel)
+    annotation: Any = Annotated[kind if own and not setting.optional else kind | None, flag]
+    return _named(called, setting.default if own else None, annotation)
+
+
+def _setting(called: str, dotted: str) -> inspect.Parameter:
+    part, _, name = dotted.partition(".")
+    if name:
+        return _parameter(LearningRate, name, panel="Settings", called=called)
+    return _parameter(TrainConfig, part, panel="Settings")
+
+
+_DATA = plain("data", list[str], "A data set, and how often it is drawn from. Repeatable.", "FOLDER[:WEIGHT]")
+_OTHERS = [
+    plain("augment", str, "Augmentation: paper (imgaug), fast, mini, toy.", "NAME", rich_help_panel="Settings"),
+    plain(
+        "set_", list[str], "Any other setting of run.json, such as augment.rotation=0,15. Repeatable.", "NAME=VALUE",
+        rich_help_panel="Settings",
+    ),
+    plain("val", Path, "Measure J&F on this benchmark and keep the best.", "FOLDER", rich_help_panel="Run"),
+    _named("device", "auto", DeviceOption),
+    _named("precision", "auto", PrecisionOption),
+]  # fmt: skip
 
 
 def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,18 +134,18 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UsageError where both name the same.
     """
-    from hodor_cli.errors import UsageError
-    from hodor_cli.training.samples.settings import augment_preset
-
     changes: dict[str, Any] = {}
-    for option, name in _SETTINGS.items():
-        if values[option] is not None:
-            changes[name] = values[option]
+    for called, name in SETTINGS.items():
+        if values[called] is not None:
+            part, _, field = name.rpartition(".")
+            setting = settings_of(LearningRate if part else TrainConfig)[field]
+            dataclasses.replace(setting, name=called).check(values[called])
+            changes[name] = values[called]
     if changes.get("average") == 0:
         changes["average"] = None
-    if "augment" in changes:
-        changes["augment"] = augment_preset(changes["augment"])
-    flags = {name: f"--{option.replace('_', '-')}" for option, name in _SETTINGS.items()}
+    if values["augment"] is not None:
+        changes["augment"] = augment_preset(values["augment"])
+    flags = {name: f"--{called.replace('_', '-')}" for called, name in SETTINGS.items()}
     for text in values["set_"] or []:
         name, equals, value = text.partition("=")
         if not equals:
@@ -157,11 +156,14 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def train_with(job: Any, values: Mapping[str, Any], **arguments: Any) -> None:
+def train_with(job: Any, data: Sequence[Any] | None, values: Mapping[str, Any], **arguments: Any) -> None:
     """Run `hodor_cli.pretrain` or `hodor_cli.finetune` with a command's parameters, and say what came of it."""
     from hodor_cli.cli.training_live import LiveLine
+    from hodor_cli.training.options import Callbacks
 
-    options = run_options(values)
+    recipe = given(Recipe, values, changes=given_settings(values))
+    run, launch = given(RunOptions, values), given(LaunchSettings, values)
+    validate = None if values["val"] is None else Validation.of(values["val"], values["precision"])
     with ExitStack() as stack:
         advance: Any = None
 
@@ -174,11 +176,45 @@ def train_with(job: Any, values: Mapping[str, Any], **arguments: Any) -> None:
                 stack.close()
                 advance = None
 
-        result: TrainingResult = job(**arguments, **options, progress=LiveLine(), note=note, checking=checking)
+        callbacks = Callbacks(LiveLine(), note, warn, checking, validate)
+        result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **arguments)
     if not result.is_first:
         return
     console = stdout_console()
     console.print(f"{result.last}: the network after {result.iterations} iterations")
     if result.best is not None and result.score is not None:
         console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
+    if result.iterations < result.wanted:
+        note(f"the time is over after {result.iterations} of {result.wanted} iterations; `resume` continues")
     note(f"Use it: hodor segment VIDEO --mask MASK --weights {result.best or result.last}")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """J&F of a network on a benchmark in the DAVIS layout or another that `hodor evaluate` reads."""
+
+    dataset: Path
+    precision: str
+
+    @staticmethod
+    def of(dataset: Path, precision: str) -> Validation:
+        """Raises InputError or DataError for a folder that no network can be measured on."""
+        from hodor_cli.datasets.dataset import recognise
+
+        benchmark = recognise(dataset)
+        if not benchmark.has_truth:
+            raise DataError(f"`val` {dataset} has no annotations to measure against")
+        if not any(sequence.images for sequence in benchmark.sequences.values()):
+            raise DataError(f"`val` {dataset} has masks but no images to run the network on")
+        return Validation(dataset, precision)
+
+    def __call__(self, model: Hodor) -> float:
+        """Run the network on every sequence; NaN if nothing could be scored."""
+        from hodor_cli.evaluation import evaluate_davis
+
+        device = str(next(model.parameters()).device)
+        result = evaluate_davis(model, self.dataset, device=device, precision=self.precision)
+        for name, fault in result.failed.items():
+            note(f"{name} was left out of the validation: {fault}")
+        note(f"J&F {100 * result.jf:.1f} on {self.dataset}")
+        return float(result.jf)

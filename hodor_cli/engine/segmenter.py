@@ -114,7 +114,7 @@ class Segmenter:
         Raises:
             InputError for a mask that is empty, covers the frame, or does not fit it.
         """
-        from hodor_cli.training.adaptation import DEFAULT_BUDGET, AdaptSettings, Example, adapt_model
+        from hodor_cli.training.adaptation import DEFAULT_BUDGET, AdaptSettings, Example, adapt
 
         prepared = []
         for number, (frame, masks) in enumerate(examples):
@@ -124,16 +124,10 @@ class Segmenter:
                 labels[mask] = object_id
             prepared.append(Example(frame, labels))
         min_dim, max_dim = self._given_model.config.resolution(*self._wanted_dims, adapted=True)
-        adapted = adapt_model(
-            self._given_model,
-            prepared,
-            budget or DEFAULT_BUDGET,
-            settings=AdaptSettings(precision=self._precision),
-            min_dim=min_dim,
-            max_dim=max_dim,
-            cache=cache,
-            progress=progress,
+        settings = AdaptSettings(
+            budget or DEFAULT_BUDGET, min_dim=min_dim, max_dim=max_dim, precision=self._precision
         )
+        adapted = adapt(self._given_model, prepared, settings, cache=cache, progress=progress)
         self.model, self.min_dim, self.max_dim = adapted.to(self.device).eval(), min_dim, max_dim
 
     @torch.inference_mode()

@@ -1,7 +1,9 @@
-"""Adapting a network to a video's first frame.
+"""Adapting a network to the frames whose masks were given.
 
-HODOR learns from still images, so the frame that the user gave, with its masks, is itself a training set: a copy of the
-network is fine-tuned on augmented sequences of it, with the loss and the cycles of training, within a budget.
+HODOR learns from still images, so a frame that the user gave, with its masks, is itself a training set: a copy of the
+network learns from augmented sequences of it, by the steps of training, within a budget. How far to go towards what it
+learned is decided by a test that needs no labels: follow the objects forwards through some frames and back again, and
+compare with the masks that were given (the cycle of HODOR, sec. 3.5).
 """
 
 from __future__ import annotations
@@ -11,27 +13,47 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import autocast, choose_precision
+from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
-from hodor_cli.training.config import LearningRate
+from hodor_cli.settings import about, check_settings
+from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import Hardship, schedule
-from hodor_cli.training.objective import Objective
-from hodor_cli.training.optimiser import WeightAverage, freeze_stages, rate_at
+from hodor_cli.training.optimiser import put_weights, rate_at
+from hodor_cli.training.process import Process
+from hodor_cli.training.samples.batches import collate
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import MINI, AugmentSettings
+from hodor_cli.training.step import Learner
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
+
+Frame = NDArray[np.uint8]
+Weights = dict[str, Tensor]
+
+#: Nominal length of the schedule of the learning rate, which falls with the share of the budget that is spent.
+_NOMINAL = 1000
+#: The cycle's frames at most, and the share of a budget in seconds that all its tests together may take.
+_CYCLE_FRAMES, _CYCLE_SHARE = 12, 0.3
+#: How far to go, apart from `blend`: not at all, half the way, the whole way.
+_BLENDS = (0.0, 0.5, 1.0)
+#: What another choice must be better by, in IoU, than the one that is usually best; and what ends adaptation half-way.
+_MARGIN, _COLLAPSE = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -43,9 +65,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if (self.seconds is None) == (self.steps is None):
-            raise UsageError("the budget of --adapt is either seconds (60s) or steps (200steps)")
-        if (self.seconds is not None and self.seconds <= 0) or (self.steps is not None and self.steps <= 0):
-            raise UsageError("the budget of --adapt must be above 0; leave --adapt out to run without it")
+            raise UsageError("the budget of `adapt` is either seconds (60s) or steps (200steps)")
+        if not 0 < (self.seconds or 0) + (self.steps or 0) < math.inf:
+            raise UsageError("the budget of `adapt` must be above 0; leave `adapt` out to run without it")
 
     @staticmethod
     def parse(text: str) -> Budget:
@@ -56,7 +78,7 @@ class Budget:
                 return Budget(steps=int(number.removesuffix("steps")))
             return Budget(seconds=float(number.removesuffix("s")))
         except ValueError as error:
-            raise UsageError(f"'{text}' is no budget for --adapt; write seconds (60s) or steps (200steps)") from error
+            raise UsageError(f"'{text}' is no budget for `adapt`; write seconds (60s) or steps (200steps)") from error
 
 
 #: What is used when a user asks for adaptation and says no more: about a minute on two CPU cores.
@@ -65,32 +87,30 @@ DEFAULT_BUDGET = Budget(seconds=60.0)
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """How adaptation trains. `max_objects` of the frame's objects are in each sequence, drawn anew.
+    """How adaptation trains."""
 
-    area: pixels of a training frame, as a share of those of the working resolution. Views of a part of the frame at
-        about its own scale cost less, and so more steps fit into the budget.
-    frozen_stages: stages of the backbone that stay as they are.
-    blend: how far the result lies from the given weights (0) to the adapted ones (1). On the 8 sequences of the model
-        card J&F was 82.7 without adaptation at the same resolution, and 84.4, 84.9 and 84.8 with 0.5, 0.8 and 1; what
-        loses by adaptation (parkour) loses most with 1.
-    damage_cue: chance of mistakes in the masks that the cue carries along, so that the object itself is learned.
-    """
-
-    learning_rate: float = 2e-4
-    backbone_rate: float = 0.3
-    area: float = 0.33
-    frozen_stages: int = 1
-    blend: float = 0.8
-    sequence: int = 3
+    budget: Budget = DEFAULT_BUDGET
+    #: Working resolution, as for `Segmenter`; None for the one that the model's configuration names for adapted runs.
+    min_dim: Annotated[int, about("Shorter side of the network's input.", least=32)] | None = None
+    max_dim: Annotated[int, about("Limit of its longer side.", least=32)] | None = None
+    learning_rate: Annotated[float, about("Learning rate after the warm-up.", above=0)] = 2e-4
+    backbone_rate: Annotated[float, about("Factor on it for the backbone.", least=0)] = 0.3
+    #: Views of a part of the frame at about its own scale cost less, and so more steps fit into the budget.
+    area: Annotated[float, about("Pixels of a training frame, of those of the resolution.", above=0, most=1)] = 0.33
+    frozen_stages: Annotated[int, about("Stages of the backbone that stay as they are.", least=0, most=4)] = 1
+    #: On the 8 sequences of the model card J&F was 82.7 without adaptation at the same resolution, and 84.4, 84.9 and
+    #: 84.8 with 0.5, 0.8 and 1; what loses by adaptation (parkour) loses most with 1.
+    blend: Annotated[float, about("How far to go, from the given weights to the learned ones.", least=0, most=1)] = 0.8
+    sequence: Annotated[int, about("Frames of a training sequence.", least=1)] = 3
     schedule: str = "chain"
-    max_objects: int = 4
-    average: float = 0.98
-    clip_norm: float = 1.0
-    drop_cue: float = 0.15
-    damage_cue: float = 0.25
-    seed: int = 0
-    #: "fp32", "bf16" or "auto": bfloat16 where the device multiplies in it, which leaves time for more steps; so is
-    #: "fp16", in which a network runs but does not train.
+    max_objects: Annotated[int, about("Objects of a sequence, drawn anew for each.", least=1, most=254)] = 4
+    average: Annotated[float, about("Decay of the running average of the weights.", least=0, most=1)] = 0.98
+    clip_norm: Annotated[float, about("Largest norm of the gradient.", above=0)] = 1.0
+    drop_cue: Annotated[float, about("Chance that the cue is left out.", least=0, most=1)] = 0.15
+    damage_cue: Annotated[float, about("Chance of mistakes in the masks of the cue.", least=0, most=1)] = 0.25
+    seed: Annotated[int, about("Another seed, other sequences.", least=0)] = 0
+    #: "auto" is bfloat16 where the device multiplies in it, which leaves time for more steps; so is "fp16", in which a
+    #: network runs but does not train.
     precision: str = "auto"
     #: Motion as between frames of a video: objects and background move apart, little else changes.
     augment: AugmentSettings = dataclasses.field(
@@ -99,63 +119,103 @@ class AdaptSettings:
         )
     )
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def config(self, model: str) -> TrainConfig:
+        """The same as the settings of a training run on batches of one sequence."""
+        return TrainConfig(
+            model=model,
+            iterations=_NOMINAL,
+            batch_size=1,
+            sequence=self.sequence,
+            schedule=self.schedule,  # type: ignore[arg-type]  # checked there
+            learning_rate=LearningRate(peak=self.learning_rate, warmup=5, decay="cosine", floor=0.05),
+            backbone_rate=self.backbone_rate,
+            frozen_stages=self.frozen_stages,
+            weight_decay=0.0,
+            clip_norm=self.clip_norm,
+            average=self.average,
+            seed=self.seed,
+            augment=dataclasses.replace(self.augment, frames=self.sequence),
+        )
+
 
 @dataclass(frozen=True)
 class Example:
     """A frame (H, W, 3) uint8 RGB whose label map (H, W) the user gave."""
 
-    frame: NDArray[np.uint8]
+    frame: Frame
     labels: NDArray[np.uint16]
+
+    @staticmethod
+    def of(frame: Frame, masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]], number: int = 0) -> Example:
+        """An example from masks as `Segmenter.step` takes them. Raises InputError, naming frame `number`."""
+        labels = np.zeros(frame.shape[:2], np.uint16)
+        size = (frame.shape[0], frame.shape[1])
+        for object_id, mask in reference_masks_by_id(masks, size=size, frame=number).items():
+            labels[mask] = object_id
+        return Example(frame, labels)
 
 
 @dataclass(frozen=True)
 class AdaptProgress:
-    """Steps and seconds spent so far, and the share of the budget they are (0..1)."""
+    """Steps and seconds spent so far, and the share of the budget they are (0..1).
+
+    blend, cycle: once the cycle has decided, how far the result goes and its IoU in the cycle.
+    """
 
     steps: int
     seconds: float
     share: float
     loss: float
+    blend: float | None = None
+    cycle: float | None = None
 
 
-def adapt_model(
+def adapt(
     model: Hodor,
     examples: Sequence[Example],
-    budget: Budget = DEFAULT_BUDGET,
-    *,
     settings: AdaptSettings | None = None,
-    min_dim: int | None = None,
-    max_dim: int | None = None,
+    *,
+    frames: Sequence[Frame] | None = None,
     cache: Path | None = None,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> Hodor:
-    """A copy of the model, fine-tuned on the examples; the model itself is not changed.
+    """A copy of the model that has learned from the examples; the model itself is not changed.
+
+    Use it at `model.config.resolution(min_dim, max_dim, adapted=True)`, for which it was made.
 
     Args:
         model: the network to start from; the copy is on the same device.
         examples: frames with their masks; objects need not be the same in all.
-        budget: when to stop.
-        settings: how to train.
-        min_dim, max_dim: working resolution; None for the model's own.
-        cache: folder of adapted networks, found again by a hash of weights, examples, budget and settings.
+        settings: the budget, the resolution and how to train.
+        frames: some frames that follow the first example in its video, in order, a dozen at most, such as every third
+            of the next second: what the cycle goes through. Without them the result lies `blend` of the way.
+        cache: folder of adapted networks, found again by a hash of all that they depend on.
         progress: called after every step.
     Raises:
-        InputError for a mask that is empty or covers the whole frame.
+        InputError for a mask that is empty or covers the whole frame, UsageError for no example.
     """
     settings = settings or AdaptSettings()
-    for number, example in enumerate(examples):
-        _check(example, number)
     if not examples:
         raise UsageError("adaptation needs at least one frame with a mask")
-    size = model.config.resolution(min_dim, max_dim)
+    for number, example in enumerate(examples):
+        _check(example, number)
+    size = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
     device = next(model.parameters()).device
-    key = _key(model, examples, budget, settings, size, _precision(settings, device))
+    # Gradients need the range that float16 does not have.
+    wanted = "auto" if settings.precision == "fp16" else settings.precision
+    precision = precision_name(choose_precision(wanted, device, dense=True))
+    used = list(frames or ())[:_CYCLE_FRAMES]
+    key = _key(model, examples, used, [dataclasses.asdict(settings), size, precision])
     stored = None if cache is None else cache / f"{key}.safetensors"
     if stored is not None and stored.is_file():
         return model_from_checkpoint(stored).to(device)
 
-    adapted = copy.deepcopy(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _train(adapted, examples, budget, settings, size, progress)
+    job = _Adaptation(copy.deepcopy(model), examples, settings, size, Process(device, precision), progress)
+    job.run(used)
+    adapted = job.learner.model
     if stored is not None:
         save_checkpoint(stored, adapted, {"adapted_from": model_fingerprint(model)})
     return adapted.eval()
@@ -163,72 +223,155 @@ def adapt_model(
 
 def default_cache() -> Path:
     """Where adapted networks are kept: `$HODOR_CACHE_DIR`, or `hodor` in the user's cache folder."""
-    import os
-
     base = os.environ.get("HODOR_CACHE_DIR")
     if base:
         return Path(base) / "adapted"
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hodor" / "adapted"
 
 
-def _train(
-    model: Hodor,
-    examples: Sequence[Example],
-    budget: Budget,
-    settings: AdaptSettings,
-    size: tuple[int, int],
-    progress: Callable[[AdaptProgress], None] | None,
-) -> None:
-    freeze_stages(model, settings.frozen_stages)
-    objective = Objective(model, supervise="all").train()
-    given = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimiser = torch.optim.AdamW(_groups(objective, settings), weight_decay=0.0)
-    average = WeightAverage(model.named_parameters(), settings.average)
-    augment = dataclasses.replace(settings.augment, frames=settings.sequence)
-    rate = LearningRate(peak=settings.learning_rate, warmup=5, decay="cosine", floor=0.05)
-    device = next(model.parameters()).device
-    dtype = _precision(settings, device)
-    started = time.perf_counter()
-    step, share = 0, 0.0
-    while share < 1:
-        rng = np.random.default_rng([settings.seed, step])
-        sample = _sample(examples[int(rng.integers(len(examples)))], rng, augment, settings, size)
-        inputs = [
-            torch.from_numpy(values)[None].to(device)
-            for values in (sample.frames, sample.masks, sample.valid, sample.presence)
-        ]
-        # The learning rate falls with the share of the budget that is spent, whether it is time or steps.
-        for group in optimiser.param_groups:
-            group["lr"] = (
-                rate_at(rate, step if step < rate.warmup else int(1000 * share) + rate.warmup, 1000) * (group["factor"])
-            )
-        torch.manual_seed(int(rng.integers(2**31)))
-        optimiser.zero_grad(set_to_none=True)
-        steps = schedule(settings.schedule, step, settings.sequence)
-        with autocast(device, dtype):
+class _Adaptation:
+    """A network that learns from examples, and the weights that may become the result."""
+
+    def __init__(
+        self,
+        model: Hodor,
+        examples: Sequence[Example],
+        settings: AdaptSettings,
+        size: tuple[int, int],
+        process: Process,
+        progress: Callable[[AdaptProgress], None] | None,
+    ) -> None:
+        self.examples, self.settings, self.size, self.progress = examples, settings, size, progress
+        self.given: Weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.learner = Learner(model, settings.config(model.config.name), process)
+        self.started = time.perf_counter()
+        self.loss = math.nan
+
+    def run(self, frames: Sequence[Frame]) -> None:
+        """Learn within the budget, and leave in the model what the cycle found best."""
+        cycle = self._cycle(frames)
+        tried: list[tuple[float, float, Weights]] = []  # IoU in the cycle, how far, towards which weights
+        reserved = 0.0
+        if cycle is not None:
+            began = time.perf_counter()
+            tried.append((cycle.iou(self.learner.model), 0.0, self.given))
+            reserved = len(_BLENDS) * (time.perf_counter() - began)
+            self._learn(0.5, reserved)
+            tried.append(self._try(cycle, self.settings.blend))
+        if cycle is None or tried[1][0] >= tried[0][0] - _COLLAPSE:
+            self._learn(1.0, reserved)
+        far, weights = self.settings.blend, self._learned()
+        if cycle is not None:
+            tried += [self._try(cycle, blend) for blend in {self.settings.blend, *_BLENDS} - {0.0}]
+            usual = next(choice for choice in reversed(tried) if choice[1] == self.settings.blend)
+            best = max(tried, key=lambda choice: choice[0])
+            iou, far, weights = best if best[0] > usual[0] + _MARGIN else usual
+            self._tell(1.0, blend=far, cycle=iou)
+        self._put(far, weights)
+        self.learner.model.requires_grad_(True)
+
+    def _learn(self, until: float, reserved: float) -> None:
+        """Take steps until that share of the budget is spent, `reserved` seconds of which are not for learning."""
+        settings, config = self.settings, self.settings.config(self.learner.model.config.name)
+        share = self._share(reserved)
+        self.learner.objective.train()
+        while share < until or self.learner.done == 0:
+            step = self.learner.done
+            rng = np.random.default_rng([settings.seed, step])
+            example = self.examples[int(rng.integers(len(self.examples)))]
+            sample = _sample(example, rng, config.augment, settings, self.size)
+            # The learning rate falls with the share of the budget that is spent, whether it is time or steps.
+            warmup = config.learning_rate.warmup
+            at = step if step < warmup else int(_NOMINAL * share) + warmup
+            rate = rate_at(config.learning_rate, at, _NOMINAL)
+            torch.manual_seed(int(rng.integers(2**31)))
+            steps = schedule(settings.schedule, step, settings.sequence)
             hardship = Hardship(cue_dropped=bool(rng.random() < settings.drop_cue), cue_damage=settings.damage_cue)
-            losses, _ = objective(*inputs, steps, hardship)
-        losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip_norm)
-        optimiser.step()
-        average.update(model.named_parameters(), step)
-        step += 1
-        seconds = time.perf_counter() - started
-        share = step / budget.steps if budget.steps is not None else seconds / (budget.seconds or seconds)
-        if progress is not None:
-            progress(AdaptProgress(step, seconds, min(share, 1.0), float(losses.total.detach())))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.lerp(given[name], average.values[name], settings.blend))
-            parameter.requires_grad_(True)
-    model.eval()
+            values, _ = self.learner.step(collate([sample]), rate, steps, hardship)
+            self.loss = float(values[:2].sum())
+            share = self._share(reserved)
+            self._tell(share)
+
+    def _share(self, reserved: float) -> float:
+        budget = self.settings.budget
+        if budget.steps is not None:
+            return self.learner.done / budget.steps
+        seconds = budget.seconds or math.inf
+        return (time.perf_counter() - self.started) / max(seconds - reserved, seconds / 2)
+
+    def _tell(self, share: float, blend: float | None = None, cycle: float | None = None) -> None:
+        if self.progress is not None:
+            seconds = time.perf_counter() - self.started
+            self.progress(AdaptProgress(self.learner.done, seconds, min(share, 1.0), self.loss, blend, cycle))
+
+    def _cycle(self, frames: Sequence[Frame]) -> _Cycle | None:
+        """The test, through as many of the frames as the budget allows; None without frames, or without the time."""
+        if not frames:
+            return None
+        example, seconds = self.examples[0], self.settings.budget.seconds
+        cycle = _Cycle(example, list(frames), self.size, self.learner.process)
+        if seconds is None:
+            return cycle
+        began = time.perf_counter()
+        cycle.follow(self.learner.model, [example.frame, frames[0]], example.labels)
+        each = (time.perf_counter() - began) / 2
+        affordable = int(_CYCLE_SHARE * seconds / ((len(_BLENDS) + 2) * 2 * each))
+        if affordable < 2:
+            return None
+        places = np.unique(np.linspace(0, len(frames) - 1, min(affordable, len(frames))).round().astype(int))
+        return dataclasses.replace(cycle, frames=[frames[place] for place in places])
+
+    def _try(self, cycle: _Cycle, blend: float) -> tuple[float, float, Weights]:
+        """What the cycle says of going so far; learning then continues as if nothing had been tried."""
+        own = {name: value.detach().clone() for name, value in self.learner.model.named_parameters()}
+        learned = self._learned()
+        self._put(blend, learned)
+        iou = cycle.iou(self.learner.model)
+        put_weights(self.learner.model, own)
+        return iou, blend, learned
+
+    def _learned(self) -> Weights:
+        average = self.learner.average
+        assert average is not None  # the settings ask for one
+        return {name: value.clone() for name, value in average.values.items()}
+
+    def _put(self, blend: float, weights: Weights) -> None:
+        put_weights(self.learner.model, {name: torch.lerp(self.given[name], weights[name], blend) for name in weights})
 
 
-def _groups(objective: Objective, settings: AdaptSettings) -> list[dict[str, object]]:
-    backbone = list(objective.model.backbone.parameters())
-    known = {id(parameter) for parameter in backbone}
-    rest = [parameter for parameter in objective.parameters() if id(parameter) not in known]
-    return [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_rate}]
+@dataclass(frozen=True)
+class _Cycle:
+    """Forwards through frames from an example, and back to it: how much of the given masks is found again."""
+
+    example: Example
+    frames: list[Frame]
+    size: tuple[int, int]
+    process: Process
+
+    def iou(self, model: Hodor) -> float:
+        """Mean IoU of the example's objects after the way there and back, 0..1."""
+        there = self.follow(model, [self.example.frame, *self.frames], self.example.labels)
+        found = np.zeros_like(self.example.labels)
+        if there.any():
+            found = self.follow(model, [*reversed(self.frames), self.example.frame], there)
+        ious = []
+        for object_id in np.unique(self.example.labels[self.example.labels > 0]):
+            given, back = self.example.labels == object_id, found == object_id
+            ious.append(np.count_nonzero(given & back) / np.count_nonzero(given | back))
+        return float(np.mean(ious))
+
+    def follow(self, model: Hodor, frames: Sequence[Frame], labels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """The label map of the last frame, from that of the first."""
+        segmenter = Segmenter(
+            model,
+            min_dim=self.size[0],
+            max_dim=self.size[1],
+            device=self.process.device,
+            precision=precision_name(self.process.dtype),
+        )
+        for number, frame in enumerate(frames):
+            labels = segmenter.step(frame, None if number else labels)
+        return labels
 
 
 def _sample(
@@ -240,12 +383,11 @@ def _sample(
 ) -> TrainingSample:
     """An augmented sequence of an example at the working resolution."""
     ids = [int(i) for i in np.unique(example.labels) if i != 0]
-    chosen = rng.permutation(ids)[: settings.max_objects]
-    masks = [example.labels == i for i in chosen]
+    masks = [example.labels == i for i in rng.permutation(ids)[: settings.max_objects]]
     whole = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1]).padded
     height, width = (max(32, round(side * math.sqrt(settings.area) / 32) * 32) for side in whole)
 
-    def others(rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    def others(rng: np.random.Generator) -> tuple[Frame, list[NDArray[np.bool_]]]:
         return example.frame, _pieces_of_background(masks, example.labels > 0, rng)
 
     return make_still_sequence(example.frame, masks, rng, augment, (height, width), others=others)
@@ -281,33 +423,18 @@ def _check(example: Example, number: int) -> None:
     if inside == example.labels.size:
         raise InputError(
             f"the mask of example {number} covers the whole frame, so there is no background to adapt against;"
-            " mark the object alone or leave --adapt out"
+            " mark the object alone or leave `adapt` out"
         )
 
 
-def _precision(settings: AdaptSettings, device: torch.device) -> torch.dtype:
-    # Gradients need the range that float16 lacks.
-    wanted = "auto" if settings.precision == "fp16" else settings.precision
-    return choose_precision(wanted, device, dense=True)
-
-
-def _key(
-    model: Hodor,
-    examples: Sequence[Example],
-    budget: Budget,
-    settings: AdaptSettings,
-    size: tuple[int, int],
-    dtype: torch.dtype,
-) -> str:
+def _key(model: Hodor, examples: Sequence[Example], frames: Sequence[Frame], details: list[object]) -> str:
     """What an adapted network depends on, as one hash."""
     digest = hashlib.sha256(model_fingerprint(model).encode())
-    details = [dataclasses.asdict(budget), dataclasses.asdict(settings), size, str(dtype)]
     digest.update(json.dumps(details, sort_keys=True).encode())
     for example in examples:
         digest.update(repr(example.labels.shape).encode())
         digest.update(np.ascontiguousarray(example.frame).tobytes())
         digest.update(np.ascontiguousarray(example.labels).tobytes())
+    for frame in frames:
+        digest.update(np.ascontiguousarray(frame).tobytes())
     return digest.hexdigest()[:32]
-
-
-__all__ = ["DEFAULT_BUDGET", "AdaptProgress", "AdaptSettings", "Budget", "Example", "adapt_model", "default_cache"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
-from hodor_cli.training.samples.samplers import BatchSettings
-from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, augment_preset
-
-#: The paper's cycles; forwards only; and that with the first frame from itself.
-SCHEDULES = ("paper", "chain", "self-chain")
+from hodor_cli.settings import about, check_settings
+from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset
 
 
 @dataclass(frozen=True)
@@ -24,113 +22,111 @@ class LearningRate:
     the end; "constant" stays.
     """
 
-    peak: float = 1e-4
-    warmup: int = 10_000
-    decay: str = "steps"
-    milestones: tuple[int, ...] = (100_000,)
-    factor: float = 0.1
-    floor: float = 0.01
+    peak: Annotated[float, about("The learning rate after the warm-up.", above=0)] = 1e-4
+    warmup: Annotated[int, about("Iterations over which the learning rate rises.", least=0)] = 10_000
+    decay: Annotated[Literal["steps", "cosine", "constant"], about("How the learning rate falls.")] = "steps"
+    milestones: Annotated[tuple[int, ...], about("Iterations at which steps begin.")] = (100_000,)
+    factor: Annotated[float, about("What a step multiplies by.", least=0)] = 0.1
+    floor: Annotated[float, about("Share of the peak that is left at the end of a cosine.", least=0, most=1)] = 0.01
 
     def __post_init__(self) -> None:
-        if self.decay not in ("steps", "cosine", "constant"):
-            raise UsageError(f"decay is steps, cosine or constant, not '{self.decay}'")
-        if not 0 < self.peak < math.inf or self.warmup < 0:
-            raise UsageError(f"the learning rate ({self.peak}) must be above 0, warm-up ({self.warmup}) not below it")
+        check_settings(self)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that determines a training run, apart from the data set's place and the number of processes."""
 
-    model: str = "swin-tiny"
-    iterations: int = 250_000
-    batch_size: int = 8
-    #: Samples that go through the network at once, per process; the rest of the batch is accumulated. None: all.
-    micro_batch: int | None = None
-    #: Frames of a sequence; 1 is the single-image ablation.
-    sequence: int = 3
-    #: "paper": the three cycles there and back; "chain": forwards only, as in a video (cheaper); "self-chain": that,
-    #: and the labelled frame from its own descriptors alone.
-    schedule: str = "paper"
-    #: "all" predictions are supervised, or those of the labelled "reference" frame (cyclic consistency).
-    supervise: str = "all"
+    model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
+    iterations: Annotated[int, about("How long to train.", least=1)] = 250_000
+    batch_size: Annotated[int, about("Samples of an iteration, in all processes.", least=1)] = 8
+    micro_batch: (
+        Annotated[int, about("Samples at once in a process; gradients of the rest are added up.", least=1)] | None
+    ) = None
+    sequence: Annotated[int, about("Frames of a sample; 1 is the single-image ablation.", least=1)] = 3
+    schedule: Annotated[
+        Literal["paper", "chain", "self-chain"],
+        about("Cycles there and back; forwards only, as in a video; that, and the first frame from itself."),
+    ] = "paper"
+    supervise: Annotated[
+        Literal["all", "reference"],
+        about("Which predictions are supervised: all, or those of the labelled frame (cyclic consistency)."),
+    ] = "all"
     learning_rate: LearningRate = field(default_factory=LearningRate)
-    #: Factor on the learning rate of the backbone; the paper has one rate for all parameters.
-    backbone_rate: float = 1.0
-    #: Stages of the backbone, from the first (strides up to 4, 8, ...), that stay as they are: on a CPU the way back
-    #: through its large maps is a fifth of an iteration.
-    frozen_stages: int = 0
-    weight_decay: float = 0.01
-    #: Largest norm of the gradient; None, as in the paper, does not clip.
-    clip_norm: float | None = None
-    #: Decay of the running average of the weights that is saved and validated; None saves the weights themselves.
-    average: float | None = None
-    #: Chance that the correspondence cue is left out in an iteration, and that only the newest descriptors are used.
-    drop_cue: float = 0.0
-    drop_history: float = 0.0
-    #: Chance, per object and step, of mistakes in the masks that the cue carries along (see `damage.py`).
-    damage_cue: float = 0.0
-    #: Chance, per object and sequence, that the cue is wrong about all of it in every frame.
-    wrong_cue: float = 0.0
-    #: Weight of the loss that holds the descriptors of an object together and those of others apart.
-    contrast: float = 0.0
-    seed: int = 0
+    backbone_rate: Annotated[
+        float, about("Factor on the learning rate of the backbone; the paper has one rate for all.", least=0)
+    ] = 1.0
+    frozen_stages: Annotated[
+        int, about("Stages of the backbone, from the first, that stay as they are.", least=0, most=4)
+    ] = 0
+    weight_decay: Annotated[float, about("Weight decay of AdamW.", least=0)] = 0.01
+    clip_norm: Annotated[float, about("Largest norm of the gradient; none: no limit (paper).", above=0)] | None = None
+    average: (
+        Annotated[
+            float,
+            about("Decay of the running average of the weights that is saved; none: no average.", least=0, most=1),
+        ]
+        | None
+    ) = None
+    drop_cue: Annotated[
+        float, about("Chance, per iteration, that the correspondence cue is left out.", least=0, most=1)
+    ] = 0.0
+    drop_history: Annotated[
+        float, about("Chance, per iteration, that only the newest descriptors are used.", least=0, most=1)
+    ] = 0.0
+    damage_cue: Annotated[
+        float, about("Chance, per object and step, of mistakes in the masks that the cue carries.", least=0, most=1)
+    ] = 0.0
+    wrong_cue: Annotated[
+        float, about("Chance, per object and sample, that the cue is wrong about all of it.", least=0, most=1)
+    ] = 0.0
+    contrast: Annotated[
+        float, about("Weight of the loss that holds descriptors of an object together and others apart.", least=0)
+    ] = 0.0
+    held_out: Annotated[
+        int, about("Pictures kept out of training, to compare the network with what it was at the start.", least=0)
+    ] = 8
+    seed: Annotated[int, about("Another seed, another order.", least=0)] = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER
     limits: ObjectLimits = field(default_factory=ObjectLimits)
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise UsageError(f"--iterations must be at least 1, not {self.iterations}")
-        if self.schedule not in SCHEDULES:
-            raise UsageError(f"the schedule is {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}, not '{self.schedule}'")
-        if self.supervise not in ("all", "reference"):
-            raise UsageError(f"what is supervised is all or reference, not '{self.supervise}'")
+        check_settings(self)
         if self.sequence not in (1, 3) and self.schedule == "paper":
-            raise UsageError(f"--schedule paper needs --sequence 3 (or 1, the ablation), not {self.sequence}")
-        if self.sequence < 1:
-            raise UsageError(f"--sequence must be at least 1, not {self.sequence}")
+            raise UsageError(f"`schedule=paper` needs `sequence=3` (or 1, the ablation), not {self.sequence}")
         if self.supervise == "reference" and self.schedule != "paper" and self.sequence > 1:
-            raise UsageError("supervising the reference frame alone needs cycles that return to it: --schedule paper")
-        self._check_numbers()
+            raise UsageError("supervising the reference frame alone needs cycles that return to it: `schedule=paper`")
         micro = self.micro_batch or self.batch_size
-        if not 0 <= self.frozen_stages <= 4:
-            raise UsageError(f"the backbone has 4 stages, of which {self.frozen_stages} cannot stay as they are")
-        if self.batch_size < 1 or micro < 1 or self.batch_size % micro:
-            raise UsageError(f"--batch-size {self.batch_size} must be a multiple of --micro-batch {micro}")
-
-    def _check_numbers(self) -> None:
-        for name in ("backbone_rate", "weight_decay", "contrast"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
-        for name in ("average", "drop_cue", "drop_history", "damage_cue", "wrong_cue"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"{name} must be in 0..1, not {value}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise UsageError(f"clip_norm must be above 0, not {self.clip_norm}")
+        if self.batch_size % micro:
+            raise UsageError(f"`batch_size={self.batch_size}` must be a multiple of `micro_batch={micro}`")
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> TrainConfig:
+    def from_dict(values: Any) -> TrainConfig:
         """The settings that `to_dict` wrote. Raises UsageError if they cannot be understood."""
         try:
-            values = dict(values)
-            rate, batches, limits = (dict(values.pop(key)) for key in ("learning_rate", "batches", "limits"))
-            rate["milestones"] = tuple(rate["milestones"])
-            batches["aspects"] = tuple(batches["aspects"])
-            return TrainConfig(
-                learning_rate=LearningRate(**rate),
-                batches=BatchSettings(**batches),
-                limits=ObjectLimits(**limits),
-                augment=AugmentSettings.from_dict(values.pop("augment")),
-                **values,
-            )
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"the saved training settings are of another version of hodor ({error})") from error
+            config = msgspec.convert(values, TrainConfig)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"the saved training settings are damaged or of another version ({error})") from error
+        unknown = sorted(set(flat(values)) - set(flat(config.to_dict())))
+        if unknown:
+            raise UsageError(f"the saved training settings are of another version of hodor ({', '.join(unknown)})")
+        return config if "held_out" in values else dataclasses.replace(config, held_out=0)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings as `to_dict` gives them, by dotted names."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and name != "source_weights":
+            out |= flat(value, f"{prefix}{name}.")
+        else:
+            out[prefix + name] = value
+    return out
 
 
 PRESETS: dict[str, TrainConfig] = {

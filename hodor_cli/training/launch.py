@@ -16,27 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError
 from hodor_cli.runtime.device import choose_device
-from hodor_cli.training.process import FabricProcess, SingleProcess
+from hodor_cli.training.options import LaunchSettings
+from hodor_cli.training.process import Process
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
-
-
-@dataclass(frozen=True)
-class LaunchSettings:
-    """How the work is distributed. Batches are shared evenly by all processes; results do not depend on their number.
-
-    device, precision: as everywhere ("auto" is bf16 on CUDA and fp32 elsewhere). gpus: CUDA devices of each machine.
-    processes: processes on the CPU instead. nodes: machines.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    gpus: int | None = None
-    processes: int | None = None
-    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,32 +47,33 @@ class Layout:
 def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) -> Layout:
     """The processes that the settings and the environment ask for.
 
-    Raises UsageError for flags that contradict each other or the launcher, DeviceError for GPUs that are not there.
+    Raises UsageError for settings that contradict the launcher, DeviceError for GPUs that are not there.
     """
     environ = os.environ if environ is None else environ
-    _check_flags(settings)
     starter, rank, local, nodes = _started_by(environ)
     kind = _kind(settings)
     wanted = settings.gpus if kind == "cuda" else settings.processes
-    flag = "--gpus" if kind == "cuda" else "--processes"
+    name = "gpus" if kind == "cuda" else "processes"
     if starter == "fabric":
         local, nodes = wanted or 1, settings.nodes
-        missing = [name for name in _RENDEZVOUS if name not in environ]
+        missing = [variable for variable in _RENDEZVOUS if variable not in environ]
         if nodes > 1 and missing:
             raise UsageError(
-                f"--nodes {nodes} needs to know the other machines: start it with torchrun or srun on each, or set"
+                f"`nodes={nodes}` needs to know the other machines: start it with torchrun or srun on each, or set"
                 f" {', '.join(missing)}"
             )
         rank = int(environ.get("NODE_RANK", 0)) * local if nodes > 1 else 0
     else:
         if wanted is not None and wanted != local:
-            raise UsageError(f"{flag} {wanted} contradicts {starter}, which started {local} processes on each machine")
+            raise UsageError(
+                f"`{name}={wanted}` contradicts {starter}, which started {local} processes on each machine"
+            )
         if settings.nodes not in (1, nodes):
-            raise UsageError(f"--nodes {settings.nodes} contradicts {starter}, which runs on {nodes} machines")
+            raise UsageError(f"`nodes={settings.nodes}` contradicts {starter}, which runs on {nodes} machines")
     if settings.device != "auto":
         choose_device(settings.device)
     if kind == "cuda" and wanted is not None:
-        _check_gpus(local, f"{flag} {wanted}")
+        _check_gpus(local, f"`{name}={wanted}`")
     elif kind == "cuda" and starter != "fabric":
         _check_gpus(local, starter)
     return Layout(kind, local, nodes, starter, rank)
@@ -102,7 +89,7 @@ def launch(
     """
     if layout.world == 1:
         device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
-        return function(SingleProcess(device, settings.precision), *arguments)
+        return function(Process(device, settings.precision), *arguments)
     with _restored_environment(), tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
         # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -127,6 +114,8 @@ def launch(
 def _in_process(
     function: Callable[..., Any], arguments: tuple[Any, ...], precision: str, errors: Path | None, fabric: Fabric
 ) -> Any:
+    from hodor_cli.training.fabric import FabricProcess
+
     try:
         return function(FabricProcess(fabric, precision), *arguments)
     except HodorError as error:
@@ -144,21 +133,6 @@ def _raise_first(errors: Path) -> None:
 
         kind, _, message = found[0].read_text(encoding="utf-8").partition("\n")
         raise getattr(hodor_cli.errors, kind, HodorError)(message) from None
-
-
-def _check_flags(settings: LaunchSettings) -> None:
-    gpus, processes = settings.gpus, settings.processes
-    if gpus is not None and processes is not None:
-        raise UsageError("--gpus computes on GPUs and --processes on the CPU; give one of them")
-    if gpus is not None and not settings.device.startswith(("auto", "cuda")):
-        raise UsageError(f"--gpus {gpus} contradicts --device {settings.device}; give one of them")
-    if processes is not None and settings.device not in ("auto", "cpu"):
-        raise UsageError(f"--processes {processes} computes on the CPU, which contradicts --device {settings.device}")
-    for flag, value in (("--gpus", gpus), ("--processes", processes), ("--nodes", settings.nodes)):
-        if value is not None and value < 1:
-            raise UsageError(f"{flag} must be at least 1, not {value}")
-    if settings.precision == "fp16":
-        raise UsageError("--precision fp16 is for segmenting only: train in bf16, or fp32")
 
 
 def _started_by(environ: Mapping[str, str]) -> tuple[str, int, int, int]:
@@ -191,7 +165,7 @@ def _check_gpus(count: int, asked_by: str) -> None:
     if count > there:
         raise DeviceError(
             f"{asked_by} asks for {count} CUDA {'device' if count == 1 else 'devices'}, but this machine has {there}"
-            f"{'; use --processes to train on the CPU' if there == 0 else ''}"
+            f"{'; use `processes` to train on the CPU' if there == 0 else ''}"
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,208 +15,243 @@ import torch
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.training.averaging import averaged
-from hodor_cli.training.checkpointing import RunState, read_run, restore_run, save_run
-from hodor_cli.training.clock import Clock
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Hardship, schedule
-from hodor_cli.training.hooks import TrainingHooks, TrainingProgress
-from hodor_cli.training.metrics import MetricsFile
-from hodor_cli.training.objective import Objective
-from hodor_cli.training.optimiser import WeightAverage, freeze_stages, make_optimiser, rate_at, set_rate
-from hodor_cli.training.process import SingleProcess, TrainingProcess
-from hodor_cli.training.samples.loader import make_loader
-from hodor_cli.training.samples.samplers import TrainingSet
+from hodor_cli.training.cycles import Hardship, Prediction, schedule
+from hodor_cli.training.optimiser import averaged, rate_at
+from hodor_cli.training.options import RunOptions, TrainingProgress
+from hodor_cli.training.process import Process
+from hodor_cli.training.run_folder import MetricsFile, RunFolder
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, make_loader
 from hodor_cli.training.settings import check_same
-from hodor_cli.training.step import training_step
+from hodor_cli.training.state import TrainingState, read_state, restore_state, save_state
+from hodor_cli.training.step import Learner
+from hodor_cli.training.watching import Clock, Hooks, duration
 from hodor_cli.weights.checkpoint import save_checkpoint
-
-LAST_FILE = "last.safetensors"
-BEST_FILE = "best.safetensors"
-METRICS_FILE = "metrics.csv"
 
 
 def train(
     model: Hodor,
-    sets: list[TrainingSet],
+    planner: BatchPlanner,
     config: TrainConfig,
     folder: Path,
-    *,
-    set_weights: list[float] | None = None,
-    process: TrainingProcess | None = None,
-    resume: bool = False,
-    save_every: int = 200,
-    workers: int = 2,
-    metadata: dict[str, Any] | None = None,
-    hooks: TrainingHooks | None = None,
-    stop_after: int | None = None,
+    run: RunOptions | None = None,
+    process: Process | None = None,
+    hooks: Hooks | None = None,
 ) -> Hodor:
     """Train a model and leave checkpoints in a folder.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
-    is a validation, `metrics.csv`, and `training_state.safetensors`, from which `resume` goes on with the same data in
-    the same order.
+    is a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in
+    the same order. Ctrl-C leaves the state of the last whole iteration.
 
     Args:
         model: the network to start from.
-        sets: training sets, drawn from with `set_weights`.
+        planner: draws the batches.
         config: all settings.
         folder: where everything is written; it exists.
+        run: whether to resume, how often to save, how many processes make samples.
         process: how the work is distributed; None for this process alone.
-        resume: go on from the folder's state; without any, begin.
-        save_every: iterations between two states.
-        workers: processes that make samples; 0 makes them here.
-        metadata: JSON values to be saved with the checkpoints.
         hooks: progress, sheets and validation.
-        stop_after: end this call after so many iterations, as an interruption would (the state is saved).
     Returns:
         The trained model, with the weights that were saved.
     Raises:
         TrainingError for a loss or gradient that is no number, naming the sample; OutputError if nothing can be
-        written; UsageError if `resume` finds a run with other settings, or the batch cannot be shared by the processes.
+        written; UsageError if a run with other settings is resumed, or the batch cannot be shared by the processes.
     """
-    process = process or SingleProcess()
-    hooks = hooks or TrainingHooks()
-    batches = dataclasses.replace(config.batches, batch_size=config.batch_size)
-    micro = micro_batch(config, process.world)
+    run, process = run or RunOptions(), process or Process()
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
-    # On its device before the optimiser is made, which is another one on some devices.
-    model.to(device=process.device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
-    freeze_stages(model, config.frozen_stages)
-    objective = Objective(model, supervise=config.supervise, contrast=config.contrast).train()
-    optimiser: torch.optim.Optimizer = make_optimiser(objective, config)
-    wrapped, optimiser = process.setup(objective, optimiser)
-    average = WeightAverage(model.named_parameters(), config.average) if config.average is not None else None
-
-    state = read_run(folder) if resume else None
-    first, best = 0, -1.0
-    if state is not None:
-        check_same(config, state.values["config"])
-        restore_run(folder, model, optimiser, average)
-        first, best = state.iteration, state.values["best"]
+    job = _Job(Learner(model, config, process), config, RunFolder(folder), run, hooks or Hooks())
+    if run.resume:
+        job.resume()
+    first = job.learner.done
     if len(set(process.gather(first))) > 1:
         raise UsageError(
-            f"the processes do not see the same run in {folder}; choose with -o a folder that all machines share"
+            f"the processes do not see the same run in {folder}; choose with `out` a folder that all machines share"
         )
-    last = config.iterations if stop_after is None else min(config.iterations, first + stop_after)
-    loader = make_loader(
-        sets,
-        batches,
-        weights=set_weights,
-        seed=config.seed,
-        start_iteration=first,
-        end_iteration=last,
-        rank=process.rank,
-        world=process.world,
-        workers=workers,
-        pin_memory=process.device.type == "cuda",
-    )
-    metrics = MetricsFile(folder / METRICS_FILE, keep=first) if process.is_first else None
-    details = {"training": config.to_dict(), **(metadata or {})}
-
-    def save(iteration: int) -> None:
-        if process.is_first:
-            values = {"config": config.to_dict(), "best": best, "model": model.config.to_dict()}
-            save_run(folder, model, optimiser, average, RunState(iteration, values))
-            with averaged(model, average):
-                save_checkpoint(folder / LAST_FILE, model, {**details, "iteration": iteration})
-        process.barrier()
-
-    clock = Clock()
-    batch_iterator = iter(loader)
-    for iteration in range(first, last):
-        clock.waiting()
-        batch = next(batch_iterator)
-        clock.working()
-        rate = rate_at(config.learning_rate, iteration, config.iterations)
-        set_rate(optimiser, rate)
-        torch.manual_seed(_seed(config.seed, iteration, process.rank))
-        drawn = np.random.default_rng([config.seed, iteration, 7]).random(2)
-        hardship = Hardship(
-            bool(drawn[0] < config.drop_cue),
-            bool(drawn[1] < config.drop_history),
-            config.damage_cue,
-            config.wrong_cue,
-        )
-        arguments = (schedule(config.schedule, iteration, config.sequence), hardship)
-
-        losses, predictions = training_step(
-            objective, wrapped, optimiser, process, batch, arguments,
-            micro=micro, clip_norm=config.clip_norm, iteration=iteration,
-        )  # fmt: skip
-        if average is not None:
-            average.update(model.named_parameters(), iteration)
-
-        done = iteration + 1
-        values = losses.tolist()
-        clock.done(config.batch_size)
-        report = TrainingProgress(
-            iteration=done,
-            iterations=config.iterations,
-            loss=values[0] + values[1],
-            cross_entropy=values[0],
-            dice=values[1],
-            iou=values[2],
-            learning_rate=rate,
-            samples_per_second=clock.rate,
-            seconds_left=(config.iterations - done) * config.batch_size / max(clock.rate, 1e-9),
-            loader_wait=clock.wait_share,
-        )
-        if metrics is not None:
-            metrics.write(report)
-        if hooks.progress is not None and process.is_first:
-            hooks.progress(report)
-        if hooks.sheet is not None and process.is_first and (done % hooks.sheet_every == 0 or done == 1):
-            hooks.sheet(done, batch, predictions)
-        if hooks.validate is not None and (done % hooks.validate_every == 0 or done == config.iterations):
-            best = _validate(model, average, process, hooks.validate, folder / BEST_FILE, best, details, done)
-        if done % save_every == 0 or done == last:
-            save(done)
-    if first >= last:
-        save(first)
-    if metrics is not None:
-        metrics.close()
-    with averaged(model, average, keep=True):
+    try:
+        job.measure_start()
+        if first < config.iterations:
+            loader = make_loader(
+                planner, first, config.iterations, rank=process.rank, world=process.world, workers=run.workers,
+                pin_memory=process.device.type == "cuda",
+            )  # fmt: skip
+            job.train_on(iter(loader))
+        job.finish()
+    except KeyboardInterrupt:
+        job.interrupted()
+        raise
+    with averaged(model, job.learner.average, keep=True):
         return model.eval()
 
 
-def micro_batch(config: TrainConfig, world: int) -> int:
-    """Samples that go through the network of one of `world` processes at once. Raises UsageError for uneven shares."""
-    if config.batch_size % world:
-        raise UsageError(f"--batch-size {config.batch_size} cannot be shared evenly by {world} processes")
-    share = config.batch_size // world
-    micro = min(config.micro_batch or share, share)
-    if share % micro:
-        raise UsageError(
-            f"--micro-batch {micro} does not divide the {share} samples that each of {world} processes has of"
-            f" --batch-size {config.batch_size}"
+class _Job:
+    """A run as it goes: what learns, where it is written, and the scores so far."""
+
+    def __init__(self, learner: Learner, config: TrainConfig, folder: RunFolder, run: RunOptions, hooks: Hooks) -> None:
+        self.learner, self.config, self.folder, self.run, self.hooks = learner, config, folder, run, hooks
+        self.process = learner.process
+        self.best = -1.0
+        self.before: float | None = None
+        self.after: float | None = None
+        self.saved = -1
+        self.details = {"training": config.to_dict(), **hooks.details}
+
+    def resume(self) -> None:
+        """Continue from the folder's state, if there is one."""
+        state = read_state(self.folder.root)
+        if state is not None:
+            check_same(self.config, TrainConfig.from_dict(state.config))
+            restore_state(self.folder.root, self.learner.model, self.learner.optimiser, self.learner.average)
+            self.learner.done = self.saved = state.iteration
+            self.best, self.before = state.best, state.before
+
+    def train_on(self, batches: Iterator[Batch]) -> None:
+        """Do the iterations that are left, or as many as the time allows."""
+        config, hooks, first_process = self.config, self.hooks, self.process.is_first
+        metrics = MetricsFile(self.folder.metrics, keep=self.learner.done) if first_process else None
+        clock = Clock()
+        while self.learner.done < config.iterations:
+            clock.waiting()
+            batch = next(batches)
+            clock.working()
+            with _uninterrupted():
+                report, predictions = self._iteration(batch, clock)
+                if metrics is not None:
+                    metrics.write(report)
+            done = self.learner.done
+            if first_process:
+                self._tell(report, clock)
+                if hooks.sheet is not None and (done % self.run.sheet_every == 0 or done == 1):
+                    hooks.sheet(done, batch, predictions)
+            if hooks.validate is not None and (done % self.run.val_every == 0 or done == config.iterations):
+                self._validate()
+            over = hooks.until is not None and any(self.process.gather(time.time() >= hooks.until))
+            if done % self.run.save_every == 0 and done < config.iterations and not over:
+                self.save()
+            if over:
+                break
+        if metrics is not None:
+            metrics.close()
+
+    def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
+        config, iteration = self.config, self.learner.done
+        rate = rate_at(config.learning_rate, iteration, config.iterations)
+        torch.manual_seed(_seed(config.seed, iteration, self.process.rank))
+        steps = schedule(config.schedule, iteration, config.sequence)
+        values, predictions = self.learner.step(batch, rate, steps, drawn_hardship(config, iteration))
+        cross_entropy, dice, iou = values.tolist()[:3]
+        clock.done(config.batch_size)
+        report = TrainingProgress(
+            iteration=self.learner.done,
+            iterations=config.iterations,
+            loss=cross_entropy + dice,
+            cross_entropy=cross_entropy,
+            dice=dice,
+            iou=iou,
+            learning_rate=rate,
+            samples_per_second=clock.rate,
+            seconds_left=(config.iterations - self.learner.done) * config.batch_size / max(clock.rate, 1e-9),
+            loader_wait=clock.wait_share,
         )
-    return micro
+        return report, predictions
+
+    def _tell(self, report: TrainingProgress, clock: Clock) -> None:
+        if self.hooks.progress is not None:
+            self.hooks.progress(report)
+        if clock.iterations == 3 and report.iteration < report.iterations:
+            left = report.iterations - report.iteration
+            self.hooks.note(
+                f"about {duration(report.seconds_left)} for the {left} iterations that are left"
+                f" ({report.samples_per_second:.1f} samples/s)"
+            )
+
+    def _validate(self) -> None:
+        model, done = self.learner.model, self.learner.done
+        if self.process.is_first and self.hooks.validate is not None:
+            with averaged(model, self.learner.average):
+                score = self.hooks.validate(model.eval(), done)
+                if score > self.best:
+                    self.best = score
+                    save_checkpoint(self.folder.best, model, {**self.details, "iteration": done, "score": score})
+            model.train()
+        self.process.barrier()
+
+    def measure_start(self) -> None:
+        """Measure the network that nothing was learned by yet."""
+        if self.learner.done == 0 and self.hooks.held_out is not None and self.process.is_first:
+            self.before = self.hooks.held_out.measure(self.learner.model, self.process)
+        self.process.barrier()
+
+    def finish(self) -> None:
+        """Save, and say whether the network got better."""
+        held_out = self.hooks.held_out
+        if held_out is not None and self.process.is_first and self.before is not None:
+            with averaged(self.learner.model, self.learner.average):
+                self.after = held_out.measure(self.learner.model, self.process)
+            change = f"mean IoU {self.before:.3f} at the start and {self.after:.3f} now, on {held_out.name}"
+            if self.after > self.before:
+                self.hooks.note(f"the network got better: {change}")
+            else:
+                self.hooks.warn(
+                    f"the network did not get better: {change}; train longer, or with another `learning_rate`"
+                )
+        self.save()
+
+    def interrupted(self) -> None:
+        """Save the last whole iteration; the other processes may be gone."""
+        if self.process.is_first:
+            if self.learner.done != self.saved:
+                self._write()
+            self.hooks.note(
+                f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} keeps"
+                " what was learned: the same command with `resume` continues"
+            )
+
+    def save(self) -> None:
+        """Write the state and the newest checkpoint."""
+        if self.process.is_first:
+            self._write()
+        self.process.barrier()
+
+    def _write(self) -> None:
+        learner, done = self.learner, self.learner.done
+        state = TrainingState(
+            done, self.config.to_dict(), self.best, learner.model.config.to_dict(), self.before, self.after
+        )
+        save_state(self.folder.root, state, learner.model, learner.optimiser, learner.average)
+        with averaged(learner.model, learner.average):
+            save_checkpoint(self.folder.last, learner.model, {**self.details, "iteration": done})
+        self.saved = done
 
 
-def _validate(
-    model: Hodor,
-    average: WeightAverage | None,
-    process: TrainingProcess,
-    validate: Callable[[Hodor, int], float],
-    file: Path,
-    best: float,
-    details: dict[str, Any],
-    iteration: int,
-) -> float:
-    score = best
-    if process.is_first:
-        with averaged(model, average):
-            score = validate(model.eval(), iteration)
-            if score > best:
-                save_checkpoint(file, model, {**details, "iteration": iteration, "score": score})
-        model.train()
-    process.barrier()
-    return max(best, score)
+def drawn_hardship(config: TrainConfig, iteration: int) -> Hardship:
+    """What makes an iteration harder, drawn for it alone."""
+    drawn = np.random.default_rng([config.seed, iteration, 7]).random(2)
+    return Hardship(
+        bool(drawn[0] < config.drop_cue), bool(drawn[1] < config.drop_history), config.damage_cue, config.wrong_cue
+    )
 
 
 def _seed(seed: int, iteration: int, rank: int) -> int:
     """One seed per iteration and process: dropout then needs no saved random state."""
     return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0])
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C inside the block takes effect at its end, so that an iteration is done wholly or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
+    try:
+        yield
+    except Exception:
+        if not caught:  # another process may have been interrupted earlier, and be missed here
+            raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
+    if caught:
+        raise KeyboardInterrupt

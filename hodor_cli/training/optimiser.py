@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +66,25 @@ class WeightAverage:
             kept.append(self.values[name])
             new.append(value.detach())
         torch._foreach_lerp_(kept, new, 1 - decay)  # a few kernels on a GPU instead of hundreds
+
+
+@contextmanager
+def averaged(model: nn.Module, average: WeightAverage | None, *, keep: bool = False) -> Iterator[None]:
+    """The model holds its averaged weights inside the block, and after it with `keep`; nothing happens without any."""
+    if average is None:
+        yield
+        return
+    own = {name: value.detach().clone() for name, value in model.named_parameters()}
+    put_weights(model, average.values)
+    try:
+        yield
+    finally:
+        if not keep:
+            put_weights(model, own)
+
+
+@torch.no_grad()
+def put_weights(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Copy parameters, by name, into the model."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])

@@ -1,75 +1,179 @@
-"""What both jobs of training can be told, and what they return."""
+"""What `pretrain` and `finetune` can be told, and what they return."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from hodor_cli.errors import UsageError
-from hodor_cli.training.launch import LaunchSettings
-from hodor_cli.training.watching import NoteCallback, ProgressCallback
+from hodor_cli.settings import about, check_settings
 
-CheckCallback = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
+
+_TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which network is trained, where it starts, and with which settings: those of a preset, with changes."""
+
+    preset: Annotated[
+        str | None,
+        about(
+            "Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy.  [default: the one of the"
+            " architecture]"
+        ),
+    ] = None
+    model: Annotated[
+        str | None, about("Architecture: swin-tiny, mini, toy.  [default: that of the weights or of the preset]")
+    ] = None
+    weights: Annotated[str | Path | None, about("The weights to start from, a name or a file.")] = None
+    backbone: Annotated[str | Path | None, about("ImageNet weights to start the backbone of a new network from.")] = (
+        None
+    )
+    #: Changes to the preset by dotted names, such as `{"iterations": 500, "learning_rate.peak": 1e-4}`.
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.backbone is not None:
+            raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How `finetune` uses clips; `pretrain` has no mode.
+
+    `frames` takes annotated frames as further photographs; `sparse` learns by cyclic consistency from one labelled
+    frame of each clip (HODOR, sec. 3.5); `dense` from clips whose frames are all labelled.
+    """
+
+    mode: Annotated[
+        Literal["", "frames", "sparse", "dense"],
+        about(
+            "Annotated frames as more photographs; clips with one labelled frame each (cyclic consistency); or clips"
+            " with all frames labelled."
+        ),
+    ] = ""
+    max_gap: Annotated[int, about("Frames between those of a sample, at most (sparse, dense).", least=1)] = 10
+    every: Annotated[int, about("Take each n-th labelled frame (frames).", least=1)] = 1
+    resolution: Annotated[str | None, about("Folder below JPEGImages, if there are several.")] = None
+    split: Annotated[str | None, about("List of ImageSets.  [default: train, if there]")] = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What both jobs can be told.
+    """Where a run writes, how often, and when it stops."""
 
-    out: the run's folder; runs/PRESET by default.
-    preset: a name in `hodor_cli.training.config.PRESETS`; by default the one for the architecture.
-    model: the architecture, by name.
-    settings: changes to the preset by dotted names, such as `{"iterations": 500, "learning_rate.peak": 1e-4}`.
-    weights: where to start, a name or a file.
-    backbone: ImageNet weights for the backbone of a network that is otherwise random.
-    resume: go on with the run in `out`; begin if there is none. overwrite: replace it.
-    save_every: iterations between two saved states. workers: processes that make samples.
-    val: a benchmark to validate on, every `val_every` iterations. sheet_every: iterations between two sheets.
-    launch: devices, processes, machines, precision.
-    progress: called after every iteration. note: called with remarks. With several processes both are pickled.
-    checking: called with (done, total) while the data are checked.
-    """
-
-    out: str | Path | None = None
-    preset: str | None = None
-    model: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | Path | None = None
-    backbone: str | Path | None = None
-    resume: bool = False
-    overwrite: bool = False
-    save_every: int = 200
-    workers: int = 2
-    val: str | Path | None = None
-    val_every: int = 1000
-    sheet_every: int = 500
-    launch: LaunchSettings = field(default_factory=LaunchSettings)
-    progress: ProgressCallback | None = None
-    note: NoteCallback | None = None
-    checking: CheckCallback | None = None
+    out: Annotated[Path | None, about("The run's folder.  [default: runs/PRESET, or runs/PRESET-MODE]")] = None
+    resume: Annotated[bool, about("Continue the run in the folder; begin if there is none.")] = False
+    overwrite: Annotated[bool, about("Replace the run in the folder.")] = False
+    time_limit: Annotated[str | None, about("Stop cleanly after 9m, 90s or 1h30m; the run can then be resumed.")] = None
+    save_every: Annotated[int, about("Iterations between two saved states to resume from.", least=1)] = 200
+    val_every: Annotated[int, about("Iterations between two validations.", least=1)] = 1000
+    sheet_every: Annotated[int, about("Iterations between two sheets of predictions.", least=1)] = 500
+    workers: Annotated[int, about("Processes that make samples; 0 makes them in between.", least=0)] = 2
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.resume and self.overwrite:
-            raise UsageError("--resume goes on with a run and --overwrite replaces it; give one of them")
-        if self.weights is not None and self.backbone is not None:
-            raise UsageError("--weights holds a backbone already, which contradicts --backbone; give one of them")
-        for flag, least in (("save_every", 1), ("val_every", 1), ("sheet_every", 1), ("workers", 0)):
-            if getattr(self, flag) < least:
-                raise UsageError(f"--{flag.replace('_', '-')} must be at least {least}, not {getattr(self, flag)}")
+            raise UsageError("`resume` continues a run and `overwrite` replaces it; give one of them")
+        self.seconds  # noqa: B018 (refuses what is no time)
+
+    @property
+    def seconds(self) -> float | None:
+        """The limit on time in seconds; None without any. Raises UsageError for a text that is no time."""
+        if self.time_limit is None:
+            return None
+        match = _TIME.fullmatch(self.time_limit.strip().lower())
+        parts = (0.0, 0.0, 0.0) if match is None else tuple(float(part or 0) for part in match.groups())
+        seconds = 3600 * parts[0] + 60 * parts[1] + parts[2]
+        if seconds <= 0:
+            raise UsageError(f"`time_limit` cannot be '{self.time_limit}'; write 9m, 90s or 1h30m")
+        return seconds
+
+
+@dataclass(frozen=True)
+class LaunchSettings:
+    """How the work is distributed. All processes share a batch evenly; results do not depend on their number."""
+
+    device: Annotated[str, about("Where to compute: auto, cpu, cuda, cuda:N or mps.")] = "auto"
+    precision: Annotated[str, about("Arithmetic: auto (bf16 on CUDA, else fp32), fp32 or bf16.")] = "auto"
+    gpus: Annotated[int, about("CUDA devices of each machine.", least=1)] | None = None
+    processes: Annotated[int, about("Processes on the CPU instead.", least=1)] | None = None
+    nodes: Annotated[int, about("Machines; under torchrun and SLURM they are found.", least=1)] = 1
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        gpus, processes, device = self.gpus, self.processes, self.device
+        if gpus is not None and processes is not None:
+            raise UsageError("`gpus` computes on GPUs and `processes` on the CPU; give one of them")
+        if gpus is not None and not device.startswith(("auto", "cuda")):
+            raise UsageError(f"`gpus={gpus}` contradicts `device={device}`; give one of them")
+        if processes is not None and device not in ("auto", "cpu"):
+            raise UsageError(f"`processes={processes}` computes on the CPU, which contradicts `device={device}`")
+        if self.precision == "fp16":
+            raise UsageError("`precision=fp16` is for segmenting only: train in bf16, or fp32")
+
+
+class TrainingProgress(NamedTuple):
+    """Where a run is: `iteration` of `iterations` done, losses of the last one, speed, the loader's share of time."""
+
+    iteration: int
+    iterations: int
+    loss: float
+    cross_entropy: float
+    dice: float
+    iou: float
+    learning_rate: float
+    samples_per_second: float
+    seconds_left: float
+    loader_wait: float
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a run calls; all optional. With several processes they are pickled.
+
+    progress: after every iteration; if it is a context manager too, it is entered in the process that calls it.
+    note, warn: with remarks, one sentence each.
+    checking: with (done, total) while the data are checked.
+    validate: every `val_every` iterations, with the network that would be saved; returns a score (higher is better) by
+        which the best checkpoint is kept, NaN if there is none.
+    """
+
+    progress: Callable[[TrainingProgress], None] | None = None
+    note: Callable[[str], None] = _silent
+    warn: Callable[[str], None] = _silent
+    checking: Callable[[int, int], None] | None = None
+    validate: Callable[[Hodor], float] | None = None
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left: its folder, the newest checkpoint, the best by validation, iterations done, best J&F (0..1).
+    """What a run left.
 
-    is_first: False in processes that torchrun or SLURM started beside the one that writes the files.
+    last, best: the newest checkpoint, and the best by validation. iterations: done so far, of `wanted`. score: the best
+    by validation. before, after: mean IoU on held-out pictures at the start and at the end, 0..1. is_first: False in
+    processes that torchrun or SLURM started beside the one that writes the files.
     """
 
     folder: Path
     last: Path
     best: Path | None
     iterations: int
+    wanted: int
     score: float | None
+    before: float | None = None
+    after: float | None = None
     is_first: bool = True

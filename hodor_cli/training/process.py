@@ -1,56 +1,61 @@
-"""How the work of an iteration is distributed: this process alone, or one of several that Lightning Fabric launched."""
+"""How the work of an iteration is distributed: this process alone, or (`fabric.py`) one of several."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hodor_cli.errors import UsageError
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from hodor_cli.training.config import TrainConfig
 
 
-class TrainingProcess(Protocol):
+class Process:
     """What the loop asks of the process it runs in: number `rank` of `world`, the first one writing the files.
 
-    setup: place the module and wrap it. accumulate: inside it gradients stay in this process, if enabled. backward,
-    mean: over all processes. barrier: wait for the others. gather: what each process has, in order of their ranks.
-    dtype: the precision of training, for what runs outside the wrapped module.
+    This one is alone, on one device, without any launcher. dtype: the precision of training.
     """
 
-    @property
-    def device(self) -> torch.device: ...
+    rank, world, is_first = 0, 1, True
 
-    @property
-    def dtype(self) -> torch.dtype: ...
+    def __init__(self, device: str | torch.device = "cpu", precision: str = "fp32") -> None:
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
 
-    @property
-    def rank(self) -> int: ...
+    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Place the module on the device and wrap it for the precision and the other processes."""
+        module.to(self.device)
+        return self._cast(module), optimiser
 
-    @property
-    def world(self) -> int: ...
+    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
+        """Inside it, gradients stay in this process if enabled."""
+        return nullcontext()
 
-    @property
-    def is_first(self) -> bool: ...
+    def backward(self, loss: Tensor) -> None:
+        """Gradients, over all processes unless they accumulate."""
+        loss.backward()
 
-    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]: ...
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return values
 
-    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]: ...
+    def barrier(self) -> None:
+        """Wait for the others."""
 
-    def backward(self, loss: Tensor) -> None: ...
+    def gather(self, values: Any) -> list[Any]:
+        """What each process has, in order of their ranks."""
+        return [values]
 
-    def mean(self, values: Tensor) -> Tensor: ...
-
-    def barrier(self) -> None: ...
-
-    def gather(self, values: Any) -> list[Any]: ...
+    def _cast(self, module: nn.Module) -> nn.Module:
+        return module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)
 
 
 class _Autocast(nn.Module):
+    """Autocast inside the module, so that one process and several compute the same."""
+
     def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
         self.module, self._device, self._dtype = module, device, dtype
@@ -60,62 +65,15 @@ class _Autocast(nn.Module):
             return self.module(*inputs)
 
 
-class SingleProcess:
-    """This process, on one device, without any launcher."""
-
-    rank, world, is_first = 0, 1, True
-
-    def __init__(self, device: str = "cpu", precision: str = "fp32") -> None:
-        self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
-
-    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        module.to(self.device)
-        return (module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)), optimiser
-
-    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-        return nullcontext()
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def mean(self, values: Tensor) -> Tensor:
-        return values
-
-    def barrier(self) -> None:
-        return None
-
-    def gather(self, values: Any) -> list[Any]:
-        return [values]
-
-
-class FabricProcess:
-    """One of the processes of a Lightning Fabric launch: several GPUs, machines, or CPU processes."""
-
-    def __init__(self, fabric: Fabric, precision: str = "fp32") -> None:
-        self.fabric = fabric
-        self.device = fabric.device
-        self.dtype = choose_precision(precision, self.device)
-        self.rank, self.world, self.is_first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
-
-    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        # Autocast as in a single process, inside the module, so that both compute the same.
-        inner = module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)
-        return self.fabric.setup_module(inner), optimiser
-
-    def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-        return self.fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]
-
-    def backward(self, loss: Tensor) -> None:
-        self.fabric.backward(loss)
-
-    def mean(self, values: Tensor) -> Tensor:
-        return self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]
-
-    def barrier(self) -> None:
-        self.fabric.barrier()
-
-    def gather(self, values: Any) -> list[Any]:
-        gathered: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(gathered, values)
-        return gathered
+def micro_batch(config: TrainConfig, world: int) -> int:
+    """Samples that go through the network of one of `world` processes at once. Raises UsageError for uneven shares."""
+    if config.batch_size % world:
+        raise UsageError(f"`batch_size={config.batch_size}` cannot be shared evenly by {world} processes")
+    share = config.batch_size // world
+    micro = min(config.micro_batch or share, share)
+    if share % micro:
+        raise UsageError(
+            f"`micro_batch={micro}` does not divide the {share} samples that each of {world} processes has of"
+            f" `batch_size={config.batch_size}`"
+        )
+    return micro

@@ -2,224 +2,211 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-import hodor_cli
-from hodor_cli.datasets.report import CheckReport
-from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.began import Began
-from hodor_cli.training.choice import choose_config, config_notes, preset_name, resumed_config
-from hodor_cli.training.config import train_preset
-from hodor_cli.training.execution import RunPlan, execute
-from hodor_cli.training.launch import resolve
-from hodor_cli.training.options import RunOptions, TrainingResult
+import msgspec
+
+from hodor_cli.config import ModelConfig, preset
+from hodor_cli.errors import UsageError
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.training import launch as launching
+from hodor_cli.training.loop import train
+from hodor_cli.training.options import (
+    Callbacks,
+    ClipOptions,
+    LaunchSettings,
+    Recipe,
+    RunOptions,
+    TrainingProgress,
+    TrainingResult,
+)
+from hodor_cli.training.pictures import SheetWriter
+from hodor_cli.training.plan import Asked, Plan, decide, random_backbone
+from hodor_cli.training.process import Process, micro_batch
 from hodor_cli.training.run_folder import RunFolder
-from hodor_cli.training.sources import ClipOptions, DataSource, check_sources, parse_source
-from hodor_cli.training.start import architecture_of
-from hodor_cli.training.watching import WatchSettings
-
-Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
+from hodor_cli.training.samples.batches import BatchPlanner
+from hodor_cli.training.sources import Data, build_split, parse_sources
+from hodor_cli.training.start import random_model, require_architecture, starting_model
+from hodor_cli.training.state import read_state
+from hodor_cli.training.watching import Events, HeldOut, Hooks
 
 
 def pretrain(
     data: Data = None,
-    *,
-    images: str | Path | None = None,
-    annotations: str | Path | None = None,
-    **options: Any,
+    recipe: Recipe | None = None,
+    run: RunOptions | None = None,
+    launch: LaunchSettings | None = None,
+    callbacks: Callbacks | None = None,
 ) -> TrainingResult:
     """Train on still images in COCO format (HODOR, CVPR 2022, sec. 3.5).
 
+        pretrain("photos", Recipe("mini", changes={"iterations": 5000}), RunOptions(Path("runs/mine")))
+
     Args:
-        data: folders, each with a weight if wanted (`"stills:0.5"`). None: the photographs of the prepared workspace.
-        images, annotations: a folder of images and a COCO file that lies elsewhere, instead of a folder.
-        options: the fields of `RunOptions`.
+        data: folders, each with a weight if wanted (`"stills:0.5"`), or `DataSource`s. None: the photographs of the
+            prepared workspace.
+        recipe: the network, where it starts, and the settings; the paper's by default.
+        run: the folder, and when to save and stop.
+        launch: devices, processes, machines, precision.
+        callbacks: progress, remarks and validation.
     Returns:
-        Where the checkpoints are.
+        Where the checkpoints are, and whether the network got better.
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    chosen = RunOptions(**options)
-    if (images is None) != (annotations is None):
-        raise UsageError("--images and --annotations belong together; give both, or a folder with --data")
-    sources = _sources(data)
-    if images is not None and annotations is not None:
-        sources.append(DataSource(Path(images), annotations=Path(annotations)))
-    return _run("pretrain", sources, ClipOptions(), chosen)
+    asked = Asked(
+        "pretrain",
+        parse_sources(data),
+        ClipOptions(),
+        recipe or Recipe(),
+        run or RunOptions(),
+        callbacks or Callbacks(),
+    )
+    return _carry_out(asked, launch or LaunchSettings())
 
 
 def finetune(
     data: Data = None,
-    *,
-    mode: str | None = None,
-    max_gap: int = 10,
-    every: int = 1,
-    resolution: str | None = None,
-    split: str | None = None,
-    **options: Any,
+    clips: ClipOptions | None = None,
+    recipe: Recipe | None = None,
+    run: RunOptions | None = None,
+    launch: LaunchSettings | None = None,
+    callbacks: Callbacks | None = None,
 ) -> TrainingResult:
-    """Go on training on clips in the DAVIS or YouTube-VOS layout, from a trained network.
+    """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network.
+
+        finetune("DAVIS", ClipOptions("sparse"), Recipe(weights="runs/mine/last.safetensors"))
 
     Args:
         data: folders, each with a weight if wanted. Photographs may stand beside clips.
-        mode: "frames" (annotated frames as more photographs), "sparse" (cyclic consistency with the one labelled frame
-            of each clip; HODOR, sec. 3.5) or "dense" (all frames labelled).
-        max_gap: frames of a sample lie at most so many frames apart (sparse, dense).
-        every: take each n-th labelled frame (frames).
-        resolution, split: which folder below JPEGImages and which list of ImageSets; by default 480p and train.
-        options: the fields of `RunOptions`; without `weights` it starts from the package's weights.
+        clips: how clips are used.
+        recipe: the network, where it starts (by default the package's weights), and the settings.
+        run, launch, callbacks: as for `pretrain`.
     Returns:
-        Where the checkpoints are.
+        Where the checkpoints are, and whether the network got better.
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    chosen = RunOptions(**options)
-    if chosen.backbone is not None:
-        raise UsageError("--backbone starts a new network; fine-tuning starts from --weights")
-    clips = ClipOptions(mode or "", max_gap, every, resolution, split)
-    return _run("finetune", _sources(data), clips, chosen)
-
-
-def _sources(data: Data) -> list[DataSource]:
-    if data is None:
-        return []
-    return [parse_source(item) for item in ([data] if isinstance(data, str | Path | DataSource) else data)]
-
-
-def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunOptions) -> TrainingResult:
-    # Everything that can be refused is, in the order of what it costs to find out.
-    layout = resolve(options.launch)
-    out = Path(options.out) if options.out is not None else _default_folder(kind, clips, options)
-    folder = RunFolder(out)
-    began = Began.read(folder, kind) if options.resume else Began()
-    clips = began.clips(clips)
-    if kind == "finetune" and not clips.mode:
-        raise UsageError("say how clips are used: --mode frames, sparse or dense")
-    if began.config is None:
-        options = _with_start(kind, options)
-        preset = preset_name(kind, options.preset, _architecture(options))
-        config = choose_config(preset, options.model, clips.mode, options.settings)
-        weights, backbone = _as_text(options.weights), _as_text(options.backbone)
-        if weights and not (options.preset or options.model or "model" in options.settings):
-            config = dataclasses.replace(config, model=architecture_of(weights))
-    else:
-        config = resumed_config(began.config, options.preset, options.model, clips.mode, options.settings)
-        preset, weights, backbone = (began.facts.get(name) or "" for name in ("preset", "weights", "backbone"))
-    sources = began.sources(sources) or _default_sources(kind)
-    note = options.note or _silent
-    facts: dict[str, Any] = {
-        "hodor": hodor_cli.__version__,
-        "kind": kind,
-        "preset": preset,
-        "data": [source.to_dict() for source in sources],
-        "clips": dataclasses.asdict(clips) if clips.mode else None,
-        "weights": weights,
-        "backbone": backbone,
-        "settings": config.to_dict(),
-    }
-    watching = WatchSettings(None if options.val is None else Path(options.val), options.val_every, options.sheet_every)
-    if layout.rank == 0:
-        _check_validation(watching)
-        for remark in config_notes(config):
-            note(remark)
-        reports = check_sources(sources, config, clips, options.checking)
-        for place, report in enumerate(reports):
-            note(_data_line(report, clips))
-            facts["data"][place]["samples"] = report.samples
-        began.check_samples(sources, [report.samples for report in reports])
-    plan = RunPlan(
-        folder=out,
-        config=config,
-        sources=tuple(sources),
-        clips=clips,
-        weights=weights or None,
-        backbone=backbone or None,
-        resume=options.resume,
-        overwrite=options.overwrite,
-        save_every=options.save_every,
-        workers=options.workers,
-        watch=watching,
-        launch=options.launch,
-        facts=facts,
-        progress=options.progress,
-        note=note,
+    recipe = recipe or Recipe()
+    if recipe.backbone is not None:
+        raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
+    asked = Asked(
+        "finetune", parse_sources(data), clips or ClipOptions(), recipe, run or RunOptions(), callbacks or Callbacks()
     )
-    done = execute(plan, layout)
-    best = folder.best if folder.best.is_file() else None
-    score = done.get("best", -1.0)
+    return _carry_out(asked, launch or LaunchSettings())
+
+
+def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
+    """Decide, take the folder, and train in all processes."""
+    layout = launching.resolve(settings)
+    plan = decide(asked, layout)
+    micro_batch(plan.config, layout.world)
+    if plan.config.augment.maker == "imgaug":
+        from hodor_cli.training.samples.imgaug_sequence import load_imgaug
+
+        load_imgaug()  # whether it is there, before anything starts
+    folder = RunFolder(plan.folder)
+    with ExitStack() as stack:
+        # The process that writes the files takes the folder before any process starts to compute.
+        if layout.rank == 0:
+            stack.enter_context(_taken(plan, folder))
+            plan.callbacks.note(plan.headline(layout))
+        unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
+        launching.launch(settings, layout, _train, plan, unused=unused)
+    done = read_state(plan.folder) if layout.rank == 0 else None
     return TrainingResult(
-        folder=out,
+        folder=plan.folder,
         last=folder.last,
-        best=best,
-        iterations=done.get("iterations", config.iterations),
-        score=score if score >= 0 else None,
+        best=folder.best if folder.best.is_file() else None,
+        iterations=plan.config.iterations if done is None else done.iteration,
+        wanted=plan.config.iterations,
+        score=None if done is None or done.best < 0 else done.best,
+        before=None if done is None else done.before,
+        after=None if done is None else done.after,
         is_first=layout.rank == 0,
     )
 
 
-def _default_folder(kind: str, clips: ClipOptions, options: RunOptions) -> Path:
-    preset = preset_name(kind, options.preset, _architecture(_with_start(kind, options)))
-    return Path("runs") / "-".join(filter(None, (preset, clips.mode)))
+@contextmanager
+def _taken(plan: Plan, folder: RunFolder) -> Iterator[None]:
+    """The folder is this run's inside the block; an earlier run in it is removed if that is asked for."""
+    if plan.state is None:
+        # A model that cannot be built is refused before the earlier run is removed.
+        model = _first_model(plan)
+        if not plan.weights and not plan.backbone and plan.config.model != "toy":
+            plan.callbacks.note(random_backbone(model))
+    if plan.run.overwrite:
+        for name, file in (("weights", plan.weights), ("backbone", plan.backbone)):
+            if file and folder.made(Path(file)):
+                raise UsageError(
+                    f"`{name}={file}` belongs to the run in {plan.folder} that `overwrite` would remove; choose another"
+                    " folder with `out`"
+                )
+    with folder.lock():
+        folder.require_free(resume=plan.run.resume, overwrite=plan.run.overwrite)
+        if plan.run.overwrite:
+            folder.remove_run()
+        folder.write_record(plan.record)
+        yield
 
 
-def _with_start(kind: str, options: RunOptions) -> RunOptions:
-    """Fine-tuning without weights starts from the package's own of that architecture."""
-    if kind == "pretrain" or options.weights is not None:
-        return options
-    from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights
-
-    architecture = options.model or (train_preset(options.preset).model if options.preset else DEFAULT_WEIGHTS)
-    if architecture not in available_weights():
-        raise UsageError(
-            f"fine-tuning starts from a trained network and there are no weights named '{architecture}': give"
-            " --weights FILE"
-        )
-    return dataclasses.replace(options, weights=architecture)
+def _first_model(plan: Plan) -> Hodor:
+    """The network that the run starts from or is resumed with; the weights of the latter are read by the loop."""
+    if plan.state is None:
+        return starting_model(plan.config.model, weights=plan.weights, backbone=plan.backbone, seed=plan.config.seed)
+    saved = plan.state.model
+    config = preset(plan.config.model) if saved is None else ModelConfig.from_dict(saved)
+    require_architecture(config, plan.config.model, plan.folder)
+    return random_model(config, plan.config.seed)
 
 
-def _architecture(options: RunOptions) -> str | None:
-    """The architecture that the options name, by themselves or by the weights; None if they leave it open."""
-    named = options.model or options.settings.get("model")
-    if named is not None or options.weights is None or options.preset is not None:
-        return named
-    return architecture_of(options.weights)
+def _train(process: Process, plan: Plan) -> None:
+    """The part of one process."""
+    folder, callbacks, config = RunFolder(plan.folder), plan.callbacks, plan.config
+    sets, apart = build_split(plan.sources, config, plan.clips)
+    weights = [source.weight for source in plan.sources]
+    planner = BatchPlanner(sets, config.batches, weights=weights, seed=config.seed)
+    hooks = Hooks(validate=_validation(plan, None), until=plan.until)
+    with ExitStack() as stack:
+        if process.is_first:
+            events = Events(folder.events, 0 if plan.state is None else plan.state.iteration)
+            stack.callback(events.close)
+            if isinstance(callbacks.progress, AbstractContextManager):
+                stack.enter_context(callbacks.progress)
+
+            def tell(report: TrainingProgress) -> None:
+                events.progress(report)
+                if callbacks.progress is not None:
+                    callbacks.progress(report)
+
+            hooks = Hooks(
+                progress=tell,
+                sheet=SheetWriter(folder.sheets),
+                validate=_validation(plan, events),
+                held_out=HeldOut(apart or sets, config, apart=bool(apart)) if config.held_out else None,
+                note=callbacks.note,
+                warn=callbacks.warn,
+                until=plan.until,
+                details={"run": msgspec.to_builtins(plan.record)},
+            )
+        train(_first_model(plan), planner, config, plan.folder, plan.run, process, hooks)
 
 
-def _default_sources(kind: str) -> list[DataSource]:
-    if kind == "finetune":
-        raise DataError("there is nothing to fine-tune on: give --data FOLDER with JPEGImages and Annotations")
-    from hodor_cli.datasets.coco_find import workspace_stills
+def _validation(plan: Plan, events: Events | None) -> Callable[[Hodor, int], float] | None:
+    """The caller's validation, noted in the events; None without any. -1 stands for no score."""
+    validate = plan.callbacks.validate
+    if validate is None:
+        return None
 
-    images, annotations = workspace_stills()
-    return [DataSource(images, annotations=annotations)]
+    def scored(model: Hodor, iteration: int) -> float:
+        score = validate(model)
+        if math.isnan(score):
+            return -1.0
+        if events is not None:
+            events.score(iteration, score)
+        return score
 
-
-def _data_line(report: CheckReport, clips: ClipOptions) -> str:
-    if clips.mode == "sparse" and report.kind == "clips":
-        return f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
-    return report.lines()[0]
-
-
-def _check_validation(watching: WatchSettings) -> None:
-    if watching.validation is not None:
-        from hodor_cli.datasets.dataset import recognise
-
-        benchmark = recognise(watching.validation)
-        if not benchmark.has_truth:
-            raise DataError(f"--val {watching.validation} has no annotations to measure against")
-        if not any(sequence.images for sequence in benchmark.sequences.values()):
-            raise DataError(f"--val {watching.validation} has masks but no images to run the network on")
-
-
-def _as_text(path: str | Path | None) -> str:
-    """A file by its whole path, a name as it is, "" for none."""
-    if path is None:
-        return ""
-    return str(Path(path).absolute()) if Path(path).is_file() else str(path)
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""
+    return scored

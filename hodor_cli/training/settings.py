@@ -1,22 +1,79 @@
-"""Changing settings by name, and comparing those of a run that goes on with those it began with."""
+"""From what a user asks for to the settings of a run: a preset, changes by name, and what a resumed run began with."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any
 
 from hodor_cli.errors import UsageError
-from hodor_cli.training.config import TrainConfig
+from hodor_cli.settings import Setting, settings_of
+from hodor_cli.training.config import TrainConfig, flat, train_preset
 
 #: A run may be made longer or shorter, and its batches cut otherwise; the rest decides what was done so far.
 FREE = ("iterations", "micro_batch")
 
 #: Settings that follow from another one.
 _DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
+#: Architecture -> preset, where no preset is named.
+_PRETRAIN = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
+_FINETUNE = {"swin-tiny": "paper-finetune", "mini": "mini-finetune", "toy": "toy"}
+
+
+def preset_name(kind: str, preset: str | None, architecture: str | None) -> str:
+    """The preset that is named, else the one for an architecture, else the paper's for still images.
+
+    kind: "pretrain" or "finetune". Raises UsageError for an architecture without presets.
+    """
+    if preset is not None:
+        return preset
+    if architecture is None:
+        return "paper-coco"
+    known = _PRETRAIN if kind == "pretrain" else _FINETUNE
+    if architecture not in known:
+        raise UsageError(f"there is no preset for the architecture '{architecture}'; name one with `preset`")
+    return known[architecture]
+
+
+def choose_config(preset: str, model: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
+    """A preset's settings with the mode's needs and the user's changes.
+
+    mode: "frames", "sparse", "dense", or "" for still images. changes: by dotted name.
+    Raises UsageError for changes that contradict the mode, naming both.
+    """
+    changes = dict(changes)
+    if model is not None:
+        if changes.get("model", model) != model:
+            raise UsageError(f"`model={model}` contradicts the setting model={changes['model']}; give one of them")
+        changes["model"] = model
+    if mode == "sparse":
+        _require(changes, mode, "schedule", "paper", "cycles that return to the labelled frame")
+        _require(changes, mode, "supervise", "reference", "the labelled frame alone to be supervised")
+        if str(changes.get("sequence", 3)) == "1":
+            raise UsageError("`mode=sparse` learns from unlabelled frames, which `sequence=1` leaves out; drop one")
+    elif mode:
+        _require(changes, mode, "supervise", "all", "all frames to be supervised")
+    base = train_preset(preset)
+    if changes.get("schedule", base.schedule) == "paper" and base.sequence not in (1, 3):
+        changes.setdefault("sequence", 3)  # the paper's cycles know no longer ones
+    return with_settings(base, changes)
+
+
+def resumed_config(
+    saved: TrainConfig, preset: str | None, model: str | None, mode: str, changes: Mapping[str, Any]
+) -> TrainConfig:
+    """The settings of a resumed run: those it began with, changed where that is allowed.
+
+    Raises UsageError for settings that differ from those it began with, naming them.
+    """
+    if preset is not None:
+        config = choose_config(preset, model, mode, changes)
+    else:
+        config = with_settings(saved, dict(changes) | ({} if model is None else {"model": model}))
+    check_same(config, saved)
+    return config
 
 
 def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
@@ -28,10 +85,40 @@ def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfi
         if name in _DERIVED:
             raise UsageError(f"{name} follows from {_DERIVED[name]}; set that instead")
     # All at once: some are only allowed together.
-    return consistent(_changed(config, changes, ""))
+    return _consistent(_changed(config, changes, ""))
 
 
-def consistent(config: TrainConfig) -> TrainConfig:
+def check_same(config: TrainConfig, began: TrainConfig) -> None:
+    """Raise UsageError naming the settings in which a resumed run differs from those it began with."""
+    before, now = flat(_consistent(began).to_dict()), flat(_consistent(config).to_dict())
+    different = [name for name, value in now.items() if name not in FREE and before[name] != value]
+    if different:
+        shown = ", ".join(f"{name} {_text(before[name])} then and {_text(now[name])} now" for name in different[:4])
+        more = f" and {len(different) - 4} more" if len(different) > 4 else ""
+        raise UsageError(
+            f"`resume` with other settings than the run began with ({shown}{more}); leave them out to continue with its"
+            " own, or train into another folder"
+        )
+
+
+def config_notes(config: TrainConfig) -> list[str]:
+    """Remarks on settings that are allowed and rarely meant."""
+    rate = config.learning_rate
+    if rate.warmup < config.iterations:
+        return []
+    return [
+        f"the warm-up ({rate.warmup} iterations) is as long as the whole run ({config.iterations}), so the learning"
+        f" rate never reaches {rate.peak:g}; `warmup` makes it shorter"
+    ]
+
+
+def _require(changes: dict[str, Any], mode: str, name: str, value: str, why: str) -> None:
+    given = changes.setdefault(name, value)
+    if given != value:
+        raise UsageError(f"`mode={mode}` needs {why}, which contradicts `{name}={given}`; leave it out")
+
+
+def _consistent(config: TrainConfig) -> TrainConfig:
     """The same settings with those that follow from others brought in line."""
     return dataclasses.replace(
         config,
@@ -40,104 +127,68 @@ def consistent(config: TrainConfig) -> TrainConfig:
     )
 
 
-def flat_settings(config: TrainConfig) -> dict[str, Any]:
-    """All settings by their dotted names."""
-
-    def walk(value: Any, prefix: str) -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for field in dataclasses.fields(value):
-            name, item = f"{prefix}{field.name}", getattr(value, field.name)
-            out |= walk(item, f"{name}.") if dataclasses.is_dataclass(item) else {name: item}
-        return out
-
-    return walk(config, "")
-
-
-def check_same(config: TrainConfig, saved: Mapping[str, Any]) -> None:
-    """Raise UsageError naming the settings in which a run that goes on differs from the saved ones it began with."""
-    began, now = flat_settings(consistent(TrainConfig.from_dict(dict(saved)))), flat_settings(consistent(config))
-    different = [name for name, value in now.items() if name not in FREE and _plain(began[name]) != _plain(value)]
-    if different:
-        shown = ", ".join(f"{name} {_text(began[name])} then and {_text(now[name])} now" for name in different[:4])
-        more = f" and {len(different) - 4} more" if len(different) > 4 else ""
-        raise UsageError(
-            f"--resume with other settings than the run began with ({shown}{more}); leave them out to go on with its"
-            " own, or train into another folder"
-        )
-
-
 def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     """A dataclass with some of its fields, or fields of its parts, replaced; `prefix` is where it stands itself."""
-    fields = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    kind: Any = type(target)
+    fields = settings_of(kind)
     new: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
     for path, value in changes.items():
         name, dot, rest = path.partition(".")
-        full = prefix + name
-        if name not in fields or (dot and not dataclasses.is_dataclass(fields[name])):
+        has_parts = name in fields and dataclasses.is_dataclass(fields[name].kind)
+        if name not in fields or (dot and not has_parts):
             raise UsageError(f"there is no setting {prefix}{path}: {_nearest(prefix + path, list(fields))}")
         if dot:
             parts.setdefault(name, {})[rest] = value
-        elif dataclasses.is_dataclass(fields[name]) and not isinstance(value, type(fields[name])):
-            inner = ", ".join(field.name for field in dataclasses.fields(fields[name]))
-            raise UsageError(f"{full} has parts; set one of {inner}, as {full}.NAME")
+        elif has_parts and not isinstance(value, fields[name].kind):
+            inner = ", ".join(settings_of(fields[name].kind))
+            raise UsageError(f"{prefix}{name} has parts; set one of {inner}, as {prefix}{name}.NAME")
         else:
-            kind = typing.get_type_hints(type(target))[name]
-            new[name] = _parse(value, kind, full) if isinstance(value, str) else value
+            new[name] = _parse(value, fields[name], prefix + name) if isinstance(value, str) else value
     for name, inside in parts.items():
-        new[name] = _changed(new.get(name, fields[name]), inside, f"{prefix}{name}.")
+        new[name] = _changed(new.get(name, getattr(target, name)), inside, f"{prefix}{name}.")
     return dataclasses.replace(target, **new)
 
 
 def _nearest(full: str, names: list[str]) -> str:
-    known = list(flat_settings(TrainConfig()))
+    known = list(flat(TrainConfig().to_dict()))
     close = difflib.get_close_matches(full, known, n=1) or [name for name in known if name.endswith(f".{full}")]
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
 
 
-def _parse(text: str, kind: Any, name: str) -> Any:
+def _parse(text: str, setting: Setting, name: str) -> Any:
     """A text as the type that a field is declared with."""
+    if setting.optional and text.strip().lower() in ("none", "off"):
+        return None
     try:
-        return _convert(text.strip(), kind)
+        return _convert(text.strip(), setting.kind)
     except (ValueError, IndexError) as error:
-        raise UsageError(f"{name} cannot be {text!r}; it is {_describe(kind)}") from error
+        wanted = _describe(setting.kind) + (" or none" if setting.optional else "")
+        raise UsageError(f"{name} cannot be {text!r}; it is {wanted}") from error
 
 
 def _convert(text: str, kind: Any) -> Any:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if text.lower() in ("none", "off"):
-            return None
-        return _convert(text, next(part for part in parts if part is not type(None)))
     if origin is tuple:
-        values = [part.strip() for part in text.split(",")]
+        values = text.split(",")
         if parts[-1] is not Ellipsis and len(values) != len(parts):
             raise ValueError
-        return tuple(_convert(value, parts[0]) for value in values)
-    if origin is not None and issubclass(origin, Mapping):
+        return tuple(_convert(value.strip(), parts[0]) for value in values)
+    if origin is not None:  # a mapping
         pairs = [item.rpartition(":") for item in text.split(",") if item.strip()]
         return {key.strip(): _convert(value, parts[1]) for key, _, value in pairs}
     if kind is bool:
-        if text.lower() not in ("true", "on", "yes", "false", "off", "no"):
-            raise ValueError
-        return text.lower() in ("true", "on", "yes")
+        return ("false", "off", "no", "true", "on", "yes").index(text.lower()) >= 3
     return kind(text)
 
 
 def _describe(kind: Any) -> str:
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return f"{_describe(next(part for part in parts if part is not type(None)))} or none"
-    if origin is tuple:
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple:
         return "numbers with commas between" if parts[-1] is Ellipsis else f"{len(parts)} numbers with a comma between"
-    if origin is not None:
+    if parts:
         return "NAME:NUMBER, with commas between several"
     return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
-
-
-def _plain(value: Any) -> Any:
-    """Lists as tuples: JSON knows no other."""
-    return tuple(_plain(item) for item in value) if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> str:

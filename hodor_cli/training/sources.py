@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hodor_cli.datasets.check import check_dataset
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.datasets.opening import is_clips, open_set
 from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.options import ClipOptions
+from hodor_cli.training.samples.batches import TrainingSet
 from hodor_cli.training.samples.composites import Composites, FilmingSet
-from hodor_cli.training.samples.samplers import TrainingSet
-
-#: The ways of fine-tuning on clips; pretraining has none.
-MODES = ("frames", "sparse", "dense")
+from hodor_cli.training.samples.held_out import hold_out
+from hodor_cli.training.samples.sets import ClipFrames, DenseClips, SparseClips, StillTraining
 
 
 @dataclass(frozen=True)
@@ -34,37 +35,15 @@ class DataSource:
         if not 0 < self.weight < float("inf"):
             raise UsageError(f"the weight of {self.folder} must be a number above 0, not {self.weight:g}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON form; `from_dict` reads it."""
-        annotations = None if self.annotations is None else str(self.annotations.absolute())
-        return {"folder": str(self.folder.absolute()), "weight": self.weight, "annotations": annotations}
 
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> DataSource:
-        """What `to_dict` wrote."""
-        annotations = values.get("annotations")
-        return DataSource(
-            Path(values["folder"]), float(values["weight"]), None if annotations is None else Path(annotations)
-        )
+Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
 
 
-@dataclass(frozen=True)
-class ClipOptions:
-    """How clips are used: the mode of fine-tuning ("" for none), and what goes to the data layer as it is.
-
-    max_gap: how many frames apart the frames of a sample lie at most (sparse, dense). every: take each n-th labelled
-    frame (frames). resolution, split: which of several there are, by name.
-    """
-
-    mode: str = ""
-    max_gap: int = 10
-    every: int = 1
-    resolution: str | None = None
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.mode and self.mode not in MODES:
-            raise UsageError(f"--mode is one of {', '.join(MODES)}, not '{self.mode}'")
+def parse_sources(data: Data) -> list[DataSource]:
+    """The sources in what a caller gives: folders, each as `FOLDER` or `FOLDER:WEIGHT`, or sources themselves."""
+    if data is None:
+        return []
+    return [parse_source(item) for item in ([data] if isinstance(data, str | Path | DataSource) else data)]
 
 
 def parse_source(text: str | Path | DataSource) -> DataSource:
@@ -78,6 +57,14 @@ def parse_source(text: str | Path | DataSource) -> DataSource:
         return DataSource(Path(folder), float(weight))
     except ValueError:
         return DataSource(Path(text))
+
+
+def default_sources(kind: str) -> list[DataSource]:
+    """What `pretrain` trains on where nothing is named: the prepared workspace. Raises DataError, saying what to do."""
+    if kind == "finetune":
+        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
+    images, annotations = workspace_stills()
+    return [DataSource(images, annotations=annotations)]
 
 
 def check_sources(
@@ -107,26 +94,41 @@ def check_sources(
     return reports
 
 
+def build_split(
+    sources: Sequence[DataSource], config: TrainConfig, clips: ClipOptions
+) -> tuple[list[TrainingSet], list[TrainingSet]]:
+    """The sets to train on, one for each source, and those of the pictures that are kept out of training."""
+    parts = [hold_out(_build(source, config, clips), config.held_out) for source in sources]
+    kept = [part for part, _ in parts]
+    apart = [held for _, held in parts if held is not None]
+    weights = [source.weight for source in sources]
+    return _with_composites(kept, kept, config, weights), _with_composites(apart, kept, config, weights)
+
+
 def build_sets(sources: Sequence[DataSource], config: TrainConfig, clips: ClipOptions) -> list[TrainingSet]:
     """A training set for each source: photographs as augmented sequences, clips as the mode says.
 
-    Photographs may stand beside clips in every mode, and objects of all sets are put into those of each if the settings
-    ask for it. Raises DataError for a set that cannot be used.
+    Photographs may stand beside clips in every mode. Raises DataError for a set that cannot be used.
     """
     sets = [_build(source, config, clips) for source in sources]
+    return _with_composites(sets, sets, config, [source.weight for source in sources])
+
+
+def _with_composites(
+    sets: Sequence[FilmingSet], donors: Sequence[FilmingSet], config: TrainConfig, weights: Sequence[float]
+) -> list[TrainingSet]:
+    """The sets, with objects of the donors put into the samples of each if the settings ask for it."""
     if not config.augment.pasted:
         return list(sets)
-    weights = [source.weight for source in sources]
-    return [Composites(dataset, sets, config.augment, weights=weights) for dataset in sets]
+    return [Composites(dataset, donors, config.augment, weights=weights) for dataset in sets]
 
 
 def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> FilmingSet:
-    from hodor_cli.datasets.coco import StillImages
-    from hodor_cli.training.samples.clip_training import clip_training
-    from hodor_cli.training.samples.stills_training import StillTraining
-
-    limits = config.limits
+    limits, augment = config.limits, config.augment
     found = open_set(source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split)
     if isinstance(found, StillImages):
-        return StillTraining(found, config.augment)
-    return clip_training(clips.mode, found, config.augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
+        return StillTraining(found, augment)
+    if clips.mode == "frames":
+        return ClipFrames(found, augment, limits=limits, every=clips.every)
+    kind = SparseClips if clips.mode == "sparse" else DenseClips
+    return kind(found, augment, limits=limits, max_gap=clips.max_gap)

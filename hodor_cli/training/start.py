@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,14 +19,14 @@ def starting_model(
     backbone: ImageNet weights for the backbone of a network that is otherwise random. Raises WeightsError for a
     checkpoint of another architecture, or a backbone file that does not fit.
     """
-    if weights is not None:
+    if weights:
         from hodor_cli.weights import load_model
 
         loaded = load_model(weights)
         require_architecture(loaded.config, model, weights)
         return loaded
     network = random_model(preset(model), seed)
-    if backbone is not None:
+    if backbone:
         from hodor_cli.weights.imagenet import load_imagenet_backbone
 
         load_imagenet_backbone(network.backbone, backbone)
@@ -39,11 +38,6 @@ def random_model(config: ModelConfig, seed: int) -> Hodor:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Hodor(config)
-
-
-def saved_architecture(values: dict[str, Any], model: str) -> ModelConfig:
-    """The network of a saved run: what its state says, or the preset `model` in states that say nothing."""
-    return ModelConfig.from_dict(values["model"]) if "model" in values else preset(model)
 
 
 def architecture_of(weights: str | Path) -> str:
@@ -58,5 +52,5 @@ def require_architecture(config: ModelConfig, model: str, weights: str | Path) -
     if config.name != model:
         raise WeightsError(
             f"{weights} holds a '{config.name}' network but '{model}' is to be trained; choose weights of '{model}', or"
-            f" a --preset or --model of '{config.name}'"
+            f" a `preset` or `model` of '{config.name}'"
         )

@@ -1,4 +1,4 @@
-"""One iteration: forward and backward over the micro-batches, then one step of the optimiser."""
+"""One step of training: the loss of a batch, its gradient, and the optimiser's update; the same for every caller."""
 
 from __future__ import annotations
 
@@ -7,53 +7,160 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.training.cycles import Prediction
-from hodor_cli.training.faults import not_a_number
-from hodor_cli.training.losses import Losses
-from hodor_cli.training.objective import INPUTS, Objective
-from hodor_cli.training.process import TrainingProcess
-from hodor_cli.training.samples.loader import Batch
+from hodor_cli.errors import TrainingError
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.device import autocast
+from hodor_cli.runtime.preprocess import normalise
+from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.cycles import Hardship, Prediction, Step, run_cycles
+from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
+from hodor_cli.training.optimiser import WeightAverage, freeze_stages, make_optimiser, set_rate
+from hodor_cli.training.process import Process, micro_batch
+from hodor_cli.training.samples.batches import Batch
+
+#: What `Objective` takes of a batch, in its order.
+INPUTS = ("frames", "masks", "valid", "presence")
 
 
-def training_step(
-    objective: Objective,
-    wrapped: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    process: TrainingProcess,
-    batch: Batch,
-    arguments: tuple[Any, ...],
-    *,
-    micro: int,
-    clip_norm: float | None,
-    iteration: int,
-) -> tuple[Tensor, list[Prediction]]:
-    """Do iteration `iteration` (from 0) on this process's share of the batch.
+class Objective(nn.Module):
+    """Frames and label maps in, losses out (HODOR, sec. 3.5), as one module, so that it can be distributed.
 
-    objective, wrapped: the objective itself and as `process` wrapped it. arguments: what it takes after the inputs.
-    micro: samples at once; their gradients add up to those of the whole batch.
-    Returns (cross-entropy, DICE, IoU) over all processes, a tensor (3,), and the predictions of the first micro-batch.
-    Raises TrainingError for a loss or gradient that is no number; the weights are then as they were.
+    supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors.
     """
-    optimiser.zero_grad(set_to_none=True)
-    parts: list[Tensor] = []
-    predictions: list[Prediction] = []
-    count = len(batch["names"])
-    for begin in range(0, count, micro):
-        inputs = [batch[name][begin : begin + micro].to(process.device, non_blocking=True) for name in INPUTS]
-        share = len(inputs[0]) / count
-        with process.accumulate(wrapped, enabled=begin + micro < count):
-            losses: Losses
-            losses, made = wrapped(*inputs, *arguments)
-            process.backward(losses.total * share)
-        parts.append(torch.stack([value.detach() for value in losses]) * share)
-        predictions = predictions or made
-    values = process.mean(torch.stack(parts).sum(dim=0))
-    # Without a limit the gradient stays as it is; its norm says whether it is a number. Losses and gradients are those
-    # of all processes, so that all stop in the same iteration; looked at once, so that a GPU is waited for once.
-    limit = float("inf") if clip_norm is None else clip_norm
-    norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), limit)
-    if not torch.isfinite(norm + values[:2].sum()).item():
-        optimiser.zero_grad(set_to_none=True)
-        raise not_a_number(objective, batch, process, arguments, iteration)
-    optimiser.step()
-    return values, predictions
+
+    def __init__(self, model: Hodor, *, supervise: str, contrast: float = 0.0) -> None:
+        super().__init__()
+        self.model = model
+        self.supervise = supervise
+        self.contrast = contrast
+
+    def forward(
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        valid: Tensor,
+        presence: Tensor,
+        steps: tuple[Step, ...],
+        hardship: Hardship | None = None,
+    ) -> tuple[Losses, list[Prediction]]:
+        """The losses, and the predictions without gradient.
+
+        frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool, presence (B, T, I) bool.
+        """
+        config = self.model.config
+        images = normalise(frames.permute(0, 1, 4, 2, 3).float(), config.pixel_mean, config.pixel_std)
+        # Pixels from outside the image are the normalised zero, like padding.
+        images = images * valid[:, :, None]
+        predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)
+        supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
+        with torch.autocast(frames.device.type, enabled=False):
+            losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
+            if self.contrast:
+                apart = contrast_loss([s.descriptors for s in sightings], [s.sure for s in sightings])
+                losses = losses._replace(contrast=self.contrast * apart)
+        # Detached: several processes wait for a gradient of every output that could have one.
+        return losses, [Prediction(p.frame, p.logits.detach(), p.target) for p in predictions]
+
+
+class Learner:
+    """A network that learns: its objective, optimiser and running average, in the process that it computes in.
+
+    The model is moved to the process's device. config: its optimiser's settings, micro-batch and losses.
+    """
+
+    def __init__(self, model: Hodor, config: TrainConfig, process: Process) -> None:
+        # On its device before the optimiser is made, which is another one on some devices.
+        model.to(device=process.device)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
+        freeze_stages(model, config.frozen_stages)
+        self.model, self.process, self.clip_norm = model, process, config.clip_norm
+        self.micro = micro_batch(config, process.world)
+        self.objective = Objective(model, supervise=config.supervise, contrast=config.contrast).train()
+        self.optimiser: torch.optim.Optimizer = make_optimiser(self.objective, config)
+        self._wrapped, self.optimiser = process.setup(self.objective, self.optimiser)
+        self.average = None
+        if config.average is not None:
+            self.average = WeightAverage(model.named_parameters(), config.average)
+        self.done = 0
+
+    def step(
+        self, batch: Batch, rate: float, steps: tuple[Step, ...], hardship: Hardship | None = None
+    ) -> tuple[Tensor, list[Prediction]]:
+        """Learn from this process's share of a batch; `done` counts the steps.
+
+        rate: the learning rate. steps, hardship: the cycles and what makes them harder.
+        Returns (cross-entropy, DICE, IoU, contrast) over all processes, a tensor (4,), and the predictions of the first
+        micro-batch. Raises TrainingError for a loss or gradient that is no number; the weights are then as they were.
+        """
+        set_rate(self.optimiser, rate)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts: list[Tensor] = []
+        predictions: list[Prediction] = []
+        count = len(batch["names"])
+        for begin in range(0, count, self.micro):
+            inputs = [
+                batch[name][begin : begin + self.micro].to(self.process.device, non_blocking=True) for name in INPUTS
+            ]
+            share = len(inputs[0]) / count
+            with self.process.accumulate(self._wrapped, enabled=begin + self.micro < count):
+                losses: Losses
+                losses, made = self._wrapped(*inputs, steps, hardship)
+                self.process.backward(losses.total * share)
+            parts.append(torch.stack([value.detach() for value in losses]) * share)
+            predictions = predictions or made
+        values = self.process.mean(torch.stack(parts).sum(dim=0))
+        # Without a limit the gradient stays as it is; its norm says whether it is a number. Losses and gradients are
+        # those of all processes, so that all stop in the same iteration; looked at once, so that a GPU is waited for
+        # once.
+        limit = float("inf") if self.clip_norm is None else self.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), limit)
+        if not torch.isfinite(norm + values[:2].sum()).item():
+            self.optimiser.zero_grad(set_to_none=True)
+            raise self._not_a_number(batch, steps, hardship)
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update(self.model.named_parameters(), self.done)
+        self.done += 1
+        return values, predictions
+
+    def _not_a_number(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship | None) -> TrainingError:
+        """The error that names the samples of a batch which alone give a loss or a gradient that is no number.
+
+        Every process must call it: each looks at its own samples, and all then know of all.
+        """
+        number = self.done + 1
+        if not all(_finite(value) for value in self.objective.parameters()):
+            return TrainingError(
+                f"the weights are no longer numbers in iteration {number}: an earlier step broke them; train again with"
+                " a lower `learning_rate`"
+            )
+        guilty: dict[str, str] = {}  # sample -> what of it is no number
+        for i, name in enumerate(batch["names"]):
+            inputs = [batch[key][i : i + 1].to(self.process.device) for key in INPUTS]
+            # Not wrapped for several processes, which would wait for each other.
+            with autocast(self.process.device, self.process.dtype):
+                fault = _fault(self.objective, (*inputs, steps, hardship))
+            if fault:
+                guilty[name] = fault
+        found = self.process.gather((guilty, batch["names"]))
+        guilty = {name: fault for part, _ in found for name, fault in part.items()}
+        names = [name for _, part in found for name in part]
+        what = "loss" if "loss" in guilty.values() else "gradient"
+        where = ", ".join(guilty) if guilty else f"the batch of {', '.join(names)}"
+        return TrainingError(
+            f"the {what} is not a number in iteration {number}, at {where}; look at it with `hodor data preview`, or"
+            " begin anew from the last checkpoint (`weights`) with a lower `learning_rate`"
+        )
+
+
+def _fault(objective: Objective, arguments: tuple[Any, ...]) -> str:
+    """What of it is no number, "loss" or "gradient"; "" if it is sound."""
+    losses, _ = objective(*arguments)
+    if not _finite(losses.total.detach()):
+        return "loss"
+    gradients = torch.autograd.grad(losses.total, list(objective.parameters()), allow_unused=True)
+    return "" if all(_finite(gradient) for gradient in gradients if gradient is not None) else "gradient"
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(torch.isfinite(values).all().item())

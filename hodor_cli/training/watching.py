@@ -1,35 +1,95 @@
-"""What accompanies the loop of a run: TensorBoard events, sheets of predictions, validation on a benchmark."""
+"""What accompanies the loop of a run: its speed, TensorBoard events, and pictures to measure what it brings."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.training.hooks import TrainingHooks, TrainingProgress
-from hodor_cli.training.run_folder import RunFolder
-from hodor_cli.training.sheets import SheetWriter
-
-ProgressCallback = Callable[[TrainingProgress], None]
-NoteCallback = Callable[[str], None]
+from hodor_cli.runtime.device import autocast
+from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.cycles import Prediction, schedule
+from hodor_cli.training.options import TrainingProgress
+from hodor_cli.training.process import Process
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, make_batch
+from hodor_cli.training.step import INPUTS, Objective
 
 #: Iterations between two entries in the TensorBoard events.
 _EVENTS_EVERY = 10
+#: Weight of the newest iteration in the running means of the clock.
+_NEW = 0.05
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
-class WatchSettings:
-    """validation: a benchmark in the DAVIS layout or another that `hodor evaluate` reads; the best J&F is kept."""
+class Hooks:
+    """What happens around the loop; all optional. Only the process that writes the files calls them.
 
-    validation: Path | None = None
-    validate_every: int = 1000
-    sheet_every: int = 500
+    progress: after every iteration. sheet: with the iteration, its batch and predictions, every `sheet_every`.
+    validate: with the network that would be saved and the iteration, every `val_every`; returns a score (higher is
+    better) by which the best checkpoint is kept. held_out: measured at the start and at the end. note, warn: remarks.
+    until: when to stop, in seconds since 1970, which the processes of all machines share. details: JSON values that
+    are saved with the checkpoints.
+    """
+
+    progress: Callable[[TrainingProgress], None] | None = None
+    sheet: Callable[[int, Batch, list[Prediction]], None] | None = None
+    validate: Callable[[Hodor, int], float] | None = None
+    held_out: HeldOut | None = None
+    note: Callable[[str], None] = _silent
+    warn: Callable[[str], None] = _silent
+    until: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Clock:
+    """Samples per second, and the share of time spent waiting for the loader, as running means over the iterations."""
+
+    def __init__(self) -> None:
+        self.rate = 0.0
+        self.wait_share = 0.0
+        self.iterations = 0
+        self._started = self._waited = time.perf_counter()
+
+    def waiting(self) -> None:
+        """An iteration begins: the next batch is asked for."""
+        self._started = time.perf_counter()
+
+    def working(self) -> None:
+        """The batch is here."""
+        self._waited = time.perf_counter()
+
+    def done(self, samples: int) -> None:
+        """The iteration is over."""
+        now = time.perf_counter()
+        duration = max(now - self._started, 1e-9)
+        rate, share = samples / duration, (self._waited - self._started) / duration
+        self.iterations += 1
+        # The first iteration starts the workers and warms everything up: it says nothing about those after it.
+        new = 1.0 if self.iterations <= 2 else max(_NEW, 1 / (self.iterations - 1))
+        self.rate += new * (rate - self.rate)
+        self.wait_share += new * (share - self.wait_share)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `40 s`, `12 min`, `3 h 20 min`, `5 days 2 h`."""
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
 class Events:
@@ -51,9 +111,9 @@ class Events:
             self._writer.add_scalar(name, getattr(progress, name), progress.iteration)
 
     def score(self, iteration: int, score: float) -> None:
-        """Note J&F."""
+        """Note the score of a validation."""
         if self._writer is not None:
-            self._writer.add_scalar("J&F", score, iteration)
+            self._writer.add_scalar("validation", score, iteration)
 
     def close(self) -> None:
         """Write what is left."""
@@ -61,65 +121,36 @@ class Events:
             self._writer.close()
 
 
-class Validation:
-    """J&F of a model on a benchmark, in 0..1."""
+class HeldOut:
+    """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
 
-    def __init__(self, dataset: Path, device: torch.device, precision: str, events: Events, note: NoteCallback) -> None:
-        self.dataset, self.device, self.precision = dataset, device, precision
-        self.events, self.note = events, note
-
-    def __call__(self, model: Hodor, iteration: int) -> float:
-        """Run the model on every sequence; -1 if nothing could be scored."""
-        from hodor_cli.evaluation import evaluate_davis
-
-        result = evaluate_davis(model, self.dataset, device=str(self.device), precision=self.precision)
-        for name, fault in result.failed.items():
-            self.note(f"{name} was left out of the validation: {fault}")
-        score = float(result.jf)
-        if math.isnan(score):
-            return -1.0
-        self.events.score(iteration, score)
-        self.note(f"iteration {iteration}: J&F {100 * score:.1f} on {self.dataset}")
-        return score
-
-
-def follow(settings: WatchSettings) -> TrainingHooks:
-    """The hooks of the other processes: nothing but to know when the first one validates."""
-    validate = None if settings.validation is None else (lambda model, iteration: -1.0)
-    return TrainingHooks(validate=validate, validate_every=settings.validate_every)
-
-
-@contextmanager
-def watch(
-    folder: RunFolder,
-    settings: WatchSettings,
-    *,
-    first: int,
-    device: torch.device,
-    precision: str,
-    progress: ProgressCallback | None,
-    note: NoteCallback,
-) -> Iterator[TrainingHooks]:
-    """The hooks of a run that begins after iteration `first`, for the process that writes the files.
-
-    progress: called after every iteration; if it is a context manager too, it is entered here, in this process.
+    apart: whether they are kept out of training; otherwise there were too few, and it learns from them.
     """
-    events = Events(folder.events, first)
-    with ExitStack() as stack:
-        stack.callback(events.close)
-        if isinstance(progress, AbstractContextManager):
-            stack.enter_context(progress)
 
-        def tell(report: TrainingProgress) -> None:
-            events.progress(report)
-            if progress is not None:
-                progress(report)
+    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
+        self.apart = apart
+        self.config = config
+        batches = dataclasses.replace(config.batches, batch_size=1)
+        self._planner = BatchPlanner(sets, batches, seed=config.seed)
+        self._batches: list[Batch] | None = None
 
-        validation = settings.validation
-        yield TrainingHooks(
-            progress=tell,
-            sheet=SheetWriter(folder.sheets),
-            sheet_every=settings.sheet_every,
-            validate=None if validation is None else Validation(validation, device, precision, events, note),
-            validate_every=settings.validate_every,
-        )
+    @property
+    def name(self) -> str:
+        """What the samples are, for a sentence."""
+        return f"{self.config.held_out} {'held-out pictures' if self.apart else 'of the training pictures'}"
+
+    @torch.no_grad()
+    def measure(self, model: Hodor, process: Process) -> float:
+        """Mean IoU, 0..1. The model's mode is as before afterwards."""
+        if self._batches is None:
+            self._batches = [make_batch(self._planner, number) for number in range(self.config.held_out)]
+        training = model.training
+        objective = Objective(model, supervise=self.config.supervise).eval()
+        steps = schedule(self.config.schedule, 0, self.config.sequence)
+        ious = []
+        for batch in self._batches:
+            inputs = [batch[name].to(process.device) for name in INPUTS]
+            with autocast(process.device, process.dtype):
+                ious.append(float(objective(*inputs, steps)[0].iou))
+        model.train(training)
+        return sum(ious) / len(ious)

@@ -63,7 +63,7 @@ def encode_views(
     progress: called with the number of photographs done.
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
-    from hodor_cli.training.samples.stills_training import StillTraining
+    from hodor_cli.training.samples.sets import StillTraining
 
     encoder = FrameEncoder(model, device=device, precision=precision)
     settings = replace(augmentation or augment_preset("mini"), frames=frames)

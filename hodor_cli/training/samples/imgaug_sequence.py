@@ -13,20 +13,25 @@ The fixed mapping of each range to its augmenter:
 
 Every frame is the original photograph through its own draw of the geometry, which for frame 0 is drawn again while it
 loses an object. Colours are drawn once for a sequence unless `colour_each_frame` says otherwise.
+
+imgaug 0.4.0 was written for NumPy 1.1x. Two names it needs are gone since: `np.bool` (from 1.24 until 2.0) and
+`np.sctypes` (from 2.0). They are put back, where missing, before it is imported, here and nowhere else.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.imgaug_compat import load_imgaug
-from hodor_cli.training.samples.layers import Masks
+from hodor_cli.errors import DataError
+from hodor_cli.training.samples.cutouts import Masks
 from hodor_cli.training.samples.sample import TrainingSample, label_map, presence_of
 from hodor_cli.training.samples.settings import AugmentSettings, Range
 
+_INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"
 _ATTEMPTS = 5  # draws for frame 0 before the photograph itself is taken
 _KEPT = 0.5  # share of each object's pixels that frame 0 must show
 
@@ -158,3 +163,45 @@ def _around_one(iaa: Any, bounds: Range) -> Any:
 
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(1 << 31))
+
+
+def restore_numpy_names() -> None:
+    """Give NumPy the names back that imgaug 0.4.0 reads; names that exist are left alone."""
+    if "sctypes" not in np.__dict__:
+        np.sctypes = {  # type: ignore[attr-defined]
+            "int": [np.int8, np.int16, np.int32, np.int64],
+            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+            "float": [np.float16, np.float32, np.float64, np.longdouble],
+            "complex": [np.complex64, np.complex128, np.clongdouble],
+            "others": [bool, object, bytes, str, np.void],
+        }
+    if "bool" not in np.__dict__:
+        np.bool = np.bool_  # type: ignore[misc,assignment]
+
+
+def load_imgaug() -> tuple[Any, Any]:
+    """(`imgaug.augmenters`, `SegmentationMapsOnImage`). Raises DataError when imgaug or what it needs is missing."""
+    restore_numpy_names()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import imgaug.augmenters as augmenters
+            from imgaug.augmentables.segmaps import SegmentationMapsOnImage
+    except ImportError as error:
+        raise DataError(explain_import_error(error)) from error
+    return augmenters, SegmentationMapsOnImage
+
+
+def explain_import_error(error: ImportError) -> str:
+    """One sentence: what is missing for imgaug and the way out."""
+    text = str(error)
+    if "libGL" in text or "libgthread" in text or "libglib" in text:
+        return (
+            f"imgaug needs OpenCV, and this OpenCV needs a display library that is missing ({text}): replace"
+            " opencv-python by opencv-python-headless, or train with `augment=fast`, which needs no imgaug"
+        )
+    missing = getattr(error, "name", None) or "imgaug"
+    return (
+        f"the paper's augmentation needs imgaug, but {missing} is not installed ({text}): {_INSTALL}, or train with"
+        " `augment=fast`, which needs no imgaug"
+    )

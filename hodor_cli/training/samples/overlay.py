@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.training.samples.colour import frame_colour
-from hodor_cli.training.samples.filmed import Filmed
-from hodor_cli.training.samples.layers import paste, soften
+from hodor_cli.training.samples.cutouts import Filmed, paste, soften
 from hodor_cli.training.samples.sample import TrainingSample, presence_of
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.warp import Matrix, Warp, motion_matrix

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.layers import CutOut, Masks, Others, cut_out, fill_hole, soften, touches_border
+from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, fill_hole, soften, still_filmed, touches_border
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.warp import Matrix, Motion, between, fit_matrix, motion_matrix, signed, smooth_field
 
@@ -43,8 +43,8 @@ class Scene:
     image: NDArray[np.uint8]
     masks: list[NDArray[np.uint8]]
     background: NDArray[np.uint8] | None
-    front: list[tuple[CutOut, Track]]
-    behind: list[tuple[CutOut, Track]]
+    front: list[tuple[Filmed, Track]]
+    behind: list[tuple[Filmed, Track]]
     view: Matrix
     size: tuple[int, int]
     ground: Track
@@ -110,10 +110,10 @@ def object_motion(
     return _turned(size, _frame_zoom(rng, settings, strength), shift, rng, settings, strength)
 
 
-def cut_out_motion(cut: CutOut, size: tuple[int, int], rng: np.random.Generator) -> Motion:
+def cut_out_motion(cut: Filmed, size: tuple[int, int], rng: np.random.Generator) -> Motion:
     """A place, size and turn for a strange object, from its own crop to the frame."""
     height, width = size
-    tall, wide = cut.alpha.shape
+    tall, wide = cut.alphas[0].shape
     zoom = np.log(rng.uniform(0.2, 0.5)) + 0.5 * np.log(height * width / (tall * wide))
     shift = (float(rng.uniform(0, width) - (wide - 1) / 2), float(rng.uniform(0, height) - (tall - 1) / 2))
     return Motion(float(zoom), float(rng.uniform(-20, 20)), (0.0, 0.0), shift)
@@ -143,13 +143,13 @@ def _frame_zoom(rng: np.random.Generator, settings: AugmentSettings, strength: f
     return zoom
 
 
-def _draw_cut_outs(rng: np.random.Generator, others: Others | None) -> list[CutOut]:
+def _draw_cut_outs(rng: np.random.Generator, others: Others | None) -> list[Filmed]:
     if others is None:
         return []
     image, masks = others(rng)
     if not masks:
         return []
-    cut = cut_out(image, masks[int(rng.integers(len(masks)))])
+    cut = still_filmed(image, masks[int(rng.integers(len(masks)))], frames=1)
     return [] if cut is None else [cut]
 
 

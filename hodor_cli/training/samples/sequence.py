@@ -1,14 +1,25 @@
-"""One door to both sequence makers."""
+"""Sequences from still images: the door to both makers, and our own, faster and with motion the paper does not have.
+
+Every frame is sampled once from the original photograph (or from the layers cut out of it), never from another frame.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.fast_sequence import make_fast_sequence
-from hodor_cli.training.samples.layers import Masks, Others
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.colour import degrade, frame_colour, shared_colour
+from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste
+from hodor_cli.training.samples.sample import TrainingSample, label_map, presence_of
+from hodor_cli.training.samples.scene import Scene, Track, cut_out_motion, draw_scene, frame_motion, object_motion
 from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.training.samples.warp import Warp, fit_matrix, warp_masks
+
+_ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
+
+_Frame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]  # image (H, W, 3), labels and valid (H, W)
 
 
 def make_still_sequence(
@@ -31,3 +42,150 @@ def make_still_sequence(
 
         return make_imgaug_sequence(image, masks, rng, settings, out_size, name=name)
     return make_fast_sequence(image, masks, rng, settings, out_size, name=name, others=others)
+
+
+def make_fast_sequence(
+    image: NDArray[np.uint8],
+    masks: Masks,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    out_size: tuple[int, int],
+    *,
+    name: str = "",
+    others: Others | None = None,
+) -> TrainingSample:
+    """A sequence of `settings.frames` frames of `out_size` (height, width) from one photograph.
+
+    image: (h, w, 3) uint8 RGB; masks: one (h, w) bool mask per object, in the order of their ids 1.. in the result.
+    others: draws another photograph; without it there are no occluders, distractors or strange backgrounds.
+    Every object that shows in the photograph shows in frame 0.
+    """
+    labels = label_map(masks, image.shape[:2])
+    apart = [labels == index + 1 for index in range(len(masks))]
+    scene = draw_scene(image, apart, rng, settings, out_size, others)
+    tint = shared_colour(rng, settings)
+    colour = frame_colour(rng, settings)
+    frames, label_maps, valids = [], [], []
+    for t in range(settings.frames):
+        if t == 0:
+            scene, (frame, label, valid) = _first_frame(scene, rng, settings)
+        else:
+            frame, label, valid = _later_frame(scene, t, rng, settings)
+        if tint is not None:
+            frame = tint.apply(frame)
+        if t and settings.colour_each_frame:
+            colour = frame_colour(rng, settings)
+        frame = degrade(colour.apply(frame), rng, settings)
+        frame[~valid] = 0
+        frames.append(frame)
+        label_maps.append(label)
+        valids.append(valid)
+    stacked = np.stack(label_maps)
+    return TrainingSample(
+        frames=np.stack(frames),
+        masks=stacked,
+        valid=np.stack(valids),
+        presence=presence_of(stacked, len(masks)),
+        name=name,
+        labelled=np.ones(settings.frames, dtype=bool),
+    )
+
+
+def _first_frame(scene: Scene, rng: np.random.Generator, settings: AugmentSettings) -> tuple[Scene, _Frame]:
+    """Frame 0 with every object in it, and the scene that gave it: simpler than before if objects were lost."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            scene = replace(scene, front=[])  # what stands in front may be to blame
+        if attempt == _ATTEMPTS - 1:
+            scene = replace(scene, view=fit_matrix(scene.image.shape[:2], scene.size))  # or the shared view
+        frame = _draw(scene, 0, rng, settings, 1.0 - attempt / (_ATTEMPTS - 1))
+        if _visible(frame[1], scene, settings).all():
+            break
+    return scene, frame
+
+
+def _later_frame(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings) -> _Frame:
+    """A later frame; drawn again, gentler, while it shows none of the objects."""
+    for attempt in range(_ATTEMPTS):
+        frame = _draw(scene, t, rng, settings, 1.0 - attempt / (_ATTEMPTS - 1))
+        if scene.ground.step is not None or _visible(frame[1], scene, settings).any():
+            break
+    return frame
+
+
+def _visible(labels: NDArray[np.uint8], scene: Scene, settings: AugmentSettings) -> NDArray[np.bool_]:
+    areas = np.bincount(labels.ravel(), minlength=len(scene.masks) + 1)[1:]
+    return np.asarray(areas >= settings.min_visible * labels.size)
+
+
+def _draw(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings, strength: float) -> _Frame:
+    """Frame t; strength 1 is the full motion of the settings, 0 none."""
+    height, width = scene.size
+    motion = scene.ground.at(t, lambda: frame_motion(scene.size, rng, settings, strength))
+    ground = Warp(motion.matrix(((width - 1) / 2, (height - 1) / 2)) @ scene.view, scene.size, motion.bend)
+    if scene.background is None:
+        frame, labels, valid = _whole(scene, ground)
+    else:
+        frame, labels, valid = _layered(scene, scene.background, ground, t, rng, settings, strength)
+    for cut, track in scene.front:
+        valid |= _add_cut_out(frame, labels, cut, track, t, rng)
+    return frame, labels, valid
+
+
+def _whole(scene: Scene, warp: Warp) -> _Frame:
+    valid = warp.covers(scene.image.shape[:2])
+    labels = np.zeros(scene.size, dtype=np.uint8)
+    for index, mask in enumerate(warp_masks(warp, scene.masks)):
+        labels[mask > 127] = index + 1
+    labels[~valid] = 0
+    return warp.apply(scene.image), labels, valid
+
+
+def _layered(
+    scene: Scene,
+    background: NDArray[np.uint8],
+    ground: Warp,
+    t: int,
+    rng: np.random.Generator,
+    settings: AugmentSettings,
+    strength: float,
+) -> _Frame:
+    if background.shape != scene.image.shape:
+        # Another photograph: it takes the place of the own one, whatever its size.
+        ground = replace(
+            ground, matrix=ground.matrix @ np.linalg.inv(fit_matrix(scene.image.shape[:2], background.shape[:2]))
+        )
+    frame = ground.apply(background, outside=None)
+    labels = np.zeros(scene.size, dtype=np.uint8)
+    for cut, track in scene.behind:
+        _add_cut_out(frame, labels, cut, track, t, rng)
+    for index, (mask, track) in enumerate(zip(scene.masks, scene.objects, strict=True)):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if len(rows) == 0:
+            continue
+        centre = scene.view @ np.array([columns.mean(), rows.mean(), 1.0])
+        motion = track.at(t, lambda: object_motion(scene.size, rng, settings, strength))
+        warp = Warp(motion.matrix((float(centre[0]), float(centre[1]))) @ scene.view, scene.size, motion.bend)
+        alpha = warp.apply(mask)
+        paste(frame, warp.apply(scene.image, outside=None), alpha)
+        labels[alpha > 127] = index + 1
+    return frame, labels, np.ones(scene.size, dtype=bool)
+
+
+def _add_cut_out(
+    frame: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    cut: Filmed,
+    track: Track,
+    t: int,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Paste a strange object into the frame, in place: background to the labels. Returns where it lies."""
+    motion = track.at(t, lambda: cut_out_motion(cut, labels.shape, rng))
+    middle = ((cut.alphas[0].shape[1] - 1) / 2, (cut.alphas[0].shape[0] - 1) / 2)
+    warp = Warp(motion.matrix(middle), (labels.shape[0], labels.shape[1]))
+    alpha = warp.apply(cut.alphas[0])
+    paste(frame, warp.apply(cut.images[0]), alpha)
+    covered = np.asarray(alpha > 127)
+    labels[covered] = 0
+    return covered

@@ -1,95 +1,108 @@
-"""Settings of the training data: how a photograph becomes a sequence."""
+"""Settings of the samples: how a photograph becomes a sequence, and how batches are put together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 from hodor_cli.errors import UsageError
+from hodor_cli.settings import about, check_settings, settings_of
 
 Range = tuple[float, float]
+
+
+def _chance(help: str) -> object:
+    return about(f"Chance {help}.", least=0, most=1)
 
 
 @dataclass(frozen=True)
 class AugmentSettings:
     """How a photograph becomes a sequence. The defaults of the first block are the paper's (HODOR, CVPR 2022).
 
-    Ranges are (least, most); chances are 0..1 per sample unless said otherwise; lengths are fractions of the side.
+    Ranges are (least, most); chances are per sample unless said otherwise; lengths are shares of the side.
     """
 
-    maker: str = "fast"  # "imgaug" (the paper's augmenters) or "fast" (our own)
-    frames: int = 3  # 1 = no sequence, the single-image ablation
+    maker: Annotated[Literal["fast", "imgaug"], about("Our own augmenters, or the paper's.")] = "fast"
+    frames: Annotated[int, about("Frames of a sequence; 1 is the single-image ablation.", least=1)] = 3
 
     # The paper's ranges, in both directions; the motion is drawn anew for every frame.
-    translation: Range = (0.0, 0.25)  # of the side
-    rotation: Range = (0.0, 10.0)  # degrees
-    shear: Range = (0.0, 10.0)  # degrees
-    crop_keep: Range = (0.6, 0.9)  # of the side that a crop keeps
-    hue: Range = (0.0, 0.12)  # of the colour circle
-    saturation: Range = (0.0, 0.12)
-    contrast: Range = (0.0, 0.05)
-    brightness: Range = (0.0, 0.25)
-    colour_each_frame: bool = True  # False: one draw of the colours for the whole sequence
-    flip: float = 0.5  # chance of mirroring the whole sequence
+    translation: Annotated[Range, about("Of the side.")] = (0.0, 0.25)
+    rotation: Annotated[Range, about("Degrees.")] = (0.0, 10.0)
+    shear: Annotated[Range, about("Degrees.")] = (0.0, 10.0)
+    crop_keep: Annotated[Range, about("Of the side that a crop keeps.")] = (0.6, 0.9)
+    hue: Annotated[Range, about("Of the colour circle.")] = (0.0, 0.12)
+    saturation: Annotated[Range, about("Relative change.")] = (0.0, 0.12)
+    contrast: Annotated[Range, about("Relative change, linear.")] = (0.0, 0.05)
+    brightness: Annotated[Range, about("Relative change.")] = (0.0, 0.25)
+    colour_each_frame: Annotated[bool, about("False: one draw of the colours for the whole sequence.")] = True
+    flip: Annotated[float, _chance("of mirroring the whole sequence")] = 0.5
 
     # Beyond the paper; used by the fast maker only, all off by default.
-    view_scale: Range = (1.0, 1.0)  # zoom shared by all frames, about an object
-    view_rotation: float = 0.0  # degrees shared by all frames
-    frame_scale: Range = (1.0, 1.0)  # zoom drawn anew for every frame
-    scale_jump: float = 0.0  # chance, per frame, of a zoom from scale_jump_range on top
-    scale_jump_range: Range = (0.6, 1.7)
-    path: float = 0.0  # chance that the frames follow one smooth motion, as in a video, instead of a draw for each
-    path_step: Range = (0.05, 0.4)  # how far each frame then goes, as a share of the way between two draws
-    independent: float = 0.0  # chance that the objects move on their own, on a background that moves on its own
-    other_background: float = 0.0  # chance, if so, that the background is another photograph
-    object_motion: float = 0.15  # how far objects then move (of the side) about their place
-    occluder: float = 0.0  # chance of cut-out objects of other photographs in front
-    distractor: float = 0.0  # chance of such cut-outs behind the objects (with independent motion)
-    pasted: int = 0  # most objects of other pictures and clips that are put into a sample, labelled
-    pasted_twin: float = 0.25  # chance that such an object is another one of the sample's own picture or clip
-    elastic: float = 0.0  # chance, per frame, of a smooth deformation
-    elastic_strength: float = 0.03  # its standard deviation, of the side
-    shared_colour: float = 0.0  # strength of one colour change of the whole sequence
-    grey: float = 0.0  # chance of a grey sequence
-    blur: float = 0.0  # chance, per frame, of defocus or motion blur
-    compression: float = 0.0  # chance, per frame, of JPEG and resampling artefacts
-    min_visible: float = 0.001  # of the frame's pixels: each object shows at least this in frame 0
+    view_scale: Annotated[Range, about("Zoom shared by all frames, about an object.")] = (1.0, 1.0)
+    view_rotation: Annotated[float, about("Degrees shared by all frames.", least=0)] = 0.0
+    frame_scale: Annotated[Range, about("Zoom drawn anew for every frame.")] = (1.0, 1.0)
+    scale_jump: Annotated[float, _chance("per frame of a zoom from scale_jump_range on top")] = 0.0
+    scale_jump_range: Annotated[Range, about("That zoom.")] = (0.6, 1.7)
+    path: Annotated[float, _chance("that the frames follow one smooth motion, as in a video")] = 0.0
+    path_step: Annotated[Range, about("How far each frame then goes, of the way between two draws.")] = (0.05, 0.4)
+    independent: Annotated[float, _chance("that objects and background move each on their own")] = 0.0
+    other_background: Annotated[float, _chance("that the background is then another photograph")] = 0.0
+    object_motion: Annotated[float, about("How far objects then move about their place.", least=0)] = 0.15
+    occluder: Annotated[float, _chance("of cut-out objects of other photographs in front")] = 0.0
+    distractor: Annotated[float, _chance("of such cut-outs behind the objects (with independent motion)")] = 0.0
+    pasted: Annotated[
+        int, about("Most objects of other pictures and clips that are put into a sample, labelled.", least=0, most=254)
+    ] = 0
+    pasted_twin: Annotated[float, _chance("that such an object is another one of the same picture or clip")] = 0.25
+    elastic: Annotated[float, _chance("per frame of a smooth deformation")] = 0.0
+    elastic_strength: Annotated[float, about("Its standard deviation.", least=0)] = 0.03
+    shared_colour: Annotated[float, about("Strength of one colour change of the whole sequence.", least=0)] = 0.0
+    grey: Annotated[float, _chance("of a grey sequence")] = 0.0
+    blur: Annotated[float, _chance("per frame of defocus or motion blur")] = 0.0
+    compression: Annotated[float, _chance("per frame of JPEG and resampling artefacts")] = 0.0
+    min_visible: Annotated[
+        float, about("Share of the frame's pixels that each object shows in frame 0, at least.", least=0, most=1)
+    ] = 0.001
 
     def __post_init__(self) -> None:
-        if self.maker not in ("fast", "imgaug"):
-            raise UsageError(f"The sequence maker is 'fast' or 'imgaug', not '{self.maker}'.")
-        if not 0 <= self.pasted <= 254:
-            raise UsageError(f"pasted must lie in 0..254, not {self.pasted}.")
-        if self.frames < 1:
-            raise UsageError(f"A sequence needs at least 1 frame, not {self.frames}.")
-        for name in _CHANCES:
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise UsageError(f"{name} is a chance in 0..1, not {value}.")
-        for name in _RANGES:
-            low, high = getattr(self, name)
-            if low > high or low < 0:
-                raise UsageError(f"{name} must be (least, most) with 0 <= least <= most, not ({low}, {high}).")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> AugmentSettings:
-        """Settings from saved JSON; unknown names are refused."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise UsageError(f"Unknown augmentation settings: {', '.join(unknown)}.")
-        typed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**typed)
+        check_settings(self)
+        for name, setting in settings_of(AugmentSettings).items():
+            if setting.kind == Range:
+                low, high = getattr(self, name)
+                if not 0 <= low <= high < float("inf"):
+                    raise UsageError(f"`{name}` must be (least, most) with 0 <= least <= most, not ({low}, {high})")
 
 
-_CHANCES = (
-    "flip", "scale_jump", "path", "independent", "other_background", "occluder", "distractor", "pasted_twin", "elastic",
-    "grey", "blur", "compression",
-)  # fmt: skip
-_RANGES = (
-    "translation", "rotation", "shear", "crop_keep", "hue", "saturation", "contrast", "brightness", "view_scale",
-    "frame_scale", "scale_jump_range", "path_step",
-)  # fmt: skip
+@dataclass(frozen=True)
+class BatchSettings:
+    """How batches are put together."""
+
+    batch_size: Annotated[int, about("Samples of all processes together.", least=1)] = 8
+    max_objects: Annotated[int, about("Objects of a sample, at most.", least=1, most=254)] = 4
+    area: Annotated[float, about("Pixels of a frame.", least=1024)] = 300_000.0
+    exact: Annotated[
+        bool, about("Keep each image's own aspect ratio, then pad (paper), instead of the nearest of `aspects`.")
+    ] = True
+    aspects: Annotated[tuple[float, ...], about("Width / height of the frames, unless exact.")] = (
+        0.5, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0,
+    )  # fmt: skip
+    multiple: Annotated[int, about("Sides are padded to multiples of this.", least=32)] = 32
+    balance: Annotated[
+        float, about("A source of n images is drawn in proportion to n to this power; 1: every image alike.")
+    ] = 1.0
+    source_weights: Annotated[Mapping[str, float], about("Factors on that by source, or by source/coverage.")] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not self.aspects or any(not math.isfinite(aspect) or aspect <= 0 for aspect in self.aspects):
+            raise UsageError(f"`aspects` must be numbers above 0, not {self.aspects}")
+        if any(not math.isfinite(weight) or weight < 0 for weight in self.source_weights.values()):
+            raise UsageError("`source_weights` must be numbers of at least 0")
+
 
 PAPER = AugmentSettings(maker="imgaug", colour_each_frame=False)
 
@@ -119,5 +132,5 @@ PRESETS: dict[str, AugmentSettings] = {
 def augment_preset(name: str) -> AugmentSettings:
     """The augmentation of a preset by name. Raises UsageError naming the known ones."""
     if name not in PRESETS:
-        raise UsageError(f"No augmentation preset '{name}'; there are {', '.join(PRESETS)}.")
+        raise UsageError(f"there is no augmentation preset '{name}'; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,10 +1,9 @@
-"""Cut-outs and backgrounds: what the fast maker moves independently of each other."""
+"""Objects cut out of their pictures, and the background that is left: what is moved or put into other samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +13,43 @@ Others = Callable[[np.random.Generator], "tuple[NDArray[np.uint8], Masks]"]
 """Draws another photograph, (h, w, 3) uint8 RGB, and its masks, for backgrounds, occluders and distractors."""
 
 
-@dataclass(frozen=True)
-class CutOut:
-    """An object cut out of its photograph, cropped to its box: image (h, w, 3) and soft mask (h, w) of 0..255."""
+class Filmed(NamedTuple):
+    """An object over T frames: images (h, w, 3) uint8 RGB and soft masks (h, w) of 0..255, all of one size.
 
-    image: NDArray[np.uint8]
-    alpha: NDArray[np.uint8]
+    moving: the frames show its own motion; otherwise all are the same photograph.
+    """
+
+    images: list[NDArray[np.uint8]]
+    alphas: list[NDArray[np.uint8]]
+    moving: bool
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of the middle of its box in frame 0."""
+        x0, y0, x1, y1 = _box(self.alphas[0])
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+    @property
+    def area(self) -> int:
+        """Pixels of it in frame 0."""
+        return int(np.count_nonzero(self.alphas[0] > 127))
 
 
-def cut_out(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> CutOut | None:
-    """The object in `mask`, or None when that is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
+def cut_filmed(images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], *, moving: bool) -> Filmed | None:
+    """The object in T masks, cropped to where it is in any frame; None if frame 0 does not show it."""
+    if not masks[0].any():
         return None
-    # One pixel around, so that the mask fades to nothing inside the crop.
-    top, bottom = max(0, rows[0] - 2), rows[-1] + 3
-    left, right = max(0, columns[0] - 2), columns[-1] + 3
-    alpha = mask[top:bottom, left:right].astype(np.uint8) * 255
-    return CutOut(np.ascontiguousarray(image[top:bottom, left:right]), soften(alpha))
+    x0, y0, x1, y1 = _box(np.logical_or.reduce(masks).astype(np.uint8) * 255)
+    # Two pixels around, so that the mask fades to nothing inside the crop.
+    window = (slice(max(0, y0 - 2), y1 + 3), slice(max(0, x0 - 2), x1 + 3))
+    alphas = [soften(mask[window].astype(np.uint8) * 255) for mask in masks]
+    return Filmed([np.ascontiguousarray(image[window]) for image in images], alphas, moving)
+
+
+def still_filmed(image: NDArray[np.uint8], mask: NDArray[np.bool_], frames: int) -> Filmed | None:
+    """The object of one photograph as if filmed for so many frames."""
+    filmed = cut_filmed([image], [mask], moving=False)
+    return filmed and Filmed(filmed.images * frames, filmed.alphas * frames, moving=False)
 
 
 def soften(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -84,3 +102,9 @@ def touches_border(mask: NDArray[np.bool_]) -> bool:
     """Whether a noticeable part of the object's outline is cut off by the photograph's edge."""
     length = sum(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     return length > 0.15 * np.sqrt(max(1, int(np.count_nonzero(mask)))) * 4
+
+
+def _box(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """First column and row, last column and row."""
+    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])

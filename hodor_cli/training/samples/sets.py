@@ -1,44 +1,85 @@
-"""Clips as training sets, one class for each way of finetuning: `frames`, `sparse` and `dense`."""
+"""Training sets: photographs as augmented sequences, and clips in the three ways of `finetune`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.samples.clip_view import make_clip_sample
-from hodor_cli.training.samples.filmed import Filmed, cut_filmed, still_filmed
-from hodor_cli.training.samples.layers import Masks
+from hodor_cli.training.samples.cutouts import Filmed, Masks, cut_filmed, still_filmed
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.samples.stills_training import choose_objects
 
 Progress = Callable[[int, int], None]
-MODES = ("frames", "sparse", "dense")
+_Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
 
 
-class _ClipItems:
-    """Items are labelled frames with usable objects; `sizes`, `object_counts` and `groups` have one entry for each."""
+class StillTraining:
+    """A `TrainingSet` of photographs. Occluders and backgrounds come from the same photographs."""
 
-    def __init__(self, clips: ClipSet, settings: AugmentSettings, limits: ObjectLimits, items: list[_Item]) -> None:
-        if not items:
-            raise DataError(
-                f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in "
-                "`hodor data check`)"
-            )
-        self.clips = clips
+    def __init__(self, images: StillImages, settings: AugmentSettings) -> None:
+        self.images = images
         self.settings = settings
-        self.limits = limits
-        self.items = items
-        self.sizes = [clips.clips[clip].size for clip, _, _ in items]
-        self.object_counts = [len(ids) for _, _, ids in items]
-        self.groups = [clips.clips[clip].name for clip, _, _ in items]
+        self.sizes = images.sizes
+        self.object_counts = images.object_counts
+        self.groups = images.groups
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """The sequence of photograph `index` with `num_objects` of its objects; out_size is (height, width)."""
+        still = self.images.load(index)
+        masks = _chosen(still.masks, num_objects, rng)
+        return make_still_sequence(
+            still.image, masks, rng, self.settings, out_size, name=still.name, others=self._other
+        )
+
+    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
+        """One of the objects of photograph `index`."""
+        still = self.images.load(index)
+        return still_filmed(still.image, still.masks[int(rng.integers(len(still.masks)))], frames)
+
+    def twin_of(self, index: int, rng: np.random.Generator) -> int:
+        """The photograph itself."""
+        return index
+
+    def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
+        still = self.images.load(int(rng.integers(len(self.images))))
+        return still.image, still.masks
+
+
+class ClipTraining:
+    """What the three ways share: items are labelled frames with usable objects.
+
+    `sizes`, `object_counts` and `groups` have one entry for each. chosen: (clip, frame) pairs, whose masks are read.
+    Raises DataError when no object is within the limits.
+    """
+
+    def __init__(
+        self,
+        clips: ClipSet,
+        settings: AugmentSettings,
+        chosen: Sequence[tuple[int, int]],
+        limits: ObjectLimits | None,
+        progress: Progress | None,
+    ) -> None:
+        self.limits = limits or ObjectLimits()
+        self.clips, self.settings = clips, settings
+        self.items = _usable_items(clips, chosen, self.limits, progress)
+        if not self.items:
+            raise DataError(
+                f"{clips.dataset.root} has no labelled frame with an object of {self.limits} (see the limits in"
+                " `hodor data check`)"
+            )
+        self.sizes = [clips.clips[clip].size for clip, _, _ in self.items]
+        self.object_counts = [len(ids) for _, _, ids in self.items]
+        self.groups = [clips.clips[clip].name for clip, _, _ in self.items]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -59,15 +100,17 @@ class _ClipItems:
         same = [item for item, group in enumerate(self.groups) if group == self.groups[index]]
         return same[int(rng.integers(len(same)))]
 
+    def _masks(self, index: int) -> Masks:
+        clip, frame, ids = self.items[index]
+        labels = self.clips.load_labels(clip, frame)
+        return [labels == number for number in ids]
 
-_Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
+    def _frames(self, clip: int, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
+        return [self.clips.load_frame(clip, frame) for frame in frames]
 
 
-class ClipFrames(_ClipItems):
-    """Finetuning `frames`: every annotated frame is one more photograph, augmented into a sequence.
-
-    every: take each n-th labelled frame of a clip.
-    """
+class ClipFrames(ClipTraining):
+    """`frames`: every annotated frame is one more photograph. every: take each n-th labelled frame of a clip."""
 
     def __init__(
         self,
@@ -79,28 +122,28 @@ class ClipFrames(_ClipItems):
         progress: Progress | None = None,
     ) -> None:
         if every < 1:
-            raise UsageError(f"Every n-th frame can be taken for n of at least 1, not {every}.")
-        limits = limits or ObjectLimits()
+            raise UsageError(f"`every` must be at least 1, not {every}")
         chosen = [(c, f) for c, clip in enumerate(clips.clips) for f in clip.labelled[::every]]
-        super().__init__(clips, settings, limits, usable_items(clips, chosen, limits, progress))
+        super().__init__(clips, settings, chosen, limits, progress)
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The sequence made from labelled frame `index`."""
-        clip, frame, ids = self.items[index]
-        masks = _masks(self.clips, clip, frame, ids)
+        clip, frame, _ = self.items[index]
+        masks = self._masks(index)
         image = self.clips.load_frame(clip, frame)
-        chosen = choose_objects(masks, num_objects, rng)
+        chosen = _chosen(masks, num_objects, rng)
         return make_still_sequence(
             image, chosen, rng, self.settings, out_size, name=self.name(index), others=self._other
         )
 
     def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
-        clip, frame, ids = self.items[int(rng.integers(len(self.items)))]
-        return self.clips.load_frame(clip, frame), _masks(self.clips, clip, frame, ids)
+        index = int(rng.integers(len(self.items)))
+        clip, frame, _ = self.items[index]
+        return self.clips.load_frame(clip, frame), self._masks(index)
 
 
-class SparseClips(_ClipItems):
-    """Finetuning `sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it.
+class SparseClips(ClipTraining):
+    """`sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it.
 
     The labelled frame is the middle one of those that have an annotation; no other annotation is ever opened. A clip
     in which it shows no usable object is left out (`skipped`). max_gap: how many frames away the others may lie.
@@ -115,27 +158,26 @@ class SparseClips(_ClipItems):
         max_gap: int = 10,
         progress: Progress | None = None,
     ) -> None:
-        limits = limits or ObjectLimits()
         self.max_gap = _checked_gap(max_gap, settings)
         chosen = [(number, clip.labelled[len(clip.labelled) // 2]) for number, clip in enumerate(clips.clips)]
-        super().__init__(clips, settings, limits, usable_items(clips, chosen, limits, progress))
+        super().__init__(clips, settings, chosen, limits, progress)
         used = {clip for clip, _, _ in self.items}
         self.skipped = [clip.name for number, clip in enumerate(clips.clips) if number not in used]
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The labelled frame of clip `index` as frame 0, then unlabelled frames near it."""
-        clip, frame, ids = self.items[index]
+        clip, frame, _ = self.items[index]
         near = [f for f in range(len(self.clips.clips[clip].frames)) if f != frame and abs(f - frame) <= self.max_gap]
         others = _draw_frames(near, frame, self.settings.frames - 1, rng)
-        labels = _numbered(choose_objects(_masks(self.clips, clip, frame, ids), num_objects, rng))
-        frames = [self.clips.load_frame(clip, f) for f in (frame, *others)]
+        labels = _numbered(_chosen(self._masks(index), num_objects, rng))
         return make_clip_sample(
-            frames, [labels, *[None] * len(others)], num_objects, rng, self.settings, out_size, name=self.name(index)
-        )
+            self._frames(clip, (frame, *others)), [labels, *[None] * len(others)], num_objects, rng, self.settings,
+            out_size, name=self.name(index),
+        )  # fmt: skip
 
 
-class DenseClips(_ClipItems):
-    """Finetuning `dense`: labelled frames of one clip, at most `max_gap` apart, frame 0 holding all the objects."""
+class DenseClips(ClipTraining):
+    """`dense`: labelled frames of one clip, at most `max_gap` apart, frame 0 holding all the objects."""
 
     def __init__(
         self,
@@ -146,10 +188,9 @@ class DenseClips(_ClipItems):
         max_gap: int = 10,
         progress: Progress | None = None,
     ) -> None:
-        limits = limits or ObjectLimits()
         self.max_gap = _checked_gap(max_gap, settings)
         chosen = [(c, f) for c, clip in enumerate(clips.clips) if len(clip.labelled) > 1 for f in clip.labelled]
-        super().__init__(clips, settings, limits, usable_items(clips, chosen, limits, progress))
+        super().__init__(clips, settings, chosen, limits, progress)
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """Labelled frame `index` as frame 0, then other labelled frames of its clip."""
@@ -159,11 +200,12 @@ class DenseClips(_ClipItems):
         start = frame - int(rng.integers(self.max_gap + 1))
         near = [f for f in labelled if f != frame and start <= f <= start + self.max_gap]
         near = near or [f for f in labelled if f != frame and abs(f - frame) <= self.max_gap]
-        others = _draw_frames(near, frame, self.settings.frames - 1, rng)
+        places = (frame, *_draw_frames(near, frame, self.settings.frames - 1, rng))
         # Frame 0 must show every object; which ones, is decided there.
         order = [ids[int(i)] for i in rng.permutation(len(ids))[:num_objects]]
-        frames = [self.clips.load_frame(clip, f) for f in (frame, *others)]
-        labels = [_renumbered(self.clips.load_labels(clip, f), order) for f in (frame, *others)]
+        frames = self._frames(clip, places)
+        maps = [self.clips.load_labels(clip, f) for f in places]
+        labels = [_numbered([labels == number for number in order]) for labels in maps]
         return make_clip_sample(frames, labels, len(order), rng, self.settings, out_size, name=self.name(index))
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
@@ -174,35 +216,12 @@ class DenseClips(_ClipItems):
         step = int(rng.integers(1, max(1, self.max_gap // frames) + 1)) * (1 if rng.random() < 0.5 else -1)
         places = labelled.index(frame) + step * np.arange(frames)
         chosen = [labelled[place] for place in np.clip(places, 0, len(labelled) - 1).tolist()]
-        images = [self.clips.load_frame(clip, f) for f in chosen]
-        return cut_filmed(images, [self.clips.load_labels(clip, f) == number for f in chosen], moving=True)
+        masks = [self.clips.load_labels(clip, f) == number for f in chosen]
+        return cut_filmed(self._frames(clip, chosen), masks, moving=True)
 
 
-def clip_training(
-    mode: str,
-    clips: ClipSet,
-    settings: AugmentSettings,
-    *,
-    limits: ObjectLimits | None = None,
-    max_gap: int = 10,
-    every: int = 1,
-    progress: Progress | None = None,
-) -> ClipFrames | SparseClips | DenseClips:
-    """The training set for `hodor finetune --mode`: "frames", "sparse" or "dense".
-
-    progress(done, total) is called while the annotations are read.
-    """
-    if mode == "frames":
-        return ClipFrames(clips, settings, limits=limits, every=every, progress=progress)
-    if mode == "sparse":
-        return SparseClips(clips, settings, limits=limits, max_gap=max_gap, progress=progress)
-    if mode == "dense":
-        return DenseClips(clips, settings, limits=limits, max_gap=max_gap, progress=progress)
-    raise UsageError(f"The mode is one of {', '.join(MODES)}, not '{mode}'.")
-
-
-def usable_items(
-    clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits, progress: Progress | None = None
+def _usable_items(
+    clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits, progress: Progress | None
 ) -> list[_Item]:
     """Those of the labelled (clip, frame) pairs with objects within the limits. Every mask named is read once."""
 
@@ -212,7 +231,8 @@ def usable_items(
         known = None if listed is None else {number for number, places in listed.items() if frame in places}
         if known is not None and not known:
             return clip, frame, ()
-        return clip, frame, usable_objects(clips.load_labels(clip, frame), limits, known)
+        usable = limits.usable_ids(clips.load_labels(clip, frame))
+        return clip, frame, tuple(number for number in usable if known is None or number in known)
 
     items = []
     with ThreadPoolExecutor(4) as pool:
@@ -224,23 +244,6 @@ def usable_items(
     return items
 
 
-def usable_objects(
-    labels: NDArray[np.uint16], limits: ObjectLimits, known: Collection[int] | None = None
-) -> tuple[int, ...]:
-    """The ids in an (H, W) label map whose objects are within the limits; of those in `known`, if given."""
-    height, width = labels.shape
-    found = []
-    for number in (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist():
-        if known is not None and number not in known:
-            continue
-        mask = labels == number
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)
-        if limits.accepts(float(np.count_nonzero(mask)), *box, height, width):
-            found.append(int(number))
-    return tuple(found)
-
-
 def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Generator) -> list[int]:
     """`count` of the frames `near`: half the time going away from `frame`, half the time in any order."""
     if not near:
@@ -249,9 +252,9 @@ def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Gen
     return sorted(drawn, key=lambda f: abs(f - frame)) if rng.random() < 0.5 else drawn
 
 
-def _masks(clips: ClipSet, clip: int, frame: int, ids: Sequence[int]) -> Masks:
-    labels = clips.load_labels(clip, frame)
-    return [labels == number for number in ids]
+def _chosen(masks: Masks, num_objects: int, rng: np.random.Generator) -> Masks:
+    """`num_objects` of the masks, in random order."""
+    return [masks[int(i)] for i in rng.permutation(len(masks))[:num_objects]]
 
 
 def _numbered(masks: Masks) -> NDArray[np.uint8]:
@@ -261,11 +264,7 @@ def _numbered(masks: Masks) -> NDArray[np.uint8]:
     return labels
 
 
-def _renumbered(labels: NDArray[np.uint16], ids: Sequence[int]) -> NDArray[np.uint8]:
-    return _numbered([labels == number for number in ids])
-
-
 def _checked_gap(max_gap: int, settings: AugmentSettings) -> int:
     if max_gap < 1:
-        raise UsageError(f"The largest gap between frames must be at least 1, not {max_gap}.")
+        raise UsageError(f"`max_gap` must be at least 1, not {max_gap}")
     return max(max_gap, settings.frames - 1)

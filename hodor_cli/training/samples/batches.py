@@ -1,4 +1,4 @@
-"""Which photographs or clips make up the batch of each iteration.
+"""The batch of each iteration: which samples it is made of, and the worker processes that make them.
 
 A plan is a pure function of (seed, iteration), so a resumed run sees exactly the same order, however many worker
 processes or ranks there are.
@@ -6,15 +6,23 @@ processes or ranks there are.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError, HodorError, UsageError
+from hodor_cli.runtime.threads import forkable_opencv
 from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.settings import BatchSettings
+
+Batch = dict[str, Any]
+_ERROR = "error"
 
 _BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of samples apart
 
@@ -40,38 +48,6 @@ class TrainingSet(Protocol):
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """One sample of item `index` with exactly `num_objects` objects."""
         ...
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """How batches are put together.
-
-    batch_size: samples of all ranks together. area: pixels of a frame. exact: keep each image's own aspect ratio, as
-    the paper does (then pad), instead of the nearest of `aspects`. balance: a source of n images is drawn in proportion
-    to n ** balance (1 = every image alike, 0 = every source alike). source_weights: factors by source, or by
-    source/coverage.
-    """
-
-    batch_size: int = 8
-    max_objects: int = 4
-    area: float = 300_000.0
-    exact: bool = True
-    aspects: tuple[float, ...] = (0.5, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0)  # width / height
-    multiple: int = 32
-    balance: float = 1.0
-    source_weights: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"The batch size must be at least 1, not {self.batch_size}.")
-        if self.max_objects < 1:
-            raise UsageError(f"max_objects must be at least 1, not {self.max_objects}.")
-        if self.area < self.multiple**2:
-            raise UsageError(f"The training area must be at least {self.multiple**2} pixels, not {self.area:g}.")
-        if not self.aspects or any(not math.isfinite(aspect) or aspect <= 0 for aspect in self.aspects):
-            raise UsageError(f"Aspect ratios must be numbers above 0, not {self.aspects}.")
-        if any(not math.isfinite(weight) or weight < 0 for weight in self.source_weights.values()):
-            raise UsageError("Source weights must be numbers of at least 0.")
 
 
 @dataclass(frozen=True)
@@ -106,10 +82,10 @@ class BatchPlanner:
         seed: int = 0,
     ) -> None:
         if not sets:
-            raise DataError("There is no data set to draw samples from.")
+            raise DataError("there is no data set to draw samples from")
         weights = [1.0] * len(sets) if weights is None else list(weights)
         if len(weights) != len(sets) or any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
-            raise UsageError("Every data set needs a weight of at least 0, and one of them more than 0.")
+            raise UsageError("every data set needs a weight of at least 0, and one of them more than 0")
         self.sets = list(sets)
         self.settings = settings
         self.seed = seed
@@ -121,7 +97,7 @@ class BatchPlanner:
                 if share * weights[number] > 0:
                     self._pools.append((share * weights[number], number, np.flatnonzero(groups == group)))
         if not self._pools:
-            raise DataError("The weights leave no sample to draw.")
+            raise DataError("the weights leave no sample to draw")
         self._counts = [np.minimum(dataset.object_counts, settings.max_objects) for dataset in self.sets]
         self._buckets = [
             np.array([self._bucket(height, width) for height, width in dataset.sizes]) for dataset in self.sets
@@ -132,7 +108,7 @@ class BatchPlanner:
         """The part of rank `rank` (of `world`) of iteration `iteration`'s batch."""
         size = self.settings.batch_size
         if size % world:
-            raise UsageError(f"A batch of {size} cannot be shared evenly by {world} processes.")
+            raise UsageError(f"a batch of {size} cannot be shared evenly by {world} processes")
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
         dataset, index = _draw(self._pools, rng)
         objects, bucket = int(self._counts[dataset][index]), int(self._buckets[dataset][index])
@@ -212,3 +188,111 @@ def _draw(pools: list[tuple[float, int, np.ndarray]], rng: np.random.Generator) 
     weights = np.array([weight for weight, _, _ in pools])
     _, number, items = pools[int(rng.choice(len(pools), p=weights / weights.sum()))]
     return number, int(items[int(rng.integers(len(items)))])
+
+
+class _Iterations(IterableDataset[Batch]):
+    """The batches of these iterations. Worker w of n makes whole batches, every n-th, so that their order stays."""
+
+    def __init__(self, planner: BatchPlanner, iterations: Iterable[int], rank: int, world: int) -> None:
+        self.planner, self.iterations, self.rank, self.world = planner, iterations, rank, world
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        offset, stride = (0, 1) if info is None else (info.id, info.num_workers)
+        for iteration in itertools.islice(self.iterations, offset, None, stride):
+            try:
+                yield make_batch(self.planner, iteration, rank=self.rank, world=self.world)
+            except HodorError as error:
+                if info is None:
+                    raise
+                # Torch would wrap a worker's exception into pages of traceback; hand over its one sentence instead.
+                yield {_ERROR: (type(error), str(error))}
+                return
+
+
+class TrainingLoader:
+    """Iterates over the batches of a rank; an error in a worker process arrives as the `HodorError` it was."""
+
+    def __init__(self, loader: DataLoader[Batch]) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        with forkable_opencv():
+            batches = iter(self.loader)
+        for batch in batches:
+            if _ERROR in batch:
+                kind, message = batch[_ERROR]
+                raise kind(message)
+            yield batch
+
+
+def make_batch(planner: BatchPlanner, iteration: int, *, rank: int = 0, world: int = 1) -> Batch:
+    """The batch of one iteration (one rank's part), as `collate` gives it, with `iteration` added."""
+    plan = planner.plan(iteration, rank=rank, world=world)
+    samples = [planner.sample(planned, plan.num_objects) for planned in plan.samples]
+    return {**collate(samples, plan.pad_size), "iteration": iteration}
+
+
+def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None = None) -> Batch:
+    """Stack samples with the same numbers of frames T and objects I, padded right and bottom to `pad_size`.
+
+    frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool (False in the padding),
+    presence (B, T, I) bool, labelled (B, T) bool, names: list of str.
+    """
+    height, width = pad_size or (
+        max(sample.frames.shape[1] for sample in samples),
+        max(sample.frames.shape[2] for sample in samples),
+    )
+    count, length = len(samples), len(samples[0].frames)
+    frames = np.zeros((count, length, height, width, 3), dtype=np.uint8)
+    masks = np.zeros((count, length, height, width), dtype=np.uint8)
+    valid = np.zeros((count, length, height, width), dtype=bool)
+    for i, sample in enumerate(samples):
+        h, w = sample.frames.shape[1:3]
+        frames[i, :, :h, :w] = sample.frames
+        masks[i, :, :h, :w] = sample.masks
+        valid[i, :, :h, :w] = sample.valid
+    return {
+        "frames": torch.from_numpy(frames),
+        "masks": torch.from_numpy(masks),
+        "valid": torch.from_numpy(valid),
+        "presence": torch.from_numpy(np.stack([sample.presence for sample in samples])),
+        "labelled": torch.from_numpy(np.stack([sample.labelled for sample in samples])),
+        "names": [sample.name for sample in samples],
+    }
+
+
+def make_loader(
+    planner: BatchPlanner,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 2,
+    pin_memory: bool = False,
+) -> TrainingLoader:
+    """A loader of this rank's batches of the iterations from `start` to before `end` (None: without end).
+
+    See `collate` for what a batch holds. The batches are the same for any number of workers, and the ranks take
+    disjoint parts of the same global batch. Raises UsageError when the batch cannot be shared evenly.
+    """
+    planner.plan(start, rank=rank, world=world)  # fail here rather than in a worker
+    iterations = itertools.count(start) if end is None else range(start, end)
+    loader: DataLoader[Batch] = DataLoader(
+        _Iterations(planner, iterations, rank, world),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_quiet_worker if workers else None,
+        pin_memory=pin_memory,
+    )
+    return TrainingLoader(loader)
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker: they run side by side already."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

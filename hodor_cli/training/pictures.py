@@ -1,0 +1,197 @@
+"""Sheets to judge by eye: the samples that a network is fed, and what it makes of a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from hodor_cli.errors import OutputError
+from hodor_cli.files import replacing, writing_file
+from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.cycles import Prediction
+from hodor_cli.training.losses import merge_background
+from hodor_cli.training.options import ClipOptions
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, BatchSettings
+from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.settings import augment_preset
+from hodor_cli.training.sources import DataSource, build_sets
+from hodor_cli.video.overlay import draw_overlay
+
+_CAPTION = 16  # height of a line of text
+_GAP = 4
+_WIDTH = 1800  # of a sheet of samples, where they allow it
+_HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions, at most
+
+Picture = NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreviewOptions:
+    """What `preview_samples` draws: the augmentation preset, the way of using clips, pixels of a frame."""
+
+    count: int = 16
+    preset: str = "mini"
+    mode: str = "dense"
+    area: float = 65536.0
+    seed: int = 0
+
+
+def preview_samples(
+    source: str | Path | DataSource,
+    options: PreviewOptions | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[TrainingSample]:
+    """Samples of a data set, as training with this augmentation preset would draw them.
+
+    source: a COCO-format folder, or clips. Raises DataError when the set cannot be read, UsageError for an unknown
+    preset or mode.
+    """
+    options = options or PreviewOptions()
+    source = source if isinstance(source, DataSource) else DataSource(Path(source))
+    batches = BatchSettings(batch_size=1, area=options.area, exact=False, balance=0.5)
+    config = TrainConfig(batches=batches, augment=augment_preset(options.preset))
+    sets = build_sets([source], config, ClipOptions(options.mode))  # type: ignore[arg-type]  # checked there
+    planner = BatchPlanner(sets, batches, seed=options.seed)
+    samples = []
+    for number in range(options.count):
+        plan = planner.plan(number)
+        samples.append(planner.sample(plan.samples[0], plan.num_objects))
+        if progress is not None:
+            progress(number + 1, options.count)
+    return samples
+
+
+def draw_sample(sample: TrainingSample) -> Picture:
+    """The frames of a sample side by side, (H', W', 3) uint8 RGB: masks as outlines, invalid pixels hatched."""
+    frames = []
+    for frame, masks, valid in zip(sample.frames, sample.masks, sample.valid, strict=True):
+        picture = draw_overlay(frame, masks.astype(np.uint16), opacity=0)
+        rows, columns = np.indices(valid.shape)
+        picture[~valid] = 40
+        picture[~valid & ((rows + columns) % 8 == 0)] = 110
+        frames.append(picture)
+    absent = [f"frame {t}: no {number + 1}" for t, number in np.argwhere(~sample.presence)]
+    unlabelled = [f"frame {t}: no labels" for t in np.flatnonzero(~sample.labelled)]
+    text = ", ".join([f"{sample.name} ({sample.num_objects})", *absent, *unlabelled])
+    return _captioned(_joined(frames, axis=1, gap=2), text)
+
+
+def draw_sheet(samples: Sequence[TrainingSample]) -> Picture:
+    """All samples on one white sheet, (H', W', 3) uint8 RGB, in rows of at most 1800 pixels if they fit."""
+    rows: list[list[Picture]] = [[]]
+    for strip in map(draw_sample, samples):
+        if rows[-1] and sum(other.shape[1] + _GAP for other in rows[-1]) + strip.shape[1] > _WIDTH:
+            rows.append([])
+        rows[-1].append(strip)
+    return _joined([_joined(row, axis=1) for row in rows], axis=0)
+
+
+def require_free(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise OutputError when the file exists already (unless `overwrite`), has no folder, or is not named as a PNG."""
+    target = Path(path)
+    if target.suffix.lower() != ".png":
+        raise OutputError(f"the sheet is a PNG, which {target} is not; let its name end in .png")
+    if target.exists() and not (overwrite and target.is_file()):
+        way_out = "choose another name" + (" or add `overwrite`" if target.is_file() else "")
+        raise OutputError(f"{target} exists already; {way_out}")
+    if not target.parent.is_dir():
+        raise OutputError(f"there is no folder {target.parent} to write {target.name} to")
+
+
+def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
+    """Write the sheet as a PNG. Raises OutputError when the file exists (unless `overwrite`) or cannot be written."""
+    require_free(path, overwrite=overwrite)
+    _write_png(Path(path), draw_sheet(samples), "choose another name")
+
+
+class SheetWriter:
+    """Writes FOLDER/000500.png with the predictions of iteration 500."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, iteration: int, batch: Batch, predictions: list[Prediction]) -> None:
+        """Draw and write one sheet. Raises OutputError when it cannot be written."""
+        with writing_file(self.folder, "free or change its disk, then `resume`"):
+            self.folder.mkdir(exist_ok=True)
+        sheet = draw_predictions(batch, predictions)
+        _write_png(self.folder / f"{iteration:06d}.png", sheet, "free or change its disk, then `resume`")
+
+
+def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
+    """(H', W', 3) uint8 RGB: a row per sample (at most 4), per prediction the truth, if known, and what came out.
+
+    batch: as the loader gives it. predictions: of its first samples, in the order of the cycle.
+    """
+    if not predictions:
+        return np.full((_CAPTION, _CAPTION, 3), 255, np.uint8)
+    size = batch["frames"].shape[2:4]
+    found = [_labels(prediction, size) for prediction in predictions]
+    rows = []
+    for row in range(min(_ROWS, len(found[0]))):
+        groups = []
+        for prediction, labels in zip(predictions, found, strict=True):
+            frame = batch["frames"][row, prediction.frame].numpy()
+            target = prediction.target[row].cpu().numpy().astype(np.uint16)
+            known = bool(batch["labelled"][row, prediction.frame])
+            truth = draw_overlay(frame, target) if known else frame
+            pictures = [_scaled(picture) for picture in (truth, draw_overlay(frame, labels[row]))]
+            caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
+            groups.append(_captioned(np.concatenate(pictures, axis=1), caption))
+        rows.append(_captioned(_joined(groups, axis=1), batch["names"][row]))
+    return _joined(rows, axis=0)
+
+
+def _labels(prediction: Prediction, size: tuple[int, int]) -> NDArray[np.uint16]:
+    merged = merge_background(prediction.logits[:_ROWS].float())
+    upsampled = F.interpolate(merged, size=tuple(size), mode="bilinear", align_corners=False)
+    return np.asarray(upsampled.argmax(dim=1).cpu().numpy(), dtype=np.uint16)
+
+
+def _scaled(picture: Picture) -> Picture:
+    import cv2
+
+    height, width = picture.shape[:2]
+    if height <= _HEIGHT:
+        return picture
+    small: Any = cv2.resize(picture, (round(width * _HEIGHT / height), _HEIGHT), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
+def _captioned(picture: Picture, text: str) -> Picture:
+    import cv2
+
+    band = np.full((_CAPTION, picture.shape[1], 3), 255, np.uint8)
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(band, plain, (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([band, picture])
+
+
+def _joined(pictures: Sequence[Picture], *, axis: int, gap: int = _GAP) -> Picture:
+    """Pictures in a row (axis 1) or a column (0) on white, with gaps between."""
+    across = 1 - axis
+    longest = max(picture.shape[across] for picture in pictures)
+    parts: list[Picture] = []
+    for place, picture in enumerate(pictures):
+        padding = [(0, 0), (0, 0), (0, 0)]
+        padding[across] = (0, longest - picture.shape[across])
+        padding[axis] = (gap if place else 0, 0)
+        parts.append(np.pad(picture, padding, constant_values=255))
+    return np.concatenate(parts, axis=axis)
+
+
+def _write_png(path: Path, picture: Picture, way_out: str) -> None:
+    import cv2
+
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise OutputError(f"the sheet for {path} could not be encoded")
+    with writing_file(path, way_out), replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())

@@ -1,0 +1,202 @@
+"""What a run will do, decided before anything is written: its folder, settings, data and start."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hodor_cli
+from hodor_cli.config import SwinConfig
+from hodor_cli.datasets.report import CheckReport
+from hodor_cli.errors import DataError, UsageError
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.training.config import TrainConfig, train_preset
+from hodor_cli.training.launch import Layout
+from hodor_cli.training.options import Callbacks, ClipOptions, Recipe, RunOptions
+from hodor_cli.training.run_folder import RunFolder, RunRecord, SourceRecord
+from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
+from hodor_cli.training.sources import DataSource, check_sources, default_sources
+from hodor_cli.training.start import architecture_of
+from hodor_cli.training.state import TrainingState, read_state
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as its processes need to know it; pickled if there are several.
+
+    kind: "pretrain" or "finetune". weights, backbone: where the network starts, "" for nowhere. state: what is resumed.
+    until: when to stop, in seconds since 1970. record: what goes into run.json.
+    """
+
+    kind: str
+    folder: Path
+    config: TrainConfig
+    sources: tuple[DataSource, ...]
+    clips: ClipOptions
+    weights: str
+    backbone: str
+    run: RunOptions
+    callbacks: Callbacks
+    state: TrainingState | None
+    until: float | None
+    record: RunRecord
+
+    def headline(self, layout: Layout) -> str:
+        """One line that says what begins."""
+        config, processes = self.config, "" if layout.world == 1 else f", {layout.world} processes"
+        begin = f"resuming after iteration {self.state.iteration} of" if self.state else "training for"
+        return (
+            f"{self.folder}: {begin} {config.iterations} iterations of {config.batch_size} samples, '{config.model}' on"
+            f" {layout.kind}{processes}"
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller of `pretrain` or `finetune` asked for."""
+
+    kind: str
+    sources: list[DataSource]
+    clips: ClipOptions
+    recipe: Recipe
+    run: RunOptions
+    callbacks: Callbacks
+
+
+def decide(asked: Asked, layout: Layout) -> Plan:
+    """The plan of a run, with the cheapest refusals first; the data are checked last, by the first process alone.
+
+    A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
+    """
+    until = None if asked.run.seconds is None else time.time() + asked.run.seconds
+    recipe, clips = asked.recipe, asked.clips
+    folder = RunFolder(asked.run.out if asked.run.out is not None else _default_folder(asked))
+    state = read_state(folder.root) if asked.run.resume else None
+    began = folder.read_record() if asked.run.resume else None
+    if began is not None and began.kind != asked.kind:
+        raise UsageError(f"{folder.root} holds a run of `hodor {began.kind}`; resume it with that command")
+    clips = clips if began is None or began.clips is None else _same_clips(clips, began.clips)
+    if asked.kind == "finetune" and not clips.mode:
+        raise UsageError("say with `mode` how clips are used: frames, sparse or dense")
+    saved = state.config if state is not None else None if began is None else began.settings
+    if saved is None:
+        recipe = _with_start(asked.kind, recipe)
+        preset, config = _new_config(asked.kind, recipe, clips.mode)
+        weights, backbone = _as_text(recipe.weights), _as_text(recipe.backbone)
+    else:
+        config = resumed_config(TrainConfig.from_dict(saved), recipe.preset, recipe.model, clips.mode, recipe.changes)
+        preset, weights, backbone = ("", "", "") if began is None else (began.preset, began.weights, began.backbone)
+    before = [] if began is None else began.data
+    sources = _same_sources(asked.sources, before) or default_sources(asked.kind)
+    records = [_record(source) for source in sources]
+    if layout.rank == 0:
+        for remark in config_notes(config):
+            asked.callbacks.note(remark)
+        reports = check_sources(sources, config, clips, asked.callbacks.checking)
+        for report, of_source in zip(reports, records, strict=True):
+            asked.callbacks.note(_data_line(report, clips))
+            of_source.samples = report.samples
+        _same_samples(records, before)
+    record = RunRecord(
+        asked.kind, config.to_dict(), hodor=hodor_cli.__version__, preset=preset, data=records,  # type: ignore[arg-type]
+        clips=clips if clips.mode else None, weights=weights, backbone=backbone, processes=layout.world,
+    )  # fmt: skip
+    callbacks = dataclasses.replace(asked.callbacks, checking=None)  # done, and seldom to be pickled
+    return Plan(
+        asked.kind, folder.root, config, tuple(sources), clips, weights, backbone, asked.run, callbacks, state, until,
+        record,
+    )  # fmt: skip
+
+
+def random_backbone(model: Hodor) -> str:
+    """The remark on a new network whose backbone knows nothing."""
+    kind = "Swin-T (.pth)" if isinstance(model.config.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
+    return f"the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of {kind}"
+
+
+def _new_config(kind: str, recipe: Recipe, mode: str) -> tuple[str, TrainConfig]:
+    preset = preset_name(kind, recipe.preset, _architecture(recipe))
+    config = choose_config(preset, recipe.model, mode, recipe.changes)
+    if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
+        config = dataclasses.replace(config, model=architecture_of(recipe.weights))
+    return preset, config
+
+
+def _default_folder(asked: Asked) -> Path:
+    preset = preset_name(asked.kind, asked.recipe.preset, _architecture(_with_start(asked.kind, asked.recipe)))
+    return Path("runs") / "-".join(filter(None, (preset, asked.clips.mode)))
+
+
+def _with_start(kind: str, recipe: Recipe) -> Recipe:
+    """Fine-tuning without weights starts from the package's own of that architecture."""
+    if kind == "pretrain" or recipe.weights is not None:
+        return recipe
+    from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights
+
+    architecture = recipe.model or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
+    if architecture not in available_weights():
+        raise UsageError(
+            f"fine-tuning starts from a trained network and there are no weights named '{architecture}'; give"
+            " `weights`, a file"
+        )
+    return dataclasses.replace(recipe, weights=architecture)
+
+
+def _architecture(recipe: Recipe) -> str | None:
+    """The architecture that is named, by itself or by the weights; None if it is left open."""
+    named: Any = recipe.model or recipe.changes.get("model")
+    if named is not None or recipe.weights is None or recipe.preset is not None:
+        return None if named is None else str(named)
+    return architecture_of(recipe.weights)
+
+
+def _same_clips(asked: ClipOptions, before: ClipOptions) -> ClipOptions:
+    """How clips were used before. Raises UsageError, naming the option, if something else is asked for."""
+    usual = dataclasses.asdict(ClipOptions())
+    for name, value in dataclasses.asdict(asked).items():
+        had = getattr(before, name)
+        if value not in (usual[name], had):
+            raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
+    return before
+
+
+def _same_sources(asked: list[DataSource], before: list[SourceRecord]) -> list[DataSource]:
+    """The data sets: those asked for, which may have moved, or else as before. Raises UsageError."""
+    if asked and before and [source.weight for source in asked] != [record.weight for record in before]:
+        had = " ".join(f"`data={record.folder}:{record.weight:g}`" for record in before)
+        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
+    return asked or [
+        DataSource(Path(item.folder), item.weight, None if item.annotations is None else Path(item.annotations))
+        for item in before
+    ]
+
+
+def _same_samples(now: list[SourceRecord], before: list[SourceRecord]) -> None:
+    """Raise DataError if a set has more or fewer samples than when the run began."""
+    for record, earlier in zip(now, before, strict=False):
+        if earlier.samples not in (None, record.samples):
+            raise DataError(
+                f"{record.folder} had {earlier.samples} samples when the run began and has {record.samples} now, so"
+                " `resume` cannot give the same batches; put it back or train into another folder"
+            )
+
+
+def _record(source: DataSource) -> SourceRecord:
+    annotations = None if source.annotations is None else str(source.annotations.absolute())
+    return SourceRecord(str(source.folder.absolute()), source.weight, annotations)
+
+
+def _data_line(report: CheckReport, clips: ClipOptions) -> str:
+    if clips.mode == "sparse" and report.kind == "clips":
+        return f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
+    return report.lines()[0]
+
+
+def _as_text(path: str | Path | None) -> str:
+    """A file by its whole path, a name as it is, "" for none."""
+    if path is None:
+        return ""
+    return str(Path(path).absolute()) if Path(path).is_file() else str(path)
