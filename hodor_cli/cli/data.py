@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hodor_cli.cli.flags import with_flags
 from hodor_cli.cli.help import HodorCommand
 from hodor_cli.cli.options import OverwriteOption, out_option
 from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console
@@ -58,7 +59,7 @@ def check(
         report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=progress)
     console = stdout_console()
     for line in report.lines(examples):
-        console.print(line)
+        console.print(with_flags(line))
     if not report.ok:
         raise DataError(report.sentence())
 

@@ -211,7 +211,8 @@ class StillImages:
             extent = mask_extent(decode_segmentation(segmentation, *image.size))
         else:
             extent = area, box[2], box[3]
-        if self.limits.accepts(*extent, *image.size):
+        height, width = image.size
+        if self.limits.accepts(*extent, height, width):
             return segmentation
         self.below_limits += 1
         return None

@@ -122,6 +122,14 @@ class Dataset:
         return replace(self, sequences=chosen)
 
 
+def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """The masks in a folder by the frames that they are meant for, and sentences on how they were matched and which are
+    not used. Raises InputError where it is doubtful which frames they are meant for."""
+    files = masks_in(folder)
+    match = match_names(list(files), list(frames))
+    return {frame: files[name] for name, frame in match.frames.items()}, match.describe(folder)
+
+
 def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: bool = True) -> Dataset:
     """Find out what kind of data set a folder holds.
 

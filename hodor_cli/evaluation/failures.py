@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hodor_cli.datasets.dataset import Dataset, VideoSequence
-from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.evaluation.metrics import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
@@ -51,7 +50,7 @@ def find_failures(
         source = dataset.sequences[sequence.name]
         wanted = {score.frames[position]: position for position in telling_frames(score.j_values)}
         truths = _truths(source, set(wanted))
-        predicted = masks_in(places[sequence.name])
+        predicted, _ = masks_of_frames(places[sequence.name], list(source.images) or list(source.masks))
         frames = [
             FailureFrame(
                 name=frame,

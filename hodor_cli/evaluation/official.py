@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hodor_cli.datasets.dataset import Dataset, VideoSequence
-from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.predictions import find_predictions
@@ -86,7 +85,7 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
     images, masks = root / "JPEGImages" / "480p" / sequence.name, root / "Annotations" / "480p" / sequence.name
     for folder in (images, masks, results):
         folder.mkdir(parents=True)
-    predicted = masks_in(predictions)
+    predicted, _ = masks_of_frames(predictions, list(sequence.images) or list(sequence.masks))
     binary = _is_binary(sequence)
     for name, file in sequence.masks.items():
         (images / f"{name}.jpg").touch()  # counted, never read

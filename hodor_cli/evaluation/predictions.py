@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.folders import first_folders, folders, masks_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
@@ -26,11 +26,15 @@ _LISTED = 20
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """The files of one sequence: per labelled frame its name, true mask and predicted mask (None: does not count)."""
+    """The files of one sequence: per labelled frame its name, true mask and predicted mask (None: does not count).
+
+    notes: sentences on how the predictions were matched to frames.
+    """
 
     name: str
     frames: tuple[tuple[str, Path, Path | None], ...]
     rules: Rules
+    notes: tuple[str, ...] = ()
 
 
 def score_predictions(
@@ -71,6 +75,9 @@ def score_predictions(
 def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict[str, Path]:
     """Sequence name -> folder of its predicted masks, for those that are there. Raises InputError if none is."""
     require_exists(root, "folder of predictions")
+    if root.is_file():
+        what = "a zip archive; unpack it and give" if root.suffix.lower() == ".zip" else "a file; give"
+        raise InputError(f"{root} is {what} the folder of predicted masks")
     places = [root, root / "predictions", root / "Annotations", *folders(root), *folders(root / "Annotations")]
     best: dict[str, Path] = {}
     for place in places:
@@ -96,18 +103,18 @@ def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, roo
         raise InputError(f"{root} has no predictions of {sequence.name}{suggestion(sequence.name, there)}")
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])
-    predicted = masks_in(folder)
+    predicted, notes = masks_of_frames(folder, list(sequence.images) or names)
     missing = [name for name in names if name in counted and name not in predicted]
     if missing:
         shown = ", ".join(missing[:_LISTED])
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        example = next(iter(predicted.values()), None)
+        example = next(iter(masks_in(folder).values()), None)
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
         if example is not None and len(missing) < len(counted):
             hint = "masks must have the names of the annotations"
         raise InputError(f"{folder} lacks {plural(len(missing), 'frame')}: {shown}{more}; {hint}")
     pairs = tuple((name, file, predicted[name] if name in counted else None) for name, file in sequence.masks.items())
-    return ScoringTask(sequence.name, pairs, rules)
+    return ScoringTask(sequence.name, pairs, rules, tuple(notes))
 
 
 def score_files(task: ScoringTask) -> SequenceScore:
@@ -116,7 +123,8 @@ def score_files(task: ScoringTask) -> SequenceScore:
     predicted = LabelReader(f"the predictions of {task.name}", check_edges=False)
     for name, truth, prediction in task.frames:
         scorer.add(name, truth, None if prediction is None else predicted.read(prediction, name).ids)
-    return scorer.finish()
+    score = scorer.finish()
+    return replace(score, notes=(*task.notes, *score.notes))
 
 
 def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[ScoringTask, SequenceScore | str]]:

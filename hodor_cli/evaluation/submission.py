@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from hodor_cli.datasets.dataset import Dataset
+from hodor_cli.datasets.dataset import Dataset, masks_of_frames
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import InputError
@@ -30,7 +30,8 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
         # The masks are compressed already.
         with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, sequence in dataset.sequences.items():
-                files = masks_in(places[name])
+                frames = list(sequence.images) or list(sequence.masks)
+                files = masks_of_frames(places[name], frames)[0] if frames else masks_in(places[name])
                 wanted = list(sequence.wanted or sequence.images or files)
                 missing = [frame for frame in wanted if frame not in files]
                 if missing:

@@ -163,7 +163,7 @@ def open_source(
     if text.isascii() and text.isdigit() and not exists(path):
         return _open_camera(int(text), start, end)
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
-        raise InputError(f"{text} is an address; download the video first and give the file, or pipe it into -")
+        raise InputError(f"{text} is a URL; save the video first and give the file, or pipe it into - with ffmpeg")
     require_exists(path, "video, folder or camera")
     scale = None
     if value_range is not None:
