@@ -206,13 +206,11 @@ class StillImages:
             self.faults.add("empty mask", where, detail, serious=False)
             return None
         area, box = annotation.area, annotation.bbox
-        extent: tuple[float, float, float]
-        if area is None or box is None or len(box) != 4:
-            extent = mask_extent(decode_segmentation(segmentation, *image.size))
-        else:
-            extent = area, box[2], box[3]
         height, width = image.size
-        if self.limits.accepts(*extent, height, width):
+        if area is None or box is None or len(box) != 4:
+            area, *sides = mask_extent(decode_segmentation(segmentation, height, width))
+            box = [0, 0, *sides]
+        if self.limits.accepts(area, box[2], box[3], height, width):
             return segmentation
         self.below_limits += 1
         return None
