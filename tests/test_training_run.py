@@ -31,6 +31,7 @@ from hodor_cli.training.options import TrainingResult
 from hodor_cli.training.process import TrainingProcess
 from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.settings import with_settings
+from hodor_cli.training.time_limit import parse_duration
 from hodor_cli.weights import load_checkpoint, load_model
 
 
@@ -114,6 +115,23 @@ def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) 
     assert result.iterations == 14
     assert losses_of(out) == pytest.approx(losses_of(whole.folder), abs=1e-5)
     # Weights may differ: the bias of keys has no effect, so its gradient is rounding alone, which AdamW scales up.
+
+
+def test_a_run_whose_time_is_over_stops_cleanly_and_goes_on_to_the_same_losses(photos: Path, tmp_path: Path) -> None:
+    whole = run(photos, tmp_path / "whole", 3)
+    limited = run(photos, tmp_path / "limited", 3, time_limit=1e-3)
+    assert (limited.iterations, limited.wanted) == (1, 3)
+    # With as many as are left within the limit, it ends like any other.
+    resumed = run(photos, tmp_path / "limited", 3, resume=True, time_limit="1h")
+    assert (resumed.iterations, resumed.wanted) == (3, 3)
+    assert losses_of(tmp_path / "limited") == losses_of(whole.folder)
+
+
+def test_time_limits_are_written_with_units() -> None:
+    assert [parse_duration(text) for text in ("9m", "90s", "90", "1h30m", "0.5h")] == [540, 90, 90, 5400, 1800]
+    for text in ("", "0s", "m", "9 minutes", "-3m"):
+        with pytest.raises(UsageError, match="time limit"):
+            parse_duration(text)
 
 
 def test_a_run_is_neither_overwritten_nor_mixed_up(photos: Path, tmp_path: Path) -> None:

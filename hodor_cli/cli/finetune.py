@@ -64,6 +64,7 @@ def finetune(
     val_every: options.ValEveryOption = 1000,
     sheet_every: options.SheetEveryOption = 500,
     save_every: options.SaveEveryOption = 200,
+    time_limit: options.TimeLimitOption = None,
     resume: options.ResumeOption = False,
     overwrite: options.OverwriteOption = False,
 ) -> None:

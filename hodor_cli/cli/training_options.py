@@ -98,6 +98,10 @@ ValEveryOption = Annotated[int, typer.Option("--val-every", metavar="N", min=1, 
 SheetEveryOption = Annotated[
     int, typer.Option("--sheet-every", metavar="N", min=1, help="Iterations between two sheets of predictions.")
 ]
+TimeLimitOption = Annotated[
+    str | None,
+    typer.Option("--time-limit", metavar="TIME", help="Stop cleanly after 9m, 90s or 1h30m; --resume goes on."),
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT; begin if there is none.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the run in OUT.")]
 
@@ -116,7 +120,7 @@ _SETTINGS = {
 }
 _PASSED = (
     "out", "preset", "model", "weights", "backbone", "resume", "overwrite", "save_every", "workers", "val",
-    "val_every", "sheet_every",
+    "val_every", "sheet_every", "time_limit",
 )  # fmt: skip
 _LAUNCH = ("device", "precision", "gpus", "processes", "nodes")
 
@@ -182,4 +186,8 @@ def train_with(job: Any, values: Mapping[str, Any], **arguments: Any) -> None:
     console.print(f"{result.last}: the network after {result.iterations} iterations")
     if result.best is not None and result.score is not None:
         console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
+    if result.iterations < result.wanted:
+        note(
+            f"the time is over; go on with the same command and --resume ({result.iterations} of {result.wanted} done)"
+        )
     note(f"Use it: hodor segment VIDEO --mask MASK --weights {result.best or result.last}")

@@ -19,6 +19,7 @@ from hodor_cli.training.process import TrainingProcess
 from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.sources import ClipOptions, DataSource, build_sets
 from hodor_cli.training.start import random_model, require_architecture, saved_architecture, starting_model
+from hodor_cli.training.time_limit import TimeLimit
 from hodor_cli.training.watching import NoteCallback, ProgressCallback, WatchSettings, follow, watch
 
 
@@ -37,6 +38,7 @@ class RunPlan:
     save_every: int
     workers: int
     watch: WatchSettings
+    limit: TimeLimit | None
     launch: LaunchSettings
     facts: dict[str, Any]
     progress: ProgressCallback | None
@@ -127,6 +129,7 @@ def run_process(process: TrainingProcess, plan: RunPlan) -> dict[str, Any]:
             workers=plan.workers,
             metadata={"run": plan.facts},
             hooks=hooks,
+            limit=plan.limit,
         )
     done = read_run(plan.folder) if process.is_first else None
     return {} if done is None else {"iterations": done.iteration, "best": done.values["best"]}

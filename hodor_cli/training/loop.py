@@ -27,6 +27,7 @@ from hodor_cli.training.optimiser import WeightAverage, freeze_stages, make_opti
 from hodor_cli.training.process import SingleProcess, TrainingProcess
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import training_step
+from hodor_cli.training.time_limit import TimeLimit
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 LAST_FILE = "last.safetensors"
@@ -48,6 +49,7 @@ def train(
     metadata: dict[str, Any] | None = None,
     hooks: TrainingHooks | None = None,
     stop_after: int | None = None,
+    limit: TimeLimit | None = None,
 ) -> Hodor:
     """Train a model and leave checkpoints in a folder.
 
@@ -66,6 +68,7 @@ def train(
         workers: processes that make samples; 0 makes them here.
         metadata: JSON values to be saved with the checkpoints.
         hooks: progress, sheets and validation.
+        limit: end this call likewise when the time is over.
         stop_after: end this call after so many iterations, as an interruption would (the state is saved).
     Returns:
         The trained model, with the weights that were saved.
@@ -170,8 +173,11 @@ def train(
             hooks.sheet(done, batch, predictions)
         if hooks.validate is not None and (done % hooks.validate_every == 0 or done == config.iterations):
             best = _validate(model, average, process, hooks.validate, folder / BEST_FILE, best, details, done)
-        if done % save_every == 0 or done == last:
+        over = limit is not None and limit.reached(process)
+        if done % save_every == 0 or done == last or over:
             save(done)
+        if over:
+            break
     if first >= last:
         save(first)
     if metrics is not None:

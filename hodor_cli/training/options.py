@@ -27,6 +27,7 @@ class RunOptions:
     resume: go on with the run in `out`; begin if there is none. overwrite: replace it.
     save_every: iterations between two saved states. workers: processes that make samples.
     val: a benchmark to validate on, every `val_every` iterations. sheet_every: iterations between two sheets.
+    time_limit: stop after so many seconds, or "9m", "1h30m", counted from the call; `resume` goes on.
     launch: devices, processes, machines, precision.
     progress: called after every iteration. note: called with remarks. With several processes both are pickled.
     checking: called with (done, total) while the data are checked.
@@ -45,6 +46,7 @@ class RunOptions:
     val: str | Path | None = None
     val_every: int = 1000
     sheet_every: int = 500
+    time_limit: float | str | None = None
     launch: LaunchSettings = field(default_factory=LaunchSettings)
     progress: ProgressCallback | None = None
     note: NoteCallback | None = None
@@ -64,6 +66,7 @@ class RunOptions:
 class TrainingResult:
     """What a run left: its folder, the newest checkpoint, the best by validation, iterations done, best J&F (0..1).
 
+    wanted: iterations of the whole run; more than were done if its time was limited.
     is_first: False in processes that torchrun or SLURM started beside the one that writes the files.
     """
 
@@ -72,4 +75,5 @@ class TrainingResult:
     best: Path | None
     iterations: int
     score: float | None
+    wanted: int
     is_first: bool = True

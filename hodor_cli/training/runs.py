@@ -19,6 +19,7 @@ from hodor_cli.training.options import RunOptions, TrainingResult
 from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.sources import ClipOptions, DataSource, check_sources, parse_source
 from hodor_cli.training.start import architecture_of
+from hodor_cli.training.time_limit import TimeLimit, parse_duration
 from hodor_cli.training.watching import WatchSettings
 
 Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
@@ -91,6 +92,7 @@ def _sources(data: Data) -> list[DataSource]:
 
 def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunOptions) -> TrainingResult:
     # Everything that can be refused is, in the order of what it costs to find out.
+    limit = _time_limit(options.time_limit)
     layout = resolve(options.launch)
     out = Path(options.out) if options.out is not None else _default_folder(kind, clips, options)
     folder = RunFolder(out)
@@ -142,6 +144,7 @@ def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunO
         save_every=options.save_every,
         workers=options.workers,
         watch=watching,
+        limit=limit,
         launch=options.launch,
         facts=facts,
         progress=options.progress,
@@ -156,6 +159,7 @@ def _run(kind: str, sources: list[DataSource], clips: ClipOptions, options: RunO
         best=best,
         iterations=done.get("iterations", config.iterations),
         score=score if score >= 0 else None,
+        wanted=config.iterations,
         is_first=layout.rank == 0,
     )
 
@@ -212,6 +216,11 @@ def _check_validation(watching: WatchSettings) -> None:
             raise DataError(f"--val {watching.validation} has no annotations to measure against")
         if not any(sequence.images for sequence in benchmark.sequences.values()):
             raise DataError(f"--val {watching.validation} has masks but no images to run the network on")
+
+
+def _time_limit(given: float | str | None) -> TimeLimit | None:
+    """The limit that a run was given, from now on. Raises UsageError."""
+    return None if given is None else TimeLimit.after(parse_duration(str(given)))
 
 
 def _as_text(path: str | Path | None) -> str:
