@@ -20,6 +20,10 @@ from hodor_cli.training.damage import WrongCue
 from hodor_cli.training.losses import contrast_loss
 
 NOWHERE = torch.device("cpu")
+#: The bundled model's network with everything added.
+MINI = dataclasses.replace(
+    preset("mini"), position_codes=True, cue_gate=True, deform_channels=32, upsampled_channels=32
+)
 
 
 def _scattered(config: ModelConfig) -> Hodor:
@@ -50,9 +54,9 @@ def _history(model: Hodor, frames: Tensor, masks: Tensor) -> tuple[History, Cue 
     return history, cue, model.decode(maps, history, cue)
 
 
-@pytest.mark.parametrize("name", ["toy", "mini"])
-def test_the_fast_network_equals_the_plain_one_with_all_additions(name: str) -> None:
-    model = _scattered(preset(name))
+@pytest.mark.parametrize("config", [preset("toy"), MINI], ids=lambda config: config.name)
+def test_the_fast_network_equals_the_plain_one_with_all_additions(config: ModelConfig) -> None:
+    model = _scattered(config)
     torch.manual_seed(0)
     frames, masks = torch.rand(1, 3, 96, 128), torch.zeros(1, 2, 96, 128)
     masks[0, 0, 10:40, 20:60], masks[0, 1, 50:90, 70:110] = 1, 1
@@ -69,7 +73,7 @@ def test_the_papers_network_has_none_of_the_additions() -> None:
 
 
 def test_a_configuration_without_the_new_fields_is_the_network_it_was() -> None:
-    values = preset("mini").to_dict()
+    values = MINI.to_dict()
     for name in ("position_codes", "cue_gate", "deform_channels", "upsampled_channels"):
         del values[name]
     names = build_model(ModelConfig.from_dict(values)).state_dict().keys()
@@ -177,7 +181,7 @@ def test_contrast_is_low_where_frames_agree_and_objects_differ() -> None:
 def test_the_self_step_decodes_the_labelled_frame_without_the_cue() -> None:
     steps = schedule("self-chain", 0, 3)
     assert [(step.target, step.alone) for step in steps] == [(1, False), (2, False), (0, True)]
-    model = build_model("mini")
+    model = build_model(MINI)
     torch.manual_seed(0)
     frames, masks = torch.rand(1, 2, 3, 64, 64), torch.zeros(1, 2, 64, 64, dtype=torch.int64)
     masks[..., 8:40, 8:40] = 1

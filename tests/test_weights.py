@@ -95,7 +95,7 @@ def test_the_fingerprint_tells_weights_and_architectures_apart(toy: Hodor) -> No
         (lambda state: state.update({"decoder.extra": torch.zeros(1)}), "has the unknown decoder.extra"),
         (
             lambda state: state.update({"decoder.stride4_conv.weight": torch.zeros(3, 2)}),
-            "holds decoder.stride4_conv.weight as (3, 2) instead of (32, 32, 3, 3)",
+            "holds decoder.stride4_conv.weight as (3, 2) instead of (32, 24, 3, 3)",
         ),
     ],
     ids=["missing", "surplus", "misshapen"],
