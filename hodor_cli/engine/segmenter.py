@@ -124,9 +124,7 @@ class Segmenter:
                 labels[mask] = object_id
             prepared.append(Example(frame, labels))
         min_dim, max_dim = self._given_model.config.resolution(*self._wanted_dims, adapted=True)
-        settings = AdaptSettings(
-            budget or DEFAULT_BUDGET, min_dim=min_dim, max_dim=max_dim, precision=self._precision
-        )
+        settings = AdaptSettings(budget or DEFAULT_BUDGET, min_dim=min_dim, max_dim=max_dim, precision=self._precision)
         adapted = adapt(self._given_model, prepared, settings, cache=cache, progress=progress)
         self.model, self.min_dim, self.max_dim = adapted.to(self.device).eval(), min_dim, max_dim
 

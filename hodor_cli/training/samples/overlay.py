@@ -15,9 +15,9 @@ from hodor_cli.training.samples.warp import Matrix, Warp, motion_matrix
 
 _ATTEMPTS = 6
 #: Share of each object's pixels that frame 0 must still show, and of the frame that the new one must show there.
-_KEPT, _SEEN = 0.5, 0.004
+_KEPT, _SEEN = 0.5, 0.0015
 #: Area of the new object, as a share of the frame's, evenly on the logarithmic scale.
-_AREA = (0.015, 0.15)
+_AREA = (0.004, 0.15)
 #: Its largest magnification: what is enlarged more is blurred more than anything around it.
 _LARGEST = 2.0
 #: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. What was filmed
