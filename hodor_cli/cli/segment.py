@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.options import (
-    FRAMES,
-    RESULTS,
-    AdaptOption,
-    DeviceOption,
-    HistoryOption,
-    MatchingOption,
-    MaxDimOption,
-    MinDimOption,
-    OverwriteOption,
-    PrecisionOption,
-    ResumeOption,
-    WeightsOption,
-    out_option,
-)
+from hodor_cli.cli.options import AdaptOption, OverwriteOption, ResumeOption, out_option
+from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
 from hodor_cli.cli.terminal import counted, note, progress_to, say, warn
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -37,6 +24,8 @@ if TYPE_CHECKING:
 #: Stretches of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
 _SHOWN_MASKS = 10
+#: The settings that are options, with those of many videos.
+SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
 _KNOWN = "Objects known from elsewhere"
 
 StartOption = Annotated[
@@ -52,9 +41,6 @@ CocoOption = Annotated[
     bool,
     typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
 ]
-OverlayOption = Annotated[
-    bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.", rich_help_panel=RESULTS)
-]
 
 
 def segment(
@@ -62,6 +48,7 @@ def segment(
         str,
         typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or - (a stream)."),
     ],
+    *,
     mask: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,13 +68,12 @@ def segment(
         ),
     ] = None,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
-    weights: WeightsOption = SegmentSettings.weights,
+    settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
     adapt: AdaptOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     start: StartOption = 0,
     end: EndOption = None,
-    overlay: OverlayOption = SegmentSettings.overlay,
     coco: CocoOption = False,
     descriptors: Annotated[
         Path | None,
@@ -118,12 +104,6 @@ def segment(
             rich_help_panel=_KNOWN,
         ),
     ] = None,
-    history: HistoryOption = SegmentSettings.history,
-    min_dim: MinDimOption = SegmentSettings.min_dim,
-    max_dim: MaxDimOption = SegmentSettings.max_dim,
-    matching: MatchingOption = SegmentSettings.matching,
-    device: DeviceOption = SegmentSettings.device,
-    precision: PrecisionOption = SegmentSettings.precision,
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="FOLDER", hidden=True, help="See `hodor segment-many`.")
     ] = None,
@@ -140,16 +120,6 @@ def segment(
 
     Many videos: hodor segment-many.
     """
-    settings = SegmentSettings(
-        weights=weights,
-        history=history,
-        min_dim=min_dim,
-        max_dim=max_dim,
-        device=device,
-        precision=precision,
-        matching=matching,
-        overlay=overlay,
-    )
     if masks is not None:
         _refuse_with_masks(
             {"--mask": mask, "--box": box, "--from": known, "--projection": projection, "--descriptors": descriptors}
@@ -158,8 +128,8 @@ def segment(
         from hodor_cli.cli.segment_many import segment_many
 
         segment_many(
-            source, masks, out, settings.weights, adapt, resume, overwrite, workers, gpus, ray, start, end, overlay,
-            coco, history, min_dim, max_dim, matching, device, precision,
+            source, masks=masks, out=out, settings=settings, adapt=adapt, resume=resume, overwrite=overwrite,
+            workers=workers, gpus=gpus, ray=ray, start=start, end=end, coco=coco,
         )  # fmt: skip
         return
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
@@ -180,7 +150,7 @@ def segment(
         from hodor_cli.run.runner import make_segmenter, segment_source
         from hodor_cli.weights import load_model
 
-        model = load_model(weights)
+        model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, given, boxes, adapt, settings)
         session = DescriptorSession(
