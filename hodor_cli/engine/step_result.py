@@ -9,11 +9,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """One object in one frame: area in pixels, mean probability inside its mask (0..1), and whether it is lost."""
+    """One object in one frame.
+
+    area: pixels of its mask. confidence: mean probability inside it, 0..1. lost: whether it has no pixel. cut_off: the
+    share (0..1) of what hangs together with it that lay farther away than it can have moved, and was left out.
+    """
 
     area: int
     confidence: float
     lost: bool
+    cut_off: float = 0.0
 
 
 @dataclass(frozen=True)
