@@ -122,7 +122,7 @@ def test_a_state_that_does_not_belong_here_is_refused_and_changes_nothing(toy: H
             segmenter.load_state(state)
         assert_same_state(segmenter.state(), good)
     coarser = segmenter_for(mini, min_dim=32)
-    with pytest.raises(InputError, match="min-dim"):
+    with pytest.raises(InputError, match="min_dim"):
         coarser.load_state(good)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
+from hodor_cli.engine.evidence import GivenLook, agreements, changes, pack_looks, unpack_looks
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.labels import areas, label_map
 from hodor_cli.engine.masks import check_object_id, reference_masks_by_id
@@ -56,15 +57,27 @@ class _Known:
     ring: HistoryRing
     memory: MatchingMemory
     motion: Motion
+    looks: dict[int, GivenLook] = field(default_factory=dict)
 
     def copy(self) -> _Known:
-        return _Known(self.ids, self.ring.copy(), self.memory.copy(), self.motion.copy())
+        return _Known(self.ids, self.ring.copy(), self.memory.copy(), self.motion.copy(), dict(self.looks))
 
     def forget(self, object_id: int) -> None:
         """Forget what was believed of an object; its id stays."""
         self.ring.forget(object_id)
         self.memory.forget(object_id)
         self.motion.forget(object_id)
+        self.looks.pop(object_id, None)
+
+
+@dataclass
+class _Found:
+    """What decoding says about the objects besides their masks, by id."""
+
+    confidence: dict[int, float] = field(default_factory=dict)
+    cut_off: dict[int, float] = field(default_factory=dict)
+    agreement: dict[int, float] = field(default_factory=dict)
+    change: dict[int, float] = field(default_factory=dict)
 
 
 class Segmenter:
@@ -101,7 +114,7 @@ class Segmenter:
         self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.model = _placed(model, self.device)
+        self.model = placed(model, self.device)
         self.history = history
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.matching = matching
@@ -200,6 +213,10 @@ class Segmenter:
                     " export them again with these weights"
                 )
         self._known.ids = ObjectIds(int(object_id) for object_id in rows)
+        scene = None if background is None else torch.tensor(background)
+        self._known.looks = {
+            int(object_id): GivenLook.of(torch.tensor(value.mean(axis=0)), scene) for object_id, value in rows.items()
+        }
         for k in range(max(len(value) for value in rows.values())):
             ids = [object_id for object_id, value in rows.items() if k < len(value)]
             self._known.ring.pinned.append(
@@ -232,6 +249,7 @@ class Segmenter:
             **pack_history(self._known.ring),
             **pack_matching(self._known.memory),
             **self._known.motion.state(),
+            **pack_looks(self._known.looks),
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -253,7 +271,7 @@ class Segmenter:
             unpack_matching(state, memory, self.device)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         ids = ObjectIds(int(i) for i in state["object_ids"])
-        self._known = _Known(ids, ring, memory, Motion.of_state(state))
+        self._known = _Known(ids, ring, memory, Motion.of_state(state), unpack_looks(state))
         self._next_frame, self._geometry = int(state["next_frame"]), geometry
 
     def _check_frame(self, frame: np.ndarray) -> Geometry:
@@ -276,23 +294,27 @@ class Segmenter:
         known.ring.advance(step.index)
         # 1. Reference masks of this frame are encoded alone and join the history.
         reference = self._encode_given(step)
-        confidence: dict[int, float] = {}
-        cut: dict[int, float] = {}
+        found = _Found()
         if not existed:
             labels = np.zeros(step.geometry.original, dtype=np.uint16)
         else:
             # 2. Decode the history, put the reference masks in, and encode what came out as this frame's entry.
-            labels, confidence, cut = self._decode(step, reference)
+            labels, found = self._decode(step, reference)
         for object_id, mask in step.given.items():
             labels[labels == object_id] = 0
             labels[mask] = object_id
-            confidence[object_id] = 1.0
+            found.confidence[object_id] = 1.0
         # Objects too small to be encoded as well: their masks were given.
         ids = known.ids.adding(step.given)
         counts = areas(labels, list(ids))
         objects = {
             i: ObjectResult(
-                area=counts[i], confidence=confidence.get(i, 0.0), lost=not counts[i], cut_off=cut.get(i, 0.0)
+                area=counts[i],
+                confidence=found.confidence.get(i, 0.0),
+                lost=not counts[i],
+                cut_off=found.cut_off.get(i, 0.0),
+                agreement=found.agreement.get(i),
+                change=found.change.get(i),
             )
             for i in ids
         }
@@ -324,36 +346,42 @@ class Segmenter:
         descriptors = self.model.encode(step.maps, objects, background)
         self._require_numbers(descriptors.objects, step.index)
         known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
+        shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
+        known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
         if self.matching and not existed:
             known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
             known.motion.observe(ids, objects[0], step.time)
         return dict(zip(ids, full[0], strict=True))
 
-    def _decode(
-        self, step: _Step, reference: dict[int, Tensor]
-    ) -> tuple[np.ndarray, dict[int, float], dict[int, float]]:
-        """The label map, the objects' confidence, and the share of each that was cut off by the limit on motion."""
+    def _decode(self, step: _Step, reference: dict[int, Tensor]) -> tuple[np.ndarray, _Found]:
+        """The label map of a frame in which objects are followed, and what else was found."""
         known, maps = self._known, step.maps
         cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
         self._require_numbers(logits, step.index)
-        cut: dict[int, float] = {}
+        found = _Found()
         if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
             was = known.memory.previous.keyed_masks(known.ids).masks[0]
             radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
             logits, shares = limited(logits, was, radii)
-            cut = {key: share for key, share in zip(known.ids, shares, strict=True) if key not in reference}
-        labels, confidence = self._labels(logits, reference, step.geometry)
+            found.cut_off = dict(zip(known.ids, shares, strict=True))
+        labels, found.confidence = self._labels(logits, reference, step.geometry)
         masks = self._masks_to_encode(logits, reference, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
         if self.model.config.hold_lost_objects:
             entry = self._hold_lost(entry, masks[0])
+        if cue is not None:
+            found.agreement = dict(zip(known.ids, agreements(cue.reference[0], masks[0]), strict=True))
+        found.change = changes(known.looks, known.ids, entry.objects, entry.background)
+        for object_id in reference:  # what was given needs no witness
+            for witness in (found.cut_off, found.agreement, found.change):
+                witness.pop(object_id, None)
         known.ring.put(entry)
         if self.matching:
             known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
             known.motion.observe(known.ids, masks[0], step.time)
-        return labels, confidence, cut
+        return labels, found
 
     def _labels(
         self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry
@@ -403,8 +431,8 @@ class Segmenter:
         raise DeviceError(f"{what} in {name}; run it in `precision` fp32, or take other weights with `weights`")
 
 
-def _placed(model: Hodor, device: torch.device) -> Hodor:
-    """The model in evaluation mode on a device: itself if it is there, else a copy."""
+def placed(model: Hodor, device: torch.device) -> Hodor:
+    """The model in evaluation mode on a device: itself if it is so already, else a copy, so that the caller's stays."""
     if model.training or any(parameter.device != device for parameter in model.parameters()):
         model = copy.deepcopy(model).eval()
     # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
