@@ -131,17 +131,30 @@ def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
     from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt_model, default_cache
 
     parsed = Budget.parse(budget)
-    size = {"min_dim": dims[0], "max_dim": dims[1]}
+    min_dim, max_dim = dims
 
     def on_start(segmenter: Any, frame: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> Any:
         labels = np.zeros(frame.shape[:2], np.uint16)
         for object_id, mask in masks.items():
             labels[mask] = object_id
-        settings = AdaptSettings(precision=precision)
-        example = Example(frame, labels)
-        adapted = adapt_model(segmenter.model, [example], parsed, settings=settings, cache=default_cache(), **size)
-        kept = {"history": segmenter.history, "device": segmenter.device, "matching": segmenter.matching}
-        return Segmenter(adapted, precision=precision, **kept, **size)
+        adapted = adapt_model(
+            segmenter.model,
+            [Example(frame, labels)],
+            parsed,
+            settings=AdaptSettings(precision=precision),
+            min_dim=min_dim,
+            max_dim=max_dim,
+            cache=default_cache(),
+        )
+        return Segmenter(
+            adapted,
+            history=segmenter.history,
+            min_dim=min_dim,
+            max_dim=max_dim,
+            device=segmenter.device,
+            precision=precision,
+            matching=segmenter.matching,
+        )
 
     return on_start
 

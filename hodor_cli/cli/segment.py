@@ -18,6 +18,7 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.model.hodor import Hodor
+    from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.settings import ReviewItem, SegmentSummary
     from hodor_cli.video.source import FrameSource
 
@@ -63,9 +64,14 @@ def segment(
         list[str] | None,
         typer.Option(
             "--box",
-            metavar="[FRAME=]x,y,w,h",
-            help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked.",
+            metavar="[FRAME[:ID]=]x,y,w,h",
+            help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked. "
+            "With the ID of a known object it corrects that one.",
         ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="ID=FRAME", help="The object ID is gone from frame FRAME on. Repeatable."),
     ] = None,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
     settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
@@ -122,7 +128,14 @@ def segment(
     """
     if masks is not None:
         _refuse_with_masks(
-            {"--mask": mask, "--box": box, "--from": known, "--projection": projection, "--descriptors": descriptors}
+            {
+                "--mask": mask,
+                "--box": box,
+                "--remove": remove,
+                "--from": known,
+                "--projection": projection,
+                "--descriptors": descriptors,
+            }
         )
         warn("many videos are segmented by `hodor segment-many` now; segment --masks goes in the next version")
         from hodor_cli.cli.segment_many import segment_many
@@ -138,12 +151,16 @@ def segment(
     from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.run.box import boxes_by_frame
+    from hodor_cli.run.inputs import RunInputs, removals_by_frame
     from hodor_cli.run.output import OutputFolder
+    from hodor_cli.run.settings import RunHooks, RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end) as frames:
         given = read_mask_arguments(mask or [], frames)
-        boxes = number_boxes(box or [], frames, {key for one in given.values() for key in one.object_ids})
+        boxes = boxes_by_frame(box or [], frames, {key for one in given.values() for key in one.object_ids})
+        inputs = RunInputs(given, boxes, removals_by_frame(remove or [], frames))
         _tell_what_was_found(given, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
@@ -152,7 +169,7 @@ def segment(
 
         model = load_model(settings.weights)
         if adapt is not None:
-            model, settings = adapted_to(model, frames, given, boxes, adapt, settings)
+            model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(
             make_segmenter(model, settings),
             frames,
@@ -173,17 +190,12 @@ def segment(
 
                 summary = segment_source(
                     frames,
-                    given,
+                    inputs,
                     folder,
-                    model=model,
+                    session.segmenter,
                     settings=replace(settings, start_from=session.start_from),
-                    boxes=boxes,
-                    segmenter=session.segmenter,
-                    on_step=session.on_step,
-                    overwrite=overwrite,
-                    resume=resume,
-                    coco=coco,
-                    progress=progress,
+                    output=RunOutput(overwrite=overwrite, resume=resume, coco=coco),
+                    hooks=RunHooks(progress=progress, on_step=session.on_step),
                 )
         except (KeyboardInterrupt, HodorError):
             if began and OutputFolder(folder).checkpoint.exists():
@@ -214,12 +226,7 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
 
 
 def adapted_to(
-    model: Hodor,
-    source: FrameSource,
-    masks: Mapping[int, Any],
-    boxes: Mapping[int, Any],
-    budget: str,
-    settings: SegmentSettings,
+    model: Hodor, source: FrameSource, inputs: RunInputs, budget: str, settings: SegmentSettings
 ) -> tuple[Hodor, SegmentSettings]:
     """The model adapted to the frames whose masks were given, within the budget (`60s`), and the settings to use it."""
     from hodor_cli.run.adapting import adapted_to_given
@@ -230,21 +237,7 @@ def adapted_to(
         def progress(state: AdaptProgress) -> None:
             show(int(100 * state.share), 100)
 
-        return adapted_to_given(model, source, masks, boxes, budget, settings, progress=progress)
-
-
-def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int, dict[int, tuple[int, int, int, int]]]:
-    """Boxes by frame and object id: each gets the smallest id that nothing else has, in the order given."""
-    from hodor_cli.run.box import parse_box
-
-    boxes: dict[int, dict[int, tuple[int, int, int, int]]] = {}
-    used = set(taken)
-    for argument in arguments:
-        parsed = parse_box(argument, source)
-        object_id = next(number for number in range(1, len(used) + 2) if number not in used)
-        used.add(object_id)
-        boxes.setdefault(source.start if parsed.frame is None else parsed.frame, {})[object_id] = parsed.box
-    return boxes
+        return adapted_to_given(model, source, inputs, budget, settings, progress=progress)
 
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:

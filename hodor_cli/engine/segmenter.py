@@ -173,11 +173,13 @@ class Segmenter:
                     image = prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device)
                     maps = self.model.extract(image)
                     result = self._follow(_Step(index, time, geometry, maps, given, warnings))
+            spent = clock.perf_counter() - started
+            last = replace(result, warnings=warnings, network_seconds=spent)
+            self._geometry, self._next_frame, self.last = geometry, index + 1, last
         except BaseException:  # out of memory, or interrupted
-            self._known = before
+            if self._next_frame == index:
+                self._known = before
             raise
-        self._geometry, self._next_frame = geometry, index + 1
-        self.last = replace(result, warnings=warnings, network_seconds=clock.perf_counter() - started)
         return result.labels
 
     def remove(self, object_id: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -153,6 +154,25 @@ class RunInputs:
                     )
                 followed.discard(object_id)
             followed |= given
+
+
+def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int, list[int]]:
+    """Frame -> ids that are gone from there on, from texts "ID=FRAME".
+
+    Raises UsageError for another text, InputError for a frame past the end.
+    """
+    from hodor_cli.datasets.labels.masks import require_frame
+
+    removals: dict[int, list[int]] = {}
+    for argument in arguments:
+        match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
+        if match is None:
+            raise UsageError(f"{argument!r} says no removal; give ID=FRAME, for example 1=200")
+        object_id, frame = (int(number) for number in match.groups())
+        require_frame(frame, argument, source)
+        if object_id not in removals.setdefault(frame, []):
+            removals[frame].append(object_id)
+    return removals
 
 
 def _known_ids(ids: Collection[int]) -> str:

@@ -159,7 +159,12 @@ class RunLoop:
         for object_id in given.removed:
             if object_id in self._segmenter.object_ids:  # one too small to be encoded never was followed
                 self._segmenter.remove(object_id)
-        labels = self._segmenter.step(frame.image, masks=given.labels, time=frame.time)
+        before = self._segmenter.last
+        try:
+            labels = self._segmenter.step(frame.image, masks=given.labels, time=frame.time)
+        except BaseException:
+            self._at.settled = self._segmenter.last is before  # a step that did not end leaves the state as it was
+            raise
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
         extra = self._hooks.on_step(frame, last, self._segmenter) if self._hooks.on_step else None

@@ -34,14 +34,15 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     """One object in one frame: area (px), box (null where it is absent), confidence (0..1) and whether it is lost.
 
     cut_off, agreement, change: as in `ObjectResult`. elsewhere: the share of the mask that is apart from its main part.
+    None, and then left out, is a share of 0 or what is not known.
     """
 
     area: Count
     box: BoxRecord | None
     confidence: float
     lost: bool
-    cut_off: float = 0.0
-    elsewhere: float = 0.0
+    cut_off: float | None = None
+    elsewhere: float | None = None
     agreement: float | None = None
     change: float | None = None
 

@@ -163,8 +163,8 @@ def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectReco
         box=mask_box(mask),
         confidence=_rounded(outcome.confidence) or 0.0,
         lost=bool(outcome.lost),
-        cut_off=_rounded(outcome.cut_off) or 0.0,
-        elsewhere=_rounded(elsewhere(mask)) or 0.0,
+        cut_off=_rounded(outcome.cut_off) or None,
+        elsewhere=_rounded(elsewhere(mask)) or None,
         agreement=_rounded(outcome.agreement),
         change=_rounded(outcome.change),
     )

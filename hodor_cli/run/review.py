@@ -142,5 +142,5 @@ def _of_present(entry: ObjectRecord, known: _Recent) -> Iterator[tuple[str, str]
     low, high = sorted((entry.area, known.area))
     if low > 0 and high >= _SMALL_AREA and high > _AREA_JUMP * low:
         yield AREA_JUMPED, f"from {known.area} to {entry.area} px"
-    if entry.cut_off >= _CUT_OFF:
+    if entry.cut_off is not None and entry.cut_off >= _CUT_OFF:
         yield CUT_OFF, f"{entry.cut_off:.0%} of it"

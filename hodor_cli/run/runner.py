@@ -17,7 +17,7 @@ from hodor_cli.locks import locked_folder
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.loop import NothingToFollowError, RunLoop
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, State
 from hodor_cli.run.records import RunIdentity
 from hodor_cli.run.results import Drawing, ResultsWriter
 from hodor_cli.run.resume import (
@@ -83,7 +83,7 @@ def segment_source(
     inputs.check(source, known=known)
     folder = OutputFolder(Path(out))
     identity = run_identity(source, inputs, settings, segmenter, coco=output.coco)
-    if output.resume and folder.state() == "finished" and not folder.progress.exists():
+    if _state(folder, output) == "finished" and output.resume and not folder.progress.exists():
         return _finished(folder, identity)
     with locked_folder(folder.root, advice=_ADVICE):
         checkpoint = _prepare(folder, identity, output)
@@ -123,6 +123,17 @@ def make_segmenter(model: Any, settings: SegmentSettings) -> Segmenter:
         precision=settings.precision,
         matching=settings.matching,
     )
+
+
+def _state(folder: OutputFolder, output: RunOutput) -> State:
+    """What is in the folder. Raises OutputError if it may not be used as `output` says."""
+    state = folder.state()
+    if state != "new" and not output.overwrite and not output.resume:
+        what = "results" if state == "finished" else "the results of an unfinished run"
+        raise OutputError(
+            f"{folder.root} holds {what} already; add `resume` to continue or `overwrite` to replace them"
+        )
+    return state
 
 
 def _finished(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:

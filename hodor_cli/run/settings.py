@@ -63,7 +63,10 @@ class RunOutput:
 
 
 class StepSegmenter(Protocol):
-    """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in."""
+    """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in.
+
+    A step that raises leaves the state, and `last`, as they were.
+    """
 
     def step(
         self, frame: NDArray[np.uint8], masks: NDArray[np.integer] | None = None, *, time: float | None = None
