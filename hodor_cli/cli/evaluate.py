@@ -125,27 +125,14 @@ def evaluate(
 
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
     """What replaces a segmenter by one with a network adapted to the sequence's first frame, at min_dim and max_dim."""
-    import numpy as np
-
     from hodor_cli.engine import Segmenter
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt_model, default_cache
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt, default_cache
 
-    parsed = Budget.parse(budget)
     min_dim, max_dim = dims
+    settings = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=precision)
 
     def on_start(segmenter: Any, frame: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> Any:
-        labels = np.zeros(frame.shape[:2], np.uint16)
-        for object_id, mask in masks.items():
-            labels[mask] = object_id
-        adapted = adapt_model(
-            segmenter.model,
-            [Example(frame, labels)],
-            parsed,
-            settings=AdaptSettings(precision=precision),
-            min_dim=min_dim,
-            max_dim=max_dim,
-            cache=default_cache(),
-        )
+        adapted = adapt(segmenter.model, [Example.of(frame, masks)], settings, cache=default_cache())
         return Segmenter(
             adapted,
             history=segmenter.history,

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.adaptation import AdaptProgress
 
+#: Frames after the first given one that adaptation checks itself on: a dozen, every third.
+_FOLLOWING, _EVERY = 12, 3
+
 
 def adapted_to_given(
     model: Hodor,
@@ -36,36 +39,42 @@ def adapted_to_given(
     """
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt_model, default_cache
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt, default_cache
 
-    parsed = Budget.parse(budget)
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
-    adapted = adapt_model(
+    how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
+    examples, following = given_examples(source, inputs)
+    adapted = adapt(
         placed(model, choose_device(settings.device)),
-        [Example(frame, labels) for frame, labels in given_examples(source, inputs)],
-        parsed,
-        settings=AdaptSettings(precision=settings.precision),
-        min_dim=min_dim,
-        max_dim=max_dim,
+        [Example(frame, labels) for frame, labels in examples],
+        how,
+        frames=following,
         cache=default_cache(),
         progress=progress,
     )
     return adapted, replace(settings, min_dim=min_dim, max_dim=max_dim)
 
 
-def given_examples(source: FrameSource, inputs: RunInputs) -> list[tuple[NDArray[np.uint8], Labels]]:
-    """The frames for which masks or boxes are given, each with its label map, read ahead of the run.
+def given_examples(
+    source: FrameSource, inputs: RunInputs
+) -> tuple[list[tuple[NDArray[np.uint8], Labels]], list[NDArray[np.uint8]]]:
+    """The frames for which masks or boxes are given, each with its label map, and some that follow the first of them.
 
-    Raises UsageError for a source whose frames come only once.
+    They are read ahead of the run. Raises UsageError for a source whose frames come only once.
     """
     if not source.reiterable:
         raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
     inputs.check(source)
-    examples = []
+    first, last = inputs.starts[0], inputs.starts[-1]
+    examples: list[tuple[NDArray[np.uint8], Labels]] = []
+    following: list[NDArray[np.uint8]] = []
     for frame in source:
         given = inputs.at(frame).labels if frame.index in inputs.starts else None
         if given is not None:
             examples.append((frame.image, given))
-        if frame.index >= inputs.starts[-1]:
+        after = frame.index - first
+        if after > 0 and after % _EVERY == 0 and len(following) < _FOLLOWING:
+            following.append(frame.image)
+        if frame.index >= max(last, first + _FOLLOWING * _EVERY):
             break
-    return examples
+    return examples, following

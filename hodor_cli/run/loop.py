@@ -180,8 +180,12 @@ class RunLoop:
             extra=extra or {},
         )
 
-    def _save_point(self) -> SavePoint:
+    def take_warnings(self) -> None:
+        """Add what the source has complained about since."""
         self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
+
+    def _save_point(self) -> SavePoint:
+        self.take_warnings()
         state = {key: np.array(value) for key, value in self._segmenter.state().items()}
         return SavePoint(state, self.seconds, self.network_seconds, self.warnings)
 
