@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,17 +16,49 @@ ELSEWHERE = "choose another place"
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MOST_BYTES = 255  # of a file's name, on nearly every file system
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise OutputError if something other than a regular file lies at `path`, or where a link there leads.
+
+    A device, a pipe or a folder must never make room for a file; a link to a regular file is replaced, not followed.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except OSError:  # nothing there, or a link to nothing; whoever writes sees what else is wrong
+        return
+    if kind != stat.S_IFREG:
+        raise OutputError(f"{path} is {_KINDS.get(kind, 'no regular file')}, which is not replaced; {ELSEWHERE}")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name that was read from a file is that of an entry of a folder: it leads nowhere else."""
+    plain = name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+    return plain and len(os.fsencode(name)) <= _MOST_BYTES
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end of the block, or removed if the block raises.
 
-    A reader sees the old file or the whole new one; a kill leaves at most a hidden file `.NAME.PID.tmp`. `durable`
-    waits until the disk holds it, for files that a run goes on from.
+    A reader sees the old file or the whole new one; a kill leaves at most a hidden file `.NAME.PID.tmp`. Only a regular
+    file is replaced. `durable` waits until the disk holds it, for files that a run is resumed from. Raises OutputError
+    if something else is in the way.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    require_replaceable(path)
+    ending = f".{os.getpid()}.tmp"
+    shown = os.fsencode(path.name)[: _MOST_BYTES - len(ending) - 1]
+    temporary = path.with_name("." + shown.decode(errors="ignore") + ending)
     try:
+        temporary.unlink(missing_ok=True)  # whatever lies there, a link perhaps, is not written into
         yield temporary
         if durable:
             with temporary.open("rb+") as file:
@@ -51,10 +84,10 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise OutputError(
-                f"the disk is full while writing to {folder}; make room and run the same command with --resume"
+                f"the disk is full while writing to {folder}; make room and run the same again with `resume`"
             ) from error
         if error.errno in _NO_RIGHT:
-            raise OutputError(f"{folder} cannot be written to (no permission); choose another with -o") from error
+            raise OutputError(f"{folder} cannot be written to (no permission); choose another with `out`") from error
         raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); see the disk") from error
 
 

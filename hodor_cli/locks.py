@@ -1,21 +1,41 @@
-"""One writer at a time: an advisory lock on a file, which the operating system drops when its holder dies."""
+"""One writer at a time: a lock on a file that says who holds it, and that never outlives its holder.
+
+On one machine the kernel's lock (`flock`) is enough: it ends with the process. On a network file system that lock may
+be missing, or be granted to two machines at once. So the file also names its holder, who renews its time stamp every
+few seconds; a holder on another machine counts as alive while the stamp is fresh by the file system's own clock.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import threading
+import time
+import uuid
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from hodor_cli.errors import OutputError
 
+#: The lock file inside a folder that is locked as a whole.
+LOCK_FILE = ".hodor.lock"
+
+_RENEWED_SECONDS = 5.0
+#: A holder on another machine that has not renewed its stamp for so long is dead.
+_STALE_SECONDS = 30.0
+#: Where the kernel grants no locks: how long a second writer has to show itself.
+_SETTLE_SECONDS = 0.3
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+
 
 class WriterLock:
-    """Held while something is written. A second writer gets an OutputError that names the first.
-
-    The lock is the kernel's (`flock`), not the existence of the lock file, so a killed writer never leaves it locked.
+    """Held while something is written. A second writer gets an OutputError that names the first and since when.
 
     Args:
         target: what is written; messages name it.
@@ -30,40 +50,47 @@ class WriterLock:
         self.path = path or target.with_name(target.name + ".lock")
         self.advice = advice
         self._descriptor: int | None = None
+        self._ended = threading.Event()
 
     def acquire(self) -> None:
         """Take the lock or raise OutputError at once."""
         while True:
+            descriptor = self._open()
             try:
-                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            except OSError as error:
-                raise OutputError(
-                    f"cannot write beside {self.target} ({error.strerror}); choose another place"
-                ) from None
-            if not _try_lock(descriptor):
-                holder = _describe(os.pread(descriptor, 4096, 0) if hasattr(os, "pread") else b"")
+                granted = _try_lock(descriptor)
+                if granted is False:
+                    raise self._held(_holder(descriptor))
+                # The former holder may have removed the file between our opening and our lock: ours is then nameless.
+                if not _is_same_file(descriptor, self.path):
+                    os.close(descriptor)
+                    continue
+                holder = _holder(descriptor)
+                if holder is not None and _is_alive(holder, descriptor, locked=granted is True):
+                    raise self._held(holder)
+                token = uuid.uuid4().hex
+                self._name_holder(descriptor, token)
+                if granted is None and not self._settled(descriptor, token):
+                    raise self._held(_holder(descriptor))
+            except BaseException:
                 os.close(descriptor)
-                raise OutputError(f"{self.target} is being written by {holder}; {self.advice}")
-            # The former holder may have removed the file between our open and our lock: then we hold a nameless lock.
-            if _is_same_file(descriptor, self.path):
-                break
-            os.close(descriptor)
+                raise
+            break
         self._descriptor = descriptor
         _held.add(self)
-        try:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
-        except OSError:
-            pass  # a full disk: the lock holds all the same, it only cannot name its holder
+        self._ended = threading.Event()
+        threading.Thread(target=_renew, args=(descriptor, self._ended), name="hodor-lock", daemon=True).start()
 
     def release(self) -> None:
         """Give the lock back; does nothing if it is not held."""
         if self._descriptor is None:
             return
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
+        descriptor, self._descriptor = self._descriptor, None
+        self._ended.set()
         _held.discard(self)
+        with suppress(OSError):
+            if _is_same_file(descriptor, self.path):
+                self.path.unlink(missing_ok=True)
+        os.close(descriptor)
 
     def __enter__(self) -> WriterLock:
         self.acquire()
@@ -74,11 +101,70 @@ class WriterLock:
     ) -> None:
         self.release()
 
+    def _open(self) -> int:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            return os.open(self.path, flags, 0o644)
+        except OSError as error:
+            raise OutputError(f"cannot write beside {self.target} ({error.strerror}); choose another place") from None
+
+    def _held(self, holder: dict[str, Any] | None) -> OutputError:
+        who = "another process"
+        if holder is not None:
+            who = f"process {holder['pid']} on {holder['host']}"
+            if holder.get("since"):
+                who += f" since {holder['since']}"
+        return OutputError(f"{self.target} is being written by {who}; {self.advice}")
+
+    def _name_holder(self, descriptor: int, token: str) -> None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "token": token}
+        with suppress(OSError):  # a full disk: the lock holds all the same, it only cannot name its holder
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, json.dumps(holder).encode())
+
+    def _settled(self, descriptor: int, token: str) -> bool:
+        """Without the kernel's lock two may have named themselves at once: the last one stays."""
+        time.sleep(_SETTLE_SECONDS)
+        holder = _holder(descriptor)
+        return holder is not None and holder.get("token") == token and _is_same_file(descriptor, self.path)
+
     def _forget(self) -> None:
         """Close the lock file without giving the lock back."""
         if self._descriptor is not None:
+            self._ended.set()
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextmanager
+def locked_folder(folder: Path, *, advice: str) -> Iterator[None]:
+    """Make a folder if need be and hold the lock on it; a folder that was made here and stayed empty is removed.
+
+    Raises OutputError if the folder is being written to, or cannot be made.
+    """
+    made = not folder.exists()
+    lock = WriterLock(folder, folder / LOCK_FILE, advice=advice)
+    for attempt in range(3):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+            break
+        except OSError as error:
+            raise OutputError(
+                f"the folder {folder} cannot be made ({error.strerror}); choose another with `out`"
+            ) from error
+        except OutputError:
+            if attempt == 2 or folder.is_dir():  # else another run has just failed and removed its folder
+                raise
+    try:
+        yield
+    finally:
+        lock.release()
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 _held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
@@ -95,7 +181,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def _try_lock(descriptor: int) -> bool:
+def _renew(descriptor: int, ended: threading.Event) -> None:
+    """Show that the holder lives, until it gives the lock back."""
+    while not ended.wait(_RENEWED_SECONDS):
+        try:
+            os.utime(descriptor)
+        except (OSError, TypeError, ValueError):  # closed meanwhile, or a system that cannot
+            return
+
+
+def _try_lock(descriptor: int) -> bool | None:
+    """Whether the kernel grants the lock; None where it has none to grant."""
     try:
         import fcntl
     except ImportError:  # Windows has no flock; its byte lock also ends with the process.
@@ -111,8 +207,38 @@ def _try_lock(descriptor: int) -> bool:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        return None if error.errno in _UNSUPPORTED else False
+    return True
+
+
+def _is_alive(holder: dict[str, Any], descriptor: int, *, locked: bool) -> bool:
+    """Whether the holder that the file names still writes, given that the kernel granted us the lock (or has none)."""
+    if holder["host"] == socket.gethostname():
+        return not locked and _process_lives(holder["pid"])
+    now = _clock_of(descriptor)
+    return now is not None and now - os.fstat(descriptor).st_mtime < _STALE_SECONDS
+
+
+def _clock_of(descriptor: int) -> float | None:
+    """What time it is by the clock of the file system: that of the file's reading, which leaves its stamp alone."""
+    stamp = os.fstat(descriptor).st_mtime_ns
+    try:
+        os.utime(descriptor)  # the server's time, not ours
+        now = os.fstat(descriptor).st_mtime
+        os.utime(descriptor, ns=(stamp, stamp))
+    except (OSError, TypeError):
+        return None
+    return now
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
         return False
+    except OSError:  # another user's
+        return True
     return True
 
 
@@ -124,9 +250,12 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
     return (named.st_dev, named.st_ino) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino)
 
 
-def _describe(content: bytes) -> str:
+def _holder(descriptor: int) -> dict[str, Any] | None:
+    """Who a lock file names; None if it says nothing that can be read."""
     try:
-        holder = json.loads(content)
-        return f"process {holder['pid']} on {holder['host']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        holder = json.loads(os.read(descriptor, 4096))
+        known = {"pid": int(holder["pid"]), "host": str(holder["host"])[:80]}
+        return known | {key: str(holder[key])[:40] for key in ("since", "token") if key in holder}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hodor_cli.engine import ObjectResult, StepResult
 from hodor_cli.video.source import Frame, FrameSource
 
 COLOURS = {1: (200, 40, 30), 2: (30, 60, 220)}
-
-
-@dataclass
-class FakeObject:
-    area: int
-    confidence: float
-    lost: bool
-
-
-@dataclass
-class FakeStep:
-    objects: dict[int, FakeObject] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    network_seconds: float = 0.001
 
 
 class ColourSegmenter:
@@ -37,12 +23,12 @@ class ColourSegmenter:
     def __init__(self) -> None:
         self.colours: dict[int, np.ndarray] = {}
         self.steps = 0
-        self.last = FakeStep()
+        self.last = StepResult(np.zeros((0, 0), np.uint16), network_seconds=0.001)
         self.warn_at: int | None = None
 
-    def step(self, frame: np.ndarray, masks: Any = None) -> np.ndarray:
+    def step(self, frame: np.ndarray, masks: Any = None, *, time: float | None = None) -> np.ndarray:
         labels = np.zeros(frame.shape[:2], np.uint16)
-        outcome = FakeStep()
+        outcome = StepResult(np.zeros((0, 0), np.uint16), network_seconds=0.001)
         for key in [] if masks is None else np.unique(masks[masks > 0]).tolist():
             self.colours[key] = frame[masks == key].mean(axis=0)
         for key, colour in self.colours.items():
@@ -51,12 +37,19 @@ class ColourSegmenter:
             if found.any():
                 self.colours[key] = 0.9 * colour + 0.1 * frame[found].mean(axis=0)
             confidence = 1 / (1 + self.steps % 7) if found.any() else 0.0
-            outcome.objects[key] = FakeObject(int(found.sum()), confidence, not found.any())
+            outcome.objects[key] = ObjectResult(int(found.sum()), confidence, not found.any())
         self.steps += 1
         if self.warn_at == self.steps:
             outcome.warnings.append("object 9 is too small to follow")
         self.last = outcome
         return labels
+
+    @property
+    def object_ids(self) -> list[int]:
+        return list(self.colours)
+
+    def remove(self, object_id: int) -> None:
+        del self.colours[object_id]
 
     def state(self) -> dict[str, np.ndarray]:
         ids = np.array(sorted(self.colours))

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from hodor_cli.cli import app
 from hodor_cli.cli.lazy import fill_lone_options
-from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
@@ -68,30 +67,6 @@ def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(
         assert np.mean([s.loss for s in seen[-10:]]) < np.mean([s.loss for s in seen[:10]])
         fingerprints.add(model_fingerprint(adapted))
     assert len(fingerprints) == 2
-
-
-def test_segmenter_returns_to_the_given_network_on_reset(toy: Hodor, example: Example) -> None:
-    segmenter = Segmenter(toy, device="cpu")
-    segmenter.adapt([(example.frame, example.labels)], Budget(steps=2))
-    assert segmenter.model is not toy
-    segmenter.step(example.frame, example.labels)
-    assert segmenter.object_ids == [9]
-    segmenter.reset()
-    assert segmenter.model is toy
-
-
-def test_an_adapted_run_works_at_its_own_resolution_unless_one_is_given(example: Example) -> None:
-    config = msgspec.structs.replace(build_model("toy").config, adapted_min_dim=96)
-    segmenter = Segmenter(Hodor(config), device="cpu")
-    assert (segmenter.min_dim, segmenter.max_dim) == (64, 128)
-    segmenter.adapt([(example.frame, example.labels)], Budget(steps=1))
-    assert (segmenter.min_dim, segmenter.max_dim) == (96, 192)
-    segmenter.step(example.frame, example.labels)
-    segmenter.reset()
-    assert (segmenter.min_dim, segmenter.max_dim) == (64, 128)
-    given = Segmenter(Hodor(config), device="cpu", min_dim=64)
-    given.adapt([(example.frame, example.labels)], Budget(steps=1))
-    assert (given.min_dim, given.max_dim) == (64, 128)
 
 
 @pytest.mark.parametrize("value", [0, 1])

@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
         segment_videos(jobs, options, LocalExecutor(1), progress=interrupt)
     assert not multiprocessing.active_children()
     assert not (library / "out" / "summary.json").exists()
-    with pytest.raises(HodorError, match="--resume"):
+    with pytest.raises(HodorError, match="`resume`"):
         segment_videos(jobs, options, LocalExecutor(1))
     again = WorkOptions(library / "out", settings=SegmentSettings(weights=str(toy)), resume=True)
     assert segment_videos(jobs, again, LocalExecutor(1)).results[0].already_finished

@@ -221,19 +221,17 @@ def test_a_killed_command_goes_on_with_resume(tmp_path: Path, clip: Path, toy: P
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
     from hodor_cli.engine import Segmenter
-    from hodor_cli.run import runner
 
-    step, genuine, count = Segmenter.step, runner.segment_source, 0
+    step, count = Segmenter.step, 0
 
-    def interrupted(self, frame, masks=None):
+    def interrupted(self, frame, masks=None, **at):
         nonlocal count
         count += 1
         if count == 5:
             raise KeyboardInterrupt
-        return step(self, frame, masks)
+        return step(self, frame, masks, **at)
 
     monkeypatch.setattr(Segmenter, "step", interrupted)
-    monkeypatch.setattr(runner, "segment_source", lambda *a, **k: genuine(*a, **k, checkpoint_seconds=0.0))
     options = [clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out"]
     result = CliRunner().invoke(app, ["segment", *map(str, options)])
     assert result.exit_code == 130 and "--resume" in result.output

@@ -18,7 +18,8 @@ import resource, sys
 import torch
 torch.set_num_threads(1)
 from hodor_cli.run.runner import segment_source
-from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.settings import RunOutput, SegmentSettings
 from hodor_cli.model.hodor import build_model
 from hodor_cli.datasets.labels.masks import read_mask_arguments
 from hodor_cli.video.source import open_source
@@ -27,9 +28,9 @@ torch.manual_seed(0)
 with open_source(sys.argv[1], end=int(sys.argv[4])) as source:
     masks = read_mask_arguments([sys.argv[2]], source)
     settings = SegmentSettings(device="cpu", precision="fp32", min_dim=32, max_dim=64)
-    summary = segment_source(
-        source, masks, sys.argv[3], model=build_model("toy"), settings=settings, coco=True, checkpoint_seconds=0.2
-    )
+    output = RunOutput(coco=True, checkpoint_seconds=0.2)
+    inputs = RunInputs(masks)
+    summary = segment_source(source, inputs, sys.argv[3], build_model("toy"), settings=settings, output=output)
 assert summary.frames == int(sys.argv[4]), summary.frames
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -14,8 +14,9 @@ import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
-from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
 
 COUNT = 110  # three pieces of the overlay
 
@@ -38,13 +39,12 @@ def run(
 
     return segment_source(
         MemorySource(images),
-        masks,
+        RunInputs(masks, options.pop("boxes", {})),
         out,
-        segmenter=segmenter,
-        on_frame=stop,
-        coco=options.pop("coco", True),
-        checkpoint_seconds=every,
-        **options,
+        segmenter,
+        settings=options.pop("settings", None),
+        output=RunOutput(coco=options.pop("coco", True), checkpoint_seconds=every, **options),
+        hooks=RunHooks(on_frame=stop),
     )
 
 
@@ -158,7 +158,7 @@ def test_a_finished_run_with_other_settings_is_refused_too(whole: Path) -> None:
 
 
 def test_resume_and_overwrite_contradict(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--overwrite and --resume"):
+    with pytest.raises(UsageError, match="`overwrite` and `resume`"):
         run(tmp_path / "out", resume=True, overwrite=True)
 
 
@@ -166,7 +166,7 @@ def test_overwrite_replaces_an_unfinished_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(StopError):
         run(out, stop_at=30)
-    with pytest.raises(OutputError, match=r"unfinished run.*--resume.*--overwrite"):
+    with pytest.raises(OutputError, match=r"unfinished run.*`resume`.*`overwrite`"):
         run(out)
     run(out, overwrite=True, count=5)
     assert len(list((out / "masks").iterdir())) == 5 and not (out / ".progress").exists()
@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
     with pytest.raises(StopError):
         run(out, stop_at=20)
     (out / ".progress" / "checkpoint.npz").write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(OutputError, match=r"damaged.*--overwrite"):
+    with pytest.raises(OutputError, match=r"damaged.*`overwrite`"):
         run(out, resume=True)
 
 
@@ -206,7 +206,7 @@ from pathlib import Path
 import test_segment_resume as t
 from segment_fakes import ColourSegmenter
 step = ColourSegmenter.step
-ColourSegmenter.step = lambda self, frame, masks=None: (time.sleep(0.004), step(self, frame, masks))[1]
+ColourSegmenter.step = lambda self, frame, masks=None, **at: (time.sleep(0.004), step(self, frame, masks, **at))[1]
 t.run(Path(sys.argv[1]), resume=True, every=0.02)
 """
 

@@ -12,8 +12,9 @@ from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
-from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
 
 
 def run(out: Path, count: int = 10, **options):
@@ -21,7 +22,10 @@ def run(out: Path, count: int = 10, **options):
     masks = options.pop("masks", {0: first})
     source = options.pop("source", None) or MemorySource(images)
     segmenter = options.pop("segmenter", None) or ColourSegmenter()
-    return segment_source(source, masks, out, segmenter=segmenter, **options)
+    inputs = RunInputs(masks, options.pop("boxes", {}), options.pop("removals", {}), options.pop("warnings", ()))
+    hooks = RunHooks(**{name: options.pop(name) for name in ("progress", "on_frame", "on_step") if name in options})
+    settings = options.pop("settings", None)
+    return segment_source(source, inputs, out, segmenter, settings=settings, output=RunOutput(**options), hooks=hooks)
 
 
 def files(folder: Path) -> list[str]:
@@ -154,7 +158,7 @@ def test_an_existing_result_is_not_touched_unless_asked(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(out, 6)
     before = {name: (out / name).stat().st_mtime_ns for name in files(out)}
-    with pytest.raises(OutputError, match=r"--resume.*--overwrite"):
+    with pytest.raises(OutputError, match=r"`resume`.*`overwrite`"):
         run(out, 3)
     assert before == {name: (out / name).stat().st_mtime_ns for name in files(out)}
 
@@ -189,7 +193,7 @@ def test_inputs_that_do_not_fit_leave_nothing(tmp_path: Path, kind: str) -> None
         "box": {"masks": {}, "boxes": {0: {1: (60, 0, 10, 10)}}},
         "none": {"masks": {}},
     }[kind]
-    words = {"size": "63x48.*64x48", "past the end": "no frame 3", "box": "outside", "none": "--mask"}.get(kind, kind)
+    words = {"size": "63x48.*64x48", "past the end": "no frame 3", "box": "outside", "none": "`mask`"}.get(kind, kind)
     with pytest.raises((InputError, UsageError), match=words):
         run(tmp_path / "out", 3, **options)
     assert not (tmp_path / "out").exists()
@@ -223,7 +227,7 @@ def test_an_error_of_the_source_surfaces_and_can_be_resumed_from(tmp_path: Path)
 
 def test_a_failure_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
     class Failing(ColourSegmenter):
-        def step(self, frame, masks=None):
+        def step(self, frame, masks=None, *, time=None):
             raise InputError("this mask cannot be used")
 
     with pytest.raises(InputError):
@@ -242,7 +246,7 @@ def test_a_full_disk_is_one_sentence_and_can_be_resumed(tmp_path: Path, monkeypa
         genuine(path, labels)
 
     monkeypatch.setattr(results, "write_label_png", full)
-    with pytest.raises(OutputError, match=r"disk is full.*--resume"):
+    with pytest.raises(OutputError, match=r"disk is full.*`resume`"):
         run(tmp_path / "out", 20, checkpoint_seconds=0.0)
     monkeypatch.undo()
     assert run(tmp_path / "out", 20, resume=True).resumed_from == 7

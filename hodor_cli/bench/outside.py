@@ -40,10 +40,11 @@ def outside_seconds(
 
 def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Any, out: Path) -> float:
     """Frames a second of `hodor segment`, from the opened video to finished masks, overlay and report."""
+    from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
 
     with open_source(video) as source:
         began = time.perf_counter()
-        summary = segment_source(source, {0: first_labels}, out, segmenter=segmenter)
+        summary = segment_source(source, RunInputs({0: first_labels}), out, segmenter)
         return summary.frames / (time.perf_counter() - began)

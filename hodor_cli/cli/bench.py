@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.options import (
-    DeviceOption,
-    HistoryOption,
-    JsonFileOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    write_json,
-)
+from hodor_cli.cli.options import JsonFileOption, write_json
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_to, stdout_console, warn
+from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,16 +20,11 @@ _NOTABLE_LOSS = 0.07
 
 
 def bench(
-    weights: WeightsOption = "mini",
+    *,
     size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the clip.")] = "854x480",
     objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Objects in it.")] = 1,
-    history: HistoryOption = 7,
     frames: Annotated[int, typer.Option("--frames", metavar="N", min=1, help="Frames a round.")] = 5,
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Rounds, plain and engine in turn.")] = 5,
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
     threads: Annotated[
         int | None, typer.Option("--threads", metavar="N", min=1, help="Threads on the CPU [default: PyTorch's].")
     ] = None,
@@ -54,6 +42,7 @@ def bench(
             "--record", metavar="FILE", help="Append to this history file; compare with its entries of this machine."
         ),
     ] = None,
+    model: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
 
@@ -67,16 +56,16 @@ def bench(
     from hodor_cli.errors import UsageError
 
     settings = BenchSettings(
-        weights=weights,
+        weights=model.weights,
         size=parse_size(size),
         objects=objects,
-        history=history,
+        history=model.history,
         frames=frames,
         rounds=rounds,
-        device=device,
-        precision=precision,
-        min_dim=min_dim,
-        max_dim=max_dim,
+        device=model.device,
+        precision=model.precision,
+        min_dim=model.min_dim,
+        max_dim=model.max_dim,
         threads=threads,
     )
     if not train and (batch_size is not None or workers is not None):

@@ -105,8 +105,8 @@ def evaluate(
         common |= {"model": load_model(name), "min_dim": min_dim, "max_dim": max_dim}
         common |= {"device": device, "precision": precision, "settings": {"weights": name}, "matching": matching}
         if adapt is not None:
-            common["on_start"] = adapting(adapt)
             dims = common["model"].config.resolution(min_dim, max_dim, adapted=True)
+            common["on_start"] = adapting(adapt, dims, precision)
             common["settings"] |= {"adapt": adapt, "min_dim": dims[0], "max_dim": dims[1]}
     results = _evaluate(found, lengths, common)
     if len(results) > 1:
@@ -123,15 +123,25 @@ def evaluate(
         raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
 
 
-def adapting(budget: str) -> OnStart:
-    """What adapts the segmenter to each sequence's first frame."""
-    from hodor_cli.training.adaptation import Budget, default_cache
+def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
+    """What replaces a segmenter by one with a network adapted to the sequence's first frame, at min_dim and max_dim."""
+    from hodor_cli.engine import Segmenter
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt, default_cache
 
-    parsed = Budget.parse(budget)
+    min_dim, max_dim = dims
+    settings = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=precision)
 
     def on_start(segmenter: Any, frame: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> Any:
-        segmenter.adapt([(frame, dict(masks))], parsed, cache=default_cache())
-        return segmenter
+        adapted = adapt(segmenter.model, [Example.of(frame, masks)], settings, cache=default_cache())
+        return Segmenter(
+            adapted,
+            history=segmenter.history,
+            min_dim=min_dim,
+            max_dim=max_dim,
+            device=segmenter.device,
+            precision=precision,
+            matching=segmenter.matching,
+        )
 
     return on_start
 

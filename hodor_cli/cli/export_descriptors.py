@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import DeviceOption, MaxDimOption, MinDimOption, PrecisionOption, WeightsOption, out_option
+from hodor_cli.cli.options import out_option
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
+from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.export.export import ExportedVideo
@@ -24,6 +26,7 @@ def export_descriptors(
             "like DAVIS, or COCO-format photographs.",
         ),
     ],
+    *,
     out: Annotated[Path, out_option("FILE", "The descriptor file, created or added to.")] = Path("objects.h5"),
     masks: Annotated[
         Path | None,
@@ -47,11 +50,7 @@ def export_descriptors(
     baseline: Annotated[
         bool, typer.Option("--baseline/--no-baseline", help="Keep the backbone's mean features, to compare with.")
     ] = True,
-    weights: WeightsOption = "mini",
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Save each object of each frame as one descriptor, with its box, area, confidence and crop, in one HDF5 file.
 
@@ -93,7 +92,13 @@ def export_descriptors(
         export_sources(
             found,
             out,
-            FrameEncoder(load_model(weights), min_dim=min_dim, max_dim=max_dim, device=device, precision=precision),
+            FrameEncoder(
+                load_model(settings.weights),
+                min_dim=settings.min_dim,
+                max_dim=settings.max_dim,
+                device=settings.device,
+                precision=settings.precision,
+            ),
             thumbnails=thumbnails,
             baseline=baseline,
             progress=lambda source, done: advance(1),

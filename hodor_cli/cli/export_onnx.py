@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.options import HistoryOption, MaxDimOption, MinDimOption, OverwriteOption, WeightsOption, out_option
+from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, stdout_console
+from hodor_cli.run.settings import SegmentSettings
 
 
 def export_onnx(
+    *,
     out: Annotated[Path, out_option("FOLDER", "Folder for the files.")],
-    weights: WeightsOption = "mini",
     size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the video's frames.")] = "854x480",
     objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Slots for objects.")] = 4,
-    history: HistoryOption = 7,
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
     overwrite: OverwriteOption = False,
+    settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim")],
 ) -> None:
     """Write extract, masks, encode, decode (and match) as ONNX files, and hodor.json that describes them.
 
@@ -32,17 +32,17 @@ def export_onnx(
     from hodor_cli.bench.subject import bench_model
     from hodor_cli.weights.onnx.export import export_onnx as export
 
-    model, trained = bench_model(weights)
+    model, trained = bench_model(settings.weights)
     if not trained:
-        note(f"note: there are no weights named '{weights}'; the files hold random ones of that architecture")
+        note(f"note: there are no weights named '{settings.weights}'; the files hold random ones of that architecture")
     files = export(
         model,
         out,
         size=parse_size(size),
         objects=objects,
-        history=history,
-        min_dim=min_dim,
-        max_dim=max_dim,
+        history=settings.history,
+        min_dim=settings.min_dim,
+        max_dim=settings.max_dim,
         overwrite=overwrite,
         progress=lambda name: note(f"exporting {name}"),
     )

@@ -7,20 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.options import (
-    DeviceOption,
-    HistoryOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    out_option,
-)
+from hodor_cli.cli.options import out_option
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import progress_bar, say
+from hodor_cli.run.settings import SegmentSettings
 
 
 def heatmaps(
     source: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file or a folder of images.")],
+    *,
     mask: Annotated[
         list[str],
         typer.Option(
@@ -35,12 +30,7 @@ def heatmaps(
     truth: Annotated[
         Path | None, typer.Option("--truth", metavar="FILE", help="The true mask of that frame, to be drawn.")
     ] = None,
-    weights: WeightsOption = "mini",
-    history: HistoryOption = 7,
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Show where the catch-all and each of the 3x3 background descriptors are seen in a frame, as ten heat maps.
 
@@ -49,8 +39,8 @@ def heatmaps(
     from hodor_cli.datasets.labels.masks import read_mask, read_mask_arguments
     from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
     from hodor_cli.descriptors.writing import check_output
-    from hodor_cli.engine import Segmenter
     from hodor_cli.errors import InputError
+    from hodor_cli.run.runner import make_segmenter
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
@@ -66,9 +56,7 @@ def heatmaps(
             beside = ComparedMask("given mask", given[frame])
         path = out or Path(f"{frames.name}_frame{frame}.png")
         check_output(path, f"{frames.name}_frame{frame}.png")
-        segmenter = Segmenter(
-            load_model(weights), history=history, min_dim=min_dim, max_dim=max_dim, device=device, precision=precision
-        )
+        segmenter = make_segmenter(load_model(settings.weights), settings)
         with progress_bar(frames.name, frame + 1) as advance:
             found = compute_heatmaps(
                 frames, first_masks(given), frame, segmenter, beside, progress=lambda done: advance(1)

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from hodor_cli.cli.failures import report
 from hodor_cli.cli.flags import flags_of_one_run, remember_flags
 from hodor_cli.cli.help import HodorCommand
+from hodor_cli.cli.parameters import expand
 
 #: What follows an option that may stand alone and is its value: an amount with its unit. A bare number is a camera.
 _AMOUNT = re.compile(r"\d+(\.\d+)?\s?(s|steps)|-\d.*")
@@ -44,7 +45,7 @@ class CommandSpec:
             command.help = command.help or self.help
         else:
             holder = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-            holder.command(name, cls=HodorCommand)(target)
+            holder.command(name, cls=HodorCommand)(expand(target))
             command = typer.main.get_command(holder)
         command.name = name
         return keep_examples(command)

@@ -1,42 +1,16 @@
-"""The options that mean the same in every subcommand, made from the settings that the library declares."""
+"""The options that mean the same in every subcommand and are no settings of the library."""
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from hodor_cli.cli.parameters import MACHINE, RESULTS
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.settings import settings_of
-
-#: Groups of options below the everyday ones.
-FRAMES = "Which frames"
-RESULTS = "What is written"
-NETWORK = "Network"
-MACHINE = "Machine"
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
-
-def option(declared: type, name: str, metavar: str, *, flags: tuple[str, ...] = (), **more: Any) -> Any:
-    """The typer option of a declared setting: its documentation and limits, under the flag of its name."""
-    setting = settings_of(declared)[name]
-    found = {"help": setting.help, "min": setting.least, "max": setting.most}
-    return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), metavar=metavar, **(found | more))
-
-
-def _check_device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-        raise typer.BadParameter(f"{value!r} is not a device; take auto, cpu, cuda, cuda:N or mps")
-    return value
-
-
-def _check_precision(value: str) -> str:
-    if value not in PRECISIONS:
-        raise typer.BadParameter(f"{value!r} is not a precision; take one of {', '.join(PRECISIONS)}")
-    return value
 
 
 class ByName(str, Enum):
@@ -47,21 +21,23 @@ class ByName(str, Enum):
     projection = "projection"
 
 
-WeightsOption = Annotated[str, option(SegmentSettings, "weights", "NAME|FILE")]
-HistoryOption = Annotated[int, option(SegmentSettings, "history", "N", rich_help_panel=NETWORK)]
-MinDimOption = Annotated[int | None, option(SegmentSettings, "min_dim", "PX", rich_help_panel=NETWORK)]
-MaxDimOption = Annotated[int | None, option(SegmentSettings, "max_dim", "PX", rich_help_panel=NETWORK)]
-MatchingOption = Annotated[
-    bool,
-    option(SegmentSettings, "matching", "", flags=("--matching/--no-matching",), rich_help_panel=NETWORK),
-]
 DeviceOption = Annotated[
     str,
-    option(SegmentSettings, "device", "auto|cpu|cuda[:N]|mps", callback=_check_device, rich_help_panel=MACHINE),
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|mps",
+        help=settings_of(SegmentSettings)["device"].help,
+        rich_help_panel=MACHINE,
+    ),
 ]
 PrecisionOption = Annotated[
     str,
-    option(SegmentSettings, "precision", "auto|fp32|bf16|fp16", callback=_check_precision, rich_help_panel=MACHINE),
+    typer.Option(
+        "--precision",
+        metavar="auto|fp32|bf16|fp16",
+        help=settings_of(SegmentSettings)["precision"].help,
+        rich_help_panel=MACHINE,
+    ),
 ]
 AdaptOption = Annotated[
     str | None,

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.options import (
-    ByName,
-    DeviceOption,
-    JsonOption,
-    MaxDimOption,
-    MinDimOption,
-    PrecisionOption,
-    WeightsOption,
-    out_option,
-)
+from hodor_cli.cli.options import ByName, JsonOption, out_option
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, progress_to, say, say_json
+from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison
@@ -46,6 +39,7 @@ def retrieval(
         Path | None,
         typer.Argument(metavar="FILE", help="A descriptor file [default: objects.h5 here or in the workspace]."),
     ] = None,
+    *,
     pr_curve: Annotated[
         bool, typer.Option("--pr-curve", help="Measure: every row asks for the other rows of its object.")
     ] = False,
@@ -83,11 +77,7 @@ def retrieval(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which random rows.")] = 0,
     memory: Annotated[int, typer.Option("--memory", metavar="MB", min=1, help="Curve: memory to use.")] = 1024,
     as_json: JsonOption = False,
-    weights: WeightsOption = "mini",
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Find an object in a library of descriptors, or measure how well descriptors tell objects apart.
 
@@ -120,7 +110,9 @@ def retrieval(
             curves = measure(library, wanted, queries=queries, seed=seed, memory=memory << 20)
             _write_curves(curves, image, library, as_json)
             return
-        model: dict[str, Any] = {"min_dim": min_dim, "max_dim": max_dim, "device": device, "precision": precision}
+        model: dict[str, Any] = {
+            name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")
+        }
         if mask is None:
             if query is None or "#" not in query:
                 raise UsageError(f"{query} needs the object's --mask FILE; of a descriptor file name FILE.h5#VIDEO/ID")
@@ -129,8 +121,8 @@ def retrieval(
             from hodor_cli.descriptors.export.encode import FrameEncoder
             from hodor_cli.weights import load_model
 
-            asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(weights), **model))
-        segmenter = _segmenter(weights, model, asked[0]) if verify else None
+            asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(settings.weights), **model))
+        segmenter = _segmenter(settings.weights, model, asked[0]) if verify else None
         comparison = choose_comparison(library, compared, projection)
         answers = [
             _search(library, one, comparison, top=top, metric=metric.value, faiss=faiss, segmenter=segmenter)

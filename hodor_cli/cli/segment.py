@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.options import (
-    FRAMES,
-    RESULTS,
-    AdaptOption,
-    DeviceOption,
-    HistoryOption,
-    MatchingOption,
-    MaxDimOption,
-    MinDimOption,
-    OverwriteOption,
-    PrecisionOption,
-    ResumeOption,
-    WeightsOption,
-    out_option,
-)
+from hodor_cli.cli.options import AdaptOption, OverwriteOption, ResumeOption, out_option
+from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
 from hodor_cli.cli.terminal import counted, note, progress_to, say, warn
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -31,12 +18,15 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.model.hodor import Hodor
+    from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.settings import ReviewItem, SegmentSummary
     from hodor_cli.video.source import FrameSource
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
 _SHOWN_MASKS = 10
+#: The settings that are options, with those of many videos.
+SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
 _KNOWN = "Objects known from elsewhere"
 
 StartOption = Annotated[
@@ -52,9 +42,6 @@ CocoOption = Annotated[
     bool,
     typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
 ]
-OverlayOption = Annotated[
-    bool, typer.Option("--overlay/--no-overlay", help="Write overlay.mp4.", rich_help_panel=RESULTS)
-]
 
 
 def segment(
@@ -62,6 +49,7 @@ def segment(
         str,
         typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or - (a stream)."),
     ],
+    *,
     mask: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,18 +64,22 @@ def segment(
         list[str] | None,
         typer.Option(
             "--box",
-            metavar="[FRAME=]x,y,w,h",
-            help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked.",
+            metavar="[FRAME[:ID]=]x,y,w,h",
+            help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked. "
+            "With the ID of a known object it corrects that one.",
         ),
     ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option("--remove", metavar="ID=FRAME", help="The object ID is gone from frame FRAME on. Repeatable."),
+    ] = None,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
-    weights: WeightsOption = SegmentSettings.weights,
+    settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
     adapt: AdaptOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     start: StartOption = 0,
     end: EndOption = None,
-    overlay: OverlayOption = SegmentSettings.overlay,
     coco: CocoOption = False,
     descriptors: Annotated[
         Path | None,
@@ -118,12 +110,6 @@ def segment(
             rich_help_panel=_KNOWN,
         ),
     ] = None,
-    history: HistoryOption = SegmentSettings.history,
-    min_dim: MinDimOption = SegmentSettings.min_dim,
-    max_dim: MaxDimOption = SegmentSettings.max_dim,
-    matching: MatchingOption = SegmentSettings.matching,
-    device: DeviceOption = SegmentSettings.device,
-    precision: PrecisionOption = SegmentSettings.precision,
     masks: Annotated[
         Path | None, typer.Option("--masks", metavar="FOLDER", hidden=True, help="See `hodor segment-many`.")
     ] = None,
@@ -140,26 +126,23 @@ def segment(
 
     Many videos: hodor segment-many.
     """
-    settings = SegmentSettings(
-        weights=weights,
-        history=history,
-        min_dim=min_dim,
-        max_dim=max_dim,
-        device=device,
-        precision=precision,
-        matching=matching,
-        overlay=overlay,
-    )
     if masks is not None:
         _refuse_with_masks(
-            {"--mask": mask, "--box": box, "--from": known, "--projection": projection, "--descriptors": descriptors}
+            {
+                "--mask": mask,
+                "--box": box,
+                "--remove": remove,
+                "--from": known,
+                "--projection": projection,
+                "--descriptors": descriptors,
+            }
         )
         warn("many videos are segmented by `hodor segment-many` now; segment --masks goes in the next version")
         from hodor_cli.cli.segment_many import segment_many
 
         segment_many(
-            source, masks, out, settings.weights, adapt, resume, overwrite, workers, gpus, ray, start, end, overlay,
-            coco, history, min_dim, max_dim, matching, device, precision,
+            source, masks=masks, out=out, settings=settings, adapt=adapt, resume=resume, overwrite=overwrite,
+            workers=workers, gpus=gpus, ray=ray, start=start, end=end, coco=coco,
         )  # fmt: skip
         return
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
@@ -168,21 +151,25 @@ def segment(
     from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.run.box import boxes_by_frame
+    from hodor_cli.run.inputs import RunInputs, removals_by_frame
     from hodor_cli.run.output import OutputFolder
+    from hodor_cli.run.settings import RunHooks, RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end) as frames:
         given = read_mask_arguments(mask or [], frames)
-        boxes = number_boxes(box or [], frames, {key for one in given.values() for key in one.object_ids})
+        boxes = boxes_by_frame(box or [], frames, {key for one in given.values() for key in one.object_ids})
+        inputs = RunInputs(given, boxes, removals_by_frame(remove or [], frames))
         _tell_what_was_found(given, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
         from hodor_cli.run.runner import make_segmenter, segment_source
         from hodor_cli.weights import load_model
 
-        model = load_model(weights)
+        model = load_model(settings.weights)
         if adapt is not None:
-            model, settings = adapted_to(model, frames, given, boxes, adapt, settings)
+            model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(
             make_segmenter(model, settings),
             frames,
@@ -203,17 +190,12 @@ def segment(
 
                 summary = segment_source(
                     frames,
-                    given,
+                    inputs,
                     folder,
-                    model=model,
+                    session.segmenter,
                     settings=replace(settings, start_from=session.start_from),
-                    boxes=boxes,
-                    segmenter=session.segmenter,
-                    on_step=session.on_step,
-                    overwrite=overwrite,
-                    resume=resume,
-                    coco=coco,
-                    progress=progress,
+                    output=RunOutput(overwrite=overwrite, resume=resume, coco=coco),
+                    hooks=RunHooks(progress=progress, on_step=session.on_step),
                 )
         except (KeyboardInterrupt, HodorError):
             if began and OutputFolder(folder).checkpoint.exists():
@@ -244,12 +226,7 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
 
 
 def adapted_to(
-    model: Hodor,
-    source: FrameSource,
-    masks: Mapping[int, Any],
-    boxes: Mapping[int, Any],
-    budget: str,
-    settings: SegmentSettings,
+    model: Hodor, source: FrameSource, inputs: RunInputs, budget: str, settings: SegmentSettings
 ) -> tuple[Hodor, SegmentSettings]:
     """The model adapted to the frames whose masks were given, within the budget (`60s`), and the settings to use it."""
     from hodor_cli.run.adapting import adapted_to_given
@@ -260,21 +237,7 @@ def adapted_to(
         def progress(state: AdaptProgress) -> None:
             show(int(100 * state.share), 100)
 
-        return adapted_to_given(model, source, masks, boxes, budget, settings, progress=progress)
-
-
-def number_boxes(arguments: list[str], source: Any, taken: set[int]) -> dict[int, dict[int, tuple[int, int, int, int]]]:
-    """Boxes by frame and object id: each gets the smallest id that nothing else has, in the order given."""
-    from hodor_cli.run.box import parse_box
-
-    boxes: dict[int, dict[int, tuple[int, int, int, int]]] = {}
-    used = set(taken)
-    for argument in arguments:
-        parsed = parse_box(argument, source)
-        object_id = next(number for number in range(1, len(used) + 2) if number not in used)
-        used.add(object_id)
-        boxes.setdefault(source.start if parsed.frame is None else parsed.frame, {})[object_id] = parsed.box
-    return boxes
+        return adapted_to_given(model, source, inputs, budget, settings, progress=progress)
 
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:

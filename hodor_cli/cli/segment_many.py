@@ -5,27 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.options import (
-    MACHINE,
-    AdaptOption,
-    DeviceOption,
-    HistoryOption,
-    MatchingOption,
-    MaxDimOption,
-    MinDimOption,
-    OverwriteOption,
-    PrecisionOption,
-    ResumeOption,
-    WeightsOption,
-    out_option,
-)
-from hodor_cli.cli.segment import CocoOption, EndOption, OverlayOption, StartOption
+from hodor_cli.cli.options import AdaptOption, OverwriteOption, ResumeOption, out_option
+from hodor_cli.cli.parameters import MACHINE
+from hodor_cli.cli.segment import SEGMENT_FIELDS, CocoOption, EndOption, StartOption
 from hodor_cli.cli.terminal import counted, note, progress_bar, say
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -45,6 +34,7 @@ def segment_many(
             metavar="SOURCE", help="A folder of videos (or of folders of images), or a text file that lists them."
         ),
     ],
+    *,
     masks: Annotated[
         Path,
         typer.Option(
@@ -54,7 +44,7 @@ def segment_many(
         ),
     ],
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: SOURCE.hodor].")] = None,
-    weights: WeightsOption = SegmentSettings.weights,
+    settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
     adapt: AdaptOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
@@ -73,14 +63,7 @@ def segment_many(
     ] = None,
     start: StartOption = 0,
     end: EndOption = None,
-    overlay: OverlayOption = SegmentSettings.overlay,
     coco: CocoOption = False,
-    history: HistoryOption = SegmentSettings.history,
-    min_dim: MinDimOption = SegmentSettings.min_dim,
-    max_dim: MaxDimOption = SegmentSettings.max_dim,
-    matching: MatchingOption = SegmentSettings.matching,
-    device: DeviceOption = SegmentSettings.device,
-    precision: PrecisionOption = SegmentSettings.precision,
 ) -> None:
     """Segment every video of a folder or list, side by side, from the first masks in another folder.
 
@@ -92,21 +75,12 @@ def segment_many(
     """
     from hodor_cli.run.many import WorkOptions, find_jobs, segment_videos
 
-    path = Path(source).expanduser()
+    path, weights = Path(source).expanduser(), settings.weights
     name = path.resolve().name if path.is_dir() else path.stem
     options = WorkOptions(
         out=(Path(f"{name}.hodor") if out is None else out).resolve(),
-        settings=SegmentSettings(
-            # Workers elsewhere in the file system, or on other machines, must find it.
-            weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights,
-            history=history,
-            min_dim=min_dim,
-            max_dim=max_dim,
-            device=device,
-            precision=precision,
-            matching=matching,
-            overlay=overlay,
-        ),
+        # Workers elsewhere in the file system, or on other machines, must find it.
+        settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
         start=start,
         end=end,
         coco=coco,

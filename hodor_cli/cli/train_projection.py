@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.options import DeviceOption, OverwriteOption, PrecisionOption, WeightsOption, out_option
+from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import progress_bar, say
+from hodor_cli.run.settings import SegmentSettings
 
 _DEFAULT_OUT = Path("projection.safetensors")
 
 
 def train_projection(
+    *,
     data: Annotated[
         Path, typer.Option("--data", metavar="FOLDER", help="Photographs with labelled objects, in COCO format.")
     ],
@@ -25,9 +28,7 @@ def train_projection(
     dimensions: Annotated[int, typer.Option("--dimensions", metavar="N", min=1, help="Numbers per vector.")] = 256,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which photographs and views.")] = 0,
     overwrite: OverwriteOption = False,
-    weights: WeightsOption = "mini",
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: Annotated[SegmentSettings, Fields("weights", "device", "precision")],
 ) -> None:
     """Learn a projection of descriptors and baseline features that tells objects of different videos apart.
 
@@ -46,7 +47,7 @@ def train_projection(
     if not out.parent.is_dir():
         raise OutputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
     stills = stills_for_projection(data)
-    model = load_model(weights)
+    model = load_model(settings.weights)
     count = min(photographs, len(stills))
     with progress_bar("encoding", count, "photographs") as advance:
         views = encode_views(
@@ -55,8 +56,8 @@ def train_projection(
             photographs=count,
             frames=frames,
             seed=seed,
-            device=device,
-            precision=precision,
+            device=settings.device,
+            precision=settings.precision,
             progress=lambda done: advance(1),
         )
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)

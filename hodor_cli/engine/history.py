@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND
+from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.model.decoder import History
 from hodor_cli.model.encoder import Descriptors
 
@@ -18,15 +20,34 @@ class HistoryEntry:
     """Descriptors of one frame: `objects` (I, D) in the order of `object_ids`, `background` (9, D) or None."""
 
     frame: int
-    object_ids: tuple[int, ...]
+    object_ids: ObjectIds
     objects: Tensor
     background: Tensor | None
+
+    @staticmethod
+    def of(frame: int, object_ids: Sequence[int], descriptors: Descriptors, *, background: bool = True) -> HistoryEntry:
+        """An entry from the encoder's output for a batch of one; `background` says whether to keep the background's."""
+        return HistoryEntry(
+            frame=frame,
+            object_ids=ObjectIds(object_ids),
+            objects=descriptors.objects[0].float(),
+            background=descriptors.background[0].float() if background else None,
+        )
+
+    def without(self, object_id: int) -> HistoryEntry | None:
+        """The entry without an object; None if it then holds nothing, not even a background."""
+        if object_id not in self.object_ids:
+            return self
+        kept = self.object_ids.without(object_id)
+        if not kept and self.background is None:
+            return None
+        return replace(self, object_ids=kept, objects=self.objects[self.object_ids.rows(kept)])
 
 
 class HistoryRing:
     """The entries of frames t - window .. t, oldest first; an entry for a frame replaces that frame's earlier one.
 
-    `pinned` entries (from another video, say) never leave. Object ids are immutable: an entry names those it knows.
+    `pinned` entries (from another video, say) never leave.
     """
 
     def __init__(self, window: int) -> None:
@@ -56,58 +77,28 @@ class HistoryRing:
         """The newest descriptor (D,) of an object, or None."""
         for entry in (*reversed(self.entries), *reversed(self.pinned)):
             if object_id in entry.object_ids:
-                return entry.objects[entry.object_ids.index(object_id)]
+                return entry.objects[entry.object_ids.row(object_id)]
         return None
 
     def forget(self, object_id: int) -> None:
         """Remove an object from every entry; entries that then hold nothing, not even a background, go too."""
-        self.pinned = [kept for entry in self.pinned if (kept := _without(entry, object_id)) is not None]
-        self.entries = deque(kept for entry in self.entries if (kept := _without(entry, object_id)) is not None)
+        self.pinned = [kept for entry in self.pinned if (kept := entry.without(object_id)) is not None]
+        self.entries = deque(kept for entry in self.entries if (kept := entry.without(object_id)) is not None)
 
-    def stacked(self, object_ids: list[int]) -> History:
+    def stacked(self, object_ids: Sequence[int]) -> History:
         """All entries as one batch-of-one History for these objects, absent descriptors zero and masked out."""
         entries = [*self.pinned, *self.entries]
         first = entries[0].objects
-        channels = first.shape[-1]
-        objects = first.new_zeros(1, len(entries), len(object_ids), channels)
-        background = first.new_zeros(1, len(entries), NUM_BACKGROUND, channels)
-        has_object = torch.zeros(1, len(entries), len(object_ids), dtype=torch.bool)
-        has_background = torch.zeros(1, len(entries), dtype=torch.bool)
-        wanted = tuple(object_ids)
-        for t, entry in enumerate(entries):
-            if entry.object_ids == wanted:
-                objects[0, t] = entry.objects
-                has_object[0, t] = True
-            else:
-                for i, object_id in enumerate(wanted):
-                    if object_id in entry.object_ids:
-                        objects[0, t, i] = entry.objects[entry.object_ids.index(object_id)]
-                        has_object[0, t, i] = True
-            if entry.background is not None:
-                background[0, t] = entry.background
-                has_background[0, t] = True
+        aligned = [entry.object_ids.aligned(entry.objects, object_ids) for entry in entries]
+        objects = torch.stack([values for values, _ in aligned])
+        has_object = torch.stack([known for _, known in aligned])
+        nothing = first.new_zeros(NUM_BACKGROUND, first.shape[-1])
+        background = torch.stack([nothing if entry.background is None else entry.background for entry in entries])
+        has_background = torch.tensor([entry.background is not None for entry in entries])
         complete = bool(has_object.all()) and bool(has_background.all())
-        return History(objects, background, has_object.to(first.device), has_background.to(first.device), complete)
+        present = has_object[None].to(first.device), has_background[None].to(first.device)
+        return History(objects[None], background[None], *present, complete)
 
     def latest(self) -> HistoryEntry | None:
         """The newest entry, if there is one."""
         return self.entries[-1] if self.entries else None
-
-
-def entry_of(frame: int, object_ids: list[int], descriptors: Descriptors, *, background: bool = True) -> HistoryEntry:
-    """An entry from the encoder's output for a batch of one."""
-    return HistoryEntry(
-        frame=frame,
-        object_ids=tuple(object_ids),
-        objects=descriptors.objects[0].float(),
-        background=descriptors.background[0].float() if background else None,
-    )
-
-
-def _without(entry: HistoryEntry, object_id: int) -> HistoryEntry | None:
-    if object_id not in entry.object_ids:
-        return entry
-    keep = [i for i, known in enumerate(entry.object_ids) if known != object_id]
-    if not keep and entry.background is None:
-        return None
-    return HistoryEntry(entry.frame, tuple(entry.object_ids[i] for i in keep), entry.objects[keep], entry.background)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -13,11 +13,16 @@ MAX_OBJECT_ID = 65_535
 
 
 def reference_masks_by_id(
-    masks: np.ndarray | Mapping[int, np.ndarray], *, size: tuple[int, int], frame: int
+    masks: np.ndarray | Mapping[int, np.ndarray],
+    *,
+    size: tuple[int, int],
+    frame: int,
+    followed: Collection[int] = (),
 ) -> dict[int, np.ndarray]:
     """A label map (H, W) or {object id: (H, W) bool} -> {object id: (H, W) bool}.
 
-    Raises InputError for another size, ids outside 1..65535, an empty mask, or masks that overlap.
+    Only an object of `followed` may have an empty mask, which says that it is gone. Raises InputError for another size,
+    ids outside 1..65535, another empty mask, or masks that overlap.
     """
     if isinstance(masks, np.ndarray):
         if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
@@ -33,7 +38,7 @@ def reference_masks_by_id(
         if mask.dtype.kind not in "biu":
             raise InputError(f"{what} is {mask.dtype}; give true or false per pixel, soft values compared with 0.5")
         by_id[object_id] = mask = mask.astype(bool)
-        if not mask.any():
+        if not mask.any() and object_id not in followed:
             raise InputError(f"{what} is empty; mark at least one pixel or leave the object out")
     if not by_id:
         raise InputError(f"the mask of frame {frame} is empty; mark at least one object or give no mask")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.model.fpn import Maps
-from hodor_cli.model.matching import Cue, KeyedMasks, Matcher, surroundings
+from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
 MAX_REFERENCES = 2
@@ -34,20 +36,22 @@ class StoredFrame:
     way in makes a resumed run equal to an uninterrupted one.
     """
 
-    object_ids: tuple[int, ...]
+    object_ids: ObjectIds
     keys: Tensor
     peak: float
     masks: Tensor
 
-    def masks_of(self, object_ids: list[int]) -> Tensor:
-        """(I, h, w) for these objects, zero for those the frame does not know."""
-        if self.object_ids == tuple(object_ids):
-            return self.masks
-        masks = self.masks.new_zeros(len(object_ids), *self.masks.shape[-2:])
-        for i, object_id in enumerate(object_ids):
-            if object_id in self.object_ids:
-                masks[i] = self.masks[self.object_ids.index(object_id)]
-        return masks
+    def keyed_masks(self, object_ids: Sequence[int]) -> KeyedMasks:
+        """Keys and masks for these objects as a batch of one; zero masks for objects that the frame does not know."""
+        masks, _ = self.object_ids.aligned(self.masks, object_ids)
+        return KeyedMasks(self.keys.float()[None] * (self.peak / KEY_PEAK), masks[None])
+
+    def without(self, object_id: int) -> StoredFrame | None:
+        """The frame without an object, None if it knows no other."""
+        if object_id not in self.object_ids:
+            return self
+        kept = self.object_ids.without(object_id)
+        return replace(self, object_ids=kept, masks=self.masks[self.object_ids.rows(kept)]) if kept else None
 
 
 class MatchingMemory:
@@ -63,7 +67,9 @@ class MatchingMemory:
         memory.previous, memory.references = self.previous, list(self.references)
         return memory
 
-    def remember(self, maps: Maps, object_ids: list[int], masks: Tensor, *, reference: tuple[int, ...] = ()) -> None:
+    def remember(
+        self, maps: Maps, object_ids: Sequence[int], masks: Tensor, *, reference: tuple[int, ...] = ()
+    ) -> None:
         """Store a frame's keys with its soft masks (I, h, w) at stride 8.
 
         `reference` lists the objects whose masks were given by the user in this frame.
@@ -74,43 +80,29 @@ class MatchingMemory:
         # One order in memory, too: the last bits of a matrix product depend on it.
         keys = (maps.keys[0] * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
         masks = masks.float().contiguous()
-        self.previous = StoredFrame(tuple(object_ids), keys, peak, masks)
+        self.previous = StoredFrame(ObjectIds(object_ids), keys, peak, masks)
         if reference:
-            rows = [object_ids.index(object_id) for object_id in reference]
-            self.references.append(StoredFrame(tuple(reference), keys, peak, masks[rows]))
+            given = masks[self.previous.object_ids.rows(reference)]
+            self.references.append(StoredFrame(ObjectIds(reference), keys, peak, given))
             del self.references[:-MAX_REFERENCES]
 
-    def cue(self, model: HasMatcher, maps: Maps, object_ids: list[int]) -> Cue | None:
+    def cue(self, model: HasMatcher, maps: Maps, object_ids: Sequence[int]) -> Cue | None:
         """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with."""
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
-        newest = _keyed(self.previous, object_ids)
-        previous = model.matcher(maps.keys, newest, local=True)
+        previous = model.matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True)
         reference = previous  # what stays for objects whose reference frame is no longer kept
         for frame in self.references or [self.previous]:
             # On its own: where another object was given, the pixels of this one are not marked and would answer "no".
-            carried = model.matcher(maps.keys, _keyed(frame, object_ids), local=False)
+            carried = model.matcher(maps.keys, frame.keyed_masks(object_ids), local=False)
             known = torch.tensor([object_id in frame.object_ids for object_id in object_ids], device=carried.device)
             reference = torch.where(known[:, None, None], carried, reference)
         # Frames that do not know of each other's objects may both claim a pixel.
         reference = reference / reference.sum(dim=1, keepdim=True).clamp(min=1)
-        return Cue(previous=previous, reference=reference, near=surroundings(newest.masks, model.matcher.spread))
+        return Cue(previous=previous, reference=reference)
 
     def forget(self, object_id: int) -> None:
         """Remove an object; reference frames that held nothing else go too."""
         if self.previous is not None:
-            self.previous = _without(self.previous, object_id)
-        self.references = [kept for frame in self.references if (kept := _without(frame, object_id)) is not None]
-
-
-def _keyed(frame: StoredFrame, object_ids: list[int]) -> KeyedMasks:
-    return KeyedMasks(frame.keys.float()[None] * (frame.peak / KEY_PEAK), frame.masks_of(object_ids)[None])
-
-
-def _without(frame: StoredFrame, object_id: int) -> StoredFrame | None:
-    if object_id not in frame.object_ids:
-        return frame
-    keep = [i for i, known in enumerate(frame.object_ids) if known != object_id]
-    if not keep:
-        return None
-    return StoredFrame(tuple(frame.object_ids[i] for i in keep), frame.keys, frame.peak, frame.masks[keep])
+            self.previous = self.previous.without(object_id)
+        self.references = [kept for frame in self.references if (kept := frame.without(object_id)) is not None]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+import copy
+import time as clock
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.engine.history import HistoryEntry, HistoryRing, entry_of
+from hodor_cli.engine.evidence import GivenLook, agreements, changes, pack_looks, unpack_looks
+from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.labels import areas, label_map
 from hodor_cli.engine.masks import check_object_id, reference_masks_by_id
 from hodor_cli.engine.matching_memory import MatchingMemory
+from hodor_cli.engine.motion import Motion, limited
+from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import (
     STATE_VERSION,
     check_state,
@@ -26,7 +28,7 @@ from hodor_cli.engine.state import (
     unpack_matching,
 )
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import DeviceError, InputError, UsageError, WeightsError
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
@@ -34,19 +36,60 @@ from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
-if TYPE_CHECKING:
-    from hodor_cli.training.adaptation import AdaptProgress, Budget
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step works on: the frame's index, time, geometry and maps, and the masks given in it."""
+
+    index: int
+    time: float | None
+    geometry: Geometry
+    maps: Maps
+    given: dict[int, np.ndarray]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Known:
+    """All that a segmenter remembers between frames."""
+
+    ids: ObjectIds
+    ring: HistoryRing
+    memory: MatchingMemory
+    motion: Motion
+    looks: dict[int, GivenLook] = field(default_factory=dict)
+
+    def copy(self) -> _Known:
+        return _Known(self.ids, self.ring.copy(), self.memory.copy(), self.motion.copy(), dict(self.looks))
+
+    def forget(self, object_id: int) -> None:
+        """Forget what was believed of an object; its id stays."""
+        self.ring.forget(object_id)
+        self.memory.forget(object_id)
+        self.motion.forget(object_id)
+        self.looks.pop(object_id, None)
+
+
+@dataclass
+class _Found:
+    """What decoding says about the objects besides their masks, by id."""
+
+    confidence: dict[int, float] = field(default_factory=dict)
+    cut_off: dict[int, float] = field(default_factory=dict)
+    agreement: dict[int, float] = field(default_factory=dict)
+    change: dict[int, float] = field(default_factory=dict)
 
 
 class Segmenter:
     """Follows objects through frames given one by one.
 
-    Objects may start at any frame; a mask for a known id corrects it from there on. Ids are the user's and are never
-    renumbered. The state is the history window (and, for models that match, two frames of keys) and nothing else, so
-    memory does not grow with the video.
+    Objects may start at any frame; a mask for a known id corrects it from there on, and `remove` or an empty mask ends
+    it. Ids are the user's and are never renumbered. The state is the history window (and, for models that match, three
+    frames of keys) and nothing else, so memory does not grow with the video.
 
     Args:
-        model: the network, as `load_model` gives it; it is moved to `device`.
+        model: the network, as `load_model` gives it. It stays where it is: if `device` is another one, or the model is
+            in training mode, the segmenter works with a copy.
         history: frames of descriptors that are decoded from besides the newest (the paper's best is 7).
         min_dim, max_dim: working resolution in pixels; None for the model's own.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -69,105 +112,82 @@ class Segmenter:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
-        self._precision = precision
         if self.device.type == "cpu":
             keep_freed_memory()
-        # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
-        model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = self._given_model = model.eval()
+        self.model = placed(model, self.device)
         self.history = history
-        self._wanted_dims = (min_dim, max_dim)
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.matching = matching
         self.reset()
 
     def reset(self) -> None:
-        """Forget all objects, frames, and what `adapt` learned."""
-        self.model = self._given_model
-        self.min_dim, self.max_dim = self.model.config.resolution(*self._wanted_dims)
-        self.object_ids: list[int] = []
+        """Forget all objects and frames."""
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._next_frame = 0
         self._geometry: Geometry | None = None
-        self._ring = HistoryRing(self.history)
-        self._memory = MatchingMemory()
+        self._known = _Known(ObjectIds(), HistoryRing(self.history), MatchingMemory(), Motion())
 
-    def adapt(
-        self,
-        examples: Sequence[tuple[np.ndarray, np.ndarray | Mapping[int, np.ndarray]]],
-        budget: Budget | None = None,
-        *,
-        cache: Path | None = None,
-        progress: Callable[[AdaptProgress], None] | None = None,
-    ) -> None:
-        """Go on with a copy of the network that is fine-tuned on these frames; the model given stays as it is.
-
-        HODOR learns from still images, so frames whose masks the user gave are a training set. Call it before the
-        frames are stepped through; `reset` returns to the given model. Unless a resolution was given, it is from now on
-        the one that the model's configuration names for adapted runs (`mini`: 384 lines instead of 288).
-
-        Args:
-            examples: (frame, masks) pairs as `step` takes them.
-            budget: seconds or steps; None for about a minute.
-            cache: a folder in which adapted networks are kept and found again.
-            progress: called after every training step.
-        Raises:
-            InputError for a mask that is empty, covers the frame, or does not fit it.
-        """
-        from hodor_cli.training.adaptation import DEFAULT_BUDGET, AdaptSettings, Example, adapt
-
-        prepared = []
-        for number, (frame, masks) in enumerate(examples):
-            labels = np.zeros(frame.shape[:2], np.uint16)
-            by_id = reference_masks_by_id(masks, size=(len(frame), frame.shape[1]), frame=number)
-            for object_id, mask in by_id.items():
-                labels[mask] = object_id
-            prepared.append(Example(frame, labels))
-        min_dim, max_dim = self._given_model.config.resolution(*self._wanted_dims, adapted=True)
-        settings = AdaptSettings(budget or DEFAULT_BUDGET, min_dim=min_dim, max_dim=max_dim, precision=self._precision)
-        adapted = adapt(self._given_model, prepared, settings, cache=cache, progress=progress)
-        self.model, self.min_dim, self.max_dim = adapted.to(self.device).eval(), min_dim, max_dim
+    @property
+    def object_ids(self) -> list[int]:
+        """The ids of the objects that are followed."""
+        return list(self._known.ids)
 
     @torch.inference_mode()
-    def step(self, frame: np.ndarray, masks: np.ndarray | Mapping[int, np.ndarray] | None = None) -> np.ndarray:
+    def step(
+        self,
+        frame: np.ndarray,
+        masks: np.ndarray | Mapping[int, np.ndarray] | None = None,
+        *,
+        time: float | None = None,
+    ) -> np.ndarray:
         """Segment the next frame.
 
         Args:
             frame: (H, W, 3) uint8 RGB; all frames have the same size.
             masks: reference masks given in this frame: a label map (H, W) of object ids, or {id: (H, W) bool}, or None.
+                An empty mask of a followed object says that it is gone: it is followed no longer.
+            time: when the frame was taken, in seconds; the longer after the frame before, the farther objects may have
+                moved. None: frames follow each other as in ordinary video.
         Returns:
             Label map (H, W) uint16, 0 for background; inside reference masks exactly those. `last` holds more.
         Raises:
-            InputError if the frame or a mask is of another size or kind. After any exception the state is unchanged.
+            InputError if the frame or a mask is of another size or kind. WeightsError or DeviceError if the network
+            computes values that are not numbers. After any exception the state is unchanged.
         """
         geometry = self._check_frame(frame)
         index = self._next_frame
-        given = {} if masks is None else reference_masks_by_id(masks, size=geometry.original, frame=index)
-        started = time.perf_counter()
+        given: dict[int, np.ndarray] = {}
+        if masks is not None:
+            given = reference_masks_by_id(masks, size=geometry.original, frame=index, followed=self._known.ids)
+        started = clock.perf_counter()
+        before, self._known = self._known, self._known.copy()
         warnings: list[str] = []
-        if not given and not self.object_ids:
+        try:
+            for object_id in [key for key, mask in given.items() if not mask.any()]:
+                self.remove(object_id)
+                del given[object_id]
             result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
-        else:
-            before = self._ring, self._memory, self.object_ids
-            self._ring, self._memory = self._ring.copy(), self._memory.copy()
-            try:
+            if given or self._known.ids:
                 with autocast(self.device, self.dtype):
-                    result = self._follow(frame, given, geometry, index, warnings)
-            except BaseException:  # out of memory, or interrupted
-                self._ring, self._memory, self.object_ids = before
-                raise
-        self._geometry, self._next_frame = geometry, index + 1
-        self.last = replace(result, warnings=warnings, network_seconds=time.perf_counter() - started)
+                    config = self.model.config
+                    image = prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device)
+                    maps = self.model.extract(image)
+                    result = self._follow(_Step(index, time, geometry, maps, given, warnings))
+            spent = clock.perf_counter() - started
+            last = replace(result, warnings=warnings, network_seconds=spent)
+            self._geometry, self._next_frame, self.last = geometry, index + 1, last
+        except BaseException:  # out of memory, or interrupted
+            if self._next_frame == index:
+                self._known = before
+            raise
         return result.labels
 
     def remove(self, object_id: int) -> None:
-        """Stop following an object. Raises UsageError if it is not followed."""
-        if object_id not in self.object_ids:
+        """Stop following an object; a later mask starts it again. Raises UsageError if it is not followed."""
+        if object_id not in self._known.ids:
             raise UsageError(f"object {object_id} is not followed; the ids are {self.object_ids or 'none'}")
-        # A new list, so that `for i in segmenter.object_ids: segmenter.remove(i)` does what it says.
-        self.object_ids = [known for known in self.object_ids if known != object_id]
-        self._ring.forget(object_id)
-        self._memory.forget(object_id)
+        self._known.ids = self._known.ids.without(object_id)
+        self._known.forget(object_id)
 
     def start_from(self, objects: Mapping[int, np.ndarray], background: np.ndarray | None = None) -> None:
         """Follow objects known by saved descriptors instead of masks; call it before the first step.
@@ -176,7 +196,7 @@ class Segmenter:
             objects: {id: (D,) or (K, D)}: one or several descriptors of each object.
             background: (9, D) descriptors of a scene, or None.
         """
-        if self.object_ids or not objects:
+        if self._known.ids or not objects:
             raise UsageError("start from descriptors of at least one object, before any object is followed")
         channels = self.model.config.descriptor_channels
         rows = {object_id: np.atleast_2d(np.asarray(value, np.float32)) for object_id, value in objects.items()}
@@ -194,13 +214,17 @@ class Segmenter:
                     f"the background descriptors are {background.shape} and must be ({NUM_BACKGROUND}, {channels});"
                     " export them again with these weights"
                 )
-        self.object_ids = [int(object_id) for object_id in rows]
+        self._known.ids = ObjectIds(int(object_id) for object_id in rows)
+        scene = None if background is None else torch.tensor(background)
+        self._known.looks = {
+            int(object_id): GivenLook.of(torch.tensor(value.mean(axis=0)), scene) for object_id, value in rows.items()
+        }
         for k in range(max(len(value) for value in rows.values())):
             ids = [object_id for object_id, value in rows.items() if k < len(value)]
-            self._ring.pinned.append(
+            self._known.ring.pinned.append(
                 HistoryEntry(
                     frame=-1,
-                    object_ids=tuple(ids),
+                    object_ids=ObjectIds(ids),
                     objects=torch.tensor(np.stack([rows[i][k] for i in ids]), device=self.device),
                     background=None if background is None else torch.tensor(background, device=self.device),
                 )
@@ -208,7 +232,7 @@ class Segmenter:
 
     def descriptors(self) -> FrameDescriptors:
         """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""
-        entry = self._ring.latest()
+        entry = self._known.ring.latest()
         if entry is None or entry.frame != self._next_frame - 1:
             return FrameDescriptors({}, None)
         objects = entry.objects.cpu().numpy().copy()  # the caller's own: the history stays as it is
@@ -224,12 +248,14 @@ class Segmenter:
             "next_frame": np.array(self._next_frame),
             "size": np.array(size),
             "object_ids": np.array(self.object_ids, dtype=np.int64),
-            **pack_history(self._ring),
-            **pack_matching(self._memory),
+            **pack_history(self._known.ring),
+            **pack_matching(self._known.memory),
+            **self._known.motion.state(),
+            **pack_looks(self._known.looks),
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave, or the file that `np.savez` made of it.
+        """Continue from what `state` gave, or the file that `np.savez` made of it.
 
         Raises InputError if it is no state, or was made with another architecture or working resolution; what is
         followed then stays as it was.
@@ -246,9 +272,9 @@ class Segmenter:
         if self.matching:
             unpack_matching(state, memory, self.device)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
-        self.object_ids = [int(i) for i in state["object_ids"]]
-        self._next_frame = int(state["next_frame"])
-        self._geometry, self._ring, self._memory = geometry, ring, memory
+        ids = ObjectIds(int(i) for i in state["object_ids"])
+        self._known = _Known(ids, ring, memory, Motion.of_state(state), unpack_looks(state))
+        self._next_frame, self._geometry = int(state["next_frame"]), geometry
 
     def _check_frame(self, frame: np.ndarray) -> Geometry:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
@@ -264,80 +290,100 @@ class Segmenter:
             )
         return self._geometry
 
-    def _follow(
-        self, frame: np.ndarray, given: dict[int, np.ndarray], geometry: Geometry, index: int, warnings: list[str]
-    ) -> StepResult:
-        config = self.model.config
-        image = prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device)
-        maps = self.model.extract(image)
-        existed = bool(self.object_ids)
-        self._ring.advance(index)
+    def _follow(self, step: _Step) -> StepResult:
+        known = self._known
+        existed = bool(known.ids)
+        known.ring.advance(step.index)
         # 1. Reference masks of this frame are encoded alone and join the history.
-        reference = self._encode_given(maps, given, geometry, index, warnings)
-        confidence: dict[int, float] = {}
+        reference = self._encode_given(step)
+        found = _Found()
         if not existed:
-            labels = np.zeros(geometry.original, dtype=np.uint16)
+            labels = np.zeros(step.geometry.original, dtype=np.uint16)
         else:
             # 2. Decode the history, put the reference masks in, and encode what came out as this frame's entry.
-            labels, confidence = self._decode(maps, reference, geometry, index)
-        for object_id, mask in given.items():
+            labels, found = self._decode(step, reference)
+        for object_id, mask in step.given.items():
             labels[labels == object_id] = 0
             labels[mask] = object_id
-            confidence[object_id] = 1.0
+            found.confidence[object_id] = 1.0
         # Objects too small to be encoded as well: their masks were given.
-        ids = list(dict.fromkeys((*self.object_ids, *given)))
-        counts = areas(labels, ids)
-        objects = {i: ObjectResult(area=counts[i], confidence=confidence.get(i, 0.0), lost=not counts[i]) for i in ids}
+        ids = known.ids.adding(step.given)
+        counts = areas(labels, list(ids))
+        objects = {
+            i: ObjectResult(
+                area=counts[i],
+                confidence=found.confidence.get(i, 0.0),
+                lost=not counts[i],
+                cut_off=found.cut_off.get(i, 0.0),
+                agreement=found.agreement.get(i),
+                change=found.change.get(i),
+            )
+            for i in ids
+        }
         return StepResult(labels=labels, objects=objects)
 
-    def _encode_given(
-        self, maps: Maps, given: dict[int, np.ndarray], geometry: Geometry, index: int, warnings: list[str]
-    ) -> dict[int, Tensor]:
+    def _encode_given(self, step: _Step) -> dict[int, Tensor]:
         """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others."""
-        if not given:
+        if not step.given:
             return {}
-        prepared = prepare_masks(np.stack(list(given.values())), geometry, self.device)
+        known, geometry = self._known, step.geometry
+        prepared = prepare_masks(np.stack(list(step.given.values())), geometry, self.device)
         visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
-        for object_id, seen in zip(list(given), visible, strict=True):
+        for object_id, seen in zip(step.given, visible, strict=True):
             if not seen:
-                warnings.append(
-                    f"object {object_id} in frame {index} is too small to be encoded at"
-                    f" {geometry.scaled[1]}x{geometry.scaled[0]}; raise --min-dim or leave it out"
+                step.warnings.append(
+                    f"object {object_id} in frame {step.index} is too small to be encoded at"
+                    f" {geometry.scaled[1]}x{geometry.scaled[0]}; raise `min_dim` or leave it out"
                 )
-        ids = [object_id for object_id, seen in zip(given, visible, strict=True) if seen]
+        ids = [object_id for object_id, seen in zip(step.given, visible, strict=True) if seen]
         if not ids:
             return {}
         full = prepared[:, torch.tensor(visible, device=self.device)]
-        existed = bool(self.object_ids)
+        existed = bool(known.ids)
         for object_id in ids:
-            if object_id in self.object_ids:  # a correction: what was believed of the object before is void
-                self._ring.forget(object_id)
-                self._memory.forget(object_id)
-            else:
-                self.object_ids = [*self.object_ids, object_id]
+            if object_id in known.ids:  # a correction: what was believed of the object before is void
+                known.forget(object_id)
+        known.ids = known.ids.adding(ids)
         objects, background = reference_masks(full)
-        entry = entry_of(index, ids, self.model.encode(maps, objects, background), background=not existed)
-        self._ring.put(entry)
+        descriptors = self.model.encode(step.maps, objects, background)
+        self._require_numbers(descriptors.objects, step.index)
+        known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
+        shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
+        known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
         if self.matching and not existed:
-            self._memory.remember(maps, ids, objects[0], reference=tuple(ids))
+            known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
+            known.motion.observe(ids, objects[0], step.time)
         return dict(zip(ids, full[0], strict=True))
 
-    def _decode(
-        self, maps: Maps, reference: dict[int, Tensor], geometry: Geometry, index: int
-    ) -> tuple[np.ndarray, dict[int, float]]:
-        cue = self._memory.cue(self.model, maps, self.object_ids) if self.matching else None
-        logits = self.model.decode(maps, self._ring.stacked(self.object_ids), cue)
-        labels, confidence = self._labels(logits, reference, geometry)
-        masks = self._masks_to_encode(logits, reference, geometry)
+    def _decode(self, step: _Step, reference: dict[int, Tensor]) -> tuple[np.ndarray, _Found]:
+        """The label map of a frame in which objects are followed, and what else was found."""
+        known, maps = self._known, step.maps
+        cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
+        logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
+        self._require_numbers(logits, step.index)
+        found = _Found()
+        if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
+            was = known.memory.previous.keyed_masks(known.ids).masks[0]
+            radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
+            logits, shares = limited(logits, was, radii)
+            found.cut_off = dict(zip(known.ids, shares, strict=True))
+        labels, found.confidence = self._labels(logits, reference, step.geometry)
+        masks = self._masks_to_encode(logits, reference, step.geometry)
         objects, background = predicted_masks(masks)
-        descriptors = self.model.encode(maps, objects, background)
-        entry = entry_of(index, self.object_ids, descriptors)
+        entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
         if self.model.config.hold_lost_objects:
             entry = self._hold_lost(entry, masks[0])
-        self._ring.put(entry)
+        if cue is not None:
+            found.agreement = dict(zip(known.ids, agreements(cue.reference[0], masks[0]), strict=True))
+        found.change = changes(known.looks, known.ids, entry.objects, entry.background)
+        for object_id in reference:  # what was given needs no witness
+            for witness in (found.cut_off, found.agreement, found.change):
+                witness.pop(object_id, None)
+        known.ring.put(entry)
         if self.matching:
-            self._memory.remember(maps, self.object_ids, masks[0], reference=tuple(reference))
-        return labels, confidence
+            known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
+            known.motion.observe(known.ids, masks[0], step.time)
+        return labels, found
 
     def _labels(
         self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry
@@ -361,7 +407,7 @@ class Segmenter:
         for mask in reference.values():
             probabilities = probabilities * (1 - mask)
         for object_id, mask in reference.items():
-            probabilities[:, NUM_NON_OBJECT + self.object_ids.index(object_id)] = mask
+            probabilities[:, NUM_NON_OBJECT + self._known.ids.row(object_id)] = mask
         return probabilities
 
     def _hold_lost(self, entry: HistoryEntry, masks: Tensor) -> HistoryEntry:
@@ -371,10 +417,28 @@ class Segmenter:
             return entry
         objects = entry.objects.clone()
         for row, (object_id, is_lost) in enumerate(zip(entry.object_ids, lost, strict=True)):
-            earlier = self._ring.newest(object_id) if is_lost else None
+            earlier = self._known.ring.newest(object_id) if is_lost else None
             if earlier is not None:
                 objects[row] = earlier
         return replace(entry, objects=objects)
+
+    def _require_numbers(self, values: Tensor, frame: int) -> None:
+        """Raise WeightsError or DeviceError if the network computed NaN or an infinite value."""
+        if bool(torch.isfinite(values).all()):
+            return
+        what = f"the network computes values that are not numbers in frame {frame}"
+        if self.dtype == torch.float32:
+            raise WeightsError(f"{what}; its weights are damaged or overtrained, take others with `weights`")
+        name = str(self.dtype).removeprefix("torch.")
+        raise DeviceError(f"{what} in {name}; run it in `precision` fp32, or take other weights with `weights`")
+
+
+def placed(model: Hodor, device: torch.device) -> Hodor:
+    """The model in evaluation mode on a device: itself if it is so already, else a copy, so that the caller's stays."""
+    if model.training or any(parameter.device != device for parameter in model.parameters()):
+        model = copy.deepcopy(model).eval()
+    # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 __all__ = ["FrameDescriptors", "ObjectResult", "Segmenter", "StepResult"]

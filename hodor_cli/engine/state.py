@@ -1,4 +1,4 @@
-"""A segmenter's state as a flat dictionary of NumPy arrays, so that a run can stop, be saved, and go on."""
+"""A segmenter's state as a flat dictionary of NumPy arrays, so that a run can stop, be saved, and continue."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.matching_memory import MatchingMemory, StoredFrame
+from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.errors import InputError
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 def pack_history(ring: HistoryRing) -> dict[str, np.ndarray]:
@@ -38,7 +39,7 @@ def unpack_history(arrays: Mapping[str, np.ndarray], ring: HistoryRing, device: 
             found.append(
                 HistoryEntry(
                     frame=int(arrays[prefix + "frame"]),
-                    object_ids=tuple(int(i) for i in arrays[prefix + "object_ids"]),
+                    object_ids=ObjectIds(int(i) for i in arrays[prefix + "object_ids"]),
                     objects=torch.tensor(arrays[prefix + "objects"], device=device),
                     background=None if background is None else torch.tensor(background, device=device),
                 )
@@ -70,7 +71,7 @@ def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, de
         if f"matching/{name}/keys" not in arrays:
             return None
         return StoredFrame(
-            object_ids=tuple(int(i) for i in arrays[f"matching/{name}/object_ids"]),
+            object_ids=ObjectIds(int(i) for i in arrays[f"matching/{name}/object_ids"]),
             keys=torch.tensor(arrays[f"matching/{name}/keys"], device=device),
             peak=float(arrays[f"matching/{name}/peak"]),
             masks=torch.tensor(arrays[f"matching/{name}/masks"], device=device),
@@ -91,7 +92,7 @@ def check_state(
     """
     needed = ("version", "model", "next_frame", "size", "object_ids")
     if any(name not in arrays for name in needed) or int(arrays["version"]) != STATE_VERSION:
-        raise InputError(f"this is no segmenter state of version {STATE_VERSION}; start the run anew")
+        raise InputError(f"this is no segmenter state of version {STATE_VERSION}; start the run again")
     if str(arrays["model"]) != model:
         raise InputError(
             f"the state was made with the model '{arrays['model']}' and this one is '{model}';"
@@ -106,5 +107,5 @@ def check_state(
         if name.endswith("/keys") and keys is not None and arrays[name].shape != keys:
             raise InputError(
                 f"the state holds keys of shape {arrays[name].shape} and the model makes {keys} here;"
-                " use the weights, min-dim and max-dim that the run began with"
+                " use the `weights`, `min_dim` and `max_dim` that the run began with"
             )

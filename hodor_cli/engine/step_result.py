@@ -9,11 +9,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ObjectResult:
-    """One object in one frame: area in pixels, mean probability inside its mask (0..1), and whether it is lost."""
+    """One object in one frame.
+
+    area: pixels of its mask. confidence: mean probability inside it, 0..1. lost: whether it has no pixel. cut_off: the
+    share (0..1) of what hangs together with it that lay farther away than it can have moved, and was left out.
+    agreement: soft IoU of its mask with what matching carried over from the frame in which it was given. change: how
+    far its descriptor is from the one it was given with, in units of how far that was from the background. Both are
+    None where they are not known, and where its mask is given.
+    """
 
     area: int
     confidence: float
     lost: bool
+    cut_off: float = 0.0
+    agreement: float | None = None
+    change: float | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ TILE = 8
 #: denormal weights, with which a CPU counts several times slower.
 FARTHEST = -1e4
 #: From which probability on a cell counts as a part of an object that others may follow.
-_PART = 0.3
+PART = 0.3
 #: How much the logits of an object are lowered outside its surroundings.
 _FAR = 20.0
 
@@ -145,7 +145,7 @@ class CueInjection(nn.Module):
         bias = self.gain[0] * previous + self.gain[1] * reference
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
         logits = torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
-        return logits if cue.near is None else _kept_near(logits, cue.near)
+        return logits if cue.near is None else kept_near(logits, cue.near)
 
 
 def _carried(masks: Tensor, scores: Tensor) -> Tensor:
@@ -162,10 +162,10 @@ def _rows(maps: Tensor, cells: Tensor) -> Tensor:
 
 def surroundings(masks: Tensor, spread: int) -> Tensor:
     """Where objects with soft masks (B, I, h, w) may be a frame later: 1 within `spread` cells, else 0, same shape."""
-    return F.max_pool2d((masks > _PART).float(), 2 * spread + 1, stride=1, padding=spread)
+    return F.max_pool2d((masks > PART).float(), 2 * spread + 1, stride=1, padding=spread)
 
 
-def _kept_near(logits: Tensor, near: Tensor) -> Tensor:
+def kept_near(logits: Tensor, near: Tensor) -> Tensor:
     """Logits (B, 10 + I, 2h, 2w) with the objects' lowered where `near` (B, I, h, w) is 0.
 
     What looks like an object far from it is another one. But an object that is nowhere near, after a cut or when it

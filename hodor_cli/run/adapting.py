@@ -2,39 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hodor_cli.run.inputs import given_examples
-from hodor_cli.run.settings import Box, SegmentSettings
+from hodor_cli.errors import UsageError
+from hodor_cli.run.inputs import Labels, RunInputs
+from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.source import FrameSource
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.adaptation import AdaptProgress
+
+#: Frames after the first given one that adaptation checks itself on: a dozen, every third.
+_FOLLOWING, _EVERY = 12, 3
 
 
 def adapted_to_given(
     model: Hodor,
     source: FrameSource,
-    masks: Mapping[int, Any],
-    boxes: Mapping[int, Mapping[int, Box]],
+    inputs: RunInputs,
     budget: str,
     settings: SegmentSettings,
     *,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> tuple[Hodor, SegmentSettings]:
-    """A copy of the model adapted to these masks and boxes (as `segment_source` takes them), or the cached one; and the
-    settings to run it with, which name the resolution of adapted runs unless they named one before.
+    """A copy of the model adapted to the masks and boxes of `inputs`, or the cached one; and the settings to run it
+    with, which name the resolution of adapted runs unless they named one before.
 
     budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
     for masks that do not fit.
     """
-    from hodor_cli.run.runner import make_segmenter
-    from hodor_cli.training.adaptation import Budget, default_cache
+    from hodor_cli.engine.segmenter import placed
+    from hodor_cli.runtime.device import choose_device
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt, default_cache
 
-    parsed = Budget.parse(budget)
-    segmenter = make_segmenter(model, settings)
-    segmenter.adapt(given_examples(source, masks, boxes), parsed, cache=default_cache(), progress=progress)
-    return segmenter.model, replace(settings, min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+    how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
+    examples, following = given_examples(source, inputs)
+    adapted = adapt(
+        placed(model, choose_device(settings.device)),
+        [Example(frame, labels) for frame, labels in examples],
+        how,
+        frames=following,
+        cache=default_cache(),
+        progress=progress,
+    )
+    return adapted, replace(settings, min_dim=min_dim, max_dim=max_dim)
+
+
+def given_examples(
+    source: FrameSource, inputs: RunInputs
+) -> tuple[list[tuple[NDArray[np.uint8], Labels]], list[NDArray[np.uint8]]]:
+    """The frames for which masks or boxes are given, each with its label map, and some that follow the first of them.
+
+    They are read ahead of the run. Raises UsageError for a source whose frames come only once.
+    """
+    if not source.reiterable:
+        raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
+    inputs.check(source)
+    first, last = inputs.starts[0], inputs.starts[-1]
+    examples: list[tuple[NDArray[np.uint8], Labels]] = []
+    following: list[NDArray[np.uint8]] = []
+    for frame in source:
+        given = inputs.at(frame).labels if frame.index in inputs.starts else None
+        if given is not None:
+            examples.append((frame.image, given))
+        after = frame.index - first
+        if after > 0 and after % _EVERY == 0 and len(following) < _FOLLOWING:
+            following.append(frame.image)
+        if frame.index >= max(last, first + _FOLLOWING * _EVERY):
+            break
+    return examples, following

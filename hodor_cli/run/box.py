@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.run.settings import Box
 
 if TYPE_CHECKING:
     from hodor_cli.video.source import FrameSource
 
-Box = tuple[int, int, int, int]  # x, y of the top left corner, width, height; pixels from 0
-
-_FORM = "[FRAME=]x,y,w,h"
+_FORM = "[FRAME[:ID]=]x,y,w,h"
 _WORK_SIDE = 400  # GrabCut works on a picture of at most this many pixels a side; its time grows with the area
 _MARGIN = 0.5  # how much of the surroundings it sees, as a share of the box's sides
 _MIN_SIDE = 4
@@ -26,18 +27,19 @@ _MIN_SHARE = 0.03  # less than this of the box, little more than that ellipse, i
 
 @dataclass(frozen=True)
 class BoxArgument:
-    """A parsed `--box`. frame: None stands for the first frame that is read."""
+    """A box as text gives it. frame: None stands for the first frame that is read. object_id: None for a new object."""
 
     frame: int | None
     box: Box
+    object_id: int | None = None
 
 
 def parse_box(argument: str, source: FrameSource | None = None) -> BoxArgument:
-    """Parse "[FRAME=]x,y,w,h". With `source`, FRAME and the box are checked against it and a missing FRAME becomes the
-    first one read. Raises `UsageError` for what is no box or does not lie in the picture, `InputError` for a FRAME
+    """Parse "[FRAME[:ID]=]x,y,w,h". With `source`, FRAME and the box are checked against it and a missing FRAME becomes
+    the first one read. Raises `UsageError` for what is no box or does not lie in the picture, `InputError` for a FRAME
     past the end."""
-    match = re.fullmatch(r"\s*(?:(\d+)\s*=)?\s*([^=]*)", argument)
-    parts = match.group(2).split(",") if match else []
+    match = re.fullmatch(r"\s*(?:(\d+)(?::(\d+))?\s*=)?\s*([^=]*)", argument)
+    parts = match.group(3).split(",") if match else []
     try:
         numbers = [float(part) for part in parts]
     except ValueError:
@@ -46,13 +48,40 @@ def parse_box(argument: str, source: FrameSource | None = None) -> BoxArgument:
         raise UsageError(f"{argument!r} is no box; give {_FORM} in pixels, for example 120,80,200,150")
     x, y, width, height = (round(number) for number in numbers)
     frame = int(match.group(1)) if match.group(1) else None
+    object_id = int(match.group(2)) if match.group(2) else None
+    if object_id is not None and not 1 <= object_id <= MAX_OBJECT_ID:
+        raise UsageError(f"{argument!r} names the object {object_id}; ids go from 1 to {MAX_OBJECT_ID}")
     if source is not None:
         from hodor_cli.datasets.labels.masks import require_frame
 
         frame = source.start if frame is None else frame
         require_frame(frame, argument, source)
         check_box((x, y, width, height), (source.height, source.width))
-    return BoxArgument(frame, (x, y, width, height))
+    return BoxArgument(frame, (x, y, width, height), object_id)
+
+
+def boxes_by_frame(
+    arguments: Sequence[str], source: FrameSource, taken: Collection[int] = ()
+) -> dict[int, dict[int, Box]]:
+    """Boxes by frame and object id, from texts "[FRAME[:ID]=]x,y,w,h".
+
+    A box without an id is a new object: it gets the smallest id that no mask (`taken`) and no other box has, in the
+    order given; with the id of another box or mask it corrects that object. Raises UsageError for two boxes of one
+    object in one frame, and as `parse_box` does.
+    """
+    parsed = [parse_box(argument, source) for argument in arguments]
+    used = {*taken, *(box.object_id for box in parsed if box.object_id is not None)}
+    boxes: dict[int, dict[int, Box]] = {}
+    for argument, given in zip(arguments, parsed, strict=True):
+        object_id = given.object_id
+        if object_id is None:
+            object_id = next(number for number in range(1, len(used) + 2) if number not in used)
+            used.add(object_id)
+        of_frame = boxes.setdefault(source.start if given.frame is None else given.frame, {})
+        if object_id in of_frame:
+            raise UsageError(f"{argument!r} is a second box for object {object_id} in one frame; give one of them")
+        of_frame[object_id] = given.box
+    return boxes
 
 
 def check_box(box: Box, size: tuple[int, int]) -> None:

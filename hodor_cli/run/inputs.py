@@ -1,9 +1,12 @@
-"""What starts objects in a run: masks and boxes by frame, checked before anything is written."""
+"""What starts, corrects and ends objects in a run: masks, boxes and removals by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,41 +18,67 @@ from hodor_cli.video.source import Frame, FrameSource
 Labels = NDArray[np.uint16]
 
 
-class StartMasks:
-    """Label maps and boxes, by frame index.
-
-    `masks` maps a frame to its label map (H, W), or to something with `labels` (as `read_mask_arguments` gives it),
-    which is unpacked when it is needed; `boxes` maps a frame to {object id: (x, y, width, height)}, which GrabCut turns
-    into masks when the frame comes.
-    """
-
-    def __init__(self, masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Box]]) -> None:
-        self._masks, self.boxes = masks, boxes
-        self.frames = sorted(set(masks) | set(boxes))
-        ids = {int(key) for of in boxes.values() for key in of}
-        for labels in map(self.labels, masks):
-            ids.update([] if labels is None else np.unique(labels).tolist())
-        self.object_ids = sorted(ids - {0})
+class HasLabels(Protocol):
+    """A mask that is unpacked when it is needed, as `read_mask_arguments` returns it."""
 
     @property
-    def mask_frames(self) -> list[int]:
-        """The frames that have a mask (boxes aside)."""
-        return sorted(self._masks)
+    def labels(self) -> NDArray[np.integer]: ...
 
-    def labels(self, frame: int) -> Labels | None:
+
+@dataclass(frozen=True)
+class FrameInputs:
+    """What is given in one frame: the label map for the segmenter (None: nothing), ids that end, the boxes, the masks
+    made from them, and warnings."""
+
+    labels: Labels | None = None
+    removed: tuple[int, ...] = ()
+    boxes: Mapping[int, Box] = field(default_factory=dict)
+    box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """The objects of a run, by frame index (from 0 in the source).
+
+    A mask or a box starts an object, or corrects the object that has its id already; a removal ends it until a later
+    mask or box of its id.
+
+    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or something with `labels`.
+    boxes: frame -> {object id: (x, y, width, height)}; GrabCut makes the masks when the frame comes.
+    removals: frame -> ids that are gone from this frame on.
+    warnings: what was found wrong with the inputs so far; it is repeated in the result and the report.
+    """
+
+    masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
+    boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
+    removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The frames with a mask or a box."""
+        return sorted({*self.masks, *self.boxes})
+
+    @cached_property
+    def object_ids(self) -> list[int]:
+        """The ids that masks and boxes name."""
+        return sorted({object_id for frame in self.starts for object_id in self._ids_of(frame)})
+
+    def labels(self, frame: int) -> NDArray[np.integer] | None:
         """The label map given for a frame, None if there is none."""
-        given = self._masks.get(frame)
+        given = self.masks.get(frame)
         return None if given is None else np.asarray(getattr(given, "labels", given))
 
-    def check(self, source: FrameSource, *, known: bool = False) -> None:
+    def check(self, source: FrameSource, *, known: Collection[int] = ()) -> None:
         """Raise UsageError or InputError if something cannot belong to this source.
 
-        known: the segmenter follows objects already, so that masks may be absent.
+        known: ids that the segmenter follows already, so that masks may be absent.
         """
-        if not self.frames and not known:
-            raise UsageError("there is no object to follow; give at least one --mask or --box")
+        if not self.starts and not known:
+            raise UsageError("there is no object to follow; give at least one `mask` or `box`")
         height, width = source.height, source.width
-        for frame in self._masks:
+        for frame in self.masks:
             labels = self.labels(frame)
             if labels is not None and labels.shape != (height, width):
                 size = "x".join(str(side) for side in labels.shape[::-1])
@@ -65,53 +94,90 @@ class StartMasks:
             for boxes in self.boxes.values():
                 for box in boxes.values():
                     check_box(box, (height, width))
-        for frame in {*self.frames[:1], *self.frames[-1:]}:  # asking about a frame may mean counting up to it
+        self._check_removals(known)
+        named = sorted({*self.starts, *self.removals})
+        for frame in {*named[:1], *named[-1:]}:  # asking about a frame may mean counting up to it
             if not source.has_frame(frame):
                 last = "the end" if source.end is None else source.end - 1
+                what = "start an object in" if frame in self.starts else "remove an object in"
                 raise InputError(
-                    f"there is no frame {frame} to start an object in: {source.label} is read from frame "
+                    f"there is no frame {frame} to {what}: {source.label} is read from frame "
                     f"{source.start} to {last}{_frame_count(source)}; frames count from 0"
                 )
 
-    def at(self, frame: Frame) -> tuple[Labels | None, dict[int, Box], dict[int, NDArray[np.bool_]]]:
-        """What starts or corrects objects in this frame: the label map for the segmenter (None: nothing), the boxes,
-        and the masks made from them. A given mask's pixels stay its own where a box's mask overlaps it."""
+    def at(self, frame: Frame) -> FrameInputs:
+        """What is given in this frame. A mask's pixels stay its own where a box's mask overlaps it."""
         labels, boxes = self.labels(frame.index), self.boxes.get(frame.index, {})
+        removed = tuple(self.removals.get(frame.index, ()))
         if not boxes:
-            return labels, {}, {}
+            return FrameInputs(None if labels is None else labels.astype(np.uint16), removed)
         from hodor_cli.run.box import mask_from_box
 
-        labels = np.zeros(frame.image.shape[:2], np.uint16) if labels is None else labels.astype(np.uint16)
-        made = {}
+        joined = np.zeros(frame.image.shape[:2], np.uint16) if labels is None else labels.astype(np.uint16)
+        made: dict[int, NDArray[np.bool_]] = {}
+        warnings = []
         for object_id, box in boxes.items():
-            made[object_id] = mask_from_box(frame.image, box) & (labels == 0)
-            labels[made[object_id]] = object_id
-        return labels, dict(boxes), made
+            mask = mask_from_box(frame.image, box) & (joined == 0)
+            if mask.any():
+                made[object_id] = mask
+                joined[mask] = object_id
+            else:
+                warnings.append(
+                    f"the box of object {object_id} in frame {frame.index} holds nothing but other given objects; it "
+                    "was not used"
+                )
+        return FrameInputs(joined if joined.any() else None, removed, dict(boxes), made, tuple(warnings))
 
     def unused(self, first: int, last: int) -> list[int]:
-        """The frames of masks and boxes that did not come, given the first and last frame that did."""
-        return [frame for frame in self.frames if not first <= frame <= last]
+        """The frames of masks, boxes and removals that did not come, given the first and last frame that did."""
+        return sorted(frame for frame in {*self.starts, *self.removals} if not first <= frame <= last)
+
+    def _ids_of(self, frame: int) -> set[int]:
+        """The ids that start or are corrected in a frame."""
+        labels = self.labels(frame)
+        marked = set() if labels is None else set(np.unique(labels).tolist())
+        return ({int(key) for key in marked} | {int(key) for key in self.boxes.get(frame, {})}) - {0}
+
+    def _check_removals(self, known: Collection[int]) -> None:
+        followed = set(known)
+        for frame in sorted({*self.starts, *self.removals} if self.removals else ()):
+            given = self._ids_of(frame)
+            for object_id in self.removals.get(frame, ()):
+                if object_id in given:
+                    raise UsageError(
+                        f"object {object_id} is removed in frame {frame} and has a mask or box there; give one of them"
+                    )
+                if object_id not in followed:
+                    raise UsageError(
+                        f"object {object_id} cannot be removed in frame {frame}: no earlier frame has a mask or box "
+                        f"of it{_known_ids(followed)}"
+                    )
+                followed.discard(object_id)
+            followed |= given
 
 
-def given_examples(
-    source: FrameSource, masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Box]]
-) -> list[tuple[NDArray[np.uint8], Labels]]:
-    """The frames for which masks or boxes are given, each with its label map, read ahead of the run.
+def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int, list[int]]:
+    """Frame -> ids that are gone from there on, from texts "ID=FRAME".
 
-    Raises UsageError for a source whose frames come only once.
+    Raises UsageError for another text, InputError for a frame past the end.
     """
-    if not source.reiterable:
-        raise UsageError(f"--adapt reads frames ahead, and those of {source.label} come only once; leave it out")
-    start = StartMasks(masks, boxes)
-    start.check(source)
-    examples = []
-    for frame in source:
-        labels, _, _ = start.at(frame)
-        if labels is not None and labels.any():
-            examples.append((frame.image, labels))
-        if frame.index >= start.frames[-1]:
-            break
-    return examples
+    from hodor_cli.datasets.labels.masks import require_frame
+
+    removals: dict[int, list[int]] = {}
+    for argument in arguments:
+        match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
+        if match is None:
+            raise UsageError(f"{argument!r} says no removal; give ID=FRAME, for example 1=200")
+        object_id, frame = (int(number) for number in match.groups())
+        require_frame(frame, argument, source)
+        if object_id not in removals.setdefault(frame, []):
+            removals[frame].append(object_id)
+    return removals
+
+
+def _known_ids(ids: Collection[int]) -> str:
+    shown = ", ".join(str(object_id) for object_id in sorted(ids)[:8])
+    return f"; the ids by then are {shown}" if ids else ""
 
 
 def _frame_count(source: FrameSource) -> str:

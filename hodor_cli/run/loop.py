@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hodor_cli.errors import InputError
+from hodor_cli.errors import HodorError, InputError, OutputError
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.finish import RunClock
-from hodor_cli.run.inputs import StartMasks
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
-from hodor_cli.run.results import PIECE_FRAMES, FrameResult, Redraw, ResultsWriter, SavePoint
-from hodor_cli.run.resume import Checkpoint, read_journal
-from hodor_cli.run.settings import StepSegmenter
+from hodor_cli.run.records import FrameRecord, read_journal
+from hodor_cli.run.report import FrameResult
+from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter, SavePoint
+from hodor_cli.run.resume import Checkpoint, Progressed, damaged
+from hodor_cli.run.settings import RunHooks, RunOutput, StepSegmenter
 from hodor_cli.video.source import Frame, FrameSource
 
-Progress = Callable[[int, "int | None"], None]
-OnFrame = Callable[[Frame, NDArray[np.uint16]], None]
-OnStep = Callable[[Frame, Any, StepSegmenter], "Mapping[str, Any] | None"]
+_Writer = WriteBehind[FrameResult | Redraw | SavePoint]
 
 
 class NothingToFollowError(InputError):
     """The source ended before the first frame that has a mask."""
+
+
+@dataclass
+class _Position:
+    """First and last frame done, how many are, and whether the segmenter's state is that after the last one."""
+
+    first: int | None = None
+    last: int | None = None
+    done: int = 0
+    settled: bool = True
 
 
 class RunLoop:
@@ -35,128 +44,162 @@ class RunLoop:
     def __init__(
         self,
         source: FrameSource,
-        start: StartMasks,
+        inputs: RunInputs,
         segmenter: StepSegmenter,
         folder: OutputFolder,
         checkpoint: Checkpoint | None,
-        checkpoint_seconds: float,
+        hooks: RunHooks,
     ) -> None:
-        self._source, self._start, self._segmenter, self._folder = source, start, segmenter, folder
-        self._checkpoint, self._checkpoint_seconds = checkpoint, checkpoint_seconds
-        self.resumed_from = checkpoint.done if checkpoint else 0
-        self.clock = RunClock()
+        self._source, self._inputs, self._segmenter, self._hooks = source, inputs, segmenter, hooks
+        self._folder = folder
+        self._resumed = checkpoint.progress if checkpoint else Progressed()
+        self._at = _Position(done=self._resumed.done)
+        self.seconds, self.network_seconds = self._resumed.seconds, self._resumed.network_seconds
+        self.warnings = tuple(dict.fromkeys((*self._resumed.warnings, *inputs.warnings)))
         if checkpoint is not None:
-            self.clock = RunClock(checkpoint.seconds, checkpoint.network_seconds, checkpoint.warnings)
-            segmenter.load_state(dict(checkpoint.state))
+            try:
+                segmenter.load_state(dict(checkpoint.state))
+            except HodorError:
+                raise
+            except Exception as error:  # arrays of another run, or changed ones: any kind may come out
+                raise damaged(folder.checkpoint) from error
 
-    def work(
-        self,
-        results: ResultsWriter,
-        *,
-        progress: Progress | None,
-        on_frame: OnFrame | None,
-        on_step: OnStep | None,
-        redraw: bool,
-    ) -> None:
+    def work(self, results: ResultsWriter, output: RunOutput, *, redraw: bool) -> None:
         """Segment every frame that is not done yet; when it returns, all are written and a last checkpoint too.
 
-        A camera runs until it is interrupted (KeyboardInterrupt), which ends its stream and is no error.
+        redraw: draw the unfinished piece of the overlay again. A camera runs until it is interrupted
+        (KeyboardInterrupt), which ends its stream and is no error.
         """
         depth = queue_depth(self._source.height, self._source.width)
-        writer = WriteBehind(results.handle, depth)
-        began, carried = time.perf_counter(), self.clock.seconds
-        saved, done = began, self.resumed_from
-        first, last, unfinished = self._done_frames()
+        writer: _Writer = WriteBehind(results.handle, depth)
+        began, carried = time.perf_counter(), self.seconds
+        unfinished = self._done_frames()
         try:
             try:
-                with ReadAhead(self._frames_from(unfinished, last), depth) as frames:
+                with ReadAhead(self._frames_from(unfinished), depth) as frames:
+                    saved = began
                     for frame in frames:
                         if unfinished:
                             item = self._redraw(frame, unfinished.pop(0))
                             if redraw:
                                 writer.put(item)
                             continue
-                        result = self._step(frame, on_step)
-                        writer.put(result)
-                        first, last, done = frame.index if first is None else first, frame.index, done + 1
+                        self._segment(frame, writer)
                         now = time.perf_counter()
-                        self.clock.seconds = carried + now - began
-                        if now - saved >= self._checkpoint_seconds or done % PIECE_FRAMES == 0:
+                        self.seconds = carried + now - began
+                        if now - saved >= output.checkpoint_seconds or self._at.done % PIECE_FRAMES == 0:
                             writer.put(self._save_point())
                             saved = now
-                        if progress:
-                            progress(done, self._source.length)
-                        if on_frame:
-                            on_frame(frame, result.labels)
             except KeyboardInterrupt:
                 if self._source.kind != "camera":
                     raise
             if unfinished:
                 raise InputError(f"{self._source.label} ends before the frames done so far; give the same source again")
-            self._check_all_used(first, last)
+            self._check_all_used()
             writer.put(self._save_point())
             writer.close()
-            self.clock.seconds = carried + time.perf_counter() - began
-        except BaseException:
-            writer.finish()  # what was handed over is written, so that resuming starts as late as possible
+            self.seconds = carried + time.perf_counter() - began
+        except BaseException as error:
+            # What was handed over is written, so that resuming starts as late as possible.
+            if self._at.settled and not unfinished and self._at.done and not isinstance(error, HodorError):
+                with suppress(Exception):
+                    writer.put(self._save_point())
+            writer.finish()
             raise
 
-    def _done_frames(self) -> tuple[int | None, int | None, list[dict[str, Any]]]:
-        """First and last index of the frames done, and the records of those whose overlay piece is unfinished."""
-        first = last = None
-        unfinished: list[dict[str, Any]] = []
-        if self._checkpoint is not None:
-            kept = read_journal(self._folder.journal, to_byte=self._checkpoint.journal_bytes)
-            for position, record in enumerate(kept):
-                first, last = record["frame"] if first is None else first, record["frame"]
-                unfinished = [] if position % PIECE_FRAMES == 0 else unfinished
-                unfinished.append(record)
-            if len(unfinished) == PIECE_FRAMES:
-                unfinished = []
-        return first, last, unfinished
+    def _done_frames(self) -> list[FrameRecord]:
+        """The records of the frames done whose overlay piece is unfinished; notes the first and the last frame."""
+        unfinished: list[FrameRecord] = []
+        if not self._resumed.done:
+            return unfinished
+        count = 0
+        for record in read_journal(self._folder.journal, to_byte=self._resumed.journal_bytes):
+            self._at.first = record.frame if self._at.first is None else self._at.first
+            self._at.last = record.frame
+            unfinished = [] if count % PIECE_FRAMES == 0 else unfinished
+            unfinished.append(record)
+            count += 1
+            if not self._folder.mask(record.name).is_file():
+                raise OutputError(
+                    f"{self._folder.mask(record.name)} is missing, so the run cannot be resumed; start it again with "
+                    "`overwrite`"
+                )
+        if count != self._resumed.done:
+            raise damaged(self._folder.journal)
+        return [] if len(unfinished) == PIECE_FRAMES else unfinished
 
-    def _frames_from(self, unfinished: list[dict[str, Any]], last: int | None) -> Iterator[Frame]:
+    def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
         """The source's frames from the first that is needed on."""
-        needed = unfinished[0]["frame"] if unfinished else -1 if last is None else last + 1
+        last = self._at.last
+        needed = unfinished[0].frame if unfinished else -1 if last is None else last + 1
         return (frame for frame in self._source if frame.index >= needed)
 
-    def _redraw(self, frame: Frame, record: Mapping[str, Any]) -> Redraw:
-        if frame.index != record["frame"]:
-            raise InputError(f"{self._source.name} gives other frames than before; start again with --overwrite")
-        return Redraw(frame, read_label_png(self._folder.mask(frame.name)), record["ticks"])
+    def _redraw(self, frame: Frame, record: FrameRecord) -> Redraw:
+        if frame.index != record.frame:
+            raise InputError(f"{self._source.name} gives other frames than before; start again with `overwrite`")
+        labels = read_label_png(self._folder.mask(frame.name))
+        if labels.shape != frame.image.shape[:2]:
+            raise damaged(self._folder.mask(frame.name))
+        return Redraw(frame, labels, record.ticks)
 
-    def _step(self, frame: Frame, on_step: OnStep | None) -> FrameResult:
-        given, boxes, box_masks = self._start.at(frame)
-        labels = self._segmenter.step(frame.image, masks=given)
+    def _segment(self, frame: Frame, writer: _Writer) -> None:
+        """One new frame: segment it, hand it to the writer, and tell the caller."""
+        self._at.settled = False
+        result = self._step(frame)
+        writer.put(result)
+        self._at.first = frame.index if self._at.first is None else self._at.first
+        self._at.last, self._at.done, self._at.settled = frame.index, self._at.done + 1, True
+        if self._hooks.progress:
+            self._hooks.progress(self._at.done, self._source.length)
+        if self._hooks.on_frame:
+            self._hooks.on_frame(frame, result.labels)
+
+    def _step(self, frame: Frame) -> FrameResult:
+        given = self._inputs.at(frame)
+        for object_id in given.removed:
+            if object_id in self._segmenter.object_ids:  # one too small to be encoded never was followed
+                self._segmenter.remove(object_id)
+        before = self._segmenter.last
+        try:
+            labels = self._segmenter.step(frame.image, masks=given.labels, time=frame.time)
+        except BaseException:
+            self._at.settled = self._segmenter.last is before  # a step that did not end leaves the state as it was
+            raise
         last = self._segmenter.last
-        self.clock.network_seconds += float(last.network_seconds)
-        extra = on_step(frame, last, self._segmenter) if on_step else None
+        self.network_seconds += float(last.network_seconds)
+        extra = self._hooks.on_step(frame, last, self._segmenter) if self._hooks.on_step else None
         return FrameResult(
             frame=frame,
             labels=labels,
             objects=dict(last.objects),
-            given=() if given is None else tuple(np.unique(given[given > 0]).tolist()),
-            boxes=boxes,
-            box_masks=box_masks,
-            warnings=tuple(last.warnings),
+            given=() if given.labels is None else tuple(int(key) for key in np.unique(given.labels) if key),
+            removed=given.removed,
+            boxes=given.boxes,
+            box_masks=given.box_masks,
+            warnings=(*given.warnings, *last.warnings),
             extra=extra or {},
         )
 
-    def _save_point(self) -> SavePoint:
-        self.clock.warnings = tuple(dict.fromkeys((*self.clock.warnings, *self._source.warnings)))
-        state = {key: np.array(value) for key, value in self._segmenter.state().items()}
-        return SavePoint(state, self.clock.seconds, self.clock.network_seconds, self.clock.warnings)
+    def take_warnings(self) -> None:
+        """Add what the source has complained about since."""
+        self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
 
-    def _check_all_used(self, first: int | None, last: int | None) -> None:
+    def _save_point(self) -> SavePoint:
+        self.take_warnings()
+        state = {key: np.array(value) for key, value in self._segmenter.state().items()}
+        return SavePoint(state, self.seconds, self.network_seconds, self.warnings)
+
+    def _check_all_used(self) -> None:
         """Complain about masks of frames that never came: the source was shorter than it said."""
+        first, last = self._at.first, self._at.last
         if first is None or last is None:
-            raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check --start")
-        unused = self._start.unused(first, last)
-        if unused and unused == self._start.frames:
+            raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check `start`")
+        unused = self._inputs.unused(first, last)
+        if unused and set(self._inputs.starts) <= set(unused):
             raise NothingToFollowError(
                 f"there is no frame {unused[0]} to start an object in: {self._source.label} has the frames {first} to "
                 f"{last}; choose one of these"
             )
         if unused:
             frames = ", ".join(str(frame) for frame in unused)
-            self.clock.warnings += (f"no frame came for the masks of frame {frames}: the source ended at {last}",)
+            self.warnings += (f"no frame came for what was given in frame {frames}: the source ended at {last}",)

@@ -5,21 +5,22 @@ OUT/box_masks/*.png     masks made from boxes
 OUT/overlay.mp4, OUT/annotations.json
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
+OUT/.hodor.lock         exists while a run writes, or was killed while it did
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import writing
+from hodor_cli.files import require_replaceable, writing
+from hodor_cli.locks import LOCK_FILE
+from hodor_cli.run.records import MadeFrame, MadeFrames, decode, is_report, read_made_frames
 
-REPORT_FORMAT = "hodor-report"
 State = Literal["new", "unfinished", "finished"]
 
 
@@ -51,30 +52,39 @@ class OutputFolder:
         return self.progress / f"overlay-{number:06d}.mp4"
 
     def state(self) -> State:
-        """What is there. Raises OutputError for a file, or a folder with things in it that no run made."""
+        """What is there.
+
+        Raises OutputError for a file, a folder with things in it that no run made, or one with links in it by which
+        results would be written or removed elsewhere.
+        """
         if not self.root.exists():
             return "new"
         if not self.root.is_dir():
-            raise OutputError(f"{self.root} is a file; choose another folder with -o")
+            raise OutputError(f"{self.root} is a file; choose another folder with `out`")
+        self._refuse_links()
         if is_report(self.report):
             return "finished"
         if self.progress.is_dir():
             return "unfinished"
-        if any(self.root.iterdir()):
-            raise OutputError(f"{self.root} is a folder with other files in it; choose another folder with -o")
+        if any(entry.name != LOCK_FILE for entry in self.root.iterdir()):
+            raise OutputError(f"{self.root} is a folder with other files in it; choose another folder with `out`")
         return "new"
 
     def remove_results(self) -> None:
-        """Remove what an earlier run made, finished or not, and nothing else. Can be interrupted and called again."""
+        """Remove what an earlier run made, finished or not, and nothing else. Can be interrupted and called again.
+
+        Raises OutputError, before anything is removed, if the earlier run's files name something outside the folder.
+        """
         with writing(self.root):
             if is_report(self.report):
+                decode(self.report.read_bytes(), MadeFrames, str(self.report))
                 # Out of its place first: a folder that has lost masks must not look finished.
                 self.progress.mkdir(exist_ok=True)
                 os.replace(self.report, self.replaced)
-            for name, boxes in self._made_frames():
-                self.mask(name).unlink(missing_ok=True)
-                for object_id in boxes:
-                    self.box_mask(name, object_id).unlink(missing_ok=True)
+            for frame in list(self._made_frames()):
+                self.mask(frame.name).unlink(missing_ok=True)
+                for object_id in frame.boxes:
+                    self.box_mask(frame.name, object_id).unlink(missing_ok=True)
             self.overlay.unlink(missing_ok=True)
             self.annotations.unlink(missing_ok=True)
             self.remove_leftovers()
@@ -86,13 +96,9 @@ class OutputFolder:
     def remove_after(self, journal_bytes: int) -> None:
         """Remove the masks of frames past the checkpoint, which are about to be made again, from an unfinished run."""
         if not self.journal.is_file() or self.journal.stat().st_size < journal_bytes:
-            raise OutputError(f"{self.journal} is damaged, so the run cannot go on; start it again with --overwrite")
-        with self.journal.open("rb") as file:
-            file.seek(journal_bytes)
-            for line in file:
-                record = parse_line(line)
-                if record is not None:
-                    self.mask(record["name"]).unlink(missing_ok=True)
+            raise OutputError(f"{self.journal} is damaged, so the run cannot be resumed; start again with `overwrite`")
+        for frame in list(read_made_frames(self.journal, journal_bytes)):
+            self.mask(frame.name).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
         """Remove mask files that a kill left half-written under their temporary names."""
@@ -103,37 +109,26 @@ class OutputFolder:
         """Remove the folder itself if nothing is left in it."""
         remove_if_empty(self.root)
 
-    def _made_frames(self) -> Iterator[tuple[str, list[int]]]:
-        """Name and box ids of every frame for which files were written."""
+    def _refuse_links(self) -> None:
+        for folder in (self.masks, self.box_masks, self.progress):
+            if folder.is_symlink():
+                raise OutputError(
+                    f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
+                    "another folder with `out`"
+                )
+        inside = list(self.progress.iterdir()) if self.progress.is_dir() else []
+        for path in (self.report, self.overlay, self.annotations, *inside):
+            require_replaceable(path)
+            if path.is_symlink():
+                raise OutputError(
+                    f"{path} is a link, which no run made; remove it, or choose another folder with `out`"
+                )
+
+    def _made_frames(self) -> Iterator[MadeFrame]:
+        """Every frame for which files were written. Raises OutputError for a name that leads elsewhere."""
         if self.replaced.is_file():
-            for frame in json.loads(self.replaced.read_text(encoding="utf-8"))["frames"]:
-                yield frame["name"], [int(key) for key in frame.get("boxes", {})]
-        if self.journal.is_file():
-            with self.journal.open("rb") as file:
-                for line in file:
-                    frame = parse_line(line)
-                    if frame is not None:
-                        yield frame["name"], [int(key) for key in frame.get("boxes", {})]
-
-
-def is_report(path: Path) -> bool:
-    """Whether this is a report that a run of `segment` wrote."""
-    try:
-        with path.open("rb") as file:
-            return f'"{REPORT_FORMAT}"'.encode() in file.read(200)
-    except OSError:
-        return False
-
-
-def parse_line(line: bytes) -> dict[str, Any] | None:
-    """One record of the journal; None for a line that was cut off by a kill."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and "name" in record else None
+            yield from decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
+        yield from read_made_frames(self.journal)
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -4,171 +4,136 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing
-from hodor_cli.run.output import REPORT_FORMAT
-from hodor_cli.run.settings import Box, ObjectOutcome, ReviewItem
+from hodor_cli.run.records import (
+    REPORT_FORMAT,
+    REPORT_VERSION,
+    FrameRecord,
+    ObjectRecord,
+    ObjectSummary,
+    ReviewNote,
+    ReviewRecord,
+)
+from hodor_cli.run.settings import Box
 from hodor_cli.video.source import Frame
 
-REPORT_VERSION = 1
-#: A present object whose mean probability inside its mask is below this is worth a look.
-LOW_CONFIDENCE = 0.6
-#: So is one whose confidence falls by this much below the median of the frames just before,
-CONFIDENCE_FALL = 0.15
-#: and one whose area grows or shrinks by more than this factor from one frame to the next.
-AREA_JUMP = 2.5
-#: Areas below this many pixels jump without meaning anything.
-_SMALL_AREA = 64
-_RECENT_FRAMES = 5
-_LOW = "low confidence"
+if TYPE_CHECKING:
+    from hodor_cli.engine import ObjectResult
 
-Record = Mapping[str, Any]
+#: Components are looked for at about this many pixels of the longer side: specks do not matter.
+_COMPONENT_SIDE = 288
 
 
-def frame_record(
-    frame: Frame,
-    labels: NDArray[np.uint16],
-    objects: Mapping[int, ObjectOutcome],
-    *,
-    given: Iterable[int] = (),
-    boxes: Mapping[int, Box] | None = None,
-    warnings: Iterable[str] = (),
-    extra: Mapping[str, Any] | None = None,
-    with_rle: bool = False,
-) -> dict[str, Any]:
-    """One frame's entry: per object area (px), box (x, y, width, height; null where it is absent), confidence and lost.
+@dataclass(frozen=True)
+class FrameResult:
+    """One frame as it comes from the network; `given`, `removed` and `boxes` are what the user gave in it, `extra` what
+    a callback added."""
 
-    `given` are the objects whose mask was given in this frame, `boxes` those made from a box. `with_rle` adds the masks
-    as COCO run lengths.
+    frame: Frame
+    labels: NDArray[np.uint16]
+    objects: Mapping[int, ObjectResult]
+    given: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
+    boxes: Mapping[int, Box] = field(default_factory=dict)
+    box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def frame_record(result: FrameResult, *, ticks: int, with_rle: bool = False) -> FrameRecord:
+    """One frame's entry in journal and report; `with_rle` adds the masks as COCO run lengths.
+
+    Raises UsageError if what a callback added is no `review` list of object, reason and detail.
     """
     from hodor_cli.datasets.video_rle import encode_rle
 
-    entry: dict[str, Any] = {"frame": int(frame.index), "name": frame.name, "time": round(float(frame.time), 6)}
-    entry["objects"] = {}
-    runs = {}
-    for object_id, outcome in sorted(objects.items()):
-        mask = labels == object_id
-        box = mask_box(mask)
-        confidence = float(outcome.confidence)
-        entry["objects"][str(object_id)] = {
-            "area": int(outcome.area),
-            "box": box,
-            "confidence": round(confidence, 4) if math.isfinite(confidence) else 0.0,
-            "lost": bool(outcome.lost),
-        }
-        if with_rle and box is not None:
-            runs[str(object_id)] = encode_rle(mask)["counts"]
-    optional = {
-        "given": sorted(int(key) for key in given),
-        "boxes": {str(key): [int(side) for side in box] for key, box in (boxes or {}).items()},
-        "warnings": list(warnings),
-        "rle": runs,
-    }
-    return entry | {key: value for key, value in optional.items() if value} | dict(extra or {})
+    objects, runs = {}, {}
+    for object_id, outcome in sorted(result.objects.items()):
+        mask = result.labels == object_id
+        objects[object_id] = entry = _object_record(outcome, mask)
+        if with_rle and entry.box is not None:
+            runs[object_id] = encode_rle(mask)["counts"]
+    extra = dict(result.extra)
+    try:
+        review = msgspec.convert(extra.pop("review", []), type=tuple[ReviewNote, ...])
+    except msgspec.ValidationError as error:
+        raise UsageError(f"what `on_step` returned is no list of frames to review ({error})") from error
+    return FrameRecord(
+        frame=int(result.frame.index),
+        name=result.frame.name,
+        time=round(float(result.frame.time), 6),
+        objects=objects,
+        given=tuple(sorted(result.given)),
+        boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in result.boxes.items()},
+        removed=tuple(sorted(result.removed)),
+        warnings=result.warnings,
+        review=review,
+        rle=runs,
+        ticks=ticks,
+        extra=extra,
+    )
 
 
-def mask_box(mask: NDArray[np.bool_]) -> list[int] | None:
+def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     """x, y, width and height of the smallest box around an (H, W) mask; None if it is empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return None
     top, bottom = int(rows[0]), int(rows[-1])
     columns = np.flatnonzero(mask[top : bottom + 1].any(axis=0))
-    return [int(columns[0]), top, int(columns[-1] - columns[0] + 1), bottom - top + 1]
+    return int(columns[0]), top, int(columns[-1] - columns[0] + 1), bottom - top + 1
 
 
-@dataclass
-class _Recent:
-    """What came before, of one object."""
+def elsewhere(mask: NDArray[np.bool_]) -> float:
+    """The share (0..1) of an (H, W) mask that does not hang together with its largest part."""
+    import cv2
 
-    area: int = 0
-    lost: bool = False
-    confidences: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_FRAMES))
-
-
-def review_frames(records: Iterable[Record]) -> list[ReviewItem]:
-    """The stretches of frames to look at, by frame: objects that are lost or return, whose confidence is low or falls
-    sharply, or whose area jumps; and what a record itself names (`review`: a list of object, reason, detail)."""
-    recent: dict[int, _Recent] = {}
-    running: dict[tuple[int, str], tuple[int, ReviewItem]] = {}
-    done: list[ReviewItem] = []
-    for position, record in enumerate(records):
-        for object_id, reason, detail in _reasons(record, recent):
-            index, name = int(record["frame"]), str(record["name"])
-            last, item = running.get((object_id, reason), (-2, None))
-            if item is None or last != position - 1:
-                done += [] if item is None else [item]
-                item = ReviewItem(object_id, reason, index, index, name, name, detail)
-            # The lowest confidence of a stretch; of anything else, what was said first.
-            said = min(item.detail, detail) if reason == _LOW else item.detail or detail
-            running[object_id, reason] = (position, replace(item, last_frame=index, last_name=name, detail=said))
-    done += [item for _, item in running.values()]
-    return sorted(done, key=lambda item: (item.first_frame, item.object_id, item.reason))
+    step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask[::step, ::step].astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return float(1 - areas.max() / areas.sum()) if count > 2 else 0.0
 
 
-def _reasons(record: Record, recent: dict[int, _Recent]) -> Iterator[tuple[int, str, str]]:
-    for key, entry in record["objects"].items():
-        object_id, given = int(key), int(key) in record.get("given", ())
-        known = recent.setdefault(object_id, _Recent())
-        area, confidence, lost = int(entry["area"]), float(entry["confidence"]), bool(entry["lost"])
-        if lost:
-            yield object_id, "lost", ""
-            known.confidences.clear()
-        elif not given:
-            if known.lost:
-                yield object_id, "returned", ""
-            if confidence < LOW_CONFIDENCE:
-                yield object_id, _LOW, f"down to {confidence:.2f}"
-            before = statistics.median(known.confidences) if known.confidences else 0.0
-            if before - confidence > CONFIDENCE_FALL:
-                yield object_id, "confidence fell", f"from {before:.2f} to {confidence:.2f}"
-            low, high = sorted((area, known.area))
-            if low > 0 and high >= _SMALL_AREA and high > AREA_JUMP * low:
-                yield object_id, "area jumped", f"from {known.area} to {area} px"
-        known.area, known.lost = area, lost
-        if given:
-            known.confidences.clear()
-        elif not lost:
-            known.confidences.append(confidence)
-    for added in record.get("review", ()):
-        yield int(added["object"]), str(added["reason"]), str(added.get("detail", ""))
-
-
-def summarise_objects(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
     """Per object: its first frame, in how many frames it is present or lost, and its mean confidence where present."""
-    totals: dict[str, dict[str, Any]] = {}
+    first: dict[int, int] = {}
+    present: dict[int, int] = {}
+    lost: dict[int, int] = {}
+    confidence: dict[int, float] = {}
     for record in records:
-        for key, entry in record["objects"].items():
-            total = totals.setdefault(key, {"first_frame": record["frame"], "present": 0, "lost": 0, "confidence": 0.0})
-            total["lost" if entry["lost"] else "present"] += 1
-            if not entry["lost"]:
-                total["confidence"] += entry["confidence"]
+        for key, entry in record.objects.items():
+            first.setdefault(key, record.frame)
+            counts = lost if entry.lost else present
+            counts[key] = counts.get(key, 0) + 1
+            if not entry.lost:
+                confidence[key] = confidence.get(key, 0.0) + entry.confidence
     return {
-        key: {
-            "first_frame": total["first_frame"],
-            "frames_present": total["present"],
-            "frames_lost": total["lost"],
-            "mean_confidence": round(total["confidence"] / total["present"], 4) if total["present"] else 0.0,
-        }
-        for key, total in sorted(totals.items(), key=lambda item: int(item[0]))
+        key: ObjectSummary(
+            first_frame=first[key],
+            frames_present=present.get(key, 0),
+            frames_lost=lost.get(key, 0),
+            mean_confidence=round(confidence[key] / present[key], 4) if key in present else 0.0,
+        )
+        for key in sorted(first)
     }
 
 
 def write_report(
     path: Path,
     header: Mapping[str, Any],
-    objects: Mapping[str, Any],
-    review: Iterable[ReviewItem],
-    records: Callable[[], Iterable[Record]],
+    objects: Mapping[int, ObjectSummary],
+    review: Iterable[ReviewRecord],
+    records: Callable[[], Iterable[FrameRecord]],
 ) -> None:
     """Write report.json, one frame at a time so that memory does not grow with the video. The file appears whole.
 
@@ -178,14 +143,32 @@ def write_report(
     with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
         for key, value in header.items():
-            file.write(f"{json.dumps(key)}: {json.dumps(value)},\n")
-        file.write(f'"objects": {json.dumps(objects)},\n"review": [')
+            file.write(f"{json.dumps(key)}: {_json(value)},\n")
+        file.write(f'"objects": {_json(objects)},\n"review": [')
         for position, item in enumerate(review):
-            values = asdict(item)
-            values = {"object": values.pop("object_id")} | values
-            file.write((",\n  " if position else "\n  ") + json.dumps(values))
+            file.write((",\n  " if position else "\n  ") + _json(item))
         file.write('\n],\n"frames": [')
         for position, record in enumerate(records()):
-            kept = {key: value for key, value in record.items() if key not in ("rle", "ticks")}
-            file.write((",\n  " if position else "\n  ") + json.dumps(kept))
+            file.write((",\n  " if position else "\n  ") + _json(record.for_report()))
         file.write("\n]}\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(msgspec.to_builtins(value, str_keys=True))
+
+
+def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectRecord:
+    return ObjectRecord(
+        area=int(outcome.area),
+        box=mask_box(mask),
+        confidence=_rounded(outcome.confidence) or 0.0,
+        lost=bool(outcome.lost),
+        cut_off=_rounded(outcome.cut_off) or None,
+        elsewhere=_rounded(elsewhere(mask)) or None,
+        agreement=_rounded(outcome.agreement),
+        change=_rounded(outcome.change),
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), 4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.report import frame_record
-from hodor_cli.run.resume import Checkpoint, Journal, read_journal, save_checkpoint
-from hodor_cli.run.settings import Box, ObjectOutcome
+from hodor_cli.run.records import read_journal
+from hodor_cli.run.report import FrameResult, frame_record
+from hodor_cli.run.resume import Checkpoint, Journal, Progressed, save_checkpoint
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_overlay
 from hodor_cli.video.sound import add_sound
@@ -29,20 +29,6 @@ from hodor_cli.video.source import Frame, FrameSource
 
 #: Frames in one closed piece of the overlay video.
 PIECE_FRAMES = 48
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """One frame as it comes from the network."""
-
-    frame: Frame
-    labels: NDArray[np.uint16]
-    objects: Mapping[int, ObjectOutcome]
-    given: tuple[int, ...] = ()
-    boxes: Mapping[int, Box] = field(default_factory=dict)
-    box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,33 +50,32 @@ class SavePoint:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What is made of every frame: the overlay, object numbers in it, masks as run lengths in the journal."""
+
+    overlay: bool
+    numbers: bool
+    rle: bool
+
+
 class ResultsWriter:
     """Writes masks, overlay pieces, journal and checkpoints into an output folder; `handle` takes them in order."""
 
-    def __init__(
-        self,
-        folder: OutputFolder,
-        source: FrameSource,
-        *,
-        overlay: bool,
-        ids: bool,
-        coco: bool,
-        resumed: Checkpoint | None,
-    ) -> None:
-        """`source` says the overlay's frame rate, aspect and sound, `ids` writes object numbers into it, `coco` keeps
-        run lengths, `resumed` is where to continue."""
-        self._folder, self._source, self._overlay, self._ids, self._coco = folder, source, overlay, ids, coco
+    def __init__(self, folder: OutputFolder, source: FrameSource, drawing: Drawing, resumed: Progressed) -> None:
+        """`source` says the overlay's frame rate, aspect and sound, `resumed` where to continue."""
+        self._folder, self._source, self._drawing = folder, source, drawing
         self._timeline = Timeline(source.fps)
         #: Frames whose results are written.
-        self.done = resumed.done if resumed else 0
+        self.done = resumed.done
         self._first_time: float | None = None
         self._ticks: int | None = None
-        if resumed and resumed.done:
+        if resumed.done:
             for record in read_journal(folder.journal, to_byte=resumed.journal_bytes):
-                self._first_time = record["time"] if self._first_time is None else self._first_time
-                self._ticks = record["ticks"]
+                self._first_time = record.time if self._first_time is None else self._first_time
+                self._ticks = record.ticks
         with writing(folder.root):
-            self._journal = Journal(folder.journal, resumed.journal_bytes if resumed else 0)
+            self._journal = Journal(folder.journal, resumed.journal_bytes)
         self._piece: tuple[io.BytesIO, VideoWriter, int] | None = None
         # Frames of the unfinished piece come first, as redrawn ones.
         self._drawn = self.done // PIECE_FRAMES * PIECE_FRAMES
@@ -103,19 +88,17 @@ class ResultsWriter:
             elif isinstance(item, Redraw):
                 self._draw(item.frame, item.labels, item.ticks)
             else:
-                point = Checkpoint(
-                    self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings, item.state
-                )
-                save_checkpoint(self._folder.checkpoint, point)
+                progress = Progressed(self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings)
+                save_checkpoint(self._folder.checkpoint, Checkpoint(progress, item.state))
 
     def finish(self) -> None:
         """Close the last piece and join all into overlay.mp4, without encoding again."""
         with writing(self._folder.root):
             self._close_piece()
             self._journal.close()
-            if self._overlay and self.done:
+            if self._drawing.overlay and self.done:
                 starts = (
-                    record["ticks"]
+                    record.ticks
                     for position, record in enumerate(read_journal(self._folder.journal))
                     if position % PIECE_FRAMES == 0
                 )
@@ -138,18 +121,7 @@ class ResultsWriter:
         self._first_time = frame.time if self._first_time is None else self._first_time
         self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
         # The journal comes first: it lists every file that a later --overwrite has to remove.
-        self._journal.append(
-            frame_record(
-                frame,
-                item.labels,
-                item.objects,
-                given=item.given,
-                boxes=item.boxes,
-                warnings=item.warnings,
-                extra={**item.extra, "ticks": self._ticks},
-                with_rle=self._coco,
-            )
-        )
+        self._journal.append(frame_record(item, ticks=self._ticks, with_rle=self._drawing.rle))
         _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)
@@ -158,12 +130,12 @@ class ResultsWriter:
         self._draw(frame, item.labels, self._ticks)
 
     def _draw(self, frame: Frame, labels: NDArray[np.uint16], ticks: int) -> None:
-        if not self._overlay:
+        if not self._drawing.overlay:
             return
         if self._piece is None:
             buffer = io.BytesIO()  # a piece is small, and a full disk shows only when it is written, in one place
             self._piece = (buffer, VideoWriter(buffer, self._source.fps, self._source.pixel_aspect), ticks)
-        drawn = draw_overlay(frame.image, labels, ids=self._ids)
+        drawn = draw_overlay(frame.image, labels, ids=self._drawing.numbers)
         self._piece[1].write(drawn, ticks=ticks - self._piece[2], duration=frame.duration)
         self._drawn += 1
         if self._drawn % PIECE_FRAMES == 0:

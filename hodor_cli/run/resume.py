@@ -1,6 +1,6 @@
-"""What an interrupted run leaves behind so that it can go on: its identity, a journal and a checkpoint.
+"""What an interrupted run leaves behind so that it can be resumed: its identity, a journal and a checkpoint.
 
-- The identity says what the run was about. Going on with anything else would give a mixture, so it is refused.
+- The identity says what the run was about. Resuming with anything else would give a mixture, so it is refused.
 - The journal has one line of JSON per frame. A line that a kill cut off, and lines past the checkpoint, are dropped.
 - The checkpoint is the segmenter's state after a frame, small and written whole.
 """
@@ -10,45 +10,54 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import json
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
-from hodor_cli.run.inputs import StartMasks
-from hodor_cli.run.output import parse_line
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.records import FrameRecord, RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.source import FrameSource
 
 _SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
 _STATE = "state:"
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """How far a run is: frames done, bytes of the journal that belong to them, seconds used, the source's warnings."""
+
+    done: _Count = 0
+    journal_bytes: _Count = 0
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run stands: frames done, bytes of the journal that belong to them, the segmenter's state after them."""
+    """Where a run can be resumed: how far it is, and the segmenter's state after its last frame."""
 
-    done: int
-    journal_bytes: int
-    seconds: float
-    network_seconds: float
-    warnings: tuple[str, ...]
+    progress: Progressed
     state: Mapping[str, NDArray[Any]]
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint so that the one before stays until the new one is whole. Raises OSError."""
-    plain = {key: value for key, value in vars(checkpoint).items() if key != "state"}
     arrays = {_STATE + key: np.asarray(value) for key, value in checkpoint.state.items()}
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, meta=np.array(json.dumps(plain)), **arrays)
+    meta = np.array(msgspec.json.encode(checkpoint.progress).decode())
+    np.savez(buffer, allow_pickle=False, meta=meta, **arrays)
     write_whole(path, buffer.getvalue())
 
 
@@ -56,13 +65,31 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     """The checkpoint, or None if none was written yet. Raises OutputError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            plain = json.loads(str(file["meta"]))
+            progress = msgspec.json.decode(str(file["meta"]), type=Progressed)
             state = {key[len(_STATE) :]: file[key] for key in file.files if key.startswith(_STATE)}
-        return Checkpoint(**plain | {"warnings": tuple(plain["warnings"])}, state=state)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise OutputError(f"{path} is damaged, so the run cannot go on; start it again with --overwrite") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        MemoryError,
+        OverflowError,
+        NotImplementedError,
+        RecursionError,
+        zipfile.BadZipFile,
+        zlib.error,
+        msgspec.MsgspecError,
+    ) as error:
+        raise damaged(path) from error
+    return Checkpoint(progress, state)
+
+
+def damaged(path: Path) -> OutputError:
+    """What to raise for a file without which a run cannot be resumed."""
+    return OutputError(f"{path} is damaged, so the run cannot be resumed; start it again with `overwrite`")
 
 
 class Journal:
@@ -75,9 +102,9 @@ class Journal:
         self._file.seek(keep_bytes)
         self.size = keep_bytes
 
-    def append(self, record: Mapping[str, Any]) -> None:
+    def append(self, record: FrameRecord) -> None:
         """Add one frame's record."""
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
+        line = msgspec.json.encode(record) + b"\n"
         written = self._file.write(line)
         if written != len(line):
             raise OSError(errno.ENOSPC, "the disk is full")
@@ -87,103 +114,96 @@ class Journal:
         self._file.close()
 
 
-def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[dict[str, Any]]:
-    """The journal's whole records between two offsets, one at a time."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(from_byte)
-        position = from_byte
-        for line in file:
-            position += len(line)
-            if to_byte is not None and position > to_byte:
-                return
-            record = parse_line(line)
-            if record is not None:
-                yield record
-
-
-def write_run(path: Path, identity: Mapping[str, Any]) -> None:
+def write_run(path: Path, identity: RunIdentity) -> None:
     """Write down what the run is about. Raises OSError."""
-    write_whole(path, json.dumps({"format": "hodor-run", "version": 1, **identity}, indent=1).encode())
+    file = RunFile(**{name: getattr(identity, name) for name in identity.__struct_fields__})
+    write_whole(path, msgspec.json.format(msgspec.json.encode(file), indent=1))
 
 
-def read_run(path: Path) -> dict[str, Any] | None:
+def read_run(path: Path) -> RunIdentity | None:
     """What an unfinished run is about; None if it was cut off before it wrote that. Raises OutputError if damaged."""
     try:
-        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return identity
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path} is damaged, so the run cannot go on; start it again with --overwrite") from error
+    except OSError as error:
+        raise damaged(path) from error
+    return decode(data, RunFile, str(path))
 
 
 def run_identity(
-    source: FrameSource, start: StartMasks, settings: SegmentSettings, segmenter: Any, *, fingerprint: str, coco: bool
-) -> dict[str, Any]:
-    """Everything that decides the results of a run, as plain JSON values. Content counts, not where it lies; `used` is
-    what settings left open came to."""
-    return {
-        "source": {
-            "name": source.name,
-            "kind": source.kind,
-            "size": [int(source.height), int(source.width)],
-            "fps": float(source.fps),
-            "start": source.start,
-            "end": source.end,
-            "content": _content_hash(source),
+    source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any, *, coco: bool
+) -> RunIdentity:
+    """Everything that decides the results of a run. Content counts, not where it lies."""
+    return RunIdentity(
+        source=SourceRecord(
+            name=source.name,
+            kind=source.kind,
+            size=(int(source.height), int(source.width)),
+            fps=float(source.fps),
+            start=source.start,
+            end=source.end,
+            content=_content_hash(source),
+        ),
+        masks={frame: _array_hash(inputs.labels(frame)) for frame in sorted(inputs.masks)},
+        boxes={
+            frame: {int(key): (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in of.items()}
+            for frame, of in sorted(inputs.boxes.items())
         },
-        "masks": {str(frame): _array_hash(start.labels(frame)) for frame in start.mask_frames},
-        "boxes": {
-            str(frame): {str(key): [int(side) for side in box] for key, box in of.items()}
-            for frame, of in sorted(start.boxes.items())
-        },
-        "weights": {"name": settings.weights, "fingerprint": fingerprint},
-        "settings": {**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
-        "used": {
+        removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
+        weights=WeightsRecord(settings.weights, _fingerprint(segmenter)),
+        settings={**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
+        used={
             "device": str(getattr(segmenter, "device", "")),
             "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch."),
             "min_dim": getattr(segmenter, "min_dim", None),
             "max_dim": getattr(segmenter, "max_dim", None),
         },
-        # Where the source lay; not compared.
-        "place": {"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label},
-    }
+        place={"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label},
+    )
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
     """What differs between two identities, in a user's words."""
     found = []
-    for key, value in now["source"].items():
-        was = then["source"].get(key)
+    for key in SourceRecord.__struct_fields__:
+        was, value = getattr(then.source, key), getattr(now.source, key)
         if was != value:
             found.append("the source" + ("" if key == "content" else f"'s {key} ({was} then, {value} now)"))
-    for kind, word in (("masks", "the mask"), ("boxes", "the box")):
-        frames = sorted(set(then[kind]) | set(now[kind]), key=int)
-        found += [f"{word} of frame {frame}" for frame in frames if then[kind].get(frame) != now[kind].get(frame)]
-    if then["weights"]["fingerprint"] != now["weights"]["fingerprint"]:
-        found.append(f"the weights ({then['weights']['name']} then, {now['weights']['name']} now)")
+    for kind, word in (("masks", "the mask"), ("boxes", "the box"), ("removals", "the removal")):
+        before, after = getattr(then, kind), getattr(now, kind)
+        frames = sorted({*before, *after})
+        found += [f"{word} of frame {frame}" for frame in frames if before.get(frame) != after.get(frame)]
+    if then.weights.fingerprint != now.weights.fingerprint:
+        found.append(f"the weights ({then.weights.name} then, {now.weights.name} now)")
     told = set()
     for part in ("settings", "used"):  # "auto" may have come to something else on another machine
-        for key, value in now[part].items():
-            was = then[part].get(key)
+        for key, value in getattr(now, part).items():
+            was = getattr(then, part).get(key)
             if was != value and key not in told:
                 told.add(key)
                 found.append(f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
     return found
 
 
-def refuse_differences(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Raise OutputError, naming what differs, unless a run with the identity `now` may go on in `folder`."""
+def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> None:
+    """Raise OutputError, naming what differs, unless a run with the identity `now` may be continued in `folder`."""
     found = differences(then, now)
     if found:
         raise OutputError(
             f"the run in {folder} cannot be resumed because other inputs or settings were given: {', '.join(found)}; "
-            "give the same ones, or start again with --overwrite"
+            "give the same ones, or start again with `overwrite`"
         )
+
+
+def _fingerprint(segmenter: Any) -> str:
+    """The fingerprint of the segmenter's network; empty for one that has none."""
+    model = getattr(segmenter, "model", None)
+    if model is None:
+        return ""
+    from hodor_cli.weights.checkpoint import model_fingerprint
+
+    return model_fingerprint(model)
 
 
 def _plain(value: Any) -> str:

@@ -7,125 +7,105 @@ Memory does not grow with the number of frames: queues are bounded, everything e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import writing
+from hodor_cli.locks import locked_folder
 from hodor_cli.run.finish import finish_run, read_summary
-from hodor_cli.run.inputs import StartMasks
-from hodor_cli.run.loop import NothingToFollowError, OnFrame, OnStep, Progress, RunLoop
-from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.results import ResultsWriter
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.loop import NothingToFollowError, RunLoop
+from hodor_cli.run.output import OutputFolder, State
+from hodor_cli.run.records import RunIdentity
+from hodor_cli.run.results import Drawing, ResultsWriter
 from hodor_cli.run.resume import (
     Checkpoint,
+    Progressed,
     load_checkpoint,
     read_run,
     refuse_differences,
     run_identity,
     write_run,
 )
-from hodor_cli.run.settings import Box, SegmentSettings, SegmentSummary, StepSegmenter
+from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings, SegmentSummary, StepSegmenter
 from hodor_cli.video.source import FrameSource
 
 if TYPE_CHECKING:
     from hodor_cli.engine.segmenter import Segmenter
+    from hodor_cli.model.hodor import Hodor
+
+_ADVICE = "wait until it ends, or choose another folder with `out`"
 
 
 def segment_source(
     source: FrameSource,
-    masks: Mapping[int, Any],
+    inputs: RunInputs,
     out: Path | str,
+    network: Hodor | StepSegmenter,
     *,
-    model: Any = None,
     settings: SegmentSettings | None = None,
-    boxes: Mapping[int, Mapping[int, Box]] | None = None,
-    segmenter: StepSegmenter | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    coco: bool = False,
-    progress: Progress | None = None,
-    on_frame: OnFrame | None = None,
-    on_step: OnStep | None = None,
-    checkpoint_seconds: float = 2.0,
+    output: RunOutput | None = None,
+    hooks: RunHooks | None = None,
 ) -> SegmentSummary:
-    """Follow the objects of `masks` through a source and write masks, overlay video and report into the folder `out`.
+    """Follow objects through a source and write masks, overlay video and report into the folder `out`.
+
+        with open_source("clip.mp4") as source:
+            inputs = RunInputs(masks={0: read_mask("first.png").labels})
+            summary = segment_source(source, inputs, "clip.hodor", load_model("mini"))
 
     Args:
         source: An open `hodor_cli.video.FrameSource`.
-        masks: Frame index (from 0 in the source) -> label map (H, W) of the frames' size, value = object id; what
-            `read_mask_arguments` gives will do as well.
-        out: The result folder; `hodor_cli/run/output.py` says what lies where.
-        model: The network, as `load_model` gives it.
+        inputs: The masks, boxes and removals by frame.
+        out: The result folder; `hodor_cli/run/output.py` says what lies where. It is locked meanwhile.
+        network: The network, as `load_model` returns it; or a segmenter that is new, reset, or started from saved
+            descriptors, and then decides history, resolution, device and precision itself.
         settings: History, working resolution, device, precision, and whether to draw the overlay.
-        boxes: Frame index -> {object id: (x, y, width, height)}: objects that start from a box; GrabCut makes the mask.
-        segmenter: Stands in for one made from `model` and `settings`; new or reset, or started from saved descriptors.
-        overwrite: Replace the results that an earlier run left in `out` (and no other files).
-        resume: Go on with an interrupted run of the same inputs and settings; a finished one is left as it is.
-        coco: Write annotations.json (COCO run lengths) as well.
-        progress: Called after each frame with the frames done and how many there are (None: nobody knows).
-        on_frame: Called after each new frame with the frame and its label map.
-        on_step: Called after each step with the frame, `segmenter.last` and the segmenter; what it returns (plain JSON
-            values) is added to the frame's entry in the report, and to the frames to review if it has a `review` list.
-        checkpoint_seconds: About how much work an interruption may lose; at most 48 frames in any case.
+        output: Whether to replace or resume what is in `out`, and what to write besides.
+        hooks: What to call after each frame.
 
     Returns:
         What was made, which frames to review, and warnings.
 
     Raises:
         UsageError, InputError: The inputs do not fit; nothing is left in `out`.
-        OutputError: `out` exists, cannot be written to, or belongs to a run with other inputs or settings.
+        OutputError: `out` exists, is being written to, cannot be written to, or belongs to a run with other inputs or
+            settings.
     """
-    settings = settings or SegmentSettings()
-    if overwrite and resume:
-        raise UsageError("--overwrite and --resume contradict each other; give one of them")
-    if resume and source.kind == "camera":
-        raise UsageError("a camera's frames do not come again, so --resume cannot go on with them; use --overwrite")
-    start = StartMasks(masks, boxes or {})
-    known = tuple(getattr(segmenter, "object_ids", ()))  # those that it follows from saved descriptors
-    start.check(source, known=bool(known))
+    settings, output, hooks = settings or SegmentSettings(), output or RunOutput(), hooks or RunHooks()
+    if output.overwrite and output.resume:
+        raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
+    if output.resume and source.kind == "camera":
+        raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
+    segmenter = cast(StepSegmenter, network) if hasattr(network, "step") else make_segmenter(network, settings)
+    known = tuple(segmenter.object_ids)  # those that it follows from saved descriptors
+    inputs.check(source, known=known)
     folder = OutputFolder(Path(out))
-    state = folder.state()
-    if state != "new" and not overwrite and not resume:
-        what = "results" if state == "finished" else "the results of an unfinished run"
-        raise OutputError(f"{folder.root} holds {what} already; add --resume to go on or --overwrite to replace them")
-    segmenter = segmenter or make_segmenter(model, settings)
-    identity = run_identity(source, start, settings, segmenter, fingerprint=_fingerprint(model), coco=coco)
-
-    if resume and state == "finished":
-        summary, earlier = read_summary(folder)
-        refuse_differences(earlier, identity, folder.root)
-        return summary
-    checkpoint = None
-    if resume and (interrupted := read_run(folder.run)) is not None:
-        refuse_differences(interrupted, identity, folder.root)
-        checkpoint = load_checkpoint(folder.checkpoint)
-    existed = folder.root.exists()
-    try:
-        _prepare(folder, identity, checkpoint)
-        with writing(folder.root):
-            results = ResultsWriter(
-                folder,
-                source,
-                overlay=settings.overlay,
-                ids=len({*start.object_ids, *known}) > 1,
-                coco=coco,
-                resumed=checkpoint,
-            )
-        run = RunLoop(source, start, segmenter, folder, checkpoint, checkpoint_seconds)
+    identity = run_identity(source, inputs, settings, segmenter, coco=output.coco)
+    if _state(folder, output) == "finished" and output.resume and not folder.progress.exists():
+        return _finished(folder, identity)
+    with locked_folder(folder.root, advice=_ADVICE):
+        checkpoint = _prepare(folder, identity, output)
+        if folder.state() == "finished":
+            shutil.rmtree(folder.progress, ignore_errors=True)  # a kill came between the report and the tidying up
+            return _finished(folder, identity)
+        numbers = len({*inputs.object_ids, *known}) > 1
+        drawing = Drawing(overlay=settings.overlay, numbers=numbers, rle=output.coco)
         try:
-            run.work(results, progress=progress, on_frame=on_frame, on_step=on_step, redraw=settings.overlay)
-            return finish_run(folder, results, identity, run.clock, source, resumed_from=run.resumed_from)
-        except BaseException:
-            results.abandon()
+            run = RunLoop(source, inputs, segmenter, folder, checkpoint, hooks)
+            resumed = checkpoint.progress if checkpoint else Progressed()
+            results = ResultsWriter(folder, source, drawing, resumed)
+            try:
+                run.work(results, output, redraw=settings.overlay)
+                return finish_run(folder, results, identity, run, resumed_from=resumed.done)
+            except BaseException:
+                results.abandon()
+                raise
+        except BaseException as error:
+            if not folder.checkpoint.exists() or isinstance(error, NothingToFollowError):
+                folder.remove_results()
             raise
-    except BaseException as error:
-        if not folder.checkpoint.exists() or isinstance(error, NothingToFollowError):
-            folder.remove_results()
-            if not existed:
-                folder.remove_root()
-        raise
 
 
 def make_segmenter(model: Any, settings: SegmentSettings) -> Segmenter:
@@ -145,23 +125,46 @@ def make_segmenter(model: Any, settings: SegmentSettings) -> Segmenter:
     )
 
 
-def _fingerprint(model: Any) -> str:
-    """The model's fingerprint; empty for a segmenter that was handed in without one."""
-    if model is None:
-        return ""
-    from hodor_cli.weights.checkpoint import model_fingerprint
+def _state(folder: OutputFolder, output: RunOutput) -> State:
+    """What is in the folder. Raises OutputError if it may not be used as `output` says."""
+    state = folder.state()
+    if state != "new" and not output.overwrite and not output.resume:
+        what = "results" if state == "finished" else "the results of an unfinished run"
+        raise OutputError(
+            f"{folder.root} holds {what} already; add `resume` to continue or `overwrite` to replace them"
+        )
+    return state
 
-    return model_fingerprint(model)
+
+def _finished(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
+    """The summary of a run that is finished. Raises OutputError if it was another one."""
+    summary, earlier = read_summary(folder)
+    refuse_differences(earlier, identity, folder.root)
+    return summary
 
 
-def _prepare(folder: OutputFolder, identity: Mapping[str, Any], checkpoint: Checkpoint | None) -> None:
-    """Bring the folder into the state from which frames are written."""
+def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> Checkpoint | None:
+    """Bring the folder into the state from which frames are written, and find where to resume; a finished run that is
+    to be resumed is left alone. Raises OutputError if the folder may not be used."""
+    state = folder.state()
+    if state != "new" and not output.overwrite and not output.resume:
+        what = "results" if state == "finished" else "the results of an unfinished run"
+        raise OutputError(
+            f"{folder.root} holds {what} already; add `resume` to continue or `overwrite` to replace them"
+        )
+    if output.resume and state == "finished":
+        return None
+    checkpoint = None
+    if output.resume and (interrupted := read_run(folder.run)) is not None:
+        refuse_differences(interrupted, identity, folder.root)
+        checkpoint = load_checkpoint(folder.checkpoint)
     with writing(folder.root):
         if checkpoint is None:
             folder.remove_results()
         else:
-            folder.remove_after(checkpoint.journal_bytes)
+            folder.remove_after(checkpoint.progress.journal_bytes)
             folder.remove_leftovers()
         folder.masks.mkdir(parents=True, exist_ok=True)
         folder.progress.mkdir(exist_ok=True)
         write_run(folder.run, identity)
+    return checkpoint

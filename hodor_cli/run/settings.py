@@ -1,16 +1,20 @@
-"""What a run of `segment` can be told, and what it gives back."""
+"""What a run of `segment` can be told, and what it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.settings import about, check_settings
+
+if TYPE_CHECKING:
+    from hodor_cli.engine import StepResult
+    from hodor_cli.video.source import Frame
 
 #: x, y, width, height in pixels of the source's frames.
 Box = tuple[int, int, int, int]
@@ -43,36 +47,55 @@ class SegmentSettings:
         check_settings(self)
 
 
-class ObjectOutcome(Protocol):
-    """What a segmenter says about one object in the newest frame."""
+@dataclass(frozen=True)
+class RunOutput:
+    """What happens to the result folder.
 
-    @property
-    def area(self) -> int: ...
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def lost(self) -> bool: ...
+    overwrite: replace the results that an earlier run left in it (and no other files). resume: continue an interrupted
+    run of the same inputs and settings; a finished one is left as it is. coco: write annotations.json (COCO run
+    lengths) as well. checkpoint_seconds: about how much work a kill may lose; at most 48 frames in any case.
+    """
 
-
-class StepOutcome(Protocol):
-    """What a segmenter says about the newest frame."""
-
-    @property
-    def objects(self) -> Mapping[int, ObjectOutcome]: ...
-    @property
-    def warnings(self) -> list[str]: ...
-    @property
-    def network_seconds(self) -> float: ...
+    overwrite: bool = False
+    resume: bool = False
+    coco: bool = False
+    checkpoint_seconds: float = 2.0
 
 
 class StepSegmenter(Protocol):
-    """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in."""
+    """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in.
 
-    def step(self, frame: NDArray[np.uint8], masks: Any = None) -> NDArray[np.uint16]: ...
-    def state(self) -> dict[str, Any]: ...
-    def load_state(self, state: dict[str, Any]) -> None: ...
+    A step that raises leaves the state, and `last`, as they were.
+    """
+
+    def step(
+        self, frame: NDArray[np.uint8], masks: NDArray[np.integer] | None = None, *, time: float | None = None
+    ) -> NDArray[np.uint16]: ...
+    def remove(self, object_id: int) -> None: ...
+    def state(self) -> dict[str, NDArray[Any]]: ...
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None: ...
     @property
-    def last(self) -> Any: ...
+    def last(self) -> StepResult: ...
+    @property
+    def object_ids(self) -> list[int]: ...
+
+
+#: Called after each frame with the frames done and how many there are (None: nobody knows).
+Progress = Callable[[int, "int | None"], None]
+#: Called after each new frame with the frame and its label map.
+OnFrame = Callable[["Frame", NDArray[np.uint16]], None]
+#: Called after each step with the frame, `segmenter.last` and the segmenter; what it returns (plain JSON values) is
+#: added to the frame's entry in the report, and to the frames to review if it has a `review` list.
+OnStep = Callable[["Frame", Any, Any], "Mapping[str, Any] | None"]
+
+
+@dataclass(frozen=True)
+class RunHooks:
+    """What a caller wants to see while a run works."""
+
+    progress: Progress | None = None
+    on_frame: OnFrame | None = None
+    on_step: OnStep | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,7 @@ class ReviewItem:
     """A stretch of frames in which a person should look at one object."""
 
     object_id: int
-    #: "lost", "returned", "low confidence", "confidence fell", "area jumped", or a reason added by the caller.
+    #: One of `hodor_cli.run.review.REASONS`, or a reason added by the caller.
     reason: str
     first_frame: int
     last_frame: int

@@ -43,7 +43,7 @@ class DescriptorRecorder:
     """Writes what a segmenter finds into a descriptor file; hand `on_step` to `segment_source`.
 
         with DescriptorRecorder("objects.h5", source, segmenter, masks) as recorder:
-            segment_source(source, masks, out, segmenter=segmenter, on_step=recorder.on_step)
+            segment_source(source, RunInputs(masks), out, segmenter, hooks=RunHooks(on_step=recorder.on_step))
 
     The video appears in the file when the block ends without an exception. A run that starts in the middle, because it
     is resumed, cannot be recorded whole: then nothing is written and `incomplete` is True.

@@ -34,7 +34,7 @@ class DescriptorSession:
     need, so that a run that is resumed reports the same.
 
         with DescriptorSession(segmenter, source, known=["objects.h5#bear/1"], record="new.h5") as session:
-            segment_source(source, masks, out, model=model, segmenter=session.segmenter, on_step=session.on_step)
+            segment_source(source, RunInputs(masks), out, session.segmenter, hooks=RunHooks(on_step=session.on_step))
 
     Args:
         segmenter: New; it starts from the objects of `known`, if any.

@@ -2,8 +2,7 @@
 
 from hodor_cli.run.many.jobs import VideoJob, find_jobs
 from hodor_cli.run.many.local import LocalExecutor
-from hodor_cli.run.many.run import BatchProgress, BatchSummary, segment_videos
-from hodor_cli.run.many.work import JobResult, WorkOptions
+from hodor_cli.run.many.run import BatchProgress, BatchSummary, JobResult, WorkOptions, segment_videos
 
 __all__ = [
     "BatchProgress",

@@ -15,10 +15,13 @@ import shutil
 import uuid
 from pathlib import Path
 
+import msgspec
+
 from hodor_cli.errors import OutputError
 from hodor_cli.files import writing
+from hodor_cli.locks import locked_folder
 from hodor_cli.run.output import OutputFolder, remove_if_empty
-from hodor_cli.run.resume import load_checkpoint, read_journal
+from hodor_cli.run.resume import load_checkpoint
 
 UNFINISHED = ".unfinished"
 _TAIL_BYTES = 1 << 16
@@ -60,7 +63,8 @@ class VideoAttempts:
         """
         with writing(self.out):
             if overwrite and self.final.exists():
-                OutputFolder(self.final).remove_results()
+                with locked_folder(self.final, advice="wait until it ends, then run the same again with `resume`"):
+                    OutputFolder(self.final).remove_results()
                 remove_if_empty(self.final)
             try:
                 os.rename(attempt, self.final)
@@ -69,7 +73,7 @@ class VideoAttempts:
                     raise
                 if OutputFolder(self.final).state() != "finished":
                     raise OutputError(
-                        f"{self.final} is in the way of the results; move it, then run the same command with --resume"
+                        f"{self.final} is in the way of the results; move it, then run the same again with `resume`"
                     ) from None
             self.clear()
 
@@ -85,7 +89,7 @@ class VideoAttempts:
 
     def frames_done(self) -> int:
         """How many frames the furthest attempt has written."""
-        return max((_last_frame(OutputFolder(folder).journal) for folder in self._folders()), default=0)
+        return max((_frames_in(OutputFolder(folder).journal) for folder in self._folders()), default=0)
 
     def _folders(self) -> list[Path]:
         try:
@@ -101,7 +105,7 @@ class VideoAttempts:
                 checkpoint = load_checkpoint(OutputFolder(folder).checkpoint)
             except OutputError:  # damaged
                 checkpoint = None
-            found[folder] = checkpoint.done if checkpoint is not None else 0
+            found[folder] = checkpoint.progress.done if checkpoint is not None else 0
         return found
 
 
@@ -124,17 +128,20 @@ def _copy_attempt(earlier: OutputFolder, new: OutputFolder) -> None:
                     shutil.copyfile(file, copy / file.name)
 
 
-def _last_frame(journal: Path) -> int:
-    """How many frames a journal tells of, from its last whole record."""
+class _Index(msgspec.Struct):
+    """The part of a journal's record that says how far a video is."""
+
+    frame: int
+
+
+def _frames_in(journal: Path) -> int:
+    """How many frames a journal tells of, from its first and its last whole record; 0 where they cannot be read."""
     try:
-        size = journal.stat().st_size
-    except OSError:
+        with journal.open("rb") as file:
+            first = file.readline()
+            file.seek(max(0, journal.stat().st_size - _TAIL_BYTES))
+            lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
+        ends = [msgspec.json.decode(line, type=_Index).frame for line in (first, lines[-1] if lines else first)]
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return 0
-    first = next(read_journal(journal), None)
-    if first is None:
-        return 0
-    # From inside the tail on; the record that this cuts is skipped as damaged.
-    last = first
-    for last in read_journal(journal, from_byte=max(0, size - _TAIL_BYTES)):  # noqa: B007
-        pass
-    return int(last["frame"]) - int(first["frame"]) + 1
+    return ends[1] - ends[0] + 1

@@ -13,6 +13,8 @@ from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 _SHOWN = 4
+#: What lies in the result folder besides the videos' results.
+_TAKEN = ("summary.json", ".unfinished", ".hodor.lock")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,7 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
     require_exists(videos, "folder or list of videos")
     require_exists(masks, "folder of masks")
     if not masks.is_dir():
-        raise InputError(
-            f"--masks {masks} is a file; give the folder that holds a mask for each video, named like the videos"
-        )
+        raise InputError(f"{masks} is a file; give the folder that holds a mask for each video, named like the videos")
     sources = videos_of_folder(videos) if videos.is_dir() else videos_of_list(videos)
     _refuse_same_names(sources)
     found = {source: _masks_of(_name(source), masks) for source in sources}
@@ -73,8 +73,8 @@ def videos_of_folder(folder: Path) -> list[Path]:
         return found
     if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names):
         raise InputError(
-            f"{folder} holds images and so is one video itself; leave --masks out and give its masks with "
-            f"--mask FOLDER, or name the folder above it"
+            f"{folder} holds images and so is one video itself; segment it alone, with its "
+            f"masks, or name the folder above it"
         )
     inside = f"it holds {summarise_files(names)}" if names else "there is neither a video nor a folder of images in it"
     raise InputError(f"{folder} holds no videos: {inside}")
@@ -112,11 +112,12 @@ def _name(source: Path) -> str:
 def _refuse_same_names(sources: Sequence[Path]) -> None:
     by_name: dict[str, Path] = {}
     for source in sources:
-        other = by_name.setdefault(_name(source), source)
+        name = _name(source)
+        other = by_name.setdefault(name.casefold(), source)  # many file systems take both for one name
         if other is not source:
-            raise InputError(
-                f"{other} and {source} would both be called {_name(source)} in the results; rename one of them"
-            )
+            raise InputError(f"{other} and {source} would both be called {name} in the results; rename one of them")
+        if name.casefold() in _TAKEN:
+            raise InputError(f"{source} would be called {name} in the results, which is taken; rename it")
 
 
 def _masks_of(name: str, masks: Path) -> Path | None:

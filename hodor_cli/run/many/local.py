@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from hodor_cli.run.many.jobs import VideoJob
-from hodor_cli.run.many.work import JobResult, WorkOptions, segment_job
+from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
 from hodor_cli.runtime.threads import usable_cores
 
 #: A video whose worker died is begun again once: a second death is hardly chance.

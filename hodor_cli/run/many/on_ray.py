@@ -1,7 +1,7 @@
 """Videos side by side on the machines of a Ray cluster (an optional extra): one task for each video.
 
 Every machine must see the videos, the masks and the result folder under the same paths. Ray's own retries are switched
-off: a task that is begun again must know that it is, to go on with what the lost one had done.
+off: a task that is begun again must know that it is, to continue what the lost one had done.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import exists
 from hodor_cli.run.many.jobs import VideoJob
-from hodor_cli.run.many.work import JobResult, WorkOptions, segment_job
+from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
@@ -89,13 +89,13 @@ def connect(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise UsageError("--ray needs Ray, which is not installed: pip install 'ray>=2.30'") from error
+        raise UsageError("`ray` needs Ray, which is not installed: pip install 'ray>=2.30'") from error
     place = address.removeprefix("ray://")
     if address != "auto":
         # Ray itself tries for two minutes, and then ends the process.
         host, colon, port = place.rpartition(":")
         if not (host and colon and port.isdigit()):
-            raise UsageError(f"--ray takes auto or HOST:PORT of a cluster's head, not '{address}'")
+            raise UsageError(f"`ray` takes auto or HOST:PORT of a cluster's head, not '{address}'")
         try:
             socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:

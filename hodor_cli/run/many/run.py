@@ -1,23 +1,64 @@
-"""Segment many videos into one folder: the library door behind `hodor segment FOLDER --masks FOLDER`."""
+"""Segment many videos into one folder: the library door behind `hodor segment-many`."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import write_whole, writing
-from hodor_cli.locks import WriterLock
+from hodor_cli.locks import locked_folder
 from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
-from hodor_cli.run.many.work import JobResult, WorkOptions
+from hodor_cli.run.settings import SegmentSettings, SegmentSummary
+
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
 
 SUMMARY = "summary.json"
-_LOCK = ".hodor.lock"
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """What is the same for all videos; as the arguments of `segment_source`.
+
+    settings: Where `weights` is a file, its path must be one that every worker can read.
+    adapt: Budget of the adaptation to each video's masks (`60s`, `200steps`); None: none.
+    """
+
+    out: Path
+    settings: SegmentSettings = field(default_factory=SegmentSettings)
+    start: int = 0
+    end: int | None = None
+    coco: bool = False
+    adapt: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How one video ended.
+
+    error: One sentence; empty if all went well. frames: how many its results have. seconds: how long it took, here and
+    without those of earlier runs. review: how many stretches of frames a person should look at. attempts: how often it
+    was begun in this run, because workers died. where: the machine, if it was another one.
+    """
+
+    name: str
+    error: str = ""
+    frames: int = 0
+    object_ids: tuple[int, ...] = ()
+    seconds: float = 0.0
+    review: int = 0
+    warnings: tuple[str, ...] = ()
+    already_finished: bool = False
+    attempts: int = 1
+    where: str = ""
 
 
 class Executor(Protocol):
@@ -66,7 +107,7 @@ def segment_videos(
     """Segment every video into `OUT/NAME`, side by side; one that fails does not stop the others.
 
     A video's folder appears when it is whole. OUT/summary.json tells of all. When interrupted, what is done stays, and
-    the same call with `resume` goes on.
+    the same call with `resume` continues.
 
     Raises:
         UsageError: No jobs, or `resume` and `overwrite` together.
@@ -76,46 +117,39 @@ def segment_videos(
     if not jobs:
         raise UsageError("there is no video to segment")
     if options.resume and options.overwrite:
-        raise UsageError("--overwrite and --resume contradict each other; give one of them")
+        raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
     out = options.out
     _refuse_results(out, jobs, options)
     began = time.perf_counter()
-    created = not out.exists()
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
     results: dict[str, JobResult] = {}
-    try:
-        with WriterLock(out, out / _LOCK, advice="wait until it ends or choose another folder with -o"):
-            running = executor.results(jobs, options)
-            try:
-                for result in running:
-                    if result is not None:
-                        results[result.name] = result
-                    if progress is not None:
-                        progress(_progress(jobs, results, out))
-            finally:
-                close = getattr(running, "close", None)  # an interrupt ends the workers now, not some time later
-                if close is not None:
-                    close()
-            summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
-            with writing(out):
-                write_whole(out / SUMMARY, json.dumps(_as_json(summary), indent=1).encode())
-    finally:
-        if created and not any(out.iterdir()):
-            out.rmdir()
+    with locked_folder(out, advice="wait until it ends, or choose another folder with `out`"):
+        running = executor.results(jobs, options)
+        try:
+            for result in running:
+                if result is not None:
+                    results[result.name] = result
+                if progress is not None:
+                    progress(_progress(jobs, results, out))
+        finally:
+            close = getattr(running, "close", None)  # an interrupt ends the workers now, not some time later
+            if close is not None:
+                close()
+        summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
+        with writing(out):
+            write_whole(out / SUMMARY, json.dumps(_as_json(summary), indent=1).encode())
     return summary
 
 
 def _refuse_results(out: Path, jobs: Sequence[VideoJob], options: WorkOptions) -> None:
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; choose another folder with -o")
+        raise OutputError(f"{out} is a file; choose another folder with `out`")
     if options.resume or options.overwrite or not out.exists():
         return
     there = [job.name for job in jobs if (out / job.name).exists()]
     if there or (out / UNFINISHED).exists():
         shown = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
         what = f"the results of {shown}" if there else "unfinished ones"
-        raise OutputError(f"{out} holds {what} already; add --resume to go on or --overwrite to replace them")
+        raise OutputError(f"{out} holds {what} already; add `resume` to continue or `overwrite` to replace them")
 
 
 def _progress(jobs: Sequence[VideoJob], results: dict[str, JobResult], out: Path) -> BatchProgress:
@@ -146,3 +180,59 @@ def _as_json(summary: BatchSummary) -> dict[str, Any]:
         "failed": len(summary.failed),
         "videos": videos,
     }
+
+
+def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], *, retry: bool = False) -> JobResult:
+    """Segment one video into `OUT/NAME`; what is wrong with the video is said in the result and not raised.
+
+    load: returns the network. retry: continue what a dead worker left.
+    """
+    began = time.perf_counter()
+    try:
+        summary = _segment(job, options, load(), resume=options.resume or retry)
+    except HodorError as error:
+        return JobResult(job.name, error=str(error), seconds=time.perf_counter() - began)
+    except Exception as error:  # one video's fault must not end the others
+        detail = " ".join(str(error).split())[:300]
+        way = f"run hodor segment {job.source} alone with HODOR_DEBUG=1"
+        sentence = f"unexpected {type(error).__name__}: {detail}; {way}"
+        return JobResult(job.name, error=sentence, seconds=time.perf_counter() - began)
+    return JobResult(
+        job.name,
+        frames=summary.frames,
+        object_ids=summary.object_ids,
+        seconds=time.perf_counter() - began,
+        review=len(summary.review),
+        warnings=summary.warnings,
+        already_finished=summary.already_finished,
+    )
+
+
+def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> SegmentSummary:
+    from hodor_cli.datasets.labels.masks import read_mask_arguments
+    from hodor_cli.run.adapting import adapted_to_given
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.run.runner import segment_source
+    from hodor_cli.run.settings import RunOutput
+    from hodor_cli.video.source import open_source
+
+    with open_source(job.source, start=options.start, end=options.end) as source:
+        inputs = RunInputs(masks=read_mask_arguments([str(job.masks)], source))
+        settings = options.settings
+        if options.adapt is not None:
+            model, settings = adapted_to_given(model, source, inputs, options.adapt, settings)
+        attempts = VideoAttempts(options.out, job.name)
+        there = attempts.final.exists() and not options.overwrite
+        # A network that is adapted again is another one, with which a run cannot be resumed.
+        folder = attempts.final if there else attempts.begin(resume=resume and options.adapt is None)
+        try:
+            output = RunOutput(resume=resume or not there, coco=options.coco)
+            summary = segment_source(source, inputs, folder, model, settings=settings, output=output)
+        except HodorError:
+            attempts.drop_if_empty(folder)
+            raise
+        if there:
+            attempts.clear()
+        else:
+            attempts.publish(folder, overwrite=options.overwrite)
+        return summary

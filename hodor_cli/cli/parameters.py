@@ -1,0 +1,83 @@
+"""A settings dataclass among a command's parameters becomes one option for each of its fields.
+
+So a setting's documentation, limits and default stand in the library only; here is how its option looks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from hodor_cli.settings import settings_of
+
+#: Groups of options below the everyday ones.
+FRAMES = "Which frames"
+RESULTS = "What is written"
+NETWORK = "Network"
+MACHINE = "Machine"
+
+#: By the name of a setting: what stands for its value in help, and its group.
+_LOOKS: dict[str, tuple[str, str | None]] = {
+    "weights": ("NAME|FILE", None),
+    "history": ("N", NETWORK),
+    "min_dim": ("PX", NETWORK),
+    "max_dim": ("PX", NETWORK),
+    "matching": ("", NETWORK),
+    "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
+    "precision": ("auto|fp32|bf16|fp16", MACHINE),
+    "threads": ("N", MACHINE),
+    "overlay": ("", RESULTS),
+}
+
+
+class Fields:
+    """Marks a parameter, `Annotated[SomeSettings, Fields("history", ...)]`: these fields become options."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+def expand(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with an option in place of each marked field; it makes the dataclass again when it is called."""
+    parameters: list[inspect.Parameter] = []
+    groups: dict[str, tuple[Any, tuple[str, ...]]] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        annotation, *marks = typing.get_args(parameter.annotation) or (parameter.annotation,)
+        fields = next((mark for mark in marks if isinstance(mark, Fields)), None)
+        if fields is None:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = (annotation, fields.names)
+        parameters += [_parameter(annotation, name) for name in fields.names]
+    if not groups:
+        return function
+
+    def call(**values: Any) -> Any:
+        for name, (declared, names) in groups.items():
+            values[name] = declared(**{field: values.pop(field) for field in names})
+        return function(**values)
+
+    call.__doc__, call.__name__, call.__module__ = function.__doc__, function.__name__, function.__module__
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _parameter(declared: Any, name: str) -> inspect.Parameter:
+    """One field as the keyword parameter that typer makes an option of."""
+    setting = settings_of(declared)[name]
+    metavar, panel = _LOOKS.get(name, ("VALUE", None))
+    flag = f"--{name.replace('_', '-')}"
+    shown: Mapping[str, Any] = {"help": setting.help, "rich_help_panel": panel}
+    if setting.kind is bool:
+        option = typer.Option(f"{flag}/--no-{flag[2:]}", **shown)
+    else:
+        option = typer.Option(flag, metavar=metavar, min=setting.least, max=setting.most, **shown)
+    kind = setting.kind | None if setting.optional else setting.kind
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=Annotated[kind, option]
+    )

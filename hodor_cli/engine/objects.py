@@ -1,0 +1,53 @@
+"""Object ids and where each object's row lies: the one place that knows their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class ObjectIds(tuple[int, ...]):
+    """Object ids in the order of the rows that belong to them. Immutable; ids are the user's and never renumbered.
+
+    Every tensor of the engine with a dimension I is kept beside the `ObjectIds` that name its rows.
+    """
+
+    @cached_property
+    def _rows(self) -> dict[int, int]:
+        return {object_id: row for row, object_id in enumerate(self)}
+
+    def row(self, object_id: int) -> int:
+        """The row of an object. Raises KeyError for an unknown one."""
+        return self._rows[object_id]
+
+    def rows(self, object_ids: Iterable[int]) -> list[int]:
+        """The rows of several objects, in their order. Raises KeyError for an unknown one."""
+        return [self._rows[object_id] for object_id in object_ids]
+
+    def __contains__(self, object_id: object) -> bool:
+        return object_id in self._rows
+
+    def adding(self, object_ids: Iterable[int]) -> ObjectIds:
+        """With further ids behind these; known ones keep their row."""
+        return ObjectIds(dict.fromkeys((*self, *object_ids)))
+
+    def without(self, object_id: int) -> ObjectIds:
+        """Without one id."""
+        return ObjectIds(known for known in self if known != object_id)
+
+    def aligned(self, values: Tensor, wanted: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Rows of `values` (I, ...) for W wanted objects: (W, ...), zero for unknown ones, and which are known (W,).
+
+        The second tensor is boolean and on the CPU.
+        """
+        known = torch.tensor([object_id in self._rows for object_id in wanted], dtype=torch.bool)
+        if self == tuple(wanted):
+            return values, known
+        aligned = values.new_zeros(len(wanted), *values.shape[1:])
+        for row, object_id in enumerate(wanted):
+            if object_id in self._rows:
+                aligned[row] = values[self._rows[object_id]]
+        return aligned, known

@@ -1,0 +1,256 @@
+"""What a run writes down, as typed records: one schema per file, checked when it is read again.
+
+report.json and the journal lie where anyone may have changed them. Names in them become paths, so a record that names
+anything but an entry of its folder is refused as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from hodor_cli.errors import OutputError
+from hodor_cli.files import is_plain_name
+
+REPORT_FORMAT = "hodor-report"
+REPORT_VERSION = 1
+#: The identity of an unfinished run; its `run.json` is another kind than that of a training.
+RUN_FORMAT = "hodor-segment-run"
+
+ObjectId = Annotated[int, Meta(ge=1, le=65_535)]
+Count = Annotated[int, Meta(ge=0)]
+#: x, y, width, height in pixels.
+BoxRecord = tuple[int, int, int, int]
+Plain = str | int | float | bool | None
+
+Schema = TypeVar("Schema")
+
+
+class ObjectRecord(Struct, frozen=True, omit_defaults=True):
+    """One object in one frame: area (px), box (null where it is absent), confidence (0..1) and whether it is lost.
+
+    cut_off, agreement, change: as in `ObjectResult`. elsewhere: the share of the mask that is apart from its main part.
+    None, and then left out, is a share of 0 or what is not known.
+    """
+
+    area: Count
+    box: BoxRecord | None
+    confidence: float
+    lost: bool
+    cut_off: float | None = None
+    elsewhere: float | None = None
+    agreement: float | None = None
+    change: float | None = None
+
+
+class ReviewNote(Struct, frozen=True):
+    """Something about an object that a frame's own callback wants looked at."""
+
+    object: int
+    reason: str
+    detail: str = ""
+
+
+class FrameRecord(Struct, frozen=True, omit_defaults=True):
+    """One frame: its index from 0, the name of its mask file without ending, its time in seconds, and its objects.
+
+    given, boxes and removed: the objects whose mask, box or end was given in it. rle: masks as COCO run lengths. ticks:
+    its time in the overlay. extra: what a caller added.
+    """
+
+    frame: Count
+    name: str
+    time: float
+    objects: dict[ObjectId, ObjectRecord]
+    given: tuple[ObjectId, ...] = ()
+    boxes: dict[ObjectId, BoxRecord] = field(default_factory=dict)
+    removed: tuple[ObjectId, ...] = ()
+    warnings: tuple[str, ...] = ()
+    review: tuple[ReviewNote, ...] = ()
+    rle: dict[ObjectId, str] = field(default_factory=dict)
+    ticks: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def for_report(self) -> dict[str, Any]:
+        """As it stands in report.json: without what only the run needs."""
+        plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
+        added = plain.pop("extra", {})
+        return {key: value for key, value in plain.items() if key not in ("rle", "ticks")} | added
+
+
+class SourceRecord(Struct, frozen=True):
+    """Where the frames came from; `content` is a fingerprint of the file or folder."""
+
+    name: str
+    kind: str
+    size: tuple[int, int]
+    fps: float
+    start: int = 0
+    end: int | None = None
+    content: str | None = None
+
+
+class WeightsRecord(Struct, frozen=True):
+    """The name of the weights as the user gave it, and their fingerprint."""
+
+    name: str
+    fingerprint: str
+
+
+class RunIdentity(Struct, frozen=True):
+    """Everything that decides the results of a run, so that it is only resumed with the same.
+
+    masks: frame -> hash of its label map. used: what settings left open came to. place: where the source lay, which is
+    not compared.
+    """
+
+    source: SourceRecord
+    masks: dict[Count, str]
+    boxes: dict[Count, dict[ObjectId, BoxRecord]]
+    weights: WeightsRecord
+    settings: dict[str, Plain]
+    used: dict[str, Plain]
+    place: dict[str, str] = field(default_factory=dict)
+    removals: dict[Count, tuple[ObjectId, ...]] = field(default_factory=dict)
+
+
+class RunFile(RunIdentity, frozen=True, kw_only=True):
+    """run.json of an unfinished run."""
+
+    format: Literal["hodor-segment-run"] = "hodor-segment-run"
+    version: int = 1
+
+
+class SpeedRecord(Struct, frozen=True):
+    """How long a run took, in seconds of wall time and of the network's."""
+
+    frames: Count
+    frames_per_second: float
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+
+
+class ObjectSummary(Struct, frozen=True):
+    """One object over all frames."""
+
+    first_frame: Count
+    frames_present: Count
+    frames_lost: Count
+    mean_confidence: float
+
+
+class ReviewRecord(Struct, frozen=True):
+    """A stretch of frames in which a person should look at one object; see `ReviewItem`."""
+
+    object: int
+    reason: str
+    first_frame: int
+    last_frame: int
+    first_name: str
+    last_name: str
+    detail: str = ""
+
+
+class ReportRecord(RunIdentity, frozen=True, kw_only=True):
+    """report.json without its frames, which may be many."""
+
+    format: Literal["hodor-report"]
+    speed: SpeedRecord
+    warnings: tuple[str, ...] = ()
+    objects: dict[ObjectId, ObjectSummary] = field(default_factory=dict)
+    review: tuple[ReviewRecord, ...] = ()
+
+
+class MadeFrame(Struct, frozen=True):
+    """The part of a frame's record that says which files belong to it."""
+
+    name: str
+    boxes: dict[ObjectId, Any] = field(default_factory=dict)
+
+
+class MadeFrames(Struct, frozen=True):
+    """The part of report.json that says which files belong to the run."""
+
+    format: Literal["hodor-report"]
+    frames: list[MadeFrame]
+
+
+class _ReportHead(Struct, frozen=True):
+    format: Literal["hodor-report"]
+
+
+def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
+    """JSON that lies in a result folder as a record. Raises OutputError, saying `what` it is, if it is none."""
+    try:
+        record = msgspec.json.decode(data, type=schema)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise OutputError(
+            f"{what} is damaged or was not written by hodor ({error}), so it cannot be used; remove its folder "
+            "yourself, or choose another with `out`"
+        ) from error
+    for frame in record.frames if isinstance(record, MadeFrames) else (record,):
+        if isinstance(frame, (FrameRecord, MadeFrame)):
+            require_inside(frame.name, what)
+    return record
+
+
+def require_inside(name: str, what: str) -> None:
+    """Raise OutputError for a frame's name whose mask would not lie in its folder."""
+    if not (is_plain_name(name) and is_plain_name(f"{name}.png")):
+        raise OutputError(
+            f"{what} names the frame {name[:80]!r}, which leads outside its folder, so hodor did not write it; remove "
+            "the folder yourself, or choose another with `out`"
+        )
+
+
+def is_report(path: Path) -> bool:
+    """Whether this is a report that a run of `segment` wrote."""
+    try:
+        msgspec.json.decode(path.read_bytes(), type=_ReportHead)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[FrameRecord]:
+    """The journal's whole records between two offsets, one at a time; a line that a kill cut off is left out.
+
+    Raises OutputError for a line that hodor did not write.
+    """
+    for line in _lines(path, from_byte, to_byte):
+        yield decode(line, FrameRecord, str(path))
+
+
+def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
+    """Which files the frames of a journal have, from an offset on; lines that a power cut damaged are left out.
+
+    Raises OutputError for a name that leads outside the folder.
+    """
+    for line in _lines(journal, from_byte, None):
+        try:
+            frame = msgspec.json.decode(line, type=MadeFrame)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        require_inside(frame.name, str(journal))
+        yield frame
+
+
+def _lines(path: Path, from_byte: int, to_byte: int | None) -> Iterator[bytes]:
+    """The whole lines between two offsets."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(from_byte)
+        position = from_byte
+        for line in file:
+            position += len(line)
+            if to_byte is not None and position > to_byte:
+                return
+            if line.endswith(b"\n"):
+                yield line

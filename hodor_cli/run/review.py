@@ -1,0 +1,146 @@
+"""Which frames of a run a person should look at.
+
+What happens to an object (it is lost, returns, jumps in size) is worth a look in itself. Whether a mask is still good
+is estimated from four witnesses, of which only the first is the network's own opinion: its confidence, the agreement
+with what matching carries over from the frame in which the object was given, the change of its descriptor since then,
+and how much of it lies apart. Weights and limit are fitted to frames with truth by `benchmarks/review.py`, which also
+prints precision and recall.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from hodor_cli.run.records import FrameRecord, ObjectRecord
+from hodor_cli.run.settings import ReviewItem
+
+LOST, RETURNED = "lost", "returned"
+LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
+AREA_JUMPED, CUT_OFF = "area jumped", "moved too far and was cut off"
+UNLIKE_REFERENCE, CHANGED = "disagrees with its given mask", "looks unlike its given mask"
+SCATTERED = "lies in several places"
+#: All reasons that a run itself gives; a caller may add others.
+REASONS = (
+    LOST, RETURNED, LOW_CONFIDENCE, CONFIDENCE_FELL, AREA_JUMPED, CUT_OFF, UNLIKE_REFERENCE, CHANGED, SCATTERED,
+)  # fmt: skip
+
+#: A present object whose mean probability inside its mask is below this is worth a look.
+_LOW_CONFIDENCE = 0.6
+#: So is one whose confidence falls by this much below the median of the frames just before,
+_CONFIDENCE_FALL = 0.15
+#: one whose area grows or shrinks by more than this factor from one frame to the next,
+_AREA_JUMP = 2.5
+#: and one of which at least this share was cut off because it moved farther than expected.
+_CUT_OFF = 0.1
+#: Areas below this many pixels jump without meaning anything.
+_SMALL_AREA = 64
+_RECENT_FRAMES = 5
+
+#: A mask is doubted above this probability that its IoU with the truth is below 0.5.
+DOUBT = 0.5
+
+
+@dataclass(frozen=True)
+class _Witness:
+    """One term of the estimate: its weight, what a good mask has, and the words for a mask that it speaks against."""
+
+    weight: float
+    good: float
+    reason: str
+    words: str
+
+
+_WITNESSES = {
+    "confidence": _Witness(-6.0, 0.97, LOW_CONFIDENCE, "down to {:.2f}"),
+    "agreement": _Witness(-8.0, 0.6, UNLIKE_REFERENCE, "agreement {:.2f}"),
+    "change": _Witness(4.0, 0.15, CHANGED, "change {:.2f}"),
+    "elsewhere": _Witness(2.0, 0.0, SCATTERED, "{:.0%} of it apart"),
+}
+_BIAS = -3.0
+#: Of models that do not match frames, and so have no agreement.
+_BIAS_WITHOUT_AGREEMENT = -2.0
+
+
+def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
+    """How likely (0..1) the IoU of a present object's mask is below 0.5, the reason that says most, and its number."""
+    terms = {}
+    for name, witness in _WITNESSES.items():
+        value = getattr(entry, name)
+        if value is not None:
+            terms[name] = witness.weight * (value - witness.good)
+    bias = _BIAS if entry.agreement is not None else _BIAS_WITHOUT_AGREEMENT
+    worst = max(terms, key=lambda name: terms[name])
+    witness = _WITNESSES[worst]
+    probability = 1 / (1 + math.exp(-min(max(bias + sum(terms.values()), -50.0), 50.0)))
+    return probability, witness.reason, witness.words.format(getattr(entry, worst))
+
+
+@dataclass
+class _Recent:
+    """What came before, of one object."""
+
+    area: int = 0
+    lost: bool = False
+    confidences: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_FRAMES))
+
+
+def review_frames(records: Iterable[FrameRecord]) -> list[ReviewItem]:
+    """The stretches of frames to look at, by frame, with what the records themselves name (`review`)."""
+    recent: dict[int, _Recent] = {}
+    running: dict[tuple[int, str], tuple[int, ReviewItem]] = {}
+    done: list[ReviewItem] = []
+    for position, record in enumerate(records):
+        for object_id, reason, detail in reasons(record, recent):
+            index, name = record.frame, record.name
+            last, item = running.get((object_id, reason), (-2, None))
+            if item is None or last != position - 1:
+                done += [] if item is None else [item]
+                item = ReviewItem(object_id, reason, index, index, name, name, detail)
+            # The lowest confidence of a stretch; of anything else, what was said first.
+            said = min(item.detail, detail) if reason == LOW_CONFIDENCE else item.detail or detail
+            running[object_id, reason] = (position, replace(item, last_frame=index, last_name=name, detail=said))
+    done += [item for _, item in running.values()]
+    return sorted(done, key=lambda item: (item.first_frame, item.object_id, item.reason))
+
+
+def reasons(record: FrameRecord, recent: dict[int, _Recent]) -> Iterator[tuple[int, str, str]]:
+    """(object id, reason, detail) of everything in one frame; `recent` is carried from frame to frame."""
+    for object_id, entry in record.objects.items():
+        known = recent.setdefault(object_id, _Recent())
+        given = object_id in record.given
+        if entry.lost:
+            yield object_id, LOST, ""
+            known.confidences.clear()
+        elif not given:
+            for reason, detail in _of_present(entry, known):
+                yield object_id, reason, detail
+        known.area, known.lost = entry.area, entry.lost
+        if given:
+            known.confidences.clear()
+        elif not entry.lost:
+            known.confidences.append(entry.confidence)
+    for note in record.review:
+        yield note.object, note.reason, note.detail
+
+
+def _of_present(entry: ObjectRecord, known: _Recent) -> Iterator[tuple[str, str]]:
+    if known.lost:
+        yield RETURNED, ""
+    probability, reason, words = doubt(entry)
+    doubted = probability > DOUBT
+    if entry.confidence < _LOW_CONFIDENCE or (doubted and reason == LOW_CONFIDENCE):
+        yield LOW_CONFIDENCE, f"down to {entry.confidence:.2f}"
+    if doubted and reason != LOW_CONFIDENCE:
+        yield reason, words
+    before = statistics.median(known.confidences) if known.confidences else 0.0
+    if before - entry.confidence > _CONFIDENCE_FALL:
+        yield CONFIDENCE_FELL, f"from {before:.2f} to {entry.confidence:.2f}"
+    low, high = sorted((entry.area, known.area))
+    if low > 0 and high >= _SMALL_AREA and high > _AREA_JUMP * low:
+        yield AREA_JUMPED, f"from {known.area} to {entry.area} px"
+    if entry.cut_off is not None and entry.cut_off >= _CUT_OFF:
+        yield CUT_OFF, f"{entry.cut_off:.0%} of it"
