@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from hodor_cli.cli.options import MACHINE, DeviceOption, PrecisionOption, option
+from hodor_cli.cli.options import DeviceOption, PrecisionOption
+from hodor_cli.cli.parameters import MACHINE, option
 from hodor_cli.cli.terminal import note, progress_bar, stdout_console, warn
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.settings import settings_of
