@@ -14,7 +14,7 @@ from hodor_cli.errors import OutputError
 #: The way out where a user chose the file's place.
 ELSEWHERE = "choose another place"
 
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_BYTES = 255  # of a file's name, on nearly every file system
 _KINDS = {
@@ -82,7 +82,7 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise OutputError(
                 f"the disk is full while writing to {folder}; make room and run the same again with `resume`"
             ) from error

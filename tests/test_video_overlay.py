@@ -11,8 +11,7 @@ from segment_fakes import read_video
 from hodor_cli.errors import OutputError
 from hodor_cli.images.palette import davis_palette
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
-from hodor_cli.video.overlay import draw_overlay, inner_edge, object_colours
-from hodor_cli.video.overlay_writer import OverlayWriter
+from hodor_cli.video.overlay import OverlayWriter, draw_overlay, inner_edge, object_colours
 
 
 def grey(height: int = 60, width: int = 80, value: int = 100) -> np.ndarray:

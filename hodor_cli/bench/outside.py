@@ -18,7 +18,7 @@ def outside_seconds(
 ) -> dict[str, float]:
     """Median seconds a frame for `decode` (the video to RGB) and `write` (mask PNG, overlay drawn and encoded)."""
     from hodor_cli.images.label_png import write_label_png
-    from hodor_cli.video.overlay_writer import OverlayWriter
+    from hodor_cli.video.overlay import OverlayWriter
     from hodor_cli.video.source import open_source
 
     decoding: list[float] = []

@@ -52,7 +52,7 @@ class VideoFileSource(FrameSource):
             self._turn = read_turn(first.frame)
             self.height, self.width = upright_size(first.frame, self._turn)
             self.pixel_aspect = upright_aspect(pixel_aspect(stream), self._turn)
-            self.sound = SoundTrack(path, first.time or 0.0) if container.streams.audio else None
+            self.sound = SoundTrack(path, first.time or 0.0, end is None) if container.streams.audio else None
         if start > 0:
             self._require_start()
         if self._declared:

@@ -1,20 +1,25 @@
-"""Objects drawn over a frame: translucent colours, outlines and, if wanted, the object ids.
+"""Objects drawn over frames: translucent colours, outlines and, if wanted, the object ids; and the video of them.
 
-Everything here is NumPy in, NumPy out and depends on nothing but its arguments, so that a frame drawn again after an
-interruption is the same frame.
+What is drawn depends on nothing but the arguments, so that a frame drawn again after an interruption is the same frame.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.images.palette import davis_palette
+from hodor_cli.video.h264 import VideoWriter
 
 #: Share of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5
+# Mean difference per channel below which paint would hardly show.
+_ALIKE = 62
 
 
 def object_colours(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -34,8 +39,9 @@ def draw_overlay(
     """A copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
 
     `opacity` 0..1 is how much of the object's colour covers it; `outline` draws an edge inside the object in a brighter
-    shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. Only the objects'
-    pixels are touched. Raises ValueError if the two have different sizes.
+    shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. Where a pixel has
+    nearly the paint's own colour, a pale shade of it is painted instead, so that a red object shows under red paint.
+    Only the objects' pixels are touched. Raises ValueError if the two have different sizes.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {image.shape[1]}x{image.shape[0]}, labels {labels.shape[1]}x{labels.shape[0]}")
@@ -47,7 +53,7 @@ def draw_overlay(
 
     # OpenCV does this three times as fast as NumPy's indexing.
     part, picture = np.ascontiguousarray(labels[window]), np.ascontiguousarray(result[window])
-    colours = _colour_picture(part, davis_palette())
+    colours = _paint(picture, part)
     mixed: Any = cv2.addWeighted(picture, 1 - opacity, colours, opacity, 0)
     if outline:
         edge = inner_edge(part, thickness=max(1, round(min(labels.shape) / 300)))
@@ -75,6 +81,20 @@ def outline_palette() -> NDArray[np.uint8]:
     palette = davis_palette().astype(np.float64)
     brightest = np.maximum(palette.max(axis=1, keepdims=True), 1)
     return np.round(palette * 255 / brightest).astype(np.uint8)
+
+
+def _paint(picture: NDArray[np.uint8], labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB paint that differs from the picture: the palette's colour, or a pale shade where that is alike.
+
+    It depends on the pixel alone, so that the colour of an object does not flicker from frame to frame.
+    """
+    import cv2
+
+    colours = _colour_picture(labels, davis_palette())
+    difference = cv2.absdiff(picture, colours)
+    mean = cv2.transform(difference, np.full((1, 3), 1 / 3, np.float32))
+    pale = _colour_picture(labels, (outline_palette() // 2 + 127).astype(np.uint8))
+    return np.asarray(cv2.copyTo(pale, (mean < _ALIKE).view(np.uint8), colours), dtype=np.uint8)
 
 
 def _colour_picture(labels: NDArray[np.uint16], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -112,3 +132,43 @@ def _write_ids(picture: NDArray[np.uint8], labels: NDArray[np.uint16], height: i
         bottom = min(max(tall, int(row) - 1 + tall // 2), picture.shape[0] - 1)
         for colour, wide in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
             cv2.putText(picture, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
+
+
+class OverlayWriter:
+    """Draws label maps over frames and writes them as an H.264 MP4 at `fps` frames per second.
+
+        with OverlayWriter("overlay.mp4", fps=source.fps, pixel_aspect=source.pixel_aspect) as overlay:
+            for frame in source:
+                overlay.write(frame.image, segmenter.step(frame.image))
+
+    The file appears when the writer is closed; after an error in the `with` block none is left.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        fps: float,
+        *,
+        pixel_aspect: Fraction = Fraction(1),
+        opacity: float = DEFAULT_OPACITY,
+        ids: bool = False,
+    ) -> None:
+        self._video = VideoWriter(path, fps, pixel_aspect)
+        self._opacity = opacity
+        self._ids = ids
+
+    def write(self, image: NDArray[np.uint8], labels: NDArray[np.uint16]) -> None:
+        """Append one (H, W, 3) RGB uint8 frame with its (H, W) label map drawn over it."""
+        self._video.write(draw_overlay(image, labels, opacity=self._opacity, ids=self._ids))
+
+    def close(self) -> None:
+        """Finish the video and put it in its place."""
+        self._video.close()
+
+    def __enter__(self) -> OverlayWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._video.__exit__(kind, error, trace)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import heapq
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.errors import InputError
+from hodor_cli.files import NO_ROOM, replacing
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,23 +28,18 @@ class SoundTrack:
 
 
 def add_sound(video: Path, sound: SoundTrack, begin: float) -> str:
-    """Put the sound from `begin` seconds after the source's first frame on into an MP4 that starts there, in place.
+    """Put the sound into an MP4 whose first frame is the source's `begin` seconds after its first one, in place.
 
     Returns a sentence about why it could not be done, empty after success; the video then stays without sound. Raises
-    OSError if the disk refuses.
+    OSError if the disk is full.
     """
-    import av
-
-    temporary = video.with_name(f".{video.name}.sound.tmp")
     try:
-        _mux(video, sound, begin, temporary)
-        os.replace(temporary, video)
-    except (av.error.FFmpegError, InputError, ValueError) as error:
-        if isinstance(error, OSError) and error.filename is not None and "tmp" in str(error.filename):
+        with replacing(video) as temporary:
+            _mux(video, sound, begin, temporary)
+    except Exception as error:  # damaged sound must not cost the video
+        if getattr(error, "errno", None) in NO_ROOM:
             raise
         return f"the sound of {sound.path} could not be copied into the overlay ({error})"
-    finally:
-        temporary.unlink(missing_ok=True)
     return ""
 
 
