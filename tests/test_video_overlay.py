@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from segment_fakes import read_video
@@ -12,6 +14,8 @@ from hodor_cli.errors import OutputError
 from hodor_cli.images.palette import davis_palette
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import OverlayWriter, draw_overlay, inner_edge, object_colours
+from hodor_cli.video.sound import SoundTrack, add_sound
+from hodor_cli.video.source import open_source
 
 
 def grey(height: int = 60, width: int = 80, value: int = 100) -> np.ndarray:
@@ -34,6 +38,18 @@ def test_colours_are_the_palette_s_mixed_inside_and_bright_at_the_edge() -> None
     assert drawn[10, 25].tolist() == [255, 0, 0] and davis_palette()[1].tolist() == [128, 0, 0]
     assert np.abs(drawn[20, 35].astype(int) - (davis_palette()[1].astype(int) + 100) // 2).max() <= 1
     assert np.array_equal(draw_overlay(image, labels, outline=False, opacity=1.0)[20, 35], davis_palette()[1])
+
+
+def test_an_object_shows_under_paint_of_its_own_colour() -> None:
+    labels = np.zeros((12, 16), np.uint16)
+    labels[2:10, 2:14] = 1
+    for object_id in range(1, 256):
+        paint = davis_palette()[object_id].astype(np.float64)
+        for colour in (paint, np.minimum(paint * 1.8, 255), paint * 0.6):
+            image = np.empty((12, 16, 3), np.uint8)
+            image[:] = colour
+            drawn = draw_overlay(image, labels * object_id, outline=False)
+            assert np.abs(drawn.astype(int) - image)[labels > 0].mean() > 20, (object_id, colour)
 
 
 def test_ids_past_the_palette_get_colours_too() -> None:
@@ -157,3 +173,99 @@ def test_a_damaged_piece_is_said_and_no_video_is_left(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"0\.mp4.*damaged"):
         join_videos([(tmp_path / "0.mp4", 0)], tmp_path / "joined.mp4", 25)
     assert [path.name for path in tmp_path.iterdir()] == ["0.mp4"]
+
+
+# ---- the overlay is shown like the source ----------------------------------------------------------------------------
+
+
+def test_pixel_aspect_is_kept(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 25, Fraction(2, 1)) as writer:
+        writer.write(grey())
+    join_videos([(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 25)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == 2
+
+
+def test_frames_too_wide_for_decoders_are_scaled_and_shown_as_wide(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", 25) as writer:
+        writer.write(grey(20, 30_000))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.width <= 8192
+        assert float(stream.width * stream.sample_aspect_ratio / stream.height) == pytest.approx(1500, rel=0.1)
+
+
+def test_uneven_times_and_the_last_duration_are_kept(tmp_path: Path) -> None:
+    times = np.cumsum([0, 0.04, 0.04, 0.2, 0.06])
+    timeline, previous = Timeline(11.76), None
+    with VideoWriter(tmp_path / "a.mp4", 11.76) as writer:
+        for index, seconds in enumerate(times):
+            previous = timeline.ticks(index, float(seconds), previous)
+            writer.write(grey(), ticks=previous, duration=0.5)
+    join_videos([(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 11.76)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        stream = container.streams.video[0]
+        assert [float(frame.pts * stream.time_base) for frame in container.decode(stream)] == pytest.approx(
+            times, abs=1e-3
+        )
+        assert float(stream.duration * stream.time_base) == pytest.approx(times[-1] + 0.5, abs=1e-3)
+
+
+def with_sound(path: Path, codec: str, seconds: float = 1.0) -> Path:
+    """A video of one second with a tone that starts half a second in."""
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("libx264", rate=10), container.add_stream(codec, rate=48000)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        sound.layout = "mono"
+        for index in range(10):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(grey(48, 64, 20 * index), format="rgb24")))
+        container.mux(video.encode())
+        time = np.arange(int(48000 * seconds)) / 48000
+        tone = np.where(time >= 0.5, np.sin(2000 * np.pi * time), 0) * 0.5
+        for start in range(0, len(tone), 1024):
+            part = (tone[start : start + 1024] * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            for resampled in av.AudioResampler(sound.codec_context.format.name, "mono", 48000).resample(frame):
+                container.mux(sound.encode(resampled))
+        container.mux(sound.encode(None))
+    return path
+
+
+def heard(path: Path) -> tuple[float, float]:
+    """When the tone starts and when the sound ends, in seconds."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        loud, end = [], 0.0
+        for frame in container.decode(stream):
+            samples = frame.to_ndarray().astype(np.float64).ravel()
+            begin = float(frame.pts * stream.time_base)
+            end = begin + len(samples) / 48000
+            loud += [begin + index / 48000 for index in np.flatnonzero(np.abs(samples) > 0.2)[:1]]
+    return loud[0], end
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.mov", "pcm_s16le")])
+def test_sound_is_copied_where_its_frames_are(tmp_path: Path, name: str, codec: str) -> None:
+    path = with_sound(tmp_path / name, codec)
+    for start, end in ((0, None), (3, 8)):
+        source = open_source(path, start=start, end=end)
+        frames = list(source)
+        with VideoWriter(tmp_path / "out.mp4", source.fps) as writer:
+            for frame in frames:
+                writer.write(frame.image)
+        assert source.sound is not None and add_sound(tmp_path / "out.mp4", source.sound, frames[0].time) == ""
+        onset, stop = heard(tmp_path / "out.mp4")
+        assert onset == pytest.approx(0.5 - start / 10, abs=0.03)
+        assert stop == pytest.approx(len(frames) / 10, abs=0.1)  # sound is cut between packets
+        assert len(read_video(tmp_path / "out.mp4")) == len(frames)
+
+
+def test_damaged_sound_costs_the_sound_alone(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "out.mp4", 10) as writer:
+        writer.write(grey())
+    before = (tmp_path / "out.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    assert "could not be copied" in add_sound(tmp_path / "out.mp4", SoundTrack(tmp_path / "a.mp4"), 0.0)
+    assert (tmp_path / "out.mp4").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -247,7 +248,7 @@ def test_start_past_the_end_names_the_length(tmp_path: Path) -> None:
     for name in ("clip.mp4", "clip.mkv"):
         with pytest.raises(InputError, match="10 frames"):
             open_source(write(tmp_path / name), start=10)
-    with pytest.raises(UsageError, match="--end 3"):
+    with pytest.raises(UsageError, match="`end` 3"):
         open_source(tmp_path / "clip.mp4", start=3, end=3)
     with pytest.raises(UsageError, match="negative"):
         open_source(tmp_path / "clip.mp4", start=-1)
@@ -291,6 +292,130 @@ def test_real_clip(data_dir: Path) -> None:
     assert (source.height, source.width) == (720, 1280) and source.fps == pytest.approx(29.97, abs=0.01)
     assert [frame.index for frame in frames] == list(range(5, 15))
     assert frames[0].image.std() > 10
+
+
+# ---- what a file says about its frames -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("degrees", [None, 90])
+def test_aspect_of_pixels_is_known_and_turns_with_the_picture(tmp_path: Path, degrees: int | None) -> None:
+    path = write(tmp_path / "wide.mp4", 2, rotate=degrees, options={"x264-params": "sar=2/1"})
+    assert open_source(path).pixel_aspect == (2 if degrees is None else Fraction(1, 2))
+    assert open_source(write(tmp_path / "square.mp4", 2)).pixel_aspect == 1
+
+
+def test_the_moving_default_track_is_read_and_others_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=10) for _ in range(2)]
+        for stream, (height, width) in zip(streams, ((24, 32), (48, 64)), strict=True):
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for index in range(5):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(picture(index, stream.height, stream.width), format="rgb24")
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    source = open_source(path)
+    assert (source.height, source.width) == (48, 64) and len(list(source)) == 5
+    assert "2 video tracks" in source.warnings[0] and "32x24" in source.warnings[0]
+
+
+def test_streams_joined_by_their_bytes_run_on_in_time(tmp_path: Path) -> None:
+    once = write(tmp_path / "a.ts").read_bytes()
+    (tmp_path / "twice.ts").write_bytes(once + once)
+    times = [frame.time for frame in open_source(tmp_path / "twice.ts")]
+    assert np.diff(times) == pytest.approx(0.1, abs=0.002) and len(times) == 20
+
+
+def test_last_frame_keeps_its_duration(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(picture(index)) for index in range(4)]
+    for name in ("a.gif", "a.webp"):
+        path = tmp_path / name
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=[40, 200, 40, 500])
+        frames = list(open_source(path))
+        assert [frame.time for frame in frames] == pytest.approx([0, 0.04, 0.24, 0.28]), name
+        assert frames[-1].duration == pytest.approx(0.5), name
+
+
+@pytest.mark.parametrize("lone_in_folder", [False, True])
+@pytest.mark.parametrize("ending", ["tif", "webp", "png"])
+def test_pictures_in_one_file_are_frames(tmp_path: Path, ending: str, lone_in_folder: bool) -> None:
+    pictures = [Image.fromarray(picture(index)) for index in range(6)]
+    path = tmp_path / f"stack.{ending}"
+    options = {"lossless": True} if ending == "webp" else {}
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], **options)
+    source = open_source(tmp_path if lone_in_folder else path, start=1, end=5)
+    frames = list(source)
+    assert source.length == 4 and [frame.name for frame in frames] == ["00001", "00002", "00003", "00004"]
+    assert np.array_equal(frames[2].image, picture(3)) and source.warnings == []
+    with pytest.raises(InputError, match="6 pictures"):
+        open_source(path, start=6)
+
+
+def test_pages_of_another_size_are_named(tmp_path: Path) -> None:
+    small = Image.fromarray(picture(0, 24, 32))
+    Image.fromarray(picture(0)).save(
+        tmp_path / "a.tif", save_all=True, append_images=[small, Image.fromarray(picture(1))]
+    )
+    source = open_source(tmp_path / "a.tif")
+    assert len(list(source)) == 2 and "1 page of another size" in source.warnings[0]
+
+
+def test_a_deep_stack_has_one_scale_that_is_told_and_can_be_set(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((48, 64), 250 * (index + 1), np.uint16)) for index in range(4)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    source = open_source(tmp_path / "a.tif")
+    assert [int(frame.image[0, 0, 0]) for frame in source] == pytest.approx([62, 125, 187, 249], abs=1)
+    assert source.warnings == ["16-bit values are scaled so that 0 becomes black and 1023 white"]
+    source = open_source(tmp_path / "a.tif", value_range=(0, 2000))
+    assert int(list(source)[-1].image[0, 0, 0]) == pytest.approx(128, abs=1) and source.warnings == []
+    with pytest.raises(UsageError, match="value_range"):
+        open_source(tmp_path / "a.tif", value_range=(5, 5))
+
+
+# ---- what is not opened ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{other}\n",
+        "ffconcat version 1.0\nfile {other}\n",
+        '<?xml version="1.0"?>\n<MPD type="dynamic"></MPD>',
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n",
+        "[playlist]\nFile1={other}\n",
+    ],
+)
+def test_playlists_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    other = write(tmp_path / "other.ts", 3)
+    for name in ("list.m3u8", "list.mp4"):
+        path = tmp_path / name
+        path.write_text(text.format(other=other))
+        with pytest.raises(InputError, match="playlist"):
+            open_source(path)
+    monkeypatch.setattr(sys, "stdin", PipedStdin(path))
+    with pytest.raises(InputError):
+        open_source("-")
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.mp4", "rtsp://camera/1", "file:///etc/hosts"])
+def test_addresses_are_not_followed(address: str) -> None:
+    with pytest.raises(InputError, match="is a URL"):
+        open_source(address)
+
+
+def test_odd_names_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.mp4", 2).read_bytes()
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff #%03d.mp4"))
+    try:
+        odd.write_bytes(whole)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert len(list(open_source(odd))) == 2
+    for name in ("x" * 5000, "a\0b.mp4", "~nobody-of-this-name/a.mp4"):
+        with pytest.raises(InputError, match="there is no"):
+            open_source(name)
 
 
 # ---- camera and pipe -------------------------------------------------------------------------------------------------
@@ -340,6 +465,12 @@ def test_camera_by_index(fake_camera: None, which: int | str) -> None:
 def test_camera_stops_at_end(fake_camera: None) -> None:
     source = open_source(7, start=1, end=3)
     assert [frame.index for frame in source] == [1, 2] and source.length == 2 and source.warnings == []
+
+
+@pytest.mark.parametrize("index", ["99999999999999999999", 2**31, 150, -1])
+def test_camera_of_an_impossible_number_is_one_sentence(fake_camera: None, index: int | str) -> None:
+    with pytest.raises(InputError, match="there is no camera"):
+        open_source(index)
 
 
 def test_no_camera_is_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:

@@ -154,7 +154,7 @@ def report_damage(source: FrameSource, tally: Tally) -> None:
 def past_the_end(source: FrameSource, count: int) -> InputError:
     """The error for a start that lies behind the last of `count` frames."""
     return InputError(
-        f"--start {source.start} is past the end of {source.label}, which has {plural(count, 'frame')}, counted from 0"
+        f"`start` {source.start} is past the end of {source.label}, which has {plural(count, 'frame')}, counted from 0"
     )
 
 

@@ -179,7 +179,9 @@ def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) ->
                         out, size = add_like(joined, stream), (stream.width, stream.height)
                         out.time_base = timeline.time_base
                     if (stream.width, stream.height) != size:
-                        raise OutputError(f"{path} has another frame size than the pieces before it; use --overwrite")
+                        raise OutputError(
+                            f"{path} has another frame size than the pieces before it; set `overwrite=True`"
+                        )
                     for packet in piece.demux(stream):
                         if packet.dts is None:
                             continue  # the empty packet with which demuxing ends
@@ -201,7 +203,9 @@ def _open_piece(path: Path) -> Any:
     try:
         return av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        raise OutputError(f"the piece {path} of the overlay video is missing or damaged; use --overwrite") from error
+        raise OutputError(
+            f"the piece {path} of the overlay video is missing or damaged; set `overwrite=True`"
+        ) from error
 
 
 def add_like(container: Any, stream: Any) -> Any:
@@ -217,12 +221,14 @@ def _codec() -> str:
     for name in ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"):
         if name in av.codecs_available:
             return name
-    raise OutputError("this PyAV has no H.264 encoder; install av from its wheels, or use --no-overlay")
+    raise OutputError("this PyAV has no H.264 encoder; install av from its wheels, or set `overlay=False`")
 
 
 def _fitting_size(height: int, width: int) -> tuple[int, int]:
-    scale = min(1.0, _MOST_SIDE / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    scale = _MOST_SIDE / max(height, width)
+    if scale >= 1:
+        return height, width
+    return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
 def _fitted(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -50,7 +50,7 @@ class ImageFolderSource(FrameSource):
             self.warn(text)
         if start >= len(files):
             raise InputError(
-                f"--start {start} is past the end of {folder}, which has {plural(len(files), 'image')}, counted from 0"
+                f"`start` {start} is past the end of {folder}, which has {plural(len(files), 'image')}, counted from 0"
             )
         self.files = files[start:end]
         self._indices = {frame_name(file): index for index, file in enumerate(files)}
@@ -113,7 +113,7 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     if videos:
         return (
             f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}, or all of "
-            "them with --masks FOLDER"
+            "them to `hodor segment-many`"
         )
     deeper = _first_with_pictures(folder)
     folders = visible_folders(folder)

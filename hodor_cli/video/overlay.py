@@ -40,7 +40,7 @@ def draw_overlay(
 
     `opacity` 0..1 is how much of the object's colour covers it; `outline` draws an edge inside the object in a brighter
     shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. Where a pixel has
-    nearly the paint's own colour, a pale shade of it is painted instead, so that a red object shows under red paint.
+    nearly the paint's own colour, another shade of it is painted instead, so that a red object shows under red paint.
     Only the objects' pixels are touched. Raises ValueError if the two have different sizes.
     """
     if image.shape[:2] != labels.shape:
@@ -84,17 +84,25 @@ def outline_palette() -> NDArray[np.uint8]:
 
 
 def _paint(picture: NDArray[np.uint8], labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB paint that differs from the picture: the palette's colour, or a pale shade where that is alike.
+    """(H, W, 3) RGB paint that differs from the picture: the palette's colour, or another shade where that is alike.
 
     It depends on the pixel alone, so that the colour of an object does not flicker from frame to frame.
     """
     import cv2
 
     colours = _colour_picture(labels, davis_palette())
-    difference = cv2.absdiff(picture, colours)
-    mean = cv2.transform(difference, np.full((1, 3), 1 / 3, np.float32))
-    pale = _colour_picture(labels, (outline_palette() // 2 + 127).astype(np.uint8))
-    return np.asarray(cv2.copyTo(pale, (mean < _ALIKE).view(np.uint8), colours), dtype=np.uint8)
+    shades = _colour_picture(labels, _other_shades())
+    mean = np.full((1, 3), 1 / 3, np.float32)
+    own, other = (cv2.transform(cv2.absdiff(picture, paint), mean) for paint in (colours, shades))
+    better = (own < _ALIKE) & (other > own)
+    return np.asarray(cv2.copyTo(shades, better.view(np.uint8), colours), dtype=np.uint8)
+
+
+def _other_shades() -> NDArray[np.uint8]:
+    """(256, 3) RGB: a pale shade of each of the palette's colours, a dark one of those that are pale themselves."""
+    palette = davis_palette()
+    dark = palette.astype(np.float64).mean(axis=1, keepdims=True) < 120
+    return np.where(dark, outline_palette() // 2 + 127, palette // 4).astype(np.uint8)
 
 
 def _colour_picture(labels: NDArray[np.uint16], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -126,9 +126,9 @@ class FrameSource(ABC):
 def check_range(start: int, end: int | None) -> None:
     """Raise `UsageError` unless 0 <= start < end."""
     if start < 0:
-        raise UsageError(f"--start {start} is negative; frames count from 0")
+        raise UsageError(f"`start` {start} is negative; frames count from 0")
     if end is not None and end <= start:
-        raise UsageError(f"--end {end} leaves no frame after --start {start}; it is the first frame not read")
+        raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame not read")
 
 
 def open_source(

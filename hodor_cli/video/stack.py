@@ -33,7 +33,7 @@ class PictureStackSource(FrameSource):
         self.height, self.width, self._pages = header.height, header.width, header.pages
         if start >= self._pages:
             raise InputError(
-                f"--start {start} is past the end of {path}, which has {plural(self._pages, 'picture')}, counted from 0"
+                f"`start` {start} is past the end of {path}, which has {plural(self._pages, 'picture')}, counted from 0"
             )
         self.length = (self._pages if end is None else min(end, self._pages)) - start
         deep = [(path, page) for page in range(self._pages)] if header.deep else []
