@@ -17,6 +17,7 @@ from hodor_cli.cli.lazy import fill_lone_options
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.training import adaptation
 from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
@@ -67,6 +68,49 @@ def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(
         assert np.mean([s.loss for s in seen[-10:]]) < np.mean([s.loss for s in seen[:10]])
         fingerprints.add(model_fingerprint(adapted))
     assert len(fingerprints) == 2
+
+
+def test_the_cycle_goes_there_and_back(toy: Hodor) -> None:
+    frames, masks = moving_square(5)
+    example = Example(frames[0], masks[0].astype(np.uint16) * 9)
+    seen: list[AdaptProgress] = []
+    settings = AdaptSettings(Budget(steps=4))
+    adapted = adapt(toy, [example], settings, frames=frames[1:], progress=seen.append)
+    assert [state.steps for state in seen] == [1, 2, 3, 4, 4]
+    assert seen[-1].cycle is not None
+    assert 0 <= seen[-1].cycle <= 1
+    assert seen[-1].blend in (0.0, 0.5, 0.8, 1.0)
+    assert all(parameter.requires_grad for parameter in adapted.parameters())
+
+
+@pytest.mark.parametrize(
+    ("ious", "blend", "steps"),
+    [
+        ([0.9, 0.3, 0.5, 0.4, 0.2], 0.0, 2),  # what was given is better, and learning stops half-way
+        ([0.9, 0.85, 0.5, 0.4, 0.2], 0.0, 4),
+        ([0.5, 0.6, 0.7, 0.7, 0.7], 0.8, 4),  # a tie: as usual
+        ([0.5, 0.9, 0.6, 0.6, 0.6], 0.8, 4),  # half-way was best
+        ([0.7, 0.7, 0.705, 0.7, 0.7], 0.8, 4),  # too little to tell
+    ],
+)
+def test_adaptation_goes_as_far_as_the_cycle_says(
+    toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch, ious: list[float], blend: float, steps: int
+) -> None:
+    answers = iter(ious)
+    monkeypatch.setattr(adaptation._Cycle, "iou", lambda self, model: next(answers))
+    seen: list[AdaptProgress] = []
+    adapted = adapt(toy, [example], AdaptSettings(Budget(steps=4)), frames=[example.frame], progress=seen.append)
+    assert (seen[-1].blend, seen[-1].steps) == (blend, steps)
+    assert (model_fingerprint(adapted) == model_fingerprint(toy)) == (blend == 0.0)
+
+
+def test_learning_continues_as_if_nothing_had_been_tried(
+    toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = AdaptSettings(Budget(steps=4))
+    monkeypatch.setattr(adaptation._Cycle, "iou", lambda self, model: 0.5)
+    tried = adapt(toy, [example], settings, frames=[example.frame])
+    assert model_fingerprint(tried) == model_fingerprint(adapt(toy, [example], settings))
 
 
 @pytest.mark.parametrize("value", [0, 1])

@@ -88,8 +88,11 @@ def test_gradients_of_micro_batches_add_up(photos: Path, tmp_path: Path) -> None
     assert losses_of(parts.folder) == pytest.approx(losses_of(whole.folder), abs=2e-4)
 
 
-def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) -> None:
-    """Killed by -9 with a data worker running; resumed at once, with other workers, from what lies in the folder."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
+    photos: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Stopped with a data worker running; resumed at once, with other workers, from what lies in the folder."""
     whole = run(photos, tmp_path / "whole", 14)
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "hodor_cli", "pretrain", "--data", str(photos), "--preset", "toy"]
@@ -98,7 +101,9 @@ def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) 
     # As many threads as here: the order of a sum, and so its last bits, may depend on their number.
     threads = str(torch.get_num_threads())
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         deadline = time.monotonic() + 300
         while not (out / "metrics.csv").is_file() or len((out / "metrics.csv").read_text().splitlines()) < 6:
@@ -106,11 +111,18 @@ def test_killed_and_resumed_gives_the_same_losses(photos: Path, tmp_path: Path) 
             assert time.monotonic() < deadline
             time.sleep(0.005)
     finally:
-        process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+        process.send_signal(how)
+    _, said = process.communicate(timeout=100)
     state = read_state(out)
     assert state is not None
     assert 3 <= state.iteration < 14
+    if how == signal.SIGINT:
+        assert process.returncode == 130, said
+        assert f"interrupted after iteration {state.iteration} of 14" in said
+        assert "the same command with --resume continues" in said
+        assert len(losses_of(out)) == state.iteration  # nothing of what was done is lost
+    else:
+        assert process.returncode == -signal.SIGKILL
     # Its own settings and data: nothing needs to be said again.
     result = start(hodor_cli.pretrain, None, out=out, resume=True, workers=0)
     assert result.iterations == 14
@@ -176,6 +188,52 @@ def test_the_last_good_checkpoint_survives_a_full_disk(photos: Path, tmp_path: P
     assert run(photos, out, 2, resume=True).iterations == 2
 
 
+def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run(photos, out, 1)
+    whole = (out / STATE_FILE).read_bytes()
+    for damage in (b"", whole[:-100], whole[:200], b"\0" * len(whole)):
+        (out / STATE_FILE).write_bytes(damage)
+        with pytest.raises(WeightsError, match=r"is damaged.*cannot be resumed; begin anew with `overwrite`"):
+            run(photos, out, 2, resume=True)
+    (out / STATE_FILE).write_bytes(whole)
+    record = (out / "run.json").read_text()
+    for damage in (b"[]", b"", b"{}", b"[" * 5000, record.replace('"pretrain"', "7", 1).encode()):
+        (out / "run.json").write_bytes(damage)
+        with pytest.raises(DataError, match=r"run\.json is not the record of a training run"):
+            run(photos, out, 2, resume=True)
+    (out / "run.json").write_text(record)
+    (out / "metrics.csv").write_bytes(b"\xff\0iteration\n")
+    assert run(photos, out, 2, resume=True).iterations == 2
+
+
+def test_a_limit_on_time_ends_a_run_that_can_be_resumed(photos: Path, tmp_path: Path) -> None:
+    begun = run(photos, tmp_path / "run", 5000, time_limit="0.5s")
+    assert 0 < begun.iterations < begun.wanted == 5000
+    resumed = run(photos, tmp_path / "run", begun.iterations + 1, resume=True)
+    assert resumed.iterations == begun.iterations + 1
+    with pytest.raises(UsageError, match="`time_limit` cannot be 'soon'"):
+        run(photos, tmp_path / "other", time_limit="soon")
+
+
+def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_path: Path) -> None:
+    photos = make_blobs(tmp_path / "photos", 16)
+    notes: list[str] = []
+    warnings: list[str] = []
+    settings = {"held_out": 2, "learning_rate.warmup": 0}
+    better = run(photos, tmp_path / "a", 25, settings=settings, note=notes.append, warn=warnings.append)
+    assert better.before is not None
+    assert better.after is not None
+    assert better.after > better.before
+    assert any("for the 22 iterations that are left" in text for text in notes)
+    assert any("the network got better" in text and "2 held-out pictures" in text for text in notes)
+    assert warnings == []
+    settings["learning_rate.peak"] = 1e-12
+    same = run(photos, tmp_path / "b", 1, settings=settings, warn=warnings.append)
+    assert same.after == same.before
+    assert "the network did not get better" in warnings[0]
+
+
 def test_a_single_image_is_a_sequence_of_one(photos: Path, tmp_path: Path) -> None:
     result = run(photos, tmp_path / "run", 1, settings={"sequence": 1})
     assert load_checkpoint(result.last).metadata["training"]["augment"]["frames"] == 1
@@ -190,11 +248,11 @@ def test_several_sets_with_weights(photos: Path, tmp_path: Path) -> None:
 
 def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HODOR_WORKSPACE_DIR", raising=False)
-    with pytest.raises(DataError, match=r"give --data FOLDER.*HODOR_WORKSPACE_DIR"):
+    with pytest.raises(DataError, match=r"give `data` FOLDER.*HODOR_WORKSPACE_DIR"):
         run(None, tmp_path / "run")
     with pytest.raises(DataError, match="nothing is left to train on"):
         run(photos, tmp_path / "run", settings={"limits.min_area": 1e9})
-    with pytest.raises(DataError, match="There is no folder"):
+    with pytest.raises(DataError, match="there is no folder"):
         run(tmp_path / "nowhere", tmp_path / "run")
     (tmp_path / "clips" / "JPEGImages").mkdir(parents=True)
     with pytest.raises(DataError, match="use `hodor finetune"):
