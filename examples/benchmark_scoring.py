@@ -20,8 +20,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from hodor_cli.evaluation import EvaluationResult, recognise
-from hodor_cli.evaluation.predictions import score_predictions, usable_cores
+from hodor_cli.datasets.dataset import recognise
+from hodor_cli.evaluation import EvaluationResult
+from hodor_cli.evaluation.predictions import score_predictions
+from hodor_cli.runtime.threads import usable_cores
 
 
 def draw_masks(root: Path, sequences: int, frames: int, objects: int) -> tuple[Path, Path]:

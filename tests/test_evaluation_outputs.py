@@ -14,7 +14,7 @@ from evaluation_fakes import FollowingSegmenter, davis, moving_labels, predictio
 from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.evaluation import EvaluationResult, compare, evaluate
+from hodor_cli.evaluation import EvaluationOutput, EvaluationResult, compare, evaluate
 from hodor_cli.evaluation.comparison import bootstrap_interval
 from hodor_cli.evaluation.failures import telling_frames
 from hodor_cli.evaluation.runner import sweep_history
@@ -26,7 +26,9 @@ def scored(tmp_path: Path, shift: int, out: str) -> EvaluationResult:
     if not root.exists():
         davis(root, truth)
     guess = {name: [np.roll(f, shift + i, 1) for f in labels] for i, (name, labels) in enumerate(truth.items())}
-    return evaluate(root, predictions=predictions(tmp_path / f"guess{shift}", guess), out=tmp_path / out)
+    return evaluate(
+        root, predictions=predictions(tmp_path / f"guess{shift}", guess), output=EvaluationOutput(tmp_path / out)
+    )
 
 
 def test_json_and_csv(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_telling_frames_lie_around_the_largest_falls() -> None:
 
 def test_history_sweep(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {"bear": moving_labels(5)})
-    results = sweep_history(root, [1, 2, 4], segmenter=FollowingSegmenter(), out=tmp_path / "out")
+    results = sweep_history(root, [1, 2, 4], model=FollowingSegmenter(), output=EvaluationOutput(tmp_path / "out"))
     assert len(results) == 3
     content = json.loads((tmp_path / "out" / "history.json").read_text())
     assert [run["J&F"] for run in content["runs"]] == [1.0, 1.0, 1.0]
@@ -132,7 +134,20 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         differences = rng.normal(0.02, 0.05, 40)
         low, high = bootstrap_interval(differences, np.ones(40))
         covered += low <= 0.02 <= high
+        # Of a mean of 40 values that vary by 0.05: 2 x 1.96 standard errors wide.
+        assert high - low == pytest.approx(2 * 1.96 * differences.std() / np.sqrt(40), rel=0.15)
     assert 50 <= covered <= 60
+
+
+def test_too_few_sequences_claim_no_interval(tmp_path: Path) -> None:
+    scored(tmp_path, 1, "good")
+    content = json.loads((tmp_path / "good" / "results.json").read_text())
+    for name in ("bear", "camel"):
+        del content["sequences"][name]
+    (tmp_path / "two.json").write_text(json.dumps(content))
+    (one,) = compare([tmp_path / "two.json", tmp_path / "good" / "results.json"])
+    assert (one.interval, one.verdict) == (None, "too few sequences to tell")
+    assert one.to_dict()["interval"] is None
 
 
 def test_compare_names_what_it_cannot_use(tmp_path: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_fakes import davis, moving_labels, predictions, write_sequence
+from evaluation_fakes import davis, moving_labels, predictions, write_labels, write_sequence
 
 from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import DataError, InputError, UsageError
-from hodor_cli.evaluation import evaluate
+from hodor_cli.evaluation import EvaluationSettings, evaluate
 from hodor_cli.evaluation.predictions import score_predictions
 
 
@@ -55,7 +56,7 @@ def test_missing_frames_are_listed_and_the_other_sequences_count(benchmark: tupl
         (benchmark[1] / "bear" / f"{index:05d}.png").unlink()
     result = evaluate(benchmark[0], predictions=benchmark[1])
     assert set(result.sequences) == {"camel", "dog"}
-    assert "lacks 27 frames: 00001, 00002" in result.failed["bear"]
+    assert "has no prediction for 27 frames: 00001, 00002" in result.failed["bear"]
     assert "00020 and 7 more" in result.failed["bear"]
     assert "bear" in json.loads(result.to_json())["failed"]
 
@@ -77,6 +78,28 @@ def test_a_missing_sequence_and_a_wrong_size_fail_alone(benchmark: tuple[Path, P
     assert "80x47 but the truth is 80x48" in result.failed["dog"]
 
 
+def test_predictions_that_count_otherwise_are_matched_and_the_match_is_told(tmp_path: Path) -> None:
+    labels = moving_labels(6)
+    root = davis(tmp_path / "set", {"bear": labels})
+    for shift, name in ((0, "same"), (1, "img")):
+        folder = predictions(tmp_path / name, {"bear": labels}) / "bear"
+        for place in sorted(folder.iterdir(), reverse=True):
+            place.rename(folder / (f"mask_{int(place.stem) + shift:03d}.png"))
+        result = evaluate(root, predictions=tmp_path / name)
+        assert result.jf == 1.0
+        assert any("bear" in note for note in result.notes), result.notes
+    write_labels(tmp_path / "same" / "bear" / "mask_077.png", labels[0])
+    result = evaluate(root, predictions=tmp_path / "same")
+    assert result.jf == 1.0 and any("1 not used" in note and "mask_077" in note for note in result.notes)
+
+
+def test_a_zip_of_predictions_is_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+        archive.writestr("bear/00000.png", b"")
+    with pytest.raises(InputError, match="zip archive; unpack it"):
+        evaluate(davis(tmp_path / "set", {"bear": moving_labels(4)}), predictions=tmp_path / "masks.zip")
+
+
 def test_nothing_that_can_be_scored_is_an_error(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no masks in a folder named like a sequence"):
         evaluate(benchmark[0], predictions=tmp_path / "set" / "JPEGImages")
@@ -84,8 +107,8 @@ def test_nothing_that_can_be_scored_is_an_error(benchmark: tuple[Path, Path], tm
         evaluate(benchmark[0], predictions=tmp_path / "gone")
     predictions(tmp_path / "odd", {"dog": moving_labels(20, ids=(7,))})
     with pytest.raises(DataError, match=r"dog holds id 7"):
-        evaluate(benchmark[0], predictions=tmp_path / "odd", sequences=["dog"])
-    with pytest.raises(UsageError, match="either a model or a folder"):
+        evaluate(benchmark[0], predictions=tmp_path / "odd", settings=EvaluationSettings(sequences=("dog",)))
+    with pytest.raises(UsageError, match="either `model` or `predictions`"):
         evaluate(benchmark[0])
 
 
@@ -121,7 +144,7 @@ def test_the_score_equals_that_of_vos_benchmark(benchmark: tuple[Path, Path]) ->
 
 def test_the_official_package_agrees(benchmark: tuple[Path, Path]) -> None:
     pytest.importorskip("davis2017.evaluation", reason="davis2017-evaluation is not installed")
-    result = evaluate(benchmark[0], predictions=benchmark[1], official=True)
+    result = evaluate(benchmark[0], predictions=benchmark[1], settings=EvaluationSettings(official=True))
     for name, value in result.settings["official"].items():
         assert value == pytest.approx(result.metric(name), abs=1e-9), name
 
@@ -129,7 +152,7 @@ def test_the_official_package_agrees(benchmark: tuple[Path, Path]) -> None:
 def test_official_says_how_to_get_it(benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "davis2017.evaluation", None)
     with pytest.raises(UsageError, match="pip install git"):
-        evaluate(benchmark[0], predictions=benchmark[1], official=True)
+        evaluate(benchmark[0], predictions=benchmark[1], settings=EvaluationSettings(official=True))
 
 
 def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) -> None:

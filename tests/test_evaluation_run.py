@@ -12,13 +12,13 @@ from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_lab
 
 from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
-from hodor_cli.evaluation import evaluate
+from hodor_cli.evaluation import EvaluationOutput, EvaluationSettings, evaluate
 
 
 def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) -> None:
     root = davis(tmp_path, {"bear": moving_labels(5), "camel": moving_labels(6)})
     seen: list[tuple[int, int]] = []
-    result = evaluate(root, segmenter=FollowingSegmenter(), progress=lambda *step: seen.append(step))
+    result = evaluate(root, model=FollowingSegmenter(), progress=lambda *step: seen.append(step))
     assert result.jf == 1.0
     assert result.frames_per_second == pytest.approx(2.0)  # half a second per frame
     assert result.frames_per_second_end_to_end > 2.0
@@ -29,7 +29,7 @@ def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) 
 def test_binary_truth_is_given_as_object_1(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {"bear": [labels * 255 for labels in moving_labels(5, ids=(1,))]})
     segmenter = FollowingSegmenter()
-    result = evaluate(root, segmenter=segmenter, out=tmp_path / "out")
+    result = evaluate(root, model=segmenter, output=EvaluationOutput(tmp_path / "out"))
     assert segmenter.given == [(0, [1])]
     assert result.jf == 1.0
     assert set(np.unique(read_numbers(tmp_path / "out" / "predictions" / "bear" / "00003.png"))) == {0, 1}
@@ -49,7 +49,7 @@ def youtube_vos(root: Path, *, truth: bool) -> Path:
 
 def test_objects_that_start_later_are_given_then(tmp_path: Path) -> None:
     segmenter = FollowingSegmenter()
-    result = evaluate(youtube_vos(tmp_path, truth=True), segmenter=segmenter)
+    result = evaluate(youtube_vos(tmp_path, truth=True), model=segmenter)
     assert segmenter.given == [(0, [1]), (5, [2])]
     assert result.jf == 1.0
     assert result.sequences["ab"].objects[1].frames == ("00005", "00010", "00015")
@@ -65,7 +65,7 @@ def test_seen_and_unseen_count_alike(tmp_path: Path) -> None:
     frames = ["00000", "00005", "00010", "00015"]
     meta = {"ab": {"1": ("person", frames), "2": ("toaster", frames[1:])}, "cd": {"1": ("dog", frames)}}
     write_meta(root, meta)
-    result = evaluate(root, segmenter=FollowingSegmenter(speed=0))
+    result = evaluate(root, model=FollowingSegmenter(speed=0))
     groups = result.group_means()
     assert result.j == pytest.approx((groups["seen"]["J"] + groups["unseen"]["J"]) / 2)
     objects = [score.j for sequence in result.sequences.values() for score in sequence.objects.values()]
@@ -74,41 +74,41 @@ def test_seen_and_unseen_count_alike(tmp_path: Path) -> None:
 
 def test_sets_without_truth_are_packed_for_the_server(tmp_path: Path) -> None:
     root = youtube_vos(tmp_path / "yt", truth=False)
-    with pytest.raises(UsageError, match="not public; give -o"):
-        evaluate(root, segmenter=FollowingSegmenter())
-    result = evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "out")
+    with pytest.raises(UsageError, match="not public; give `out`"):
+        evaluate(root, model=FollowingSegmenter())
+    result = evaluate(root, model=FollowingSegmenter(), output=EvaluationOutput(tmp_path / "out"))
     assert math.isnan(result.jf)
     assert result.to_dict()["J&F"] is None
     names = zipfile.ZipFile(result.submission).namelist()
     assert names == [f"Annotations/ab/{frame}.png" for frame in ("00000", "00005", "00010", "00015")]
 
     test_dev = davis(tmp_path / "davis", {"golf": moving_labels(4)}, only_first=True)
-    result = evaluate(test_dev, segmenter=FollowingSegmenter(), out=tmp_path / "out2")
+    result = evaluate(test_dev, model=FollowingSegmenter(), output=EvaluationOutput(tmp_path / "out2"))
     assert zipfile.ZipFile(result.submission).namelist() == [f"golf/{i:05d}.png" for i in range(4)]
 
 
 def test_a_failed_sequence_does_not_lose_the_others(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {name: moving_labels(4) for name in ("bear", "camel", "dog")})
     (root / "JPEGImages" / "480p" / "dog" / "00002.jpg").unlink()
-    result = evaluate(root, segmenter=FollowingSegmenter(fail_on=2), out=tmp_path / "out")
+    result = evaluate(root, model=FollowingSegmenter(fail_on=2), output=EvaluationOutput(tmp_path / "out"))
     assert list(result.sequences) == ["bear"]
     assert "out of memory" in result.failed["camel"]
     assert "lacks the images of 1 labelled frame: 00002" in result.failed["dog"]
     with pytest.raises(DataError, match="out of memory"):
-        evaluate(root, segmenter=FollowingSegmenter(fail_on=1), sequences=["camel"])
+        evaluate(root, model=FollowingSegmenter(fail_on=1), settings=EvaluationSettings(sequences=("camel",)))
 
 
 def test_resume_keeps_finished_sequences_and_scores_anew(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {name: moving_labels(6) for name in ("bear", "camel", "dog")})
     out = tmp_path / "out"
-    first = evaluate(root, segmenter=FollowingSegmenter(fail_on=3), out=out)
+    first = evaluate(root, model=FollowingSegmenter(fail_on=3), output=EvaluationOutput(out))
     assert set(first.sequences) == {"bear", "camel"}
-    with pytest.raises(OutputError, match="--resume keeps"):
-        evaluate(root, segmenter=FollowingSegmenter(), out=out)
+    with pytest.raises(OutputError, match="`resume` keeps"):
+        evaluate(root, model=FollowingSegmenter(), output=EvaluationOutput(out))
     # Nothing of the earlier scores is believed: a mask that changed changes the score.
     write_labels(out / "predictions" / "camel" / "00002.png", np.zeros((48, 80), np.uint8))
     segmenter = FollowingSegmenter()
-    second = evaluate(root, segmenter=segmenter, out=out, resume=True)
+    second = evaluate(root, model=segmenter, output=EvaluationOutput(out, resume=True))
     assert segmenter.sequences == 1
     assert (second.sequences["bear"].jf, second.sequences["dog"].jf) == (1.0, 1.0)
     assert second.sequences["camel"].jf == pytest.approx(0.75)
@@ -118,9 +118,19 @@ def test_resume_keeps_finished_sequences_and_scores_anew(tmp_path: Path) -> None
 
 def test_resume_with_other_settings_runs_again(tmp_path: Path) -> None:
     root = davis(tmp_path / "set", {"bear": moving_labels(5)})
-    evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "out", settings={"weights": "a"})
+    evaluate(
+        root,
+        model=FollowingSegmenter(),
+        output=EvaluationOutput(tmp_path / "out"),
+        settings=EvaluationSettings(weights="a"),
+    )
     segmenter = FollowingSegmenter(speed=0)
-    again = evaluate(root, segmenter=segmenter, out=tmp_path / "out", settings={"weights": "b"}, resume=True)
+    again = evaluate(
+        root,
+        model=segmenter,
+        output=EvaluationOutput(tmp_path / "out", resume=True),
+        settings=EvaluationSettings(weights="b"),
+    )
     assert segmenter.sequences == 1
     assert again.jf < 1
     assert any("other settings" in note for note in again.notes)
@@ -132,10 +142,12 @@ def test_overwrite_replaces_and_foreign_folders_are_left_alone(tmp_path: Path) -
     (tmp_path / "home" / "letter.txt").write_text("dear")
     for arguments in ({}, {"overwrite": True}, {"resume": True}):
         with pytest.raises(OutputError, match="other files"):
-            evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "home", **arguments)
-    evaluate(root, segmenter=FollowingSegmenter(), out=tmp_path / "out")
+            evaluate(root, model=FollowingSegmenter(), output=EvaluationOutput(tmp_path / "home", **arguments))
+    evaluate(root, model=FollowingSegmenter(), output=EvaluationOutput(tmp_path / "out"))
     (tmp_path / "out" / "mine.txt").write_text("keep")
-    result = evaluate(root, segmenter=FollowingSegmenter(speed=0), out=tmp_path / "out", overwrite=True)
+    result = evaluate(
+        root, model=FollowingSegmenter(speed=0), output=EvaluationOutput(tmp_path / "out", overwrite=True)
+    )
     assert result.jf < 1
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 
@@ -143,7 +155,7 @@ def test_overwrite_replaces_and_foreign_folders_are_left_alone(tmp_path: Path) -
 def test_limit_and_too_short(tmp_path: Path) -> None:
     root = davis(tmp_path, {"bear": moving_labels(9), "short": moving_labels(2)})
     segmenter = FollowingSegmenter()
-    result = evaluate(root, segmenter=segmenter, limit=4)
+    result = evaluate(root, model=segmenter, settings=EvaluationSettings(limit=4))
     assert len(result.sequences["bear"].objects[1].frames) == 2
     assert segmenter.sequences == 1
     assert "2 labelled frames" in result.failed["short"]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.options import AdaptOption, DeviceOption, MatchingOption, MaxDimOption, MinDimOption, PrecisionOption
-from hodor_cli.cli.terminal import note, progress_bar, say_json, stderr_console, stdout_console, warn
+from hodor_cli.cli.options import AdaptOption, JsonFileOption, OverwriteOption, out_option, write_json
+from hodor_cli.cli.parameters import Fields
+from hodor_cli.cli.terminal import note, progress_to, stderr_console, stdout_console, warn
+from hodor_cli.errors import DataError, OutputError, UsageError
+from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,9 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hodor_cli.datasets.dataset import Dataset
-    from hodor_cli.evaluation.comparison import Comparison
-    from hodor_cli.evaluation.model_run import OnStart
     from hodor_cli.evaluation.results import EvaluationResult
+    from hodor_cli.evaluation.settings import OnStart
 
 
 def evaluate(
@@ -32,10 +36,7 @@ def evaluate(
             show_default=False,
         ),
     ],
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="NAME|FILE", help="Weights by name or a file.  [default: mini]"),
-    ] = None,
+    *,
     predictions: Annotated[
         Path | None,
         typer.Option("--predictions", metavar="DIR", help="Score these masks, DIR/SEQ/FRAME.png, and run no model."),
@@ -47,31 +48,20 @@ def evaluate(
     history: Annotated[
         str, typer.Option("--history", metavar="N[,N...]", help="Frames of history; several draw the curve over them.")
     ] = "7",
-    min_dim: MinDimOption = None,
-    max_dim: MaxDimOption = None,
-    matching: MatchingOption = True,
     adapt: AdaptOption = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="DIR", help="Write JSON, CSV, report.html, pictures and masks here."),
-    ] = None,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE|-", help="Write the results as JSON; - for stdout, alone.")
-    ] = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", metavar="N", min=1, help="Processes that score masks.  [default: one per core]"),
-    ] = None,
-    official: Annotated[
-        bool, typer.Option("--official", help="Run the official DAVIS-2017 evaluation beside ours (if installed).")
+    out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the sequences that are finished in the folder.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the sequences that are finished in -o.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier evaluation in -o.")] = False,
+    overwrite: OverwriteOption = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare results: hodor evaluate --compare A.json B.json ...")
     ] = False,
+    json_file: JsonFileOption = None,
+    settings: Annotated[
+        EvaluationSettings,
+        Fields("weights", "official", "workers", "min_dim", "max_dim", "matching", "device", "precision"),
+    ],
 ) -> None:
     """Run a model on a benchmark and score it (J, F, J&F, frames/s), or score masks that anyone made.
 
@@ -79,42 +69,43 @@ def evaluate(
     hodor evaluate DAVIS --predictions masks
     hodor evaluate --compare before/results.json after/results.json
     """
-    from hodor_cli.errors import DataError
-
     console = stderr_console() if json_file == "-" else stdout_console()
     if compare:
         _compare(dataset, json_file, console)
         return
     lengths = _history_lengths(history)
-    _check_options(dataset, weights, predictions, out, lengths, resume, overwrite)
+    _check_options(dataset, settings.weights, predictions, lengths)
+    if (resume or overwrite) and out is None:
+        raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
+    if resume and predictions is not None:
+        raise UsageError("`resume` continues a model's run; scoring `predictions` starts anew: leave it out")
+    output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.datasets.dataset import recognise
 
     found = recognise(dataset[0]).select(_names(sequences))
     console.print(found.describe())
-    if json_file not in (None, "-"):
-        _refuse_existing(Path(str(json_file)), overwrite or resume)
-    common: dict[str, Any] = {
-        "out": out, "resume": resume, "overwrite": overwrite, "official": official, "workers": workers,
-    }  # fmt: skip
+    if json_file not in (None, "-") and Path(str(json_file)).exists() and not (overwrite or resume):
+        raise OutputError(f"{json_file} exists already; choose another name for --json or add `overwrite` with `out`")
+    job: dict[str, Any] = {"output": output}
     if predictions is not None:
-        common["predictions"] = predictions
+        job["predictions"] = predictions
     else:
         from hodor_cli.weights import load_model
 
-        name = weights or "mini"
-        common |= {"model": load_model(name), "min_dim": min_dim, "max_dim": max_dim}
-        common |= {"device": device, "precision": precision, "settings": {"weights": name}, "matching": matching}
+        settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
+        job["model"] = load_model(settings.weights or "mini")
         if adapt is not None:
-            dims = common["model"].config.resolution(min_dim, max_dim, adapted=True)
-            common["on_start"] = adapting(adapt, dims, precision)
-            common["settings"] |= {"adapt": adapt, "min_dim": dims[0], "max_dim": dims[1]}
-    results = _evaluate(found, lengths, common)
+            dims = job["model"].config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+            job["on_start"] = adapting(adapt, dims, settings.precision)
+    results = _evaluate(found, lengths, settings, job)
     if len(results) > 1:
         _print_sweep(results, console, out)
     else:
         _print_result(results[0], console, out)
     if json_file is not None:
-        _write_json(results, json_file)
+        from hodor_cli.evaluation.output import sweep_json
+
+        write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
     failed = {name: message for result in results for name, message in result.failed.items()}
     if failed:
         for name, message in failed.items():
@@ -146,51 +137,28 @@ def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
     return on_start
 
 
-def _evaluate(found: Dataset, lengths: list[int], common: dict[str, Any]) -> list[EvaluationResult]:
+def _evaluate(
+    found: Dataset, lengths: list[int], settings: EvaluationSettings, job: dict[str, Any]
+) -> list[EvaluationResult]:
     from hodor_cli.evaluation.runner import evaluate as run
     from hodor_cli.evaluation.runner import sweep_history
 
-    with progress_bar("evaluating", None) as advance:
-        shown = 0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal shown
-            advance(done - shown, total=total)
-            shown = done
-
+    with progress_to("evaluating", None) as progress:
         if len(lengths) > 1:
-            return sweep_history(found, lengths, progress=progress, **common)
-        return [run(found, history=lengths[0], progress=progress, **common)]
+            return sweep_history(found, lengths, settings=settings, progress=progress, **job)
+        return [run(found, settings=replace(settings, history=lengths[0]), progress=progress, **job)]
 
 
-def _check_options(
-    dataset: list[Path],
-    weights: str | None,
-    predictions: Path | None,
-    out: Path | None,
-    lengths: list[int],
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    from hodor_cli.errors import UsageError
-
+def _check_options(dataset: list[Path], weights: str | None, predictions: Path | None, lengths: list[int]) -> None:
     if len(dataset) > 1:
         raise UsageError(f"one data set at a time, not {len(dataset)}; to compare results add --compare")
     if weights is not None and predictions is not None:
-        raise UsageError("--weights runs a model and --predictions scores masks that are there; give one of them")
+        raise UsageError("`weights` runs a model and `predictions` scores masks that are there; give one of them")
     if predictions is not None and len(lengths) > 1:
-        raise UsageError("--history with several lengths runs a model; it goes with --weights, not with --predictions")
-    if resume and overwrite:
-        raise UsageError("--resume keeps finished sequences and --overwrite replaces them; give one of them")
-    if (resume or overwrite) and out is None:
-        raise UsageError(f"{'--resume' if resume else '--overwrite'} is about the folder of -o; give -o as well")
-    if resume and predictions is not None:
-        raise UsageError("--resume goes on with a model's run; scoring --predictions starts anew: leave it out")
+        raise UsageError("several lengths of `history` run a model; they go with `weights`, not with `predictions`")
 
 
 def _history_lengths(text: str) -> list[int]:
-    from hodor_cli.errors import UsageError
-
     try:
         lengths = list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
@@ -202,13 +170,6 @@ def _history_lengths(text: str) -> list[int]:
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _refuse_existing(path: Path, allowed: bool) -> None:
-    from hodor_cli.errors import OutputError
-
-    if path.exists() and not allowed:
-        raise OutputError(f"{path} exists already; choose another name for --json or add --overwrite with -o")
 
 
 def _print_result(result: EvaluationResult, console: Console, out: Path | None) -> None:
@@ -241,36 +202,12 @@ def _print_sweep(results: list[EvaluationResult], console: Console, out: Path | 
         console.print(f"Results in {out}; open {out / 'report.html'}")
 
 
-def _write_json(results: list[EvaluationResult], target: str) -> None:
-    from hodor_cli.evaluation.output import sweep_json
-
-    text = results[0].to_json() if len(results) == 1 else sweep_json(results)
-    _write_text(text, target)
-
-
-def _write_text(text: str, target: str) -> None:
-    if target == "-":
-        say_json(text)
-        return
-    from hodor_cli.files import write_whole, writing
-
-    path = Path(target)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
-
-
 def _compare(paths: list[Path], json_file: str | None, console: Console) -> None:
     from hodor_cli.cli.evaluate_tables import print_comparison
     from hodor_cli.evaluation.comparison import compare
 
-    comparisons: list[Comparison] = compare(paths)
+    comparisons = compare(paths)
     for comparison in comparisons:
         print_comparison(comparison, console)
     if json_file is not None:
-        import json
-
-        if json_file != "-":
-            _refuse_existing(Path(json_file), allowed=False)
-        content = [comparison.to_dict() for comparison in comparisons]
-        _write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", json_file)
+        write_json(json.dumps([one.to_dict() for one in comparisons], indent=2), json_file, overwrite=False)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hodor_cli.cli.terminal import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from hodor_cli.evaluation.comparison import Comparison
+    from hodor_cli.evaluation.comparison import ResultComparison
     from hodor_cli.evaluation.results import EvaluationResult
 
 
@@ -67,7 +69,7 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
     console.print(table)
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
+def print_comparison(comparison: ResultComparison, console: Console) -> None:
     """Per-sequence differences, largest loss first, and the interval of the whole."""
     table = _table("sequence", comparison.name_a, comparison.name_b, "difference")
     for name, (a, b) in sorted(comparison.sequences.items(), key=lambda item: item[1][1] - item[1][0]):
@@ -77,12 +79,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         "all objects", _percent(comparison.value_a), _percent(comparison.value_b), f"{100 * comparison.difference:+.1f}"
     )
     console.print(table)
-    low, high = comparison.interval
-    console.print(
-        f"{comparison.metric} of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}, "
-        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} (paired bootstrap over "
-        f"{len(comparison.sequences)} sequences): {comparison.verdict}"
-    )
+    said = f"{comparison.metric} of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}"
+    count = counted(len(comparison.sequences), "sequence")
+    if comparison.interval is None:
+        console.print(f"{said}, over {count}: {comparison.verdict}")
+    else:
+        low, high = comparison.interval
+        interval = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} (paired bootstrap over {count})"
+        console.print(f"{said}, {interval}: {comparison.verdict}")
     if comparison.only_in_one:
         names = ", ".join(comparison.only_in_one[:8]) + (" ..." if len(comparison.only_in_one) > 8 else "")
         console.print(f"Left out, because only one of the two has them: {names}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from hodor_cli.cli.parameters import GROUPS
 from hodor_cli.cli.terminal import warn
 
 #: Spellings of earlier versions; each works for one version more, with a warning.
@@ -35,7 +36,7 @@ class HodorCommand(TyperCommand):
         return pieces
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], **{title: [] for title in GROUPS}}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:

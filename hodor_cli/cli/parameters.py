@@ -19,6 +19,8 @@ FRAMES = "Which frames"
 RESULTS = "What is written"
 NETWORK = "Network"
 MACHINE = "Machine"
+#: Their order in help; groups of single commands follow.
+GROUPS = (FRAMES, RESULTS, NETWORK, MACHINE)
 
 #: By the name of a setting: what stands for its value in help, and its group.
 _LOOKS: dict[str, tuple[str, str | None]] = {

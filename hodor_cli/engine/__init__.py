@@ -1,6 +1,25 @@
-"""Following objects through a video: the segmenter, its memory, and running it over a source."""
+"""Following objects through a video: the segmenter, its memory, its settings. Arrays in, arrays out; no files.
 
-from hodor_cli.engine.segmenter import Segmenter
-from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+Names are imported when they are first used, so that the settings are there without PyTorch.
+"""
 
-__all__ = ["FrameDescriptors", "ObjectResult", "Segmenter", "StepResult"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["FrameDescriptors", "ObjectResult", "Segmenter", "SegmenterSettings", "StepResult"]
+
+if TYPE_CHECKING:
+    from hodor_cli.engine.segmenter import Segmenter
+    from hodor_cli.engine.settings import SegmenterSettings
+    from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+
+_HOME_OF = {"Segmenter": "segmenter", "SegmenterSettings": "settings"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that holds it, at its first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'step_result')}"), name)

@@ -15,26 +15,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME_OF = {
-    "DAVIS": "scoring",
-    "DAVIS_LIKE": "scoring",
-    "YOUTUBE_VOS": "scoring",
-    "EvaluationResult": "results",
-    "SequenceScore": "scoring",
-    "SequenceScorer": "scoring",
-    "boundary_f": "metrics",
-    "compare": "comparison",
-    "evaluate": "runner",
-    "evaluate_davis": "quick",
-    "jaccard": "metrics",
-    "score_sequence": "scoring",
-    "statistics": "metrics",
+    "DAVIS": "hodor_cli.evaluation.scoring",
+    "DAVIS_LIKE": "hodor_cli.evaluation.scoring",
+    "YOUTUBE_VOS": "hodor_cli.evaluation.scoring",
+    "EvaluationOutput": "hodor_cli.evaluation.settings",
+    "EvaluationResult": "hodor_cli.evaluation.results",
+    "EvaluationSettings": "hodor_cli.evaluation.settings",
+    "SequenceScore": "hodor_cli.evaluation.scoring",
+    "SequenceScorer": "hodor_cli.evaluation.scoring",
+    "boundary_f": "hodor_cli.evaluation.metrics",
+    "compare": "hodor_cli.evaluation.comparison",
+    "evaluate": "hodor_cli.evaluation.runner",
+    "evaluate_davis": "hodor_cli.evaluation.quick",
+    "jaccard": "hodor_cli.evaluation.metrics",
+    "score_sequence": "hodor_cli.evaluation.scoring",
+    "statistics": "hodor_cli.evaluation.metrics",
 }
 
 __all__ = [
     "DAVIS",
     "DAVIS_LIKE",
     "YOUTUBE_VOS",
+    "EvaluationOutput",
     "EvaluationResult",
+    "EvaluationSettings",
     "SequenceScore",
     "SequenceScorer",
     "boundary_f",
@@ -60,12 +64,13 @@ if TYPE_CHECKING:
         SequenceScorer,
         score_sequence,
     )
+    from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from the module that holds it, at its first use."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value

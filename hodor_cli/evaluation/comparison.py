@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,10 +15,33 @@ from hodor_cli.errors import InputError, UsageError
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+LEAST_SEQUENCES = 4
+"""With fewer, drawing them with replacement says nothing: there is no interval."""
+
+
+class _ObjectRecord(msgspec.Struct):
+    """An object of a results.json: its metrics, by name."""
+
+    jf: float = msgspec.field(name="J&F")
+    j: float = msgspec.field(name="J")
+    f: float = msgspec.field(name="F")
+
+
+class _SequenceRecord(msgspec.Struct):
+    objects: Annotated[dict[str, _ObjectRecord], msgspec.Meta(min_length=1)]
+
+
+class _ResultRecord(msgspec.Struct):
+    """The part of a results.json that is compared."""
+
+    sequences: dict[str, _SequenceRecord]
+
+
+_FIELDS = {"J&F": "jf", "J": "j", "F": "f"}
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ResultComparison:
     """How B differs from A in one metric, on the sequences that both have; differences are B minus A."""
 
     metric: str
@@ -26,8 +49,8 @@ class Comparison:
     name_b: str
     value_a: float
     value_b: float
-    interval: tuple[float, float]
-    """95 % bootstrap interval of the difference over sequences."""
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval of the difference over sequences; None for fewer than `LEAST_SEQUENCES`."""
     sequences: dict[str, tuple[float, float]]
     """Sequence -> (A, B)."""
     only_in_one: tuple[str, ...] = ()
@@ -38,7 +61,9 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse" or "no clear difference"."""
+        """ "better", "worse", "no clear difference" or "too few sequences to tell"."""
+        if self.interval is None:
+            return "too few sequences to tell"
         low, high = self.interval
         return "better" if low > 0 else "worse" if high < 0 else "no clear difference"
 
@@ -49,20 +74,20 @@ class Comparison:
             "a": {"name": self.name_a, self.metric: self.value_a},
             "b": {"name": self.name_b, self.metric: self.value_b},
             "difference": self.difference,
-            "interval": list(self.interval),
+            "interval": None if self.interval is None else list(self.interval),
             "verdict": self.verdict,
             "sequences": {name: {"a": a, "b": b, "difference": b - a} for name, (a, b) in self.sequences.items()},
             "only_in_one": list(self.only_in_one),
         }
 
 
-def compare(paths: Sequence[Path], metric: str = "J&F") -> list[Comparison]:
+def compare(paths: Sequence[Path], metric: str = "J&F") -> list[ResultComparison]:
     """Compare results.json files: each against the first.
 
     The interval is a paired bootstrap: sequences are drawn with replacement, both results are taken on the same drawn
     ones, and the values are means over their objects, as in the table. The draw is seeded, so the answer is the same
-    each time. Raises UsageError for fewer than two files, InputError for a file that is no result or shares fewer than
-    two sequences with the first.
+    each time. `metric` is J&F, J or F. Raises UsageError for fewer than two files, InputError for a file that is no
+    result or shares no sequence with the first.
     """
     if len(paths) < 2:
         raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
@@ -83,45 +108,44 @@ def bootstrap_interval(differences: npt.NDArray[np.float64], weights: npt.NDArra
     return float(low), float(high)
 
 
-def _compare(a: dict[str, Any], b: dict[str, Any], name_a: str, name_b: str, metric: str) -> Comparison:
-    shared = [name for name in a["sequences"] if name in b["sequences"]]
-    if len(shared) < 2:
-        raise InputError(f"{name_a} and {name_b} share {len(shared)} sequences; a comparison takes at least two")
+def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str, metric: str) -> ResultComparison:
+    shared = [name for name in a.sequences if name in b.sequences]
+    if not shared:
+        raise InputError(f"{name_a} and {name_b} share no sequence; compare results on the same data set")
     values: dict[str, tuple[float, float]] = {}
     sums_a, sums_b, weights = [], [], []
     for name in shared:
-        objects_a, objects_b = a["sequences"][name]["objects"], b["sequences"][name]["objects"]
+        objects_a, objects_b = a.sequences[name].objects, b.sequences[name].objects
         if set(objects_a) != set(objects_b):
             raise InputError(f"{name_a} and {name_b} have different objects in {name}; the truths differ")
-        sums_a.append(sum(float(thing[metric]) for thing in objects_a.values()))
-        sums_b.append(sum(float(thing[metric]) for thing in objects_b.values()))
+        sums_a.append(sum(getattr(thing, _FIELDS[metric]) for thing in objects_a.values()))
+        sums_b.append(sum(getattr(thing, _FIELDS[metric]) for thing in objects_b.values()))
         weights.append(float(len(objects_a)))
         values[name] = (sums_a[-1] / weights[-1], sums_b[-1] / weights[-1])
     total = sum(weights)
-    return Comparison(
+    return ResultComparison(
         metric=metric,
         name_a=name_a,
         name_b=name_b,
         value_a=sum(sums_a) / total,
         value_b=sum(sums_b) / total,
-        interval=bootstrap_interval(np.array(sums_b) - np.array(sums_a), np.array(weights)),
+        interval=None
+        if len(shared) < LEAST_SEQUENCES
+        else bootstrap_interval(np.array(sums_b) - np.array(sums_a), np.array(weights)),
         sequences=values,
-        only_in_one=tuple(sorted(set(a["sequences"]) ^ set(b["sequences"]))),
+        only_in_one=tuple(sorted(set(a.sequences) ^ set(b.sequences))),
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _ResultRecord:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return msgspec.json.decode(path.read_bytes(), type=_ResultRecord)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({error}); give the results.json of an evaluation") from error
-    if not isinstance(content, dict) or not isinstance(content.get("sequences"), dict):
-        raise InputError(f"{path} is no result of one evaluation; give the results.json of an evaluation")
-    if any(not sequence.get("objects") for sequence in content["sequences"].values()):
-        raise InputError(f"{path} has sequences without objects; give the results.json of an evaluation")
-    return content
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is no result of one evaluation ({error}); give the results.json of an evaluation"
+        ) from error
 
 
 def _short_names(paths: list[Path]) -> list[str]:

@@ -6,11 +6,12 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,9 +19,10 @@ from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader, Void
 from hodor_cli.errors import DataError, HodorError, OutputError
-from hodor_cli.evaluation.predictions import Progress, score_files, scoring_task
+from hodor_cli.evaluation.predictions import score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
+from hodor_cli.evaluation.settings import OnStart, Progress, StepSegmenter
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import plural
@@ -28,21 +30,6 @@ from hodor_cli.images.picture import read_picture
 
 _LISTED = 20
 _MARKS = ".progress"
-
-
-class StepSegmenter(Protocol):
-    """What a run needs of a segmenter; `hodor_cli.engine.Segmenter` is one."""
-
-    last: Any
-
-    def step(self, frame: npt.NDArray[np.uint8], masks: Any = None) -> npt.NDArray[np.uint16]: ...
-
-    def reset(self) -> None: ...
-
-
-OnStart = Callable[[Any, npt.NDArray[np.uint8], Mapping[int, npt.NDArray[np.bool_]]], Any]
-"""Called once per sequence with the segmenter, the frame in which its first objects start (RGB) and their masks, before
-the step; returns the segmenter to go on with."""
 
 
 @dataclass
@@ -57,62 +44,53 @@ class ModelRun:
     """Sequences that an earlier run had finished."""
 
 
+@dataclass(frozen=True)
+class MaskFolder:
+    """Where a model's masks are kept: folder/predictions/SEQ/FRAME.png.
+
+    identity: what the masks depend on (weights, history, ...). resume: sequences that were finished there under the
+    same identity are not run again; their masks are scored anew.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+    resume: bool = False
+
+
 def run_model(
     dataset: Dataset,
     segmenter: StepSegmenter,
     *,
-    out: Path | None = None,
-    identity: Mapping[str, Any] | None = None,
-    resume: bool = False,
+    masks: MaskFolder | None = None,
     limit: int | None = None,
     on_start: OnStart | None = None,
     progress: Progress | None = None,
 ) -> ModelRun:
-    """Run every sequence of a data set; one that fails is noted and the others go on.
+    """Run every sequence of a data set; one that fails is noted and the others are run.
 
     Args:
-        out: Where predictions/SEQ/FRAME.png are written; None keeps numbers only.
-        identity: What the masks depend on (weights, history, ...). With `resume`, sequences that were finished in `out`
-            under the same identity are not run again; their masks are scored anew.
+        masks: Where the masks are kept; None keeps numbers only.
         limit: At most so many frames per sequence.
         progress: Called with frames done and frames in all.
 
     Raises:
-        OutputError: `out` cannot be written to.
+        OutputError: the masks cannot be written.
     """
-    run = ModelRun()
+    run, rules = ModelRun(), rules_of(dataset)
     lengths = {name: min(len(sequence), limit or len(sequence)) for name, sequence in dataset.sequences.items()}
     done = 0
     for name, sequence in dataset.sequences.items():
-        before = done
 
-        def advance(frames: int, before: int = before) -> None:
+        def advance(frames: int, before: int = done) -> None:
             if progress is not None:
                 progress(before + frames, sum(lengths.values()))
 
         try:
-            mark = None if out is None else Mark(out, name, dict(identity or {}))
             part = _limited(sequence, limit)
-            timing = mark.finished(part.images) if mark is not None and resume else None
-            if mark is not None and resume and timing is None and mark.path.exists():
-                run.notes.append(f"{name} was made with other settings, or lacks masks, and is run again")
-            if mark is not None and timing is not None:
-                run.timings[name] = timing
-                run.kept.append(name)
-                if sequence.has_truth:
-                    task = scoring_task(part, mark.folder, rules_of(dataset), mark.folder.parent)
-                    run.scores[name] = score_files(task)
-            else:
-                _check(part, rules_of(dataset))
-                if mark is not None:
-                    mark.begin()
-                folder = None if mark is None else mark.folder
-                score, timing = _run_sequence(part, segmenter, rules_of(dataset), folder, run.notes, on_start, advance)
-                run.timings[name] = timing
-                if score is not None:
-                    run.scores[name] = score
-                if mark is not None:
-                    mark.finish(timing)
+            mark = None if masks is None else Mark(masks.folder, name, masks.identity)
+            if mark is None or masks is None or not (masks.resume and _take_finished(run, part, mark, rules)):
+                _check(part, rules)
+                _run_anew(run, part, segmenter, mark, rules, on_start, advance)
         except OutputError:
             raise
         except HodorError as error:
@@ -122,6 +100,48 @@ def run_model(
         done += lengths[name]
         advance(lengths[name])
     return run
+
+
+def _take_finished(run: ModelRun, part: VideoSequence, mark: Mark, rules: Rules) -> bool:
+    """Score the masks of an earlier run, if it finished the sequence under the same identity."""
+    timing = mark.finished(part.images)
+    if timing is None:
+        if mark.path.exists():
+            run.notes.append(f"{part.name} was made with other settings, or masks are missing, and is run again")
+        return False
+    run.timings[part.name] = timing
+    run.kept.append(part.name)
+    if part.has_truth:
+        run.scores[part.name] = score_files(scoring_task(part, mark.folder, rules, mark.folder.parent))
+    return True
+
+
+def _run_anew(
+    run: ModelRun,
+    part: VideoSequence,
+    segmenter: StepSegmenter,
+    mark: Mark | None,
+    rules: Rules,
+    on_start: OnStart | None,
+    advance: Callable[[int], None],
+) -> None:
+    """Run the model through one sequence and keep what came of it."""
+    if mark is not None:
+        mark.begin()
+    folder = None if mark is None else mark.folder
+    score, timing = _run_sequence(part, segmenter, rules, folder, run.notes, on_start, advance)
+    run.timings[part.name] = timing
+    if score is not None:
+        run.scores[part.name] = score
+    if mark is not None:
+        mark.finish(timing)
+
+
+class _Record(msgspec.Struct):
+    """The file of a `Mark`."""
+
+    identity: dict[str, Any]
+    timing: Timing
 
 
 class Mark:
@@ -137,10 +157,10 @@ class Mark:
         if not set(frames) <= set(masks_in(self.folder)):
             return None
         try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-            return Timing(**record["timing"]) if record["identity"] == self.identity else None
-        except (OSError, ValueError, KeyError, TypeError):
+            record = msgspec.json.decode(self.path.read_bytes(), type=_Record)
+        except (OSError, msgspec.DecodeError):
             return None
+        return record.timing if record.identity == self.identity else None
 
     def begin(self) -> None:
         """Clear what an earlier run left of this sequence."""
@@ -151,10 +171,10 @@ class Mark:
             self.folder.mkdir(parents=True)
 
     def finish(self, timing: Timing) -> None:
-        record = {"identity": self.identity, "timing": asdict(timing)}
+        record = _Record(self.identity, timing)
         with writing(self.out):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, json.dumps(record).encode())
+            write_whole(self.path, msgspec.json.encode(record))
 
 
 def remove_predictions(out: Path, names: Sequence[str]) -> None:
@@ -195,7 +215,7 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
         first = "the first and the last do" if rules.drop_last else "the first does"
         raise DataError(
             f"{name} has {plural(len(sequence.masks), 'labelled frame')}, but {first} not count, so that it takes at "
-            f"least {least}; leave it out with --sequences"
+            f"least {least}; leave it out of `sequences`"
         )
 
 

@@ -23,12 +23,12 @@ SOURCE = "git+https://github.com/davisvideochallenge/davis2017-evaluation"
 def require_official(dataset: Dataset) -> None:
     """Raise UsageError when the official package is not installed or does not fit the data set."""
     if rules_of(dataset) != DAVIS:
-        raise UsageError(f"--official is for DAVIS and {dataset.root} is {dataset.layout}; leave it out")
+        raise UsageError(f"`official` is for DAVIS and {dataset.root} is {dataset.layout}; leave it out")
     try:
         import davis2017.evaluation  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
     except (ImportError, AttributeError) as error:
         raise UsageError(
-            f"--official needs the package davis2017-evaluation ({error}); install it: pip install {SOURCE}"
+            f"`official` needs the package davis2017-evaluation ({error}); install it: pip install {SOURCE}"
         ) from error
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.errors import OutputError
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
+from hodor_cli.evaluation.settings import EvaluationOutput
 from hodor_cli.files import write_whole, writing
 
 _OURS = (JSON_NAME, "history.json", ".progress", "predictions")
@@ -25,24 +26,25 @@ _FILES = (
 )  # fmt: skip
 
 
-def check_output(folder: Path, *, resume: bool, overwrite: bool) -> None:
+def check_output(output: EvaluationOutput) -> None:
     """Refuse a folder that would lose something.
 
-    Raises OutputError when it is a file, holds what no evaluation made, or holds an evaluation and neither `resume` nor
-    `overwrite` is given. Otherwise the old result files (not the masks) are removed, so that nothing there is older.
+    Raises OutputError when it is a file, holds what no evaluation made, or holds an evaluation that is neither resumed
+    nor overwritten. Otherwise the old result files (not the masks) are removed, so that nothing there is older.
     """
+    folder = output.folder
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise OutputError(f"{folder} is a file; choose another folder with -o")
+        raise OutputError(f"{folder} is a file; choose another `out`")
     there = {entry.name for entry in folder.iterdir()}
     if not there:
         return
     if not there.intersection(_OURS) and not any(name.startswith("history-") for name in there):
-        raise OutputError(f"{folder} is a folder with other files in it; choose another folder with -o")
-    if not resume and not overwrite:
+        raise OutputError(f"{folder} is a folder with other files in it; choose another `out`")
+    if not output.resume and not output.overwrite:
         raise OutputError(
-            f"{folder} holds an evaluation already; --resume keeps its finished sequences, --overwrite replaces it"
+            f"{folder} holds an evaluation already; `resume` keeps its finished sequences, `overwrite` replaces it"
         )
     with writing(folder):
         for name in _FILES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,11 +15,9 @@ from hodor_cli.datasets.folders import first_folders, folders, masks_in, suggest
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
+from hodor_cli.evaluation.settings import Progress
 from hodor_cli.images.paths import plural, require_exists
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
-
-Progress = Callable[[int, int], None]
-"""Called with the frames done so far and the frames in all."""
 
 _LISTED = 20
 
@@ -112,7 +110,7 @@ def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, roo
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
         if example is not None and len(missing) < len(counted):
             hint = "masks must have the names of the annotations"
-        raise InputError(f"{folder} lacks {plural(len(missing), 'frame')}: {shown}{more}; {hint}")
+        raise InputError(f"{folder} has no prediction for {plural(len(missing), 'frame')}: {shown}{more}; {hint}")
     pairs = tuple((name, file, predicted[name] if name in counted else None) for name, file in sequence.masks.items())
     return ScoringTask(sequence.name, pairs, rules, tuple(notes))
 
@@ -141,7 +139,7 @@ def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[Scorin
             try:
                 yield waiting[future], future.result()
             except BrokenExecutor as error:  # a process was killed, most likely for want of memory
-                yield waiting[future], f"{waiting[future].name} lost its process ({error}); try fewer --workers"
+                yield waiting[future], f"{waiting[future].name} lost its process ({error}); try fewer `workers`"
 
 
 def _outcome(task: ScoringTask) -> SequenceScore | str:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import hodor_cli
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.evaluation.model_run import OnStart, StepSegmenter, remove_predictions, run_model
+from hodor_cli.evaluation.model_run import MaskFolder, remove_predictions, run_model
 from hodor_cli.evaluation.official import require_official, run_official
-from hodor_cli.evaluation.output import check_output, write_everything
-from hodor_cli.evaluation.predictions import Progress, find_predictions, score_predictions
+from hodor_cli.evaluation.output import check_output, write_everything, write_sweep
+from hodor_cli.evaluation.predictions import find_predictions, score_predictions
 from hodor_cli.evaluation.results import EvaluationResult, Timing
 from hodor_cli.evaluation.scoring import SequenceScore
+from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
 from hodor_cli.evaluation.submission import pack_submission
 from hodor_cli.images.paths import plural
 
@@ -27,124 +28,123 @@ def evaluate(
     *,
     model: Any = None,
     predictions: str | Path | None = None,
-    sequences: Sequence[str] | None = None,
-    history: int = 7,
-    min_dim: int | None = None,
-    max_dim: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    matching: bool = True,
-    out: str | Path | None = None,
-    workers: int | None = None,
-    official: bool = False,
-    resume: bool = False,
-    overwrite: bool = False,
-    limit: int | None = None,
-    segmenter: StepSegmenter | None = None,
+    settings: EvaluationSettings | None = None,
+    output: EvaluationOutput | None = None,
     on_start: OnStart | None = None,
-    settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> EvaluationResult:
     """Run a model on a data set and score it, or score the masks in `predictions`.
 
+        result = evaluate("DAVIS", model=load_model("mini"), settings=EvaluationSettings(history=4))
+        print(result.jf, result.sequences["camel"].objects[1].j)
+
     Args:
         dataset: The data set's folder, or what `recognise` made of it.
-        model: The network, as `load_model` gives it; runs with `history`, `min_dim`, `max_dim`, `device`, `precision`,
-            `matching`, as `Segmenter` takes them.
+        model: The network, as `load_model` returns it, or a segmenter: whatever has `step`, `reset` and `last`.
         predictions: Masks that anyone made, SEQ/FRAME.png, instead of a model.
-        sequences: Names of sequences, or of a split; all by default.
-        out: Folder for results.json, CSV files, report.html, the failure sheet, and predictions/ of a model. Without it
-            only numbers are kept, in memory.
-        workers: Processes that score `predictions`.
-        official: Score with the official DAVIS package as well; its numbers go to `settings["official"]`.
-        resume: Keep the sequences that an earlier run with the same settings finished in `out`. Only their masks are
-            kept: all scores are computed anew.
-        overwrite: Replace what an earlier evaluation left in `out`.
-        limit: At most so many frames per sequence.
-        segmenter: Stands in for one made from `model`.
-        on_start: See `model_run.OnStart`.
-        settings: More values for the result's `settings`, such as the weights' name; with `resume` they must be equal.
+        settings: Which sequences, how the model works, what is recorded.
+        output: Folder for results, report and masks. Without it only numbers are kept, in memory.
+        on_start: Called where a sequence's first objects start; returns the segmenter that continues.
         progress: Called with frames done and frames in all.
 
     Returns:
-        Scores, timings, remarks, and the sequences that failed (the others count).
+        Scores (0..1), timings, remarks, and the sequences that failed (the others count).
 
     Raises:
         UsageError: arguments that contradict each other. InputError, DataError: nothing could be evaluated.
-        OutputError: `out` exists and neither `resume` nor `overwrite` was given, or cannot be written to.
+        OutputError: the output exists and is neither resumed nor overwritten, or cannot be written to.
     """
-    found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(sequences)
-    runs = model is not None or segmenter is not None
-    if runs == (predictions is not None):
-        raise UsageError("give either a model or a folder of predictions")
-    folder = None if out is None else Path(out)
-    if runs and not found.has_truth and folder is None:
-        raise UsageError(f"the truth of {found.root} is not public; give -o FOLDER for the masks and the server's zip")
-    if official:
+    settings = settings or EvaluationSettings()
+    found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
+    if (model is not None) == (predictions is not None):
+        raise UsageError("give either `model` or `predictions`: a network to run, or a folder of masks")
+    if model is not None and not found.has_truth and output is None:
+        raise UsageError(f"the truth of {found.root} is not public; give `out` for the masks and the server's zip")
+    if settings.official:
         require_official(found)
-    if folder is not None:
-        check_output(folder, resume=resume, overwrite=overwrite)
-        if overwrite and runs:
-            remove_predictions(folder, list(found.sequences))
-
-    scores: dict[str, SequenceScore]
-    timings: dict[str, Timing] = {}
-    facts: dict[str, Any] = {"dataset": str(found.root), "layout": found.layout}
-    notes = [*found.notes, *_without_truth(found)]
+    if output is not None:
+        check_output(output)
+        if output.overwrite and model is not None:
+            remove_predictions(output.folder, list(found.sequences))
     with ExitStack() as stack:
-        if runs:
-            segmenter = segmenter or _make_segmenter(
-                model,
-                history=history,
-                min_dim=min_dim,
-                max_dim=max_dim,
-                device=device,
-                precision=precision,
-                matching=matching,
-            )
-            facts |= _run_facts(segmenter, model, history, limit) | dict(settings or {})
-            masks_at = folder
-            if official and masks_at is None:
-                masks_at = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
-            run = run_model(
-                found,
-                segmenter,
-                out=masks_at,
-                identity=facts | {"device": str(facts["device"]).split(" ")[0]},
-                resume=resume,
-                limit=limit,
-                on_start=on_start,
-                progress=progress,
-            )
-            scores, timings, failed = run.scores, run.timings, run.failed
-            notes += _few(run.notes)
-            if run.kept:
-                notes.append(f"{plural(len(run.kept), 'sequence')} kept from an earlier run: {', '.join(run.kept)}")
-            root = None if masks_at is None else masks_at / "predictions"
+        if model is not None:
+            outcome = _run(found, model, settings, output, on_start, progress, stack)
         else:
-            root = Path(str(predictions))
-            facts |= {"predictions": str(root)} | dict(settings or {})
-            scores, failed = score_predictions(found, root, workers=workers, progress=progress)
-        if failed and not scores and not (runs and len(failed) < len(found.sequences)):
-            raise DataError(_nothing_left(failed))
-        facts |= {"sequences": list(scores), "hodor": hodor_cli.__version__}
-        if official and root is not None:
-            facts["official"] = run_official(found, root, scores)
-        notes += _few([note for score in scores.values() for note in score.notes])
-    result = EvaluationResult(
+            outcome = _score(found, Path(str(predictions)), settings, progress)
+        result = _result(found, outcome, settings)
+        if output is not None:
+            result = _write(result, found, outcome.masks_at, output.folder)
+    return result
+
+
+@dataclass
+class _Outcome:
+    """What running or scoring gave. masks_at: the folder of the predictions, if there is one."""
+
+    facts: dict[str, Any]
+    scores: dict[str, SequenceScore]
+    failed: dict[str, str]
+    masks_at: Path | None
+    timings: dict[str, Timing] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def _run(
+    found: Dataset,
+    model: Any,
+    settings: EvaluationSettings,
+    output: EvaluationOutput | None,
+    on_start: OnStart | None,
+    progress: Progress | None,
+    stack: ExitStack,
+) -> _Outcome:
+    """Run the model; `stack` keeps what the official evaluation needs until it has run."""
+    segmenter: StepSegmenter = model if hasattr(model, "step") else settings.segmenter(model)
+    facts = {"dataset": str(found.root), "layout": found.layout, **_run_facts(segmenter, model, settings)}
+    place = None if output is None else output.folder
+    if place is None and settings.official:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
+    identity = facts | {"device": str(facts["device"]).split(" ")[0]}
+    masks = None if place is None else MaskFolder(place, identity, resume=output is not None and output.resume)
+    run = run_model(found, segmenter, masks=masks, limit=settings.limit, on_start=on_start, progress=progress)
+    if len(run.failed) == len(found.sequences):
+        raise DataError(_nothing_left(run.failed))
+    notes = _few(run.notes)
+    if run.kept:
+        notes.append(f"{plural(len(run.kept), 'sequence')} kept from an earlier run: {', '.join(run.kept)}")
+    masks_at = None if place is None else place / "predictions"
+    return _Outcome(facts, run.scores, run.failed, masks_at, run.timings, notes)
+
+
+def _score(found: Dataset, predictions: Path, settings: EvaluationSettings, progress: Progress | None) -> _Outcome:
+    facts = {"dataset": str(found.root), "layout": found.layout, "predictions": str(predictions)}
+    scores, failed = score_predictions(found, predictions, workers=settings.workers, progress=progress)
+    if failed and not scores:
+        raise DataError(_nothing_left(failed))
+    return _Outcome(facts, scores, failed, predictions)
+
+
+def _result(found: Dataset, outcome: _Outcome, settings: EvaluationSettings) -> EvaluationResult:
+    facts = outcome.facts | {"sequences": list(outcome.scores), "hodor": hodor_cli.__version__}
+    if settings.official and outcome.masks_at is not None:
+        facts["official"] = run_official(found, outcome.masks_at, outcome.scores)
+    remarks = _few([note for score in outcome.scores.values() for note in score.notes])
+    return EvaluationResult(
         dataset=found.describe(),
-        sequences=scores,
+        sequences=outcome.scores,
         settings=facts,
-        failed=failed,
-        timings=timings,
+        failed=outcome.failed,
+        timings=outcome.timings,
         groups={(n, i): g for n, sequence in found.sequences.items() for i, g in sequence.groups.items()},
-        notes=tuple(notes),
+        notes=(*found.notes, *_without_truth(found), *outcome.notes, *remarks),
     )
-    if folder is not None:
-        if not found.has_truth and not failed and root is not None:
-            result = replace(result, submission=pack_submission(found, root, folder / "submission.zip"))
-        places = find_predictions(root, found.sequences) if root is not None and scores else {}
-        write_everything(result, found, places, folder)
+
+
+def _write(result: EvaluationResult, found: Dataset, masks_at: Path | None, folder: Path) -> EvaluationResult:
+    if not found.has_truth and not result.failed and masks_at is not None:
+        result = replace(result, submission=pack_submission(found, masks_at, folder / "submission.zip"))
+    places = find_predictions(masks_at, found.sequences) if masks_at is not None and result.sequences else {}
+    write_everything(result, found, places, folder)
     return result
 
 
@@ -152,71 +152,57 @@ def sweep_history(
     dataset: str | Path | Dataset,
     histories: Sequence[int],
     *,
-    out: str | Path | None = None,
-    sequences: Sequence[str] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
+    model: Any,
+    settings: EvaluationSettings | None = None,
+    output: EvaluationOutput | None = None,
+    on_start: OnStart | None = None,
     progress: Progress | None = None,
-    **arguments: Any,
 ) -> list[EvaluationResult]:
-    """Evaluate a model once per history length (HODOR, CVPR 2022, fig. 1); other arguments as `evaluate`.
+    """Evaluate a model once per history length (HODOR, CVPR 2022, fig. 1); arguments and errors as of `evaluate`.
 
-    With `out`, each length has a folder history-N in it, and history.png and report.html draw J&F and frames/s.
+    With an output, each length has a folder history-N in it, and history.png and report.html draw J&F and frames/s.
     """
-    from hodor_cli.evaluation.output import write_sweep
-
-    found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(sequences)
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        check_output(folder, resume=resume, overwrite=overwrite)
-    frames = sum(len(sequence) for sequence in found.sequences.values())
+    settings = settings or EvaluationSettings()
+    found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
+    if output is not None:
+        check_output(output)
     results = []
     for number, history in enumerate(histories):
-        place = None if folder is None else folder / f"history-{history}"
+        place = None
+        if output is not None:
+            folder = output.folder / f"history-{history}"
+            there = folder.is_dir()
+            place = EvaluationOutput(folder, output.resume and there, output.overwrite and there)
 
         def advance(done: int, total: int, number: int = number) -> None:
             if progress is not None:
                 progress(number * total + done, len(histories) * total)
 
-        again = place is not None and place.is_dir()
-        results.append(
-            evaluate(
-                found,
-                history=history,
-                out=place,
-                resume=resume and again,
-                overwrite=overwrite and again,
-                progress=advance if frames else None,
-                **arguments,
-            )
-        )
-    if folder is not None and all(result.sequences for result in results):
-        write_sweep(results, folder)
+        once = replace(settings, history=history, sequences=None)
+        results.append(evaluate(found, model=model, settings=once, output=place, on_start=on_start, progress=advance))
+    if output is not None and all(result.sequences for result in results):
+        write_sweep(results, output.folder)
     return results
 
 
-def _make_segmenter(model: Any, **settings: Any) -> StepSegmenter:
-    from hodor_cli.engine import Segmenter
-
-    return Segmenter(model, **settings)
-
-
-def _run_facts(segmenter: Any, model: Any, history: int, limit: int | None) -> dict[str, Any]:
+def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict[str, Any]:
     """Everything that the masks depend on, and the device that the speed does."""
     from hodor_cli.runtime.device import device_name
+    from hodor_cli.weights.checkpoint import model_fingerprint
 
-    facts: dict[str, Any] = {"history": getattr(segmenter, "history", history)}
-    for name in ("min_dim", "max_dim", "matching"):
-        facts[name] = getattr(segmenter, name, None)
     device = getattr(segmenter, "device", None)
-    facts["device"] = None if device is None else device_name(device)
-    facts["precision"] = str(getattr(segmenter, "dtype", "")).removeprefix("torch.") or None
-    facts["limit"] = limit
-    facts["fingerprint"] = None
-    if model is not None:
-        from hodor_cli.weights.checkpoint import model_fingerprint
-
-        facts["fingerprint"] = model_fingerprint(model)
+    facts: dict[str, Any] = {
+        "history": getattr(segmenter, "history", settings.history),
+        **{name: getattr(segmenter, name, None) for name in ("min_dim", "max_dim", "matching")},
+        "device": None if device is None else device_name(device),
+        "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch.") or None,
+        "limit": settings.limit,
+        "fingerprint": None if segmenter is model else model_fingerprint(model),
+    }
+    facts |= {} if settings.weights is None else {"weights": settings.weights}
+    if settings.adapt is not None:
+        min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+        facts |= {"adapt": settings.adapt, "min_dim": min_dim, "max_dim": max_dim}
     return facts
 
 

@@ -177,10 +177,10 @@ class SequenceScorer:
             least, why = (3, "the first and the last") if self.rules.drop_last else (2, "the first")
             raise DataError(
                 f"{self.name} has {self.labelled} labelled frame{'s' * (self.labelled != 1)}, but {why} do not count, "
-                f"so that it takes at least {least}; leave it out with --sequences"
+                f"so that it takes at least {least}; leave it out of `sequences`"
             )
         if not self.ids:
-            raise DataError(f"the truth of {self.name} holds no object; leave it out with --sequences")
+            raise DataError(f"the truth of {self.name} holds no object; leave it out of `sequences`")
         notes = self._check_extra_ids()
         counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
         gaps = [object_id for object_id in counted if object_id not in self._first_frame]
@@ -194,7 +194,7 @@ class SequenceScorer:
             else:
                 objects[object_id] = score
         if not objects:
-            raise DataError(f"no object of {self.name} has a frame that counts; leave it out with --sequences")
+            raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
         return SequenceScore(self.name, objects, tuple(notes + self._truth.notes))
 
     def _score(
@@ -226,7 +226,7 @@ class SequenceScorer:
         if not extra:
             return []
         return [
-            f"the prediction of {self.name} holds id {_listed(extra)}, which the truth lacks; "
+            f"the prediction of {self.name} holds id {_listed(extra)}, which the truth does not have; "
             "such an object has no score of its own, its pixels are missing from others"
         ]
 

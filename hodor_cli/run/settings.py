@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.settings import about, check_settings
+from hodor_cli.engine.settings import SegmenterSettings
+from hodor_cli.settings import about
 
 if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
@@ -21,30 +22,15 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class SegmentSettings:
+class SegmentSettings(SegmenterSettings):
     """Everything that changes the masks or the overlay of a run; written into the report and compared on resuming."""
 
     #: As the user gave it; the fingerprint of the weights is stored beside it.
     weights: Annotated[str, about("Weights by name (see `hodor weights list`) or a file.")] = "mini"
-    history: Annotated[int, about("Frames of history that masks are decoded from.", least=1)] = 7
-    min_dim: Annotated[int | None, about("Shorter side of the network's input [default: the model's].", least=32)] = (
-        None
-    )
-    max_dim: Annotated[int | None, about("Limit of its longer side [default: the model's].", least=32)] = None
-    device: Annotated[str, about("Where to compute; auto takes the fastest device.")] = "auto"
-    precision: Annotated[
-        str, about("Arithmetic: auto, fp32, bf16 or fp16; auto takes the fastest that keeps the result on this device.")
-    ] = "auto"
-    matching: Annotated[
-        bool, about("Also carry masks along by matching features, in models that can; without it descriptors alone do.")
-    ] = True
     overlay: Annotated[bool, about("Write overlay.mp4.")] = True
     start_from: Annotated[
         str, about("Objects known from a descriptor file: what was named, and a hash of the descriptors.")
     ] = ""
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""What a segmenter can be told, declared once for every command and function that makes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from hodor_cli.settings import about, check_settings
+
+if TYPE_CHECKING:
+    from hodor_cli.engine.segmenter import Segmenter
+    from hodor_cli.model.hodor import Hodor
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """How a network follows objects: its memory, its working resolution, and where it computes."""
+
+    history: Annotated[int, about("Frames of history that masks are decoded from.", least=1)] = 7
+    min_dim: Annotated[int | None, about("Shorter side of the network's input [default: the model's].", least=32)] = (
+        None
+    )
+    max_dim: Annotated[int | None, about("Limit of its longer side [default: the model's].", least=32)] = None
+    device: Annotated[str, about("Where to compute; auto takes the fastest device.")] = "auto"
+    precision: Annotated[str, about("Arithmetic; auto takes the fastest that keeps the result on this device.")] = (
+        "auto"
+    )
+    matching: Annotated[
+        bool, about("Also carry masks along by matching features, in models that can; without it descriptors alone do.")
+    ] = True
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def segmenter(self, model: Hodor) -> Segmenter:
+        """A new segmenter of this network. Raises DeviceError for a device or precision that is not there."""
+        from hodor_cli.engine.segmenter import Segmenter
+
+        return Segmenter(
+            model,
+            history=self.history,
+            min_dim=self.min_dim,
+            max_dim=self.max_dim,
+            device=self.device,
+            precision=self.precision,
+            matching=self.matching,
+        )

@@ -1,0 +1,66 @@
+"""What an evaluation can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hodor_cli.engine.settings import SegmenterSettings
+from hodor_cli.errors import UsageError
+from hodor_cli.settings import about
+
+Progress = Callable[[int, int], None]
+"""Called with the frames done so far and the frames in all."""
+
+OnStart = Callable[[Any, npt.NDArray[np.uint8], Mapping[int, npt.NDArray[np.bool_]]], Any]
+"""Called once per sequence with the segmenter, the frame in which its first objects start (RGB) and their masks, before
+the step; returns the segmenter that continues."""
+
+
+class StepSegmenter(Protocol):
+    """What an evaluation needs of a segmenter; `hodor_cli.engine.Segmenter` is one."""
+
+    last: Any
+
+    def step(self, frame: npt.NDArray[np.uint8], masks: Any = None) -> npt.NDArray[np.uint16]: ...
+
+    def reset(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(SegmenterSettings):
+    """What is evaluated, and with what network settings; part of the result, and compared on resuming.
+
+    sequences: names of sequences, or of one split; None takes all. weights, adapt: what the network was made from, to
+    be recorded.
+    """
+
+    sequences: tuple[str, ...] | None = None
+    limit: Annotated[int | None, about("At most so many frames per sequence.", least=1)] = None
+    official: Annotated[bool, about("Run the official DAVIS-2017 evaluation beside ours (if installed).")] = False
+    workers: Annotated[int | None, about("Processes that score masks [default: one per core].", least=1)] = None
+    weights: Annotated[str | None, about("Weights by name (see `hodor weights list`) or a file.")] = None
+    adapt: Annotated[str | None, about("Budget of the adaptation to each sequence's first masks.")] = None
+
+
+@dataclass(frozen=True)
+class EvaluationOutput:
+    """Where results.json, CSV files, report.html, pictures and a model's masks are written.
+
+    resume: keep the sequences that an earlier run with the same settings finished there; only their masks are kept, all
+    scores are computed anew. overwrite: replace what an earlier evaluation left.
+    """
+
+    folder: Path
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if self.resume and self.overwrite:
+            raise UsageError("`resume` keeps finished sequences and `overwrite` replaces them; give one of them")
