@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from hodor_cli.cli.parameters import GROUPS
+from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS
 from hodor_cli.cli.terminal import warn
 
 #: Spellings of earlier versions; each works for one version more, with a warning.
@@ -36,7 +36,7 @@ class HodorCommand(TyperCommand):
         return pieces
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": [], **{title: [] for title in GROUPS}}
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", "Options", *FIRST_GROUPS)}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None:
@@ -47,8 +47,8 @@ class HodorCommand(TyperCommand):
                 title = getattr(parameter, "rich_help_panel", None) or "Options"
                 flag = re.sub("<([^>]*)>", r"\1", record[0])
                 sections.setdefault(title, []).append((flag, tidy(record[1])))
-        for title, rows in sections.items():
-            if rows:
+        for title in sorted(sections, key=lambda title: LAST_GROUPS.index(title) if title in LAST_GROUPS else -1):
+            if rows := sections[title]:
                 with formatter.section(title):
                     formatter.write_dl(rows, col_max=28)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -19,8 +19,8 @@ FRAMES = "Which frames"
 RESULTS = "What is written"
 NETWORK = "Network"
 MACHINE = "Machine"
-#: Their order in help; groups of single commands follow.
-GROUPS = (FRAMES, RESULTS, NETWORK, MACHINE)
+#: Groups that stand first and last in help; those of single commands stand between.
+FIRST_GROUPS, LAST_GROUPS = (FRAMES, RESULTS), (NETWORK, MACHINE)
 
 #: By the name of a setting: what stands for its value in help, and its group.
 _LOOKS: dict[str, tuple[str, str | None]] = {
@@ -76,17 +76,23 @@ def expand(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def option(declared: Any, name: str, metavar: str, *, flags: tuple[str, ...] = (), **more: Any) -> Any:
+    """The typer option of a declared setting, with its documentation and limits, under the flag of its name."""
+    setting, flag = settings_of(declared)[name], f"--{name.replace('_', '-')}"
+    if setting.kind is bool:
+        return typer.Option(*(flags or (f"{flag}/--no-{flag[2:]}",)), help=setting.help, **more)
+    first, *others = flags or (flag,)
+    return typer.Option(first, *others, metavar=metavar, help=setting.help, min=setting.least, max=setting.most, **more)
+
+
 def _parameter(declared: Any, name: str) -> inspect.Parameter:
     """One field as the keyword parameter that typer makes an option of."""
     setting = settings_of(declared)[name]
     metavar, panel = _LOOKS.get(name, ("VALUE", None))
-    flag = f"--{name.replace('_', '-')}"
-    shown: Mapping[str, Any] = {"help": setting.help, "rich_help_panel": panel}
-    if setting.kind is bool:
-        option = typer.Option(f"{flag}/--no-{flag[2:]}", **shown)
-    else:
-        option = typer.Option(flag, metavar=metavar, min=setting.least, max=setting.most, **shown)
     kind = setting.kind | None if setting.optional else setting.kind
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=Annotated[kind, option]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=setting.default,
+        annotation=Annotated[kind, option(declared, name, metavar, rich_help_panel=panel)],
     )

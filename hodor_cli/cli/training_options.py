@@ -41,8 +41,8 @@ SETTINGS = {
 }
 #: Where it is no number.
 _METAVARS = {
-    "preset": "NAME", "model": "NAME", "weights": "NAME|FILE", "backbone": "FILE", "out": "OUT", "time_limit": "TIME",
-    "learning_rate": "RATE", "average": "DECAY", "resolution": "NAME", "split": "NAME",
+    "preset": "NAME", "model": "NAME", "weights": "NAME|FILE", "backbone": "FILE", "out": "FOLDER",
+    "time_limit": "TIME", "learning_rate": "RATE", "average": "DECAY", "resolution": "NAME", "split": "NAME",
 }  # fmt: skip
 
 
@@ -105,7 +105,8 @@ def _parameter(settings: Any, name: str, *, panel: str | None, called: str = "")
     kind: Any = Path if called in ("out", "backbone") else setting.kind if isinstance(setting.kind, type) else str
     metavar = "" if kind is bool else _METAVARS.get(called) or "|".join(filter(None, setting.choices)) or "N"
     own = settings not in (TrainConfig, LearningRate)
-    flag = option(settings, name, metavar, flags=flags, rich_help_panel=panel)
+    everyday = called in ("out", "resume", "overwrite", "iterations")
+    flag = option(settings, name, metavar, flags=flags, rich_help_panel=None if everyday else panel)
     annotation: Any = Annotated[kind if own and not setting.optional else kind | None, flag]
     return _named(called, setting.default if own else None, annotation)
 
