@@ -36,13 +36,6 @@ _LOOKS: dict[str, tuple[str, str | None]] = {
 }
 
 
-def option(declared: Any, name: str, metavar: str, *, flags: tuple[str, ...] = (), **more: Any) -> Any:
-    """The typer option of a declared setting: its documentation and limits, under the flag of its name."""
-    setting = settings_of(declared)[name]
-    found = {"help": setting.help, "min": setting.least, "max": setting.most}
-    return typer.Option(*(flags or (f"--{name.replace('_', '-')}",)), metavar=metavar, **(found | more))
-
-
 class Fields:
     """Marks a parameter, `Annotated[SomeSettings, Fields("history", ...)]`: these fields become options."""
 
