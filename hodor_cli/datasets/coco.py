@@ -14,7 +14,7 @@ from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, ImageEntry, r
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
 from hodor_cli.datasets.limits import ObjectLimits, mask_extent
 from hodor_cli.datasets.report import Faults
-from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation, is_empty
+from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
 from hodor_cli.errors import DataError, HodorError
 from hodor_cli.images.picture import read_picture
 
@@ -201,9 +201,8 @@ class StillImages:
                 "size mismatch" if isinstance(error, SizeMismatchError) else "broken mask", where, str(error)
             )
             return None
-        if segmentation is None or is_empty(segmentation, *image.size):
-            detail = "no segmentation" if segmentation is None else "no pixel"
-            self.faults.add("empty mask", where, detail, serious=False)
+        if segmentation is None:
+            self.faults.add("empty mask", where, "no pixel", serious=False)
             return None
         area, box = annotation.area, annotation.bbox
         height, width = image.size

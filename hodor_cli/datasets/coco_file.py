@@ -131,7 +131,7 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-    """The annotation's checked segmentation; None where it is empty. Raises ValueError with what is wrong with it."""
+    """The annotation's checked segmentation, None where it has no pixel. Raises ValueError with what is wrong."""
     segmentation: Any = parse_segmentation(annotation.segmentation)
     if not segmentation:
         return None

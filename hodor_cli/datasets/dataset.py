@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from hodor_cli.datasets.folders import depth, first_folders, folders, masks_in, pictures_in, suggestion
+from hodor_cli.datasets.folders import depth, first_folders, folders, folders_by_name, masks_in, pictures_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.splits import Splits, scored_splits
@@ -239,8 +239,11 @@ def _two_folders(root: Path) -> tuple[Path | None, Path | None]:
 
 
 def _sequences(images: Path | None, masks: Path) -> dict[str, VideoSequence]:
-    names = {folder.name: None for parent in (images, masks) if parent is not None for folder in folders(parent)}
-    found = (_sequence(name, None if images is None else images / name, masks / name) for name in sorted(names))
+    of_images, of_masks = ({} if images is None else folders_by_name(images)), folders_by_name(masks)
+    found = (
+        _sequence(name, of_images.get(name, images and images / name), of_masks.get(name, masks / name))
+        for name in sorted({*of_images, *of_masks})
+    )
     return {sequence.name: sequence for sequence in found if len(sequence)}
 
 
@@ -256,7 +259,10 @@ def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
     reader = LabelReader(next(iter(masks), ""), check_edges=False)
     for file in masks.values():
         started = bool(reader.ids)
-        if not reader.read(file).new and started:
+        try:
+            if not reader.read(file).new and started:
+                return False
+        except HodorError:  # reported when the sequence is scored
             return False
     return True
 

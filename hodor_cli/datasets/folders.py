@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES
 def folders(parent: Path) -> list[Path]:
     """Visible sub-folders in natural order; none where `parent` is not there."""
     return visible_folders(parent) if parent.is_dir() else []
+
+
+def folders_by_name(parent: Path) -> dict[str, Path]:
+    """Visible sub-folders by their names in the composed Unicode form, in natural order."""
+    return {unicodedata.normalize("NFC", folder.name): folder for folder in folders(parent)}
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:

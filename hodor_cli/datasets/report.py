@@ -8,6 +8,7 @@ from pathlib import Path
 
 #: Faults kept of each kind; more are only counted.
 _KEPT = 1000
+_LONGEST = 400  # characters of a name or a detail
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Faults:
         """Note one fault."""
         self.counts[kind] += 1
         if self.counts[kind] <= _KEPT:
-            self.found.append(Fault(kind, str(where), detail, serious))
+            self.found.append(Fault(kind, _cut(str(where)), _cut(detail), serious))
 
     def kinds(self) -> dict[str, list[Fault]]:
         """The faults by kind, serious kinds first."""
@@ -116,4 +117,8 @@ class CheckReport:
 
 
 def _short(fault: Fault) -> str:
-    return f"{fault.where}: {fault.detail}" if fault.detail and len(fault.detail) <= 160 else fault.where
+    return f"{fault.where}: {fault.detail}" if fault.detail else fault.where
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."

@@ -38,20 +38,13 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[n
 
     Raises ValueError, with the reason, for anything that is no mask of that size.
     """
-    from pycocotools import mask as coco_mask
-
     checked = check_segmentation(segmentation, height, width)
-    size = [height, width]
-    if isinstance(checked, RunLengths):
-        runs = {"size": size, "counts": checked.counts}
-        packed = coco_mask.frPyObjects(runs, height, width) if isinstance(checked.counts, list) else runs
-    else:
-        packed = coco_mask.merge(coco_mask.frPyObjects(checked, height, width))
-    return np.ascontiguousarray(coco_mask.decode(packed), dtype=bool)
+    return np.zeros((height, width), dtype=bool) if checked is None else _draw(checked, height, width)
 
 
-def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation:
-    """The segmentation, typed and known to be drawable. Raises ValueError, with the reason, for any other."""
+def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation | None:
+    """The segmentation, typed and known to be drawable; None where it has no pixel. Raises ValueError, with the reason,
+    for what is no mask of that size."""
     if not 0 < height * width <= MOST_PIXELS or height < 0:
         raise ValueError(f"a picture of {width}x{height} pixels holds no mask")
     try:
@@ -59,26 +52,13 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentati
     except msgspec.ValidationError as error:
         raise ValueError(_wrong_form(segmentation, error)) from None
     if isinstance(checked, RunLengths):
-        _check_runs(checked, height, width)
-        return checked
+        return checked if _check_runs(checked, height, width) else None
     if not checked:
         raise ValueError("no polygon and no run lengths")
-    for polygon in checked:
-        _check_polygon(polygon, height, width)
-    return checked
-
-
-def is_empty(segmentation: Segmentation, height: int, width: int) -> bool:
-    """Whether a checked segmentation has no pixel; drawn only where its numbers leave that open."""
-    if isinstance(segmentation, RunLengths):
-        runs = _expand(segmentation.counts) if isinstance(segmentation.counts, str) else segmentation.counts
-        return not any(runs[1::2])
-    for polygon in segmentation:
-        x, y = np.asarray(polygon).reshape(-1, 2).T
-        inside = x.max() > 1 and y.max() > 1 and x.min() < width - 1 and y.min() < height - 1
-        if inside and abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) > 16:
-            return False
-    return not decode_segmentation(segmentation, height, width).any()
+    sure = [_check_polygon(polygon, height, width) for polygon in checked]
+    if any(sure):
+        return checked
+    return checked if _draw(checked, height, width).any() else None
 
 
 def parse_segmentation(data: bytes | msgspec.Raw) -> Any:
@@ -106,41 +86,58 @@ def _wrong_form(segmentation: Any, error: msgspec.ValidationError) -> str:
     return "no polygon and no run lengths"
 
 
-def _check_runs(runs: RunLengths, height: int, width: int) -> None:
+def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
+    from pycocotools import mask as coco_mask
+
+    if isinstance(segmentation, RunLengths):
+        runs = {"size": [height, width], "counts": segmentation.counts}
+        packed = coco_mask.frPyObjects(runs, height, width) if isinstance(segmentation.counts, list) else runs
+    else:
+        packed = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    return np.ascontiguousarray(coco_mask.decode(packed), dtype=bool)
+
+
+def _check_runs(runs: RunLengths, height: int, width: int) -> bool:
+    """Whether sound run lengths have a pixel."""
     if runs.size is not None and tuple(runs.size) != (height, width):
         raise SizeMismatchError(f"mask is {runs.size[1]}x{runs.size[0]}, image {width}x{height}")
     total = height * width
-    counts = _expand(runs.counts) if isinstance(runs.counts, str) else runs.counts
+    counts = _counts(runs)
     # Each is compared with the total before they are summed, so that no sum can wrap around.
-    if any(not 0 <= count <= total for count in counts):
-        raise ValueError(
-            f"a run length is {next(c for c in counts if not 0 <= c <= total)}, the image has {total} pixels"
-        )
-    if sum(counts) != total:
-        raise ValueError(f"run lengths cover {sum(counts)} pixels, the image has {total} pixels")
+    outside = next((count for count in (counts.min(initial=0), counts.max(initial=0)) if not 0 <= count <= total), None)
+    if outside is not None:
+        raise ValueError(f"a run length is {outside}, the image has {total} pixels")
+    if int(counts.sum()) != total:
+        raise ValueError(f"run lengths cover {counts.sum()} pixels, the image has {total} pixels")
+    return bool(counts[1::2].any())
 
 
-def _expand(text: str) -> list[int]:
-    """Run lengths from COCO's compressed text: 5 bits a character, differences to the run two before."""
-    counts: list[int] = []
-    value = shift = 0
-    for code in text.encode("utf-8", "replace"):
-        digit = code - 48
-        if not 0 <= digit < 64 or shift > 30:
-            raise ValueError("compressed run lengths are damaged")
-        value |= (digit & 31) << shift
-        shift += 5
-        if not digit & 32:
-            if digit & 16:
-                value -= 1 << shift
-            counts.append(value + counts[-2] if len(counts) > 2 else value)
-            value = shift = 0
-    if shift:
+def _counts(runs: RunLengths) -> NDArray[np.int64]:
+    """The run lengths as numbers. COCO's text has 5 bits a character, and differences to the run two before."""
+    if isinstance(runs.counts, list):
+        try:
+            return np.asarray(runs.counts, dtype=np.int64)
+        except OverflowError:
+            raise ValueError("a run length is larger than any picture") from None
+    codes = np.frombuffer(runs.counts.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero(codes & 32 == 0)
+    digits = np.diff(ends, prepend=-1)
+    # Seven characters hold more than any picture has, and keep every sum below in 64 bits.
+    if len(codes) and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32 or digits.max() > 7):
         raise ValueError("compressed run lengths are damaged")
-    return counts
+    if not len(codes):
+        return codes
+    starts = ends - digits + 1
+    place = np.arange(len(codes)) - np.repeat(starts, digits)
+    values = np.add.reduceat((codes & 31) << (5 * place), starts)
+    values -= np.where(codes[ends] & 16, np.int64(1) << (5 * digits), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])  # the first run stands alone, the third is not a difference either
+    return np.asarray(values, dtype=np.int64)
 
 
-def _check_polygon(polygon: Sequence[float], height: int, width: int) -> None:
+def _check_polygon(polygon: Sequence[float], height: int, width: int) -> bool:
+    """Whether a sound polygon certainly has a pixel: it lies inside and is not thin."""
     if len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)):
         raise ValueError("a polygon needs at least 3 finite points")
     # pycocotools takes memory for every step along the outline, so an outline far longer than the picture is refused.
@@ -148,3 +145,6 @@ def _check_polygon(polygon: Sequence[float], height: int, width: int) -> None:
     steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
     if np.abs(points).max() > 1e6 or steps > height * width + 16 * (height + width) + len(points):
         raise ValueError(f"the polygon reaches far outside the image of {width}x{height} pixels")
+    x, y = points.T
+    inside = x.max() > 1 and y.max() > 1 and x.min() < width - 1 and y.min() < height - 1
+    return inside and abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) > 16

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
-from hodor_cli.datasets.folders import first_folders, folders, masks_in, suggestion
+from hodor_cli.datasets.folders import first_folders, folders, folders_by_name, masks_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
@@ -79,7 +79,8 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     places = [root, root / "predictions", root / "Annotations", *folders(root), *folders(root / "Annotations")]
     best: dict[str, Path] = {}
     for place in places:
-        found = {name: place / name for name in sequences if masks_in(place / name)}
+        there = folders_by_name(place)
+        found = {name: there[name] for name in sequences if name in there and masks_in(there[name])}
         if len(found) > len(best):
             best = found
     if best:
