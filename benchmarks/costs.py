@@ -1,5 +1,4 @@
 # ruff: noqa: T201
-# ruff: noqa: T201
 """What more history, more objects and more frames cost: the engine with one setting against another, in turn.
 
 python benchmarks/costs.py                            # history 10 against 1, and 10 objects against 1
@@ -18,8 +17,7 @@ import numpy as np
 import torch
 
 from hodor_cli.bench.clip import BenchClip, make_clip
-from hodor_cli.bench.settings import parse_size
-from hodor_cli.bench.subject import bench_model
+from hodor_cli.bench.settings import bench_model, parse_size
 from hodor_cli.engine import Segmenter
 
 

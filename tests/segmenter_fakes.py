@@ -13,6 +13,7 @@ from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine import Segmenter
 from hodor_cli.model import History, Hodor, Maps, build_model
 from hodor_cli.model.mobilenet import Conv
+from hodor_cli.weights import load_model
 
 HEIGHT, WIDTH = 48, 64
 IDS = (7, 300, 65535)
@@ -27,6 +28,18 @@ def make_model(name: str) -> Hodor:
             if isinstance(module, Conv):
                 torch.nn.init.kaiming_normal_(module.weight)
         torch.nn.init.constant_(model.decoder.cue.gain, 8.0)
+    return model
+
+
+def some_model(name: str) -> Hodor:
+    """The bundled `mini`, or a network with random parameters, none of which hides what it does."""
+    if name == "mini":
+        return load_model("mini")
+    torch.manual_seed(1)
+    model = build_model(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
     return model
 
 

@@ -30,7 +30,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the toy network, with random weights."""
     import torch
 
-    from hodor_cli.model.hodor import build_model
+    from hodor_cli.model import build_model
     from hodor_cli.weights.checkpoint import save_checkpoint
 
     path = tmp_path_factory.mktemp("weights") / "toy.safetensors"

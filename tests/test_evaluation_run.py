@@ -164,7 +164,7 @@ def test_limit_and_too_short(tmp_path: Path) -> None:
 def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from hodor_cli.evaluation import evaluate_davis
-    from hodor_cli.model.hodor import build_model
+    from hodor_cli.model import build_model
 
     torch.manual_seed(0)
     model = build_model("toy")

@@ -1,14 +1,26 @@
-"""The deformable convolution against the textbook's double loop."""
+"""The deformable convolution, plain and fast, against the textbook's double loop."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from hodor_cli.model.deform_conv import DeformConv, deform_conv2d
+from hodor_cli.model import deform_conv
+from hodor_cli.model.deform_conv import DeformConv
+from hodor_cli.model.fast.deform_conv import gathered_deform_conv2d
+
+Convolution = Callable[..., Tensor]
+
+
+@pytest.fixture(params=[deform_conv.deform_conv2d, gathered_deform_conv2d], ids=["plain", "fast"])
+def deform_conv2d(request: pytest.FixtureRequest) -> Convolution:
+    """Each form of the function."""
+    form: Convolution = request.param
+    return form
 
 
 def naive_deform_conv(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -53,31 +65,33 @@ def case(
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.5, 40.0], ids=["near", "around", "far outside"])
-def test_equals_the_naive_loop(spread: float) -> None:
+def test_equals_the_naive_loop(deform_conv2d: Convolution, spread: float) -> None:
     x, offsets, weight, bias = case(spread=spread)
     torch.testing.assert_close(deform_conv2d(x, offsets, weight, bias), naive_deform_conv(x, offsets, weight, bias))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 6), (6, 1)])
-def test_equals_the_naive_loop_on_maps_smaller_than_the_kernel(size: tuple[int, int]) -> None:
+def test_equals_the_naive_loop_on_maps_smaller_than_the_kernel(
+    deform_conv2d: Convolution, size: tuple[int, int]
+) -> None:
     x, offsets, weight, _ = case(*size)
     torch.testing.assert_close(deform_conv2d(x, offsets, weight), naive_deform_conv(x, offsets, weight, None))
 
 
-def test_without_offsets_it_is_an_ordinary_convolution() -> None:
+def test_without_offsets_it_is_an_ordinary_convolution(deform_conv2d: Convolution) -> None:
     x, offsets, weight, bias = case(dtype=torch.float32)
     expected = torch.nn.functional.conv2d(x, weight, bias, padding=1)
     torch.testing.assert_close(deform_conv2d(x, torch.zeros_like(offsets), weight, bias), expected)
 
 
-def test_outside_the_map_there_is_zero_at_every_distance() -> None:
+def test_outside_the_map_there_is_zero_at_every_distance(deform_conv2d: Convolution) -> None:
     x, offsets, weight, bias = case()
     for distance in (8.0, 1e4, 1e30, -1e30, math.inf):
         far = deform_conv2d(x, torch.full_like(offsets, distance), weight, bias)
         torch.testing.assert_close(far, bias.view(1, -1, 1, 1).expand_as(far))
 
 
-def test_gradients_reach_map_offsets_and_weights() -> None:
+def test_gradients_reach_map_offsets_and_weights(deform_conv2d: Convolution) -> None:
     x, offsets, weight, bias = case(3, 3, spread=0.7)
     # Bilinear interpolation has a kink at whole pixels; keep away from it.
     offsets = offsets.floor() + (offsets - offsets.floor()).clamp(0.1, 0.9)
@@ -86,7 +100,7 @@ def test_gradients_reach_map_offsets_and_weights() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_keeps_the_kind_of_number(dtype: torch.dtype) -> None:
+def test_keeps_the_kind_of_number(deform_conv2d: Convolution, dtype: torch.dtype) -> None:
     x, offsets, weight, bias = case(dtype=dtype)
     found = deform_conv2d(x, offsets, weight, bias)
     assert found.dtype == dtype
@@ -95,7 +109,7 @@ def test_keeps_the_kind_of_number(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
 
 
-def test_half_precision_offsets_do_not_move_the_far_end_of_a_wide_map() -> None:
+def test_half_precision_offsets_do_not_move_the_far_end_of_a_wide_map(deform_conv2d: Convolution) -> None:
     x = torch.arange(400, dtype=torch.bfloat16).view(1, 1, 1, 400)
     weight = torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16)
     weight[..., 1, 1] = 1

@@ -9,15 +9,17 @@ from segmenter_fakes import toy_history
 
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model import Cue, KeyedMasks
+from hodor_cli.model.fast.matching import TiledMatcher
 from hodor_cli.model.matching import CueInjection, Matcher, surroundings
 
 # --- the matcher
 
 
-@pytest.fixture
-def matcher() -> Matcher:
+@pytest.fixture(params=[Matcher, TiledMatcher])
+def matcher(request: pytest.FixtureRequest) -> Matcher:
     torch.manual_seed(3)
-    return Matcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4).requires_grad_(False)
+    form: type[Matcher] = request.param
+    return form(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4).requires_grad_(False)
 
 
 def places(height: int, width: int) -> torch.Tensor:

@@ -14,8 +14,7 @@ from hodor_cli.config import NUM_NON_OBJECT, preset
 from hodor_cli.model import History, KeyedMasks, build_model
 from hodor_cli.model.background import grid_cells, predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.encoder import SoftMaskedAttention, _start
-from hodor_cli.model.fpn import FeaturePyramid
-from hodor_cli.model.mobilenet import Conv
+from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.position import sinusoidal_position
 from hodor_cli.model.swin import relative_position_index, shifted_window_mask
 from hodor_cli.runtime.preprocess import Geometry
@@ -156,9 +155,10 @@ def masked_attention_by_definition(
     return attention.out_proj(torch.cat(out, dim=-1))
 
 
-def test_soft_masked_attention_equals_keys_and_values_per_pixel() -> None:
+@pytest.mark.parametrize("form", [SoftMaskedAttention, CarriedAttention])
+def test_soft_masked_attention_equals_keys_and_values_per_pixel(form: type[SoftMaskedAttention]) -> None:
     torch.manual_seed(1)
-    attention = SoftMaskedAttention(channels=32, map_channels=24, heads=4, dropout=0.0).double()
+    attention = form(channels=32, map_channels=24, heads=4, dropout=0.0).double()
     tokens, pixels = torch.randn(2, 5, 32).double(), torch.randn(2, 24, 30).double()
     masks = torch.rand(2, 5, 30).double().requires_grad_()
     found = attention(tokens, pixels, masks)
@@ -305,25 +305,6 @@ def test_frames_are_scaled_to_the_working_resolution_and_padded(
     assert (geometry.scaled, geometry.padded) == (scaled, padded)
 
 
-@pytest.mark.parametrize("sides", [(8, 12), (6, 10)])
-def test_the_pyramids_short_way_at_stride_4_gives_the_sum_and_its_convolution(sides: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    height, width = sides
-    fpn = FeaturePyramid(inputs=(3, 6, 8, 8), channels=16, stride4_channels=8, norm_groups=4).double()
-    for convolution in (*fpn.laterals, *fpn.outputs):
-        torch.nn.init.normal_(convolution.bias)
-    fine = torch.randn(2, 3, 2 * height, 2 * width, dtype=torch.float64, requires_grad=True)
-    coarse = torch.randn(2, 16, height, width, dtype=torch.float64, requires_grad=True)
-    doubled = torch.nn.functional.interpolate(coarse, scale_factor=2, mode="nearest")
-    wanted = torch.nn.Conv2d.forward(fpn.outputs[0], fpn.laterals[0](fine) + doubled)
-    found = fpn._output4(fine, coarse)
-    torch.testing.assert_close(found, wanted)
-    cotangent = torch.randn_like(wanted)
-    inputs = [fine, coarse, *fpn.laterals[0].parameters(), *fpn.outputs[0].parameters()]
-    expected = torch.autograd.grad(wanted, inputs, cotangent, retain_graph=True)
-    torch.testing.assert_close(torch.autograd.grad(found, inputs, cotangent), expected)
-
-
 def test_frames_that_are_never_decoded_need_no_fine_map() -> None:
     model = build_model("toy")
     frames = torch.randn(3, 3, 64, 64)
@@ -332,11 +313,3 @@ def test_frames_that_are_never_decoded_need_no_fine_map() -> None:
     assert part.stride4.shape[0] == 1
     torch.testing.assert_close(part.stride4, whole.stride4[2:])
     torch.testing.assert_close(part.stride8, whole.stride8)
-
-
-def test_stride_2_gives_the_same_with_gradients_and_without() -> None:
-    convolution = Conv(4, 6, kernel=3, stride=2)
-    x = torch.randn(1, 4, 9, 12)
-    with torch.no_grad():
-        alone = convolution(x)
-    torch.testing.assert_close(convolution(x).detach(), alone)

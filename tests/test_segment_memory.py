@@ -20,7 +20,7 @@ torch.set_num_threads(1)
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import RunOutput, SegmentSettings
-from hodor_cli.model.hodor import build_model
+from hodor_cli.model import build_model
 from hodor_cli.datasets.labels.masks import read_mask_arguments
 from hodor_cli.video.source import open_source
 

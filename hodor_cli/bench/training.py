@@ -1,38 +1,68 @@
-"""Training, measured: the loop that `pretrain` runs against a plain float32 loop, an iteration of each in turn.
+"""Training, measured: `pretrain`'s loop with the accelerated network, samples from worker processes and the precision
+asked for, against the same loop with the plain network in float32 that makes its samples in between.
 
-Each runs in a process of its own, with its own allocator settings and its own way for threads to wait, and rests while
-the other one works.
+Each runs in a process of its own, with its own allocator settings and its own way for threads to wait. They do an
+iteration in turn, and each rests while the other one works.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import multiprocessing
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-
-from hodor_cli.bench.machine import describe_machine
-from hodor_cli.bench.measure import ENGINE, PLAIN, Progress, precision_name, using_threads
-from hodor_cli.bench.memory import PeakMemory
-from hodor_cli.bench.settings import BenchSettings
-from hodor_cli.bench.subject import bench_model
-from hodor_cli.bench.trainers import Job, Spent, make_trainer, memory_of, timed, worker_rate
+from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
+from hodor_cli.bench.photographs import SyntheticPhotographs
+from hodor_cli.bench.record import describe_machine
+from hodor_cli.bench.settings import BenchSettings, bench_model
 from hodor_cli.errors import HodorError, TrainingError
-from hodor_cli.runtime.device import choose_device, choose_precision
-from hodor_cli.runtime.threads import wait_asleep
+from hodor_cli.model import plain
+from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
+from hodor_cli.runtime.memory import PeakMemory, peak_memory
+from hodor_cli.runtime.threads import using_threads, wait_asleep
 from hodor_cli.training.config import PRESETS, TrainConfig
-from hodor_cli.training.options import RunOptions
+from hodor_cli.training.loop import train
+from hodor_cli.training.options import RunOptions, TrainingProgress
+from hodor_cli.training.process import Process
+from hodor_cli.training.samples.batches import BatchPlanner
+from hodor_cli.training.watching import Hooks
 
 #: The training preset that belongs to an architecture.
 _PRESET_OF = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
-_READY, _FAILED = "ready", "failed"
+#: More iterations than anybody measures: the loop is left from inside, before it saves anything.
+_ENDLESS = 10**6
+
+
+class Spent(NamedTuple):
+    """An iteration: seconds on the clock and of the process's cores, and the running share of waiting for samples."""
+
+    seconds: float
+    processor: float
+    waiting: float
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What both ways are told; it is pickled."""
+
+    settings: BenchSettings
+    config: TrainConfig
+    workers: int
+
+
+class _EnoughError(Exception):
+    """Leaves the training loop."""
 
 
 def measure_training(
@@ -44,14 +74,11 @@ def measure_training(
 ) -> dict[str, Any]:
     """Measure training and return what `hodor bench --train --json` writes.
 
-    Both do the same iterations, from the samples to the updated weights. Plain makes its samples in between.
-
-    Keys: plain and engine (samples_per_second, seconds_per_iteration with its parts for data and step, processor
-    seconds, peak memory of the training process), speedup (also of the step alone, and by processor time), loader
-    (workers, samples_per_second_per_worker of processor time, idle_share: the part of the engine's time that it waits
-    for samples), machine, settings.
-    `batch_size` is the preset's by default, on a CPU at most 2; `workers` as `hodor pretrain` has them.
-    `settings.frames` and `history` are not used. Starts processes: a script needs the usual `if __name__ == ...`.
+    Keys: plain and engine (samples_per_second, seconds_per_iteration, processor seconds and peak memory of the training
+    process), speedup (also by processor time), loader (workers, idle_share: the part of the engine's time that it waits
+    for samples), machine, settings. `batch_size` is the preset's by default, on a CPU at most 2; `workers` as
+    `pretrain` has them. `settings.frames` and `history` are not used. Starts processes: a script needs the usual
+    `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
     """
     with using_threads(settings.threads):
         return _measure(settings, batch_size, workers, progress or (lambda what, done, total: None))
@@ -63,106 +90,87 @@ def _measure(
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device))
     model, trained = bench_model(settings.weights)
-    config = _config(model.config.name, batch_size, device)
-    machine = describe_machine(device, tuple(dict.fromkeys(("fp32", precision))))
+    config = _config(model.config.name, batch_size, device.type == "cpu")
+    machine = describe_machine(device)
     workers = RunOptions().workers if workers is None else workers
-    # Until the loader's queues are full, it is ahead of what it could do for long.
-    warm_up = 2 * workers + 1
-    job = Job(settings, config, workers, iterations=warm_up + settings.rounds + 1)
+    job = _Job(settings, config, workers)
 
-    total = settings.rounds + 4
-    progress("making samples", 0, total)
-    rate = worker_rate(job)
+    total = settings.rounds + 3
+    progress("warming up", 0, total)
     times: dict[str, list[Spent]] = {PLAIN: [], ENGINE: []}
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(_started(name, job)) for name in (PLAIN, ENGINE)}
-        progress("warming up", 1, total)
-        trainers[PLAIN].do("iterate", 0)
-        for iteration in range(warm_up):
-            trainers[ENGINE].do("iterate", iteration)
+        trainers[PLAIN].iterate()
+        # Until the loader's queues are full, it is ahead of what it could do for long.
+        for _ in range(2 * workers + 1):
+            trainers[ENGINE].iterate()
         for number in range(settings.rounds):
-            progress("timing", 2 + number, total)
+            progress("timing", 1 + number, total)
             for name in (PLAIN, ENGINE) if number % 2 == 0 else (ENGINE, PLAIN):
-                times[name].append(trainers[name].do("iterate", warm_up + number))
+                times[name].append(trainers[name].iterate())
         progress("memory", settings.rounds + 2, total)
-        memory = {name: trainer.do("memory", warm_up + settings.rounds) for name, trainer in trainers.items()}
+        memory = {name: trainer.end() for name, trainer in trainers.items()}
     progress("done", total, total)
 
-    waited, whole = sum(t.data for t in times[ENGINE]), sum(t.seconds for t in times[ENGINE])
     pairs = list(zip(times[PLAIN], times[ENGINE], strict=True))
     ratios = [plain.seconds / engine.seconds for plain, engine in pairs]
     return {
-        PLAIN: _report(times[PLAIN], memory[PLAIN], config, "fp32"),
-        ENGINE: _report(times[ENGINE], memory[ENGINE], config, precision),
+        PLAIN: _report(times[PLAIN], memory[PLAIN], config.batch_size, "fp32"),
+        ENGINE: _report(times[ENGINE], memory[ENGINE], config.batch_size, precision),
         "speedup": round(median(ratios), 3),
         "speedup_rounds": [round(ratio, 3) for ratio in ratios],
-        "speedup_step": round(median(plain.step / engine.step for plain, engine in pairs), 3),
         "speedup_processor": round(median(plain.processor / engine.processor for plain, engine in pairs), 3),
-        "loader": {
-            "workers": workers,
-            "samples_per_second_per_worker": round(rate, 2),
-            "idle_share": round(waited / whole, 4),
-        },
-        "machine": dataclasses.asdict(machine),
-        "settings": {
-            "weights": settings.weights,
-            "size": settings.size,
-            "objects": settings.objects,
-            "batch_size": config.batch_size,
-            "schedule": config.schedule,
-            "maker": config.augment.maker,
-            "rounds": settings.rounds,
-            "device": str(device),
-            "precision": precision,
-            "threads": settings.threads,
-            "trained": trained,
-        },
+        "loader": {"workers": workers, "idle_share": round(times[ENGINE][-1].waiting, 4)},
+        "machine": machine,
+        "settings": {name: getattr(settings, name) for name in ("weights", "size", "objects", "rounds", "threads")}
+        | {"batch_size": config.batch_size, "schedule": config.schedule, "maker": config.augment.maker}
+        | {"device": str(device), "precision": precision, "trained": trained},
     }
 
 
-def _config(architecture: str, batch_size: int | None, device: torch.device) -> TrainConfig:
+def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainConfig:
     config = PRESETS[_PRESET_OF.get(architecture, "paper-coco")]
     if batch_size is None:
-        batch_size = min(config.batch_size, 2) if device.type == "cpu" else config.batch_size
+        batch_size = min(config.batch_size, 2) if on_cpu else config.batch_size
     augment = config.augment
-    if augment.maker == "imgaug" and not _has_imgaug():
+    if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
         augment = dataclasses.replace(augment, maker="fast")
     batches = dataclasses.replace(config.batches, batch_size=batch_size)
-    return dataclasses.replace(config, batch_size=batch_size, batches=batches, augment=augment)
-
-
-def _has_imgaug() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("imgaug") is not None
+    return dataclasses.replace(config, batch_size=batch_size, batches=batches, augment=augment, iterations=_ENDLESS)
 
 
 class _Remote:
-    """The trainer of another process: it does one thing at a time and answers."""
+    """The training of another process: it does one iteration at a time."""
 
     def __init__(self, name: str, connection: Connection) -> None:
         self._name, self._connection = name, connection
 
-    def do(self, what: str, iteration: int) -> Any:
-        """Raises the HodorError that the process met, or TrainingError if it is gone."""
-        self._connection.send((what, iteration))
-        return self.answer()
+    def iterate(self) -> Spent:
+        """Do an iteration. Raises the HodorError that the process met, or TrainingError if it is gone."""
+        spent: Spent = self._ask(True)
+        return spent
 
-    def answer(self) -> Any:
+    def end(self) -> PeakMemory:
+        """Leave the loop. Raises as `iterate`."""
+        memory: PeakMemory = self._ask(False)
+        return memory
+
+    def _ask(self, iterate: bool) -> Any:
         try:
-            kind, value = self._connection.recv()
-        except EOFError:
+            self._connection.send(iterate)
+            answer = self._connection.recv()
+        except (EOFError, OSError):
             raise TrainingError(
-                f"the process that measures the {self._name} loop ended (out of memory?); try a smaller --batch-size"
+                f"the process that measures the {self._name} loop ended (out of memory?); try a smaller `batch_size`"
             ) from None
-        if kind == _FAILED:
-            raise value
-        return value
+        if isinstance(answer, HodorError):
+            raise answer
+        return answer
 
 
 @contextmanager
-def _started(name: str, job: Job) -> Iterator[_Remote]:
-    """A process with a trainer that is ready."""
+def _started(name: str, job: _Job) -> Iterator[_Remote]:
+    """A process that is about to train."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     gate = context.Event()  # held here, or it would be gone before the process has taken it up
@@ -177,9 +185,7 @@ def _started(name: str, job: Job) -> Iterator[_Remote]:
         os.environ.update(before)
     theirs.close()
     try:
-        remote = _Remote(name, ours)
-        remote.answer()
-        yield remote
+        yield _Remote(name, ours)
     finally:
         ours.close()
         process.join(60)  # its workers end first
@@ -188,32 +194,58 @@ def _started(name: str, job: Job) -> Iterator[_Remote]:
             process.join()
 
 
-def _serve(name: str, job: Job, connection: Connection, gate: Event) -> None:
-    """In the trainer's process: do what is asked until nobody asks."""
+def _serve(name: str, job: _Job, connection: Connection, gate: Event) -> None:
+    """In the process: train until nobody asks for another iteration, then say how much memory it took."""
     try:
         with using_threads(job.settings.threads):
-            trainer = make_trainer(name, job, gate)
-            connection.send((_READY, None))
-            while True:
-                what, iteration = connection.recv()
-                done: Spent | PeakMemory = (timed if what == "iterate" else memory_of)(trainer, iteration)
-                connection.send((_READY, done))
+            connection.send(
+                peak_memory(lambda: _train(name, job, connection, gate), choose_device(job.settings.device))
+            )
     except HodorError as error:
-        connection.send((_FAILED, error))
-    except (EOFError, KeyboardInterrupt):
+        connection.send(error)
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     finally:
         gate.set()  # a worker that waits for it could not end
 
 
-def _report(times: list[Spent], memory: PeakMemory, config: TrainConfig, precision: str) -> dict[str, Any]:
+def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
+    settings, fast = job.settings, name == ENGINE
+    process = Process(settings.device, settings.precision if fast else "fp32")
+    began = worked = 0.0
+
+    def wait_for_the_next() -> None:
+        nonlocal began, worked
+        gate.clear()  # until then the workers make nothing
+        if not connection.recv():
+            raise _EnoughError
+        gate.set()
+        began, worked = time.perf_counter(), time.process_time()
+
+    def after_an_iteration(done: TrainingProgress) -> None:
+        synchronise(process.device)
+        connection.send(Spent(time.perf_counter() - began, time.process_time() - worked, done.loader_wait))
+        wait_for_the_next()
+
+    model, _ = bench_model(settings.weights)
+    pictures = SyntheticPhotographs(job.config.augment, settings.size, settings.objects, gate=gate if fast else None)
+    with tempfile.TemporaryDirectory(prefix="hodor-bench-") as folder:
+        try:
+            wait_for_the_next()
+            planner = BatchPlanner([pictures], job.config.batches)
+            run = RunOptions(save_every=_ENDLESS, workers=job.workers if fast else 0)
+            hooks = Hooks(progress=after_an_iteration)
+            train(model if fast else plain(model), planner, job.config, Path(folder), run, process, hooks)
+        except _EnoughError:
+            pass
+
+
+def _report(times: list[Spent], memory: PeakMemory, batch_size: int, precision: str) -> dict[str, Any]:
     seconds = median(t.seconds for t in times)
     return {
-        "samples_per_second": round(config.batch_size / seconds, 4),
+        "samples_per_second": round(batch_size / seconds, 4),
         "seconds_per_iteration": round(seconds, 4),
         "seconds_per_iteration_rounds": [round(t.seconds, 4) for t in times],
-        "data_seconds_per_iteration": round(median(t.data for t in times), 4),
-        "step_seconds_per_iteration": round(median(t.step for t in times), 4),
         "processor_seconds_per_iteration": round(median(t.processor for t in times), 4),
         "precision": precision,
         "peak_host_mib": memory.host_mib,

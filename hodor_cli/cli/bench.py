@@ -109,29 +109,22 @@ def _tell_change(earlier: dict[str, Any], result: dict[str, Any]) -> None:
     (warn if change < -_NOTABLE_LOSS else note)(text)
 
 
-def _print_video(result: dict[str, Any], console: Console) -> None:
-    from rich.table import Table
+#: Rows of the tables: title, key, digits after the point.
+_VIDEO_ROWS = (
+    ("frames/s", "frames_per_second", 2),
+    ("ms a frame", "ms_per_frame", 1),
+    ("processor ms a frame", "processor_ms_per_frame", 1),
+)
+_TRAINING_ROWS = (
+    ("samples/s", "samples_per_second", 3),
+    ("seconds an iteration", "seconds_per_iteration", 3),
+    ("processor seconds, without workers", "processor_seconds_per_iteration", 3),
+)
+_MEMORY_ROWS = (("peak host memory, MiB", "peak_host_mib", 0), ("peak device memory, MiB", "peak_device_mib", 0))
 
-    _print_head(result, console)
-    table = Table("", "plain", "engine", box=None, pad_edge=False)
-    for title, key, digits in (
-        ("frames/s", "frames_per_second", 2),
-        ("ms a frame", "ms_per_frame", 1),
-        ("processor ms a frame", "processor_ms_per_frame", 1),
-        ("1e9 operations a frame", "gigaoperations_per_frame", 2),
-        ("GB read and written a frame", "gbytes_per_frame", 2),
-        ("1e9 operations/s", "gflops", 1),
-        ("share of the matrix peak", "share_of_matrix_peak", 3),
-        ("peak host memory, MiB", "peak_host_mib", 0),
-        ("peak device memory, MiB", "peak_device_mib", 0),
-    ):
-        table.add_row(title, *(_number(result[name][key], digits) for name in ("plain", "engine")))
-    for stage, row in result["stages"].items():
-        table.add_row(f"  {stage.replace('_', ' ')}, ms", *(_number(row[name], 2) for name in ("plain", "engine")))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    console.print(table)
-    console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {_list(result['speedup_rounds'])})")
+
+def _print_video(result: dict[str, Any], console: Console) -> None:
+    _print_table(result, _VIDEO_ROWS, console)
     whole = result["end_to_end"]
     console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}")
     pixels = result["label_pixels"]
@@ -142,45 +135,31 @@ def _print_video(result: dict[str, Any], console: Console) -> None:
 
 
 def _print_training(result: dict[str, Any], console: Console) -> None:
+    _print_table(result, _TRAINING_ROWS, console)
+    loader = result["loader"]
+    console.print(
+        f"by processor time {result['speedup_processor']:.2f} times; the engine waits"
+        f" {100 * loader['idle_share']:.1f} % of the time for its {counted(loader['workers'], 'worker')}"
+    )
+
+
+def _print_table(result: dict[str, Any], rows: tuple[tuple[str, str, int], ...], console: Console) -> None:
     from rich.table import Table
 
-    _print_head(result, console)
+    machine, settings, stages = result["machine"], result["settings"], result.get("stages", {})
+    random = "" if settings["trained"] else ", random weights"
+    objects = f", {counted(settings['objects'], 'object')}, history {settings['history']}" if stages else ""
+    console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
+    console.print(f"{machine['device']}, PyTorch {machine['torch']}")
     table = Table("", "plain", "engine", box=None, pad_edge=False)
-    for title, key, digits in (
-        ("samples/s", "samples_per_second", 3),
-        ("seconds an iteration", "seconds_per_iteration", 3),
-        ("  of them making or awaiting samples", "data_seconds_per_iteration", 3),
-        ("  of them the step", "step_seconds_per_iteration", 3),
-        ("processor seconds, without workers", "processor_seconds_per_iteration", 3),
-        ("peak host memory, MiB", "peak_host_mib", 0),
-        ("peak device memory, MiB", "peak_device_mib", 0),
-    ):
+    for title, key, digits in (*rows, *_MEMORY_ROWS):
         table.add_row(title, *(_number(result[name][key], digits) for name in ("plain", "engine")))
+    for stage, row in stages.items():
+        table.add_row(f"  {stage.replace('_', ' ')}, ms", *(_number(row[name], 2) for name in ("plain", "engine")))
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
     console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {_list(result['speedup_rounds'])})")
-    console.print(
-        f"the step alone {result['speedup_step']:.2f} times; by processor time {result['speedup_processor']:.2f} times"
-    )
-    loader = result["loader"]
-    workers, rate = counted(loader["workers"], "worker"), loader["samples_per_second_per_worker"]
-    console.print(
-        f"{workers} of the loader, {rate:.1f} samples/s each; the engine waits for them "
-        f"{100 * loader['idle_share']:.1f} % of the time"
-    )
-
-
-def _print_head(result: dict[str, Any], console: Console) -> None:
-    machine, settings = result["machine"], result["settings"]
-    random = "" if settings["trained"] else ", random weights"
-    objects = f", {counted(settings['objects'], 'object')}, history {settings['history']}" if "stages" in result else ""
-    console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
-    peaks = ", ".join(f"{name} {value:,.0f}" for name, value in machine["matrix_gflops"].items())
-    console.print(
-        f"{machine['device']}, PyTorch {machine['torch']}; matrix product {peaks} (1e9 operations/s), "
-        f"copy {machine['copy_gbytes']:.0f} GB/s"
-    )
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -28,8 +28,7 @@ def export_onnx(
     Frame size, object slots and history are fixed in the files; slots may stay unused. examples/onnx_loop.py follows
     objects with them and needs NumPy and onnxruntime only.
     """
-    from hodor_cli.bench.settings import parse_size
-    from hodor_cli.bench.subject import bench_model
+    from hodor_cli.bench.settings import bench_model, parse_size
     from hodor_cli.weights.onnx.export import export_onnx as export
 
     model, trained = bench_model(settings.weights)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine.objects import ObjectIds
-from hodor_cli.model.decoder import History
-from hodor_cli.model.encoder import Descriptors
+from hodor_cli.model.types import Descriptors, History
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
-from hodor_cli.model.fpn import Maps
-from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
+from hodor_cli.model.matching import Matcher
+from hodor_cli.model.types import Cue, KeyedMasks, Maps
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
 MAX_REFERENCES = 2

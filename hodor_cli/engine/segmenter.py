@@ -30,8 +30,8 @@ from hodor_cli.engine.state import (
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import DeviceError, InputError, UsageError, WeightsError
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.types import Maps
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize

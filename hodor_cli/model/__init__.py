@@ -1,9 +1,11 @@
-"""The network, free of any input or output: `extract`, `encode` and `decode` as pure functions of tensors."""
+"""The network, free of any input or output: `extract`, `encode` and `decode` as pure functions of tensors.
 
-from hodor_cli.model.decoder import History
-from hodor_cli.model.encoder import Descriptors
-from hodor_cli.model.fpn import Maps
-from hodor_cli.model.hodor import Hodor, build_model
-from hodor_cli.model.matching import Cue, KeyedMasks
+The files here read as the paper does; `fast` has the forms that are used, which give the same results.
+"""
 
-__all__ = ["Cue", "Descriptors", "History", "Hodor", "KeyedMasks", "Maps", "build_model"]
+from hodor_cli.model.build import build_model
+from hodor_cli.model.fast import accelerate, plain
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
+
+__all__ = ["Cue", "Descriptors", "History", "Hodor", "KeyedMasks", "Maps", "accelerate", "build_model", "plain"]

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hodor_cli.model.deform_conv import DeformConv
-from hodor_cli.model.fpn import Maps
-from hodor_cli.model.matching import Cue, CueInjection
+from hodor_cli.model.matching import CueInjection
 from hodor_cli.model.position import PlaceCodes, sinusoidal_position
-from hodor_cli.model.winograd import Conv3x3
+from hodor_cli.model.types import Cue, History, Maps
 
 #: Logit of a descriptor that no frame of the history has: finite, because interpolation multiplies it by zero.
 ABSENT = -1e4
-
-
-class History(NamedTuple):
-    """Descriptors of T frames, some of which may lack an object or the background.
-
-    objects (B, T, I, D), background (B, T, 9, D), has_object (B, T, I) bool, has_background (B, T) bool.
-    complete: nothing lacks, as whoever made it knows; attention without a mask is faster, and looking would make a GPU
-    wait.
-    """
-
-    objects: Tensor
-    background: Tensor
-    has_object: Tensor
-    has_background: Tensor
-    complete: bool = False
 
 
 class DecoderLayer(nn.Module):
@@ -90,17 +73,14 @@ class DecoderLayer(nn.Module):
         return x.view(batch, height, width, channels)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (queries, keys, values))
-        mask = None if present is None else present[:, None, None]
-        if self.training and self.dropout > 0:
-            # The network was trained with dropout on the logits, before the softmax.
-            scores = F.dropout(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), self.dropout, True)
-            if mask is not None:
-                scores = scores.masked_fill(~mask, -math.inf)
-            attended = scores.softmax(dim=-1) @ v
-        else:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return attended.transpose(1, 2).flatten(2)
+        """queries (B, hw, C), keys and values (B, N, C) -> (B, hw, C); heads are slices of the channels."""
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (queries, keys, values))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        # The network was trained with dropout on the logits, before the softmax.
+        scores = F.dropout(scores, self.dropout, self.training)
+        if present is not None:
+            scores = scores.masked_fill(~present[:, None, None], -math.inf)
+        return (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)
 
 
 class Decoder(nn.Module):
@@ -150,11 +130,11 @@ class Decoder(nn.Module):
         self.places = PlaceCodes(mask_channels) if position_codes else None
         self.stride4_reduce = nn.Conv2d(stride4_channels, stride4_reduced_channels, 1, bias=False)
         self.stride4_reduce_norm = nn.GroupNorm(8, stride4_reduced_channels)
-        self.stride4_conv = Conv3x3(channels, mask_channels, bias=False)
+        self.stride4_conv = nn.Conv2d(channels, mask_channels, 3, padding=1, bias=False)
         self.stride4_norm = nn.GroupNorm(8, mask_channels)
         self.instance_query_proj = nn.Linear(descriptor_channels, mask_channels)
         self.bg_query_proj = nn.Linear(descriptor_channels, mask_channels)
-        self.catch_all_conv = Conv3x3(mask_channels, catch_all_channels, bias=False)
+        self.catch_all_conv = nn.Conv2d(mask_channels, catch_all_channels, 3, padding=1, bias=False)
         self.catch_all_norm = nn.GroupNorm(8, catch_all_channels)
         self.catch_all_out = nn.Conv2d(catch_all_channels, 1, 1, bias=False)
 
@@ -167,7 +147,7 @@ class Decoder(nn.Module):
         """
         stride8 = maps.stride8
         channels, height, width = stride8.shape[1:]
-        present = None if history.complete else _present(history)
+        present = None if history.complete else history.present
         x = stride8.permute(0, 2, 3, 1)
         if self.cue is not None and cue is not None:
             x = x + self.cue(cue, history).to(x.dtype)
@@ -211,9 +191,3 @@ class Decoder(nn.Module):
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
         objects = logits(self.instance_query_proj(history.objects), history.has_object)
         return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])
-
-
-def _present(history: History) -> Tensor:
-    """(B, T * I + T * 9) bool: which descriptors there are."""
-    background = history.has_background[..., None].expand(-1, -1, history.background.shape[2])
-    return torch.cat((history.has_object.flatten(1), background.flatten(1)), dim=1)

@@ -10,54 +10,32 @@ from torch import Tensor, nn
 def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve x with a 3x3 kernel whose nine points are each moved by an offset, different at every pixel.
 
-    A gather and one matrix product. The gather is `embedding_bag`: each sampled value is a weighted sum of the four
-    rows (pixels) around it, which is the one operation that every backend fuses, and whose gradient reaches both the
-    map and, through the bilinear weights, the offsets.
-
     Args:
         x: (B, C, H, W).
-        offsets: (B, 18, H, W), (dy, dx) in pixels for each kernel point, row-major. Outside the map x counts as zero.
+        offsets: (B, 18, H, W), (dy, dx) in pixels for each kernel point, row-major. Outside the map x is zero.
         weight: (O, C, 3, 3).
         bias: (O,) or None.
     Returns:
         (B, O, H, W).
     """
     batch, channels, height, width = x.shape
-    # Positions in half precision would be off by whole pixels at the right and bottom of a map.
-    offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
-    rows, weights = _bilinear_rows(offsets, height, width)
-    # The zeros around the map are part of the table, so that nothing outside needs a case of its own.
-    table = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2)).reshape(-1, channels)
-    sampled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
-    sampled = sampled.view(batch, height * width, 9 * channels)
-    kernel = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1).to(sampled.dtype)
-    y = sampled @ kernel
+    # In half precision, positions would be off by whole pixels at the right and bottom of a map.
+    moved = offsets.to(torch.promote_types(offsets.dtype, torch.float32)).view(batch, 9, 2, height, width)
+    point = torch.arange(9, device=x.device)
+    rows = torch.arange(height, device=x.device)[:, None] + (point // 3 - 1)[:, None, None]  # (9, H, 1)
+    columns = torch.arange(width, device=x.device) + (point % 3 - 1)[:, None, None]  # (9, 1, W)
+    # Farther than two pixels outside there is nothing, and numbers stay finite.
+    y = (moved[:, :, 0] + rows).clamp(-2, height + 1)
+    column = (moved[:, :, 1] + columns).clamp(-2, width + 1)
+    # `grid_sample` takes (x, y) from -1 to 1 between the outer edges of the corner pixels.
+    grid = torch.stack(((2 * column + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
+    grid = grid.view(batch, 9 * height, width, 2)
+    sampled = F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    sampled = sampled.to(x.dtype).view(batch, channels * 9, height * width)
+    y = weight.reshape(-1, channels * 9).to(sampled.dtype) @ sampled
     if bias is not None:
-        y = y + bias.to(y.dtype)
-    return y.transpose(1, 2).reshape(batch, -1, height, width)
-
-
-def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Rows of the flattened (B, H + 3, W + 3) map and bilinear weights, both (B * H * W * 9, 4).
-
-    The map has one row and column of zeros before it and two after it; farther out than one pixel nothing is sampled.
-    """
-    batch, device = len(offsets), offsets.device
-    moved = offsets.reshape(batch, 9, 2, height, width).permute(2, 0, 3, 4, 1).contiguous()  # (2, B, H, W, 9)
-    point = torch.arange(9, device=device)
-    y = moved[0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # counted in the padded map
-    x = moved[1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
-    y, x = y.clamp(0, height + 1), x.clamp(0, width + 1)
-    top, left = y.detach().floor(), x.detach().floor()
-    down, right = y - top, x - left
-    both = down * right
-    weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=-1)
-    stride = width + 3
-    first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
-    step = torch.arange(2, device=device, dtype=torch.int32)  # made there: a copy would wait for a GPU
-    corners = (step[:, None] * stride + step).flatten()
-    rows = (first + top.int() * stride + left.int())[..., None] + corners
-    return rows.view(-1, 4), weights.view(-1, 4)
+        y = y + bias.to(y.dtype)[:, None]
+    return y.view(batch, -1, height, width)
 
 
 class DeformConv(nn.Module):
@@ -79,5 +57,10 @@ class DeformConv(nn.Module):
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
         reduced = x if self.reduce is None else self.reduce(x)
-        return deform_conv2d(reduced, self.offsets(x), self.weight, self.bias)
+        return self.convolve(reduced, self.offsets(x))
+
+    def convolve(self, x: Tensor, offsets: Tensor) -> Tensor:
+        """The convolution of a map (B, S, H, W) with these offsets (B, 18, H, W)."""
+        return deform_conv2d(x, offsets, self.weight, self.bias)

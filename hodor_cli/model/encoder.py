@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,21 +10,13 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.model.position import PlaceCodes
-
-
-class Descriptors(NamedTuple):
-    """Descriptors of one frame: objects (B, I, D) and background (B, 9, D)."""
-
-    objects: Tensor
-    background: Tensor
+from hodor_cli.model.types import Descriptors
 
 
 class SoftMaskedAttention(nn.Module):
-    """Cross-attention of few tokens to many pixels, each head held to the token's soft mask with its own strength.
+    """Cross-attention of tokens to pixels; each head is held to the token's soft mask with its own learned strength.
 
-    Head h scores softmax(q.k / sqrt(d) - a_h (1 - mask)) with a learned a_h; the mask stays soft and differentiable.
-    Keys and values are never computed per pixel: with far fewer tokens than channels it is cheaper, and the same, to
-    carry the queries back through the key projection, and to project the attended pixels instead of all of them.
+    Head h computes softmax(q.k / sqrt(d) - a_h (1 - mask)); the mask stays soft and differentiable.
     """
 
     def __init__(self, *, channels: int, map_channels: int, heads: int, dropout: float) -> None:
@@ -40,24 +31,19 @@ class SoftMaskedAttention(nn.Module):
 
     def forward(self, tokens: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
         """tokens (B, N, D), pixels (B, C, HW), masks (B, N, HW) in 0..1 -> (B, N, D)."""
-        batch, count, channels = tokens.shape
-        width = channels // self.heads
-        q = self.q_proj(tokens).view(batch, count, self.heads, width) / math.sqrt(width)
-        key_weight = self.k_proj.weight.view(self.heads, width, -1)
-        value_weight = self.v_proj.weight.view(self.heads, width, -1)
+        pixels = pixels.transpose(1, 2)  # (B, HW, C)
+        q, k, v = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, N or HW, D / heads)
+            for x in (self.q_proj(tokens), self.k_proj(pixels), self.v_proj(pixels))
+        )
+        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)  # (B, heads, N, HW)
+        attention = self.masked_softmax(scores, masks[:, None], self.scaling_factors[:, None, None])
+        return self.out_proj((attention.to(v.dtype) @ v).transpose(1, 2).flatten(2))
 
-        carried = torch.einsum("bnhd,hdc->bnhc", q, key_weight).flatten(1, 2)  # (B, N * heads, C)
-        scores = (carried @ pixels).view(batch, count, self.heads, -1)
-        # The key bias shifts all scores of a query alike, so it changes nothing, but it is a parameter of the network.
-        scores = scores + torch.einsum("bnhd,hd->bnh", q, self.k_proj.bias.view(self.heads, width))[..., None]
-        scores = scores.float() - self.scaling_factors[:, None] * (1 - masks.float())[:, :, None]
-        attention = F.dropout(scores.softmax(dim=-1), self.dropout, self.training).to(pixels.dtype)
-
-        attended = (attention.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, count, self.heads, -1)
-        values = torch.einsum("bnhc,hdc->bnhd", attended, value_weight)
-        # Softmax weights add up to one (dropout aside, whose expectation does), so the value bias passes unchanged.
-        values = values + attention.sum(dim=-1, keepdim=True) * self.v_proj.bias.view(self.heads, width)
-        return self.out_proj(values.flatten(2))
+    def masked_softmax(self, scores: Tensor, masks: Tensor, strengths: Tensor) -> Tensor:
+        """float32 weights of the pixels, from scores, masks and strengths of shapes that broadcast."""
+        scores = scores.float() - strengths * (1 - masks.float())
+        return F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
 
 
 class EncoderLayer(nn.Module):

@@ -9,16 +9,16 @@ High-level Object Descriptors for Object Re-segmentation (Athar et al., CVPR 202
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from hodor_cli.config import MobileNetConfig, ModelConfig, SwinConfig, preset
-from hodor_cli.model.decoder import Decoder, History
-from hodor_cli.model.encoder import Descriptors, Encoder
-from hodor_cli.model.fpn import FeaturePyramid, Maps
-from hodor_cli.model.matching import Cue, KeyedMasks, Matcher
+from hodor_cli.config import MobileNetConfig, ModelConfig, SwinConfig
+from hodor_cli.model.decoder import Decoder
+from hodor_cli.model.encoder import Encoder
+from hodor_cli.model.fpn import FeaturePyramid
+from hodor_cli.model.matching import Matcher
 from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.model.swin import Swin
+from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 
 
 class Hodor(nn.Module):
@@ -118,9 +118,3 @@ class Hodor(nn.Module):
 
     def forward(self, frames: Tensor) -> Maps:
         return self.extract(frames)
-
-
-def build_model(config: ModelConfig | str) -> Hodor:
-    """A network with random weights from a configuration or a preset's name, in evaluation mode."""
-    with torch.random.fork_rng(devices=[]):
-        return Hodor(preset(config) if isinstance(config, str) else config).eval()

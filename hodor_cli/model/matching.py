@@ -9,21 +9,13 @@ cue gives the decoder both: every pixel finds where it was in the previous frame
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hodor_cli.model.constants import cached_constant
+from hodor_cli.model.types import Cue, History, KeyedMasks
 
-if TYPE_CHECKING:
-    from hodor_cli.model.decoder import History
-
-#: Pixels that are matched with the whole reference frame at once.
-_BLOCK = 128
-#: Side, in cells, of the tiles that are matched with their surroundings in the previous frame.
-TILE = 8
 #: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give
 #: denormal weights, with which a CPU counts several times slower.
 FARTHEST = -1e4
@@ -31,25 +23,6 @@ FARTHEST = -1e4
 PART = 0.3
 #: How much the logits of an object are lowered outside its surroundings.
 _FAR = 20.0
-
-
-class KeyedMasks(NamedTuple):
-    """A frame that can be matched with: keys (B, K, h, w) and soft object masks (B, I, h, w), both at stride 8."""
-
-    keys: Tensor
-    masks: Tensor
-
-
-class Cue(NamedTuple):
-    """Soft object masks (B, I, h, w) in 0..1, carried from the previous and from the reference frame.
-
-    near: (B, I, h, w), 1 where an object can have got to since the previous frame and 0 elsewhere; None for frames that
-    do not follow each other, as in training.
-    """
-
-    previous: Tensor
-    reference: Tensor
-    near: Tensor | None = None
 
 
 class Matcher(nn.Module):
@@ -76,29 +49,38 @@ class Matcher(nn.Module):
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
         """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` looks near the same place."""
-        with torch.autocast(keys.device.type, enabled=False):  # scores reach 40, where bfloat16 counts in quarters
-            return self._nearby(keys, source) if local else self._anywhere(keys, source)
+        with torch.autocast(keys.device.type, enabled=False):  # scores reach 40, where bfloat16 has steps of 1/4
+            return self.nearby(keys, source) if local else self.anywhere(keys, source)
 
-    def _nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        """Tile by tile: the cells of a tile are matched with those of the tile and its surroundings."""
-        height, width = keys.shape[-2:]
-        asking, asked, back, near = _tiles(height, width, self.sigma, self.reach, keys.device)
-        queries = _rows(keys * self.log_scale.exp(), asking)  # (B, tiles, TILE ** 2, K)
-        answers = _rows(source.keys, asked)  # (B, tiles, (TILE + 2 reach) ** 2, K)
-        masks = _rows(source.masks.float(), asked)
-        scores = queries @ answers.transpose(-1, -2) + near
-        carried = _carried(masks, scores).transpose(1, 2).flatten(2)  # (B, I, tiles * TILE ** 2)
-        return carried.index_select(2, back).unflatten(-1, (height, width))
+    def nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Match every cell with those within `reach`, nearer ones first."""
+        y, x = (self._nearness(size, keys.device) for size in keys.shape[-2:])
+        near = (y[:, None, :, None] + x[None, :, None, :]).clamp(min=FARTHEST).flatten(2).flatten(0, 1)  # (hw, hw)
+        return self._carried(keys, source, near).unflatten(-1, keys.shape[-2:])
 
-    def _anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+    def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Match every second cell with the whole frame."""
         height, width = keys.shape[-2:]
-        coarse = F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1) * self.log_scale.exp()
-        queries, answers = coarse.flatten(2).transpose(1, 2), source.keys.flatten(2)
-        masks = source.masks.flatten(2).transpose(1, 2).float()
-        # A block of scores stays in a core's cache.
-        blocks = [_carried(masks, part @ answers) for part in queries.split(_BLOCK, dim=1)]
-        carried = torch.cat(blocks, dim=-1).unflatten(-1, coarse.shape[-2:])
+        coarse = self.every_second(keys)
+        carried = self._carried(coarse, source, 0.0).unflatten(-1, coarse.shape[-2:])
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+
+    @staticmethod
+    def every_second(keys: Tensor) -> Tensor:
+        """Keys at half the resolution."""
+        return F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1)
+
+    def _carried(self, keys: Tensor, source: KeyedMasks, near: Tensor | float) -> Tensor:
+        """Masks of the cells that each key matches, weighted by how well it does: (B, I, cells)."""
+        scores = self.log_scale.exp() * keys.flatten(2).transpose(1, 2) @ source.keys.flatten(2) + near
+        return (scores.softmax(dim=-1) @ source.masks.float().flatten(2).transpose(1, 2)).transpose(1, 2)
+
+    def _nearness(self, size: int, device: torch.device) -> Tensor:
+        """(size, size): the logarithm of a Gaussian of the distance along one side; FARTHEST is out of reach."""
+        place = torch.arange(size, device=device)
+        apart = place[:, None] - place
+        nearness = -apart.float().square() / (2 * self.sigma**2)
+        return nearness.masked_fill(apart.abs() > self.reach, FARTHEST)
 
 
 class CueInjection(nn.Module):
@@ -148,18 +130,6 @@ class CueInjection(nn.Module):
         return logits if cue.near is None else kept_near(logits, cue.near)
 
 
-def _carried(masks: Tensor, scores: Tensor) -> Tensor:
-    """Masks (..., S, I) of the cells matched with, weighted by scores (..., Q, S): (..., I, Q)."""
-    # Few rows times many columns: up to ten times faster than the same product the other way round.
-    return masks.transpose(-1, -2) @ scores.softmax(dim=-1).transpose(-1, -2)
-
-
-def _rows(maps: Tensor, cells: Tensor) -> Tensor:
-    """What maps (B, K, h, w) hold at cells (N, M): (B, N, M, K)."""
-    # `index_select` copies whole rows, several times faster than `maps[:, cells]`.
-    return maps.flatten(2).transpose(1, 2).index_select(1, cells.flatten()).unflatten(1, cells.shape)
-
-
 def surroundings(masks: Tensor, spread: int) -> Tensor:
     """Where objects with soft masks (B, I, h, w) may be a frame later: 1 within `spread` cells, else 0, same shape."""
     return F.max_pool2d((masks > PART).float(), 2 * spread + 1, stride=1, padding=spread)
@@ -177,63 +147,3 @@ def kept_near(logits: Tensor, near: Tensor) -> Tensor:
     there = ((logits.softmax(dim=1)[:, -count:] * near).flatten(2).amax(dim=-1) > 0.5)[..., None, None]
     objects = torch.where((near == 0) & there, objects - _FAR, objects)
     return torch.cat((logits[:, :-count], objects), dim=1)
-
-
-class _Tiles(NamedTuple):
-    """Where the cells of tiles and of their surroundings lie in a flattened map of h * w cells.
-
-    asking (N, TILE ** 2) and asked (N, (TILE + 2 reach) ** 2): cells of each tile, and those its cells may match with.
-    back (h * w,): where each cell of the map is among all cells of all tiles.
-    near (N, TILE ** 2, (TILE + 2 reach) ** 2): the logarithm of a Gaussian of the distance; FARTHEST is out of reach.
-    """
-
-    asking: Tensor
-    asked: Tensor
-    back: Tensor
-    near: Tensor
-
-
-def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.device) -> _Tiles:
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    return _Tiles(
-        _cells(height, width, rows, columns, 0, device),
-        _cells(height, width, rows, columns, reach, device),
-        _back(height, width, columns, device),
-        _nearness(height, width, rows, columns, sigma, reach, device),
-    )
-
-
-def _places(size: int, tiles: int, margin: int, device: torch.device) -> Tensor:
-    """(tiles, TILE + 2 margin): coordinates along one side, also those outside the map."""
-    inside = torch.arange(-margin, TILE + margin, device=device)
-    return TILE * torch.arange(tiles, device=device)[:, None] + inside
-
-
-@cached_constant(maxsize=4)
-def _cells(height: int, width: int, rows: int, columns: int, margin: int, device: torch.device) -> Tensor:
-    y = _places(height, rows, margin, device).clamp(0, height - 1)
-    x = _places(width, columns, margin, device).clamp(0, width - 1)
-    return (y[:, None, :, None] * width + x[None, :, None, :]).view(rows * columns, -1)
-
-
-@cached_constant(maxsize=2)
-def _back(height: int, width: int, columns: int, device: torch.device) -> Tensor:
-    y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
-    tile = y // TILE * columns + x // TILE
-    return (tile * TILE**2 + y % TILE * TILE + x % TILE).flatten()
-
-
-@cached_constant(maxsize=2)  # some MB each
-def _nearness(
-    height: int, width: int, rows: int, columns: int, sigma: float, reach: int, device: torch.device
-) -> Tensor:
-    def along(size: int, tiles: int) -> Tensor:
-        """(tiles, TILE, TILE + 2 reach): the same along one side."""
-        own, other = _places(size, tiles, 0, device)[:, :, None], _places(size, tiles, reach, device)[:, None]
-        distance = (own - other).float()
-        out = (distance.abs() > reach) | (other < 0) | (other >= size)
-        return (-distance.square() / (2 * sigma**2)).masked_fill(out, FARTHEST)
-
-    y, x = along(height, rows), along(width, columns)
-    near = y[:, None, :, None, :, None] + x[None, :, None, :, None, :]
-    return near.clamp(min=FARTHEST).reshape(rows * columns, TILE**2, -1)

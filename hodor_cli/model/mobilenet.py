@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,14 +16,7 @@ class Conv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 1:
-            return super().forward(x)
-        if torch.is_grad_enabled():
-            # Back through 3x3 is so much cheaper than through 4x4 that padding the map is the faster way.
-            return super().forward(F.pad(x, (0, 1, 0, 1)))
-        # A fourth row and column of zero weights moves the kernel instead of copying the map to pad it.
-        weight = F.pad(self.weight, (1, 0, 1, 0))
-        return F.conv2d(x, weight, self.bias, stride=2, padding=1, groups=self.groups)
+        return super().forward(x if self.stride[0] == 1 else F.pad(x, (0, 1, 0, 1)))
 
 
 class InvertedResidual(nn.Module):

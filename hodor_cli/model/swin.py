@@ -55,8 +55,7 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[relative_position_index(self.window, windows.device).flatten()]
         bias = bias.view(1, tokens, tokens, self.heads).permute(0, 3, 1, 2)  # (1, heads, tokens, tokens)
         if mask is not None:
-            bias = bias + mask[:, None]  # (N, heads, tokens, tokens)
-            bias = bias.repeat(total // len(mask), 1, 1, 1)
+            bias = (bias + mask[:, None]).repeat(total // len(mask), 1, 1, 1)  # (B * N, heads, tokens, tokens)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).expand(total, -1, -1, -1))
         return self.proj(x.transpose(1, 2).reshape(total, tokens, channels))
 

@@ -16,11 +16,8 @@ from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks
-from hodor_cli.model.decoder import History
-from hodor_cli.model.encoder import Descriptors
-from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Cue, KeyedMasks
+from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 from hodor_cli.training.damage import WrongCue, damaged
 
 #: Overlap with the true mask from which on a predicted one counts as that object's.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hodor_cli.model.matching import Cue
+from hodor_cli.model.types import Cue
 
 #: Sides of what is erased or added, as shares of the sides of the object's box.
 _SIDES = (0.25, 0.8)

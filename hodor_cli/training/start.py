@@ -8,6 +8,7 @@ import torch
 
 from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import WeightsError
+from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 
 
@@ -37,7 +38,7 @@ def random_model(config: ModelConfig, seed: int) -> Hodor:
     """A network with the random weights of a seed; the caller's random state stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Hodor(config)
+        return accelerate(Hodor(config))
 
 
 def architecture_of(weights: str | Path) -> str:

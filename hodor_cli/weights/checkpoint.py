@@ -16,6 +16,7 @@ from torch import Tensor
 from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import WeightsError
 from hodor_cli.files import replacing, writing_file
+from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.weights.authors import from_authors, is_authors_state_dict
 from hodor_cli.weights.tensor_files import converted, fault_of, is_pickle, read_pickle, read_safetensors, shown
@@ -77,7 +78,7 @@ def model_from_checkpoint(path: str | Path) -> Hodor:
             f"the configuration in {path} makes no network ({shown(error)}); fetch or copy it again"
         ) from error
     load_parameters(model, checkpoint.state_dict, origin=str(path))
-    return model.eval()
+    return accelerate(model).eval()
 
 
 def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: str) -> None:

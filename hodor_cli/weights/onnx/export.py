@@ -233,11 +233,11 @@ def _sizes(
 ) -> GraphSizes:
     width, height = size
     if min(size) < 1:
-        raise UsageError(f"--size must be at least 1x1, not {width}x{height}")
+        raise UsageError(f"`size` must be at least 1x1, not {width}x{height}")
     if not 1 <= objects <= MAX_OBJECTS:
-        raise UsageError(f"--objects must lie in 1..{MAX_OBJECTS}, not {objects}")
+        raise UsageError(f"`objects` must lie in 1..{MAX_OBJECTS}, not {objects}")
     if history < 1:
-        raise UsageError(f"--history must be at least 1, not {history}")
+        raise UsageError(f"`history` must be at least 1, not {history}")
     min_dim, max_dim = model.config.resolution(min_dim, max_dim)
     geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim)
     return GraphSizes(geometry, objects, history)

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.decoder import DecoderLayer, History
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import EncoderLayer
-from hodor_cli.model.fpn import Maps
+from hodor_cli.model.fast import plain
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import Cue, KeyedMasks, surroundings
+from hodor_cli.model.matching import surroundings
 from hodor_cli.model.mobilenet import Conv
+from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
 
 #: Logits of slots without an object; their probability is 0, and unlike minus infinity they can be interpolated.
@@ -39,38 +39,9 @@ class GraphSizes:
     history: int
 
 
-class SampledDeformConv(nn.Module):
-    """A deformable convolution out of operations that every runtime has: one grid sampling and a matrix product."""
-
-    def __init__(self, layer: DeformConv) -> None:
-        super().__init__()
-        self.reduce, self.offsets = layer.reduce, layer.offsets
-        self.weight, self.bias = layer.weight, layer.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, O, H, W)."""
-        batch, _, height, width = x.shape
-        offsets = self.offsets(x).view(batch, 9, 2, height, width)
-        if self.reduce is not None:
-            x = self.reduce(x)
-        channels = x.shape[1]
-        point = torch.arange(9, device=x.device)
-        rows = torch.arange(height, dtype=x.dtype)[:, None] + (point // 3 - 1)[:, None, None]  # (9, H, 1)
-        columns = torch.arange(width, dtype=x.dtype) + (point % 3 - 1)[:, None, None]  # (9, 1, W)
-        y = (2 * (offsets[:, :, 0] + rows) + 1) / height - 1
-        column = (2 * (offsets[:, :, 1] + columns) + 1) / width - 1
-        grid = torch.stack((column, y), dim=-1).view(batch, 9 * height, width, 2)
-        sampled = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        sampled = sampled.view(batch, channels * 9, height * width)
-        y = self.weight.view(-1, channels * 9) @ sampled + self.bias[:, None]
-        return y.view(batch, -1, height, width)
-
-
 def exportable(model: Hodor) -> Hodor:
-    """A copy of a network whose deformable and padded convolutions are written for other runtimes."""
-    model = copy.deepcopy(model).cpu().float().eval()
-    for layer in model.decoder.layers:
-        layer.deform = SampledDeformConv(cast(DecoderLayer, layer).deform)
+    """A copy of a network, float32 on the CPU, with deformable and padded convolutions as other runtimes have them."""
+    model = plain(copy.deepcopy(model), DeformConv).cpu().float().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Conv) and child.stride == (2, 2):
@@ -79,10 +50,10 @@ def exportable(model: Hodor) -> Hodor:
 
 
 def _padded(conv: Conv) -> nn.Module:
-    """A convolution of stride 2 that says its padding outright; runtimes fuse the two."""
-    plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups)
-    plain.load_state_dict(conv.state_dict())
-    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), plain)
+    """A convolution of stride 2 with its padding as an operation of its own; runtimes fuse the two."""
+    unpadded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups)
+    unpadded.load_state_dict(conv.state_dict())
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), unpadded)
 
 
 class ExtractGraph(nn.Module):

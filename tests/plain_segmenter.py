@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,16 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.bench.plain_network import PlainHodor
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.matching_memory import MatchingMemory
-from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.decoder import History
-from hodor_cli.model.encoder import Descriptors
-from hodor_cli.model.fpn import Maps
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.types import Descriptors, History, Maps
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
 
@@ -55,7 +50,7 @@ class PlainSegmenter:
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
-        self.model = PlainHodor(model.to(self.device).eval())
+        self.model = model.to(self.device).eval()
         self.history = history
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.reset()
@@ -66,17 +61,10 @@ class PlainSegmenter:
         self._entries: list[_Entry] = []
         self._memory = MatchingMemory()
         self._next_frame = 0
-        self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
 
     @torch.inference_mode()
     def step(self, frame: np.ndarray, masks: np.ndarray | Mapping[int, np.ndarray] | None = None) -> np.ndarray:
         """The next frame (H, W, 3) uint8 RGB, with masks of new objects as `Segmenter` takes them -> label map."""
-        began = time.perf_counter()
-        labels = self._step(frame, masks)
-        self.last = StepResult(labels=labels, network_seconds=time.perf_counter() - began)
-        return labels
-
-    def _step(self, frame: np.ndarray, masks: np.ndarray | Mapping[int, np.ndarray] | None) -> np.ndarray:
         index, self._next_frame = self._next_frame, self._next_frame + 1
         geometry = Geometry.of(*frame.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
         given = {} if masks is None else reference_masks_by_id(masks, size=geometry.original, frame=index)

@@ -1,0 +1,95 @@
+"""Where the time of a video goes: the stages of a step, decoding and writing, and all of it together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.bench.clip import FPS
+from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.runtime.device import synchronise
+
+#: Stages of a step, in order; each frame's seconds add up to its step.
+STEP_STAGES = ("resize", "extract", "decode_masks", "encode")
+
+
+def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list[dict[str, float]]:
+    """Seconds of each stage for each frame, in the middle of a video (objects are known already).
+
+    resize: from the frame to the network's input; extract: feature maps; encode: the next descriptors; decode_masks:
+    the rest, from the history to the label map.
+    """
+    model: Any = segmenter.model
+    events: list[tuple[str, float, float]] = []
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            synchronise(segmenter.device)
+            began = time.perf_counter()
+            result = function(*args, **kwargs)
+            synchronise(segmenter.device)
+            events.append((name, began, time.perf_counter()))
+            return result
+
+        return call
+
+    model.extract, model.encode = timed("extract", model.extract), timed("encode", model.encode)
+    try:
+        return [_stages_of_step(segmenter, frame, events) for frame in frames]
+    finally:
+        del model.extract, model.encode  # the class's own again
+
+
+def _stages_of_step(
+    segmenter: Segmenter, frame: NDArray[np.uint8], events: list[tuple[str, float, float]]
+) -> dict[str, float]:
+    events.clear()
+    began = time.perf_counter()
+    segmenter.step(frame)
+    total = time.perf_counter() - began
+    extract, encode = (sum(end - start for name, start, end in events if name == s) for s in ("extract", "encode"))
+    resize = next(start for name, start, _ in events if name == "extract") - began
+    return {"resize": resize, "extract": extract, "decode_masks": total - resize - extract - encode, "encode": encode}
+
+
+def outside_seconds(
+    video: Path, frames: list[NDArray[np.uint8]], labels: NDArray[np.uint16], folder: Path
+) -> dict[str, float]:
+    """Median seconds a frame for `decode` (the video to RGB) and `write` (mask PNG, overlay drawn and encoded)."""
+    from hodor_cli.images.label_png import write_label_png
+    from hodor_cli.video.overlay import OverlayWriter
+    from hodor_cli.video.source import open_source
+
+    decoding: list[float] = []
+    with open_source(video) as source:
+        before = time.perf_counter()
+        for _ in source:
+            now = time.perf_counter()
+            decoding.append(now - before)
+            before = now
+    writing: list[float] = []
+    with OverlayWriter(folder / "overlay.mp4", FPS) as overlay:
+        for frame in frames:
+            before = time.perf_counter()
+            write_label_png(folder / "mask.png", labels)
+            overlay.write(frame, labels)
+            writing.append(time.perf_counter() - before)
+    return {"decode": median(decoding[1:] or decoding), "write": median(writing[1:] or writing)}
+
+
+def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segmenter, out: Path) -> float:
+    """Frames a second of `hodor segment`, from the opened video to finished masks, overlay and report."""
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.run.runner import segment_source
+    from hodor_cli.video.source import open_source
+
+    with open_source(video) as source:
+        began = time.perf_counter()
+        summary = segment_source(source, RunInputs({0: first_labels}), out, segmenter)
+        return summary.frames / (time.perf_counter() - began)

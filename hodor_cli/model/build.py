@@ -1,0 +1,18 @@
+"""Making a network that is ready for use."""
+
+from __future__ import annotations
+
+import torch
+
+from hodor_cli.config import ModelConfig, preset
+from hodor_cli.model.fast import accelerate
+from hodor_cli.model.hodor import Hodor
+
+
+def build_model(config: ModelConfig | str) -> Hodor:
+    """A network with random weights from a configuration or a preset's name, in evaluation mode and accelerated.
+
+    The caller's random state stays as it is. Raises UsageError for an unknown preset.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return accelerate(Hodor(preset(config) if isinstance(config, str) else config)).eval()

@@ -1,0 +1,37 @@
+"""Soft-masked attention of few tokens to many pixels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hodor_cli.model.encoder import SoftMaskedAttention
+
+
+class CarriedAttention(SoftMaskedAttention):
+    """Soft-masked attention that computes no key or value of a pixel.
+
+    With far fewer tokens than channels it is cheaper, and the same, to carry the queries back through the key
+    projection, and to project the attended pixels instead of all of them.
+    """
+
+    def forward(self, tokens: Tensor, pixels: Tensor, masks: Tensor) -> Tensor:
+        batch, count, channels = tokens.shape
+        width = channels // self.heads
+        q = self.q_proj(tokens).view(batch, count, self.heads, width) / math.sqrt(width)
+        key_weight = self.k_proj.weight.view(self.heads, width, -1)
+        value_weight = self.v_proj.weight.view(self.heads, width, -1)
+
+        carried = torch.einsum("bnhd,hdc->bnhc", q, key_weight).flatten(1, 2)  # (B, N * heads, C)
+        scores = (carried @ pixels).view(batch, count, self.heads, -1)
+        # The key bias shifts all scores of a query alike, so it changes nothing, but it is a parameter of the network.
+        scores = scores + torch.einsum("bnhd,hd->bnh", q, self.k_proj.bias.view(self.heads, width))[..., None]
+        attention = self.masked_softmax(scores, masks[:, :, None], self.scaling_factors[:, None]).to(pixels.dtype)
+
+        attended = (attention.flatten(1, 2) @ pixels.transpose(1, 2)).view(batch, count, self.heads, -1)
+        values = torch.einsum("bnhc,hdc->bnhd", attended, value_weight)
+        # Softmax weights add up to one (dropout aside, whose expectation does), so the value bias passes unchanged.
+        values = values + attention.sum(dim=-1, keepdim=True) * self.v_proj.bias.view(self.heads, width)
+        return self.out_proj(values.flatten(2))

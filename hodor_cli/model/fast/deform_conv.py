@@ -1,0 +1,69 @@
+"""Deformable convolution as a gather of weighted rows and one matrix product."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hodor_cli.model.deform_conv import DeformConv
+
+
+class GatheredDeformConv(DeformConv):
+    """A deformable convolution whose samples are one gather."""
+
+    def convolve(self, x: Tensor, offsets: Tensor) -> Tensor:
+        return gathered_deform_conv2d(x, offsets, self.weight, self.bias)
+
+
+def gathered_deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve x with a 3x3 kernel whose nine points are each moved by an offset, different at every pixel.
+
+    A gather and one matrix product. The gather is `embedding_bag`: each sampled value is a weighted sum of the four
+    rows (pixels) around it, which is the one operation that every backend fuses, and whose gradient reaches both the
+    map and, through the bilinear weights, the offsets.
+
+    Args:
+        x: (B, C, H, W).
+        offsets: (B, 18, H, W), (dy, dx) in pixels for each kernel point, row-major. Outside the map x counts as zero.
+        weight: (O, C, 3, 3).
+        bias: (O,) or None.
+    Returns:
+        (B, O, H, W).
+    """
+    batch, channels, height, width = x.shape
+    # Positions in half precision would be off by whole pixels at the right and bottom of a map.
+    offsets = offsets.to(torch.promote_types(offsets.dtype, torch.float32))
+    rows, weights = _bilinear_rows(offsets, height, width)
+    # The zeros around the map are part of the table, so that nothing outside needs a case of its own.
+    table = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 2, 1, 2)).reshape(-1, channels)
+    sampled = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights.to(table.dtype))
+    sampled = sampled.view(batch, height * width, 9 * channels)
+    kernel = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1).to(sampled.dtype)
+    y = sampled @ kernel
+    if bias is not None:
+        y = y + bias.to(y.dtype)
+    return y.transpose(1, 2).reshape(batch, -1, height, width)
+
+
+def _bilinear_rows(offsets: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows of the flattened (B, H + 3, W + 3) map and bilinear weights, both (B * H * W * 9, 4).
+
+    The map has one row and column of zeros before it and two after it; farther out than one pixel nothing is sampled.
+    """
+    batch, device = len(offsets), offsets.device
+    moved = offsets.reshape(batch, 9, 2, height, width).permute(2, 0, 3, 4, 1).contiguous()  # (2, B, H, W, 9)
+    point = torch.arange(9, device=device)
+    y = moved[0] + (torch.arange(height, device=device).view(-1, 1, 1) + point // 3)  # counted in the padded map
+    x = moved[1] + (torch.arange(width, device=device).view(-1, 1) + point % 3)
+    y, x = y.clamp(0, height + 1), x.clamp(0, width + 1)
+    top, left = y.detach().floor(), x.detach().floor()
+    down, right = y - top, x - left
+    both = down * right
+    weights = torch.stack((1 - down - right + both, right - both, down - both, both), dim=-1)
+    stride = width + 3
+    first = stride * (height + 3) * torch.arange(batch, device=device, dtype=torch.int32).view(-1, 1, 1, 1)
+    step = torch.arange(2, device=device, dtype=torch.int32)  # made there: a copy would wait for a GPU
+    corners = (step[:, None] * stride + step).flatten()
+    rows = (first + top.int() * stride + left.int())[..., None] + corners
+    return rows.view(-1, 4), weights.view(-1, 4)

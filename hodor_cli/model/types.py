@@ -1,0 +1,67 @@
+"""What the network's parts pass to each other: feature maps, descriptors, their history, and the matching cue."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Maps(NamedTuple):
+    """Feature maps of B frames: everything that later steps need of a frame and that no mask changes.
+
+    stride4 (B, C, H/4, W/4) and stride8 (B, C, H/8, W/8); keys (B, K, H/8, W/8) for matching, or None for models
+    without a correspondence cue.
+    """
+
+    stride4: Tensor
+    stride8: Tensor
+    keys: Tensor | None = None
+
+
+class Descriptors(NamedTuple):
+    """Descriptors of one frame: objects (B, I, D) and background (B, 9, D)."""
+
+    objects: Tensor
+    background: Tensor
+
+
+class History(NamedTuple):
+    """Descriptors of T frames. An object or the background may be absent from some of them.
+
+    objects (B, T, I, D), background (B, T, 9, D), has_object (B, T, I) bool, has_background (B, T) bool.
+    complete: the caller knows that nothing is absent. Attention without a mask is faster, and reading the masks to find
+    out would make a GPU wait.
+    """
+
+    objects: Tensor
+    background: Tensor
+    has_object: Tensor
+    has_background: Tensor
+    complete: bool = False
+
+    @property
+    def present(self) -> Tensor:
+        """(B, T * I + T * 9) bool: which descriptors there are, objects before background."""
+        background = self.has_background[..., None].expand(-1, -1, self.background.shape[2])
+        return torch.cat((self.has_object.flatten(1), background.flatten(1)), dim=1)
+
+
+class KeyedMasks(NamedTuple):
+    """A frame that can be matched with: keys (B, K, h, w) and soft object masks (B, I, h, w), both at stride 8."""
+
+    keys: Tensor
+    masks: Tensor
+
+
+class Cue(NamedTuple):
+    """Soft object masks (B, I, h, w) in 0..1, carried from the previous and from the reference frame.
+
+    near: (B, I, h, w), 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None for
+    frames that do not follow each other, as in training.
+    """
+
+    previous: Tensor
+    reference: Tensor
+    near: Tensor | None = None

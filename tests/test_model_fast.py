@@ -1,0 +1,97 @@
+"""The fast forms compute what the plain network does, forward and backward, and change nothing else about it."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+from conftest import moving_square
+from plain_segmenter import PlainSegmenter
+from segmenter_fakes import some_model
+from torch import Tensor
+
+from hodor_cli.engine import Segmenter
+from hodor_cli.model import Hodor, accelerate, build_model, plain
+from hodor_cli.model.deform_conv import DeformConv
+from hodor_cli.model.fast import FAST_FORMS
+from hodor_cli.model.matching import Matcher
+from hodor_cli.training.cycles import schedule
+from hodor_cli.training.step import Objective
+
+SMALL = {"toy": 64, "mini": 96, "swin-tiny": 64}
+
+
+def recorded_logits(network: Hodor) -> list[Tensor]:
+    """The list that fills with the logits of every `decode` from here on."""
+    logits: list[Tensor] = []
+    decode = network.decode
+
+    def recording(*args: object) -> Tensor:
+        logits.append(decode(*args))  # type: ignore[arg-type]
+        return logits[-1]
+
+    network.decode = recording  # type: ignore[assignment, method-assign]
+    return logits
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_engine_gives_the_logits_of_the_plain_network(name: str) -> None:
+    model = some_model(name)
+    reference = PlainSegmenter(plain(copy.deepcopy(model)), history=2, min_dim=SMALL[name])
+    engine = Segmenter(model, history=2, min_dim=SMALL[name], device="cpu", precision="fp32")
+    wanted, found = recorded_logits(reference.model), recorded_logits(engine.model)
+    frames, masks = moving_square(5, height=64, width=90)
+    second = np.zeros_like(masks[0], dtype=np.uint16)
+    second[5:25, 60:80] = 9
+    different = 0
+    for index, frame in enumerate(frames):
+        given = masks[0].astype(np.uint16) * 4 if index == 0 else second if index == 2 else None
+        different += np.count_nonzero(reference.step(frame, given) != engine.step(frame, given))
+    assert len(wanted) == len(found) == 4
+    assert max(logits.std().item() for logits in wanted) > 0.01
+    for expected, logits in zip(wanted, found, strict=True):
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)
+    assert different <= 0.001 * len(frames) * masks[0].size
+
+
+def test_plain_network_trains_to_the_same_gradients() -> None:
+    model = some_model("mini").train()
+    frames, masks = moving_square(3, height=64, width=96)
+    batch = (
+        torch.from_numpy(np.stack(frames))[None],
+        torch.from_numpy(np.stack(masks))[None],
+        torch.ones(1, 3, 64, 96, dtype=torch.bool),
+        torch.ones(1, 3, 1, dtype=torch.bool),
+    )
+    steps = schedule("chain", 0, 3)
+    gradients = []
+    for network in (model, plain(copy.deepcopy(model))):
+        network.zero_grad(set_to_none=True)
+        losses, _ = Objective(network, supervise="all")(*batch, steps)
+        losses.total.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-3 * gradients[1].abs().max().item())
+
+
+def test_accelerating_keeps_parameters_and_is_undone() -> None:
+    model = build_model("mini")
+    before = {name: value.data_ptr() for name, value in model.state_dict().items()}
+    kinds = {type(module) for module in model.modules()}
+    assert kinds >= set(FAST_FORMS.values()) and not kinds & set(FAST_FORMS)
+    plain(model, DeformConv)
+    kinds = {type(module) for module in model.modules()}
+    assert DeformConv in kinds and Matcher not in kinds
+    assert plain(model) is model and not {type(module) for module in model.modules()} & set(FAST_FORMS.values())
+    assert {name: value.data_ptr() for name, value in accelerate(model).state_dict().items()} == before
+
+
+def test_an_accelerated_network_can_be_copied_and_pickled() -> None:
+    model = build_model("toy")
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for copied in (copy.deepcopy(model), torch.load(file, weights_only=False)):
+        assert [type(module) for module in copied.modules()] == [type(module) for module in model.modules()]
