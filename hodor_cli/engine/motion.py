@@ -24,10 +24,10 @@ from hodor_cli.model.matching import PART, kept_near, surroundings
 _USUAL_SECONDS = 1 / 24
 #: How many times the model's `spread` the limit may become, by time or by speed.
 _MOST = 4
-#: The limit is this many times the last distance moved, plus a margin in cells.
-_AHEAD, _MARGIN = 1.5, 2
+#: The limit is at least this many times the last distance moved.
+_AHEAD = 1.5
 #: An object that hangs together across the limit is whole if its area is at most this many times the earlier one.
-_GROWTH = 1.5
+_GROWTH = 1.25
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Motion:
         passed = self._passed(time)
         usual = spread if time is None else spread * max(1.0, passed / _USUAL_SECONDS)
         tracks = (self._tracks.get(object_id) for object_id in object_ids)
-        ahead = (0.0 if track is None else _AHEAD * track.speed * passed + _MARGIN for track in tracks)
+        ahead = (0.0 if track is None else _AHEAD * track.speed * passed for track in tracks)
         return [min(math.ceil(max(usual, cells)), _MOST * spread) for cells in ahead]
 
     def observe(self, object_ids: Sequence[int], masks: Tensor, time: float | None) -> None:

@@ -15,17 +15,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from hodor_cli.run.records import FrameRecord, ObjectRecord
+from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord
 from hodor_cli.run.settings import ReviewItem
 
 LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
-AREA_JUMPED, CUT_OFF = "area jumped", "moved too far and was cut off"
+AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "place jumped", "moved too far and was cut off"
 UNLIKE_REFERENCE, CHANGED = "disagrees with its given mask", "looks unlike its given mask"
 SCATTERED = "lies in several places"
 #: All reasons that a run itself gives; a caller may add others.
 REASONS = (
-    LOST, RETURNED, LOW_CONFIDENCE, CONFIDENCE_FELL, AREA_JUMPED, CUT_OFF, UNLIKE_REFERENCE, CHANGED, SCATTERED,
+    LOST, RETURNED, LOW_CONFIDENCE, CONFIDENCE_FELL, AREA_JUMPED, PLACE_JUMPED, CUT_OFF, UNLIKE_REFERENCE, CHANGED,
+    SCATTERED,
 )  # fmt: skip
 
 #: A present object whose mean probability inside its mask is below this is worth a look.
@@ -34,6 +35,10 @@ _LOW_CONFIDENCE = 0.6
 _CONFIDENCE_FALL = 0.15
 #: one whose area grows or shrinks by more than this factor from one frame to the next,
 _AREA_JUMP = 2.5
+#: one whose box moves by more than this many of its own sides from one frame to the next,
+_PLACE_JUMP = 1.0
+#: one of which more than this share lies apart from the rest,
+_SCATTERED = 0.3
 #: and one of which at least this share was cut off because it moved farther than expected.
 _CUT_OFF = 0.1
 #: Areas below this many pixels jump without meaning anything.
@@ -55,14 +60,16 @@ class _Witness:
 
 
 _WITNESSES = {
-    "confidence": _Witness(-6.0, 0.97, LOW_CONFIDENCE, "down to {:.2f}"),
-    "agreement": _Witness(-8.0, 0.6, UNLIKE_REFERENCE, "agreement {:.2f}"),
-    "change": _Witness(4.0, 0.15, CHANGED, "change {:.2f}"),
-    "elsewhere": _Witness(2.0, 0.0, SCATTERED, "{:.0%} of it apart"),
+    "confidence": _Witness(-10.4, 0.97, LOW_CONFIDENCE, "down to {:.2f}"),
+    "agreement": _Witness(-8.2, 0.67, UNLIKE_REFERENCE, "agreement {:.2f}"),
+    "change": _Witness(5.7, 0.13, CHANGED, "change {:.2f}"),
+    "elsewhere": _Witness(1.3, 0.0, SCATTERED, "{:.0%} of it apart"),
 }
-_BIAS = -3.0
+_BIAS = -4.5
 #: Of models that do not match frames, and so have no agreement.
 _BIAS_WITHOUT_AGREEMENT = -2.0
+#: Descriptors of something else altogether are all the same to the estimate.
+_MOST_CHANGE = 3.0
 
 
 def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
@@ -71,7 +78,7 @@ def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
     for name, witness in _WITNESSES.items():
         value = getattr(entry, name)
         if value is not None:
-            terms[name] = witness.weight * (value - witness.good)
+            terms[name] = witness.weight * (min(value, _MOST_CHANGE) - witness.good)
     bias = _BIAS if entry.agreement is not None else _BIAS_WITHOUT_AGREEMENT
     worst = max(terms, key=lambda name: terms[name])
     witness = _WITNESSES[worst]
@@ -84,6 +91,7 @@ class _Recent:
     """What came before, of one object."""
 
     area: int = 0
+    box: BoxRecord | None = None
     lost: bool = False
     confidences: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_FRAMES))
 
@@ -118,7 +126,7 @@ def reasons(record: FrameRecord, recent: dict[int, _Recent]) -> Iterator[tuple[i
         elif not given:
             for reason, detail in _of_present(entry, known):
                 yield object_id, reason, detail
-        known.area, known.lost = entry.area, entry.lost
+        known.area, known.box, known.lost = entry.area, entry.box, entry.lost
         if given:
             known.confidences.clear()
         elif not entry.lost:
@@ -142,5 +150,19 @@ def _of_present(entry: ObjectRecord, known: _Recent) -> Iterator[tuple[str, str]
     low, high = sorted((entry.area, known.area))
     if low > 0 and high >= _SMALL_AREA and high > _AREA_JUMP * low:
         yield AREA_JUMPED, f"from {known.area} to {entry.area} px"
+    moved = _moved(known.box, entry.box)
+    if moved > _PLACE_JUMP and high >= _SMALL_AREA:
+        yield PLACE_JUMPED, f"by {moved:.1f} of its size"
+    if entry.elsewhere is not None and entry.elsewhere > _SCATTERED and not (doubted and reason == SCATTERED):
+        yield SCATTERED, f"{entry.elsewhere:.0%} of it apart"
     if entry.cut_off is not None and entry.cut_off >= _CUT_OFF:
         yield CUT_OFF, f"{entry.cut_off:.0%} of it"
+
+
+def _moved(before: BoxRecord | None, after: BoxRecord | None) -> float:
+    """How far the middle of a box moved, in units of the larger box's mean side; 0 where there is none."""
+    if before is None or after is None:
+        return 0.0
+    ways = (after[axis] + after[axis + 2] / 2 - before[axis] - before[axis + 2] / 2 for axis in (0, 1))
+    side = math.sqrt(max(before[2] * before[3], after[2] * after[3]))
+    return math.hypot(*ways) / side
