@@ -412,7 +412,8 @@ def test_odd_names_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
         odd.write_bytes(whole)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert len(list(open_source(odd))) == 2
+    source = open_source(odd)
+    assert len(list(source)) == 2 and source.name == "nÿ #%03d"
     for name in ("x" * 5000, "a\0b.mp4", "~nobody-of-this-name/a.mp4"):
         with pytest.raises(InputError, match="there is no"):
             open_source(name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import summarise_files, visible_files
+from hodor_cli.images.paths import readable_name, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 #: Endings of files that nobody takes for a frame; leaving them out needs no word.
@@ -53,8 +52,8 @@ def list_pictures(folder: Path) -> PictureListing:
 
 
 def frame_name(file: Path) -> str:
-    """The name of the frame in a picture file: its stem, in the composed Unicode form whatever the file system uses."""
-    return unicodedata.normalize("NFC", file.stem)
+    """The name of the frame in a picture file: its stem, as text."""
+    return readable_name(file.stem)
 
 
 def _masks_among(files: Sequence[Path]) -> set[Path]:

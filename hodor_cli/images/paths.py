@@ -25,6 +25,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def readable_name(name: str) -> str:
+    """A name as text that can be printed and written into JSON, in the composed Unicode form whatever the file system
+    uses. A name that is not UTF-8 is most likely Latin-1."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(name).decode("latin-1")
+    return unicodedata.normalize("NFC", name)
+
+
 def exists(path: Path) -> bool:
     """Whether there is such a file or folder; False too for names that no file can have."""
     try:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.listing import frame_name, list_pictures
-from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import plural, readable_name, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_picture
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.source import Frame, FrameSource
@@ -65,7 +64,7 @@ class ImageFolderSource(FrameSource):
         return list(self._indices)
 
     def index_of(self, name: str) -> int | None:
-        return self._indices.get(unicodedata.normalize("NFC", name))
+        return self._indices.get(readable_name(name))
 
     def __iter__(self) -> Iterator[Frame]:
         for index, file in enumerate(self.files, start=self.start):

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import exists, require_exists
+from hodor_cli.images.paths import exists, readable_name, require_exists
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.sound import SoundTrack
 
@@ -76,8 +76,8 @@ class FrameSource(ABC):
 
     def __init__(self, label: str, name: str, start: int, end: int | None) -> None:
         check_range(start, end)
-        self.label = label
-        self.name = name
+        self.label = readable_name(label)
+        self.name = readable_name(name)
         self.start = start
         self.end = end
         self.warnings: list[str] = []
