@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from hodor_cli.descriptors.store.vectors import unit_length
@@ -22,6 +23,8 @@ from hodor_cli.weights.registry import BUNDLED
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
+#: The limit for projections that were learned before limits were, chosen on DAVIS with an earlier `mini`.
+ALIKE_BELOW = 1.15
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Projection:
     def dimensions(self) -> int:
         """D, the numbers of a projected vector."""
         return self.weight.shape[1]
+
+    @property
+    def alike_below(self) -> float:
+        """The distance between projected vectors below which two views are taken for one object."""
+        limit = self.settings.get("alike_below")
+        return float(limit) if isinstance(limit, int | float) and 0 < limit < 2 else ALIKE_BELOW
 
     def __call__(self, descriptors: np.ndarray, baseline: np.ndarray) -> np.ndarray:
         """(n, C) and (n, B) of the same rows -> (n, D) float32 of unit length. Raises InputError for other widths."""
@@ -103,10 +112,14 @@ def load_projection(path: str | Path) -> Projection:
             f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
             "make it again with `hodor train-projection`"
         )
+    try:
+        settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged ({error}); make it again with `hodor train-projection`") from None
     return Projection(
         **{name: arrays[name] for name in _ARRAYS},
         model_fingerprint=header.get("model_fingerprint", ""),
-        settings=json.loads(header.get("settings", "{}")),
+        settings=settings,
     )
 
 
@@ -141,6 +154,8 @@ _ARRAYS = ("mean", "deviation", "centre", "weight")
 
 def _fits(arrays: Mapping[str, np.ndarray]) -> bool:
     if set(arrays) != set(_ARRAYS) or arrays["weight"].ndim != 2:
+        return False
+    if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
         return False
     channels, width = arrays["mean"].shape, arrays["weight"].shape[:1]
     return len(channels) == 1 and arrays["deviation"].shape == channels and arrays["centre"].shape == width

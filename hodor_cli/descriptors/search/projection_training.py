@@ -38,6 +38,10 @@ class ObjectViews:
     baseline: np.ndarray
     instance: np.ndarray
 
+    def select(self, rows: np.ndarray) -> ObjectViews:
+        """The rows that a boolean mask picks."""
+        return ObjectViews(self.descriptors[rows], self.baseline[rows], self.instance[rows])
+
 
 def stills_for_projection(folder: Path) -> StillImages:
     """The photographs of a COCO-format folder with objects large enough. Raises DataError if there are none."""
@@ -94,11 +98,43 @@ def encode_views(
 def fit_projection(
     views: ObjectViews, model_fingerprint: str, *, dimensions: int = 256, shrink: float = 0.3
 ) -> Projection:
-    """The projection to (at most) `dimensions` numbers.
+    """The projection to (at most) `dimensions` numbers, with the distance below which two views show one object.
 
-    shrink: how far the covariance of an object around its own mean is drawn towards a sphere, 0..1.
+    shrink: how far the covariance of an object around its own mean is drawn towards a sphere, 0..1. The distance is
+    measured on half of the objects, projected by what the other half teaches, where there are eight or more.
     Raises DataError with fewer than two objects that are seen twice: then nothing says what should not count.
     """
+    fitted = _fit(views, model_fingerprint, dimensions, shrink)
+    objects = np.unique(views.instance)
+    half = np.isin(views.instance, objects[::2])
+    if len(objects) < 8:
+        return fitted
+    judge = _fit(views.select(half), model_fingerprint, dimensions, shrink)
+    limit = alike_limit(judge, views.select(~half))
+    return fitted if limit is None else replace(fitted, settings={**fitted.settings, "alike_below": limit})
+
+
+def alike_limit(projection: Projection, views: ObjectViews) -> float | None:
+    """The distance to the nearest view of an object that best tells its other views from other objects' views.
+
+    It is where the shares of both that fall on the right side are largest in sum. None if no object is seen twice.
+    """
+    vectors = projection(views.descriptors, views.baseline)
+    _, numbers = np.unique(views.instance, return_inverse=True)
+    apart = np.sqrt(np.maximum(2 - 2 * vectors.astype(np.float64) @ vectors.T, 0))
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.stack([apart[:, numbers == number].min(axis=1) for number in range(numbers.max() + 1)], axis=1)
+    own = np.eye(nearest.shape[1], dtype=bool)[numbers]
+    same, other = np.sort(nearest[own & np.isfinite(nearest)]), np.sort(nearest[~own])
+    if not len(same) or not len(other):
+        return None
+    limits = np.concatenate([same, other])
+    right = np.searchsorted(same, limits, "right") / len(same) - np.searchsorted(other, limits, "right") / len(other)
+    best = limits[right >= right.max() - 1e-9]
+    return float(np.median(best))
+
+
+def _fit(views: ObjectViews, model_fingerprint: str, dimensions: int, shrink: float) -> Projection:
     _, numbers = np.unique(views.instance, return_inverse=True)
     counts = np.bincount(numbers)
     if np.count_nonzero(counts > 1) < 2:

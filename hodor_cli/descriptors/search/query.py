@@ -36,11 +36,14 @@ class Query:
 def parse_reference(argument: str) -> tuple[Path, str, int | None]:
     """ "FILE.h5#VIDEO/ID" -> (file, video, id); "FILE.h5#VIDEO" means all objects of the video and gives None.
 
-    Raises UsageError for anything else.
+    The names of files and of videos may hold a #: the first that leaves the name of a file that exists divides, or else
+    the last. Raises UsageError for anything else.
     """
-    file, mark, rest = argument.rpartition("#")
+    marks = [place for place, letter in enumerate(argument) if letter == "#"]
+    place = next((place for place in marks if Path(argument[:place]).is_file()), marks[-1] if marks else 0)
+    file, rest = argument[:place], argument[place + 1 :]
     video, slash, number = rest.partition("/")
-    if not mark or not file or not video or (slash and not number.isdecimal()):
+    if not file or not video or (slash and not (number.isdecimal() and len(number) < 11)):
         raise UsageError(f"{argument!r} names no stored object; write FILE.h5#VIDEO/ID, for example objects.h5#bear/1")
     return Path(file), video, int(number) if slash else None
 

@@ -85,7 +85,7 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
 
     info = store.video(match.video)
     path = Path(info.source)
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise InputError(f"the source {path} of {match.video} is not there any more; put it back to verify")
     if info.kind == "stills":
         row = int(np.flatnonzero(store.dataset(match.video, "object_id") == match.object_id)[0])
@@ -136,4 +136,4 @@ def box_overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(width, 0) * max(height, 0)
-    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+    return shared / max(a[2] * a[3] + b[2] * b[3] - shared, 1)

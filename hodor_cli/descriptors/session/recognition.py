@@ -1,8 +1,10 @@
 """Is what a segmenter finds really the saved object it was started from?
 
-A network that is told of an object tends to find something. Whether that looks like the saved object is said by the
-distance of the two under the projection (`projection.py`). Without one, descriptors are compared, in units of how far
-the saved object is from its own background; that says little, as `benchmarks/from_descriptors.py` shows.
+A network that is told of an object tends to find something in any case: a sleeve where it was told of a mug. So what it
+finds is compared with the saved object by their distance under the projection (`projection.py`), which knows from
+learning how far apart views of one object are. Without a projection, descriptors are compared, in units of how far the
+saved object is from its own background; that says little, as `benchmarks/from_descriptors.py` shows. Neither makes a
+wrong mask right: frames are named for review.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from hodor_cli.engine import Segmenter, StepResult
     from hodor_cli.video.source import Frame
 
-#: Above these the found object is taken for another one; `benchmarks/from_descriptors.py` shows both sides of them.
-RECOGNISED_BELOW = 0.28  # of descriptors, in the object's unit
-PROJECTED_BELOW = 1.15  # of projected vectors of length 1
+#: Without a projection: the distance of descriptors, in the object's unit, above which the found object is taken for
+#: another one.
+RECOGNISED_BELOW = 0.28
 
 
 class Recognition:
@@ -30,7 +32,7 @@ class Recognition:
 
     background (9, C): the saved scene, which gives the unit of distances between descriptors.
     baseline {id: (K, B)}, projection and tap go together: the features of the saved objects' rows, what makes them
-    comparable, and where those of what is found come from. limit: another one than the constants of this file.
+    comparable, and where those of what is found come from.
     """
 
     def __init__(
@@ -41,13 +43,14 @@ class Recognition:
         baseline: Mapping[int, np.ndarray] | None = None,
         projection: Projection | None = None,
         tap: FeatureTap | None = None,
-        limit: float | None = None,
     ) -> None:
         self._projection, self._tap = projection, tap
         self._projected: dict[int, np.ndarray] = {}
         if projection is not None and baseline is not None:
             self._projected = {key: projection(rows, baseline[key]) for key, rows in objects.items()}
-        self.limit = limit if limit is not None else PROJECTED_BELOW if self._projected else RECOGNISED_BELOW
+        self.limit = RECOGNISED_BELOW
+        if projection is not None and self._projected:
+            self.limit = projection.alike_below
         self._objects = {key: np.atleast_2d(rows).astype(np.float64) for key, rows in objects.items()}
         self._unit = {
             key: max(float(np.median(np.linalg.norm(background - rows.mean(axis=0), axis=1))), 1e-9)

@@ -63,12 +63,15 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box, side:
 def open_crop(data: bytes) -> Image.Image:
     """A stored crop as an RGB picture. Raises InputError if it is damaged or larger than any crop is."""
     import io
+    import warnings
 
     from PIL import Image
 
     try:
         # Only the header is read before the size is known to be small.
-        picture = Image.open(io.BytesIO(data), formats=["JPEG"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(data), formats=["JPEG"])
         if max(picture.size) > MOST_SIDE:
             width, height = picture.size
             raise InputError(f"the descriptor file has a crop of {width}x{height} pixels; export the video again")

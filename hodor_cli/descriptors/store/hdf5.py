@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hodor_cli.descriptors.store.heap import Heaps
 from hodor_cli.descriptors.store.schema import DATASETS, FORMAT_NAME, FORMAT_VERSION, StoreInfo
 from hodor_cli.errors import HodorError, InputError
 
@@ -72,7 +73,8 @@ def open_file(path: Path) -> h5py.File:
         what = "is cut short" if "truncated" in str(error) else f"cannot be read as HDF5 ({first_line(error)})"
         raise InputError(f"{path} {what}; restore it from a copy or export it again") from None
     try:
-        with reading(path):
+        with reading(path), Heaps(path, file.userblock_size) as heaps:
+            heaps.check_attributes(file)
             _check_format(path, file)
     except BaseException:
         file.close()
@@ -150,7 +152,7 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
     import h5py
 
     groups: dict[str, h5py.Group] = {}
-    with reading(path):
+    with reading(path), Heaps(path, file.userblock_size) as heaps:
         videos = file["videos"]
         for raw in _own_members(path, videos, "videos"):
             name = raw.decode("utf-8")
@@ -160,6 +162,7 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
             with reading(path, name):
                 if b"frame" not in list(_own_members(path, group, name)):
                     raise damaged(path, name, "it has no frames")
+                heaps.check_attributes(group)
             groups[name] = group
     return groups
 

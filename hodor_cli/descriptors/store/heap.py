@@ -1,8 +1,8 @@
-"""Crops and texts of a video, read without HDF5's own code for values of variable length.
+"""Crops and texts, read or checked without HDF5's own code for values of variable length.
 
-HDF5 keeps such values in "global heaps" (HDF5 File Format Specification, section III.E): a data set holds, per value,
-its length, the address of a heap and a number in it. HDF5 trusts them, and one wrong byte makes it loop for ever. Here
-every address and length is checked against the file.
+HDF5 keeps such values in "global heaps" (HDF5 File Format Specification, section III.E): a data set or an attribute
+holds, per value, its length, the address of a heap and a number in it. HDF5 trusts them, and one wrong byte makes it
+loop for ever. Here every address and length is checked against the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ MOST_VALUE_BYTES = 4 << 20
 MOST_HEAP_BYTES = 64 << 20
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("number", "<u4")])
-_UNDEFINED = 2**64 - 1
+#: Messages of an object header, and the class of data types of variable length.
+_ATTRIBUTE, _CONTINUATION, _VARIABLE = 0x000C, 0x0010, 9
 
 
 def read_values(path: Path, dataset: h5py.Dataset, rows: np.ndarray) -> list[bytes]:
@@ -37,7 +38,7 @@ def read_values(path: Path, dataset: h5py.Dataset, rows: np.ndarray) -> list[byt
     size = dataset.chunks[0]
     chunks: dict[int, np.ndarray] = {}
     values = []
-    with _Heaps(path, dataset.file.userblock_size) as heaps:
+    with Heaps(path, dataset.file.userblock_size) as heaps:
         for row in rows.tolist():
             number = row // size
             if number not in chunks:
@@ -48,7 +49,7 @@ def read_values(path: Path, dataset: h5py.Dataset, rows: np.ndarray) -> list[byt
     return values
 
 
-class _Heaps:
+class Heaps:
     """The global heaps of one file, each read once."""
 
     def __init__(self, path: Path, base: int) -> None:
@@ -57,7 +58,50 @@ class _Heaps:
         self._size = path.stat().st_size
         self._read: dict[int, tuple[bytes, dict[int, tuple[int, int]]]] = {}
 
+    def check_attributes(self, group: h5py.Group) -> None:
+        """Raise ValueError unless HDF5 can read the texts among a group's attributes.
+
+        They lie in the messages of the group's object header (HDF5 File Format Specification, section IV.A.1.a).
+        """
+        import h5py
+
+        start = h5py.h5o.get_info(group.id).addr
+        version, size = struct.unpack("<B7xI", self._bytes(start, 12))
+        if version != 1:
+            raise ValueError("its attributes are stored in another form than hodor's")
+        blocks = [(start + 16, size)]
+        for place, length in blocks:
+            data = self._bytes(place, length)
+            at = 0
+            while at + 8 <= len(data):
+                kind, size = struct.unpack_from("<HH", data, at)
+                message = data[at + 8 : at + 8 + size]
+                at += 8 + size
+                if kind == _CONTINUATION:
+                    if len(blocks) > 64:
+                        raise ValueError("a header without an end")
+                    blocks.append(struct.unpack_from("<QQ", message))
+                elif kind == _ATTRIBUTE:
+                    self._check_attribute(message)
+
+    def _check_attribute(self, message: bytes) -> None:
+        version, name, datatype, space = struct.unpack_from("<BxHHH", message)
+        sizes = [(size + 7) // 8 * 8 if version == 1 else size for size in (name, datatype, space)]
+        start = (8 if version < 3 else 9) + sizes[0]
+        if start < len(message) and message[start] & 15 == _VARIABLE:
+            for at in range(start + sizes[1] + sizes[2], len(message) - 15, 16):
+                length, address, number = struct.unpack_from("<IQI", message, at)
+                if length:
+                    self.value(address, number, length)
+
+    def _bytes(self, address: int, size: int) -> bytes:
+        if address + self._base + size > self._size or size > MOST_HEAP_BYTES:
+            raise ValueError("an address outside the file")
+        self._file.seek(self._base + address)
+        return self._file.read(size)
+
     def value(self, address: int, number: int, length: int) -> bytes:
+        """The first `length` bytes of a value of the heap at an address."""
         if length > MOST_VALUE_BYTES:
             raise ValueError(f"a value of {length} bytes")
         if address not in self._read:
@@ -72,28 +116,22 @@ class _Heaps:
 
     def _heap(self, address: int) -> tuple[bytes, dict[int, tuple[int, int]]]:
         """The bytes of a heap, and where in them each of its values starts and how long it is."""
-        if address == _UNDEFINED or address + self._base + 16 > self._size:
-            raise ValueError("a heap outside the file")
-        self._file.seek(self._base + address)
-        signature, version, size = struct.unpack("<4sB3xQ", self._file.read(16))
+        signature, version, size = struct.unpack("<4sB3xQ", self._bytes(address, 16))
         if (signature, version) != (b"GCOL", 1) or not 16 <= size <= MOST_HEAP_BYTES:
             raise ValueError("something else where a heap should be")
-        data = self._file.read(size - 16)
-        if len(data) < size - 16:
-            raise ValueError("a heap that is cut short")
+        data = self._bytes(address + 16, size - 16)
         places: dict[int, tuple[int, int]] = {}
         at = 0
         while at + 16 <= len(data):
             number, length = struct.unpack_from("<H6xQ", data, at)
-            if number == 0:  # what follows is free
-                break
-            if length > len(data) - at - 16:
+            taken = 16 + (length + 7) // 8 * 8 if number else length  # number 0 is what is free, with its header
+            if not 16 <= taken <= len(data) - at:
                 raise ValueError("a value that is longer than its heap")
-            places[number] = (at + 16, length)
-            at += 16 + (length + 7) // 8 * 8
+            places[number] = (at + 16, length if number else 0)
+            at += taken
         return data, places
 
-    def __enter__(self) -> _Heaps:
+    def __enter__(self) -> Heaps:
         return self
 
     def __exit__(self, *error: object) -> None:

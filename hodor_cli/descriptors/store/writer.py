@@ -170,7 +170,7 @@ class StoreWriter:
             self._temporary.unlink(missing_ok=True)
             reason = error.strerror or first_line(error)
             raise OutputError(
-                f"cannot write {self.path} ({reason}); free space there or choose another place"
+                f"cannot write {self.path} ({reason}); free space there and run it again, or choose another place"
             ) from None
         except BaseException:
             self._temporary.unlink(missing_ok=True)
@@ -200,6 +200,9 @@ class StoreWriter:
         new = WritableFile(self._temporary, existing=not replaced)
         try:
             if replaced:
+                with DescriptorStore(self.path) as held:  # HDF5 would loop over damaged crops when it copies them
+                    for name in present.keys() - replaced:
+                        held.thumbnails(name)
                 # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
                 write_store_info(new.file, self.info)
                 new_ones = {**dict.fromkeys(present.keys() - replaced, self.path), **new_ones}
