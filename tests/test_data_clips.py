@@ -153,7 +153,7 @@ def test_sparse_reads_one_annotation_per_clip_and_no_other(davis):
 def test_sparse_leaves_out_a_clip_whose_chosen_frame_is_empty(davis):
     set_mask(davis, "bear", 3, np.zeros((96, 128), dtype=np.uint8))
     dataset = SparseClips(ClipSet(davis), PLAIN)
-    assert len(dataset) == 1 and dataset.skipped == ["bear"]
+    assert len(dataset) == 1 and dataset.groups == ["cow"]
 
 
 def test_dense_frames_are_labelled_and_near_each_other(davis):
@@ -211,12 +211,6 @@ def test_nonsense_is_refused(davis):
         DenseClips(clips, PLAIN, max_gap=0)
     with pytest.raises(DataError, match="no labelled frame with an object"):
         ClipFrames(clips, PLAIN, limits=ObjectLimits(min_area=1e6))
-
-
-def test_progress_is_told(davis):
-    seen = []
-    ClipFrames(ClipSet(davis), PLAIN, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (18, 18)
 
 
 def test_the_development_clips(data_dir):

@@ -85,60 +85,46 @@ class Budget:
 DEFAULT_BUDGET = Budget(seconds=60.0)
 
 
+#: Training on the frames themselves: the motion is as between frames of a video, objects and background move apart,
+#: and little else changes. The learning rate falls with the share of the budget that is spent, not with iterations.
+TRAINING = TrainConfig(
+    iterations=_NOMINAL,
+    batch_size=1,
+    schedule="chain",
+    learning_rate=LearningRate(peak=2e-4, warmup=5, decay="cosine", floor=0.05),
+    backbone_rate=0.3,
+    frozen_stages=1,
+    weight_decay=0.0,
+    clip_norm=1.0,
+    average=0.98,
+    drop_cue=0.15,
+    damage_cue=0.25,
+    augment=dataclasses.replace(
+        MINI, other_background=0.0, view_scale=(1.0, 1.8), independent=0.7, grey=0.0, compression=0.1
+    ),
+)
+
+
 @dataclass(frozen=True)
 class AdaptSettings:
     """How adaptation trains."""
 
     budget: Budget = DEFAULT_BUDGET
-    #: Working resolution, as for `Segmenter`; None for the one that the model's configuration names for adapted runs.
+    #: None for what the model's configuration names for adapted runs.
     min_dim: Annotated[int, about("Shorter side of the network's input.", least=32)] | None = None
     max_dim: Annotated[int, about("Limit of its longer side.", least=32)] | None = None
-    learning_rate: Annotated[float, about("Learning rate after the warm-up.", above=0)] = 2e-4
-    backbone_rate: Annotated[float, about("Factor on it for the backbone.", least=0)] = 0.3
     #: Views of a part of the frame at about its own scale cost less, and so more steps fit into the budget.
     area: Annotated[float, about("Pixels of a training frame, of those of the resolution.", above=0, most=1)] = 0.33
-    frozen_stages: Annotated[int, about("Stages of the backbone that stay as they are.", least=0, most=4)] = 1
     #: On the 8 sequences of the model card J&F was 82.7 without adaptation at the same resolution, and 84.4, 84.9 and
     #: 84.8 with 0.5, 0.8 and 1; what loses by adaptation (parkour) loses most with 1.
     blend: Annotated[float, about("How far to go, from the given weights to the learned ones.", least=0, most=1)] = 0.8
-    sequence: Annotated[int, about("Frames of a training sequence.", least=1)] = 3
-    schedule: str = "chain"
-    max_objects: Annotated[int, about("Objects of a sequence, drawn anew for each.", least=1, most=254)] = 4
-    average: Annotated[float, about("Decay of the running average of the weights.", least=0, most=1)] = 0.98
-    clip_norm: Annotated[float, about("Largest norm of the gradient.", above=0)] = 1.0
-    drop_cue: Annotated[float, about("Chance that the cue is left out.", least=0, most=1)] = 0.15
-    damage_cue: Annotated[float, about("Chance of mistakes in the masks of the cue.", least=0, most=1)] = 0.25
-    seed: Annotated[int, about("Another seed, other sequences.", least=0)] = 0
     #: "auto" is bfloat16 where the device multiplies in it, which leaves time for more steps; so is "fp16", in which a
     #: network runs but does not train.
     precision: str = "auto"
-    #: Motion as between frames of a video: objects and background move apart, little else changes.
-    augment: AugmentSettings = dataclasses.field(
-        default_factory=lambda: dataclasses.replace(
-            MINI, other_background=0.0, view_scale=(1.0, 1.8), independent=0.7, grey=0.0, compression=0.1
-        )
-    )
+    training: TrainConfig = TRAINING
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-    def config(self, model: str) -> TrainConfig:
-        """The same as the settings of a training run on batches of one sequence."""
-        return TrainConfig(
-            model=model,
-            iterations=_NOMINAL,
-            batch_size=1,
-            sequence=self.sequence,
-            schedule=self.schedule,  # type: ignore[arg-type]  # checked there
-            learning_rate=LearningRate(peak=self.learning_rate, warmup=5, decay="cosine", floor=0.05),
-            backbone_rate=self.backbone_rate,
-            frozen_stages=self.frozen_stages,
-            weight_decay=0.0,
-            clip_norm=self.clip_norm,
-            average=self.average,
-            seed=self.seed,
-            augment=dataclasses.replace(self.augment, frames=self.sequence),
-        )
 
 
 @dataclass(frozen=True)
@@ -243,7 +229,7 @@ class _Adaptation:
     ) -> None:
         self.examples, self.settings, self.size, self.progress = examples, settings, size, progress
         self.given: Weights = {name: value.detach().clone() for name, value in model.named_parameters()}
-        self.learner = Learner(model, settings.config(model.config.name), process)
+        self.learner = Learner(model, settings.training, process)
         self.started = time.perf_counter()
         self.loss = math.nan
 
@@ -272,21 +258,20 @@ class _Adaptation:
 
     def _learn(self, until: float, reserved: float) -> None:
         """Take steps until that share of the budget is spent, `reserved` seconds of which are not for learning."""
-        settings, config = self.settings, self.settings.config(self.learner.model.config.name)
+        settings, config = self.settings, self.settings.training
         share = self._share(reserved)
         self.learner.objective.train()
         while share < until or self.learner.done == 0:
             step = self.learner.done
-            rng = np.random.default_rng([settings.seed, step])
+            rng = np.random.default_rng([config.seed, step])
             example = self.examples[int(rng.integers(len(self.examples)))]
             sample = _sample(example, rng, config.augment, settings, self.size)
-            # The learning rate falls with the share of the budget that is spent, whether it is time or steps.
             warmup = config.learning_rate.warmup
             at = step if step < warmup else int(_NOMINAL * share) + warmup
             rate = rate_at(config.learning_rate, at, _NOMINAL)
             torch.manual_seed(int(rng.integers(2**31)))
-            steps = schedule(settings.schedule, step, settings.sequence)
-            hardship = Hardship(cue_dropped=bool(rng.random() < settings.drop_cue), cue_damage=settings.damage_cue)
+            steps = schedule(config.schedule, step, config.sequence)
+            hardship = Hardship(cue_dropped=bool(rng.random() < config.drop_cue), cue_damage=config.damage_cue)
             values, _ = self.learner.step(collate([sample]), rate, steps, hardship)
             self.loss = float(values[:2].sum())
             share = self._share(reserved)
@@ -383,7 +368,7 @@ def _sample(
 ) -> TrainingSample:
     """An augmented sequence of an example at the working resolution."""
     ids = [int(i) for i in np.unique(example.labels) if i != 0]
-    masks = [example.labels == i for i in rng.permutation(ids)[: settings.max_objects]]
+    masks = [example.labels == i for i in rng.permutation(ids)[: settings.training.batches.max_objects]]
     whole = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1]).padded
     height, width = (max(32, round(side * math.sqrt(settings.area) / 32) * 32) for side in whole)
 

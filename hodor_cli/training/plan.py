@@ -6,10 +6,10 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hodor_cli
-from hodor_cli.config import SwinConfig
+from hodor_cli.config import ModelConfig, SwinConfig, preset
 from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.model.hodor import Hodor
@@ -19,25 +19,32 @@ from hodor_cli.training.options import Callbacks, ClipOptions, Recipe, RunOption
 from hodor_cli.training.run_folder import RunFolder, RunRecord, SourceRecord
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.training.sources import DataSource, check_sources, default_sources
-from hodor_cli.training.start import architecture_of
+from hodor_cli.training.start import architecture_of, random_model, require_architecture, starting_model
 from hodor_cli.training.state import TrainingState, read_state
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the caller of `pretrain` or `finetune` asked for."""
+
+    kind: Literal["pretrain", "finetune"]
+    sources: list[DataSource]
+    clips: ClipOptions
+    recipe: Recipe
+    run: RunOptions
+    callbacks: Callbacks
 
 
 @dataclass(frozen=True)
 class Plan:
     """A run as its processes need to know it; pickled if there are several.
 
-    kind: "pretrain" or "finetune". weights, backbone: where the network starts, "" for nowhere. state: what is resumed.
-    until: when to stop, in seconds since 1970. record: what goes into run.json.
+    state: what is resumed. until: when to stop, in seconds since 1970. record: what goes into run.json.
     """
 
-    kind: str
-    folder: Path
+    folder: RunFolder
     config: TrainConfig
     sources: tuple[DataSource, ...]
-    clips: ClipOptions
-    weights: str
-    backbone: str
     run: RunOptions
     callbacks: Callbacks
     state: TrainingState | None
@@ -49,21 +56,19 @@ class Plan:
         config, processes = self.config, "" if layout.world == 1 else f", {layout.world} processes"
         begin = f"resuming after iteration {self.state.iteration} of" if self.state else "training for"
         return (
-            f"{self.folder}: {begin} {config.iterations} iterations of {config.batch_size} samples, '{config.model}' on"
-            f" {layout.kind}{processes}"
+            f"{self.folder.root}: {begin} {config.iterations} iterations of {config.batch_size} samples,"
+            f" '{config.model}' on {layout.kind}{processes}"
         )
 
-
-@dataclass(frozen=True)
-class Asked:
-    """What the caller of `pretrain` or `finetune` asked for."""
-
-    kind: str
-    sources: list[DataSource]
-    clips: ClipOptions
-    recipe: Recipe
-    run: RunOptions
-    callbacks: Callbacks
+    def first_model(self) -> Hodor:
+        """The network that the run starts from or is resumed with; the weights of the latter are read by the loop."""
+        config, record = self.config, self.record
+        if self.state is None:
+            return starting_model(config.model, weights=record.weights, backbone=record.backbone, seed=config.seed)
+        saved = self.state.model
+        architecture = preset(config.model) if saved is None else ModelConfig.from_dict(saved)
+        require_architecture(architecture, config.model, self.folder.root)
+        return random_model(architecture, config.seed)
 
 
 def decide(asked: Asked, layout: Layout) -> Plan:
@@ -84,11 +89,13 @@ def decide(asked: Asked, layout: Layout) -> Plan:
     saved = state.config if state is not None else None if began is None else began.settings
     if saved is None:
         recipe = _with_start(asked.kind, recipe)
-        preset, config = _new_config(asked.kind, recipe, clips.mode)
+        preset_used, config = _new_config(asked.kind, recipe, clips.mode)
         weights, backbone = _as_text(recipe.weights), _as_text(recipe.backbone)
     else:
         config = resumed_config(TrainConfig.from_dict(saved), recipe.preset, recipe.model, clips.mode, recipe.changes)
-        preset, weights, backbone = ("", "", "") if began is None else (began.preset, began.weights, began.backbone)
+        preset_used, weights, backbone = (
+            ("", "", "") if began is None else (began.preset, began.weights, began.backbone)
+        )
     before = [] if began is None else began.data
     sources = _same_sources(asked.sources, before) or default_sources(asked.kind)
     records = [_record(source) for source in sources]
@@ -101,14 +108,11 @@ def decide(asked: Asked, layout: Layout) -> Plan:
             of_source.samples = report.samples
         _same_samples(records, before)
     record = RunRecord(
-        asked.kind, config.to_dict(), hodor=hodor_cli.__version__, preset=preset, data=records,  # type: ignore[arg-type]
+        asked.kind, config.to_dict(), hodor=hodor_cli.__version__, preset=preset_used, data=records,
         clips=clips if clips.mode else None, weights=weights, backbone=backbone, processes=layout.world,
     )  # fmt: skip
     callbacks = dataclasses.replace(asked.callbacks, checking=None)  # done, and seldom to be pickled
-    return Plan(
-        asked.kind, folder.root, config, tuple(sources), clips, weights, backbone, asked.run, callbacks, state, until,
-        record,
-    )  # fmt: skip
+    return Plan(folder, config, tuple(sources), asked.run, callbacks, state, until, record)
 
 
 def random_backbone(model: Hodor) -> str:
@@ -118,16 +122,16 @@ def random_backbone(model: Hodor) -> str:
 
 
 def _new_config(kind: str, recipe: Recipe, mode: str) -> tuple[str, TrainConfig]:
-    preset = preset_name(kind, recipe.preset, _architecture(recipe))
-    config = choose_config(preset, recipe.model, mode, recipe.changes)
+    name = preset_name(kind, recipe.preset, _architecture(recipe))
+    config = choose_config(name, recipe.model, mode, recipe.changes)
     if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
         config = dataclasses.replace(config, model=architecture_of(recipe.weights))
-    return preset, config
+    return name, config
 
 
 def _default_folder(asked: Asked) -> Path:
-    preset = preset_name(asked.kind, asked.recipe.preset, _architecture(_with_start(asked.kind, asked.recipe)))
-    return Path("runs") / "-".join(filter(None, (preset, asked.clips.mode)))
+    name = preset_name(asked.kind, asked.recipe.preset, _architecture(_with_start(asked.kind, asked.recipe)))
+    return Path("runs") / "-".join(filter(None, (name, asked.clips.mode)))
 
 
 def _with_start(kind: str, recipe: Recipe) -> Recipe:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training import launch as launching
@@ -26,10 +25,8 @@ from hodor_cli.training.options import (
 from hodor_cli.training.pictures import SheetWriter
 from hodor_cli.training.plan import Asked, Plan, decide, random_backbone
 from hodor_cli.training.process import Process, micro_batch
-from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.sources import Data, build_split, parse_sources
-from hodor_cli.training.start import random_model, require_architecture, starting_model
 from hodor_cli.training.state import read_state
 from hodor_cli.training.watching import Events, HeldOut, Hooks
 
@@ -108,17 +105,17 @@ def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
         from hodor_cli.training.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
-    folder = RunFolder(plan.folder)
+    folder = plan.folder
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
         if layout.rank == 0:
-            stack.enter_context(_taken(plan, folder))
+            stack.enter_context(_taken(plan))
             plan.callbacks.note(plan.headline(layout))
         unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
         launching.launch(settings, layout, _train, plan, unused=unused)
-    done = read_state(plan.folder) if layout.rank == 0 else None
+    done = read_state(folder.root) if layout.rank == 0 else None
     return TrainingResult(
-        folder=plan.folder,
+        folder=folder.root,
         last=folder.last,
         best=folder.best if folder.best.is_file() else None,
         iterations=plan.config.iterations if done is None else done.iteration,
@@ -131,42 +128,33 @@ def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
 
 
 @contextmanager
-def _taken(plan: Plan, folder: RunFolder) -> Iterator[None]:
+def _taken(plan: Plan) -> Iterator[None]:
     """The folder is this run's inside the block; an earlier run in it is removed if that is asked for."""
+    folder, record = plan.folder, plan.record
     if plan.state is None:
         # A model that cannot be built is refused before the earlier run is removed.
-        model = _first_model(plan)
-        if not plan.weights and not plan.backbone and plan.config.model != "toy":
+        model = plan.first_model()
+        if not record.weights and not record.backbone and plan.config.model != "toy":
             plan.callbacks.note(random_backbone(model))
     if plan.run.overwrite:
-        for name, file in (("weights", plan.weights), ("backbone", plan.backbone)):
+        for name, file in (("weights", record.weights), ("backbone", record.backbone)):
             if file and folder.made(Path(file)):
                 raise UsageError(
-                    f"`{name}={file}` belongs to the run in {plan.folder} that `overwrite` would remove; choose another"
+                    f"`{name}={file}` belongs to the run in {folder.root} that `overwrite` would remove; choose another"
                     " folder with `out`"
                 )
     with folder.lock():
         folder.require_free(resume=plan.run.resume, overwrite=plan.run.overwrite)
         if plan.run.overwrite:
             folder.remove_run()
-        folder.write_record(plan.record)
+        folder.write_record(record)
         yield
-
-
-def _first_model(plan: Plan) -> Hodor:
-    """The network that the run starts from or is resumed with; the weights of the latter are read by the loop."""
-    if plan.state is None:
-        return starting_model(plan.config.model, weights=plan.weights, backbone=plan.backbone, seed=plan.config.seed)
-    saved = plan.state.model
-    config = preset(plan.config.model) if saved is None else ModelConfig.from_dict(saved)
-    require_architecture(config, plan.config.model, plan.folder)
-    return random_model(config, plan.config.seed)
 
 
 def _train(process: Process, plan: Plan) -> None:
     """The part of one process."""
-    folder, callbacks, config = RunFolder(plan.folder), plan.callbacks, plan.config
-    sets, apart = build_split(plan.sources, config, plan.clips)
+    folder, callbacks, config = plan.folder, plan.callbacks, plan.config
+    sets, apart = build_split(plan.sources, config, plan.record.clips or ClipOptions())
     weights = [source.weight for source in plan.sources]
     planner = BatchPlanner(sets, config.batches, weights=weights, seed=config.seed)
     hooks = Hooks(validate=_validation(plan, None), until=plan.until)
@@ -192,7 +180,7 @@ def _train(process: Process, plan: Plan) -> None:
                 until=plan.until,
                 details={"run": msgspec.to_builtins(plan.record)},
             )
-        train(_first_model(plan), planner, config, plan.folder, plan.run, process, hooks)
+        train(plan.first_model(), planner, config, folder.root, plan.run, process, hooks)
 
 
 def _validation(plan: Plan, events: Events | None) -> Callable[[Hodor, int], float] | None:

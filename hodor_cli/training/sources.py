@@ -128,7 +128,6 @@ def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> Filmi
     found = open_set(source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split)
     if isinstance(found, StillImages):
         return StillTraining(found, augment)
-    if clips.mode == "frames":
-        return ClipFrames(found, augment, limits=limits, every=clips.every)
-    kind = SparseClips if clips.mode == "sparse" else DenseClips
-    return kind(found, augment, limits=limits, max_gap=clips.max_gap)
+    ways: dict[str, type[ClipFrames | SparseClips | DenseClips]]
+    ways = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
+    return ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +18,6 @@ from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 
-Progress = Callable[[int, int], None]
 _Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
 
 
@@ -57,29 +56,39 @@ class StillTraining:
 class ClipTraining:
     """What the three ways share: items are labelled frames with usable objects.
 
-    `sizes`, `object_counts` and `groups` have one entry for each. chosen: (clip, frame) pairs, whose masks are read.
-    Raises DataError when no object is within the limits.
+    `sizes`, `object_counts` and `groups` have one entry for each item. max_gap: how many frames apart those of a sample
+    lie at most. every: take each n-th labelled frame of a clip. Raises DataError when no object is within the limits.
     """
 
     def __init__(
         self,
         clips: ClipSet,
         settings: AugmentSettings,
-        chosen: Sequence[tuple[int, int]],
-        limits: ObjectLimits | None,
-        progress: Progress | None,
+        *,
+        limits: ObjectLimits | None = None,
+        max_gap: int = 10,
+        every: int = 1,
     ) -> None:
-        self.limits = limits or ObjectLimits()
-        self.clips, self.settings = clips, settings
-        self.items = _usable_items(clips, chosen, self.limits, progress)
+        for name, value in (("max_gap", max_gap), ("every", every)):
+            if value < 1:
+                raise UsageError(f"`{name}` must be at least 1, not {value}")
+        self.clips, self.settings, self.every = clips, settings, every
+        self.max_gap = max(max_gap, settings.frames - 1)
+        limits = limits or ObjectLimits()
+        chosen = [(number, frame) for number, clip in enumerate(clips.clips) for frame in self.choose(clip.labelled)]
+        self.items = _usable_items(clips, chosen, limits)
         if not self.items:
             raise DataError(
-                f"{clips.dataset.root} has no labelled frame with an object of {self.limits} (see the limits in"
+                f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in"
                 " `hodor data check`)"
             )
         self.sizes = [clips.clips[clip].size for clip, _, _ in self.items]
         self.object_counts = [len(ids) for _, _, ids in self.items]
         self.groups = [clips.clips[clip].name for clip, _, _ in self.items]
+
+    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
+        """Those of a clip's labelled frames that become items."""
+        return labelled
 
     def __len__(self) -> int:
         return len(self.items)
@@ -110,21 +119,10 @@ class ClipTraining:
 
 
 class ClipFrames(ClipTraining):
-    """`frames`: every annotated frame is one more photograph. every: take each n-th labelled frame of a clip."""
+    """`frames`: every annotated frame is one more photograph."""
 
-    def __init__(
-        self,
-        clips: ClipSet,
-        settings: AugmentSettings,
-        *,
-        limits: ObjectLimits | None = None,
-        every: int = 1,
-        progress: Progress | None = None,
-    ) -> None:
-        if every < 1:
-            raise UsageError(f"`every` must be at least 1, not {every}")
-        chosen = [(c, f) for c, clip in enumerate(clips.clips) for f in clip.labelled[::every]]
-        super().__init__(clips, settings, chosen, limits, progress)
+    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
+        return labelled[:: self.every]
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The sequence made from labelled frame `index`."""
@@ -145,24 +143,11 @@ class ClipFrames(ClipTraining):
 class SparseClips(ClipTraining):
     """`sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it.
 
-    The labelled frame is the middle one of those that have an annotation; no other annotation is ever opened. A clip
-    in which it shows no usable object is left out (`skipped`). max_gap: how many frames away the others may lie.
+    The labelled frame is the middle one of those that have an annotation; no other annotation is ever opened.
     """
 
-    def __init__(
-        self,
-        clips: ClipSet,
-        settings: AugmentSettings,
-        *,
-        limits: ObjectLimits | None = None,
-        max_gap: int = 10,
-        progress: Progress | None = None,
-    ) -> None:
-        self.max_gap = _checked_gap(max_gap, settings)
-        chosen = [(number, clip.labelled[len(clip.labelled) // 2]) for number, clip in enumerate(clips.clips)]
-        super().__init__(clips, settings, chosen, limits, progress)
-        used = {clip for clip, _, _ in self.items}
-        self.skipped = [clip.name for number, clip in enumerate(clips.clips) if number not in used]
+    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
+        return [labelled[len(labelled) // 2]]
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The labelled frame of clip `index` as frame 0, then unlabelled frames near it."""
@@ -177,20 +162,10 @@ class SparseClips(ClipTraining):
 
 
 class DenseClips(ClipTraining):
-    """`dense`: labelled frames of one clip, at most `max_gap` apart, frame 0 holding all the objects."""
+    """`dense`: labelled frames of one clip, two at least, `max_gap` apart at most; frame 0 holds all the objects."""
 
-    def __init__(
-        self,
-        clips: ClipSet,
-        settings: AugmentSettings,
-        *,
-        limits: ObjectLimits | None = None,
-        max_gap: int = 10,
-        progress: Progress | None = None,
-    ) -> None:
-        self.max_gap = _checked_gap(max_gap, settings)
-        chosen = [(c, f) for c, clip in enumerate(clips.clips) if len(clip.labelled) > 1 for f in clip.labelled]
-        super().__init__(clips, settings, chosen, limits, progress)
+    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
+        return labelled if len(labelled) > 1 else ()
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """Labelled frame `index` as frame 0, then other labelled frames of its clip."""
@@ -220,9 +195,7 @@ class DenseClips(ClipTraining):
         return cut_filmed(self._frames(clip, chosen), masks, moving=True)
 
 
-def _usable_items(
-    clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits, progress: Progress | None
-) -> list[_Item]:
+def _usable_items(clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits) -> list[_Item]:
     """Those of the labelled (clip, frame) pairs with objects within the limits. Every mask named is read once."""
 
     def read(pair: tuple[int, int]) -> _Item:
@@ -234,14 +207,8 @@ def _usable_items(
         usable = limits.usable_ids(clips.load_labels(clip, frame))
         return clip, frame, tuple(number for number in usable if known is None or number in known)
 
-    items = []
     with ThreadPoolExecutor(4) as pool:
-        for done, item in enumerate(pool.map(read, chosen), start=1):
-            if item[2]:
-                items.append(item)
-            if progress is not None:
-                progress(done, len(chosen))
-    return items
+        return [item for item in pool.map(read, chosen) if item[2]]
 
 
 def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Generator) -> list[int]:
@@ -262,9 +229,3 @@ def _numbered(masks: Masks) -> NDArray[np.uint8]:
     for number, mask in enumerate(masks, start=1):
         labels[mask] = number
     return labels
-
-
-def _checked_gap(max_gap: int, settings: AugmentSettings) -> int:
-    if max_gap < 1:
-        raise UsageError(f"`max_gap` must be at least 1, not {max_gap}")
-    return max(max_gap, settings.frames - 1)
