@@ -198,12 +198,19 @@ def test_files_of_unknown_ending_are_named(tmp_path: Path) -> None:
     assert "1 .heic file left out" in list_pictures(tmp_path).left_out[0]
 
 
-@pytest.mark.parametrize("name", ["00000_mask.png", "mask.png", "mask-2.png", "seen.png"])
-def test_a_mask_among_the_frames_is_no_frame(tmp_path: Path, name: str) -> None:
-    fill(tmp_path, *[f"{i:05d}.jpg" for i in range(5)])
+@pytest.mark.parametrize("frames", ["jpg", "png"])
+@pytest.mark.parametrize("name", ["00000_mask.png", "mask.png", "mask-2.png", "seen.png", "first frame.tif"])
+def test_a_mask_among_the_frames_is_no_frame(tmp_path: Path, name: str, frames: str) -> None:
+    fill(tmp_path, *[f"{i:05d}.{frames}" for i in range(5)])
     fill(tmp_path, name, mode="P" if name == "seen.png" else "L")
     listing = list_pictures(tmp_path)
     assert len(listing.files) == 5 and name in listing.left_out[0] and "mask" in listing.left_out[0]
+
+
+def test_frames_that_a_program_saved_in_fewer_colours_stay_frames(tmp_path: Path) -> None:
+    fill(tmp_path, *[f"{i:05d}.png" for i in range(1, 8)], "cover.jpg")
+    fill(tmp_path, "00000.png", mode="P")
+    assert len(list_pictures(tmp_path).files) == 9
 
 
 def test_a_folder_of_masks_or_of_frames_that_are_called_so_is_whole(tmp_path: Path) -> None:

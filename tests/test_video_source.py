@@ -339,7 +339,7 @@ def test_last_frame_keeps_its_duration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lone_in_folder", [False, True])
-@pytest.mark.parametrize("ending", ["tif", "webp", "png"])
+@pytest.mark.parametrize("ending", ["tif", "webp", "png", "gif"])
 def test_pictures_in_one_file_are_frames(tmp_path: Path, ending: str, lone_in_folder: bool) -> None:
     pictures = [Image.fromarray(picture(index)) for index in range(6)]
     path = tmp_path / f"stack.{ending}"
@@ -348,8 +348,9 @@ def test_pictures_in_one_file_are_frames(tmp_path: Path, ending: str, lone_in_fo
     source = open_source(tmp_path if lone_in_folder else path, start=1, end=5)
     frames = list(source)
     assert source.length == 4 and [frame.name for frame in frames] == ["00001", "00002", "00003", "00004"]
-    assert np.array_equal(frames[2].image, picture(3)) and source.warnings == []
-    with pytest.raises(InputError, match="6 pictures"):
+    assert np.abs(frames[2].image.astype(int) - picture(3)).max() < (80 if ending == "gif" else 1)
+    assert source.warnings == []
+    with pytest.raises(InputError, match=r"has 6 (pictures|frames)"):
         open_source(path, start=6)
 
 

@@ -16,6 +16,7 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 _SILENT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
 )
+_LABEL_MODES = ("1", "P", "L", "I", "I;16", "I;16B")
 _MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentations?|gt)(?![^\W\d_])", re.IGNORECASE)
 
 
@@ -57,24 +58,42 @@ def frame_name(file: Path) -> str:
 
 
 def _masks_among(files: Sequence[Path]) -> set[Path]:
-    """Files that are masks by their name (00000_mask.png beside 00000.jpg, mask.png), or by an ending that few others
-    have and a palette or two values only."""
+    """Files that are masks by their name (00000_mask.png beside 00000.jpg, mask.png), or by one value per pixel among
+    colour pictures, if few others have their ending or their name's pattern (first.png among 00000.png, 00001.png)."""
     stems = {frame_name(file) for file in files}
     named = {file for file in files if _MASK_WORD.search(file.stem)}
     masks = {file for file in named if _MASK_WORD.sub("", frame_name(file)).strip("_-. ") in stems - {frame_name(file)}}
     if 2 * len(named) < len(files):
         masks |= named
-    counts = Counter(file.suffix.lower() for file in files)
-    rare = {ending for ending in (".png", ".bmp", ".gif") if 4 * counts[ending] <= len(files)}
-    for file in files:
-        if file not in masks and file.suffix.lower() in rare:
-            try:
-                mode = read_header(file).mode
-            except InputError:
-                continue  # reported when it is read as a frame
-            if mode in ("P", "1"):
-                masks.add(file)
+    kinds = [Counter(kind(file) for file in files) for kind in (_ending, _pattern)]
+    usual = {counts.most_common(1)[0][0] for counts in kinds if counts}
+    odd = [
+        file
+        for file in files
+        if file not in masks
+        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # no format for masks
+        and any(4 * counts[kind(file)] <= len(files) for counts, kind in zip(kinds, (_ending, _pattern), strict=True))
+    ]
+    ordinary = next((file for file in files if {_ending(file), _pattern(file)} == usual), None)
+    if odd and ordinary is not None and _mode(ordinary) not in _LABEL_MODES:
+        masks |= {file for file in odd if _mode(file) in _LABEL_MODES}
     return masks
+
+
+def _ending(file: Path) -> str:
+    return file.suffix.lower()
+
+
+def _pattern(file: Path) -> str:
+    """What the names of a numbered sequence have in common."""
+    return re.sub("[0-9]+", "#", file.stem.casefold())
+
+
+def _mode(file: Path) -> str:
+    try:
+        return read_header(file).mode
+    except InputError:
+        return ""  # reported when it is read as a frame
 
 
 def _require_one_file_per_frame(folder: Path, files: Sequence[Path]) -> None:

@@ -43,7 +43,9 @@ PICTURE_SUFFIXES = frozenset(
     }
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
-#: Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
+#: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
+MOST_PIXELS = 178_956_970
+# Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
 _ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
 
@@ -172,6 +174,8 @@ def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
     try:
         # An open file instead of a path keeps Pillow from mapping it into memory, which garbles a turned TIFF (13.0).
         with path.open("rb") as file, PIL.Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:  # where a program has lifted Pillow's limit
+                raise PIL.Image.DecompressionBombError
             yield image
     except InputError:
         raise

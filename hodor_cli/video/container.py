@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.picture import MOST_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -79,6 +80,10 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
         raise InputError(f"{label} holds a video that no installed decoder can read; convert it to H.264 first")
     if codec in _TEXT_CODECS:
         raise InputError(f"{label} is a text file, not a video")
+    if stream.width * stream.height > MOST_PIXELS:
+        raise InputError(
+            f"{label} has frames of {stream.width}x{stream.height}, too large to read; scale it down first"
+        )
     stream.codec_context.thread_type = "AUTO"
     return stream
 

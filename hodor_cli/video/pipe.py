@@ -42,6 +42,8 @@ class VideoPipeSource(FrameSource):
             stream = pick_stream(self._container, label)
             self.fps = frame_rate(stream)
             self.warn(describe_unused(self._container, stream, label))
+            if self._container.streams.audio:
+                self.warn(f"the sound of {label} is not copied into the overlay, because a pipe is read only once")
             decoded = decode_frames(self._container, stream, self._tally)
             first = next(decoded, None)
             if first is None:

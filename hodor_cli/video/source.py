@@ -184,12 +184,12 @@ def _path(text: str) -> Path:
 
 def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | None) -> FrameSource:
     from hodor_cli.images.listing import list_pictures
+    from hodor_cli.images.picture import read_header
     from hodor_cli.video.image_folder import ImageFolderSource
-    from hodor_cli.video.stack import PictureStackSource, count_pages
 
     files = list_pictures(path).files
-    if len(files) == 1 and count_pages(files[0]) > 1:
-        return PictureStackSource(files[0], start=start, end=end, value_range=scale)
+    if len(files) == 1 and read_header(files[0]).pages > 1:
+        return _open_file(files[0], start, end, scale)
     return ImageFolderSource(path, start=start, end=end, value_range=scale)
 
 
