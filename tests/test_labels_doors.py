@@ -15,7 +15,7 @@ from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.masks import read_mask_arguments
 from hodor_cli.descriptors.export.sources import video_with_masks
 from hodor_cli.errors import HodorError
-from hodor_cli.images.palette import davis_palette
+from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.source import open_source
 
 H, W = 40, 60

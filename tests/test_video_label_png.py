@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from hodor_cli.errors import InputError, OutputError
-from hodor_cli.images.label_png import read_label_png, write_label_png
-from hodor_cli.images.palette import davis_palette
+from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 
 
 def test_label_png_round_trip_in_davis_colours(tmp_path: Path, data_dir: Path) -> None:

@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw
 
 from hodor_cli.datasets.labels.masks import read_mask, read_mask_argument, read_mask_arguments
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import read_label_png, write_label_png
-from hodor_cli.images.palette import davis_palette
+from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 from hodor_cli.video.source import Frame, FrameSource, open_source
 
 H, W = 48, 64

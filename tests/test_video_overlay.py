@@ -11,7 +11,7 @@ import pytest
 from segment_fakes import read_video
 
 from hodor_cli.errors import OutputError
-from hodor_cli.images.palette import davis_palette
+from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import OverlayWriter, draw_overlay, inner_edge, object_colours
 from hodor_cli.video.sound import SoundTrack, add_sound

@@ -1,4 +1,4 @@
-"""Label maps on disk: palette PNG in DAVIS colours up to object id 255, 16-bit grey PNG past it."""
+"""Label maps on disk: palette PNG in DAVIS's colours up to object id 255, 16-bit grey PNG past it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, writing_file
-from hodor_cli.images.palette import davis_palette
 from hodor_cli.images.paths import require_exists
 from hodor_cli.images.picture import read_stored
 
@@ -44,6 +43,30 @@ def read_label_png(path: str | Path) -> np.ndarray:
     if highest > MAX_ID:
         raise InputError(f"{path} holds the id {highest}; ids go up to {MAX_ID}")
     return stored.values.astype(np.uint16)
+
+
+def davis_palette() -> np.ndarray:
+    """(256, 3) uint8 RGB; row = object id, row 0 (background) is black.
+
+    Rows 0..21 are those in DAVIS's annotations, which have 191 where PASCAL VOC has 192. DAVIS continues in
+    near-black greys that nobody can tell apart; from 22 on the rows are VOC's.
+    """
+    palette = voc_palette()
+    davis = palette[:22]
+    davis[davis == 192] = 191
+    return palette
+
+
+def voc_palette() -> np.ndarray:
+    """(256, 3) uint8 RGB. The bits of an id, taken three at a time, set the high bits of red, green and blue, so
+    neighbouring ids differ strongly."""
+    ids = np.arange(256)
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((ids >> channel) & 1) << (7 - bit)).astype(np.uint8)
+        ids >>= 3
+    return palette
 
 
 def _to_image(labels: np.ndarray) -> Image:

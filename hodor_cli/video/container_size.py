@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-
-@dataclass(frozen=True)
-class ContainerSize:
-    """format: "mp4", "avi", "matroska" or "other". missing_bytes: how much of what is declared is not there.
-    has_index: False for an MP4 without its moov box, which cannot be decoded."""
-
-    format: str
-    missing_bytes: int = 0
-    has_index: bool = True
+from hodor_cli.errors import InputError
 
 
-def inspect_container(path: Path) -> ContainerSize:
-    """Read the outermost boxes of a file and compare the size they declare with the file's."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
-            return _inspect_mp4(file, size)
-        if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-            return ContainerSize("avi", max(0, _riff_end(file, size) - size))
-        if head[:4] == b"\x1a\x45\xdf\xa3":
-            return ContainerSize("matroska", max(0, _matroska_end(file, size) - size))
-    return ContainerSize("other")
+def count_missing_bytes(path: Path) -> int:
+    """How many bytes of what a file's outermost boxes declare are not there; 0 for formats that declare nothing.
+
+    Raises `InputError` for a file that cannot be read, is empty, or is an MP4 cut off before its index.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(12)
+            if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"):
+                end = _mp4_end(file, size, path)
+            elif head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+                end = _riff_end(file, size)
+            elif head[:4] == b"\x1a\x45\xdf\xa3":
+                end = _matroska_end(file, size)
+            else:
+                end = 0
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if size == 0:
+        raise InputError(f"{path} is empty (0 bytes)")
+    return max(0, end - size)
 
 
-def _inspect_mp4(file: BinaryIO, size: int) -> ContainerSize:
+def _mp4_end(file: BinaryIO, size: int, path: Path) -> int:
     at, has_index = 0, False
     while at + 8 <= size:
         file.seek(at)
@@ -46,7 +47,12 @@ def _inspect_mp4(file: BinaryIO, size: int) -> ContainerSize:
             break
         has_index |= header[4:8] == b"moov" and at + length <= size
         at += length
-    return ContainerSize("mp4", max(0, at - size), has_index)
+    if not has_index:
+        raise InputError(
+            f"{path} is an MP4 that is cut off before its index (no moov box), so no frame of it can be read; copy or "
+            f"record it again"
+        )
+    return at
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
 from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
-from hodor_cli.video.container_size import ContainerSize, inspect_container
+from hodor_cli.video.container_size import count_missing_bytes
 from hodor_cli.video.decoding import (
     Decoded,
     Tally,
@@ -40,7 +40,7 @@ class VideoFileSource(FrameSource):
         super().__init__(str(path), path.stem, start, end)
         self.path = path
         self._counted, self._counted_all = 0, False
-        self._container_size = _check_file(path)
+        self._missing_bytes = count_missing_bytes(path)
         with open_container(str(path), self.label) as container:
             stream = pick_stream(container, self.label)
             self.fps = frame_rate(stream)
@@ -53,8 +53,8 @@ class VideoFileSource(FrameSource):
             self.height, self.width = upright_size(first.frame, self._turn)
             self.pixel_aspect = upright_aspect(pixel_aspect(stream), self._turn)
             self.sound = SoundTrack(path, first.time or 0.0, end is None) if container.streams.audio else None
-        if start > 0:
-            self._require_start()
+        if start > 0 and (count := self.count_up_to(start + 1)) <= start:
+            raise past_the_end(self, count)
         if self._declared:
             last = self._declared if end is None else min(end, self._declared)
             self.length = max(last - start, 1)
@@ -81,14 +81,9 @@ class VideoFileSource(FrameSource):
             self._counted_all = self._counted < ahead
         return self._counted
 
-    def _require_start(self) -> None:
-        count = self.count_up_to(self.start + 1)
-        if count <= self.start:
-            raise past_the_end(self, count)
-
     def _report_loss(self, count: int, tally: Tally) -> None:
         missing = max(self._declared - count, 0)
-        cut = tally.cut_tail or (self._container_size.missing_bytes > 0 and missing > 0)
+        cut = tally.cut_tail or (self._missing_bytes > 0 and missing > 0)
         if not cut:
             return
         known = f"about {missing} more ({missing / self.fps:.1f} s) are missing" if missing else "the rest is missing"
@@ -156,19 +151,3 @@ def past_the_end(source: FrameSource, count: int) -> InputError:
     return InputError(
         f"`start` {source.start} is past the end of {source.label}, which has {plural(count, 'frame')}, counted from 0"
     )
-
-
-def _check_file(path: Path) -> ContainerSize:
-    """Say what PyAV would only call "invalid data": an empty file, an MP4 cut off before its index."""
-    try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path} is empty (0 bytes)")
-        size = inspect_container(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if not size.has_index:
-        raise InputError(
-            f"{path} is an MP4 that is cut off before its index (no moov box), so no frame of it can be read; copy or "
-            f"record it again"
-        )
-    return size

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.images.palette import davis_palette
+from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.h264 import VideoWriter
 
 #: Share of the object's colour in a covered pixel.

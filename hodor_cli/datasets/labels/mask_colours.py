@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hodor_cli.images.palette import davis_palette, voc_palette
+from hodor_cli.images.label_png import davis_palette, voc_palette
 
 Colour = tuple[int, int, int]
 _VOID = 255

@@ -147,7 +147,7 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
 
 
 def _tinted(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None) -> NDArray[np.uint8]:
-    from hodor_cli.images.palette import davis_palette
+    from hodor_cli.images.label_png import davis_palette
 
     if labels is None or not labels.any():
         return image
