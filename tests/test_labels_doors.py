@@ -70,6 +70,14 @@ FILES: dict[str, tuple[Callable[[Path], object], np.ndarray | None]] = {
     "alpha under half opacity": (lambda path: rgba(TWO, (TWO > 0) * 90).save(path), TWO),
     "alpha, two coats": (lambda path: rgba(TWO, np.choose(TWO, [0, 255, 100])).save(path), TWO),
     "weak paint on an opaque ground": (lambda path: rgba(TWO, np.where(TWO > 0, 90, 255)).save(path), TWO),
+    "weak paint on a white ground": (
+        lambda path: Image.fromarray(
+            np.dstack(
+                [np.array([(255, 255, 255), *davis_palette()[1:3]], np.uint8)[TWO], np.where(TWO > 0, 60, 255)]
+            ).astype(np.uint8)
+        ).save(path),
+        TWO,
+    ),
     "EXIF-turned": (lambda path: turned(TWO, path), TWO),
     "soft edges": (lambda path: soft().save(path), None),
     "photograph": (

@@ -268,9 +268,9 @@ def test_argument_frame_errors(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", TWO)
     with pytest.raises(InputError, match=r"past the end: clip\.mp4 has 10 frames"):
         read_mask_argument(f"10={path}", FakeVideo())
-    with pytest.raises(InputError, match="before --start 4"):
+    with pytest.raises(InputError, match="before `start` 4"):
         read_mask_argument(f"3={path}", FakeVideo(start=4))
-    with pytest.raises(InputError, match="--end is 5"):
+    with pytest.raises(InputError, match="`end` is 5"):
         read_mask_argument(f"5={path}", FakeVideo(end=5))
     with pytest.raises(UsageError, match="count from 0"):
         read_mask_argument(f"-1={path}", FakeVideo())

@@ -17,19 +17,23 @@ def labels_from_colours(
 
     values: (K,) colours as 0xRRGGBB, ascending. index_map: (H, W) index into `values` per pixel. name: of the file,
     for notes. known: id -> colour of earlier masks; such a colour keeps its id.
-    Returns labels (H, W) uint16, id -> colour, notes. Black is background. A picture in DAVIS's or VOC's own colours
-    gets that palette's ids; other colours are numbered as they come, from the top left.
+    Returns labels (H, W) uint16, id -> colour, notes. Black is background, or in a picture without any black the colour
+    along nearly all of its border, as on a white canvas. A picture in DAVIS's or VOC's own colours gets that palette's
+    ids; other colours are numbered as they come, from the top left.
     """
+    ground = _ground(values, index_map)
+    if _colour(ground) in (known or {}).values():
+        ground = 0
     first_seen = np.zeros(len(values), dtype=np.int64)
     first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[::-1]  # the first pixel is written last and stays
-    order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != 0]
+    order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != ground]
     ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
     new = [k for k in order if _colour(values[k]) not in ids_by_colour]
     palette = _palette_ids()
     standard = all(_colour(values[k]) in palette for k in new)
     taken = set(ids_by_colour.values())
     table = np.zeros(len(values), dtype=np.uint16)
-    notes: list[str] = []
+    notes = [f"{name} has no black: {_hex(_colour(ground))} along its border is the background"] if ground else []
     for k in order:
         colour = _colour(values[k])
         if colour not in ids_by_colour:
@@ -56,6 +60,14 @@ def grey_palette_ids(ids: list[int]) -> list[int]:
     return [of_grey[i] for i in ids] if all(i in of_grey for i in ids) else []
 
 
+def _ground(values: np.ndarray, index_map: np.ndarray) -> np.unsignedinteger | int:
+    """The colour of the background, as 0xRRGGBB."""
+    border = np.concatenate([index_map[0], index_map[-1], index_map[:, 0], index_map[:, -1]])
+    counts = np.bincount(border, minlength=len(values))
+    most = int(counts.argmax())
+    return values[most] if values[0] != 0 and len(values) > 1 and counts[most] > 0.9 * len(border) else 0
+
+
 def _palette_ids() -> dict[Colour, int]:
     ids: dict[Colour, int] = {}
     for palette in (davis_palette(), voc_palette()):
@@ -64,7 +76,7 @@ def _palette_ids() -> dict[Colour, int]:
     return ids
 
 
-def _colour(value: np.unsignedinteger) -> Colour:
+def _colour(value: np.unsignedinteger | int) -> Colour:
     number = int(value)
     return number >> 16, (number >> 8) & 255, number & 255
 

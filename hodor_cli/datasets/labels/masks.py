@@ -213,9 +213,9 @@ def require_frame(frame: int, argument: str, source: FrameSource) -> None:
     if source.has_frame(frame):
         return
     if frame < source.start:
-        raise InputError(f"frame {frame} of {argument!r} lies before --start {source.start} and is never read")
+        raise InputError(f"frame {frame} of {argument!r} lies before `start` {source.start} and is never read")
     if source.end is not None and frame >= source.end:
-        raise InputError(f"frame {frame} of {argument!r} is not read, because --end is {source.end}")
+        raise InputError(f"frame {frame} of {argument!r} is not read, because `end` is {source.end}")
     count = source.count_up_to(frame + 1) or 0
     raise InputError(
         f"frame {frame} of {argument!r} is past the end: {source.label} has {plural(count, 'frame')}, counted from 0"
@@ -252,7 +252,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
         notes += [note for note in entry.notes if note not in notes]
         colours.update(entry.colours or {})
     if len(renamed) > 1 or (renamed and not renamed[0].endswith(" is 1")):
-        notes.append(f"Masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
+        notes.append(f"masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
     return _pack(tuple(file for entry in group for file in entry.files), labels, notes, colours or None)
 
 
@@ -264,7 +264,7 @@ def _note_corrections(combined: dict[int, MaskInput]) -> None:
         if again and len(combined) <= 10:  # a folder of masks for every frame knows what it does
             ids = ", ".join(map(str, again[:8])) + (" ..." if len(again) > 8 else "")
             entry.notes.append(
-                f"The mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {ids} of frame "
+                f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {ids} of frame "
                 f"{first[again[0]]}; to start a new object there, draw it with another value"
             )
         for i in entry.object_ids:
