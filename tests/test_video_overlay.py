@@ -13,7 +13,7 @@ from segment_fakes import read_video
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
-from hodor_cli.video.overlay import OverlayWriter, draw_overlay, inner_edge, object_colours
+from hodor_cli.video.overlay import draw_overlay, inner_edge, object_colours
 from hodor_cli.video.sound import SoundTrack, add_sound
 from hodor_cli.video.source import open_source
 
@@ -114,12 +114,12 @@ def test_times_never_stand_still_or_go_back() -> None:
     assert (np.diff(ticks) > 0).all()
 
 
-def test_overlay_writer_writes_a_video_that_looks_like_the_overlay(tmp_path: Path) -> None:
+def test_the_written_video_looks_like_the_overlay(tmp_path: Path) -> None:
     labels = np.zeros((61, 81), np.uint16)
     labels[10:50, 20:60] = 1
-    with OverlayWriter(tmp_path / "a.mp4", fps=10) as writer:
+    with VideoWriter(tmp_path / "a.mp4", fps=10) as writer:
         for _ in range(5):
-            writer.write(grey(61, 81), labels)
+            writer.write(draw_overlay(grey(61, 81), labels))
     frames = read_video(tmp_path / "a.mp4")
     assert len(frames) == 5 and frames[0].shape == (62, 82, 3)
     wanted = draw_overlay(grey(61, 81), labels)

@@ -63,7 +63,8 @@ def outside_seconds(
 ) -> dict[str, float]:
     """Median seconds a frame for `decode` (the video to RGB) and `write` (mask PNG, overlay drawn and encoded)."""
     from hodor_cli.images.label_png import write_label_png
-    from hodor_cli.video.overlay import OverlayWriter
+    from hodor_cli.video.h264 import VideoWriter
+    from hodor_cli.video.overlay import draw_overlay
     from hodor_cli.video.source import open_source
 
     decoding: list[float] = []
@@ -74,11 +75,11 @@ def outside_seconds(
             decoding.append(now - before)
             before = now
     writing: list[float] = []
-    with OverlayWriter(folder / "overlay.mp4", FPS) as overlay:
+    with VideoWriter(folder / "overlay.mp4", FPS) as overlay:
         for frame in frames:
             before = time.perf_counter()
             write_label_png(folder / "mask.png", labels)
-            overlay.write(frame, labels)
+            overlay.write(draw_overlay(frame, labels))
             writing.append(time.perf_counter() - before)
     return {"decode": median(decoding[1:] or decoding), "write": median(writing[1:] or writing)}
 

@@ -26,8 +26,7 @@ _OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
 _THREADS = 2
 _BT709 = 1
 _MOST_SIDE = 8192  # of a picture that common decoders take
-#: What a frame rate that makes no sense is replaced by.
-FALLBACK_RATE = Fraction(25)
+_FALLBACK_RATE = Fraction(25)  # for a frame rate that makes no sense
 
 
 class Timeline:
@@ -40,7 +39,7 @@ class Timeline:
 
     def __init__(self, fps: float) -> None:
         usable = math.isfinite(fps) and 0.01 <= fps <= 1000
-        self.rate = Fraction(fps).limit_denominator(1001) if usable else FALLBACK_RATE
+        self.rate = Fraction(fps).limit_denominator(1001) if usable else _FALLBACK_RATE
         self.duration = self.rate.denominator
         ticks_per_second = self.rate.numerator
         while ticks_per_second < 10_000:

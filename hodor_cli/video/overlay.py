@@ -1,20 +1,16 @@
-"""Objects drawn over frames: translucent colours, outlines and, if wanted, the object ids; and the video of them.
+"""Objects drawn over frames: translucent colours, outlines and, if wanted, the object ids.
 
 What is drawn depends on nothing but the arguments, so that a frame drawn again after an interruption is the same frame.
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.images.label_png import davis_palette
-from hodor_cli.video.h264 import VideoWriter
 
 #: Share of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5
@@ -140,43 +136,3 @@ def _write_ids(picture: NDArray[np.uint8], labels: NDArray[np.uint16], height: i
         bottom = min(max(tall, int(row) - 1 + tall // 2), picture.shape[0] - 1)
         for colour, wide in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
             cv2.putText(picture, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
-
-
-class OverlayWriter:
-    """Draws label maps over frames and writes them as an H.264 MP4 at `fps` frames per second.
-
-        with OverlayWriter("overlay.mp4", fps=source.fps, pixel_aspect=source.pixel_aspect) as overlay:
-            for frame in source:
-                overlay.write(frame.image, segmenter.step(frame.image))
-
-    The file appears when the writer is closed; after an error in the `with` block none is left.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        fps: float,
-        *,
-        pixel_aspect: Fraction = Fraction(1),
-        opacity: float = DEFAULT_OPACITY,
-        ids: bool = False,
-    ) -> None:
-        self._video = VideoWriter(path, fps, pixel_aspect)
-        self._opacity = opacity
-        self._ids = ids
-
-    def write(self, image: NDArray[np.uint8], labels: NDArray[np.uint16]) -> None:
-        """Append one (H, W, 3) RGB uint8 frame with its (H, W) label map drawn over it."""
-        self._video.write(draw_overlay(image, labels, opacity=self._opacity, ids=self._ids))
-
-    def close(self) -> None:
-        """Finish the video and put it in its place."""
-        self._video.close()
-
-    def __enter__(self) -> OverlayWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._video.__exit__(kind, error, trace)

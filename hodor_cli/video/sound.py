@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.files import NO_ROOM, replacing
+from hodor_cli.video.container import open_container
+from hodor_cli.video.h264 import add_like
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -45,9 +47,6 @@ def add_sound(video: Path, sound: SoundTrack, begin: float) -> str:
 
 def _mux(video: Path, sound: SoundTrack, begin: float, target: Path) -> None:
     import av
-
-    from hodor_cli.video.container import open_container
-    from hodor_cli.video.h264 import add_like
 
     options = {"movflags": "+faststart"}
     with (
@@ -96,11 +95,10 @@ class _Track:
     def __init__(self, out: Any, stream: Any) -> None:
         import av
 
-        from hodor_cli.video.h264 import add_like
-
         self._stream = stream
-        self._shift: float | None = None
-        self._last: float | None = None
+        self._shift: float | None = None  # from the file's seconds to the written video's
+        self._last: float | None = None  # the end of the packet before, in the written video's seconds
+        self._samples: int | None = None  # written so far, where the sound is encoded again
         self._copied = stream.codec_context.name in _MP4_CODECS
         if self._copied:
             self._out = add_like(out, stream)
@@ -109,7 +107,6 @@ class _Track:
             layout = "mono" if stream.codec_context.channels == 1 else "stereo"
             self._out.layout = layout
             self._resampler = av.AudioResampler("fltp", layout, stream.codec_context.sample_rate)
-            self._samples: int | None = None
 
     def since(self, zero: float, packet: Any) -> float:
         """The time of a packet in seconds after `zero`; where joined streams start again, it continues."""
@@ -141,7 +138,7 @@ class _Track:
     def _encode(self, frame: Any) -> list[Any]:
         made = []
         for part in self._resampler.resample(frame):
-            part.pts, part.time_base = self._samples, part.time_base
+            part.pts = self._samples
             self._samples = (self._samples or 0) + part.samples
             made += self._out.encode(part)
         return made
