@@ -69,7 +69,7 @@ def test_objects_start_at_any_frame_and_keep_their_numbers(model: Hodor) -> None
 
 def test_a_step_says_how_long_the_network_took(toy: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, ticks = segmenter_for(toy), itertools.count(0.0, 0.25)
-    monkeypatch.setattr("hodor_cli.engine.segmenter.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("hodor_cli.engine.segmenter.clock.perf_counter", lambda: next(ticks))
     segmenter.step(frames_of(1)[0], THREE)
     assert segmenter.last.network_seconds == 0.25
 

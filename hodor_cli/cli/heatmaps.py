@@ -40,7 +40,6 @@ def heatmaps(
     from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
     from hodor_cli.descriptors.writing import check_output
     from hodor_cli.errors import InputError
-    from hodor_cli.run.runner import make_segmenter
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
@@ -56,7 +55,7 @@ def heatmaps(
             beside = ComparedMask("given mask", given[frame])
         path = out or Path(f"{frames.name}_frame{frame}.png")
         check_output(path, f"{frames.name}_frame{frame}.png")
-        segmenter = make_segmenter(load_model(settings.weights), settings)
+        segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as advance:
             found = compute_heatmaps(
                 frames, first_masks(given), frame, segmenter, beside, progress=lambda done: advance(1)

@@ -164,14 +164,14 @@ def segment(
         _tell_what_was_found(given, boxes)
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
-        from hodor_cli.run.runner import make_segmenter, segment_source
+        from hodor_cli.run.runner import segment_source
         from hodor_cli.weights import load_model
 
         model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(
-            make_segmenter(model, settings),
+            settings.segmenter(model),
             frames,
             masks=given,
             known=known or (),

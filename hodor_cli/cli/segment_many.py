@@ -15,7 +15,7 @@ from hodor_cli.cli.flags import with_flags
 from hodor_cli.cli.options import AdaptOption, OverwriteOption, ResumeOption, out_option
 from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.segment import SEGMENT_FIELDS, CocoOption, EndOption, StartOption
-from hodor_cli.cli.terminal import counted, note, progress_bar, say
+from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.run.settings import SegmentSettings
 
@@ -73,7 +73,7 @@ def segment_many(
 
     Ends with exit code 1 if any video failed; the same command with --resume does what is left.
     """
-    from hodor_cli.run.many import WorkOptions, find_jobs, segment_videos
+    from hodor_cli.run.many import WorkOptions, find_jobs, segment_videos, unused_masks
 
     path, weights = Path(source).expanduser(), settings.weights
     name = path.resolve().name if path.is_dir() else path.stem
@@ -89,6 +89,8 @@ def segment_many(
         overwrite=overwrite,
     )
     jobs = find_jobs(path, masks.expanduser())
+    if unused := unused_masks(masks.expanduser(), jobs):
+        warn(f"{counted(len(unused), 'mask')} in {masks} belong to no video: {_names(unused)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
     _check(options, local=ray is None)
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")

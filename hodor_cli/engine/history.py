@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -101,3 +101,12 @@ class HistoryRing:
     def latest(self) -> HistoryEntry | None:
         """The newest entry, if there is one."""
         return self.entries[-1] if self.entries else None
+
+
+def pinned_entries(rows: Mapping[int, Tensor], background: Tensor | None) -> list[HistoryEntry]:
+    """Entries that stay, of objects known by (K, D) descriptors each and of one background (9, D) or none."""
+    entries = []
+    for k in range(max(len(values) for values in rows.values())):
+        ids = ObjectIds(object_id for object_id, values in rows.items() if k < len(values))
+        entries.append(HistoryEntry(-1, ids, torch.stack([rows[object_id][k] for object_id in ids]), background))
+    return entries

@@ -28,6 +28,8 @@ _MOST = 4
 _AHEAD = 1.5
 #: An object that hangs together across the limit is whole if its area is at most this many times the earlier one.
 _GROWTH = 1.25
+#: Less than this share of it beyond the limit is cut off without a word: fringes, not a front.
+_FRONT = 0.1
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def limited(logits: Tensor, masks: Tensor, radii: Sequence[int]) -> tuple[Tensor
     cut = [0.0] * len(radii)
     for row in (row for row, outside in enumerate(beyond) if outside):
         whole, share = _across(found[row], near[0, row])
+        if share < _FRONT:
+            continue
         if whole.sum() <= _GROWTH * 4 * (masks[row] > 0.5).sum():
             near[0, row] = torch.maximum(near[0, row], F.max_pool2d(whole[None, None].float(), 2)[0, 0])
         else:

@@ -11,22 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.engine.evidence import GivenLook, agreements, changes, pack_looks, unpack_looks
-from hodor_cli.engine.history import HistoryEntry, HistoryRing
+from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.evidence import GivenLook, agreements, changes
+from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import areas, label_map
-from hodor_cli.engine.masks import check_object_id, reference_masks_by_id
-from hodor_cli.engine.matching_memory import MatchingMemory
-from hodor_cli.engine.motion import Motion, limited
-from hodor_cli.engine.objects import ObjectIds
-from hodor_cli.engine.state import (
-    STATE_VERSION,
-    check_state,
-    pack_history,
-    pack_matching,
-    unpack_history,
-    unpack_matching,
-)
+from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.motion import limited
+from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import DeviceError, InputError, UsageError, WeightsError
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
@@ -47,27 +38,6 @@ class _Step:
     maps: Maps
     given: dict[int, np.ndarray]
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass
-class _Known:
-    """All that a segmenter remembers between frames."""
-
-    ids: ObjectIds
-    ring: HistoryRing
-    memory: MatchingMemory
-    motion: Motion
-    looks: dict[int, GivenLook] = field(default_factory=dict)
-
-    def copy(self) -> _Known:
-        return _Known(self.ids, self.ring.copy(), self.memory.copy(), self.motion.copy(), dict(self.looks))
-
-    def forget(self, object_id: int) -> None:
-        """Forget what was believed of an object; its id stays."""
-        self.ring.forget(object_id)
-        self.memory.forget(object_id)
-        self.motion.forget(object_id)
-        self.looks.pop(object_id, None)
 
 
 @dataclass
@@ -125,7 +95,7 @@ class Segmenter:
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._next_frame = 0
         self._geometry: Geometry | None = None
-        self._known = _Known(ObjectIds(), HistoryRing(self.history), MatchingMemory(), Motion())
+        self._known = Followed.none(self.history)
 
     @property
     def object_ids(self) -> list[int]:
@@ -195,40 +165,13 @@ class Segmenter:
         Args:
             objects: {id: (D,) or (K, D)}: one or several descriptors of each object.
             background: (9, D) descriptors of a scene, or None.
+        Raises:
+            UsageError if objects are followed already, InputError for descriptors of another size.
         """
         if self._known.ids or not objects:
             raise UsageError("start from descriptors of at least one object, before any object is followed")
         channels = self.model.config.descriptor_channels
-        rows = {object_id: np.atleast_2d(np.asarray(value, np.float32)) for object_id, value in objects.items()}
-        for object_id, value in rows.items():
-            check_object_id(object_id, "among the descriptors")
-            if value.shape[1] != channels:
-                raise InputError(
-                    f"the descriptor of object {object_id} has {value.shape[1]} channels and the model makes"
-                    f" {channels}; export it again with these weights"
-                )
-        if background is not None:
-            background = np.asarray(background, np.float32)
-            if background.shape != (NUM_BACKGROUND, channels):
-                raise InputError(
-                    f"the background descriptors are {background.shape} and must be ({NUM_BACKGROUND}, {channels});"
-                    " export them again with these weights"
-                )
-        self._known.ids = ObjectIds(int(object_id) for object_id in rows)
-        scene = None if background is None else torch.tensor(background)
-        self._known.looks = {
-            int(object_id): GivenLook.of(torch.tensor(value.mean(axis=0)), scene) for object_id, value in rows.items()
-        }
-        for k in range(max(len(value) for value in rows.values())):
-            ids = [object_id for object_id, value in rows.items() if k < len(value)]
-            self._known.ring.pinned.append(
-                HistoryEntry(
-                    frame=-1,
-                    object_ids=ObjectIds(ids),
-                    objects=torch.tensor(np.stack([rows[i][k] for i in ids]), device=self.device),
-                    background=None if background is None else torch.tensor(background, device=self.device),
-                )
-            )
+        self._known = Followed.of_descriptors(objects, background, channels, self.history, self.device)
 
     def descriptors(self) -> FrameDescriptors:
         """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""
@@ -247,11 +190,7 @@ class Segmenter:
             "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
             "size": np.array(size),
-            "object_ids": np.array(self.object_ids, dtype=np.int64),
-            **pack_history(self._known.ring),
-            **pack_matching(self._known.memory),
-            **self._known.motion.state(),
-            **pack_looks(self._known.looks),
+            **self._known.pack(),
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -267,14 +206,9 @@ class Segmenter:
         if self.matching and config.matching is not None and geometry is not None:
             keys = (config.matching.key_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
         check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
-        ring, memory = HistoryRing(self.history), MatchingMemory()
-        unpack_history(state, ring, self.device)
-        if self.matching:
-            unpack_matching(state, memory, self.device)
+        known = Followed.unpack(state, self.history, self.device, matching=self.matching)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
-        ids = ObjectIds(int(i) for i in state["object_ids"])
-        self._known = _Known(ids, ring, memory, Motion.of_state(state), unpack_looks(state))
-        self._next_frame, self._geometry = int(state["next_frame"]), geometry
+        self._known, self._next_frame, self._geometry = known, int(state["next_frame"]), geometry
 
     def _check_frame(self, frame: np.ndarray) -> Geometry:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:

@@ -18,7 +18,7 @@ from hodor_cli.run.records import FrameRecord, read_journal
 from hodor_cli.run.report import FrameResult
 from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter, SavePoint
 from hodor_cli.run.resume import Checkpoint, Progressed, damaged
-from hodor_cli.run.settings import RunHooks, RunOutput, StepSegmenter
+from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
 from hodor_cli.video.source import Frame, FrameSource
 
 _Writer = WriteBehind[FrameResult | Redraw | SavePoint]
@@ -45,7 +45,7 @@ class RunLoop:
         self,
         source: FrameSource,
         inputs: RunInputs,
-        segmenter: StepSegmenter,
+        segmenter: RunSegmenter,
         folder: OutputFolder,
         checkpoint: Checkpoint | None,
         hooks: RunHooks,

@@ -120,7 +120,7 @@ class ResultsWriter:
         frame = item.frame
         self._first_time = frame.time if self._first_time is None else self._first_time
         self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
-        # The journal comes first: it lists every file that a later --overwrite has to remove.
+        # The journal comes first: it lists every file that a later run with `overwrite` has to remove.
         self._journal.append(frame_record(item, ticks=self._ticks, with_rle=self._drawing.rle))
         _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.box_masks.items():

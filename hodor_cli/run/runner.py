@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import writing
@@ -29,11 +29,10 @@ from hodor_cli.run.resume import (
     run_identity,
     write_run,
 )
-from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings, SegmentSummary, StepSegmenter
+from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary
 from hodor_cli.video.source import FrameSource
 
 if TYPE_CHECKING:
-    from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.model.hodor import Hodor
 
 _ADVICE = "wait until it ends, or choose another folder with `out`"
@@ -43,7 +42,7 @@ def segment_source(
     source: FrameSource,
     inputs: RunInputs,
     out: Path | str,
-    network: Hodor | StepSegmenter,
+    network: Hodor | RunSegmenter,
     *,
     settings: SegmentSettings | None = None,
     output: RunOutput | None = None,
@@ -78,7 +77,8 @@ def segment_source(
         raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
     if output.resume and source.kind == "camera":
         raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
-    segmenter = cast(StepSegmenter, network) if hasattr(network, "step") else make_segmenter(network, settings)
+    ready = hasattr(network, "step")
+    segmenter = cast("RunSegmenter", network) if ready else settings.segmenter(cast("Hodor", network))
     known = tuple(segmenter.object_ids)  # those that it follows from saved descriptors
     inputs.check(source, known=known)
     folder = OutputFolder(Path(out))
@@ -106,23 +106,6 @@ def segment_source(
             if not folder.checkpoint.exists() or isinstance(error, NothingToFollowError):
                 folder.remove_results()
             raise
-
-
-def make_segmenter(model: Any, settings: SegmentSettings) -> Segmenter:
-    """A new segmenter with these settings. Raises UsageError without a model."""
-    from hodor_cli.engine import Segmenter
-
-    if model is None:
-        raise UsageError("there is no network to segment with; give a model or a segmenter")
-    return Segmenter(
-        model,
-        history=settings.history,
-        min_dim=settings.min_dim,
-        max_dim=settings.max_dim,
-        device=settings.device,
-        precision=settings.precision,
-        matching=settings.matching,
-    )
 
 
 def _state(folder: OutputFolder, output: RunOutput) -> State:

@@ -48,7 +48,7 @@ class RunOutput:
     checkpoint_seconds: float = 2.0
 
 
-class StepSegmenter(Protocol):
+class RunSegmenter(Protocol):
     """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in.
 
     A step that raises leaves the state, and `last`, as they were.

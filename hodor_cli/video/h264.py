@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
+from hodor_cli.files import require_replaceable
 
 # B-frames would reorder packets and make joining depend on the encoder's delay; the number of threads changes the
 # encoder's output a little, so that it must not follow the machine.
@@ -106,6 +107,7 @@ class VideoWriter:
         self._container.close()
         self._container = None
         if self._target is not None:
+            require_replaceable(self._target)
             os.replace(self._sink, self._target)
 
     def discard(self) -> None:

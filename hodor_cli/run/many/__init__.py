@@ -1,6 +1,6 @@
 """Many videos side by side: on the cores or GPUs of one machine, or on a Ray cluster."""
 
-from hodor_cli.run.many.jobs import VideoJob, find_jobs
+from hodor_cli.run.many.jobs import VideoJob, find_jobs, unused_masks
 from hodor_cli.run.many.local import LocalExecutor
 from hodor_cli.run.many.run import BatchProgress, BatchSummary, JobResult, WorkOptions, segment_videos
 
@@ -13,4 +13,5 @@ __all__ = [
     "WorkOptions",
     "find_jobs",
     "segment_videos",
+    "unused_masks",
 ]

@@ -64,6 +64,14 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
     ]
 
 
+def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
+    """The masks and folders of masks that belong to none of these videos, by name."""
+    used = {job.masks.name for job in jobs}
+    names = [*visible_folders(masks), *(masks / name for name in visible_files(masks))]
+    kinds = {".npy", *PICTURE_SUFFIXES}
+    return [path.name for path in names if path.name not in used and (path.is_dir() or path.suffix.lower() in kinds)]
+
+
 def videos_of_folder(folder: Path) -> list[Path]:
     """The video files, and the folders that hold images, directly in a folder. Raises InputError if there is none."""
     names = visible_files(folder)
@@ -73,8 +81,8 @@ def videos_of_folder(folder: Path) -> list[Path]:
         return found
     if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names):
         raise InputError(
-            f"{folder} holds images and so is one video itself; segment it alone, with its "
-            f"masks, or name the folder above it"
+            f"{folder} holds images and so is one video itself; segment it alone, with its masks, or name "
+            "the folder above it"
         )
     inside = f"it holds {summarise_files(names)}" if names else "there is neither a video nor a folder of images in it"
     raise InputError(f"{folder} holds no videos: {inside}")
@@ -84,11 +92,11 @@ def videos_of_list(file: Path) -> list[Path]:
     """The videos that a text file names. Raises InputError for a video file, an empty list, or a video not there."""
     if file.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
-            f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); for one video give its "
-            "masks with --mask"
+            f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); one video is segmented "
+            "alone, with its masks"
         )
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file} cannot be read as a list of videos, one path on each line ({error})") from error
     named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
