@@ -375,6 +375,21 @@ def test_a_deep_stack_has_one_scale_that_is_told_and_can_be_set(tmp_path: Path) 
         open_source(tmp_path / "a.tif", value_range=(5, 5))
 
 
+def test_sixteen_bit_grey_video_is_scaled_by_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "camera.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "gray16le"
+        for index in range(12):
+            values = np.full((48, 64), 80 * index, np.uint16)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="gray16le")))
+        container.mux(stream.encode())
+    source = open_source(path)
+    values = [int(frame.image[0, 0, 1]) for frame in source]
+    assert values == pytest.approx([80 * index / 1023 * 255 for index in range(12)], abs=1)
+    assert "1023 white" in source.warnings[0]
+
+
 # ---- what is not opened ----------------------------------------------------------------------------------------------
 
 

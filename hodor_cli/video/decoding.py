@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hodor_cli.images.value_range import ValueRange, scale_to_rgb8
+
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.packet import Packet
@@ -127,13 +129,24 @@ def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) 
     return count
 
 
-def to_rgb(frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None) -> np.ndarray:
+def to_rgb(
+    frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None, value_range: ValueRange | None = None
+) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a decoded frame of any pixel format, made upright by `turn`; `size` (H, W) scales it if it
-    differs (streams may change size midway)."""
+    differs (streams may change size midway), `value_range` says what is black and white in a frame of `deep_values`."""
     height, width = (frame.height, frame.width) if size is None else _lying(size, turn)
     if (width, height) != (frame.width, frame.height):
-        frame = frame.reformat(width=width, height=height, format="rgb24")
-    return np.ascontiguousarray(apply_turn(frame.to_ndarray(format="rgb24"), turn))
+        frame = frame.reformat(width=width, height=height)
+    if value_range is not None and (values := deep_values(frame)) is not None:
+        pixels = scale_to_rgb8(values, value_range)
+    else:
+        pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(apply_turn(pixels, turn))
+
+
+def deep_values(frame: VideoFrame) -> np.ndarray | None:
+    """(H, W) uint16 values of a frame in 16-bit grey, which cameras of 10 to 14 bits rarely fill; None of any other."""
+    return frame.to_ndarray(format="gray16le") if frame.format.name in ("gray16le", "gray16be") else None
 
 
 def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
+from hodor_cli.images.value_range import ValueRange, measure_range
 from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
 from hodor_cli.video.container_size import count_missing_bytes
 from hodor_cli.video.decoding import (
@@ -15,6 +17,7 @@ from hodor_cli.video.decoding import (
     Turn,
     count_packets,
     decode_frames,
+    deep_values,
     read_turn,
     to_rgb,
     upright_aspect,
@@ -24,6 +27,7 @@ from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.source import Frame, FrameSource
 
 _COUNT_AHEAD = 2000
+_MEASURED_FRAMES = 9
 
 
 class VideoFileSource(FrameSource):
@@ -36,8 +40,10 @@ class VideoFileSource(FrameSource):
 
     kind = "video"
 
-    def __init__(self, path: Path, *, start: int = 0, end: int | None = None) -> None:
-        super().__init__(str(path), path.stem, start, end)
+    def __init__(
+        self, path: Path, *, start: int = 0, end: int | None = None, value_range: ValueRange | None = None
+    ) -> None:
+        super().__init__(str(path), path.stem, start, end, value_range)
         self.path = path
         self._counted, self._counted_all = 0, False
         self._missing_bytes = count_missing_bytes(path)
@@ -118,6 +124,7 @@ def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -
     """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
     before `source.start` are decoded (later ones need them) but not converted; stops at `source.end`."""
     clock = _Clock(source.fps)
+    decoded, value_range = _measured(source, decoded)
     index = -1
     for index, item in enumerate(decoded):
         time = clock.at(item.time)
@@ -128,12 +135,26 @@ def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -
                     f"{source.label} changes its size to {width}x{height} at frame {index}; such frames are scaled "
                     f"to {source.width}x{source.height}"
                 )
-            image = to_rgb(item.frame, turn, (source.height, source.width))
+            image = to_rgb(item.frame, turn, (source.height, source.width), value_range)
             yield Frame(index, f"{index:05d}", image, time, item.duration)
         if source.end is not None and index + 1 >= source.end:
             return
     if index < source.start:
         raise past_the_end(source, index + 1)
+
+
+def _measured(source: FrameSource, decoded: Iterator[Decoded]) -> tuple[Iterator[Decoded], ValueRange | None]:
+    """The same frames, and the range of their values if these are 16-bit grey: the source's, or that of the first."""
+    head = list(islice(decoded, 1))
+    if not head or deep_values(head[0].frame) is None:
+        return chain(head, decoded), None
+    value_range = source.value_range
+    if value_range is None:
+        head += islice(decoded, _MEASURED_FRAMES - 1)
+        found = [values for item in head if (values := deep_values(item.frame)) is not None]
+        value_range = measure_range(found)
+        source.warn(value_range.describe())
+    return chain(head, decoded), value_range
 
 
 def report_damage(source: FrameSource, tally: Tally) -> None:

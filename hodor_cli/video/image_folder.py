@@ -38,7 +38,7 @@ class ImageFolderSource(FrameSource):
         fps: float = FOLDER_FPS,
         value_range: ValueRange | None = None,
     ) -> None:
-        super().__init__(str(folder), folder.resolve().name or "images", start, end)
+        super().__init__(str(folder), folder.resolve().name or "images", start, end, value_range)
         self.fps = fps
         listing = list_pictures(folder)
         files = listing.files
@@ -54,7 +54,8 @@ class ImageFolderSource(FrameSource):
         self.files = files[start:end]
         self._indices = {frame_name(file): index for index, file in enumerate(files)}
         self.height, self.width, deep = self._read_headers()
-        self._value_range = value_range or measured_range(self, deep)
+        if value_range is None:
+            self.value_range = measured_range(self, deep)
         self.length, self.exact_length = len(self.files), True
 
     def count_up_to(self, stop_at: int) -> int:
@@ -68,7 +69,7 @@ class ImageFolderSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         for index, file in enumerate(self.files, start=self.start):
-            image = read_picture(file, value_range=self._value_range, warn=self.warn)
+            image = read_picture(file, value_range=self.value_range, warn=self.warn)
             if image.shape[:2] != (self.height, self.width):
                 raise InputError(f"{file} changed while it was read; run again when nothing writes to {file.parent}")
             yield Frame(index, frame_name(file), image, index / self.fps)

@@ -54,6 +54,8 @@ class FrameSource(ABC):
     fps:          frames per second; the average where the rate varies.
     sound:        where the source's sound can be copied from; None without sound.
     start, end:   the frames read are start <= index < end (end None: to the last).
+    value_range:  what becomes black and white in frames of more than 8 bits; None where there are none, or where it is
+                  measured while reading.
     length:       number of frames in that range, None where unknown (camera, pipe). An estimate from the file's header
                   unless `exact_length`; exact once the source has been read to its end.
     warnings:     sentences about what went wrong while reading, such as a file cut off in the middle.
@@ -74,12 +76,15 @@ class FrameSource(ABC):
     exact_length: bool = False
     reiterable: bool = True
 
-    def __init__(self, label: str, name: str, start: int, end: int | None) -> None:
+    def __init__(
+        self, label: str, name: str, start: int, end: int | None, value_range: ValueRange | None = None
+    ) -> None:
         check_range(start, end)
         self.label = readable_name(label)
         self.name = readable_name(name)
         self.start = start
         self.end = end
+        self.value_range = value_range
         self.warnings: list[str] = []
 
     @abstractmethod
@@ -209,7 +214,7 @@ def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None
         return PictureStackSource(path, start=start, end=end, value_range=scale)
     from hodor_cli.video.file import VideoFileSource
 
-    return VideoFileSource(path, start=start, end=end)
+    return VideoFileSource(path, start=start, end=end, value_range=scale)
 
 
 def _open_camera(index: int, start: int, end: int | None) -> FrameSource:

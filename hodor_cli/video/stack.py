@@ -27,7 +27,7 @@ class PictureStackSource(FrameSource):
     def __init__(
         self, path: Path, *, start: int = 0, end: int | None = None, value_range: ValueRange | None = None
     ) -> None:
-        super().__init__(str(path), path.stem, start, end)
+        super().__init__(str(path), path.stem, start, end, value_range)
         self.path = path
         header = read_header(path)
         self.height, self.width, self._pages = header.height, header.width, header.pages
@@ -37,8 +37,9 @@ class PictureStackSource(FrameSource):
             )
         self.length = (self._pages if end is None else min(end, self._pages)) - start
         deep = [(path, page) for page in range(self._pages)] if header.deep else []
-        self._value_range = value_range or measured_range(self, deep)
-        with closing(read_pages(path, value_range=self._value_range)) as pages:
+        if value_range is None:
+            self.value_range = measured_range(self, deep)
+        with closing(read_pages(path, value_range=self.value_range)) as pages:
             _, shown = next(pages)
         self.fps = FOLDER_FPS if shown is None else 1 / shown
 
@@ -47,7 +48,7 @@ class PictureStackSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         time, index, skipped = 0.0, 0, 0
-        for image, shown in read_pages(self.path, value_range=self._value_range, warn=self.warn):
+        for image, shown in read_pages(self.path, value_range=self.value_range, warn=self.warn):
             if self.end is not None and index >= self.end:
                 break
             if image.shape[:2] != (self.height, self.width):
