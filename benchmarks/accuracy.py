@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 from hodor_cli.engine import Segmenter
-from hodor_cli.evaluation import evaluate
+from hodor_cli.evaluation import EvaluationSettings, evaluate
 from hodor_cli.model import plain
 from hodor_cli.weights import load_model
 
@@ -25,15 +25,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--limit", type=int, help="frames of each sequence")
     arguments = parser.parse_args()
-    engine = evaluate(
-        arguments.dataset,
-        model=load_model(arguments.weights),
-        device=arguments.device,
-        precision=arguments.precision,
-        limit=arguments.limit,
-    )
+    settings = EvaluationSettings(device=arguments.device, precision=arguments.precision, limit=arguments.limit)
+    engine = evaluate(arguments.dataset, model=load_model(arguments.weights), settings=settings)
     slow = Segmenter(plain(load_model(arguments.weights)), device=arguments.device, precision="fp32")
-    reference = evaluate(arguments.dataset, segmenter=slow, limit=arguments.limit)
+    reference = evaluate(arguments.dataset, model=slow, settings=settings)
     for name, score in reference.sequences.items():
         found = engine.sequences[name]
         print(f"{name:<24} plain {score.jf:.4f}  engine {found.jf:.4f}  difference {found.jf - score.jf:+.4f}")

@@ -17,7 +17,7 @@ from hodor_cli.cli import app
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.model import build_model
-from hodor_cli.weights.onnx.export import export_onnx
+from hodor_cli.weights.onnx.export import ExportSizes, export_onnx
 
 pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
@@ -39,7 +39,7 @@ def test_onnxruntime_gives_the_masks_of_the_segmenter(
 ) -> None:
     model = some_model(name)
     # One slot more than there are objects, and fewer frames of history than frames.
-    files = export_onnx(model, tmp_path, size=(90, 64), objects=3, history=2, min_dim=min_dim)
+    files = export_onnx(model, tmp_path, ExportSizes(size=(90, 64), objects=3, history=2, min_dim=min_dim))
     assert {path.name for path in files} >= {"extract.onnx", "encode.onnx", "decode.onnx", "hodor.json"}
     frames, masks = moving_square(5, height=64, width=90)
     first = masks[0].astype(np.uint16)
@@ -54,7 +54,7 @@ def test_onnxruntime_gives_the_masks_of_the_segmenter(
 
 
 def test_sidecar_says_what_goes_in_and_out(tmp_path: Path) -> None:
-    export_onnx(build_model("toy"), tmp_path, size=(90, 64), objects=2, history=3)
+    export_onnx(build_model("toy"), tmp_path, ExportSizes(size=(90, 64), objects=2, history=3))
     sidecar = json.loads((tmp_path / "hodor.json").read_text())
     assert sidecar["frame"] == {"height": 64, "width": 90}
     assert sidecar["padded"] == {"height": 64, "width": 96}
@@ -88,10 +88,10 @@ def test_command_writes_a_folder_and_replaces_it_only_when_told(tmp_path: Path) 
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     model = build_model("toy")
     with pytest.raises(UsageError, match="`objects`"):
-        export_onnx(model, tmp_path, size=(64, 64), objects=256)
+        export_onnx(model, tmp_path, ExportSizes(size=(64, 64), objects=256))
     with pytest.raises(UsageError, match="`history`"):
-        export_onnx(model, tmp_path, size=(64, 64), history=0)
+        export_onnx(model, tmp_path, ExportSizes(size=(64, 64), history=0))
     (tmp_path / "decode.onnx").write_bytes(b"somebody's")
     with pytest.raises(OutputError, match="exists already"):
-        export_onnx(model, tmp_path, size=(64, 64))
+        export_onnx(model, tmp_path, ExportSizes(size=(64, 64)))
     assert (tmp_path / "decode.onnx").read_bytes() == b"somebody's"

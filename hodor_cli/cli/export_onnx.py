@@ -29,22 +29,14 @@ def export_onnx(
     objects with them and needs NumPy and onnxruntime only.
     """
     from hodor_cli.bench.settings import bench_model, parse_size
+    from hodor_cli.weights.onnx.export import ExportSizes
     from hodor_cli.weights.onnx.export import export_onnx as export
 
     model, trained = bench_model(settings.weights)
     if not trained:
         note(f"note: there are no weights named '{settings.weights}'; the files hold random ones of that architecture")
-    files = export(
-        model,
-        out,
-        size=parse_size(size),
-        objects=objects,
-        history=settings.history,
-        min_dim=settings.min_dim,
-        max_dim=settings.max_dim,
-        overwrite=overwrite,
-        progress=lambda name: note(f"exporting {name}"),
-    )
+    sizes = ExportSizes(parse_size(size), objects, settings.history, settings.min_dim, settings.max_dim)
+    files = export(model, out, sizes, overwrite=overwrite, progress=lambda name: note(f"exporting {name}"))
     console = stdout_console()
     for path in files:
         console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")

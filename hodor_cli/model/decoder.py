@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hodor_cli.config import ModelConfig
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
 from hodor_cli.model.position import PlaceCodes, sinusoidal_position
@@ -86,57 +87,41 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Maps of one frame and a history of descriptors -> logits at stride 4."""
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        descriptor_channels: int,
-        heads: int,
-        layers: int,
-        ffn_channels: int,
-        norm_groups: int,
-        dropout: float,
-        stride4_channels: int,
-        stride4_reduced_channels: int,
-        mask_channels: int,
-        catch_all_channels: int,
-        cue: bool,
-        cue_gate: bool = False,
-        position_codes: bool = False,
-        deform_channels: int | None = None,
-        upsampled_channels: int | None = None,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        channels, descriptor_channels = config.channels, config.descriptor_channels
+        mask_channels, reduced_channels = config.mask_channels, config.stride4_reduced_channels
         self.mask_channels = mask_channels
         self.layers = nn.ModuleList(
             DecoderLayer(
                 channels=channels,
                 descriptor_channels=descriptor_channels,
-                heads=heads,
-                ffn_channels=ffn_channels,
-                norm_groups=norm_groups,
-                dropout=dropout,
-                deform_channels=deform_channels,
+                heads=channels // config.head_channels,
+                ffn_channels=config.decoder_ffn_channels,
+                norm_groups=config.norm_groups,
+                dropout=config.dropout,
+                deform_channels=config.deform_channels,
             )
-            for _ in range(layers)
+            for _ in range(config.decoder_layers)
         )
-        self.cue = (
-            CueInjection(channels=channels, descriptor_channels=descriptor_channels, gate=cue_gate) if cue else None
-        )
-        self.upsample_reduce = None
-        if upsampled_channels is not None:
-            self.upsample_reduce = nn.Conv2d(channels, upsampled_channels, 1, bias=False)
-            channels = upsampled_channels + stride4_reduced_channels
-        self.places = PlaceCodes(mask_channels) if position_codes else None
-        self.stride4_reduce = nn.Conv2d(stride4_channels, stride4_reduced_channels, 1, bias=False)
-        self.stride4_reduce_norm = nn.GroupNorm(8, stride4_reduced_channels)
-        self.stride4_conv = nn.Conv2d(channels, mask_channels, 3, padding=1, bias=False)
+        self.cue: CueInjection | None = None
+        if config.matching is not None:
+            self.cue = CueInjection(channels=channels, descriptor_channels=descriptor_channels, gate=config.cue_gate)
+        self.upsample_reduce: nn.Conv2d | None = None
+        stride4_inputs = channels
+        if config.upsampled_channels is not None:
+            self.upsample_reduce = nn.Conv2d(channels, config.upsampled_channels, 1, bias=False)
+            stride4_inputs = config.upsampled_channels + reduced_channels
+        self.places = PlaceCodes(mask_channels) if config.position_codes else None
+        self.stride4_reduce = nn.Conv2d(config.stride4_channels, reduced_channels, 1, bias=False)
+        self.stride4_reduce_norm = nn.GroupNorm(8, reduced_channels)
+        self.stride4_conv = nn.Conv2d(stride4_inputs, mask_channels, 3, padding=1, bias=False)
         self.stride4_norm = nn.GroupNorm(8, mask_channels)
         self.instance_query_proj = nn.Linear(descriptor_channels, mask_channels)
         self.bg_query_proj = nn.Linear(descriptor_channels, mask_channels)
-        self.catch_all_conv = nn.Conv2d(mask_channels, catch_all_channels, 3, padding=1, bias=False)
-        self.catch_all_norm = nn.GroupNorm(8, catch_all_channels)
-        self.catch_all_out = nn.Conv2d(catch_all_channels, 1, 1, bias=False)
+        self.catch_all_conv = nn.Conv2d(mask_channels, config.catch_all_channels, 3, padding=1, bias=False)
+        self.catch_all_norm = nn.GroupNorm(8, config.catch_all_channels)
+        self.catch_all_out = nn.Conv2d(config.catch_all_channels, 1, 1, bias=False)
 
     def forward(
         self, maps: Maps, history: History, embeddings: tuple[Tensor, Tensor], cue: Cue | None = None

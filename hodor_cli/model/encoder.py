@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hodor_cli.config import NUM_BACKGROUND
+from hodor_cli.config import NUM_BACKGROUND, ModelConfig
 from hodor_cli.model.position import PlaceCodes
 from hodor_cli.model.types import Descriptors
 
@@ -77,19 +77,10 @@ class EncoderLayer(nn.Module):
 class Encoder(nn.Module):
     """Tokens start as the masked mean of the map and are refined by layers of attention."""
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        map_channels: int,
-        heads: int,
-        layers: int,
-        ffn_channels: int,
-        dropout: float,
-        position_codes: bool = False,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.places = PlaceCodes(map_channels) if position_codes else None
+        channels, map_channels = config.descriptor_channels, config.channels
+        self.places = PlaceCodes(map_channels) if config.position_codes else None
         self.fg_query_embed = nn.Parameter(torch.randn(channels))
         self.bg_query_embed = nn.Parameter(torch.randn(NUM_BACKGROUND, channels))
         self.start_proj = nn.Identity() if channels == map_channels else nn.Linear(map_channels, channels)
@@ -97,11 +88,11 @@ class Encoder(nn.Module):
             EncoderLayer(
                 channels=channels,
                 map_channels=map_channels,
-                heads=heads,
-                ffn_channels=ffn_channels,
-                dropout=dropout,
+                heads=channels // config.head_channels,
+                ffn_channels=config.encoder_ffn_channels,
+                dropout=config.dropout,
             )
-            for _ in range(layers)
+            for _ in range(config.encoder_layers)
         )
 
     def forward(self, stride8: Tensor, object_masks: Tensor, background_masks: Tensor) -> Descriptors:

@@ -48,33 +48,8 @@ class Hodor(nn.Module):
             stride4_channels=config.stride4_channels,
             norm_groups=config.norm_groups,
         )
-        self.encoder = Encoder(
-            channels=config.descriptor_channels,
-            map_channels=config.channels,
-            heads=config.descriptor_channels // config.head_channels,
-            layers=config.encoder_layers,
-            ffn_channels=config.encoder_ffn_channels,
-            dropout=config.dropout,
-            position_codes=config.position_codes,
-        )
-        self.decoder = Decoder(
-            channels=config.channels,
-            descriptor_channels=config.descriptor_channels,
-            heads=config.channels // config.head_channels,
-            layers=config.decoder_layers,
-            ffn_channels=config.decoder_ffn_channels,
-            norm_groups=config.norm_groups,
-            dropout=config.dropout,
-            stride4_channels=config.stride4_channels,
-            stride4_reduced_channels=config.stride4_reduced_channels,
-            mask_channels=config.mask_channels,
-            catch_all_channels=config.catch_all_channels,
-            cue=config.matching is not None,
-            cue_gate=config.cue_gate,
-            position_codes=config.position_codes,
-            deform_channels=config.deform_channels,
-            upsampled_channels=config.upsampled_channels,
-        )
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
         self.matcher: Matcher | None = None
         if config.matching is not None:
             self.matcher = Matcher(

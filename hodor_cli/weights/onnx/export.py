@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,39 @@ SIDECAR = "hodor.json"
 OPSET = 17
 #: Object slots: labels are uint8.
 MAX_OBJECTS = 255
+#: Outputs of match, and inputs of decode for models that match.
+CUE = ("cue_previous", "cue_reference", "cue_near")
+
+
+@dataclass(frozen=True)
+class ExportSizes:
+    """What is fixed in the files.
+
+    size: (width, height) of the video's frames. objects: slots for objects, 1..255. history: frames that masks are
+    decoded from. min_dim, max_dim: the working resolution in pixels; None for the model's own. Raises UsageError for
+    values out of range.
+    """
+
+    size: tuple[int, int]
+    objects: int = 4
+    history: int = 7
+    min_dim: int | None = None
+    max_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.size) < 1:
+            raise UsageError(f"`size` must be at least 1x1, not {self.size[0]}x{self.size[1]}")
+        if not 1 <= self.objects <= MAX_OBJECTS:
+            raise UsageError(f"`objects` must lie in 1..{MAX_OBJECTS}, not {self.objects}")
+        if self.history < 1:
+            raise UsageError(f"`history` must be at least 1, not {self.history}")
 
 
 def export_onnx(
     model: Hodor,
     folder: str | Path,
+    wanted: ExportSizes,
     *,
-    size: tuple[int, int],
-    objects: int = 4,
-    history: int = 7,
-    min_dim: int | None = None,
-    max_dim: int | None = None,
     overwrite: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -56,31 +79,30 @@ def export_onnx(
     Args:
         model: the network; it is left as it is.
         folder: where the files go; made if it does not exist.
-        size: (width, height) of the video's frames, fixed in the files.
-        objects: object slots, 1..255.
-        history: frames of history that masks are decoded from.
-        min_dim, max_dim: working resolution in pixels; None for the model's own.
+        wanted: what is fixed in the files.
         overwrite: replace files of an earlier export (and no others).
         progress: called with the name of each graph before it is written.
     Returns:
         The files, `hodor.json` last.
     Raises:
-        UsageError for sizes that make no sense, or if the package `onnx` is missing; OutputError if files are there
+        UsageError for a resolution out of range, or if the package onnx is missing; OutputError if files are there
         already or cannot be written.
     """
     _require_onnx()
-    sizes = _sizes(model, size, objects, history, min_dim, max_dim)
+    min_dim, max_dim = model.config.resolution(wanted.min_dim, wanted.max_dim)
+    geometry = Geometry.of(wanted.size[1], wanted.size[0], min_dim=min_dim, max_dim=max_dim)
+    sizes = GraphSizes(geometry, wanted.objects, wanted.history)
     folder = Path(folder)
     graphs = _graphs(exportable(model), sizes)
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
-        raise OutputError(f"{folder / existing[0]} exists already; choose another folder with -o or add --overwrite")
+        raise OutputError(f"{folder / existing[0]} exists already; choose another `out` or `overwrite`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose another folder with -o") from error
+        raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose another `out`") from error
     try:
         files = {}
         for name, (graph, inputs, outputs) in graphs.items():
@@ -104,51 +126,48 @@ Graph = tuple[nn.Module, dict[str, Tensor], tuple[str, ...]]
 
 def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
     """Each graph with example inputs by name and the names of its outputs."""
-    config, geometry = model.config, sizes.geometry
-    rows, columns = (side // 8 for side in geometry.padded)
-    count, frames, width = sizes.objects, sizes.history, config.descriptor_channels
+    config, geometry, frames = model.config, sizes.geometry, sizes.history
+    map_size = (geometry.padded[0] // 8, geometry.padded[1] // 8)
 
     def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
 
-    stride4 = zeros(1, config.stride4_channels, 2 * rows, 2 * columns)
-    stride8 = zeros(1, config.channels, rows, columns)
-    masks, background = zeros(1, count, rows, columns), zeros(1, NUM_BACKGROUND, rows, columns)
-    present = torch.ones(1, count, dtype=torch.bool)
-    encode = {"stride8": stride8, "object_masks": masks, "background_masks": background, "has_object": present}
-    if config.hold_lost_objects:
-        encode["last_objects"] = zeros(1, count, width)
-    decode = {
-        "stride4": stride4,
+    stride8, masks = zeros(1, config.channels, *map_size), zeros(1, sizes.objects, *map_size)
+    descriptors = (sizes.objects, config.descriptor_channels)
+    encode = {
         "stride8": stride8,
-        "history_objects": zeros(1, frames, count, width),
-        "history_background": zeros(1, frames, NUM_BACKGROUND, width),
-        "history_has_object": torch.ones(1, frames, count, dtype=torch.bool),
+        "object_masks": masks,
+        "background_masks": zeros(1, NUM_BACKGROUND, *map_size),
+        "has_object": torch.ones(1, sizes.objects, dtype=torch.bool),
+    }
+    if config.hold_lost_objects:
+        encode["last_objects"] = zeros(1, *descriptors)
+    decode = {
+        "stride4": zeros(1, config.stride4_channels, 2 * map_size[0], 2 * map_size[1]),
+        "stride8": stride8,
+        "history_objects": zeros(1, frames, *descriptors),
+        "history_background": zeros(1, frames, NUM_BACKGROUND, config.descriptor_channels),
+        "history_has_object": torch.ones(1, frames, sizes.objects, dtype=torch.bool),
         "history_has_background": torch.ones(1, frames, dtype=torch.bool),
     }
-    maps = ("stride4", "stride8") if config.matching is None else ("stride4", "stride8", "keys")
+    match = {}
+    if config.matching is not None:
+        keys = zeros(1, config.matching.key_channels, *map_size)
+        match = {"keys": keys}
+        for frame in ("previous", "reference"):
+            match |= {f"{frame}_keys": keys, f"{frame}_masks": masks}
+        decode |= dict.fromkeys(CUE, masks)
+    picture = zeros(*geometry.original, 3, dtype=torch.uint8)
+    maps = ("stride4", "stride8", "keys") if match else ("stride4", "stride8")
     graphs: dict[str, Graph] = {
-        "extract": (ExtractGraph(model, sizes), {"frame": zeros(*geometry.original, 3, dtype=torch.uint8)}, maps),
-        "masks": (
-            MasksGraph(sizes),
-            {"labels": zeros(*geometry.original, dtype=torch.uint8)},
-            ("object_masks", "background_masks", "has_object"),
-        ),
+        "extract": (ExtractGraph(model, sizes), {"frame": picture}, maps),
+        "masks": (MasksGraph(sizes), {"labels": picture[..., 0]}, ("object_masks", "background_masks", "has_object")),
         "encode": (EncodeGraph(model), encode, ("objects", "background")),
     }
-    if config.matching is not None:
-        keys = zeros(1, config.matching.key_channels, rows, columns)
-        matched = {
-            "keys": keys,
-            "previous_keys": keys,
-            "previous_masks": masks,
-            "reference_keys": keys,
-            "reference_masks": masks,
-        }
-        graphs["match"] = (MatchGraph(model), matched, ("cue_previous", "cue_reference", "cue_near"))
-        decode |= {"cue_previous": masks, "cue_reference": masks, "cue_near": masks}
-    labels = ("labels", "object_masks", "background_masks", "logits")
-    graphs["decode"] = (DecodeGraph(model, sizes), decode, labels)
+    if match:
+        graphs["match"] = (MatchGraph(model), match, CUE)
+    made = ("labels", "object_masks", "background_masks", "logits")
+    graphs["decode"] = (DecodeGraph(model, sizes), decode, made)
     # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
     return {
         name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)
@@ -228,21 +247,6 @@ def _describe(model: Hodor, sizes: GraphSizes, files: dict[str, Any]) -> dict[st
         },
         "graphs": files,
     }
-
-
-def _sizes(
-    model: Hodor, size: tuple[int, int], objects: int, history: int, min_dim: int | None, max_dim: int | None
-) -> GraphSizes:
-    width, height = size
-    if min(size) < 1:
-        raise UsageError(f"`size` must be at least 1x1, not {width}x{height}")
-    if not 1 <= objects <= MAX_OBJECTS:
-        raise UsageError(f"`objects` must lie in 1..{MAX_OBJECTS}, not {objects}")
-    if history < 1:
-        raise UsageError(f"`history` must be at least 1, not {history}")
-    min_dim, max_dim = model.config.resolution(min_dim, max_dim)
-    geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim)
-    return GraphSizes(geometry, objects, history)
 
 
 def _require_onnx() -> None:

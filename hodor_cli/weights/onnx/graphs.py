@@ -156,32 +156,21 @@ def _encoder_layer(
 
 
 class DecodeGraph(nn.Module):
-    """Maps and history [and cue] -> labels (H, W) uint8, object_masks and background_masks (stride 8), logits.
+    """Maps, history [and cue] -> labels (H, W) uint8, object_masks and background_masks (stride 8), logits.
 
-    history_objects (1, T, I, D), history_background (1, T, 9, D), history_has_object (1, T, I) and
-    history_has_background (1, T) bool; logits (1, 10 + I, padded H / 4, padded W / 4).
+    Inputs, in this order: stride4, stride8; history_objects (1, T, I, D), history_background (1, T, 9, D),
+    history_has_object (1, T, I) and history_has_background (1, T) bool; for models that match cue_previous,
+    cue_reference, cue_near. logits (1, 10 + I, padded H / 4, padded W / 4).
     """
 
     def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
         super().__init__()
         self.model, self.sizes = model, sizes
 
-    def forward(
-        self,
-        stride4: Tensor,
-        stride8: Tensor,
-        history_objects: Tensor,
-        history_background: Tensor,
-        history_has_object: Tensor,
-        history_has_background: Tensor,
-        cue_previous: Tensor | None = None,
-        cue_reference: Tensor | None = None,
-        cue_near: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        geometry = self.sizes.geometry
-        history = History(history_objects, history_background, history_has_object, history_has_background)
-        cue = None if cue_previous is None or cue_reference is None else Cue(cue_previous, cue_reference, cue_near)
-        logits = self.model.decode(Maps(stride4, stride8), history, cue).clamp(min=_ABSENT)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        geometry, cue = self.sizes.geometry, Cue(*inputs[6:]) if len(inputs) > 6 else None
+        maps, history = Maps(*inputs[:2]), History(*inputs[2:6])
+        logits = self.model.decode(maps, history, cue).clamp(min=_ABSENT)
         shown = resize(logits, geometry.padded).softmax(dim=1)
         height, width = geometry.scaled
         shown = resize(shown[:, :, :height, :width], geometry.original)[0]
@@ -197,17 +186,9 @@ class MatchGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(
-        self,
-        keys: Tensor,
-        previous_keys: Tensor,
-        previous_masks: Tensor,
-        reference_keys: Tensor,
-        reference_masks: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        previous = KeyedMasks(previous_keys, previous_masks)
-        reference = KeyedMasks(reference_keys, reference_masks)
+    def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        previous, reference = KeyedMasks(*other_frames[:2]), KeyedMasks(*other_frames[2:])
         cue = self.model.match(Maps(keys, keys, keys), previous, reference)
         assert cue is not None and self.model.matcher is not None, "models without a matcher have no such graph"
         shared = cue.reference / cue.reference.sum(dim=1, keepdim=True).clamp(min=1)
-        return cue.previous, shared, surroundings(previous_masks, self.model.matcher.spread)
+        return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread)
