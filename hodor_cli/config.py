@@ -25,6 +25,8 @@ Cells = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 MinDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MIN_DIM)]
 MaxDim = Annotated[int, msgspec.Meta(ge=MIN_SIDE, le=MAX_MAX_DIM)]
+#: Blocks of a backbone, all stages together.
+_MOST_BLOCKS = 256
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[\w.+ -]{1,64}\Z")]
 
 
@@ -44,10 +46,17 @@ class SwinConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fi
     drop_path: Share = 0.2
 
     def __post_init__(self) -> None:
+        if sum(self.depths) > _MOST_BLOCKS:
+            raise ValueError(f"{sum(self.depths)} blocks are more than the {_MOST_BLOCKS} that are allowed")
         if len(self.heads) != len(self.depths):
             raise ValueError(f"{len(self.depths)} depths need as many heads, not {len(self.heads)}")
         for stage, heads in enumerate(self.heads):
             _divides(heads, "heads", self.embed_channels * 2**stage, f"channels of stage {stage}")
+
+    def parameters_at_least(self) -> int:
+        """As `ModelConfig.parameters_at_least`."""
+        widths = [self.embed_channels * 2**stage for stage in range(len(self.depths))]
+        return sum(n * (4 + 2 * self.mlp_ratio) * width**2 for n, width in zip(self.depths, widths, strict=True))
 
 
 class MobileNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="mobilenet-v2"):
@@ -58,6 +67,15 @@ class MobileNetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, t
         (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
     )  # fmt: skip
     stem_channels: Width = 32
+
+    def __post_init__(self) -> None:
+        blocks = sum(group[2] for group in self.groups)
+        if blocks > _MOST_BLOCKS:
+            raise ValueError(f"the groups have {blocks} blocks together, and at most {_MOST_BLOCKS} are allowed")
+
+    def parameters_at_least(self) -> int:
+        """As `ModelConfig.parameters_at_least`."""
+        return sum((blocks - 1) * 2 * expansion * width**2 for expansion, width, blocks, _ in self.groups)
 
 
 class MatchingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +161,19 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def dense(self) -> bool:
         """Whether most of the time goes into large matrix products, which a CPU's bfloat16 units make faster."""
         return isinstance(self.backbone, SwinConfig)
+
+    def parameters_at_least(self) -> int:
+        """A lower bound of the network's size that holds all that grows with the square of a width.
+
+        It is what a configuration from a file is compared with before a network is made of it.
+        """
+        d, c, sampled = self.descriptor_channels, self.channels, self.deform_channels or self.channels
+        encoder = self.encoder_layers * (6 * d**2 + 2 * d * (c + self.encoder_ffn_channels))
+        decoder = self.decoder_layers * (c * (9 * sampled + c + 4 * d) + 2 * c * self.decoder_ffn_channels)
+        maps = 9 * c * (c + self.stride4_channels) + 9 * self.mask_channels * (
+            (self.upsampled_channels or c) + self.catch_all_channels
+        )
+        return self.backbone.parameters_at_least() + encoder + decoder + maps
 
     def resolution(self, min_dim: int | None, max_dim: int | None, *, adapted: bool = False) -> tuple[int, int]:
         """The working resolution (min_dim, max_dim) of a run, in pixels.

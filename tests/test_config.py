@@ -9,6 +9,7 @@ import pytest
 
 from hodor_cli.config import PRESETS, MatchingConfig, ModelConfig, SwinConfig, preset
 from hodor_cli.errors import UsageError, WeightsError
+from hodor_cli.model import build_model
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -82,3 +83,10 @@ def test_one_side_of_the_resolution_keeps_the_proportion_and_adapted_runs_have_t
     assert mini.resolution(96, None, adapted=True) == mini.resolution(96, None)
     with pytest.raises(UsageError, match=r"`min_dim` must lie in 32\.\.8192, not 16"):
         mini.resolution(16, None)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_lower_bound_of_parameters_is_one_and_not_far_off(name: str) -> None:
+    config = preset(name)
+    there = sum(parameter.numel() for parameter in build_model(config).parameters())
+    assert there / 3 < config.parameters_at_least() <= there

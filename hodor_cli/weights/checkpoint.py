@@ -16,8 +16,7 @@ from torch import Tensor
 from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import WeightsError
 from hodor_cli.files import replacing, writing_file
-from hodor_cli.model.fast import accelerate
-from hodor_cli.model.hodor import Hodor
+from hodor_cli.model import Hodor, build_model
 from hodor_cli.weights.authors import from_authors, is_authors_state_dict
 from hodor_cli.weights.tensor_files import converted, fault_of, is_pickle, read_pickle, read_safetensors, shown
 
@@ -69,16 +68,20 @@ def save_checkpoint(
 def model_from_checkpoint(path: str | Path) -> Hodor:
     """The network of a checkpoint file, in evaluation mode, float32 on the CPU. Raises as `load_checkpoint` does."""
     checkpoint = load_checkpoint(path)
+    there, wanted = sum(v.numel() for v in checkpoint.state_dict.values()), checkpoint.config.parameters_at_least()
+    if there < wanted:  # before it costs memory and time
+        raise WeightsError(
+            f"{path} does not fit the architecture '{checkpoint.config.name}': it holds {there} numbers and its"
+            f" configuration needs at least {wanted}; fetch or copy it again"
+        )
     try:
-        # Without values: what does not fit is refused before it costs memory, and nothing is initialised twice.
-        with torch.device("meta"):
-            model = Hodor(checkpoint.config)
+        model = build_model(checkpoint.config)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
             f"the configuration in {path} makes no network ({shown(error)}); fetch or copy it again"
         ) from error
     load_parameters(model, checkpoint.state_dict, origin=str(path))
-    return accelerate(model).eval()
+    return model
 
 
 def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: str) -> None:
@@ -95,8 +98,7 @@ def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: s
             f"{origin} does not fit the architecture '{model.config.name}': it {', '.join(faults[:4])}{more};"
             " use weights of the same architecture"
         )
-    # A model without values takes the copies as they are.
-    model.load_state_dict(converted(state_dict, torch.float32, origin), assign=next(iter(own.values())).is_meta)
+    model.load_state_dict(converted(state_dict, torch.float32, origin))
 
 
 def model_fingerprint(model: Hodor) -> str:

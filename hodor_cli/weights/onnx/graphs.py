@@ -168,8 +168,9 @@ class DecodeGraph(nn.Module):
         self.model, self.sizes = model, sizes
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        geometry, cue = self.sizes.geometry, Cue(*inputs[6:]) if len(inputs) > 6 else None
-        maps, history = Maps(*inputs[:2]), History(*inputs[2:6])
+        stride4, stride8, objects, background, has_object, has_background, *parts = inputs
+        geometry, maps = self.sizes.geometry, Maps(stride4, stride8)
+        history, cue = History(objects, background, has_object, has_background), Cue(*parts) if parts else None
         logits = self.model.decode(maps, history, cue).clamp(min=_ABSENT)
         shown = resize(logits, geometry.padded).softmax(dim=1)
         height, width = geometry.scaled
