@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import linecache
 import sys
 import threading
 import time
@@ -72,14 +74,15 @@ def test_errors_cross_the_threads() -> None:
 class _InterruptAt:
     """Raises KeyboardInterrupt at the given line, call or return of Python code, once, as Ctrl-C may.
 
-    Starting a thread is left out: tracing can raise at places inside it where Python looks for no signal.
+    Starting a thread and leaving a `with` block are left out: tracing can raise at places there where Python looks for
+    no signal.
     """
 
     def __init__(self, step: int) -> None:
         self.left, self.fired = step, False
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not self.fired and not _starts_thread(frame):
+        if not self.fired and not _starts_thread(frame) and not _leaves_with(frame):
             self.left -= 1
             if self.left < 0:
                 self.fired = True
@@ -93,6 +96,13 @@ def _starts_thread(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _leaves_with(frame: FrameType) -> bool:
+    """Whether the next instruction begins the call of `__exit__` after a block that ended well."""
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+    entered = frame.f_lasti > min(at for at, number in dis.findlinestarts(frame.f_code) if number == frame.f_lineno)
+    return line.startswith("with ") and entered
 
 
 def _segment_like(written: list[int]) -> None:

@@ -1,14 +1,15 @@
 """Threads around the network: one reads ahead of it, one writes behind it, in order and in bounded memory.
 
-The threads talk through `queue.SimpleQueue` alone, whose put and get are single steps of C: Ctrl-C raises
-KeyboardInterrupt between any two steps of Python in the main thread, and inside `queue.Queue` or a condition it can
-leave a lock taken or a waiter asleep for ever.
+Ctrl-C raises KeyboardInterrupt between any two steps of Python in the main thread, and inside `queue.Queue` it can
+leave a lock taken or a waiter asleep for ever. So the main thread waits in `queue.SimpleQueue` alone, whose put and get
+are single steps of C, takes a lock by `with` alone, which is another, and no wait lasts longer than _PATIENCE.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -82,14 +83,16 @@ class WriteBehind(Generic[Item]):
 
     def __init__(self, handle: Callable[[Item], None], depth: int) -> None:
         self._handle = handle
-        self._queue: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
+        self._items: deque[Item | _End] = deque()
+        self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
         self._free = _slots(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="hodor-write", daemon=True)
         self._thread.start()
 
     def _write(self) -> None:
-        while not isinstance(item := self._queue.get(), _End):
+        while not isinstance(item := self._next(), _End):
             if self._error is None:
                 try:
                     self._handle(item)
@@ -97,11 +100,23 @@ class WriteBehind(Generic[Item]):
                     self._error = error
             self._free.put(None)
 
+    def _next(self) -> Item | _End:
+        with self._lock:
+            while not self._items:
+                self._more.wait(_PATIENCE)
+            return self._items.popleft()
+
+    def _hand_over(self, item: Item | _End) -> None:
+        with self._lock:
+            self._items.append(item)
+            # Ctrl-C in here can leave the writer asleep, which then looks by itself a moment later.
+            self._more.notify()
+
     def put(self, item: Item) -> None:
         """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised on an earlier."""
         self._raise()
         _wait_for(self._free)
-        self._queue.put(item)
+        self._hand_over(item)
 
     def close(self) -> None:
         """Write what was handed over, then stop. Raises what `handle` raised."""
@@ -110,7 +125,7 @@ class WriteBehind(Generic[Item]):
 
     def finish(self) -> BaseException | None:
         """Like `close`, but returns the error of `handle` instead of raising it."""
-        self._queue.put(_End())
+        self._hand_over(_End())
         while self._thread.is_alive():
             self._thread.join(_PATIENCE)
         return self._error
