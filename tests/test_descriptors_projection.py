@@ -12,10 +12,18 @@ from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
-from hodor_cli.descriptors.search.projection import Projection, bundled_projection, load_projection, save_projection
+from hodor_cli.descriptors.search.projection import (
+    ALIKE_BELOW,
+    Projection,
+    bundled_projection,
+    load_projection,
+    save_projection,
+)
 from hodor_cli.descriptors.search.projection_training import (
     ObjectViews,
+    ViewSettings,
     encode_views,
     fit_projection,
     stills_for_projection,
@@ -75,7 +83,7 @@ def test_the_projection_ignores_what_varies_within_objects(tmp_path: Path) -> No
         fit_projection(ObjectViews(other.descriptors[:4], other.baseline[:4], np.arange(4)), "f" * 64)
 
 
-def test_search_by_a_projection_needs_the_same_model(tmp_path: Path) -> None:
+def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = clustered_store(tmp_path / "library.h5", baseline_noise=0.01)
     projection = fit_projection(noisy_views(), INFO.model_fingerprint)
     query = queries_of_store(f"{library}#v1/2")[0]
@@ -86,7 +94,8 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path) -> None:
             np.concatenate([rows for _, rows in store.blocks()]),
             np.concatenate([rows for _, rows in store.blocks("baseline")]),
         )
-        np.testing.assert_allclose(comparison.vectors(store, block=7).load(), at_once, atol=1e-6)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 7)
+        np.testing.assert_allclose(comparison.vectors(store).load(), at_once, atol=1e-6)
         np.testing.assert_allclose(comparison.vectors(store).take(np.array([3, 40])), at_once[[3, 40]], atol=1e-6)
         best = search_objects(store, query, comparison=comparison, include_itself=True)[0]
         assert (best.video, best.object_id) == ("v1", 2)
@@ -149,6 +158,20 @@ def test_the_same_seed_draws_the_same_views(tmp_path: Path) -> None:
     make_coco(tmp_path / "photos")
     stills = stills_for_projection(tmp_path / "photos")
     model = toy_model()
-    first, again = (encode_views(model, stills, photographs=2, frames=2) for _ in range(2))
+    first, again = (encode_views(FrameEncoder(model), stills, ViewSettings(2, 2)) for _ in range(2))
     np.testing.assert_array_equal(first.descriptors, again.descriptors)
     assert len(first.instance) >= 4 and isinstance(fit_projection(first, "f" * 64), Projection)
+
+
+def test_the_limit_divides_views_of_one_object_from_those_of_others() -> None:
+    """What a run takes for the saved object is learned with the projection, not a number of one network's."""
+    clear, noisy = noisy_views(), noisy_views(seed=5)
+    noisy = replace(noisy, baseline=noisy.baseline + np.random.default_rng(1).normal(size=(240, 4)).astype(np.float32))
+    limits = [fit_projection(views, "f" * 64).alike_below for views in (clear, noisy)]
+    assert 0 < limits[0] < limits[1] < 2
+    projection, held_out = fit_projection(clear, "f" * 64), noisy_views(seed=9)
+    vectors = projection(held_out.descriptors, held_out.baseline)
+    alike = np.linalg.norm(vectors[:, None] - vectors[None], axis=2) < projection.alike_below
+    same = held_out.instance[:, None] == held_out.instance[None]
+    assert alike[same].mean() > 0.8 and alike[~same].mean() < 0.2
+    assert replace(projection, settings={}).alike_below == ALIKE_BELOW

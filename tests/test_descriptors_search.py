@@ -24,7 +24,7 @@ from hodor_cli.images.label_png import write_label_png
 from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
 
 
-def test_objects_are_ranked_not_frames(tmp_path: Path) -> None:
+def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = clustered_store(tmp_path / "library.h5")
     query = queries_of_store(f"{library}#v1/2")[0]
     with DescriptorStore(library) as store:
@@ -39,12 +39,13 @@ def test_objects_are_ranked_not_frames(tmp_path: Path) -> None:
         rows = store.object("v0", 1).descriptor.astype(np.float64)
         apart = np.linalg.norm(query.descriptors[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
         assert next(m for m in others if (m.video, m.object_id) == ("v0", 1)).distance == pytest.approx(apart, rel=1e-5)
-        in_pieces = search_objects(store, query, block=5)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 5)
+        in_pieces = search_objects(store, query)
         assert [m.video for m in in_pieces] == [m.video for m in others]
         assert search_objects(store, query, metric="cosine", include_itself=True)[0].video == "v1"
 
 
-def test_what_is_compared_can_be_chosen(tmp_path: Path) -> None:
+def test_what_is_compared_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Descriptors are noise here, and the baseline's features tell the objects apart.
     library = clustered_store(tmp_path / "library.h5", noise=20, baseline_noise=0.01)
     query = queries_of_store(f"{library}#v1/2")[0]
@@ -56,7 +57,8 @@ def test_what_is_compared_can_be_chosen(tmp_path: Path) -> None:
         assert (best.video, best.object_id) == ("v1", 2)
         rows = store.dataset("v0", "baseline")[store.dataset("v0", "object_id") == 1].astype(np.float64)
         apart = np.linalg.norm(query.baseline[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
-        others = search_objects(store, query, comparison=comparison, block=5)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 5)
+        others = search_objects(store, query, comparison=comparison)
         assert next(m for m in others if (m.video, m.object_id) == ("v0", 1)).distance == pytest.approx(apart, rel=1e-4)
     all_objects = queries_of_store(f"{library}#v1")
     np.testing.assert_array_equal(all_objects[1].baseline, query.baseline)

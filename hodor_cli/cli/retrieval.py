@@ -15,7 +15,7 @@ from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison
-    from hodor_cli.descriptors.search.protocol import RetrievalScores
+    from hodor_cli.descriptors.search.protocol import QuerySample, RetrievalScores
     from hodor_cli.descriptors.search.query import Query
     from hodor_cli.descriptors.search.search import Match
     from hodor_cli.descriptors.search.verify import VerifiedMatch
@@ -87,6 +87,7 @@ def retrieval(
     """
     from hodor_cli.descriptors.export.sources import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
+    from hodor_cli.descriptors.search.protocol import QuerySample
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.writing import check_output
@@ -107,7 +108,8 @@ def retrieval(
                     note("no baseline: it was not exported for every video")
             else:
                 wanted = [choose_comparison(library, compared, projection)]
-            curves = measure(library, wanted, queries=queries, seed=seed, memory=memory << 20)
+            sample = None if queries is None else QuerySample(queries, seed)
+            curves = measure(library, wanted, sample, memory << 20)
             _write_curves(curves, image, library, as_json)
             return
         model: dict[str, Any] = {
@@ -132,7 +134,7 @@ def retrieval(
 
 
 def measure(
-    store: DescriptorStore, comparisons: list[Comparison], *, queries: int | None, seed: int, memory: int
+    store: DescriptorStore, comparisons: list[Comparison], queries: QuerySample | None, memory: int
 ) -> dict[str, RetrievalScores]:
     """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
 
@@ -160,7 +162,6 @@ def measure(
                         metric=metric,
                         within_video=within,
                         queries=queries,
-                        seed=seed,
                         memory=memory,
                         progress=progress,
                     )

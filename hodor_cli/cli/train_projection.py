@@ -37,8 +37,14 @@ def train_projection(
     Takes a few minutes on a CPU. The bundled weights have one already, which `hodor retrieval` uses by itself; weights
     of your own need their own.
     """
+    from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.search.projection import save_projection
-    from hodor_cli.descriptors.search.projection_training import encode_views, fit_projection, stills_for_projection
+    from hodor_cli.descriptors.search.projection_training import (
+        ViewSettings,
+        encode_views,
+        fit_projection,
+        stills_for_projection,
+    )
     from hodor_cli.errors import OutputError
     from hodor_cli.weights import load_model, model_fingerprint
 
@@ -51,13 +57,9 @@ def train_projection(
     count = min(photographs, len(stills))
     with progress_bar("encoding", count, "photographs") as advance:
         views = encode_views(
-            model,
+            FrameEncoder(model, device=settings.device, precision=settings.precision),
             stills,
-            photographs=count,
-            frames=frames,
-            seed=seed,
-            device=settings.device,
-            precision=settings.precision,
+            ViewSettings(count, frames, seed),
             progress=lambda done: advance(1),
         )
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)

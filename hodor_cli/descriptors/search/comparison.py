@@ -42,21 +42,21 @@ class Comparison:
         if (self.by == "projection") != (self.projection is not None):
             raise UsageError("comparing by projection needs a projection, and nothing else does")
 
-    def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None, block: int = BLOCK) -> Vectors:
-        """The rows of a store (or of some videos), `block` at a time, in the order of `store.index(videos)`.
+    def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None) -> Vectors:
+        """The rows of a store (or of some videos), `BLOCK` at a time, in the order of `store.index(videos)`.
 
         Raises InputError, naming the video, where one was exported without what is asked for, or if the projection is
         another model's.
         """
         if self.by == "descriptor":
-            return vectors_of_store(store, "descriptor", videos, block=block)
+            return vectors_of_store(store, "descriptor", videos, block=BLOCK)
         for name in store.videos if videos is None else videos:
             if not _has_baseline(store, name):
                 raise InputError(
                     f"{store.path} has no baseline features for video {name}; export it again to get them, or compare "
                     "by descriptor"
                 )
-        features = vectors_of_store(store, "baseline", videos, block=block)
+        features = vectors_of_store(store, "baseline", videos, block=BLOCK)
         if self.projection is None:
             return features
         projection = self.projection
@@ -66,7 +66,7 @@ class Comparison:
                 f"({projection.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); learn one with the "
                 "same weights (`hodor train-projection`)"
             )
-        descriptors = vectors_of_store(store, "descriptor", videos, block=block)
+        descriptors = vectors_of_store(store, "descriptor", videos, block=BLOCK)
 
         def blocks(low: int, high: int) -> Iterator[tuple[int, np.ndarray]]:
             pairs = zip(descriptors.blocks(low, high), features.blocks(low, high), strict=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hodor_cli.datasets.coco import StillImages
-    from hodor_cli.model.hodor import Hodor
+    from hodor_cli.descriptors.export.encode import FrameEncoder
 
 #: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
 OUTSIDE = (124, 116, 104)
@@ -50,35 +50,38 @@ def stills_for_projection(folder: Path) -> StillImages:
     return StillImages(folder, limits=ObjectLimits(min_area=800))
 
 
+@dataclass(frozen=True)
+class ViewSettings:
+    """How many photographs are drawn, and how many views each gets; augmentation: the preset of `mini` by default."""
+
+    photographs: int = 300
+    frames: int = 3
+    seed: int = 0
+    augmentation: AugmentSettings | None = None
+
+
 def encode_views(
-    model: Hodor,
+    encoder: FrameEncoder,
     stills: StillImages,
+    views: ViewSettings = ViewSettings(),
     *,
-    photographs: int = 300,
-    frames: int = 3,
-    seed: int = 0,
-    augmentation: AugmentSettings | None = None,
-    device: str = "auto",
-    precision: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> ObjectViews:
-    """Encode `frames` views of up to four objects of randomly drawn photographs; the same seed draws the same views.
+    """Encode views of up to four objects of randomly drawn photographs; the same seed draws the same views.
 
     progress: called with the number of photographs done.
     """
-    from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.training.samples.sets import StillTraining
 
-    encoder = FrameEncoder(model, device=device, precision=precision)
-    settings = replace(augmentation or augment_preset("mini"), frames=frames)
+    settings = replace(views.augmentation or augment_preset("mini"), frames=views.frames)
     training = StillTraining(stills, settings)
     outside = np.array(OUTSIDE, np.uint8)
     descriptors, baseline, instance, known = [], [], [], 0
-    chosen = np.random.default_rng(seed).permutation(len(stills))[:photographs]
+    chosen = np.random.default_rng(views.seed).permutation(len(stills))[: views.photographs]
     for done, index in enumerate(chosen.tolist(), start=1):
         count = min(stills.object_counts[index], 4)
         size = _size(stills.sizes[index], encoder.min_dim, encoder.max_dim)
-        sample = training.make(index, count, np.random.default_rng([seed, index]), size)
+        sample = training.make(index, count, np.random.default_rng([views.seed, index]), size)
         for image, labels, valid in zip(sample.frames, sample.masks, sample.valid, strict=True):
             masks = dict(_large_enough(labels, count))
             if not masks:

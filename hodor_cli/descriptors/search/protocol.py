@@ -50,20 +50,27 @@ class RetrievalScores:
     seconds: float
 
 
+@dataclass(frozen=True)
+class QuerySample:
+    """At most `count` randomly drawn rows ask; the same seed draws the same."""
+
+    count: int
+    seed: int = 0
+
+
 def score_retrieval(
     vectors: Vectors | np.ndarray,
     index: RowIndex,
     *,
     metric: Metric = "euclidean",
     within_video: bool = False,
-    queries: int | None = None,
-    seed: int = 0,
+    queries: QuerySample | None = None,
     memory: int = DEFAULT_MEMORY,
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalScores:
     """Run the protocol over rows in the order of `index`.
 
-    queries: at most so many randomly drawn rows ask (all by default); the gallery is always complete.
+    queries: which rows ask (all by default); the gallery is always complete.
     progress: called with (queries done, queries in all).
     Raises InputError if no query has both a relevant and an irrelevant row, for example with one object only.
     """
@@ -81,9 +88,9 @@ def score_retrieval(
             "with both something to find and something to confuse it with; export more objects or frames"
         )
     asking = usable
-    if queries is not None and queries < len(usable):
-        asking = np.sort(np.random.default_rng(seed).choice(usable, queries, replace=False))
-    total = _Total()
+    if queries is not None and queries.count < len(usable):
+        asking = np.sort(np.random.default_rng(queries.seed).choice(usable, queries.count, replace=False))
+    total = _Total(metric, memory, None if progress is None else lambda done: progress(done, len(asking)))
     group = index.video if within_video else np.zeros(len(index), np.int32)
     held = source.load() if source.count and _fits(source, memory) else None
     for value in np.unique(group[asking]):
@@ -91,7 +98,7 @@ def score_retrieval(
         low, high = np.searchsorted(group, (value, value + 1))
         inside = asking[(asking >= low) & (asking < high)]
         part = vectors_of_array(held[low:high]) if held is not None else source.part(int(low), int(high))
-        _score_gallery(part, instance[low:high], inside - low, metric, memory, total, progress, len(asking))
+        total.score_gallery(part, instance[low:high], inside - low)
     return RetrievalScores(
         gallery="within" if within_video else "across",
         metric=metric,
@@ -110,9 +117,11 @@ def score_retrieval(
 
 
 class _Total:
-    """Sums over queries."""
+    """Sums over queries; progress is called with the number of those done."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: Metric, memory: int, progress: Callable[[int], None] | None) -> None:
+        self._metric: Metric = metric
+        self._memory, self._progress = memory, progress
         self.queries = self.hits_1 = self.hits_5 = 0
         self.average_precision = 0.0
         self.precision = np.zeros(len(RECALL_LEVELS))
@@ -132,41 +141,32 @@ class _Total:
         self.hits_1 += wrong_before < 1
         self.hits_5 += wrong_before < 5
 
-
-def _score_gallery(
-    rows: Vectors,
-    instance: np.ndarray,
-    asking: np.ndarray,
-    metric: Metric,
-    memory: int,
-    total: _Total,
-    progress: Callable[[int, int], None] | None,
-    queries: int,
-) -> None:
-    dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
-    order = np.argsort(instance, kind="stable")
-    starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
-    # Half of the memory for the distances of a block of queries, the other half for rows that are held.
-    at_once = max(1, memory // 2 // (rows.count * np.dtype(dtype).itemsize))
-    centre: np.ndarray | None = None
-    for first in range(0, len(asking), at_once):
-        block = asking[first : first + at_once]
-        query = rows.take(block).astype(dtype)
-        matrix = np.empty((len(block), rows.count), dtype)
-        for start, values in rows:
-            values = values.astype(dtype)
-            if metric == "euclidean":
-                # Differences do not change when all rows move, and float32 keeps more of them near the origin.
-                centre = values.mean(axis=0) if centre is None else centre
-                matrix[:, start : start + len(values)] = distances(query - centre, values - centre, metric)
-            else:
-                matrix[:, start : start + len(values)] = distances(query, values, metric)
-        matrix[np.arange(len(block)), block] = np.inf
-        for number, row in enumerate(block):
-            same = order[starts[instance[row]] : starts[instance[row] + 1]]
-            total.add(matrix[number], same[same != row])
-        if progress is not None:
-            progress(total.queries, queries)
+    def score_gallery(self, rows: Vectors, instance: np.ndarray, asking: np.ndarray) -> None:
+        """Let the rows `asking` ask for the rows of their object among all `rows`, whose objects are `instance`."""
+        dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
+        order = np.argsort(instance, kind="stable")
+        starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
+        # Half of the memory for the distances of a block of queries, the other half for rows that are held.
+        at_once = max(1, self._memory // 2 // (rows.count * np.dtype(dtype).itemsize))
+        centre: np.ndarray | None = None
+        for first in range(0, len(asking), at_once):
+            block = asking[first : first + at_once]
+            query = rows.take(block).astype(dtype)
+            matrix = np.empty((len(block), rows.count), dtype)
+            for start, values in rows:
+                values = values.astype(dtype)
+                if self._metric == "euclidean":
+                    # Differences do not change when all rows move, and float32 keeps more of them near the origin.
+                    centre = values.mean(axis=0) if centre is None else centre
+                    matrix[:, start : start + len(values)] = distances(query - centre, values - centre, self._metric)
+                else:
+                    matrix[:, start : start + len(values)] = distances(query, values, self._metric)
+            matrix[np.arange(len(block)), block] = np.inf
+            for number, row in enumerate(block):
+                same = order[starts[instance[row]] : starts[instance[row] + 1]]
+                self.add(matrix[number], same[same != row])
+            if self._progress is not None:
+                self._progress(self.queries)
 
 
 def _usable_queries(instance: np.ndarray, video: np.ndarray, within_video: bool) -> np.ndarray:

@@ -32,6 +32,10 @@ class Query:
     video: str | None = None
     object_id: int | None = None
 
+    def is_in(self, store: DescriptorStore) -> bool:
+        """True if the object was read from this store."""
+        return self.store is not None and self.store.resolve() == store.path.resolve()
+
 
 def parse_reference(argument: str) -> tuple[Path, str, int | None]:
     """ "FILE.h5#VIDEO/ID" -> (file, video, id); "FILE.h5#VIDEO" means all objects of the video and gives None.

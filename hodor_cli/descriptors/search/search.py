@@ -51,7 +51,6 @@ def search_objects(
     top: int = 20,
     engine: Literal["numpy", "faiss"] = "numpy",
     include_itself: bool = False,
-    block: int = 32768,
 ) -> list[Match]:
     """The objects most similar to the query, nearest first; the query itself is left out if it lies in this store.
 
@@ -73,7 +72,7 @@ def search_objects(
     if not len(index):
         raise InputError(f"{store.path} holds no objects to search; export some videos into it first")
     comparison = comparison or Comparison()
-    stored = comparison.vectors(store, block=block)
+    stored = comparison.vectors(store)
     width = stored.width()
     vectors = spread(comparison.of_query(query), QUERY_ROWS)
     if vectors.shape[1] != width:
@@ -86,20 +85,16 @@ def search_objects(
     score = nearest.mean(axis=0)
     if metric == "euclidean":
         score = np.sqrt(nearest).mean(axis=0)
-    itself = None
-    if not include_itself and query.store is not None and query.store.resolve() == store.path.resolve():
-        itself = (query.video, query.object_id)
-    matches = []
     first, last, count = _spans(index, instance, nearest.shape[1])
+    matches: list[Match] = []
     for number in np.argsort(score, kind="stable"):
-        if not np.isfinite(score[number]):
+        if not np.isfinite(score[number]) or len(matches) == top:
             break
         known = np.where(row[:, number] >= 0, nearest[:, number], np.inf)
-        best = int(row[known.argmin(), number])
+        best, start, end = (int(place) for place in (row[known.argmin(), number], first[number], last[number]))
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
-        if (video, object_id) == itself:
+        if not include_itself and query.is_in(store) and (video, object_id) == (query.video, query.object_id):
             continue
-        start, end = int(first[number]), int(last[number])
         matches.append(
             Match(
                 video=video,
@@ -116,8 +111,6 @@ def search_objects(
                 source=store.video(video).source,
             )
         )
-        if len(matches) == top:
-            break
     return matches
 
 

@@ -58,18 +58,16 @@ def verify_matches(
     progress: Callable[[int], None] | None = None,
 ) -> list[VerifiedMatch]:
     """Decode the query into each match's best frame and rank by the sum of the search's distance and that to what is
-    found there, nearest first; what is found alone ranks worse (`benchmarks/verify.py`).
+    found there, nearest first; what is found alone ranks worse.
 
     comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
     last, with the reason.
     """
-    comparison = comparison or Comparison()
-    encoder = FrameEncoder.like(segmenter)
+    verifier = _Verifier(store, query, segmenter, FrameEncoder.like(segmenter), comparison or Comparison(), metric)
     results = []
     for number, match in enumerate(matches):
         try:
-            image = read_frame(store, match)
-            results.append(_verify(store, query, match, image, segmenter, encoder, comparison, metric))
+            results.append(verifier.verify(match, read_frame(store, match)))
         except HodorError as error:
             results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
         if progress is not None:
@@ -103,32 +101,33 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     raise InputError(f"{path} has no frame {match.best_frame} any more; export {match.video} again")
 
 
-def _verify(
-    store: DescriptorStore,
-    query: Query,
-    match: Match,
-    image: NDArray[np.uint8],
-    segmenter: Segmenter,
-    encoder: FrameEncoder,
-    comparison: Comparison,
-    metric: Metric,
-) -> VerifiedMatch:
-    background, frames = store.background(match.video)
-    scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
-    segmenter.reset()
-    segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
-    mask = segmenter.step(image) == 1
-    extent = mask_extent(mask)
-    if extent is None:
-        return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
-    # Encoded as stored rows are, from a hard mask without history.
-    found = comparison.of_encoded(encoder.encode(image, {1: mask}), 1)
-    nearest = distances(spread(comparison.of_query(query), DECODED_ROWS), found, metric)
-    distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
-    rows = store.object(match.video, match.object_id)
-    stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
-    overlap = box_overlap(extent[0], tuple(int(side) for side in stored))
-    return VerifiedMatch(match, True, segmenter.last.objects[1].confidence, overlap, distance)
+@dataclass(frozen=True)
+class _Verifier:
+    store: DescriptorStore
+    query: Query
+    segmenter: Segmenter
+    encoder: FrameEncoder
+    comparison: Comparison
+    metric: Metric
+
+    def verify(self, match: Match, image: NDArray[np.uint8]) -> VerifiedMatch:
+        """Decode the query into the match's best frame and encode what is found there."""
+        background, frames = self.store.background(match.video)
+        scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
+        self.segmenter.reset()
+        self.segmenter.start_from({1: spread(self.query.descriptors, DECODED_ROWS)}, scene)
+        mask = self.segmenter.step(image) == 1
+        extent = mask_extent(mask)
+        if extent is None:
+            return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
+        # Encoded as stored rows are, from a hard mask without history.
+        found = self.comparison.of_encoded(self.encoder.encode(image, {1: mask}), 1)
+        nearest = distances(spread(self.comparison.of_query(self.query), DECODED_ROWS), found, self.metric)
+        distance = float((np.sqrt(nearest) if self.metric == "euclidean" else nearest).mean())
+        rows = self.store.object(match.video, match.object_id)
+        stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
+        overlap = box_overlap(extent[0], tuple(int(side) for side in stored))
+        return VerifiedMatch(match, True, self.segmenter.last.objects[1].confidence, overlap, distance)
 
 
 def box_overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:

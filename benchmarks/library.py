@@ -1,0 +1,83 @@
+# ruff: noqa: T201
+"""Time and memory of a large library of descriptors, on synthetic rows; anyone can run it.
+
+    python benchmarks/library.py --rows 1000000 --queries 256
+
+Writes, indexes, measures a curve and searches; each step prints its seconds and the process's largest memory so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreInfo, StoreWriter, VideoInfo
+from hodor_cli.descriptors.search.protocol import QuerySample, score_retrieval
+from hodor_cli.descriptors.search.query import queries_of_store
+from hodor_cli.descriptors.search.search import search_objects
+from hodor_cli.descriptors.store.vectors import vectors_of_store
+
+CHANNELS = 256
+OBJECTS, FRAMES = 10, 500  # of one synthetic video
+INFO = StoreInfo("0" * 64, CHANNELS, "synthetic")
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print how long the block took and the largest memory of the process so far."""
+    started = time.perf_counter()
+    yield
+    # Linux counts in KiB, macOS in bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+    print(f"{name:<58}{time.perf_counter() - started:8.1f} s   peak {peak:5.2f} GiB", flush=True)
+
+
+def write_library(path: Path, rows: int) -> None:
+    """Videos of 10 objects in 500 frames: each object a centre and noise around it."""
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, INFO) as writer:
+        for number in range(-(-rows // (OBJECTS * FRAMES))):
+            name = f"video{number:04d}"
+            centres = rng.normal(size=(OBJECTS, CHANNELS)).astype(np.float32)
+            with writer.video(VideoInfo(name, f"/{name}.mp4", 480, 854, 25.0, str(number), "0" * 64)) as video:
+                for frame in range(FRAMES):
+                    noisy = centres + 1.6 * rng.normal(size=centres.shape).astype(np.float32)
+                    objects = [ObjectRow(k + 1, noisy[k], (0, 0, 9, 9), 81) for k in range(OBJECTS)]
+                    video.add_frame(frame, objects)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the library")
+    parser.add_argument("--queries", type=int, default=256, help="random queries of the curve")
+    options = parser.parse_args()
+    sample = QuerySample(options.queries)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "library.h5"
+        with step(f"write {options.rows:,} rows"):
+            write_library(path, options.rows)
+        print(f"{path.stat().st_size / 2**30:.2f} GiB on disk")
+        with DescriptorStore(path) as store:
+            with step("read who each row is"):
+                index = store.index()
+            with step(f"curve, {options.queries} random queries against all {len(index):,} rows"):
+                scores = score_retrieval(vectors_of_store(store), index, queries=sample)
+            print(f"  mAP {100 * scores.mean_average_precision:.2f} %, recall at 1 {100 * scores.recall_at_1:.1f} %")
+            with step(f"curve within videos, {options.queries} random queries"):
+                score_retrieval(vectors_of_store(store), index, queries=sample, within_video=True)
+            query = queries_of_store(f"{path}#{store.videos[-1]}/3")[0]
+            with step("search for one object, exact"):
+                best = search_objects(store, query, include_itself=True)[0]
+            print(f"  found {best.video}/{best.object_id}, asked for {query.label}")
+
+
+if __name__ == "__main__":
+    main()
