@@ -7,7 +7,7 @@ import pytest
 
 from hodor_cli.descriptors.search.protocol import QuerySample, score_retrieval
 from hodor_cli.descriptors.store.schema import RowIndex
-from hodor_cli.descriptors.store.vectors import Vectors, vectors_of_array
+from hodor_cli.descriptors.store.vectors import Vectors
 from hodor_cli.errors import InputError
 
 
@@ -108,15 +108,6 @@ def test_sampled_queries_are_reproducible_and_said() -> None:
     assert first.sampled and first.queries == 50
     assert first.mean_average_precision == again.mean_average_precision
     assert not score_retrieval(vectors, index, queries=QuerySample(10_000)).sampled
-
-
-def test_transform_is_applied_to_queries_and_rows() -> None:
-    vectors, index = make_rows()
-    spoiled = vectors.copy()
-    spoiled[:, 0] += 1000 * (np.arange(len(vectors)) % 2)
-    cleaned = Vectors(len(spoiled), vectors_of_array(spoiled).blocks, lambda rows: rows[:, 1:])
-    expected = score_retrieval(vectors[:, 1:], index)
-    assert score_retrieval(cleaned, index).mean_average_precision == pytest.approx(expected.mean_average_precision)
 
 
 def test_one_object_has_no_curve() -> None:

@@ -95,8 +95,8 @@ def segment(
         typer.Option(
             "--from",
             metavar="FILE.h5#VIDEO/ID",
-            help="An object saved in a descriptor file, instead of a mask; FILE.h5#VIDEO takes all of a video's. "
-            "Repeatable.",
+            help="Look for an object saved in a descriptor file, instead of starting from a mask; where what is found "
+            "looks unlike it is said. FILE.h5#VIDEO takes all objects of a video. Repeatable.",
             rich_help_panel=_KNOWN,
         ),
     ] = None,

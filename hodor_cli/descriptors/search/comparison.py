@@ -118,13 +118,13 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
     where there is no projection for the store's model.
     """
     if projection_file is not None and by not in (None, "projection"):
-        raise UsageError(f"--projection contradicts --by {by}; leave one of them out")
+        raise UsageError(f"`projection` contradicts `by={by}`; leave one of them out")
     if projection_file is not None or by == "projection":
         projection = projection_for(store.info.model_fingerprint, projection_file)
         if projection is None:
             raise InputError(
                 f"there is no projection for the model of {store.path}; learn one with `hodor train-projection` and "
-                "name it with --projection"
+                "name it in `projection`"
             )
         return Comparison("projection", projection)
     return Comparison(by) if by is not None else possible_comparisons(store)[-1]

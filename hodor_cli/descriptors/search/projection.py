@@ -1,8 +1,8 @@
 """A projection that makes descriptors and baseline features comparable across videos: one linear map, in a small file.
 
 The encoder's descriptor and the backbone's mean features say different things of an object. The map is learned from
-photographs that are moved and recoloured (`projection_training.py`); it is worth nothing for another network, so the
-file names its model's fingerprint and another model's vectors are refused.
+photographs that are moved and recoloured (`projection_training.py`). It fits one network only, so the file names its
+model's fingerprint, and another model's vectors are refused.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from hodor_cli.weights.registry import BUNDLED
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
-#: The limit for projections that were learned before limits were, chosen on DAVIS with an earlier `mini`.
-ALIKE_BELOW = 1.15
+#: The limit for projections whose file has none: what learning gives for `mini`.
+ALIKE_BELOW = 1.03
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def search_objects(
     Exact with "numpy", which reads the store once, block by block. "faiss" (an optional package) searches faster where
     many objects compete, and knows only objects among the nearest 2,048 rows of each query descriptor.
 
-    Raises InputError if the query comes from another model, the store is empty, or one of the two lacks what is
-    compared; UsageError without faiss installed.
+    Raises InputError if the query comes from another model, the store is empty, or one of the two was saved without
+    what is compared; UsageError without faiss installed.
     """
     if query.model_fingerprint != store.info.model_fingerprint:
         raise InputError(

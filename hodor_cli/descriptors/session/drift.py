@@ -128,7 +128,7 @@ class DriftMonitor:
         return arrays
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from what `state` gave."""
         self._steps = deque((float(step) for step in arrays["steps"]), maxlen=self._steps.maxlen)
         self._background = arrays.get("background")
         counts = (int(count) for count in arrays["lasting"])

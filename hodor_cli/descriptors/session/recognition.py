@@ -111,6 +111,6 @@ class Recognition:
         return {"counts": np.array([(key, self._found[key], self._alike[key]) for key in self._objects])}
 
     def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from what `state` gave."""
         for key, found, alike in arrays["counts"].tolist():
             self._found[key], self._alike[key] = found, alike

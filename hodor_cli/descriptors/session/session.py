@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +65,6 @@ class DescriptorSession:
         self.recorder: DescriptorRecorder | None = None
         #: Whether what is found looks like the saved objects; None without `known`.
         self.recognition: Recognition | None = None
-        self._stack = ExitStack()
         if projection is not None and not known:
             raise UsageError("`projection` says by what objects of `known` are recognised; give `known` as well")
         if known:
@@ -86,16 +84,15 @@ class DescriptorSession:
         self.on_step = all_of(recording, *(watch.on_step for watch in watches.values()))
 
     def __enter__(self) -> DescriptorSession:
-        if self.recorder is not None:
-            self._stack.enter_context(self.recorder)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
         if self.recognition is not None:
             self.recognition.close()
+        if self.recorder is not None:
+            self.recorder.close(complete=kind is None)
 
 
 class Watch(Protocol):
@@ -123,7 +120,7 @@ class WatchedSegmenter:
         return arrays
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave, or from a plain segmenter's state."""
+        """Continue from what `state` gave, or from a plain segmenter's state."""
         self._segmenter.load_state({key: value for key, value in state.items() if not key.startswith("watch/")})
         for name, watch in self._watches.items():
             prefix = f"watch/{name}/"

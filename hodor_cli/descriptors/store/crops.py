@@ -19,15 +19,13 @@ MOST_SIDE = 1024  # pixels of a crop that is read
 MARGIN = 0.08  # of the box's longer side, shown around the object
 FADE = 0.6  # how far the surroundings go towards white
 
-Box = tuple[int, int, int, int]
-
 
 def masks_of_labels(labels: NDArray[np.unsignedinteger]) -> dict[int, NDArray[np.bool_]]:
     """(H, W) label map -> {object id: (H, W) bool}, for the ids that occur."""
     return {int(value): labels == value for value in np.unique(labels) if value}
 
 
-def mask_extent(mask: NDArray[np.bool_]) -> tuple[Box, int] | None:
+def mask_extent(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], int] | None:
     """((x, y, width, height), area in pixels) of a mask, None if it is empty."""
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
@@ -38,8 +36,10 @@ def mask_extent(mask: NDArray[np.bool_]) -> tuple[Box, int] | None:
     return box, int(np.count_nonzero(band))
 
 
-def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box, side: int = THUMBNAIL_SIDE) -> bytes:
-    """The object as a JPEG file, its longer side `side` pixels at most, what surrounds it faded towards white.
+def crop_jpeg(
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], box: tuple[int, int, int, int], side: int = THUMBNAIL_SIDE
+) -> bytes:
+    """The object as a JPEG file, its longer side `THUMBNAIL_SIDE` pixels at most, what surrounds it faded towards white.
 
     image (H, W, 3) uint8 RGB, mask (H, W), box as `mask_extent` gives it.
     """
@@ -52,7 +52,7 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box, side:
     picture = image[top:bottom, left:right]
     faded = (picture * (1 - FADE) + 255 * FADE).astype(np.uint8)
     picture = np.where(mask[top:bottom, left:right, None], picture, faded)
-    scale = side / max(picture.shape[:2])
+    scale = THUMBNAIL_SIDE / max(picture.shape[:2])
     if scale < 1:
         size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -24,7 +24,7 @@ _PAGE = 4096
 
 
 class SpillFile:
-    """A file for h5py that goes on in memory once the disk refuses; `error` is then what the disk said."""
+    """A file for h5py that continues in memory once the disk refuses; `error` is then what the disk said."""
 
     def __init__(self, path: Path, mode: str) -> None:
         self._file = io.FileIO(path, mode)

@@ -11,24 +11,17 @@ import numpy as np
 from hodor_cli.descriptors.store.store import DescriptorStore
 
 Metric = Literal["euclidean", "cosine"]
-Transform = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """`count` rows; `blocks(low, high)` streams those of a range as (first row, (n, C) array), in order.
-
-    `transform` maps (n, C) to (n, D) and is applied to every block, so that a projection or a normalisation needs no
-    second file.
-    """
+    """`count` rows; `blocks(low, high)` streams those of a range as (first row, (n, C) array), in order."""
 
     count: int
     blocks: Callable[[int, int], Iterator[tuple[int, np.ndarray]]]
-    transform: Transform | None = None
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        for start, block in self.blocks(0, self.count):
-            yield start, block if self.transform is None else self.transform(block)
+        yield from self.blocks(0, self.count)
 
     def part(self, low: int, high: int) -> Vectors:
         """The rows low <= row < high, counted from 0 again."""
@@ -37,7 +30,7 @@ class Vectors:
             for start, block in self.blocks(low + first, low + last):
                 yield start - low, block
 
-        return Vectors(high - low, blocks, self.transform)
+        return Vectors(high - low, blocks)
 
     def width(self) -> int:
         """Numbers per row, 0 without rows. Reads no more than one row."""
@@ -58,28 +51,25 @@ class Vectors:
         return np.concatenate(picked)
 
 
-def vectors_of_array(array: np.ndarray, transform: Transform | None = None, block: int = 32768) -> Vectors:
+def vectors_of_array(array: np.ndarray, block: int = 32768) -> Vectors:
     """Rows that are in memory already."""
 
     def blocks(low: int, high: int) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(low, high, block):
             yield start, array[start : min(start + block, high)]
 
-    return Vectors(len(array), blocks, transform)
+    return Vectors(len(array), blocks)
 
 
 def vectors_of_store(
     store: DescriptorStore,
     dataset: str = "descriptor",
     videos: list[str] | None = None,
-    transform: Transform | None = None,
     block: int = 32768,
 ) -> Vectors:
     """A per-row data set of a store, in the order of `store.index(videos)`."""
     count = len(store.index(videos))
-    return Vectors(
-        count, lambda low, high: store.blocks(dataset, size=block, videos=videos, start=low, stop=high), transform
-    )
+    return Vectors(count, lambda low, high: store.blocks(dataset, size=block, videos=videos, start=low, stop=high))
 
 
 def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:

@@ -28,9 +28,9 @@ from hodor_cli.descriptors.store.hdf5 import (
     text_attribute,
     write_store_info,
 )
+from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.store.video_writer import VideoWriter
 from hodor_cli.descriptors.writing import check_output
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.locks import WriterLock
@@ -99,7 +99,7 @@ class StoreWriter:
         held = self._videos.get(info.name)
         return held is not None and held.same_export(info)
 
-    def video(self, info: VideoInfo, *, replace: bool = False) -> VideoWriter:
+    def video(self, info: VideoInfo, *, replace: bool = False) -> RowsWriter:
         """Start writing one video; the earlier one of the same name and origin is replaced when this one is complete.
 
         Raises UsageError if the name belongs to a video from another source or with masks from elsewhere (a second
@@ -121,7 +121,7 @@ class StoreWriter:
         except OSError as error:
             raise OutputError(f"cannot write beside {self.path} ({error.strerror}); choose another place") from None
         number = 1 + max((int(part.name.partition(".")[0]) for part in pending_parts(self.path)), default=0)
-        return VideoWriter(folder / f"{number:08d}.h5", self.info, info, uuid.uuid4().hex, self._finished)
+        return RowsWriter(folder / f"{number:08d}.h5", self.info, info, uuid.uuid4().hex, self._finished)
 
     def merge(self) -> None:
         """Bring all finished videos into the file itself, in one atomic step."""

@@ -20,7 +20,7 @@ BUFFERED_ROWS = 512
 _CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64, "image_name": 256, "category": 256}
 
 
-class VideoWriter:
+class RowsWriter:
     """Collects one video frame by frame; memory is a few hundred rows whatever the video's length.
 
     Leave the `with` block normally (or call `finish`) to keep the video; an exception, `discard` or a kill leaves none.
@@ -87,7 +87,7 @@ class VideoWriter:
             pass  # a full disk; the file goes away in any case
         self._temporary.unlink(missing_ok=True)
 
-    def __enter__(self) -> VideoWriter:
+    def __enter__(self) -> RowsWriter:
         return self
 
     def __exit__(
