@@ -36,10 +36,8 @@ def mask_extent(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], int
     return box, int(np.count_nonzero(band))
 
 
-def crop_jpeg(
-    image: NDArray[np.uint8], mask: NDArray[np.bool_], box: tuple[int, int, int, int], side: int = THUMBNAIL_SIDE
-) -> bytes:
-    """The object as a JPEG file, its longer side `THUMBNAIL_SIDE` pixels at most, what surrounds it faded towards white.
+def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> bytes:
+    """The object as a JPEG file, `THUMBNAIL_SIDE` pixels long at most, what surrounds it faded towards white.
 
     image (H, W, 3) uint8 RGB, mask (H, W), box as `mask_extent` gives it.
     """
