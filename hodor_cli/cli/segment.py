@@ -38,6 +38,15 @@ EndOption = Annotated[
         "--end", metavar="N", min=1, help="First frame not to read [default: the end].", rich_help_panel=FRAMES
     ),
 ]
+ValueRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--value-range",
+        metavar="LOW,HIGH",
+        help="What becomes black and white in frames of more than 8 bits [default: measured].",
+        rich_help_panel=FRAMES,
+    ),
+]
 CocoOption = Annotated[
     bool,
     typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
@@ -80,6 +89,7 @@ def segment(
     overwrite: OverwriteOption = False,
     start: StartOption = 0,
     end: EndOption = None,
+    value_range: ValueRangeOption = None,
     coco: CocoOption = False,
     descriptors: Annotated[
         Path | None,
@@ -157,7 +167,7 @@ def segment(
     from hodor_cli.run.settings import RunHooks, RunOutput
     from hodor_cli.video.source import open_source
 
-    with open_source(source, start=start, end=end) as frames:
+    with open_source(source, start=start, end=end, value_range=_numbers(value_range)) as frames:
         given = read_mask_arguments(mask or [], frames)
         boxes = boxes_by_frame(box or [], frames, {key for one in given.values() for key in one.object_ids})
         inputs = RunInputs(given, boxes, removals_by_frame(remove or [], frames))
@@ -203,6 +213,17 @@ def segment(
             raise
     print_summary(summary)
     _tell_about_descriptors(session, descriptors, folder)
+
+
+def _numbers(text: str | None) -> tuple[float, float] | None:
+    """The two numbers of --value-range."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--value-range {text} is not two numbers LOW,HIGH, for example 0,1023") from None
+    return low, high
 
 
 def _refuse_with_masks(others: Mapping[str, Any]) -> None:

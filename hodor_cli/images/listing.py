@@ -90,10 +90,13 @@ def _pattern(file: Path) -> str:
 
 
 def _mode(file: Path) -> str:
+    """The pixel format of a still picture; empty for one of many pages, which is no mask, and for a damaged one, which
+    is reported when it is read."""
     try:
-        return read_header(file).mode
+        header = read_header(file)
     except InputError:
-        return ""  # reported when it is read as a frame
+        return ""
+    return header.mode if header.pages == 1 else ""
 
 
 def _require_one_file_per_frame(folder: Path, files: Sequence[Path]) -> None:

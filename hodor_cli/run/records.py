@@ -83,7 +83,8 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
 
 
 class SourceRecord(Struct, frozen=True):
-    """Where the frames came from; `content` is a fingerprint of the file or folder."""
+    """Where the frames came from; `content` is a fingerprint of the file or folder, `value_range` what became black and
+    white in frames of more than 8 bits."""
 
     name: str
     kind: str
@@ -92,6 +93,7 @@ class SourceRecord(Struct, frozen=True):
     start: int = 0
     end: int | None = None
     content: str | None = None
+    value_range: tuple[float, float] | None = None
 
 
 class WeightsRecord(Struct, frozen=True):

@@ -144,6 +144,7 @@ def run_identity(
             start=source.start,
             end=source.end,
             content=_content_hash(source),
+            value_range=None if (scale := source.value_range) is None else (float(scale.low), float(scale.high)),
         ),
         masks={frame: _array_hash(inputs.labels(frame)) for frame in sorted(inputs.masks)},
         boxes={
