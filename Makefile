@@ -2,6 +2,9 @@
 # make demo    the main job on a clip made on the spot; says what to open
 # make test    lint, then pytest
 # make lint    ruff, mypy and the layers (import-linter)
+# make fuzz    2,000 runs of the commands on damaged files
+# make coverage   pytest, and which lines it does not reach
+# make reference  writes docs/commands.md anew
 #
 # PYTHON=... chooses the interpreter (3.10 or newer); without it the first suitable one on PATH is taken.
 
@@ -13,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := $(VENV)/.hodor-ready
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test coverage fuzz reference lint clean
 
 setup: $(STAMP)
 
@@ -43,6 +46,15 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest
+
+coverage: setup
+	$(BIN)/python -m pytest --cov=hodor_cli --cov-report=term:skip-covered
+
+fuzz: setup
+	cd tests && ../$(BIN)/python -m fuzz.fuzz --runs 2000
+
+reference: setup
+	$(BIN)/python docs/reference.py
 
 clean:
 	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,6 +1,6 @@
 """hodor: video object segmentation from one mask, by high-level object descriptors (HODOR, CVPR 2022).
 
-The same job as `hodor segment`, frame by frame:
+The whole job of `hodor segment` is `segment_source`; frame by frame it is:
 
     from hodor_cli import Segmenter, load_model, open_source, read_mask
 
@@ -19,27 +19,91 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-_HOME_OF = {
-    "DescriptorStore": "hodor_cli.descriptors",
-    "FrameSource": "hodor_cli.video.source",
-    "HodorError": "hodor_cli.errors",
-    "Segmenter": "hodor_cli.engine",
-    "evaluate": "hodor_cli.evaluation",
-    "finetune": "hodor_cli.training.runs",
-    "load_model": "hodor_cli.weights",
-    "open_source": "hodor_cli.video.source",
-    "pretrain": "hodor_cli.training.runs",
-    "read_mask": "hodor_cli.datasets.labels.masks",
-    "score_sequence": "hodor_cli.evaluation",
-    "segment_source": "hodor_cli.run.runner",
-    "write_label_png": "hodor_cli.images.label_png",
+#: Where each public name is defined.
+_NAMES = {
+    "hodor_cli.errors": (
+        "DataError",
+        "DeviceError",
+        "HodorError",
+        "InputError",
+        "OutputError",
+        "TrainingError",
+        "UsageError",
+        "WeightsError",
+    ),
+    "hodor_cli.engine": (
+        "Segmenter",
+        "SegmenterSettings",
+        "StepResult",
+    ),
+    "hodor_cli.weights": ("load_model",),
+    "hodor_cli.video.source": (
+        "Frame",
+        "FrameSource",
+        "open_source",
+    ),
+    "hodor_cli.datasets.labels.mask_file": (
+        "MaskFile",
+        "read_mask",
+    ),
+    "hodor_cli.images.label_png": ("write_label_png",),
+    "hodor_cli.run.runner": ("segment_source",),
+    "hodor_cli.run.inputs": ("RunInputs",),
+    "hodor_cli.run.settings": (
+        "RunOutput",
+        "SegmentSettings",
+        "SegmentSummary",
+    ),
+    "hodor_cli.evaluation": (
+        "EvaluationOutput",
+        "EvaluationResult",
+        "EvaluationSettings",
+        "evaluate",
+        "score_sequence",
+    ),
+    "hodor_cli.training.runs": (
+        "finetune",
+        "pretrain",
+    ),
+    "hodor_cli.training.options": (
+        "ClipOptions",
+        "LaunchSettings",
+        "Recipe",
+        "RunOptions",
+        "TrainingResult",
+    ),
+    "hodor_cli.descriptors": ("DescriptorStore",),
 }
+_HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "ClipOptions",
+    "DataError",
     "DescriptorStore",
+    "DeviceError",
+    "EvaluationOutput",
+    "EvaluationResult",
+    "EvaluationSettings",
+    "Frame",
     "FrameSource",
     "HodorError",
+    "InputError",
+    "LaunchSettings",
+    "MaskFile",
+    "OutputError",
+    "Recipe",
+    "RunInputs",
+    "RunOptions",
+    "RunOutput",
+    "SegmentSettings",
+    "SegmentSummary",
     "Segmenter",
+    "SegmenterSettings",
+    "StepResult",
+    "TrainingError",
+    "TrainingResult",
+    "UsageError",
+    "WeightsError",
     "__version__",
     "evaluate",
     "finetune",
@@ -53,15 +117,27 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hodor_cli.datasets.labels.masks import read_mask
+    from hodor_cli.datasets.labels.mask_file import MaskFile, read_mask
     from hodor_cli.descriptors import DescriptorStore
-    from hodor_cli.engine import Segmenter
-    from hodor_cli.errors import HodorError
-    from hodor_cli.evaluation import evaluate, score_sequence
+    from hodor_cli.engine import Segmenter, SegmenterSettings, StepResult
+    from hodor_cli.errors import (
+        DataError,
+        DeviceError,
+        HodorError,
+        InputError,
+        OutputError,
+        TrainingError,
+        UsageError,
+        WeightsError,
+    )
+    from hodor_cli.evaluation import EvaluationOutput, EvaluationResult, EvaluationSettings, evaluate, score_sequence
     from hodor_cli.images.label_png import write_label_png
+    from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
+    from hodor_cli.run.settings import RunOutput, SegmentSettings, SegmentSummary
+    from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions, TrainingResult
     from hodor_cli.training.runs import finetune, pretrain
-    from hodor_cli.video.source import FrameSource, open_source
+    from hodor_cli.video.source import Frame, FrameSource, open_source
     from hodor_cli.weights import load_model
 
 

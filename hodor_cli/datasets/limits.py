@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.errors import UsageError
+from hodor_cli.settings import about, check_settings
 
 
 @dataclass(frozen=True)
 class ObjectLimits:
     """Which objects of a picture are large enough to be a reference.
 
-    `min_area` (pixels) and `min_side` (pixels, both sides of the box) are meant for an image of `at_area` pixels, the
-    size at which the paper trains; objects of a smaller or larger file are measured as if it were scaled to that.
-    `at_area=None` measures in the pixels of the file itself.
+    Areas and sides are meant for an image of `at_area` pixels, the size at which the paper trains; objects of a smaller
+    or larger file are measured as if it were scaled to that. `at_area=None` measures in the pixels of the file itself.
     """
 
-    min_area: float = 2000.0
-    min_side: float = 20.0
-    max_objects: int = 4
-    at_area: float | None = 300_000.0
+    min_area: Annotated[float, about("Least area of an object, in pixels.", least=0)] = 2000.0
+    min_side: Annotated[float, about("Least width and height of its box, in pixels.", least=0)] = 20.0
+    max_objects: Annotated[int, about("Objects of a picture, at most.", least=1, most=254)] = 4
+    at_area: Annotated[
+        float | None, about("Pixels of the image in which these are measured; none: the file's own.", above=0)
+    ] = 300_000.0
 
     def __post_init__(self) -> None:
-        if self.max_objects < 1 or self.max_objects > 254:
-            raise UsageError(f"`max_objects` must lie in 1..254, not {self.max_objects}")
-        if not (self.min_area >= 0 and self.min_side >= 0 and (self.at_area is None or self.at_area > 0)):
-            raise UsageError("the limits on objects, `min_area` and `min_side`, must not be negative")
+        check_settings(self)
 
     def in_file_pixels(self, height: int, width: int) -> tuple[float, float]:
         """(least area, least side) in pixels of a file of this size."""

@@ -57,6 +57,10 @@ class Segmenter:
     it. Ids are the user's and are never renumbered. The state is the history window (and, for models that match, three
     frames of keys) and nothing else, so memory does not grow with the video.
 
+        segmenter = Segmenter(load_model("mini"))
+        labels = segmenter.step(first_frame, masks=first_labels)  # (H, W) uint16 ids
+        labels = segmenter.step(second_frame)
+
     Args:
         model: the network, as `load_model` gives it. It stays where it is: if `device` is another one, or the model is
             in training mode, the segmenter works with a copy.

@@ -21,12 +21,13 @@ from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
 from hodor_cli.evaluation.submission import pack_submission
 from hodor_cli.images.paths import plural
+from hodor_cli.model.hodor import Hodor
 
 
 def evaluate(
     dataset: str | Path | Dataset,
     *,
-    model: Any = None,
+    model: Hodor | StepSegmenter | None = None,
     predictions: str | Path | None = None,
     settings: EvaluationSettings | None = None,
     output: EvaluationOutput | None = None,
@@ -91,7 +92,7 @@ class _Outcome:
 
 def _run(
     found: Dataset,
-    model: Any,
+    model: Hodor | StepSegmenter,
     settings: EvaluationSettings,
     output: EvaluationOutput | None,
     on_start: OnStart | None,
@@ -99,7 +100,7 @@ def _run(
     stack: ExitStack,
 ) -> _Outcome:
     """Run the model; `stack` keeps what the official evaluation needs until it has run."""
-    segmenter: StepSegmenter = model if hasattr(model, "step") else settings.segmenter(model)
+    segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
     facts = {"dataset": str(found.root), "layout": found.layout, **_run_facts(segmenter, model, settings)}
     place = None if output is None else output.folder
     if place is None and settings.official:
@@ -152,7 +153,7 @@ def sweep_history(
     dataset: str | Path | Dataset,
     histories: Sequence[int],
     *,
-    model: Any,
+    model: Hodor | StepSegmenter,
     settings: EvaluationSettings | None = None,
     output: EvaluationOutput | None = None,
     on_start: OnStart | None = None,

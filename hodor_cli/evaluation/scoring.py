@@ -108,6 +108,9 @@ def score_sequence(
 ) -> SequenceScore:
     """Score predicted label maps against true ones, frame by frame; both may be arrays (T, H, W) or generators.
 
+        score = score_sequence(true_labels, predicted_labels, rules=YOUTUBE_VOS)
+        print(score.jf, score.objects[1].j)
+
     Args:
         truth: Label maps (H, W) of the labelled frames, from the first on: object ids, 0 background, 255 void; or
             0 and 255 alone, where 255 is the object.

@@ -21,6 +21,8 @@ MAX_ID = 65535
 def write_label_png(path: str | Path, labels: np.ndarray) -> None:
     """Write a label map (H, W) of integer object ids 0..65535 as a PNG whose pixel values are the ids.
 
+        write_label_png("00000.png", labels)
+
     Written beside the target and moved into place, so a reader never sees half a file; an existing one is replaced.
     Raises `OutputError` when the disk is full or the folder cannot be written, ValueError for what is no label map.
     """

@@ -46,6 +46,9 @@ class Frame:
 class FrameSource(ABC):
     """A stream of frames of one size, opened by `open_source`. Iterate over it; close it or use it in `with`.
 
+        for frame in source:
+            print(frame.index, frame.name, frame.image.shape)  # (H, W, 3) uint8 RGB
+
     kind:         "video", "folder" or "camera".
     name:         stem of the file or folder, "camera0", or "stdin"; good for naming results.
     label:        what the user called it, for messages.
@@ -144,6 +147,9 @@ def open_source(
     value_range: tuple[float, float] | None = None,
 ) -> FrameSource:
     """Open a source of frames and check that it can be read, before any work is done.
+
+        with open_source("clip.mp4", start=100) as source:
+            frames = [frame.image for frame in source]
 
     path_or_camera: a video file, a folder of images, a file of many pictures (TIFF, animated WebP, PNG or AVIF), a
         camera index (0 or "0"; a file or folder of that name goes first), or "-" for a video on standard input. A

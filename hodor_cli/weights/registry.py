@@ -50,6 +50,8 @@ def available_weights() -> dict[str, WeightsInfo]:
 def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Hodor:
     """The network of named weights or of a checkpoint file (ours or the authors' `.pth`), in evaluation mode.
 
+        model = load_model("mini", device="cuda")
+
     Raises WeightsError for an unknown name, naming those there are, and for damaged or unfit files.
     """
     from hodor_cli.runtime.device import choose_device

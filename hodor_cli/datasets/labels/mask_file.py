@@ -34,6 +34,8 @@ def read_mask(
 ) -> MaskFile:
     """Read a mask: an indexed, grey, RGB or RGBA picture (PNG, TIFF, BMP, lossless WebP), or an .npy array.
 
+        labels = read_mask("first.png", size=(480, 854)).labels  # (H, W) ids, 0 is background
+
     size: (height, width) it must have. known_colours: object id -> colour of masks read before, so that a colour keeps
     its id. An .npy is (H, W) ids or booleans, (N, H, W) booleans for the objects 1..N, or (H, W, 3) colours.
     Raises `InputError` naming the file for everything in it that cannot be meant: another size, no object, soft edges,

@@ -1,0 +1,1 @@
+"""A seeded fuzzer: damages every kind of file that the product reads, and runs the commands on it."""

@@ -1,0 +1,160 @@
+"""Small valid inputs of every kind that the product reads, to be damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+from hodor_cli.cli import app
+
+SIZE = (48, 64)
+FRAMES = 5
+
+
+def make_inputs(root: Path) -> Path:
+    """Write them below `root`: clip.mp4, masks, photographs, benchmarks, weights, results, descriptors."""
+    frames, masks = _scene()
+    _video(root / "clip.mp4", frames)
+    _pictures(root / "frames", frames, "{:05d}.jpg")
+    _pictures(root / "masks", masks, "{:05d}.png")
+    Image.fromarray(frames[0]).save(root / "pages.tif", save_all=True, append_images=map(Image.fromarray, frames[1:]))
+    Image.fromarray(frames[0]).save(root / "clip.gif", save_all=True, append_images=map(Image.fromarray, frames[1:]))
+    Image.fromarray(masks[0]).save(root / "mask.png")
+    Image.fromarray(np.stack([masks[0] * 90, masks[0] * 20, masks[0]], axis=-1)).save(root / "rgb.png")
+    np.save(root / "mask.npy", masks[0])
+    (root / "list.txt").write_text("clip.mp4\n# more\nframes\n", encoding="utf-8")
+    _pictures(root / "first", [masks[0]], "clip.png")
+    _pictures(root / "first", [masks[0]], "frames.png")
+    _davis(root / "davis", frames, masks)
+    _youtube(root / "youtube", frames, masks)
+    _coco(root / "photos", frames)
+    _weights(root)
+    segment = ["segment", str(root / "clip.mp4"), "--mask", str(root / "mask.png")]
+    weights = ["--weights", str(root / "toy.safetensors")]
+    _hodor(*segment, *weights, "-o", str(root / "result"), "--coco")
+    _hodor("export-descriptors", str(root / "result"), *weights, "-o", str(root / "objects.h5"))
+    _interrupted(root)
+    _hodor(
+        "evaluate", str(root / "davis"), "--predictions", str(root / "davis/Annotations/480p"), "-o", str(root / "eval")
+    )
+    train = ["pretrain", "--data", str(root / "photos"), "--preset", "toy", "--workers", "0"]
+    limits = ["--set", "limits.min_area=10", "--set", "limits.min_side=3"]
+    _hodor(*train, *limits, "--iterations", "1", "--batch-size", "1", "-o", str(root / "run"))
+    return root
+
+
+def _hodor(*arguments: str) -> None:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            app(list(arguments), prog_name="hodor")
+        except SystemExit as end:
+            if end.code:
+                raise RuntimeError(f"{' '.join(arguments)}: {said.getvalue()}") from end
+
+
+def _scene() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    random = np.random.default_rng(0)
+    ground = random.integers(0, 120, (*SIZE, 3), dtype=np.uint8)
+    frames, masks = [], []
+    for index in range(FRAMES):
+        frame, mask = ground.copy(), np.zeros(SIZE, np.uint8)
+        place = (slice(8, 28), slice(6 + 3 * index, 30 + 3 * index))
+        frame[place], mask[place] = (220, 60, 40), 1
+        mask[34:44, 40:60] = 2
+        frames.append(frame)
+        masks.append(mask)
+    return frames, masks
+
+
+def _pictures(folder: Path, pictures: list[np.ndarray], name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / name.format(index))
+
+
+def _video(path: Path, frames: list[np.ndarray]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _davis(root: Path, frames: list[np.ndarray], masks: list[np.ndarray]) -> None:
+    _pictures(root / "JPEGImages/480p/ball", frames, "{:05d}.jpg")
+    _pictures(root / "Annotations/480p/ball", masks, "{:05d}.png")
+    lists = root / "ImageSets/2017"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("ball\n", encoding="utf-8")
+
+
+def _youtube(root: Path, frames: list[np.ndarray], masks: list[np.ndarray]) -> None:
+    _pictures(root / "JPEGImages/ball", frames, "{:05d}.jpg")
+    _pictures(root / "Annotations/ball", masks, "{:05d}.png")
+    names = [f"{index:05d}" for index in range(FRAMES)]
+    objects = {str(key): {"category": "ball", "frames": names} for key in (1, 2)}
+    videos = {"ball": {"objects": objects}}
+    (root / "meta.json").write_text(json.dumps({"videos": videos}), encoding="utf-8")
+
+
+def _coco(root: Path, frames: list[np.ndarray]) -> None:
+    from pycocotools import mask as rle
+
+    _pictures(root, frames[:3], "{:03d}.jpg")
+    images = [{"id": i, "file_name": f"{i:03d}.jpg", "height": SIZE[0], "width": SIZE[1]} for i in range(3)]
+    outline = [6.0, 8.0, 30.0, 8.0, 30.0, 28.0, 6.0, 28.0]
+    packed = rle.encode(np.asfortranarray(np.ones(SIZE, np.uint8)))
+    shapes = (
+        ([outline], [6, 8, 24, 20], 480.0),
+        ({"size": list(SIZE), "counts": [100, 300, 2672]}, [2, 4, 20, 40], 300.0),
+        ({"size": list(SIZE), "counts": packed["counts"].decode()}, [0, 0, 64, 48], 3072.0),
+    )
+    annotations = [
+        {"id": i + 1, "image_id": i, "category_id": 1, "segmentation": shape, "bbox": box, "area": area, "iscrowd": 0}
+        for i, (shape, box, area) in enumerate(shapes)
+    ]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "thing"}]}
+    (root / "instances.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _weights(root: Path) -> None:
+    import torch
+
+    from hodor_cli.model import build_model
+    from hodor_cli.weights.checkpoint import save_checkpoint
+
+    torch.manual_seed(0)
+    model = build_model("toy")
+    save_checkpoint(root / "toy.safetensors", model, {"training": {"iterations": 1}})
+    torch.save({"model": model.state_dict()}, root / "toy.pth")
+
+
+def _interrupted(root: Path) -> None:
+    """A run that Ctrl-C ended in the middle, with what `--resume` reads."""
+    from hodor_cli.datasets.labels.masks import read_mask_arguments
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.run.runner import make_segmenter, segment_source
+    from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
+    from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
+
+    settings = SegmentSettings(weights=str(root / "toy.safetensors"))
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with open_source(str(root / "clip.mp4")) as source, contextlib.suppress(KeyboardInterrupt):
+        inputs = RunInputs(read_mask_arguments([str(root / "mask.png")], source))
+        segmenter = make_segmenter(load_model(settings.weights), settings)
+        output, hooks = RunOutput(checkpoint_seconds=0.0), RunHooks(progress=stop)
+        segment_source(source, inputs, root / "stopped", segmenter, settings=settings, output=output, hooks=hooks)

@@ -1,0 +1,71 @@
+"""What is documented, and that it is still true."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import hodor_cli
+from hodor_cli.cli import COMMANDS
+
+EVERYDAY = [
+    "DescriptorStore", "FrameSource", "Segmenter", "evaluate", "finetune", "load_model", "open_source", "pretrain",
+    "read_mask", "score_sequence", "segment_source", "write_label_png",
+]  # fmt: skip
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_reference_is_current(repository: Path) -> None:
+    page = repository / "docs" / "commands.md"
+    written = load(repository / "docs" / "reference.py").reference()
+    assert page.read_text(encoding="utf-8") == written, "run `make reference`"
+    for name, spec in COMMANDS.items():
+        assert (f"## hodor {name}" in written) != spec.hidden
+
+
+def test_every_declared_setting_is_documented(repository: Path) -> None:
+    rows = re.findall(r"^\| `(\S+)` \|.*\| (.*) \|$", (repository / "docs" / "commands.md").read_text(), re.MULTILINE)
+    assert len(rows) > 40
+    assert [name for name, help in rows if not help.strip()] == []
+
+
+@pytest.mark.parametrize("name", [name for name in hodor_cli.__all__ if name != "__version__"])
+def test_public_names_say_what_they_are(name: str) -> None:
+    value = getattr(hodor_cli, name)
+    assert value.__doc__ and not value.__doc__.startswith(f"{name}("), "has no docstring of its own"
+    if name not in EVERYDAY:
+        return
+    assert re.search(r"^ {4,}\S.*[=(].*\n", value.__doc__, re.MULTILINE), "has no example"
+    signature = inspect.signature(value.__init__ if inspect.isclass(value) else value)
+    for parameter in list(signature.parameters.values()):
+        assert parameter.kind is not inspect.Parameter.VAR_KEYWORD
+        assert not re.search(r"\bAny\b", str(parameter.annotation)), parameter
+
+
+def test_public_names_and_errors_are_complete() -> None:
+    assert set(EVERYDAY) <= set(hodor_cli.__all__)
+    kinds = {kind.__name__ for kind in hodor_cli.HodorError.__subclasses__()}
+    assert kinds <= set(hodor_cli.__all__)
+
+
+def test_documents_name_commands_and_files_that_exist(repository: Path) -> None:
+    pages = [*repository.glob("*.md"), *(repository / "docs").glob("*.md")]
+    assert len(pages) >= 6
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for command in re.findall(r"^(?:\.venv/bin/)?hodor ([a-z-]+)", text, re.MULTILINE):
+            assert command in COMMANDS and not COMMANDS[command].hidden, (page.name, command)
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (page.parent / target).exists(), (page.name, target)
