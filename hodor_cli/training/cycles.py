@@ -107,7 +107,7 @@ def chain_schedule(frames: int) -> tuple[Step, ...]:
 def self_chain_schedule(frames: int) -> tuple[Step, ...]:
     """The chain, and the labelled frame from its own descriptors alone: what tells its objects apart must be in them.
 
-    With the cue, which would compare the frame with itself, there were nothing to learn from it.
+    The cue would compare the frame with itself and leave nothing to learn.
     """
     return (*chain_schedule(frames), Step((TRUTH,), 0, "self", alone=True))
 

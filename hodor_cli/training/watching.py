@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction, schedule
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.process import Process
-from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, make_batch
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, planned_batch
 from hodor_cli.training.step import INPUTS, Objective
 
 #: Iterations between two entries in the TensorBoard events.
@@ -124,26 +123,25 @@ class Events:
 class HeldOut:
     """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
 
-    apart: whether they are kept out of training; otherwise there were too few, and it learns from them.
+    apart: whether they are kept out of training; otherwise there were too few, and it learns from them. name: what they
+    are, for a sentence.
     """
 
     def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
-        self.apart = apart
         self.config = config
-        batches = dataclasses.replace(config.batches, batch_size=1)
-        self._planner = BatchPlanner(sets, batches, seed=config.seed)
-        self._batches: list[Batch] | None = None
-
-    @property
-    def name(self) -> str:
-        """What the samples are, for a sentence."""
-        return f"{self.config.held_out} {'held-out pictures' if self.apart else 'of the training pictures'}"
+        self._planner = BatchPlanner(sets, config.batches, seed=config.seed)
+        items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset.sizes))]
+        count = min(config.held_out, len(items))
+        self._chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
+        self._batches: list[Batch] = []
+        self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
 
     @torch.no_grad()
     def measure(self, model: Hodor, process: Process) -> float:
         """Mean IoU, 0..1. The model's mode is as before afterwards."""
-        if self._batches is None:
-            self._batches = [make_batch(self._planner, number) for number in range(self.config.held_out)]
+        if not self._batches:
+            plans = [self._planner.plan_of([chosen], number) for number, chosen in enumerate(self._chosen)]
+            self._batches = [planned_batch(self._planner, plan) for plan in plans]
         training = model.training
         objective = Objective(model, supervise=self.config.supervise).eval()
         steps = schedule(self.config.schedule, 0, self.config.sequence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -112,19 +112,23 @@ class BatchPlanner:
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
         dataset, index = _draw(self._pools, rng)
         objects, bucket = int(self._counts[dataset][index]), int(self._buckets[dataset][index])
-        chosen = [(dataset, index)]
         pools = self._eligible_pools(objects, bucket)
-        chosen += [_draw(pools, rng) for _ in range(size - 1)]
+        whole = self.plan_of([(dataset, index), *(_draw(pools, rng) for _ in range(size - 1))], iteration)
+        share = size // world
+        return replace(whole, samples=whole.samples[rank * share : (rank + 1) * share])
+
+    def plan_of(self, chosen: Sequence[tuple[int, int]], iteration: int) -> BatchPlan:
+        """The plan of a batch of these (set, item) pairs, with as many objects as the first offers."""
         samples = tuple(
-            PlannedSample(number, item, iteration * size + place, self._out_size(number, item))
+            PlannedSample(number, item, iteration * len(chosen) + place, self._out_size(number, item))
             for place, (number, item) in enumerate(chosen)
         )
         multiple = self.settings.multiple
         height, width = (
             max(sample.out_size[axis] + -sample.out_size[axis] % multiple for sample in samples) for axis in (0, 1)
         )
-        share = size // world
-        return BatchPlan(iteration, objects, (height, width), samples[rank * share : (rank + 1) * share])
+        number, item = chosen[0]
+        return BatchPlan(iteration, int(self._counts[number][item]), (height, width), samples)
 
     def sample(self, planned: PlannedSample, num_objects: int) -> TrainingSample:
         """Make one planned sample."""
@@ -228,9 +232,13 @@ class TrainingLoader:
 
 def make_batch(planner: BatchPlanner, iteration: int, *, rank: int = 0, world: int = 1) -> Batch:
     """The batch of one iteration (one rank's part), as `collate` gives it, with `iteration` added."""
-    plan = planner.plan(iteration, rank=rank, world=world)
+    return planned_batch(planner, planner.plan(iteration, rank=rank, world=world))
+
+
+def planned_batch(planner: BatchPlanner, plan: BatchPlan) -> Batch:
+    """The batch of a plan, as `collate` gives it, with `iteration` added."""
     samples = [planner.sample(planned, plan.num_objects) for planned in plan.samples]
-    return {**collate(samples, plan.pad_size), "iteration": iteration}
+    return {**collate(samples, plan.pad_size), "iteration": plan.iteration}
 
 
 def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None = None) -> Batch:
