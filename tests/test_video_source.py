@@ -233,6 +233,13 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
             open_source(path)
 
 
+def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 2)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zz99"))
+    with pytest.raises(InputError, match="no installed decoder"):
+        open_source(path)
+
+
 def test_sound_alone_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     with av.open(str(path), "w") as container:

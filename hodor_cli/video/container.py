@@ -93,10 +93,10 @@ def describe_unused(container: InputContainer, used: VideoStream, label: str) ->
     others = [stream for stream in _moving(container) if stream.index != used.index and stream.frames != 1]
     if not others:
         return ""
-    sizes = ", ".join(f"{stream.width}x{stream.height}" for stream in others)
+    sizes = ["{}x{}".format(*_size(stream)) for stream in (used, *others)]
     return (
-        f"{label} holds {len(others) + 1} video tracks: number {used.index} of {used.width}x{used.height} is used, "
-        f"{sizes} left out"
+        f"{label} holds {len(sizes)} video tracks: number {used.index} of {sizes[0]} is used, {', '.join(sizes[1:])} "
+        f"left out"
     )
 
 
@@ -123,7 +123,13 @@ def _moving(container: InputContainer) -> list[VideoStream]:
 def _rank(stream: VideoStream) -> tuple[bool, bool, bool, int, int]:
     still = stream.frames == 1
     cover = still and getattr(stream.codec_context, "name", None) in _STILL_CODECS
-    return not cover, not still, _flag(stream, "default"), stream.width * stream.height, -stream.index
+    width, height = _size(stream)
+    return not cover, not still, _flag(stream, "default"), width * height, -stream.index
+
+
+def _size(stream: VideoStream) -> tuple[int, int]:
+    """(width, height); 0 for a track that no installed decoder can read."""
+    return getattr(stream, "width", 0) or 0, getattr(stream, "height", 0) or 0
 
 
 def _flag(stream: VideoStream, name: str) -> bool:
