@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from hodor_cli.datasets.labels.masks import read_mask, read_mask_argument, read_mask_arguments
+from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.datasets.labels.masks import read_mask_argument, read_mask_arguments
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 from hodor_cli.video.source import Frame, FrameSource, open_source

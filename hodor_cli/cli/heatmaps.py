@@ -36,7 +36,8 @@ def heatmaps(
 
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
-    from hodor_cli.datasets.labels.masks import read_mask, read_mask_arguments
+    from hodor_cli.datasets.labels.mask_file import read_mask
+    from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
     from hodor_cli.descriptors.writing import check_output
     from hodor_cli.errors import InputError

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hodor_cli.datasets.report import Faults
+from hodor_cli.datasets.report import CROWDS, Faults
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
 from hodor_cli.errors import DataError
 
@@ -272,7 +272,7 @@ def _note_crowds(coco: CocoFile, crowds: int, brushed: int, total: int) -> None:
     coco.faults.facts.append(f"{crowds} crowd annotations are left out")
     if crowds > 0.1 * total and crowds > 1:
         coco.faults.add(
-            "masks marked as crowds", coco.path.name,
+            CROWDS, coco.path.name,
             f"{crowds} of {total} annotations have iscrowd 1, which says that a mask holds many objects; brushes of "
             "labelling tools set it too: write iscrowd 0 where a mask is one object",
             serious=crowds == total,

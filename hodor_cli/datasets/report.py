@@ -8,6 +8,7 @@ from pathlib import Path
 
 #: Faults kept of each kind; more are only counted.
 _KEPT = 1000
+CROWDS = "masks marked as crowds"
 _LONGEST = 400  # characters of a name or a detail
 
 
@@ -94,7 +95,8 @@ class CheckReport:
     def headline(self) -> str:
         """One sentence: what the set holds and what of it can be used."""
         what = "photographs" if self.kind == "coco" else "frames"
-        return f"{self.path}: {self.images} {what}, {self.samples} left to train on with {self.objects} objects"
+        crowds = "; masks marked as crowds are left out" if self.noted.counts[CROWDS] else ""
+        return f"{self.path}: {self.images} {what}, {self.samples} left to train on with {self.objects} objects{crowds}"
 
     def lines(self, examples: int = 3) -> list[str]:
         """The report as text: a headline, then each kind of fault with its number and some examples."""

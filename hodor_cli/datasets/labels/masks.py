@@ -18,23 +18,11 @@ from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import MAX_ID, read_label_png, write_label_png
+from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.listing import frame_name
-from hodor_cli.images.paths import (
-    exists,
-    plural,
-    require_exists,
-    summarise_files,
-    visible_files,
-    visible_folders,
-)
+from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.source import FrameSource
-
-__all__ = [
-    "MaskFile", "MaskInput", "combine_masks", "frame_of_argument", "read_label_png", "read_mask", "read_mask_argument",
-    "read_mask_arguments", "write_label_png",
-]  # fmt: skip
 
 #: Frames of a source of unknown length that a name may number.
 _MOST_FRAMES = 1 << 20

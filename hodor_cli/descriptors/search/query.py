@@ -82,7 +82,7 @@ def queries_of_store(argument: str) -> list[Query]:
 
 def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Query]:
     """Each object of a photograph that a mask file marks. Raises InputError if the two do not fit."""
-    from hodor_cli.datasets.labels.masks import read_mask
+    from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.descriptors.export.export import store_info
     from hodor_cli.descriptors.store.crops import check_masks, crop_jpeg, mask_extent, masks_of_labels
     from hodor_cli.images.picture import read_picture
