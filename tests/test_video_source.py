@@ -350,7 +350,7 @@ def test_last_frame_keeps_its_duration(tmp_path: Path) -> None:
 def test_pictures_in_one_file_are_frames(tmp_path: Path, ending: str, lone_in_folder: bool) -> None:
     pictures = [Image.fromarray(picture(index)) for index in range(6)]
     path = tmp_path / f"stack.{ending}"
-    options = {"lossless": True} if ending == "webp" else {}
+    options = {"webp": {"lossless": True}, "gif": {"duration": 40}}.get(ending, {})
     pictures[0].save(path, save_all=True, append_images=pictures[1:], **options)
     source = open_source(tmp_path if lone_in_folder else path, start=1, end=5)
     frames = list(source)

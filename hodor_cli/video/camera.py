@@ -70,11 +70,9 @@ def _open_capture(index: int) -> Any:
     """cv2.VideoCapture without OpenCV's own lines on stderr about a camera that is not there."""
     import cv2
 
-    logging = getattr(getattr(cv2, "utils", None), "logging", None)
-    if logging is None:
-        return cv2.VideoCapture(index)
+    logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # since OpenCV 5
     before = logging.getLogLevel()
-    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    logging.setLogLevel(0)  # silent
     try:
         return cv2.VideoCapture(index)
     finally:
