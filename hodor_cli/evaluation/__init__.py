@@ -14,48 +14,28 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-_HOME_OF = {
-    "DAVIS": "hodor_cli.evaluation.scoring",
-    "DAVIS_LIKE": "hodor_cli.evaluation.scoring",
-    "YOUTUBE_VOS": "hodor_cli.evaluation.scoring",
-    "EvaluationOutput": "hodor_cli.evaluation.settings",
-    "EvaluationResult": "hodor_cli.evaluation.results",
-    "EvaluationSettings": "hodor_cli.evaluation.settings",
-    "SequenceScore": "hodor_cli.evaluation.scoring",
-    "SequenceScorer": "hodor_cli.evaluation.scoring",
-    "boundary_f": "hodor_cli.evaluation.metrics",
-    "compare": "hodor_cli.evaluation.comparison",
-    "evaluate": "hodor_cli.evaluation.runner",
-    "evaluate_davis": "hodor_cli.evaluation.quick",
-    "jaccard": "hodor_cli.evaluation.metrics",
-    "score_sequence": "hodor_cli.evaluation.scoring",
-    "statistics": "hodor_cli.evaluation.metrics",
+#: Where each public name is defined.
+_NAMES = {
+    "comparison": ("compare",),
+    "metrics": ("boundary_f", "jaccard", "statistics"),
+    "results": ("EvaluationResult",),
+    "runner": ("evaluate", "evaluate_davis"),
+    "scoring": ("DAVIS", "DAVIS_LIKE", "YOUTUBE_VOS", "SequenceScore", "SequenceScorer", "score_sequence"),
+    "settings": ("EvaluationOutput", "EvaluationSettings"),
 }
+_HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
-    "DAVIS",
-    "DAVIS_LIKE",
-    "YOUTUBE_VOS",
-    "EvaluationOutput",
-    "EvaluationResult",
-    "EvaluationSettings",
-    "SequenceScore",
-    "SequenceScorer",
-    "boundary_f",
-    "compare",
-    "evaluate",
-    "evaluate_davis",
-    "jaccard",
-    "score_sequence",
-    "statistics",
-]
+    "DAVIS", "DAVIS_LIKE", "YOUTUBE_VOS", "EvaluationOutput", "EvaluationResult", "EvaluationSettings",
+    "SequenceScore", "SequenceScorer", "boundary_f", "compare", "evaluate", "evaluate_davis", "jaccard",
+    "score_sequence", "statistics",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from hodor_cli.evaluation.comparison import compare
     from hodor_cli.evaluation.metrics import boundary_f, jaccard, statistics
-    from hodor_cli.evaluation.quick import evaluate_davis
     from hodor_cli.evaluation.results import EvaluationResult
-    from hodor_cli.evaluation.runner import evaluate
+    from hodor_cli.evaluation.runner import evaluate, evaluate_davis
     from hodor_cli.evaluation.scoring import (
         DAVIS,
         DAVIS_LIKE,
@@ -71,6 +51,4 @@ def __getattr__(name: str) -> Any:
     """Import a public name from the module that holds it, at its first use."""
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -149,6 +149,22 @@ def _write(result: EvaluationResult, found: Dataset, masks_at: Path | None, fold
     return result
 
 
+def evaluate_davis(
+    model: Hodor, dataset_root: str | Path, *, device: str = "cpu", precision: str = "auto", history: int = 7,
+    limit: int | None = None,
+) -> EvaluationResult:  # fmt: skip
+    """Run a model in training on a data set (DAVIS or any other layout) and score it; nothing is written.
+
+    limit: at most so many frames per sequence. The model's training mode is left as it was.
+    """
+    training = bool(model.training)
+    settings = EvaluationSettings(history=history, device=device, precision=precision, limit=limit)
+    try:
+        return evaluate(dataset_root, model=model, settings=settings)
+    finally:
+        model.train(training)
+
+
 def sweep_history(
     dataset: str | Path | Dataset,
     histories: Sequence[int],
