@@ -21,11 +21,15 @@ import typer
 
 from hodor_cli.cli.flags import with_flags
 from hodor_cli.cli.terminal import let_go, one_line, write_stderr
-from hodor_cli.errors import HodorError, OutputError
+from hodor_cli.errors import DeviceError, HodorError, OutputError
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+
+_NO_MEMORY = (
+    "there is not enough memory for this; close other programs, or take a smaller input, `min_dim` or number of workers"
+)
 
 # click's exceptions, reached through typer because newer versions of it carry click inside.
 _ClickUsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -46,6 +50,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return getattr(error, "exit_code", 1), one_line(f"error: {_usage_sentence(error)}")
     if isinstance(error, HodorError):
         return error.exit_code, _with_traceback(error, f"error: {with_flags(str(error))}")
+    if _is_out_of_memory(error):
+        return DeviceError.exit_code, _with_traceback(error, f"error: {with_flags(_NO_MEMORY)}")
     if isinstance(error, OSError) and (sentence := _os_sentence(error)):
         return OutputError.exit_code, _with_traceback(error, f"error: {sentence}")
     return INTERNAL_FAULT, _with_traceback(error, f"error: {_fault_sentence(error)}")
@@ -66,6 +72,12 @@ def _usage_sentence(error: Exception) -> str:
     if context is None:
         return text
     return f"{text} (see `{context.command_path} --help`)"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether the host's or a device's memory was not enough; PyTorch says so in several ways."""
+    name, text = type(error).__name__, str(error)
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
 
 
 def _os_sentence(error: OSError) -> str:

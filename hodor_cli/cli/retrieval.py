@@ -283,14 +283,8 @@ def _show_matches(
 
 
 def _verified_json(check: VerifiedMatch) -> dict[str, Any]:
-    distance = check.distance if check.found else None
-    return {
-        "found": check.found,
-        "distance": distance,
-        "confidence": check.confidence,
-        "overlap": check.overlap,
-        "problem": check.problem,
-    }
+    keys = ("found", "distance", "confidence", "overlap", "problem")
+    return {key: getattr(check, key) for key in keys} | ({} if check.found else {"distance": None})
 
 
 def _verified_words(check: VerifiedMatch | None) -> str:

@@ -102,5 +102,6 @@ def device_name(device: str | torch.device) -> str:
     if device.type == "cuda":
         return f"{device} {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
-        return f"cpu {processor_name()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"cpu {processor_name()}, {threads} thread{'s' * (threads != 1)}"
     return f"{device} {processor_name()}"
