@@ -3,7 +3,7 @@
 A field is declared once, as `batch_size: Annotated[int, about("Samples of an iteration.", least=1)] = 8`;
 `check_settings` in `__post_init__` refuses what lies outside, and command-line options, `--set` and the reference page
 are made from `settings_of`. The limits are `msgspec.Meta`, so that a file with saved settings is checked by the same
-declaration.
+declaration; of a field that may be None they stand inside: `Annotated[int, about(...)] | None`.
 """
 
 from __future__ import annotations

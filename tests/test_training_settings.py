@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from hodor_cli.errors import UsageError
+from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
 from hodor_cli.training.launch import resolve
 from hodor_cli.training.optimiser import rate_at
-from hodor_cli.training.options import LaunchSettings
+from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
+from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
 from hodor_cli.training.settings import (
     check_same,
     choose_config,
@@ -63,6 +66,14 @@ def test_every_number_can_be_changed_by_its_name() -> None:
     assert (config.batches.area, config.batches.source_weights) == (4096, {"coco": 2.0, "cats/full": 0.5})
     # What follows from others follows.
     assert (config.augment.frames, config.batches.batch_size) == (1, 6)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    kinds = [TrainConfig, LearningRate, AugmentSettings, BatchSettings, RunOptions, ClipOptions, LaunchSettings, Recipe]
+    for kind in kinds:
+        for name, setting in settings_of(kind).items():
+            has_parts = dataclasses.is_dataclass(setting.kind) or name == "changes"
+            assert setting.help or has_parts, f"{kind.__name__}.{name}"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from hodor_cli.runtime.memory import PeakMemory, peak_memory
 from hodor_cli.runtime.threads import using_threads, wait_asleep
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import RunOptions, TrainingProgress
+from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
 from hodor_cli.training.process import Process
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.watching import Hooks
@@ -234,7 +234,7 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
             wait_for_the_next()
             planner = BatchPlanner([pictures], job.config.batches)
             run = RunOptions(save_every=_ENDLESS, workers=job.workers if fast else 0)
-            hooks = Hooks(progress=after_an_iteration)
+            hooks = Hooks(Callbacks(progress=after_an_iteration))
             train(model if fast else plain(model), planner, job.config, Path(folder), run, process, hooks)
         except _EnoughError:
             pass

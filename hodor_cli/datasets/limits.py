@@ -23,9 +23,9 @@ class ObjectLimits:
     min_area: Annotated[float, about("Least area of an object, in pixels.", least=0)] = 2000.0
     min_side: Annotated[float, about("Least width and height of its box, in pixels.", least=0)] = 20.0
     max_objects: Annotated[int, about("Objects of a picture, at most.", least=1, most=254)] = 4
-    at_area: Annotated[
-        float | None, about("Pixels of the image in which these are measured; none: the file's own.", above=0)
-    ] = 300_000.0
+    at_area: Annotated[float, about("Pixels of the image that these are meant for; none: the file's own.", above=0)] | (
+        None
+    ) = 300_000.0
 
     def __post_init__(self) -> None:
         check_settings(self)

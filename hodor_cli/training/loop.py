@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -124,7 +125,7 @@ class _Job:
                 self._tell(report, clock)
                 if hooks.sheet is not None and (done % self.run.sheet_every == 0 or done == 1):
                     hooks.sheet(done, batch, predictions)
-            if hooks.validate is not None and (done % self.run.val_every == 0 or done == config.iterations):
+            if hooks.callbacks.validate is not None and (done % self.run.val_every == 0 or done == config.iterations):
                 self._validate()
             over = hooks.until is not None and any(self.process.gather(time.time() >= hooks.until))
             if done % self.run.save_every == 0 and done < config.iterations and not over:
@@ -157,20 +158,25 @@ class _Job:
         return report, predictions
 
     def _tell(self, report: TrainingProgress, clock: Clock) -> None:
-        if self.hooks.progress is not None:
-            self.hooks.progress(report)
+        callbacks = self.hooks.callbacks
+        if self.hooks.events is not None:
+            self.hooks.events.progress(report)
+        if callbacks.progress is not None:
+            callbacks.progress(report)
         if clock.iterations == 3 and report.iteration < report.iterations:
             left = report.iterations - report.iteration
-            self.hooks.note(
+            callbacks.note(
                 f"about {duration(report.seconds_left)} for the {left} iterations that are left"
                 f" ({report.samples_per_second:.1f} samples/s)"
             )
 
     def _validate(self) -> None:
-        model, done = self.learner.model, self.learner.done
-        if self.process.is_first and self.hooks.validate is not None:
+        model, done, validate = self.learner.model, self.learner.done, self.hooks.callbacks.validate
+        if self.process.is_first and validate is not None:
             with averaged(model, self.learner.average):
-                score = self.hooks.validate(model.eval(), done)
+                score = validate(model.eval())
+                if self.hooks.events is not None and not math.isnan(score):
+                    self.hooks.events.score(done, score)
                 if score > self.best:
                     self.best = score
                     save_checkpoint(self.folder.best, model, {**self.details, "iteration": done, "score": score})
@@ -191,9 +197,9 @@ class _Job:
                 self.after = held_out.measure(self.learner.model, self.process)
             change = f"mean IoU {self.before:.3f} at the start and {self.after:.3f} now, on {held_out.name}"
             if self.after > self.before:
-                self.hooks.note(f"the network got better: {change}")
+                self.hooks.callbacks.note(f"the network got better: {change}")
             else:
-                self.hooks.warn(
+                self.hooks.callbacks.warn(
                     f"the network did not get better: {change}; train longer, or with another `learning_rate`"
                 )
         self.save()
@@ -203,7 +209,7 @@ class _Job:
         if self.process.is_first:
             if self.learner.done != self.saved:
                 self._write()
-            self.hooks.note(
+            self.hooks.callbacks.note(
                 f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} keeps"
                 " what was learned: the same command with `resume` continues"
             )

@@ -25,15 +25,14 @@ def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:
     return settings.peak
 
 
-def make_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool | None = None) -> torch.optim.AdamW:
+def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW over all parameters, the backbone with its own factor on the rate; fused where the device can."""
     backbone: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (backbone if ".backbone." in f".{name}" else rest).append(parameter)
     groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": config.backbone_rate}]
-    if fused is None:
-        fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")
     return torch.optim.AdamW(groups, lr=config.learning_rate.peak, weight_decay=config.weight_decay, fused=fused)
 
 

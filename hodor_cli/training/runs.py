@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from hodor_cli.errors import UsageError
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.training import launch as launching
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import (
@@ -19,7 +17,6 @@ from hodor_cli.training.options import (
     LaunchSettings,
     Recipe,
     RunOptions,
-    TrainingProgress,
     TrainingResult,
 )
 from hodor_cli.training.pictures import SheetWriter
@@ -157,44 +154,17 @@ def _train(process: Process, plan: Plan) -> None:
     sets, apart = build_split(plan.sources, config, plan.record.clips or ClipOptions())
     weights = [source.weight for source in plan.sources]
     planner = BatchPlanner(sets, config.batches, weights=weights, seed=config.seed)
-    hooks = Hooks(validate=_validation(plan, None), until=plan.until)
+    hooks = Hooks(callbacks, until=plan.until)
     with ExitStack() as stack:
         if process.is_first:
-            events = Events(folder.events, 0 if plan.state is None else plan.state.iteration)
-            stack.callback(events.close)
             if isinstance(callbacks.progress, AbstractContextManager):
                 stack.enter_context(callbacks.progress)
-
-            def tell(report: TrainingProgress) -> None:
-                events.progress(report)
-                if callbacks.progress is not None:
-                    callbacks.progress(report)
-
             hooks = Hooks(
-                progress=tell,
+                callbacks,
+                events=stack.enter_context(Events(folder.events, 0 if plan.state is None else plan.state.iteration)),
                 sheet=SheetWriter(folder.sheets),
-                validate=_validation(plan, events),
                 held_out=HeldOut(apart or sets, config, apart=bool(apart)) if config.held_out else None,
-                note=callbacks.note,
-                warn=callbacks.warn,
                 until=plan.until,
                 details={"run": msgspec.to_builtins(plan.record)},
             )
         train(plan.first_model(), planner, config, folder.root, plan.run, process, hooks)
-
-
-def _validation(plan: Plan, events: Events | None) -> Callable[[Hodor, int], float] | None:
-    """The caller's validation, noted in the events; None without any. -1 stands for no score."""
-    validate = plan.callbacks.validate
-    if validate is None:
-        return None
-
-    def scored(model: Hodor, iteration: int) -> float:
-        score = validate(model)
-        if math.isnan(score):
-            return -1.0
-        if events is not None:
-            events.score(iteration, score)
-        return score
-
-    return scored

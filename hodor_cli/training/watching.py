@@ -15,7 +15,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction, schedule
-from hodor_cli.training.options import TrainingProgress
+from hodor_cli.training.options import Callbacks, TrainingProgress
 from hodor_cli.training.process import Process
 from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, planned_batch
 from hodor_cli.training.step import INPUTS, Objective
@@ -26,27 +26,19 @@ _EVENTS_EVERY = 10
 _NEW = 0.05
 
 
-def _silent(text: str) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True)
 class Hooks:
-    """What happens around the loop; all optional. Only the process that writes the files calls them.
+    """What accompanies the loop; all optional. Only the process that writes the files calls any of it.
 
-    progress: after every iteration. sheet: with the iteration, its batch and predictions, every `sheet_every`.
-    validate: with the network that would be saved and the iteration, every `val_every`; returns a score (higher is
-    better) by which the best checkpoint is kept. held_out: measured at the start and at the end. note, warn: remarks.
-    until: when to stop, in seconds since 1970, which the processes of all machines share. details: JSON values that
-    are saved with the checkpoints.
+    callbacks: the caller's. events: what is told to TensorBoard. sheet: called with the iteration, its batch and
+    predictions, every `sheet_every`. held_out: measured at the start and at the end. until: when to stop, in seconds
+    since 1970, which the processes of all machines share. details: JSON values that are saved with the checkpoints.
     """
 
-    progress: Callable[[TrainingProgress], None] | None = None
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    events: Events | None = None
     sheet: Callable[[int, Batch, list[Prediction]], None] | None = None
-    validate: Callable[[Hodor, int], float] | None = None
     held_out: HeldOut | None = None
-    note: Callable[[str], None] = _silent
-    warn: Callable[[str], None] = _silent
     until: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -114,8 +106,10 @@ class Events:
         if self._writer is not None:
             self._writer.add_scalar("validation", score, iteration)
 
-    def close(self) -> None:
-        """Write what is left."""
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         if self._writer is not None:
             self._writer.close()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.colour import degrade, frame_colour, shared_colour
+from hodor_cli.training.samples.colour import Look
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.warp import Warp, between, fit_matrix, motion_matrix
@@ -35,18 +35,10 @@ def make_clip_sample(
     assert first is not None
     warp = _draw_view(first, num_objects, rng, settings, out_size)
     valid = warp.covers(first.shape)
-    tint = shared_colour(rng, settings)
-    colour = frame_colour(rng, settings)
+    look = Look(rng, settings)
     out_frames, out_labels = [], []
     for t, (image, marked) in enumerate(zip(frames, labels, strict=True)):
-        frame = warp.apply(image)
-        if tint is not None:
-            frame = tint.apply(frame)
-        if t and settings.colour_each_frame:
-            colour = frame_colour(rng, settings)
-        frame = degrade(colour.apply(frame), rng, settings)
-        frame[~valid] = 0
-        out_frames.append(frame)
+        out_frames.append(look.apply(t, warp.apply(image), valid))
         empty = np.zeros(out_size, dtype=np.uint8)
         out_labels.append(empty if marked is None else warp.apply(marked, nearest=True))
     presence = np.ones((len(frames), num_objects), dtype=bool)

@@ -71,6 +71,25 @@ def shared_colour(rng: np.random.Generator, settings: AugmentSettings) -> Colour
     )
 
 
+class Look:
+    """The colours and the picture quality of a sequence: one colour change for all of it, others for its frames."""
+
+    def __init__(self, rng: np.random.Generator, settings: AugmentSettings) -> None:
+        self._rng, self._settings = rng, settings
+        self._tint = shared_colour(rng, settings)
+        self._colour = frame_colour(rng, settings)
+
+    def apply(self, t: int, image: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Frame t (H, W, 3), changed, and black where it is not valid (H, W)."""
+        if self._tint is not None:
+            image = self._tint.apply(image)
+        if t and self._settings.colour_each_frame:
+            self._colour = frame_colour(self._rng, self._settings)
+        image = degrade(self._colour.apply(image), self._rng, self._settings)
+        image[~valid] = 0
+        return image
+
+
 def degrade(image: NDArray[np.uint8], rng: np.random.Generator, settings: AugmentSettings) -> NDArray[np.uint8]:
     """What a camera does to one (H, W, 3) frame: defocus or motion blur, a lower resolution, JPEG blocks."""
     import cv2

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.colour import degrade, frame_colour, shared_colour
+from hodor_cli.training.samples.colour import Look
 from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste
 from hodor_cli.training.samples.sample import TrainingSample, label_map, presence_of
 from hodor_cli.training.samples.scene import Scene, Track, cut_out_motion, draw_scene, frame_motion, object_motion
@@ -63,21 +63,14 @@ def make_fast_sequence(
     labels = label_map(masks, image.shape[:2])
     apart = [labels == index + 1 for index in range(len(masks))]
     scene = draw_scene(image, apart, rng, settings, out_size, others)
-    tint = shared_colour(rng, settings)
-    colour = frame_colour(rng, settings)
+    look = Look(rng, settings)
     frames, label_maps, valids = [], [], []
     for t in range(settings.frames):
         if t == 0:
             scene, (frame, label, valid) = _first_frame(scene, rng, settings)
         else:
             frame, label, valid = _later_frame(scene, t, rng, settings)
-        if tint is not None:
-            frame = tint.apply(frame)
-        if t and settings.colour_each_frame:
-            colour = frame_colour(rng, settings)
-        frame = degrade(colour.apply(frame), rng, settings)
-        frame[~valid] = 0
-        frames.append(frame)
+        frames.append(look.apply(t, frame, valid))
         label_maps.append(label)
         valids.append(valid)
     stacked = np.stack(label_maps)
