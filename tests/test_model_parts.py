@@ -13,7 +13,7 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT, preset
 from hodor_cli.model import History, KeyedMasks, build_model
 from hodor_cli.model.background import grid_cells, predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.encoder import SoftMaskedAttention, _start
+from hodor_cli.model.encoder import SoftMaskedAttention, start_of_tokens
 from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.position import sinusoidal_position
 from hodor_cli.model.swin import relative_position_index, shifted_window_mask
@@ -188,7 +188,7 @@ def test_tokens_start_as_the_mean_inside_their_masks() -> None:
     masks[0, 0, :2] = 0.6
     masks[0, 1, 2:5] = 1
     masks[0, 2, 5:] = torch.tensor([0.1, 0.4, 0.3])
-    start = _start(pixels, masks, 1)
+    start = start_of_tokens(pixels, masks, 1)
     torch.testing.assert_close(start[0, 0], pixels[0, :, :2].mean(dim=-1))
     torch.testing.assert_close(start[0, 1], pixels[0, :, 2:5].mean(dim=-1))
     torch.testing.assert_close(start[0, 2], pixels[0, :, 6])  # nothing above 0.5: the highest pixel
@@ -196,14 +196,14 @@ def test_tokens_start_as_the_mean_inside_their_masks() -> None:
 
 def test_an_empty_background_cell_starts_at_zero_and_an_empty_object_does_not() -> None:
     pixels, masks = torch.randn(1, 3, 8), torch.full((1, 2, 8), 0.2)
-    start = _start(pixels, masks, 1)
+    start = start_of_tokens(pixels, masks, 1)
     assert (start[0, 0] == 0).all()
     torch.testing.assert_close(start[0, 1], pixels[0, :, 0])
 
 
 def test_the_start_of_a_large_object_fits_half_precision() -> None:
     pixels = torch.full((1, 2, 200_000), 3.0, dtype=torch.float16)
-    start = _start(pixels, torch.ones(1, 1, 200_000, dtype=torch.float16), 0)
+    start = start_of_tokens(pixels, torch.ones(1, 1, 200_000, dtype=torch.float16), 0)
     torch.testing.assert_close(start, torch.full((1, 1, 2), 3.0, dtype=torch.float16), rtol=1e-2, atol=0)
 
 

@@ -365,7 +365,7 @@ def test_a_checksum_that_differs_is_named_before_anything_is_read(bundle: Path) 
         load_model("mini")
     load_model("maxi")
     path.unlink()
-    with pytest.raises(WeightsError, match=r"'mini' lack their file .*mini\.safetensors"):
+    with pytest.raises(WeightsError, match=r"'mini' is missing: .*mini\.safetensors"):
         weights_path("mini")
 
 

@@ -100,7 +100,7 @@ class Encoder(nn.Module):
         pixels = self.pixels(stride8)
         objects, background = object_masks.flatten(2), background_masks.flatten(2)
         masks = torch.cat((background, objects), dim=1).to(pixels.dtype)
-        x = self.start_proj(_start(pixels.detach(), masks.detach(), len(self.bg_query_embed)))
+        x = self.start_proj(start_of_tokens(pixels.detach(), masks.detach(), len(self.bg_query_embed)))
         position = torch.cat((self.bg_query_embed, self.fg_query_embed.expand(objects.shape[1], -1)))
         position = position.to(x.dtype).expand_as(x)
         for layer in self.layers:
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
 
 @torch.no_grad()
-def _start(pixels: Tensor, masks: Tensor, num_background: int) -> Tensor:
+def start_of_tokens(pixels: Tensor, masks: Tensor, num_background: int) -> Tensor:
     """The mean of pixels (B, C, HW) inside each mask (B, N, HW): (B, N, C).
 
     A mask without a pixel above 0.5 takes its highest pixel if it is an object's, and zero if it is a background cell.

@@ -43,7 +43,7 @@ def place_codes(height: int, width: int, channels: int, device: torch.device) ->
     """(H * W, C) float32: C/2 waves of y, then C/2 of x, sine and cosine in turn.
 
     From a quarter of a period to eight along the map, evenly on the logarithmic scale, so that sums of few channels
-    are high in one place and low elsewhere. Places are counted as shares of the map, whatever its size.
+    are high in one place and low elsewhere. Places are shares of the map, whatever its size.
     """
     half = channels // 2
     index = torch.arange(half, device=device)

@@ -81,7 +81,7 @@ def weights_path(name_or_path: str | Path) -> Path:
 def verify(info: WeightsInfo) -> None:
     """Raise WeightsError, naming the file, if it is absent or its checksum is not the manifest's."""
     if not info.path.is_file():
-        raise WeightsError(f"the weights '{info.name}' lack their file {info.path}; install hodor again")
+        raise WeightsError(f"the file of the weights '{info.name}' is missing: {info.path}; install hodor again")
     if file_sha256(info.path) != info.sha256:
         raise WeightsError(f"the weights file {info.path} is damaged (its checksum differs); install hodor again")
 

@@ -148,7 +148,7 @@ def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor,
 def _encoder_layer(
     layer: EncoderLayer, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor, present: Tensor
 ) -> Tensor:
-    """As `EncoderLayer`, with tokens (1, N) that nobody attends to because their slot is not used."""
+    """As `EncoderLayer`, with tokens that are not attended to where their slot (1, N) is unused."""
     asked = x + position
     x = layer.norm1(x + _self_attention(layer.self_attn, asked, x, present))
     x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
