@@ -12,7 +12,7 @@ from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, store_info
 from hodor_cli.descriptors.export.sources import find_sources, find_store
-from hodor_cli.descriptors.session.recorder import DescriptorRecorder
+from hodor_cli.descriptors.session.recorder import DescriptorRecorder, RecordOptions
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
@@ -207,6 +207,11 @@ def test_recording_while_segmenting(tmp_path: Path, model: Hodor, make_video) ->
         with DescriptorRecorder(tmp_path / "objects.h5", source, segmenter) as recorder:
             recorder.on_step(next(frame for frame in source if frame.index == 2), segmenter.last, segmenter)
         assert recorder.incomplete and (tmp_path / "objects.h5").read_bytes() == before
+        # Another result of the video is refused before any work; the same result folder is recorded anew.
+        options = RecordOptions(result=tmp_path / "other")
+        with pytest.raises(UsageError, match="another result of clip"):
+            DescriptorRecorder(tmp_path / "objects.h5", source, segmenter, {0: labels[1]}, options)
+        assert (tmp_path / "objects.h5").read_bytes() == before
 
 
 def test_the_store_is_found_here_or_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

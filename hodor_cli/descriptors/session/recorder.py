@@ -15,6 +15,7 @@ from hodor_cli.descriptors.export.sources import content_files, hash_files
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
+from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from hodor_cli.engine import Segmenter, StepResult
@@ -92,6 +93,12 @@ class DescriptorRecorder:
                 result="" if options.result is None else str(options.result.resolve()),
             )
             self._video = self._writer.video(video)
+        except UsageError:
+            self._writer.close()
+            raise UsageError(
+                f"{path} already has another result of {video.name}, which this one would replace; write it to another "
+                "file, or export it afterwards under another name (`hodor export-descriptors`)"
+            ) from None
         except BaseException:
             self._writer.close()
             raise
