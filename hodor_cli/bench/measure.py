@@ -120,7 +120,7 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     whole, outside = _around_the_network(clip, runners[ENGINE].segmenter)
     progress("done", total, total)
 
-    ratios = [plain.seconds / engine.seconds for plain, engine in zip(times[PLAIN], times[ENGINE], strict=True)]
+    ratios = [slow.seconds / fast.seconds for slow, fast in zip(times[PLAIN], times[ENGINE], strict=True)]
     return {
         PLAIN: _report(times[PLAIN], memory[PLAIN], "fp32"),
         ENGINE: _report(times[ENGINE], memory[ENGINE], precision),

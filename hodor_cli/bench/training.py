@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -100,26 +100,26 @@ def _measure(
     times: dict[str, list[Spent]] = {PLAIN: [], ENGINE: []}
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(_started(name, job)) for name in (PLAIN, ENGINE)}
-        trainers[PLAIN].iterate()
+        trainers[PLAIN](True)
         # Until the loader's queues are full, it is ahead of what it could do for long.
         for _ in range(2 * workers + 1):
-            trainers[ENGINE].iterate()
+            trainers[ENGINE](True)
         for number in range(settings.rounds):
             progress("timing", 1 + number, total)
             for name in (PLAIN, ENGINE) if number % 2 == 0 else (ENGINE, PLAIN):
-                times[name].append(trainers[name].iterate())
+                times[name].append(trainers[name](True))
         progress("memory", settings.rounds + 2, total)
-        memory = {name: trainer.end() for name, trainer in trainers.items()}
+        memory = {name: ask(False) for name, ask in trainers.items()}
     progress("done", total, total)
 
     pairs = list(zip(times[PLAIN], times[ENGINE], strict=True))
-    ratios = [plain.seconds / engine.seconds for plain, engine in pairs]
+    ratios = [slow.seconds / fast.seconds for slow, fast in pairs]
     return {
         PLAIN: _report(times[PLAIN], memory[PLAIN], config.batch_size, "fp32"),
         ENGINE: _report(times[ENGINE], memory[ENGINE], config.batch_size, precision),
         "speedup": round(median(ratios), 3),
         "speedup_rounds": [round(ratio, 3) for ratio in ratios],
-        "speedup_processor": round(median(plain.processor / engine.processor for plain, engine in pairs), 3),
+        "speedup_processor": round(median(slow.processor / fast.processor for slow, fast in pairs), 3),
         "loader": {"workers": workers, "idle_share": round(times[ENGINE][-1].waiting, 4)},
         "machine": machine,
         "settings": {name: getattr(settings, name) for name in ("weights", "size", "objects", "rounds", "threads")}
@@ -139,38 +139,11 @@ def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainCon
     return dataclasses.replace(config, batch_size=batch_size, batches=batches, augment=augment, iterations=_ENDLESS)
 
 
-class _Remote:
-    """The training of another process: it does one iteration at a time."""
-
-    def __init__(self, name: str, connection: Connection) -> None:
-        self._name, self._connection = name, connection
-
-    def iterate(self) -> Spent:
-        """Do an iteration. Raises the HodorError that the process met, or TrainingError if it is gone."""
-        spent: Spent = self._ask(True)
-        return spent
-
-    def end(self) -> PeakMemory:
-        """Leave the loop. Raises as `iterate`."""
-        memory: PeakMemory = self._ask(False)
-        return memory
-
-    def _ask(self, iterate: bool) -> Any:
-        try:
-            self._connection.send(iterate)
-            answer = self._connection.recv()
-        except (EOFError, OSError):
-            raise TrainingError(
-                f"the process that measures the {self._name} loop ended (out of memory?); try a smaller `batch_size`"
-            ) from None
-        if isinstance(answer, HodorError):
-            raise answer
-        return answer
-
-
 @contextmanager
-def _started(name: str, job: _Job) -> Iterator[_Remote]:
-    """A process that is about to train."""
+def _started(name: str, job: _Job) -> Iterator[Callable[[bool], Any]]:
+    """A process that is about to train, as a function: True does an iteration and returns `Spent`, False ends the
+    training and returns its `PeakMemory`. Raises the HodorError that the process met, or TrainingError if it is gone.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     gate = context.Event()  # held here, or it would be gone before the process has taken it up
@@ -184,8 +157,21 @@ def _started(name: str, job: _Job) -> Iterator[_Remote]:
         os.environ.clear()
         os.environ.update(before)
     theirs.close()
+
+    def ask(iterate: bool) -> Any:
+        try:
+            ours.send(iterate)
+            answer = ours.recv()
+        except (EOFError, OSError):
+            raise TrainingError(
+                f"the process that measures the {name} loop ended (out of memory?); try a smaller `batch_size`"
+            ) from None
+        if isinstance(answer, HodorError):
+            raise answer
+        return answer
+
     try:
-        yield _Remote(name, ours)
+        yield ask
     finally:
         ours.close()
         process.join(60)  # its workers end first
@@ -217,9 +203,10 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
     def wait_for_the_next() -> None:
         nonlocal began, worked
         gate.clear()  # until then the workers make nothing
-        if not connection.recv():
+        more = connection.recv()
+        gate.set()  # also at the end: a worker that waits could not be ended
+        if not more:
             raise _EnoughError
-        gate.set()
         began, worked = time.perf_counter(), time.process_time()
 
     def after_an_iteration(done: TrainingProgress) -> None:
