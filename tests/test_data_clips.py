@@ -52,6 +52,14 @@ def test_several_objects_keep_their_ids_and_255_among_them_is_void(davis):
     assert set(np.unique(ClipSet(davis).load_labels(0, 0))) == {0, 3, 7}
 
 
+def test_white_among_masks_of_ids_is_void_in_every_frame(davis):
+    labels = np.zeros((96, 128), dtype=np.uint8)
+    labels[:40, :40], labels[50:, 50:] = 1, 2
+    set_mask(davis, "bear", 0, labels)
+    assert not ClipSet(davis).load_labels(0, 1).any()
+    assert set(np.unique(ClipSet(davis).load_labels(1, 1))) == {0, 1}
+
+
 def test_youtube_vos_layout_with_its_meta(tmp_path):
     make_clips(tmp_path / "train", {"0a1b": 10, "ffff": 10}, resolution=None, value=2, every=5)
     meta = {"videos": {"0a1b": {"objects": {"2": {"category": "cow", "frames": ["00000"]}}}}}

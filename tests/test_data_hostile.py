@@ -40,6 +40,7 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
         {"size": [96, 128], "counts": [96 * 128 + 5, -5]},
         {"size": [96, 128], "counts": "o" * 40 + "0"},
         {"size": [96, 128], "counts": "\u20ac"},
+        {"size": [96, 128], "counts": "PP\\" + "P" * 12 + "0"},  # 12288 with zeros past 64 bits
         {"size": [96, 128], "counts": [1.5]},
         [[0, 0, 1e9, 0, 1e9, 1e9]],
         [[-1e300, 0, 1e300, 0, 5, 5]],
@@ -90,6 +91,16 @@ def test_json_that_is_no_coco_file_is_one_sentence(tmp_path: Path, text: str) ->
     (tmp_path / "instances.json").write_text(text, encoding="latin-1")
     with pytest.raises(DataError, match=r"instances\.json"):
         check_dataset(tmp_path)
+
+
+def test_a_mask_without_a_pixel_is_left_out(tmp_path: Path) -> None:
+    def thin(content: dict[str, Any]) -> None:
+        content["annotations"][0]["segmentation"] = [[10.0, 10.0, 50.0, 10.0, 30.0, 10.0]]
+        content["annotations"][1]["segmentation"] = {"size": [96, 128], "counts": [96 * 128]}
+
+    report = check_dataset(changed(tmp_path, thin), limits=LIMITS)
+    assert [fault.kind for fault in report.faults] == ["empty mask"] * 2
+    assert report.ok and report.samples == 2
 
 
 def test_what_other_programs_write_is_read(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def test_numbers_of_a_video() -> None:
     assert "frame 0" in match_names(numbered(1, 8), frames, counted=True).how
     assert match_names(numbered(0, 7, "frame_"), frames, counted=True).frames["frame_00003"] == "00003"
     assert match_names(["00004"], frames, counted=True).frames == {"00004": "00004"}
+    late = match_names(["00003", "00008"], frames, counted=True)
+    assert late.frames == {"00003": "00003"} and late.unused == ("00008",)
     past = match_names(["00000", "00012"], frames, counted=True)
     assert past.unused == ("00012",) and "00012" in past.describe("masks")[0]
 

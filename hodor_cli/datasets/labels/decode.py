@@ -64,7 +64,6 @@ class LabelReader:
         """Sentences for the user about how values were understood."""
         self._size: tuple[int, ...] | None = None
         self._colours: dict[int, Colour] = {}
-        self._past_255 = False
 
     def read(self, source: Path | LabelMap, frame: str = "") -> Labels:
         """Decode the next mask, a file or an (H, W) array of ids. `frame` names it in messages.
@@ -85,8 +84,9 @@ class LabelReader:
             return self._labels(values, present_ids(values, [1]))
         if self.check_edges and isinstance(source, Path) and len(present) > 1 and present - {*self.ids, VOID}:
             read_mask(source, known_colours=self._colours, allow_empty=True)  # raises for soft edges
-        self._past_255 = self._past_255 or max(present, default=0) > VOID
-        if VOID not in present or self._past_255 or not has_void({*present, *self.ids}):
+        # The caller may know that a sequence is not binary before its reader has seen an id.
+        others = {*present, *self.ids} - {VOID}
+        if VOID not in present or (others and not has_void({VOID, *others})):
             return self._labels(values, present)
         void = values == VOID
         values = np.where(void, values.dtype.type(0), values)
