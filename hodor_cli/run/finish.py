@@ -14,7 +14,6 @@ from hodor_cli.run.loop import RunLoop
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import (
     ReportRecord,
-    ReviewRecord,
     RunIdentity,
     SpeedRecord,
     decode,
@@ -23,7 +22,7 @@ from hodor_cli.run.records import (
 from hodor_cli.run.report import summarise_objects, write_report
 from hodor_cli.run.results import ResultsWriter
 from hodor_cli.run.review import review_frames
-from hodor_cli.run.settings import ReviewItem, SegmentSummary
+from hodor_cli.run.settings import SegmentSummary
 
 
 def finish_run(
@@ -50,7 +49,7 @@ def finish_run(
             report,
             header | {"speed": speed, "warnings": warnings},
             objects,
-            [_as_record(item) for item in review],
+            review,
             lambda: read_journal(folder.journal),
         )
         report.replace(folder.report)
@@ -75,7 +74,7 @@ def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
         frames=report.speed.frames,
         object_ids=tuple(report.objects),
         frames_per_second=report.speed.frames_per_second,
-        review=tuple(_as_item(item) for item in report.review),
+        review=report.review,
         warnings=report.warnings,
         files=_files(folder),
         resumed_from=report.speed.frames,
@@ -113,18 +112,6 @@ def _warnings(folder: OutputFolder, warnings: tuple[str, ...]) -> tuple[str, ...
     for record in read_journal(folder.journal):
         found.update(dict.fromkeys(record.warnings))
     return tuple(found)
-
-
-def _as_record(item: ReviewItem) -> ReviewRecord:
-    return ReviewRecord(
-        item.object_id, item.reason, item.first_frame, item.last_frame, item.first_name, item.last_name, item.detail
-    )
-
-
-def _as_item(item: ReviewRecord) -> ReviewItem:
-    return ReviewItem(
-        item.object, item.reason, item.first_frame, item.last_frame, item.first_name, item.last_name, item.detail
-    )
 
 
 def _files(folder: OutputFolder) -> dict[str, Path]:

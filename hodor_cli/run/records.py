@@ -18,8 +18,6 @@ from hodor_cli.files import is_plain_name
 
 REPORT_FORMAT = "hodor-report"
 REPORT_VERSION = 1
-#: The identity of an unfinished run; its `run.json` is another kind than that of a training.
-RUN_FORMAT = "hodor-segment-run"
 
 ObjectId = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
@@ -121,7 +119,7 @@ class RunIdentity(Struct, frozen=True):
 
 
 class RunFile(RunIdentity, frozen=True, kw_only=True):
-    """run.json of an unfinished run."""
+    """run.json of an unfinished run; that of a training is another kind."""
 
     format: Literal["hodor-segment-run"] = "hodor-segment-run"
     version: int = 1
@@ -145,10 +143,14 @@ class ObjectSummary(Struct, frozen=True):
     mean_confidence: float
 
 
-class ReviewRecord(Struct, frozen=True):
-    """A stretch of frames in which a person should look at one object; see `ReviewItem`."""
+class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
+    """A stretch of frames in which a person should look at one object.
 
-    object: int
+    reason: one of `hodor_cli.run.review.REASONS`, or one added by the caller. detail: one number or phrase about it,
+    such as "from 0.93 to 0.71".
+    """
+
+    object_id: int
     reason: str
     first_frame: int
     last_frame: int
@@ -164,7 +166,7 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
     speed: SpeedRecord
     warnings: tuple[str, ...] = ()
     objects: dict[ObjectId, ObjectSummary] = field(default_factory=dict)
-    review: tuple[ReviewRecord, ...] = ()
+    review: tuple[ReviewItem, ...] = ()
 
 
 class MadeFrame(Struct, frozen=True):

@@ -21,8 +21,8 @@ from hodor_cli.run.records import (
     FrameRecord,
     ObjectRecord,
     ObjectSummary,
+    ReviewItem,
     ReviewNote,
-    ReviewRecord,
 )
 from hodor_cli.run.settings import Box
 from hodor_cli.video.source import Frame
@@ -132,7 +132,7 @@ def write_report(
     path: Path,
     header: Mapping[str, Any],
     objects: Mapping[int, ObjectSummary],
-    review: Iterable[ReviewRecord],
+    review: Iterable[ReviewItem],
     records: Callable[[], Iterable[FrameRecord]],
 ) -> None:
     """Write report.json, one frame at a time so that memory does not grow with the video. The file appears whole.

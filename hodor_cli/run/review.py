@@ -13,10 +13,11 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord
-from hodor_cli.run.settings import ReviewItem
+from msgspec.structs import replace
+
+from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord, ReviewItem
 
 LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"

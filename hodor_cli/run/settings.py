@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.engine.settings import SegmenterSettings
+from hodor_cli.run.records import ReviewItem
 from hodor_cli.settings import about
 
 if TYPE_CHECKING:
@@ -82,21 +83,6 @@ class RunHooks:
     progress: Progress | None = None
     on_frame: OnFrame | None = None
     on_step: OnStep | None = None
-
-
-@dataclass(frozen=True)
-class ReviewItem:
-    """A stretch of frames in which a person should look at one object."""
-
-    object_id: int
-    #: One of `hodor_cli.run.review.REASONS`, or a reason added by the caller.
-    reason: str
-    first_frame: int
-    last_frame: int
-    first_name: str
-    last_name: str
-    #: One number or phrase about it, e.g. "from 0.93 to 0.71".
-    detail: str = ""
 
 
 @dataclass(frozen=True)
