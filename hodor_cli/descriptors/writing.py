@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.files import ELSEWHERE, replacing, require_replaceable, writing_file
 
 #: Terminal controls, what turns the direction of writing, and halves of characters, which no file can hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -24,15 +23,11 @@ def check_output(path: Path, example: str) -> None:
 
     example: a file's name for the message.
     """
-    try:
-        mode = path.lstat().st_mode if path.name and path.name != ".." else stat.S_IFDIR
-    except OSError:
-        return
-    if stat.S_ISDIR(mode):
+    if path.name in ("", "..") or path.is_dir():
         raise OutputError(f"{path} is a folder; name a file in it, for example {path / example}")
-    if not stat.S_ISREG(mode):
-        what = "a link" if stat.S_ISLNK(mode) else "no regular file"
-        raise OutputError(f"{path} is {what} and is not replaced; name another file")
+    if path.is_symlink():
+        raise OutputError(f"{path} is a link and is not replaced; name another file")
+    require_replaceable(path)
 
 
 @contextmanager

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -75,24 +75,14 @@ class VideoInfo:
 
     def attributes(self) -> dict[str, Any]:
         """The same as HDF5 attributes (`settings` as JSON text)."""
-        return {
-            "source": self.source,
-            "height": self.height,
-            "width": self.width,
-            "fps": self.fps,
-            "content_hash": self.content_hash,
-            "model_fingerprint": self.model_fingerprint,
-            "settings": json.dumps(self.settings, sort_keys=True),
-            "kind": self.kind,
-            "result": self.result,
-        }
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "name"}
+        return {**values, "settings": json.dumps(self.settings, sort_keys=True)}
 
     def same_export(self, other: VideoInfo) -> bool:
         """True if `other` was made from the same content with the same settings and model."""
-        return (self.content_hash, self.model_fingerprint, json.dumps(self.settings, sort_keys=True)) == (
-            other.content_hash,
-            other.model_fingerprint,
-            json.dumps(other.settings, sort_keys=True),
+        return all(
+            self.attributes()[key] == other.attributes()[key]
+            for key in ("content_hash", "model_fingerprint", "settings")
         )
 
 
@@ -128,15 +118,8 @@ class VideoRows:
 
     def select(self, rows: np.ndarray) -> VideoRows:
         """The rows that a boolean mask or an index array picks, in that order."""
-        return VideoRows(
-            self.info,
-            self.descriptor[rows],
-            self.frame[rows],
-            self.object_id[rows],
-            self.box[rows],
-            self.area[rows],
-            self.confidence[rows],
-        )
+        arrays = (getattr(self, one.name)[rows] for one in fields(self) if one.name != "info")
+        return VideoRows(self.info, *arrays)
 
 
 @dataclass(frozen=True)
