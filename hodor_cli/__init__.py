@@ -42,10 +42,8 @@ _NAMES = {
         "FrameSource",
         "open_source",
     ),
-    "hodor_cli.datasets.labels.mask_file": (
-        "MaskFile",
-        "read_mask",
-    ),
+    "hodor_cli.datasets.labels.mask_file": ("read_mask",),
+    "hodor_cli.datasets.labels.mask_values": ("MaskFile",),
     "hodor_cli.images.label_png": ("write_label_png",),
     "hodor_cli.run.runner": ("segment_source",),
     "hodor_cli.run.inputs": ("RunInputs",),
@@ -117,7 +115,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hodor_cli.datasets.labels.mask_file import MaskFile, read_mask
+    from hodor_cli.datasets.labels.mask_file import read_mask
+    from hodor_cli.datasets.labels.mask_values import MaskFile
     from hodor_cli.descriptors import DescriptorStore
     from hodor_cli.engine import Segmenter, SegmenterSettings, StepResult
     from hodor_cli.errors import (

@@ -50,6 +50,6 @@ class DataError(HodorError):
 
 
 class TrainingError(HodorError):
-    """Training cannot go on, for example after a loss that is not a number."""
+    """Training cannot continue, for example after a loss that is not a number."""
 
     exit_code = 8

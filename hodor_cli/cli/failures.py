@@ -7,7 +7,7 @@
 | 3-8 | a `HodorError`: see `hodor_cli/errors.py` |
 | 70 | a fault of hodor itself |
 | 130 | interrupted |
-| 141 | whoever read the output stopped reading |
+| 141 | the reader of the output stopped reading |
 """
 
 from __future__ import annotations

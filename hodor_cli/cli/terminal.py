@@ -60,7 +60,7 @@ def warn(message: str) -> None:
 
 
 def write_stderr(text: str) -> None:
-    """Write a text and a line break to stderr, as it is. A stderr that nobody reads any more is no error."""
+    """Write a text and a line break to stderr, as it is. A closed stderr is no error."""
     try:
         print(text, file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -129,7 +129,7 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
 
     Args:
         description: What is being done, a word or two.
-        total: How many steps there are; None when nobody knows.
+        total: How many steps there are; None if it is unknown.
         unit: What a step is, in the plural.
 
     Yields:

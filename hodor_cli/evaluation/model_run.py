@@ -207,7 +207,7 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
     if missing:
         shown = ", ".join(missing[:_LISTED])
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        raise DataError(f"{name} lacks the images of {plural(len(missing), 'labelled frame')}: {shown}{more}")
+        raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {shown}{more}")
     if wrong := sequence.check_names():
         raise DataError(f"the masks of {name} may not belong to the frames that they are named like: {wrong}")
     least = 3 if rules.drop_last else 2

@@ -36,7 +36,7 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
                 missing = [frame for frame in wanted if frame not in files]
                 if missing:
                     raise InputError(
-                        f"{places[name]} lacks {plural(len(missing), 'frame')}: {', '.join(missing[:20])}"
+                        f"{places[name]} has no mask for {plural(len(missing), 'frame')}: {', '.join(missing[:20])}"
                         + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
                     )
                 for frame in wanted:

@@ -17,9 +17,9 @@ from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.losses import merge_background
 from hodor_cli.training.options import ClipOptions
-from hodor_cli.training.samples.batches import Batch, BatchPlanner, BatchSettings
+from hodor_cli.training.samples.batches import Batch, BatchPlanner
 from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.settings import augment_preset
+from hodor_cli.training.samples.settings import BatchSettings, augment_preset
 from hodor_cli.training.sources import DataSource, build_sets
 from hodor_cli.video.overlay import draw_overlay
 

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from hodor_cli.training.samples.batches import BatchSettings, TrainingSet, group_shares
+from hodor_cli.training.samples.batches import TrainingSet, group_shares
 from hodor_cli.training.samples.cutouts import Filmed
 from hodor_cli.training.samples.overlay import add_object
 from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
 
 #: Draws of a donor, of which some show an object that cannot be cut out, until a sample stays without.
 _ATTEMPTS = 4
