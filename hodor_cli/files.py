@@ -1,11 +1,14 @@
-"""Files that appear whole or not at all, and what is said where the system refuses to write them."""
+"""Files that appear whole or not at all, what is said where one cannot be written, and names that stay text in them."""
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +27,32 @@ _KINDS = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
 }
+
+
+#: Terminal controls, what turns the direction of writing, and halves of characters, which no file can hold.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: What makes a spreadsheet take a cell for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+
+
+def harmless(text: str) -> str:
+    """A name as it can be drawn or written: controls and halves of characters become escapes such as `\\x1b`."""
+    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """A table as CSV. No spreadsheet takes a text in it for a formula: such texts get an apostrophe in front."""
+
+    def cell(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        is_formula = value.startswith(_FORMULA) and not _NUMBER.fullmatch(value)
+        return f"'{harmless(value)}" if is_formula else harmless(value)
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([cell(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def require_replaceable(path: Path) -> None:

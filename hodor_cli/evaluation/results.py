@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.evaluation.scoring import ObjectScore, SequenceScore
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import csv_text, write_whole, writing
 
 JSON_NAME = "results.json"
 
@@ -212,8 +210,5 @@ def _plain(value: float | None) -> float | None:
 
 
 def _csv(header: list[str], rows: list[list[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows])
-    return text.getvalue()
+    numbers = ([f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows)
+    return csv_text([header, *numbers])

@@ -12,7 +12,8 @@ from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.search.search import Match
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.writing import new_file, shown
+from hodor_cli.descriptors.writing import new_file
+from hodor_cli.files import harmless
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -83,7 +84,7 @@ def _text(draw: ImageDraw.ImageDraw, top: int, title: str, *lines: str) -> None:
 
 
 def _shortened(text: str, length: int) -> str:
-    text = shown(text)
+    text = harmless(text)
     return text if len(text) <= length else text[: length // 2 - 1] + "…" + text[-length // 2 :]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hodor_cli.descriptors.search.protocol import RECALL_LEVELS, RetrievalScores
-from hodor_cli.descriptors.writing import new_file, shown, write_csv
+from hodor_cli.descriptors.writing import new_file
+from hodor_cli.files import csv_text, harmless
 
 Curves = Mapping[str, RetrievalScores]
 GALLERIES = {"across": "all videos", "within": "the query's own video"}
@@ -18,7 +19,8 @@ def write_curves_csv(path: Path, curves: Curves) -> None:
         [f"{recall:.2f}", *(f"{scores.precision[number]:.6f}" for scores in curves.values())]
         for number, recall in enumerate(RECALL_LEVELS)
     ]
-    write_csv(path, [["recall", *curves], *rows])
+    with new_file(path) as temporary:
+        temporary.write_text(csv_text([["recall", *curves], *rows]), encoding="utf-8")
 
 
 def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
@@ -45,6 +47,6 @@ def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left", fontsize=9)
     if title:
-        figure.suptitle(shown(title), fontsize=11, parse_math=False)  # a file may be called $x$
+        figure.suptitle(harmless(title), fontsize=11, parse_math=False)  # a file may be called $x$
     with new_file(path) as temporary:
         figure.savefig(temporary, format="png")

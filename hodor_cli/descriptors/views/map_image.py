@@ -9,7 +9,8 @@ import numpy as np
 
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
-from hodor_cli.descriptors.writing import new_file, shown, write_csv
+from hodor_cli.descriptors.writing import new_file
+from hodor_cli.files import csv_text, harmless
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -64,7 +65,8 @@ def write_points_csv(path: Path, found: DescriptorMap) -> None:
         time = "" if point.time is None else f"{point.time:.3f}"
         numbers = (f"{point.confidence:.4f}", f"{point.x:.6f}", f"{point.y:.6f}")
         rows.append([point.video, point.object_id, point.frame, time, *numbers])
-    write_csv(path, rows)
+    with new_file(path) as temporary:
+        temporary.write_text(csv_text(rows), encoding="utf-8")
 
 
 def crop_side(found: DescriptorMap) -> int:
@@ -113,7 +115,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, legend: dict[str, Colour]) -> None:
     for number, (name, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
         top = 300 + number * 60
         draw.rectangle((PAGE + 40, top, PAGE + 78, top + 38), fill=colour)
-        name = shown(name)
+        name = harmless(name)
         short = name if len(name) <= 26 else name[:12] + "…" + name[-12:]
         draw.text((PAGE + 96, top), short, fill=(20, 20, 20), font=ImageFont.load_default(34))
     if len(legend) > LEGEND_ROWS:

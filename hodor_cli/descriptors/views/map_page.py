@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import ColourBy, DescriptorMap, colours_of
-from hodor_cli.descriptors.writing import new_file, shown
+from hodor_cli.descriptors.writing import new_file
+from hodor_cli.files import harmless
 
 TILE = 96  # pixels per crop in the atlas
 ATLAS_LIMIT = 8192  # sides that every browser can decode
@@ -30,9 +31,9 @@ def write_map_page(
         schemes[scheme] = {
             "colours": [f"rgb{name}" for name in names],
             "of": [names.index(colour) for colour in colours],
-            "legend": {shown(name): f"rgb{colour}" for name, colour in legend.items()},
+            "legend": {harmless(name): f"rgb{colour}" for name, colour in legend.items()},
         }
-    videos = [shown(name) for name in found.videos]
+    videos = [harmless(name) for name in found.videos]
     places = {name: place for place, name in enumerate(found.videos)}
     data = {
         "points": [
@@ -54,7 +55,7 @@ def write_map_page(
     }  # fmt: skip
     # "</script>" inside a name would end the script.
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    values = {"TITLE": html.escape(shown(title) or "descriptor map"), "DATA": text, "ATLAS": atlas}
+    values = {"TITLE": html.escape(harmless(title) or "descriptor map"), "DATA": text, "ATLAS": atlas}
     template = resources.files("hodor_cli.descriptors.views").joinpath("map_page.html").read_text(encoding="utf-8")
     # In one pass, so that a video called __ATLAS__ stays a name.
     page = re.sub("__(TITLE|DATA|ATLAS)__", lambda found: values[found[1]], template)
