@@ -19,6 +19,7 @@ from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training import adaptation
 from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt
+from hodor_cli.training.process import Process
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 
@@ -70,7 +71,8 @@ def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(
     assert len(fingerprints) == 2
 
 
-def test_the_cycle_goes_there_and_back(toy: Hodor) -> None:
+def test_the_cycle_goes_there_and_back(toy: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adaptation, "_COLLAPSE", 2.0)  # an untrained network may seem to collapse at once
     frames, masks = moving_square(5)
     example = Example(frames[0], masks[0].astype(np.uint16) * 9)
     seen: list[AdaptProgress] = []
@@ -102,6 +104,15 @@ def test_adaptation_goes_as_far_as_the_cycle_says(
     adapted = adapt(toy, [example], AdaptSettings(Budget(steps=4)), frames=[example.frame], progress=seen.append)
     assert (seen[-1].blend, seen[-1].steps) == (blend, steps)
     assert (model_fingerprint(adapted) == model_fingerprint(toy)) == (blend == 0.0)
+
+
+def test_the_cycle_compares_every_frame_of_both_ways(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the object stands still; on the way back it does too, or is lost after one frame."""
+    cycle = adaptation._Cycle(example, [example.frame] * 3, (64, 128), Process())
+    for kept, iou in ((4, 1.0), (2, 1 / 3), (1, 0.0)):
+        ways = iter([[example.labels] * 4, [example.labels] * kept + [example.labels * 0] * (4 - kept)])
+        monkeypatch.setattr(adaptation._Cycle, "follow", lambda self, model, frames, labels, ways=ways: next(ways))
+        assert cycle.iou(build_model("toy")) == pytest.approx(iou)
 
 
 def test_learning_continues_as_if_nothing_had_been_tried(

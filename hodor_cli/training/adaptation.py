@@ -248,7 +248,8 @@ class _Adaptation:
             self._learn(1.0, reserved)
         far, weights = self.settings.blend, self._learned()
         if cycle is not None:
-            tried += [self._try(cycle, blend) for blend in {self.settings.blend, *_BLENDS} - {0.0}]
+            # Where the cycle can hardly tell, the result is the usual one.
+            tried += [self._try(cycle, blend) for blend in sorted({self.settings.blend, *_BLENDS} - {0.0})]
             usual = next(choice for choice in reversed(tried) if choice[1] == self.settings.blend)
             best = max(tried, key=lambda choice: choice[0])
             iou, far, weights = best if best[0] > usual[0] + _MARGIN else usual
@@ -326,7 +327,7 @@ class _Adaptation:
 
 @dataclass(frozen=True)
 class _Cycle:
-    """Forwards through frames from an example, and back to it: how much of the given masks is found again."""
+    """Forwards through frames from an example, and back to it: how well the masks of both ways agree."""
 
     example: Example
     frames: list[Frame]
@@ -334,19 +335,25 @@ class _Cycle:
     process: Process
 
     def iou(self, model: Hodor) -> float:
-        """Mean IoU of the example's objects after the way there and back, 0..1."""
+        """Mean IoU of the objects on the way back with those on the way there, 0..1.
+
+        The example itself, whose masks were given, is one of the frames; but the network has learned from it, so the
+        others are compared as well.
+        """
         there = self.follow(model, [self.example.frame, *self.frames], self.example.labels)
-        found = np.zeros_like(self.example.labels)
-        if there.any():
-            found = self.follow(model, [*reversed(self.frames), self.example.frame], there)
+        if not there[-1].any():
+            return 0.0
+        back = self.follow(model, [*reversed(self.frames), self.example.frame], there[-1])
         ious = []
-        for object_id in np.unique(self.example.labels[self.example.labels > 0]):
-            given, back = self.example.labels == object_id, found == object_id
-            ious.append(np.count_nonzero(given & back) / np.count_nonzero(given | back))
+        for forth, returned in zip(there[:-1], back[:0:-1], strict=True):
+            for object_id in np.unique(self.example.labels[self.example.labels > 0]):
+                one, other = forth == object_id, returned == object_id
+                union = int(np.count_nonzero(one | other))
+                ious.append(int(np.count_nonzero(one & other)) / max(union, 1))  # lost on both ways is no agreement
         return float(np.mean(ious))
 
-    def follow(self, model: Hodor, frames: Sequence[Frame], labels: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """The label map of the last frame, from that of the first."""
+    def follow(self, model: Hodor, frames: Sequence[Frame], labels: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
+        """The label maps of the frames, from that of the first."""
         segmenter = Segmenter(
             model,
             min_dim=self.size[0],
@@ -354,9 +361,7 @@ class _Cycle:
             device=self.process.device,
             precision=precision_name(self.process.dtype),
         )
-        for number, frame in enumerate(frames):
-            labels = segmenter.step(frame, None if number else labels)
-        return labels
+        return [segmenter.step(frame, None if number else labels) for number, frame in enumerate(frames)]
 
 
 def _sample(
@@ -383,8 +388,8 @@ def _pieces_of_background(
 ) -> list[NDArray[np.bool_]]:
     """At most one mask (H, W): the shape of an object at a place where mostly background is.
 
-    Such pieces are what passes in front of the objects and behind them. Were they cut out of the objects, the network
-    would learn that what looks like an object need not be it, and not find one again that it lost.
+    Such pieces pass in front of the objects and behind them. Pieces of the objects themselves would teach the network
+    that what looks like an object need not be it; it would then not find one again after losing it.
     """
     shape = masks[int(rng.integers(len(masks)))]
     rows, columns = np.nonzero(shape)

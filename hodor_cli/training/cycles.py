@@ -29,8 +29,8 @@ TRUTH = "truth"
 class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
-    `after` is the step, by index, that comes before this one in its cycle (None for the first): an object that a step
-    of the cycle could not know is not asked for in the steps after it. `alone`: without the correspondence cue.
+    `after` is the index of the step that precedes this one in its cycle (None for the first): an object that was absent
+    from all sources of a step is no target of the later steps either. `alone`: without the correspondence cue.
     """
 
     sources: tuple[str, ...]
@@ -56,7 +56,7 @@ class Sighting(NamedTuple):
 
 
 class CycleResult(NamedTuple):
-    """What the steps predicted, and the descriptors that they went by."""
+    """What the steps predicted, and the descriptors that were encoded on the way."""
 
     predictions: list[Prediction]
     sightings: list[Sighting]
@@ -64,7 +64,7 @@ class CycleResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Hardship:
-    """What an iteration is made harder by.
+    """What makes an iteration harder.
 
     cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
     history_dropped: decode from the newest source's descriptors alone.
@@ -128,7 +128,7 @@ def schedule(name: str, iteration: int, frames: int) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class _Node:
-    """A frame whose masks are known or predicted: descriptors, stride-8 masks (B, I, h, w), and who was there."""
+    """A frame whose masks are known or predicted: its descriptors and stride-8 masks (B, I, h, w)."""
 
     frame: int
     descriptors: Descriptors

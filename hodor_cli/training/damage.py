@@ -1,9 +1,10 @@
-"""Mistakes for the correspondence cue to make, so that a network learns to undo them.
+"""Mistakes put into the correspondence cue, so that a network learns to correct them.
 
-A cue carries the last frame's masks along, mistakes and all, and in short training sequences they are few: the network
-learns to trust it, and in a long video what is lost once stays lost. So parts of the carried masks are erased, and
-pieces beside the objects are added to them; the features must tell. And in some sequences the cue is wrong about a
-whole object in every frame: it sees the object nowhere, elsewhere, or in another's place; the descriptors must tell.
+The cue carries the last frame's masks along with their mistakes. Short training sequences have few, so the network
+would learn to trust the cue, and in a long video an object once lost would stay lost. Therefore parts of the carried
+masks are erased and pieces beside the objects are added; the features must tell. In some sequences the cue is also
+wrong about a whole object in every frame: it sees it nowhere, elsewhere, or in another's place; the descriptors must
+tell.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _SIDES = (0.25, 0.8)
 
 
 def damaged(masks: Tensor, chance: float) -> Tensor:
-    """Soft masks with mistakes; every object gets each of the two, apart from the other, with this chance.
+    """Soft masks with mistakes; every object gets a hole and an added piece, each with this chance.
 
-    masks: (B, I, h, w) in 0..1, of which objects that sum to at most 1 at a pixel still do so afterwards. Drawn from
-    PyTorch's own generator. An object without a cell above 0.5 gets none of its own.
+    masks: (B, I, h, w) in 0..1, which sum to at most 1 at a pixel before and afterwards. Drawn from PyTorch's own
+    generator. An object without a cell above 0.5 gets no mistakes.
     """
     batch, count, height, width = masks.shape
     inside = masks > 0.5
@@ -115,7 +116,7 @@ class WrongCue(NamedTuple):
         wrong = torch.where(self.swapped[..., None, None], there, masks)
         y = torch.arange(height, device=masks.device) - (self.shift[:, 0] * height).round().long()[..., None]
         x = torch.arange(width, device=masks.device) - (self.shift[:, 1] * width).round().long()[..., None]
-        # What leaves at one side comes back at the other: a mistake like any.
+        # What leaves at one side comes back at the other, which is a mistake like any other.
         cells = (y % height)[..., None] * width + (x % width)[..., None, :]
         shifted = masks.flatten(2).gather(2, cells.flatten(2)).view_as(masks)
         wrong = torch.where(self.moved[..., None, None], shifted, wrong)

@@ -13,7 +13,7 @@ from hodor_cli.config import NUM_NON_OBJECT
 _EPSILON = 1e-6
 #: Of the cosines that `contrast_loss` compares.
 _TEMPERATURE = 0.1
-#: Score of what takes no part: finite, because it is multiplied by zero.
+#: Score of pairs that are left out: finite, because it is multiplied by zero.
 _NEVER = -1e4
 
 
@@ -69,7 +69,7 @@ def contrast_loss(descriptors: list[Tensor], sure: list[Tensor]) -> Tensor:
 
     Args:
         descriptors: T tensors (B, I, D), one for each frame in which the objects were encoded.
-        sure: T tensors (B, I) bool; the others take no part.
+        sure: T tensors (B, I) bool; the others are left out.
     Returns:
         A scalar, 0 where nothing can be compared.
     """

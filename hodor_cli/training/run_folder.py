@@ -80,7 +80,7 @@ class RunFolder:
         return WriterLock(self.root, self.root / _LOCK_FILE, advice=advice)
 
     def require_free(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise OutputError if there is a run that is neither to be resumed nor to be replaced, or strange files."""
+        """Raise OutputError for a run that is neither resumed nor replaced, and for a folder with other files."""
         if any(path.is_file() for path in self._files):
             if not resume and not overwrite:
                 raise OutputError(

@@ -63,7 +63,7 @@ class Objective(nn.Module):
 
 
 class Learner:
-    """A network that learns: its objective, optimiser and running average, in the process that it computes in.
+    """A network in training: with its objective, optimiser and running average, in the process that it computes in.
 
     The model is moved to the process's device. config: its optimiser's settings, micro-batch and losses.
     """

@@ -53,7 +53,7 @@ class Clock:
         self._started = self._waited = time.perf_counter()
 
     def waiting(self) -> None:
-        """An iteration begins: the next batch is asked for."""
+        """An iteration begins: it waits for its batch."""
         self._started = time.perf_counter()
 
     def working(self) -> None:

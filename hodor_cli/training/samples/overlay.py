@@ -20,8 +20,8 @@ _KEPT, _SEEN = 0.5, 0.0015
 _AREA = (0.004, 0.15)
 #: Its largest magnification: what is enlarged more is blurred more than anything around it.
 _LARGEST = 2.0
-#: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. What was filmed
-#: moves by itself already.
+#: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. A filmed object
+#: already moves.
 _STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
 
 

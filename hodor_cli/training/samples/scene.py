@@ -1,4 +1,4 @@
-"""What the fast maker draws once for a sequence: the view, the layers, and how each of them moves."""
+"""What is drawn once for a fast sequence: the view, the layers, and how each layer moves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Scene:
     """Everything that the frames of one sequence share.
 
     masks: one soft mask (0..255) per object, not overlapping. background: None when objects and background move as one.
-    front, behind: strange cut-outs, each with its track. view: photograph -> frame before any motion.
+    front, behind: objects of other photographs, each with its track. view: photograph -> frame before any motion.
     """
 
     image: NDArray[np.uint8]
@@ -111,7 +111,7 @@ def object_motion(
 
 
 def cut_out_motion(cut: Filmed, size: tuple[int, int], rng: np.random.Generator) -> Motion:
-    """A place, size and turn for a strange object, from its own crop to the frame."""
+    """A place, size and turn for an object of another photograph, from its own crop to the frame."""
     height, width = size
     tall, wide = cut.alphas[0].shape
     zoom = np.log(rng.uniform(0.2, 0.5)) + 0.5 * np.log(height * width / (tall * wide))

@@ -57,7 +57,7 @@ def make_fast_sequence(
     """A sequence of `settings.frames` frames of `out_size` (height, width) from one photograph.
 
     image: (h, w, 3) uint8 RGB; masks: one (h, w) bool mask per object, in the order of their ids 1.. in the result.
-    others: draws another photograph; without it there are no occluders, distractors or strange backgrounds.
+    others: draws another photograph; without it there are no occluders, distractors or other backgrounds.
     Every object that shows in the photograph shows in frame 0.
     """
     labels = label_map(masks, image.shape[:2])
@@ -173,7 +173,7 @@ def _add_cut_out(
     t: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Paste a strange object into the frame, in place: background to the labels. Returns where it lies."""
+    """Paste an object of another photograph, in place; its pixels are background. Returns where it lies."""
     motion = track.at(t, lambda: cut_out_motion(cut, labels.shape, rng))
     middle = ((cut.alphas[0].shape[1] - 1) / 2, (cut.alphas[0].shape[0] - 1) / 2)
     warp = Warp(motion.matrix(middle), (labels.shape[0], labels.shape[1]))
