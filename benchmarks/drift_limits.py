@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.session.drift import REFERENCE_FRAMES, DriftMonitor, background_step
+from hodor_cli.descriptors.session.drift import DriftMonitor, background_step
 
 Frames = list[tuple[dict[int, np.ndarray], np.ndarray]]
 
@@ -28,18 +28,6 @@ def frames_of(store: DescriptorStore, name: str) -> Frames:
     ]
 
 
-def away_from_reference(frames: Frames) -> list[float]:
-    """Distances of each object to its reference, in units of its distance to the background there."""
-    distances = []
-    for key in {key for objects, _ in frames for key in objects}:
-        seen = [(objects[key], background) for objects, background in frames if key in objects]
-        first = seen[:REFERENCE_FRAMES]
-        reference = np.mean([row for row, _ in first], axis=0)
-        unit = np.median([np.median(np.linalg.norm(background - row, axis=1)) for row, background in first])
-        distances += [float(np.linalg.norm(row - reference) / unit) for row, _ in seen[REFERENCE_FRAMES:]]
-    return distances
-
-
 def say(name: str, values: list[float]) -> None:
     points = (0, 1, 5, 50, 95, 99, 100)
     print(f"{name:<44}" + "".join(f"{value:8.2f}" for value in np.percentile(values, points)))
@@ -51,13 +39,9 @@ def main() -> None:
     with DescriptorStore(parser.parse_args().store) as store:
         videos = {name: frames_of(store, name) for name in store.videos}
     names = list(videos)
+    if len(names) < 2:
+        parser.error("a cut needs two videos; export more of them")
     print(f"{'percentile':<44}" + "".join(f"{point:8d}" for point in (0, 1, 5, 50, 95, 99, 100)))
-    say("object to its reference", [v for frames in videos.values() for v in away_from_reference(frames)])
-    cross = []
-    for a, b in zip(names, names[1:] + names[:1], strict=True):
-        mixed = videos[a][:REFERENCE_FRAMES] + [(objects, videos[a][0][1]) for objects, _ in videos[b][:20]]
-        cross += away_from_reference(mixed)
-    say("another video's object to that reference", cross)
     steps = [background_step(f[k - 1][1], f[k][1]) for f in videos.values() for k in range(1, len(f))]
     say("background from frame to frame", steps)
     say(

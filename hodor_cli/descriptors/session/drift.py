@@ -1,5 +1,6 @@
-"""What descriptors alone say about a run: objects that stop looking like themselves, swapped ids, one object under two
-ids, shot cuts.
+"""What descriptors alone say about a run: swapped ids, one object under two ids, shot cuts.
+
+That an object stops looking like its given mask is the run's own to say (`run/review.py`).
 
 Distances are measured in units of the video itself, so that no threshold belongs to one model: an object's distances in
 units of how far it is from the background around it in its reference frames, and the background's in units of how far
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
     from hodor_cli.video.source import Frame
 
 REFERENCE_FRAMES = 5
-_KINDS = ("departed", "same", "swapped")
+_KINDS = ("same", "swapped")
 
 
 @dataclass(frozen=True)
 class DriftLimits:
     """When something is worth a look. `benchmarks/drift_limits.py` shows what real videos do."""
 
-    departed: float = 0.8  # of the distance from the object's reference to its background
-    same: float = 0.06  # of that distance, between two ids; alike children fall below 0.25
+    same: float = 0.06  # of the distance from an object to its background, between two ids; alike children: below 0.25
     swapped: float = 0.8  # distance to the other's reference, of that to the own one
     cut: float = 0.7  # the background's step, in units of the distance between its cells
     cut_jump: float = 2.5  # and times the median of the last steps
@@ -37,7 +37,7 @@ class DriftLimits:
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """One thing seen in one frame. kind: "departed", "swapped", "same" or "cut"; other: the second id of a pair."""
+    """One thing seen in one frame. kind: "swapped", "same" or "cut"; other: the second id of a pair."""
 
     kind: str
     frame: int
@@ -99,19 +99,13 @@ class DriftMonitor:
         events = self._cut(frame, background)
         if events:  # after a cut everything looks different at once; what lasted before is no evidence any more
             self._lasting.clear()
-        holding: list[tuple[DriftEvent, tuple[str, int, int]]] = []
         for object_id, descriptor in objects.items():
             track = self._tracks.setdefault(object_id, _Track())
             if len(track.reference) < REFERENCE_FRAMES:
                 if background is not None:
                     track.scale.append(float(np.median(np.linalg.norm(background - descriptor, axis=1))))
                 track.reference.append(np.asarray(descriptor, np.float64))
-                continue
-            if track.ready:
-                away = float(np.linalg.norm(descriptor - track.mean())) / track.unit()
-                if away > self.limits.departed:
-                    holding.append((DriftEvent("departed", frame, object_id, None, away), ("departed", object_id, 0)))
-        holding += self._pairs(frame, objects)
+        holding = self._pairs(frame, objects)
         counts = {key: self._lasting.get(key, 0) + 1 for _, key in holding}
         self._lasting = counts
         return events + [event for event, key in holding if counts[key] >= self.limits.frames]
@@ -182,7 +176,6 @@ def background_step(before: np.ndarray, after: np.ndarray) -> float:
 
 
 _WORDS = {
-    "departed": "looks unlike its reference",
     "same": "may be the same object as {}",
     "swapped": "may have swapped ids with {}",
 }
