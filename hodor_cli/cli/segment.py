@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.inputs import RunInputs
-    from hodor_cli.run.settings import ReviewItem, SegmentSummary
+    from hodor_cli.run.records import ReviewItem
+    from hodor_cli.run.settings import SegmentSummary
     from hodor_cli.video.source import FrameSource
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
