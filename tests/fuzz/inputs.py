@@ -142,7 +142,7 @@ def _interrupted(root: Path) -> None:
     """A run that Ctrl-C ended in the middle, with what `--resume` reads."""
     from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.run.inputs import RunInputs
-    from hodor_cli.run.runner import make_segmenter, segment_source
+    from hodor_cli.run.runner import segment_source
     from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
@@ -155,6 +155,6 @@ def _interrupted(root: Path) -> None:
 
     with open_source(str(root / "clip.mp4")) as source, contextlib.suppress(KeyboardInterrupt):
         inputs = RunInputs(read_mask_arguments([str(root / "mask.png")], source))
-        segmenter = make_segmenter(load_model(settings.weights), settings)
+        segmenter = settings.segmenter(load_model(settings.weights))
         output, hooks = RunOutput(checkpoint_seconds=0.0), RunHooks(progress=stop)
         segment_source(source, inputs, root / "stopped", segmenter, settings=settings, output=output, hooks=hooks)
