@@ -165,10 +165,11 @@ def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectReco
         lost=bool(outcome.lost),
         cut_off=_rounded(outcome.cut_off) or None,
         elsewhere=_rounded(elsewhere(mask)) or None,
-        agreement=_rounded(outcome.agreement),
-        change=_rounded(outcome.change),
+        agreement=_rounded(outcome.agreement, 2),
+        change=_rounded(outcome.change, 2),
     )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 4)
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    """Rounded for the report: to no more digits than agree between machines and numbers of threads."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
