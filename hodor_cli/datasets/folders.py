@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hodor_cli.datasets.labels.numbers import MASK_SUFFIXES
 from hodor_cli.errors import DataError
-from hodor_cli.images.listing import frame_name
+from hodor_cli.images.listing import files_by_frame
 from hodor_cli.images.paths import visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
@@ -66,13 +66,8 @@ def first_folders(root: Path) -> str:
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Name without ending, in the composed Unicode form -> file. Raises DataError where two files share a name."""
+    """Frame name -> file. Raises DataError if two files have the name of one frame."""
     if not folder.is_dir():
         return {}
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in suffixes]
-    found: dict[str, Path] = {}
-    for name in names:
-        file = found.setdefault(frame_name(Path(name)), folder / name)
-        if file.name != name:
-            raise DataError(f"{folder} holds both {file.name} and {name} for one frame; keep one of the two")
-    return found
+    return files_by_frame((folder / name for name in names), DataError)

@@ -1,4 +1,4 @@
-"""Label maps on disk: palette PNG in DAVIS's colours up to object id 255, 16-bit grey PNG past it."""
+"""Label maps on disk: palette PNG in DAVIS's colours up to object id 255, 16-bit grey PNG for higher ids."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def write_label_png(path: str | Path, labels: np.ndarray) -> None:
 
         write_label_png("00000.png", labels)
 
-    Written beside the target and moved into place, so a reader never sees half a file; an existing one is replaced.
-    Raises `OutputError` when the disk is full or the folder cannot be written, ValueError for what is no label map.
+    An existing file is replaced, and no reader sees half a file. Raises `OutputError` if the disk is full or the folder
+    is not writable, ValueError if `labels` is no label map.
     """
     path = Path(path)
     image = _to_image(np.asarray(labels))
@@ -33,8 +33,8 @@ def write_label_png(path: str | Path, labels: np.ndarray) -> None:
 
 
 def read_label_png(path: str | Path) -> np.ndarray:
-    """(H, W) uint16 object ids of a label PNG: indexed, or grey of 1 to 16 bits. Values are taken as they are; for
-    masks drawn by hand, `read_mask` is the one that thinks. Raises `InputError` for anything else."""
+    """Read a label PNG, indexed or grey of 1 to 16 bits, as (H, W) uint16 object ids. Every value is an id; for masks
+    drawn by hand, `read_mask` interprets the values. Raises `InputError` for any other file."""
     path = Path(path)
     require_exists(path, "label PNG")
     stored = read_stored(path, "a label PNG")
@@ -50,8 +50,8 @@ def read_label_png(path: str | Path) -> np.ndarray:
 def davis_palette() -> np.ndarray:
     """(256, 3) uint8 RGB; row = object id, row 0 (background) is black.
 
-    Rows 0..21 are those in DAVIS's annotations, which have 191 where PASCAL VOC has 192. DAVIS continues in
-    near-black greys that nobody can tell apart; from 22 on the rows are VOC's.
+    Rows 0..21 are DAVIS's, which has 191 where PASCAL VOC has 192. DAVIS continues with near-black greys that look
+    alike, so rows from 22 on are VOC's.
     """
     palette = voc_palette()
     davis = palette[:22]
@@ -60,8 +60,8 @@ def davis_palette() -> np.ndarray:
 
 
 def voc_palette() -> np.ndarray:
-    """(256, 3) uint8 RGB. The bits of an id, taken three at a time, set the high bits of red, green and blue, so
-    neighbouring ids differ strongly."""
+    """(256, 3) uint8 RGB of PASCAL VOC. Each three bits of an id set one bit of red, green and blue, the lowest id bits
+    the highest colour bits, so that neighbouring ids have very different colours."""
     ids = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
     for bit in range(8):

@@ -1,18 +1,18 @@
-"""The one listing of a folder of pictures: natural order, known endings, and what it leaves out."""
+"""The one listing of a folder of pictures: natural order, known endings, and a sentence about each unused file."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hodor_cli.errors import InputError
+from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import readable_name, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
-#: Endings of files that nobody takes for a frame; leaving them out needs no word.
+#: Endings of files that nobody takes for a frame; they are ignored without a warning.
 _SILENT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
 )
@@ -22,57 +22,68 @@ _MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentati
 
 @dataclass(frozen=True)
 class PictureListing:
-    """files: the pictures in natural order. left_out: sentences about files that are not used though they may be meant
-    (unknown endings, a mask among the frames), for the caller to pass on as warnings."""
+    """files: the pictures in natural order. left_out: sentences about ignored files that the user may have meant
+    (unknown endings, a mask among the frames); the caller passes them on as warnings."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...] = ()
 
 
 def list_pictures(folder: Path) -> PictureListing:
-    """The pictures of a folder; endings count in any case, hidden files never.
+    """List the pictures of a folder. Endings match in upper and lower case; hidden files are ignored.
 
-    Two files of one frame (the same name with two endings, or in two Unicode forms) raise `InputError`, as does a
-    folder that cannot be read. A folder without pictures gives an empty listing.
+    A folder without pictures gives an empty listing. Raises `InputError` if the folder cannot be read, or if two files
+    have the name of one frame (with two endings, or in two Unicode forms).
     """
     names = visible_files(folder)
     files = [folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
     left_out = []
     unknown = [name for name in names if Path(name).suffix.lower() not in PICTURE_SUFFIXES | _SILENT_SUFFIXES]
     if files and unknown:
-        left_out.append(f"{folder}: {summarise_files(unknown)} left out, whose ending is not one of a picture")
+        left_out.append(f"{folder}: {summarise_files(unknown)} left out, which have no known ending of a picture")
     masks = _masks_among(files)
-    for mask in masks:
-        left_out.append(
-            f"{mask} looks like a mask among the frames and is left out; rename it if it is a frame, or move it to a "
-            f"folder of its own"
-        )
-    files = [file for file in files if file not in masks]
-    _require_one_file_per_frame(folder, files)
-    return PictureListing(tuple(files), tuple(left_out))
+    left_out += [
+        f"{mask} looks like a mask among the frames and is left out; rename it if it is a frame, or move it to another "
+        "folder"
+        for mask in masks
+    ]
+    return PictureListing(tuple(files_by_frame(file for file in files if file not in masks).values()), tuple(left_out))
+
+
+def files_by_frame(files: Iterable[Path], error: type[HodorError] = InputError) -> dict[str, Path]:
+    """Frame name -> file, in the given order. Raises `error` if two files have the name of one frame."""
+    found: dict[str, Path] = {}
+    for file in files:
+        other = found.setdefault(frame_name(file), file)
+        if other is not file:
+            raise error(
+                f"{file.parent} holds both {other.name} and {file.name} for the same frame; keep one of the two (masks "
+                "belong in a folder of their own)"
+            )
+    return found
 
 
 def frame_name(file: Path) -> str:
-    """The name of the frame in a picture file: its stem, as text."""
+    """The name of the frame in a picture file: the file's name without its ending, as readable text."""
     return readable_name(file.stem)
 
 
 def _masks_among(files: Sequence[Path]) -> set[Path]:
-    """Files that are masks by their name (00000_mask.png beside 00000.jpg, mask.png), or by one value per pixel among
-    colour pictures, if few others have their ending or their name's pattern (first.png among 00000.png, 00001.png)."""
+    """Find the files that are masks, by name (00000_mask.png beside 00000.jpg, mask.png) or by content: one value per
+    pixel among colour pictures, in a file with a rare ending or a rare pattern of name (first.png beside 00000.png)."""
     stems = {frame_name(file) for file in files}
     named = {file for file in files if _MASK_WORD.search(file.stem)}
     masks = {file for file in named if _MASK_WORD.sub("", frame_name(file)).strip("_-. ") in stems - {frame_name(file)}}
     if 2 * len(named) < len(files):
         masks |= named
-    kinds = [Counter(kind(file) for file in files) for kind in (_ending, _pattern)]
-    usual = {counts.most_common(1)[0][0] for counts in kinds if counts}
+    kinds = [(kind, Counter(map(kind, files))) for kind in (_ending, _pattern)]
+    usual = {counts.most_common(1)[0][0] for _, counts in kinds if counts}
     odd = [
         file
         for file in files
         if file not in masks
-        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # no format for masks
-        and any(4 * counts[kind(file)] <= len(files) for counts, kind in zip(kinds, (_ending, _pattern), strict=True))
+        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # nobody stores masks in these
+        and any(4 * counts[kind(file)] <= len(files) for kind, counts in kinds)
     ]
     ordinary = next((file for file in files if {_ending(file), _pattern(file)} == usual), None)
     if odd and ordinary is not None and _mode(ordinary) not in _LABEL_MODES:
@@ -85,26 +96,15 @@ def _ending(file: Path) -> str:
 
 
 def _pattern(file: Path) -> str:
-    """What the names of a numbered sequence have in common."""
+    """The name with # for each number: equal for all files of a numbered sequence."""
     return re.sub("[0-9]+", "#", file.stem.casefold())
 
 
 def _mode(file: Path) -> str:
-    """The pixel format of a still picture; empty for one of many pages, which is no mask, and for a damaged one, which
+    """The pixel format of a still picture; empty for a file of many pages (never a mask) and for a damaged file, which
     is reported when it is read."""
     try:
         header = read_header(file)
     except InputError:
         return ""
     return header.mode if header.pages == 1 else ""
-
-
-def _require_one_file_per_frame(folder: Path, files: Sequence[Path]) -> None:
-    by_name: dict[str, Path] = {}
-    for file in files:
-        other = by_name.setdefault(frame_name(file), file)
-        if other is not file:
-            raise InputError(
-                f"{folder} holds both {other.name} and {file.name}, which would be the same frame; keep one of the two "
-                f"(masks belong in a folder of their own)"
-            )

@@ -1,4 +1,4 @@
-"""Sentences about paths that are not there, or are not what was hoped for."""
+"""Names of files and folders: their order, their text, and the sentence about one that is missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hodor_cli.errors import InputError
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key under which img2 stands before img10, the same for every Unicode form of a name; the name itself decides
-    between img1 and img01."""
+    """Sort key that puts img2 before img10, equal for every Unicode form of a name. Where two names have equal numbers,
+    as img1 and img01, the names themselves decide."""
     parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name).casefold())
     return [int(part) if part.isdigit() and part.isascii() else part for part in parts], name
 
@@ -26,8 +26,8 @@ def plural(count: int, noun: str) -> str:
 
 
 def readable_name(name: str) -> str:
-    """A name as text that can be printed and written into JSON, in the composed Unicode form whatever the file system
-    uses. A name that is not UTF-8 is most likely Latin-1."""
+    """A name as text that can be printed and written into JSON, always in the composed Unicode form. A name that is not
+    UTF-8 is read as Latin-1, its most likely encoding."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -36,7 +36,7 @@ def readable_name(name: str) -> str:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a file or folder; False too for names that no file can have."""
+    """Whether the file or folder exists; False also for names that no file can have."""
     try:
         return path.exists()
     except (OSError, ValueError):  # too long, or with a zero byte
@@ -44,21 +44,21 @@ def exists(path: Path) -> bool:
 
 
 def require_exists(path: Path, what: str) -> None:
-    """Raise `InputError` when `path` is not there; the sentence offers the nearest name that is.
+    """Raise `InputError` if `path` is missing; the message suggests the most similar name that exists.
 
-    `what` says what was looked for, for example "video or folder" or "mask".
+    `what` names the missing thing, for example "video or folder" or "mask".
     """
     if exists(path):
         return
     if os.path.islink(path):
-        raise InputError(f"{path} is a link to {os.readlink(path)}, which is not there")
-    # The first component that is missing is where the slip is: /data/vidoes/a.mp4 is about "vidoes", not "a.mp4".
+        raise InputError(f"{path} is a link to {os.readlink(path)}, which does not exist")
+    # The first missing component holds the mistake: in /data/vidoes/a.mp4 that is "vidoes", not "a.mp4".
     missing = path
     while not exists(missing.parent) and missing.parent != missing:
         missing = missing.parent
     siblings = _listing(missing.parent)
     close = difflib.get_close_matches(missing.name, siblings, n=1, cutoff=0.7)
-    if not close:  # The same name with another ending, or in other letters, is closer than it looks to difflib.
+    if not close:  # difflib underrates the same name with another ending, or in other upper and lower case
         stem = missing.stem.casefold()
         close = [name for name in siblings if Path(name).stem.casefold() == stem][:1]
     if close:
@@ -71,15 +71,15 @@ def require_exists(path: Path, what: str) -> None:
 
 
 def summarise_files(names: Iterable[str]) -> str:
-    """Say how many files of which ending there are, most first: "12 .mp4 files, 1 .txt file"."""
+    """Count the files by ending, most frequent first: "12 .mp4 files, 1 .txt file"."""
     counts = Counter(Path(name).suffix.lower() or "(no ending)" for name in names)
-    parts = [f"{n} {suffix} file{'s' if n > 1 else ''}" for suffix, n in counts.most_common(3)]
+    parts = [plural(n, f"{suffix} file") for suffix, n in counts.most_common(3)]
     rest = sum(n for _, n in counts.most_common()[3:])
-    return ", ".join(parts) + (f" and {rest} other{'s' if rest > 1 else ''}" if rest else "")
+    return ", ".join(parts) + (f" and {plural(rest, 'other')}" if rest else "")
 
 
 def visible_files(folder: Path) -> list[str]:
-    """Names of the files in `folder`, hidden ones left out, in natural order. Raises `InputError` if unreadable."""
+    """Names of the files in `folder` in natural order, without hidden ones. Raises `InputError` if unreadable."""
     try:
         names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_file()]
     except OSError as error:
@@ -88,7 +88,7 @@ def visible_files(folder: Path) -> list[str]:
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """Sub-folders of `folder`, hidden ones left out, in natural order; none where it cannot be read."""
+    """Sub-folders of `folder` in natural order, without hidden ones; none if it is missing or cannot be read."""
     try:
         folders = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir()]
     except OSError:

@@ -1,7 +1,7 @@
 """The one reader of picture files: upright RGB for the network, or the values as stored for label pictures.
 
-Every picture is turned upright by its orientation tag exactly once, whatever the format (EXIF in JPEG, PNG, WebP, AVIF,
-or the TIFF tag). Pictures with more pixels than Pillow's limit against decompression bombs are refused.
+The reader turns every picture upright exactly once, by the orientation tag of its format (EXIF in JPEG, PNG, WebP and
+AVIF, a tag of its own in TIFF). It refuses pictures with more pixels than Pillow's limit against decompression bombs.
 """
 
 from __future__ import annotations
@@ -25,23 +25,8 @@ Warn = Callable[[str], None]
 
 #: Endings of picture files, in lower case.
 PICTURE_SUFFIXES = frozenset(
-    {
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".jp2",
-        ".webp",
-        ".avif",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-    }
-    | {".ppm", ".pgm", ".pbm", ".pnm"}
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp", ".dib"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 #: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
 MOST_PIXELS = 178_956_970
@@ -52,10 +37,10 @@ _ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What a picture file says about itself before its pixels are decoded.
+    """What the header of a picture file says; pixels are not decoded for it.
 
-    height, width: of the upright picture. pages: the frames of an animation or pages of a TIFF, 1 for a still.
-    deep: values have more than 8 bits. mode: Pillow's name of the pixel format, "P" for a palette.
+    height, width: of the upright picture. pages: number of frames of an animation or pages of a TIFF, 1 for a still.
+    deep: values have more than 8 bits. mode: Pillow's name of the pixel format, such as "RGB", or "P" for a palette.
     """
 
     height: int
@@ -69,10 +54,10 @@ class PictureHeader:
 class StoredPicture:
     """A picture's values as stored, upright.
 
-    values:  (H, W) for a palette's indices, grey and bilevel pictures (uint8, uint16, int32 or float32; grey of 2 and
-             4 bits is not stretched to 0..255), (H, W, 3) RGB or (H, W, 4) RGBA for colour (uint8 or uint16).
-    palette: (256, 3) uint8 RGB colours of the indices, black where the file's palette ends; None without a palette.
-    format:  Pillow's name of the file format, "PNG" or "JPEG" for example.
+    values:  (H, W) palette indices, grey or bilevel values (uint8, uint16, int32 or float32; grey of 2 and 4 bits is
+             not stretched to 0..255); or (H, W, 3) RGB or (H, W, 4) RGBA (uint8 or uint16).
+    palette: (256, 3) uint8 RGB colours of the indices, black after the end of the file's palette; None without one.
+    format:  Pillow's name of the file format, such as "PNG".
     pages:   as in `PictureHeader`.
     clear:   the values (indices or grey) that the file declares fully transparent.
     """
@@ -87,16 +72,16 @@ class StoredPicture:
 def read_picture(
     path: Path, *, page: int = 0, value_range: ValueRange | None = None, warn: Warn | None = None
 ) -> NDArray[np.uint8]:
-    """The (H, W, 3) uint8 RGB array of a picture file, upright; use it for frames, photographs and thumbnails.
+    """Read a picture file as an upright (H, W, 3) uint8 RGB array; use it for frames, photographs and thumbnails.
 
-    page:        which frame of an animation or page of a TIFF, from 0.
+    page:        number of the frame of an animation or the page of a TIFF, from 0.
     value_range: the values that become 0 and 255 in a picture of more than 8 bits. By default it is measured on this
                  picture alone; the pictures of one source need one range for all (`measure_source_range`).
-    warn:        called with a sentence about what was done to the picture: a measured range that is not the range of
-                 its type, transparency. Pictures of a source that are treated alike give the same sentence.
+    warn:        called with a sentence about each change to the picture: scaling by a measured range, removed
+                 transparency. The same change gives the same sentence for every picture of a source.
 
-    Grey and palette pictures become RGB; transparent pixels are laid over black; values that are not a number become 0.
-    Raises `InputError` naming the file: missing, damaged, not a picture, too large, no such page.
+    Grey and palette pictures become RGB, transparent pixels are blended with black, and NaN becomes 0. Raises
+    `InputError`, which names the file, if it is missing, damaged, not a picture or too large, or has no such page.
     """
     with _opened(path, "an image", page) as opened:
         return _to_rgb8(opened, path, page, value_range, warn)
@@ -105,8 +90,8 @@ def read_picture(
 def read_pages(
     path: Path, *, value_range: ValueRange | None = None, warn: Warn | None = None
 ) -> Generator[tuple[NDArray[np.uint8], float | None], None, None]:
-    """Every frame of an animation or page of a TIFF in order, as `read_picture` gives it, and how many seconds it is
-    shown (None where the file does not say). The file is read once, a page at a time. Raises `InputError`."""
+    """Yield every frame of an animation or page of a TIFF in order, as `read_picture` returns it, with the seconds it
+    is shown (None if the file does not say). The file is read once, one page at a time. Raises `InputError`."""
     with _opened(path, "an image") as opened:
         for page in range(_count_pages(opened.image)):
             opened = opened.at(page) if page else opened
@@ -116,7 +101,7 @@ def read_pages(
 
 
 def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPicture:
-    """The values of a picture file as stored, upright; use it for label pictures, whose values are object ids.
+    """Read the values of a picture file as stored, upright; use it for label pictures, whose values are object ids.
 
     `what` names the picture in messages. Raises `InputError` like `read_picture`.
     """
@@ -136,11 +121,11 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
 
 
 def read_header(path: Path) -> PictureHeader:
-    """Size, number of pages and depth of a picture file, without decoding its pixels. Raises `InputError`."""
+    """Read size, number of pages and depth of a picture file without decoding its pixels. Raises `InputError`."""
     with _opened(path, "an image") as opened:
         image = opened.image
         tags = getattr(image, "tag_v2", None)
-        if image.format == "TIFF" and tags is not None:  # Pillow's versions differ in what its size is before loading
+        if image.format == "TIFF" and tags is not None:  # before loading, its size depends on the version of Pillow
             height, width, orientation = int(tags[257]), int(tags[256]), opened.tiff_orientation
         else:
             height, width, orientation = image.height, image.width, opened.turn
@@ -150,13 +135,13 @@ def read_header(path: Path) -> PictureHeader:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright picture, from the file's header alone. Raises `InputError`."""
+    """(height, width) of the upright picture, from the file's header. Raises `InputError`."""
     header = read_header(path)
     return header.height, header.width
 
 
 def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) -> ValueRange:
-    """One value range for all deep pictures of a source, given as (file, page), measured on `sample` of them."""
+    """Measure one value range for all deep pictures of a source, given as (file, page), on `sample` of them."""
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).round().astype(int))
     values = []
     for path, page in (pictures[index] for index in chosen):
@@ -168,13 +153,13 @@ def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) 
 
 @contextmanager
 def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
-    """Open with Pillow; whatever goes wrong inside the block comes out as one `InputError` naming the file."""
+    """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file."""
     import PIL.Image
 
     try:
-        # An open file instead of a path keeps Pillow from mapping it into memory, which garbles a turned TIFF (13.0).
+        # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
         with path.open("rb") as file, PIL.Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:  # where a program has lifted Pillow's limit
+            if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
                 raise PIL.Image.DecompressionBombError
             yield image
     except InputError:
@@ -192,10 +177,10 @@ def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
 
 @dataclass(frozen=True)
 class _Opened:
-    """An opened picture whose pixels are not decoded yet, and what Pillow forgets once they are."""
+    """An opened picture whose pixels are not decoded yet, with the facts that Pillow forgets when it decodes them."""
 
     image: Image
-    turn: int  # EXIF orientation 1..8 that its decoded pixels still need; Pillow and OpenCV turn a TIFF themselves
+    turn: int  # EXIF orientation 1..8 still to be applied to decoded pixels; 1 for a TIFF, which the decoder turns
     tiff_orientation: int
     deep: bool
     stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
@@ -218,7 +203,7 @@ def _opened(path: Path, what: str, page: int = 0) -> Iterator[_Opened]:
 
 
 def _depth(image: Image) -> tuple[bool, int]:
-    """Whether values have more than 8 bits, and the 2 or 4 bits of a grey picture that Pillow is going to stretch."""
+    """Whether values have more than 8 bits, and `_Opened.stretched_bits`."""
     raw = _raw_mode(image)
     # "BGR;16" is 8-bit colour packed into 16 bits.
     deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
@@ -226,7 +211,7 @@ def _depth(image: Image) -> tuple[bool, int]:
 
 
 def _raw_mode(image: Image) -> str:
-    """How the file stores a pixel, in Pillow's words, "RGB;16B" for example; empty where it does not say."""
+    """Pillow's name for how the file stores a pixel, such as "RGB;16B"; empty if Pillow does not say."""
     tiles = getattr(image, "tile", None)
     raw = tiles[0][3] if tiles else None
     raw = raw[0] if isinstance(raw, tuple) and raw else raw
@@ -239,7 +224,7 @@ def _orientation(image: Image) -> int:
 
 
 def _may_be_turned(path: Path) -> bool:
-    """Whether a PNG has a chunk that can hold an orientation; Pillow would decode all pixels to look behind them."""
+    """Whether a PNG has a chunk that can hold an orientation; Pillow decodes all pixels to find chunks after them."""
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
@@ -296,10 +281,10 @@ def _over_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], warn: Warn | N
 
 
 def _deep_values(opened: _Opened, path: Path, page: int) -> NDArray[Any]:
-    """(H, W) or (H, W, 3) values of more than 8 bits, as stored; colour without transparency."""
+    """(H, W) or (H, W, 3) values of more than 8 bits as stored, without transparency."""
     if opened.image.mode in ("I", "F") or "16" in opened.image.mode:
         return np.asarray(opened.image)
-    import cv2  # Pillow cuts the lower byte of 16-bit colour off
+    import cv2  # Pillow drops the lower byte of 16-bit colour
 
     data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION

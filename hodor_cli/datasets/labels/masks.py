@@ -19,7 +19,7 @@ from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.listing import frame_name
+from hodor_cli.images.listing import files_by_frame
 from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.source import FrameSource
@@ -159,11 +159,7 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
     if not names:
         found = summarise_files(visible_files(folder)) or "no files"
         raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}{_masks_below(folder)}")
-    files: dict[str, Path] = {}
-    for name in names:
-        other = files.setdefault(frame_name(folder / name), folder / name)
-        if other.name != name:
-            raise InputError(f"{folder} holds both {other.name} and {name} for one frame; keep one of the two")
+    files = files_by_frame(folder / name for name in names)
     frames = source.frame_names()
     counted = frames is None
     if frames is None:
