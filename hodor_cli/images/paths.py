@@ -70,6 +70,15 @@ def require_exists(path: Path, what: str) -> None:
     raise InputError(f"there is no {what} {path}: {hint}")
 
 
+def read_start(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, or all if it is shorter. Raises `InputError` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
 def summarise_files(names: Iterable[str]) -> str:
     """Count the files by ending, most frequent first: "12 .mp4 files, 1 .txt file"."""
     counts = Counter(Path(name).suffix.lower() or "(no ending)" for name in names)

@@ -14,9 +14,9 @@ _DEFAULT_FPS = 30.0
 
 
 class CameraSource(FrameSource):
-    """The camera with this index, through OpenCV. Endless unless `end` is given; can be iterated over once.
+    """The camera with this index, through OpenCV. Endless without `end`; can be read only once.
 
-    A frame's time is when it was taken from the camera, in seconds after the first.
+    A frame's time is when OpenCV returned it, in seconds after the first frame.
     """
 
     kind = "camera"
@@ -25,7 +25,7 @@ class CameraSource(FrameSource):
     def __init__(self, index: int, *, start: int = 0, end: int | None = None) -> None:
         super().__init__(f"camera {index}", f"camera{index}", start, end)
         self._capture: Any = None
-        if 0 <= index < 100:  # from 100 on, OpenCV takes an index for the number of a driver
+        if 0 <= index < 100:  # OpenCV takes an index of 100 or more for the number of a driver
             self._capture = _open_capture(index)
         opened, first = self._capture.read() if self._capture and self._capture.isOpened() else (False, None)
         if not opened or first is None:
@@ -36,7 +36,7 @@ class CameraSource(FrameSource):
             )
         self.height, self.width = first.shape[:2]
         self._first: Any = first
-        fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers answer 0
+        fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers return 0
         self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
         self.length = None if end is None else end - start
 
@@ -67,7 +67,7 @@ class CameraSource(FrameSource):
 
 
 def _open_capture(index: int) -> Any:
-    """cv2.VideoCapture without OpenCV's own lines on stderr about a camera that is not there."""
+    """cv2.VideoCapture without OpenCV's messages on stderr about a missing camera."""
     import cv2
 
     logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # since OpenCV 5

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import read_start
 from hodor_cli.images.picture import MOST_PIXELS
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 DEFAULT_FPS = 25.0
-# Formats that name other files or addresses, which FFmpeg would open; a live one would be asked for more without end.
+# Formats that name further files or addresses, which FFmpeg would open; a live playlist would never end.
 _LEAD_ELSEWHERE = frozenset(
     {"applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap"}
     | {"sdp", "tee", "vapoursynth", "vobsub", "webm_dash_manifest"}
@@ -24,19 +26,21 @@ _PLAYLIST = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
-_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # covers, where PyAV cannot tell that they are attached pictures
+_STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which some versions of PyAV do not mark
 
 
 def open_container(file: Any, label: str) -> InputContainer:
-    """Open a path (or an object with `read`) with PyAV. Playlists and other files that lead to further files are not
-    opened. Raises `InputError` with the reason."""
+    """Open a path, or an object with `read`, with PyAV. Raises `InputError` with the reason, also for playlists and
+    other files that lead to further files."""
     import av
 
-    if isinstance(file, str):
-        _refuse_playlist(file, label)
+    if isinstance(file, str) and _PLAYLIST.match(read_start(Path(file), 2048).removeprefix(b"\xef\xbb\xbf")):
+        raise InputError(
+            f"{label} is a playlist, which leads to other files; give one of those, or join them to one video first"
+        )
     allowed = ",".join(sorted(av.formats_available - _LEAD_ELSEWHERE))
     try:
-        # The file: protocol keeps FFmpeg from reading "12:30.mp4" as a URL.
+        # Without the protocol file:, FFmpeg takes "12:30.mp4" for a URL.
         return av.open(
             f"file:{file}" if isinstance(file, str) else file,
             mode="r",
@@ -50,21 +54,9 @@ def open_container(file: Any, label: str) -> InputContainer:
         raise InputError(f"{label} is not a video that can be read ({reason})") from error
 
 
-def _refuse_playlist(path: str, label: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(2048)
-    except OSError as error:
-        raise InputError(f"{label} cannot be read: {error.strerror or error}") from error
-    if _PLAYLIST.match(head.removeprefix(b"\xef\xbb\xbf")):
-        raise InputError(
-            f"{label} is a playlist, which leads to other files; give one of those, or join them to one video first"
-        )
-
-
 def pick_stream(container: InputContainer, label: str) -> VideoStream:
-    """The video stream to read, set up to decode on all cores: of those that move, the default one, or else the
-    largest. Raises `InputError` where there is none."""
+    """Choose the video stream to read and set it up to decode on all cores: the default stream, or else the largest;
+    cover pictures come last. Raises `InputError` if there is none that can be decoded."""
     if container.format.name.endswith("_pipe"):
         raise InputError(
             f"{label} is a single picture, not a video; give a video file or the folder that holds the pictures"
@@ -89,7 +81,7 @@ def pick_stream(container: InputContainer, label: str) -> VideoStream:
 
 
 def describe_unused(container: InputContainer, used: VideoStream, label: str) -> str:
-    """A sentence about further video tracks, which are not read; empty where there are none."""
+    """A sentence about further video tracks, which are not read; empty if there are none."""
     others = [stream for stream in _moving(container) if stream.index != used.index and stream.frames != 1]
     if not others:
         return ""
@@ -101,7 +93,7 @@ def describe_unused(container: InputContainer, used: VideoStream, label: str) ->
 
 
 def frame_rate(stream: VideoStream) -> float:
-    """Average frames per second of a stream; 25 where its header gives nothing sensible."""
+    """Average frames per second of a stream; 25 if its header gives no plausible rate."""
     for rate in (stream.average_rate, getattr(stream, "guessed_rate", None)):
         if rate and 0 < rate <= 1000:
             return float(rate)
@@ -109,7 +101,7 @@ def frame_rate(stream: VideoStream) -> float:
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:
-    """Width of a pixel divided by its height, as stored (before the picture is turned); 1 where it does not say."""
+    """Width of a pixel divided by its height, before the picture is turned; 1 if the stream gives no plausible one."""
     for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
         if ratio and Fraction(1, 20) <= ratio <= 20:
             return Fraction(ratio)
@@ -128,12 +120,12 @@ def _rank(stream: VideoStream) -> tuple[bool, bool, bool, int, int]:
 
 
 def _size(stream: VideoStream) -> tuple[int, int]:
-    """(width, height); 0 for a track that no installed decoder can read."""
+    """(width, height); zeros for a track that no installed decoder can read."""
     return getattr(stream, "width", 0) or 0, getattr(stream, "height", 0) or 0
 
 
 def _flag(stream: VideoStream, name: str) -> bool:
-    """A disposition of a stream; False in versions of PyAV that do not tell."""
+    """Whether a stream has a disposition; False in versions of PyAV that do not show dispositions."""
     disposition = getattr(stream, "disposition", None)
     flag = getattr(type(disposition), name, None)
     return bool(disposition is not None and flag is not None and disposition & flag)

@@ -1,4 +1,4 @@
-"""Is a video file shorter than its own header says? MP4/MOV, AVI and Matroska/WebM declare their size."""
+"""Whether a video file is shorter than its own header says: MP4/MOV, AVI and Matroska/WebM declare their size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hodor_cli.errors import InputError
 
 
 def count_missing_bytes(path: Path) -> int:
-    """How many bytes of what a file's outermost boxes declare are not there; 0 for formats that declare nothing.
+    """How many of the bytes that a file's outermost boxes declare are missing; 0 for formats that declare no size.
 
-    Raises `InputError` for a file that cannot be read, is empty, or is an MP4 cut off before its index.
+    Raises `InputError` if the file cannot be read, is empty, or is an MP4 that is cut off before its index.
     """
     try:
         size = path.stat().st_size
@@ -71,16 +71,13 @@ def _matroska_end(file: BinaryIO, size: int) -> int:
     while at < size:
         file.seek(at)
         name = file.read(4)
-        width = _vint_width(file.read(1))
+        first = file.read(1)
+        width = 9 - first[0].bit_length() if first and first[0] else 0
         if name not in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67") or width == 0:
             break
         file.seek(at + 4)
         raw = int.from_bytes(file.read(width), "big") & ((1 << 7 * width) - 1)
-        if raw == (1 << 7 * width) - 1:  # "unknown": a live recording
+        if raw == (1 << 7 * width) - 1:  # means unknown, as in a live recording
             return 0
         at += 4 + width + raw
     return at
-
-
-def _vint_width(first: bytes) -> int:
-    return 9 - first[0].bit_length() if first and first[0] else 0

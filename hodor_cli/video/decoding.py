@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,22 +19,23 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 Turn = np.ndarray | None
+T = TypeVar("T")
 
 
 @dataclass
 class Tally:
-    """What decoding met on its way; filled by `decode_frames`."""
+    """The damage that `decode_frames` meets in a stream."""
 
     damaged: int = 0  # packets or frames that could not be decoded
-    patched: int = 0  # frames that are incomplete and were filled up by the decoder
+    patched: int = 0  # incomplete frames whose missing parts the decoder filled in
     cut_tail: bool = False  # the last packet or frame is incomplete
     finished: bool = False  # the stream was read to its end
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A frame as the decoder gave it, its time in seconds as the container counts, and for how many seconds it is
-    shown (each None where the container does not say)."""
+    """A decoded frame, its time in the container's seconds, and for how many seconds it is shown (each None if the
+    container does not say)."""
 
     frame: VideoFrame
     time: float | None
@@ -41,67 +43,65 @@ class Decoded:
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Decoded]:
-    """Yield every decoded frame. Damaged packets are counted in `tally` and skipped; nothing is raised for them."""
+    """Yield every decoded frame. Damaged packets are skipped and counted in `tally`; they raise nothing."""
+    for item in _without_cut_end(_decode(container, stream, tally), lambda item: item.frame.is_corrupt, tally):
+        tally.patched += item.frame.is_corrupt
+        yield item
+    tally.finished = True
+
+
+def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Decoded]:
     import av
 
-    held: Decoded | None = None  # A frame marked incomplete is let out only if the stream continues after it.
     tick = float(stream.time_base or 0)
     durations: dict[int, float] = {}  # of the packets that are being decoded, by their presentation time
-    for packet in _whole_packets(container, stream, tally):
+    # A last packet that is cut off is left out: when several threads decode, its error loses the good frames before it.
+    packets = _without_cut_end(_packets(container, stream, tally), lambda packet: packet.is_corrupt, tally)
+    for packet in chain(packets, [None]):  # None flushes the decoder
         if packet is not None and packet.pts is not None and packet.duration:
             durations[packet.pts] = packet.duration * tick
         try:
             frames = stream.codec_context.decode(packet)
         except (av.error.FFmpegError, ValueError):
-            # A flush that fails can be asked again for the frames still behind the damaged one.
+            # After a flush that fails, a second one gives the frames behind the damaged one.
             tally.damaged += 1
             frames = _drain(stream) if packet is None else []
         for frame in frames:
-            if held is not None:
-                yield held
-                held = None
-            # Frames that come out of the final flush know no time base of their own, so the stream's is used for all.
-            time = None if frame.pts is None else frame.pts * tick
-            stamped = Decoded(frame, time, None if frame.pts is None else durations.pop(frame.pts, None))
-            if frame.is_corrupt:
-                tally.patched += 1
-                held = stamped
+            # Frames of the final flush have no time base, so the stream's is used for all.
+            if frame.pts is None:
+                yield Decoded(frame, None, None)
             else:
-                yield stamped
+                yield Decoded(frame, frame.pts * tick, durations.pop(frame.pts, None))
         if len(durations) > 1000:  # packets that gave no frame
             durations.clear()
-    if held is not None:
-        tally.patched -= 1
-        tally.cut_tail = True
-    tally.finished = True
 
 
-def _whole_packets(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Packet | None]:
-    """Packets of the stream, then None to flush the decoder. A last packet that is cut short is left out: with
-    several threads its error would take the good frames still being decoded with it."""
+def _packets(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Packet]:
     import av
 
-    held: Packet | None = None
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except (av.error.FFmpegError, OSError, ValueError):
             tally.cut_tail = True
-            break
+            return
         if packet is None:
-            break
-        if packet.size == 0:  # PyAV's own flush packet comes at the end
-            continue
+            return
+        if packet.size:  # PyAV ends with an empty packet
+            yield packet
+
+
+def _without_cut_end(items: Iterable[T], is_corrupt: Callable[[T], bool], tally: Tally) -> Iterator[T]:
+    """All items, but the last one only if it is whole: a corrupt item is yielded only when another one follows."""
+    held: T | None = None
+    for item in items:
         if held is not None:
             yield held
-            held = None
-        if packet.is_corrupt:
-            held = packet
-        else:
-            yield packet
+        held = item if is_corrupt(item) else None
+        if held is None:
+            yield item
     tally.cut_tail |= held is not None
-    yield None
 
 
 def _drain(stream: VideoStream) -> list[VideoFrame]:
@@ -114,7 +114,7 @@ def _drain(stream: VideoStream) -> list[VideoFrame]:
 
 
 def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
-    """Number of frames the file can hold, from its packets alone; the count stops at `stop_at`."""
+    """Number of frames according to the file's packets, which are not decoded; the count stops at `stop_at`."""
     import av
 
     count = 0
@@ -132,8 +132,11 @@ def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) 
 def to_rgb(
     frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None, value_range: ValueRange | None = None
 ) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a decoded frame of any pixel format, made upright by `turn`; `size` (H, W) scales it if it
-    differs (streams may change size midway), `value_range` says what is black and white in a frame of `deep_values`."""
+    """Convert a decoded frame of any pixel format to (H, W, 3) uint8 RGB, made upright by `turn`.
+
+    size: (H, W); a frame of another size is scaled to it, because a stream may change its size midway. value_range: the
+    values that become black and white in a frame of `deep_values`.
+    """
     height, width = (frame.height, frame.width) if size is None else _lying(size, turn)
     if (width, height) != (frame.width, frame.height):
         frame = frame.reformat(width=width, height=height)
@@ -145,7 +148,7 @@ def to_rgb(
 
 
 def deep_values(frame: VideoFrame) -> np.ndarray | None:
-    """(H, W) uint16 values of a frame in 16-bit grey, which cameras of 10 to 14 bits rarely fill; None of any other."""
+    """(H, W) uint16 values of a frame of 16-bit grey, as cameras of 10 to 14 bits write it; None for other frames."""
     return frame.to_ndarray(format="gray16le") if frame.format.name in ("gray16le", "gray16be") else None
 
 
@@ -164,13 +167,13 @@ def _lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
 
 
 def read_turn(frame: VideoFrame) -> Turn:
-    """The rotation metadata of a stream, from its first frame: a 2x2 matrix of -1, 0, 1 that maps source (x, y) rows to
-    shown ones, None if upright. Angles that are no multiple of 90 degrees go to the nearest.
+    """Read the rotation of a stream from its first frame: a 2x2 matrix of -1, 0, 1 that maps stored (x, y) rows to
+    shown ones, or None if the frame is upright. Angles are rounded to multiples of 90 degrees.
 
-    Ask one frame only: PyAV ties a frame and its side data into a cycle, which keeps the picture in memory until Python
-    happens to collect garbage.
+    Call it for one frame only: PyAV makes a reference cycle of a frame and its side data, which keeps the picture in
+    memory until Python collects garbage.
     """
-    side_data: Any = frame.side_data  # iterates over its values, whatever its type hints say
+    side_data: Any = frame.side_data  # iterates over values, unlike its type hints
     found = [data for data in side_data if data.type.name == "DISPLAYMATRIX"]
     if not found:
         return None
@@ -184,12 +187,12 @@ def read_turn(frame: VideoFrame) -> Turn:
 
 
 def apply_turn(image: np.ndarray, turn: Turn) -> np.ndarray:
-    """Turn and mirror `image` (H, W, ...) as `read_turn` says."""
+    """Turn and mirror `image` (H, W, ...) by the matrix of `read_turn`."""
     if turn is None:
         return image
     if not turn[0, 0]:  # x' comes from y and y' from x
         image = image.swapaxes(0, 1)
-    to_x, to_y = turn.sum(axis=0)  # the sign with which each shown axis runs
+    to_x, to_y = turn.sum(axis=0)  # the direction of each shown axis
     if to_x < 0:
         image = image[:, ::-1]
     if to_y < 0:

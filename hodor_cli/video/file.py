@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
@@ -26,16 +27,20 @@ from hodor_cli.video.decoding import (
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.source import Frame, FrameSource
 
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
 _COUNT_AHEAD = 2000
 _MEASURED_FRAMES = 9
 
 
 class VideoFileSource(FrameSource):
-    """Any file PyAV decodes. Every iteration opens the file anew, so several may run at once.
+    """Any file that PyAV decodes. Every iteration opens the file again, so that several can run at once.
 
-    One `Frame` per decoded frame, also where the rate varies. A file cut off in the middle gives the frames that can be
-    read, then says in `warnings` what is missing. Raises `InputError` on opening what is no video, has no frame, or
-    ends before `start`.
+    One `Frame` per decoded frame, also if the rate varies. A file that is cut off gives the frames that can be read,
+    then a warning about what is missing. Opening raises `InputError` if the file is no video, has no frame, or ends
+    before `start`.
     """
 
     kind = "video"
@@ -48,19 +53,12 @@ class VideoFileSource(FrameSource):
         self._counted, self._counted_all = 0, False
         self._missing_bytes = count_missing_bytes(path)
         with open_container(str(path), self.label) as container:
-            stream = pick_stream(container, self.label)
-            self.fps = frame_rate(stream)
+            no_frame = f"{self.label} holds no frame that can be decoded"
+            stream, first, _, self._turn = read_first(self, container, Tally(), no_frame)
             self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
-            self.warn(describe_unused(container, stream, self.label))
-            first = next(decode_frames(container, stream, Tally()), None)
-            if first is None:
-                raise InputError(f"{self.label} holds no frame that can be decoded")
-            self._turn = read_turn(first.frame)
-            self.height, self.width = upright_size(first.frame, self._turn)
-            self.pixel_aspect = upright_aspect(pixel_aspect(stream), self._turn)
             self.sound = SoundTrack(path, first.time or 0.0, end is None) if container.streams.audio else None
-        if start > 0 and (count := self.count_up_to(start + 1)) <= start:
-            raise past_the_end(self, count)
+        if start > 0:
+            self.require_start(self.count_up_to(start + 1))
         if self._declared:
             last = self._declared if end is None else min(end, self._declared)
             self.length = max(last - start, 1)
@@ -79,9 +77,9 @@ class VideoFileSource(FrameSource):
         report_damage(self, tally)
 
     def count_up_to(self, stop_at: int) -> int:
-        """Counted from the file's packets, without decoding; a few frames more than can be decoded if it is damaged."""
+        """Counts the file's packets without decoding them; a damaged file can give fewer frames."""
         if stop_at > self._counted and not self._counted_all:
-            ahead = stop_at + _COUNT_AHEAD  # so that asking for one frame after the other does not read it each time
+            ahead = stop_at + _COUNT_AHEAD  # so that calls for one frame after the other do not read the file each time
             with open_container(str(self.path), self.label) as container:
                 self._counted = count_packets(container, pick_stream(container, self.label), ahead)
             self._counted_all = self._counted < ahead
@@ -96,10 +94,29 @@ class VideoFileSource(FrameSource):
         self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {known}")
 
 
+def read_first(
+    source: FrameSource, container: InputContainer, tally: Tally, no_frame: str
+) -> tuple[VideoStream, Decoded, Iterator[Decoded], Turn]:
+    """Set `source`'s size, rate and pixel aspect from the stream to read; returns that stream, its first frame, the
+    further frames, and its rotation. Raises `InputError` with the message `no_frame` if none can be decoded."""
+    stream = pick_stream(container, source.label)
+    source.fps = frame_rate(stream)
+    source.warn(describe_unused(container, stream, source.label))
+    decoded = decode_frames(container, stream, tally)
+    first = next(decoded, None)
+    if first is None:
+        raise InputError(no_frame)
+    turn = read_turn(first.frame)
+    source.height, source.width = upright_size(first.frame, turn)
+    source.pixel_aspect = upright_aspect(pixel_aspect(stream), turn)
+    return stream, first, decoded, turn
+
+
 class _Clock:
     """Seconds since the first frame, always increasing, from time stamps that may be missing, repeat or start again.
 
-    Streams that were joined by copying their bytes start again at a splice; the time then continues a frame later.
+    The stamps of streams that were joined by copying their bytes start again at each joint; the time then continues one
+    frame later.
     """
 
     def __init__(self, fps: float) -> None:
@@ -108,7 +125,7 @@ class _Clock:
         self._last: float | None = None
 
     def at(self, stamp: float | None) -> float:
-        """The time of the next frame, whose stamp in seconds may be None."""
+        """The time of the next frame. `stamp`: its time stamp in seconds, None if it has none."""
         if self._last is None:
             self._offset, self._last = -(stamp or 0.0), 0.0
             return 0.0
@@ -122,7 +139,7 @@ class _Clock:
 
 def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -> Iterator[Frame]:
     """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
-    before `source.start` are decoded (later ones need them) but not converted; stops at `source.end`."""
+    before `source.start` are not converted; iteration stops at `source.end`."""
     clock = _Clock(source.fps)
     decoded, value_range = _measured(source, decoded)
     index = -1
@@ -139,12 +156,11 @@ def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -
             yield Frame(index, f"{index:05d}", image, time, item.duration)
         if source.end is not None and index + 1 >= source.end:
             return
-    if index < source.start:
-        raise past_the_end(source, index + 1)
+    source.require_start(index + 1)
 
 
 def _measured(source: FrameSource, decoded: Iterator[Decoded]) -> tuple[Iterator[Decoded], ValueRange | None]:
-    """The same frames, and the range of their values if these are 16-bit grey: the source's, or that of the first."""
+    """The same frames, and for 16-bit grey the value range: the source's, or measured on the first frames."""
     head = list(islice(decoded, 1))
     if not head or deep_values(head[0].frame) is None:
         return chain(head, decoded), None
@@ -158,17 +174,10 @@ def _measured(source: FrameSource, decoded: Iterator[Decoded]) -> tuple[Iterator
 
 
 def report_damage(source: FrameSource, tally: Tally) -> None:
-    """Put what was skipped or patched up inside the stream into the source's warnings."""
+    """Add the damage inside the stream to the source's warnings."""
     if tally.damaged:
         skipped = plural(tally.damaged, "packet")
         source.warn(f"{source.label} is damaged: {skipped} could not be decoded and were skipped")
     if tally.patched:
         patched = plural(tally.patched, "frame")
         source.warn(f"{source.label} is damaged or cut off: the decoder had to fill in missing parts of {patched}")
-
-
-def past_the_end(source: FrameSource, count: int) -> InputError:
-    """The error for a start that lies behind the last of `count` frames."""
-    return InputError(
-        f"`start` {source.start} is past the end of {source.label}, which has {plural(count, 'frame')}, counted from 0"
-    )

@@ -1,7 +1,7 @@
-"""H.264 video out: one file from start to end, or closed pieces that are joined without encoding again.
+"""H.264 video out: one file from start to end, or pieces that are joined without encoding them again.
 
-Pieces make a long video safe against interruption: a finished piece never changes, and a piece depends on nothing but
-its own frames, so the joined video is the same whether or not the run was interrupted.
+Pieces make a long video safe against interruption: a finished piece never changes, and it depends only on its own
+frames, so that the joined video is the same whether or not the run was interrupted.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import require_replaceable
+from hodor_cli.files import replacing, require_replaceable
 
-# B-frames would reorder packets and make joining depend on the encoder's delay; the number of threads changes the
-# encoder's output a little, so that it must not follow the machine.
+# No B-frames: they reorder packets, and joining would depend on the encoder's delay. The number of threads changes the
+# encoder's output a little, so it is the same on every machine.
 _OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
 _THREADS = 2
 _BT709 = 1
-_MOST_SIDE = 8192  # of a picture that common decoders take
-_FALLBACK_RATE = Fraction(25)  # for a frame rate that makes no sense
+_MOST_SIDE = 8192  # the most that common decoders accept
+_FALLBACK_RATE = Fraction(25)  # for a frame rate that is not plausible
 
 
 class Timeline:
     """Maps a source's times in seconds to the ticks of the written video.
 
     `rate` is the frame rate as a fraction, `time_base` the length of a tick in seconds, `duration` a frame's ticks.
-    Times that miss those of a constant rate by no more than a container's rounding (1 ms) become exact multiples of
-    `duration`; all others are kept.
+    Times that differ from a constant rate by a container's rounding (1 ms) at most become exact multiples of
+    `duration`; all other times are kept.
     """
 
     def __init__(self, fps: float) -> None:
@@ -49,7 +49,7 @@ class Timeline:
         self.time_base = Fraction(1, ticks_per_second)
 
     def ticks(self, position: int, seconds: float, previous: int | None) -> int:
-        """The presentation time of the frame number `position` (from 0), `seconds` after the first one, in ticks.
+        """The presentation time, in ticks, of frame number `position` (from 0), shown `seconds` after the first.
 
         `previous` is the value of the frame before, None for the first.
         """
@@ -60,30 +60,30 @@ class Timeline:
 
 
 class VideoWriter:
-    """Writes RGB frames as H.264 (yuv420p) MP4. Sides that are odd are made even by repeating the last row or column;
-    frames with a side that decoders do not take are scaled down and shown with the same aspect.
+    """Writes RGB frames as H.264 (yuv420p) MP4. An odd side becomes even by repeating the last row or column; frames
+    with a side too long for decoders are scaled down and shown with the same aspect.
 
     `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
-    the width of a pixel divided by its height. As a context manager it closes after success and discards after an
-    error. Raises OutputError if the video cannot be written.
+    the width of a pixel divided by its height. As a context manager it calls `close` after success and `discard` after
+    an error. Raises OutputError if the video cannot be written.
     """
 
     def __init__(self, target: Path | str | io.IOBase, fps: float, pixel_aspect: Fraction = Fraction(1)) -> None:
         self._timeline = Timeline(fps)
         self._pixel_aspect = pixel_aspect
         self._target = Path(target) if isinstance(target, (str, Path)) else None
-        self._sink: Any = target if self._target is None else _temporary(self._target)
+        self._sink: Any = target if self._target is None else self._target.with_name(f".{self._target.name}.tmp")
         self._container: Any = None
         self._stream: Any = None
         self._frames = 0
         self._last: int | None = None
-        self._durations: dict[int, int] = {}  # in ticks, of the frames that the encoder holds, by their time
+        self._durations: dict[int, int] = {}  # time of each frame in the encoder -> its duration, in ticks
 
     def write(self, image: NDArray[np.uint8], *, ticks: int | None = None, duration: float | None = None) -> None:
         """Append one (H, W, 3) RGB uint8 frame; every frame has the size of the first.
 
-        `ticks` is its time in units of `Timeline.time_base`; by default it follows at the frame rate. `duration` is for
-        how many seconds it is shown if it is the last; by default as long as the frame rate says.
+        `ticks` is its time in units of `Timeline.time_base`, by default that of the frame rate. `duration` is for how
+        many seconds the frame is shown if it is the last, by default that of the frame rate.
         """
         import av
 
@@ -100,7 +100,7 @@ class VideoWriter:
         self._mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the video and put it in its place. A video without frames is not written."""
+        """Finish the video and move it to `target`. A video without frames is not written."""
         if self._container is None:
             return
         self._mux(self._stream.encode(None))
@@ -111,12 +111,12 @@ class VideoWriter:
             os.replace(self._sink, self._target)
 
     def discard(self) -> None:
-        """Give up: close what is open and leave no file."""
+        """Close what is open and delete the unfinished file."""
         if self._container is not None:
             try:
                 self._container.close()
             except OSError:
-                pass  # The reason for giving up is already on its way to the caller.
+                pass  # the caller already has the error that ended the video
             self._container = None
         if self._target is not None:
             Path(self._sink).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class VideoWriter:
         context.sample_aspect_ratio = aspect.limit_denominator(255)
         context.thread_count = _THREADS
         context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = 1  # limited range, which every player takes for granted
+        context.color_range = 1  # limited range, which every player assumes
         stream.options = dict(_OPTIONS)
         self._stream = stream
 
@@ -160,42 +160,37 @@ class VideoWriter:
 
 
 def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) -> None:
-    """Join MP4 files that `VideoWriter` wrote, without encoding again, into one that plays before it is whole.
+    """Join MP4 files of `VideoWriter`, without encoding them again, into one that plays while it downloads.
 
     `pieces` gives each file with the time of its first frame in ticks of `Timeline(fps)`, in order. Raises OSError if
-    the disk is full and OutputError if a piece is damaged or of another size; `target` is untouched then.
+    the disk is full and OutputError if a piece is damaged or of another size; `target` is unchanged then.
     """
     import av
 
-    timeline = Timeline(fps)
-    temporary = _temporary(target)
+    tick = Timeline(fps).time_base
+    options = {"movflags": "+faststart"}
+    out: Any = None
     size = None
-    try:
-        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as joined:
-            out: Any = None
-            for path, start in pieces:
-                with _open_piece(path) as piece:
-                    stream = piece.streams.video[0]
-                    if out is None:
-                        out, size = add_like(joined, stream), (stream.width, stream.height)
-                        out.time_base = timeline.time_base
-                    if (stream.width, stream.height) != size:
-                        raise OutputError(
-                            f"{path} has another frame size than the pieces before it; set `overwrite=True`"
-                        )
-                    for packet in piece.demux(stream):
-                        if packet.dts is None:
-                            continue  # the empty packet with which demuxing ends
-                        packet.pts = start + round(packet.pts * stream.time_base / timeline.time_base)
-                        packet.dts = packet.pts
-                        packet.duration = round((packet.duration or 0) * stream.time_base / timeline.time_base)
-                        packet.time_base = timeline.time_base
-                        packet.stream = out
-                        joined.mux(packet)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(target) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as joined:
+        for path, start in pieces:
+            with _open_piece(path) as piece:
+                stream = piece.streams.video[0]
+                if out is None:
+                    out, size = add_like(joined, stream), (stream.width, stream.height)
+                    out.time_base = tick
+                if (stream.width, stream.height) != size:
+                    raise OutputError(
+                        f"the piece {path} of the overlay video has another frame size than the first; set "
+                        "`overwrite=True`"
+                    )
+                for packet in piece.demux(stream):
+                    if packet.dts is None:
+                        continue  # demuxing ends with an empty packet
+                    packet.pts = packet.dts = start + round(packet.pts * stream.time_base / tick)
+                    packet.duration = round((packet.duration or 0) * stream.time_base / tick)
+                    packet.time_base = tick
+                    packet.stream = out
+                    joined.mux(packet)
 
 
 def _open_piece(path: Path) -> Any:
@@ -210,7 +205,7 @@ def _open_piece(path: Path) -> Any:
 
 
 def add_like(container: Any, stream: Any) -> Any:
-    """A stream of `container` that takes the packets of `stream`."""
+    """Add a stream to `container` that takes the packets of `stream`."""
     if hasattr(container, "add_stream_from_template"):
         return container.add_stream_from_template(stream)
     return container.add_stream(template=stream)  # PyAV before version 14
@@ -246,7 +241,3 @@ def _even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if height % 2 or width % 2:
         return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(image)
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.tmp")

@@ -12,19 +12,18 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, rea
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.source import Frame, FrameSource
 
-FOLDER_FPS = 24.0  # DAVIS and film; a folder does not say
+FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
 
 
 class ImageFolderSource(FrameSource):
     """The pictures of a folder in natural order (img2 before img10); a frame's name is its file's stem.
 
-    All headers are read on opening, so that a picture of another size, or none at all, is reported before any work.
-    Pictures of more than 8 bits are scaled by one range for the whole folder, measured on a few of them unless
-    `value_range` gives it. What is not used (files of unknown ending, a mask among the frames, further pages of a
-    file) is named in `warnings`.
+    Opening reads all headers, so that a missing picture or one of another size is reported before any frame is read.
+    Pictures of more than 8 bits are scaled by one range for the whole folder: `value_range`, or measured on a few of
+    them. `warnings` names what is not used: files of unknown ending, a mask among the frames, further pages of a file.
 
-    Raises `InputError`: no pictures (saying what is there instead), sizes that differ, two files of one frame, `start`
-    past the end; while reading, for a picture that is damaged.
+    Raises `InputError`: no pictures (and what the folder holds instead), sizes that differ, two files of one frame,
+    `start` past the end; while reading, a damaged picture.
     """
 
     kind = "folder"
@@ -47,10 +46,7 @@ class ImageFolderSource(FrameSource):
             raise InputError(f"{folder} holds no images (PNG, JPEG, WebP, BMP or TIFF): {instead}")
         for text in listing.left_out:
             self.warn(text)
-        if start >= len(files):
-            raise InputError(
-                f"`start` {start} is past the end of {folder}, which has {plural(len(files), 'image')}, counted from 0"
-            )
+        self.require_start(len(files), "image")
         self.files = files[start:end]
         self._indices = {frame_name(file): index for index, file in enumerate(files)}
         self.height, self.width, deep = self._read_headers()
@@ -71,11 +67,11 @@ class ImageFolderSource(FrameSource):
         for index, file in enumerate(self.files, start=self.start):
             image = read_picture(file, value_range=self.value_range, warn=self.warn)
             if image.shape[:2] != (self.height, self.width):
-                raise InputError(f"{file} changed while it was read; run again when nothing writes to {file.parent}")
+                raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
             yield Frame(index, frame_name(file), image, index / self.fps)
 
     def _read_headers(self) -> tuple[int, int, list[tuple[Path, int]]]:
-        """(height, width) of all frames, and the files whose values have more than 8 bits, each with page 0."""
+        """Height and width of all frames, and (file, page 0) of each file that has more than 8 bits per value."""
         first, deep, paged = None, [], []
         for file in self.files:
             header = read_header(file)
@@ -98,7 +94,7 @@ class ImageFolderSource(FrameSource):
 
 
 def measured_range(source: FrameSource, deep: Sequence[tuple[Path, int]]) -> ValueRange | None:
-    """The value range for the frames of more than 8 bits, given as (file, page), stated in the source's warnings."""
+    """Measure the value range of the frames of more than 8 bits, given as (file, page), and add it to the warnings."""
     if not deep:
         return None
     measured = measure_source_range(deep)
@@ -119,20 +115,20 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     folders = visible_folders(folder)
     if deeper is not None:
         shown = ", ".join(sub.name for sub in folders[:3]) + (" ..." if len(folders) > 3 else "")
-        return f"it holds the folder{'s' if len(folders) > 1 else ''} {shown}; did you mean {deeper}?"
+        return f"it holds the {'folder' if len(folders) == 1 else 'folders'} {shown}; did you mean {deeper}?"
     if names or folders:
         parts = [summarise_files(names)] if names else []
-        parts += [f"{len(folders)} folder{'s' if len(folders) > 1 else ''} without images"] if folders else []
+        parts += [f"{plural(len(folders), 'folder')} without images"] if folders else []
         return f"it holds {' and '.join(parts)}"
     return "it is empty"
 
 
-_MASK_FOLDERS = {"annotations", "annotation", "masks", "mask", "labels", "gt"}  # offered last
+_MASK_FOLDERS = {"annotations", "annotation", "masks", "mask", "labels", "gt"}  # suggested last
 VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".gif"}
 
 
 def _first_with_pictures(folder: Path, depth: int = 4) -> Path | None:
-    """The first folder below this one that holds images; DAVIS keeps them three levels down."""
+    """The first folder below this one that holds images, which in DAVIS lie three levels down."""
     for sub in sorted(visible_folders(folder), key=lambda sub: sub.name.casefold() in _MASK_FOLDERS):
         if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in _names(sub)):
             return sub

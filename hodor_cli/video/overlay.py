@@ -1,6 +1,6 @@
 """Objects drawn over frames: translucent colours, outlines and, if wanted, the object ids.
 
-What is drawn depends on nothing but the arguments, so that a frame drawn again after an interruption is the same frame.
+The picture depends on nothing but the arguments, so that a frame drawn again after an interruption is the same.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from hodor_cli.images.label_png import davis_palette
 
 #: Share of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5
-# Mean difference per channel below which paint would hardly show.
+# Paint whose mean difference per channel from the picture is smaller is hardly visible.
 _ALIKE = 62
 
 
 def object_colours(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """The RGB colours of object ids, (..., 3): the DAVIS palette, which starts again after its 255 colours."""
+    """The RGB colours of object ids, (..., 3): the DAVIS palette, repeated after its 255 colours."""
     ids = np.asarray(ids, dtype=np.int64)
     return davis_palette()[np.where(ids > 0, (ids - 1) % 255 + 1, 0)]
 
@@ -32,12 +32,12 @@ def draw_overlay(
     outline: bool = True,
     ids: bool = False,
 ) -> NDArray[np.uint8]:
-    """A copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
+    """Return a copy of `image` (H, W, 3) RGB uint8 with the objects of the (H, W) label map drawn over it.
 
-    `opacity` 0..1 is how much of the object's colour covers it; `outline` draws an edge inside the object in a brighter
-    shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. Where a pixel has
-    nearly the paint's own colour, another shade of it is painted instead, so that a red object shows under red paint.
-    Only the objects' pixels are touched. Raises ValueError if the two have different sizes.
+    `opacity` is the share 0..1 of the object's colour in its pixels; `outline` draws an edge inside the object in a
+    brighter shade of its colour, wider in larger frames; `ids` writes each object's number at its middle. A pixel that
+    has nearly the colour of the paint gets another shade of it, so that red paint is visible on a red object. Pixels
+    without an object do not change. Raises ValueError if the two have different sizes.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {image.shape[1]}x{image.shape[0]}, labels {labels.shape[1]}x{labels.shape[0]}")
@@ -47,7 +47,7 @@ def draw_overlay(
         return result
     import cv2
 
-    # OpenCV does this three times as fast as NumPy's indexing.
+    # OpenCV is three times as fast here as NumPy's indexing.
     part, picture = np.ascontiguousarray(labels[window]), np.ascontiguousarray(result[window])
     colours = _paint(picture, part)
     mixed: Any = cv2.addWeighted(picture, 1 - opacity, colours, opacity, 0)
@@ -62,7 +62,7 @@ def draw_overlay(
 
 
 def inner_edge(labels: NDArray[np.uint16], thickness: int = 1) -> NDArray[np.bool_]:
-    """The pixels of objects, (H, W) bool, that lie within `thickness` pixels of another label; the frame is no edge."""
+    """(H, W) bool: the pixels of objects within `thickness` pixels of another label; the border is no edge."""
     import cv2
 
     kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), dtype=np.uint8)
@@ -73,16 +73,16 @@ def inner_edge(labels: NDArray[np.uint16], thickness: int = 1) -> NDArray[np.boo
 
 
 def outline_palette() -> NDArray[np.uint8]:
-    """(256, 3) RGB: the palette's colours at full brightness, which stand out on dark objects too."""
+    """(256, 3) RGB: the palette's colours at full brightness, which are visible on dark objects too."""
     palette = davis_palette().astype(np.float64)
     brightest = np.maximum(palette.max(axis=1, keepdims=True), 1)
     return np.round(palette * 255 / brightest).astype(np.uint8)
 
 
 def _paint(picture: NDArray[np.uint8], labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB paint that differs from the picture: the palette's colour, or another shade where that is alike.
+    """(H, W, 3) RGB paint that differs from the picture: the palette's colour, or another shade if that is too similar.
 
-    It depends on the pixel alone, so that the colour of an object does not flicker from frame to frame.
+    It depends on the pixel alone, so that an object's colour does not flicker from frame to frame.
     """
     import cv2
 
@@ -95,14 +95,14 @@ def _paint(picture: NDArray[np.uint8], labels: NDArray[np.uint16]) -> NDArray[np
 
 
 def _other_shades() -> NDArray[np.uint8]:
-    """(256, 3) RGB: a pale shade of each of the palette's colours, a dark one of those that are pale themselves."""
+    """(256, 3) RGB: a pale shade of each dark colour of the palette, a dark shade of each pale one."""
     palette = davis_palette()
     dark = palette.astype(np.float64).mean(axis=1, keepdims=True) < 120
     return np.where(dark, outline_palette() // 2 + 127, palette // 4).astype(np.uint8)
 
 
 def _colour_picture(labels: NDArray[np.uint16], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a label map; the same as `object_colours`, for a whole picture and any palette."""
+    """(H, W, 3) RGB of a label map: `object_colours` for a whole picture and any palette."""
     import cv2
 
     rows = labels if labels.max() < 256 else np.where(labels > 0, (labels - 1) % 255 + 1, 0)
@@ -112,7 +112,7 @@ def _colour_picture(labels: NDArray[np.uint16], palette: NDArray[np.uint8]) -> N
 
 
 def _bounding_window(labels: NDArray[np.uint16]) -> tuple[slice, slice] | None:
-    """The smallest window that holds every object and one pixel around it; None in an empty frame."""
+    """The smallest window with every object and one pixel around it; None for an empty frame."""
     rows = np.flatnonzero(labels.any(axis=1))
     if not len(rows):
         return None

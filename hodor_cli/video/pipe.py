@@ -1,4 +1,4 @@
-"""A video that arrives on standard input or through a named pipe: read once, as it comes."""
+"""A video from standard input or a named pipe, which can be read only once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import BinaryIO
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural
-from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
-from hodor_cli.video.decoding import Tally, decode_frames, read_turn, upright_aspect, upright_size
-from hodor_cli.video.file import number_frames, report_damage
+from hodor_cli.video.container import open_container
+from hodor_cli.video.decoding import Tally
+from hodor_cli.video.file import number_frames, read_first, report_damage
 from hodor_cli.video.source import Frame, FrameSource
 
 
 class VideoPipeSource(FrameSource):
     """Any format that can be read without seeking: MPEG-TS, Matroska, raw H.264, MP4 with its index in front.
 
-    Its length is unknown and it can be iterated over once. The first frame is waited for when it is opened.
+    Its length is unknown and it can be read only once. Opening waits for the first frame.
     """
 
     kind = "video"
@@ -39,22 +39,13 @@ class VideoPipeSource(FrameSource):
         except InputError as error:
             raise InputError(unreadable) from error
         try:
-            stream = pick_stream(self._container, label)
-            self.fps = frame_rate(stream)
-            self.warn(describe_unused(self._container, stream, label))
-            if self._container.streams.audio:
-                self.warn(f"the sound of {label} is not copied into the overlay, because a pipe is read only once")
-            decoded = decode_frames(self._container, stream, self._tally)
-            first = next(decoded, None)
-            if first is None:
-                raise InputError(unreadable)
+            _, first, decoded, self._turn = read_first(self, self._container, self._tally, unreadable)
         except InputError:
             self._container.close()
             raise
         self._decoded = chain([first], decoded)
-        self._turn = read_turn(first.frame)
-        self.height, self.width = upright_size(first.frame, self._turn)
-        self.pixel_aspect = upright_aspect(pixel_aspect(stream), self._turn)
+        if self._container.streams.audio:
+            self.warn(f"the sound of {label} is not copied into the overlay, because a pipe is read only once")
 
     @classmethod
     def from_stdin(cls, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
@@ -65,7 +56,7 @@ class VideoPipeSource(FrameSource):
 
     @classmethod
     def from_path(cls, path: Path, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
-        """The video that comes out of a named pipe."""
+        """The video of a named pipe."""
         try:
             pipe = path.open("rb")
         except OSError as error:
@@ -92,7 +83,7 @@ class VideoPipeSource(FrameSource):
 
 
 class _ReadOnly:
-    """A pipe with only `read`, so that PyAV does not try to seek; gives what is there instead of waiting for more."""
+    """A pipe with only `read`, so that PyAV does not seek; it returns what is there and does not wait for more."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._read = getattr(pipe, "read1", pipe.read)

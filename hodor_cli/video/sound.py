@@ -15,14 +15,14 @@ from hodor_cli.video.h264 import add_like
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-# What players of MP4 know; anything else, such as PCM or Vorbis, is encoded again.
+# Codecs that players of MP4 support; other sound, such as PCM or Vorbis, is encoded again.
 _MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 
 
 @dataclass(frozen=True)
 class SoundTrack:
-    """Where the sound of a source is. zero: the time of the source's first frame as the file counts, in seconds.
-    whole: the frames are read to the source's end, so that sound after the last one belongs to them too."""
+    """The file with the sound of a source. zero: the file's time of the source's first frame, in seconds. whole: the
+    frames are read to the source's end, so that the sound after the last frame is copied too."""
 
     path: Path
     zero: float = 0.0
@@ -30,15 +30,15 @@ class SoundTrack:
 
 
 def add_sound(video: Path, sound: SoundTrack, begin: float) -> str:
-    """Put the sound into an MP4 whose first frame is the source's `begin` seconds after its first one, in place.
+    """Add the sound to an MP4 whose first frame comes `begin` seconds after the source's first frame.
 
-    Returns a sentence about why it could not be done, empty after success; the video then stays without sound. Raises
-    OSError if the disk is full.
+    Returns "" after success. If the sound cannot be copied, returns the reason as a sentence and leaves the video
+    without sound. Raises OSError if the disk is full.
     """
     try:
         with replacing(video) as temporary:
             _mux(video, sound, begin, temporary)
-    except Exception as error:  # damaged sound must not cost the video
+    except Exception as error:  # damaged sound must not lose the video
         if getattr(error, "errno", None) in NO_ROOM:
             raise
         return f"the sound of {sound.path} could not be copied into the overlay ({error})"
@@ -74,7 +74,7 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path) -> None:
 def _sound_packets(
     source: InputContainer, tracks: dict[int, _Track], zero: float, end: float | None
 ) -> Iterator[tuple[float, Any]]:
-    """Packets of all tracks with their times after `zero` (seconds), those before it and from `end` on left out."""
+    """Packets of all tracks with their times in seconds after `zero`, without those before `zero` or from `end` on."""
     for packet in source.demux(*source.streams.audio):
         if packet.pts is None:
             continue
@@ -90,15 +90,15 @@ def _sound_packets(
 
 
 class _Track:
-    """One track of sound on its way into an MP4: copied as it is, or encoded as AAC."""
+    """One track of sound that is written into an MP4: copied, or encoded as AAC."""
 
     def __init__(self, out: Any, stream: Any) -> None:
         import av
 
         self._stream = stream
         self._shift: float | None = None  # from the file's seconds to the written video's
-        self._last: float | None = None  # the end of the packet before, in the written video's seconds
-        self._samples: int | None = None  # written so far, where the sound is encoded again
+        self._last: float | None = None  # end of the previous packet, in the written video's seconds
+        self._samples: int | None = None  # written so far, if the sound is encoded again
         self._copied = stream.codec_context.name in _MP4_CODECS
         if self._copied:
             self._out = add_like(out, stream)
@@ -109,7 +109,7 @@ class _Track:
             self._resampler = av.AudioResampler("fltp", layout, stream.codec_context.sample_rate)
 
     def since(self, zero: float, packet: Any) -> float:
-        """The time of a packet in seconds after `zero`; where joined streams start again, it continues."""
+        """The time of a packet in seconds after `zero`; if time stamps start again (joined streams), it continues."""
         stamp = float(packet.pts * packet.time_base)
         if self._shift is None:
             self._shift = -zero
@@ -120,7 +120,7 @@ class _Track:
         return time
 
     def convert(self, packet: Any, time: float) -> list[Any]:
-        """The packets to write for one that was read."""
+        """The packets to write for a packet of the file."""
         if self._copied:
             packet.pts = packet.dts = round(time / packet.time_base)
             packet.stream = self._out
@@ -130,7 +130,7 @@ class _Track:
         return [made for frame in self._stream.codec_context.decode(packet) for made in self._encode(frame)]
 
     def flush(self) -> list[Any]:
-        """What an encoder still holds at the end."""
+        """The packets that the encoder still holds at the end."""
         if self._copied or self._samples is None:
             return []
         return [*self._encode(None), *self._out.encode(None)]

@@ -1,6 +1,6 @@
-"""Frames in: one door for a video file, a folder of images, a camera, and a video on standard input.
+"""Frames in: `open_source` opens a video file, a folder of images, a camera, or a video on standard input.
 
-A source streams: at no time are more than a few frames in memory, however long the clip is.
+A source streams: it holds no more than a few frames in memory, however long the video is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import exists, readable_name, require_exists
+from hodor_cli.images.paths import exists, plural, readable_name, require_exists
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.sound import SoundTrack
 
@@ -30,10 +31,10 @@ class Frame:
     """One picture of a source, upright (rotation metadata applied).
 
     index: counts from 0 at the source's first frame, also when reading starts later.
-    name:  "00012" for a video or camera, the image's own stem for a folder.
-    image: (H, W, 3) uint8 RGB, owned by the receiver.
-    time:  seconds since the source's first frame; uneven where the frame rate is.
-    duration: for how many seconds the source shows it, None where it does not say.
+    name:  "00012" in a video or camera, the file's name without its ending in a folder.
+    image: (H, W, 3) uint8 RGB; the receiver may change it.
+    time:  seconds since the source's first frame; uneven if the frame rate varies.
+    duration: for how many seconds the source shows it, None if it does not say.
     """
 
     index: int
@@ -51,18 +52,18 @@ class FrameSource(ABC):
 
     kind:         "video", "folder" or "camera".
     name:         stem of the file or folder, "camera0", or "stdin"; good for naming results.
-    label:        what the user called it, for messages.
+    label:        the source as the user named it, for messages.
     height/width: of every frame, in pixels, after rotation.
     pixel_aspect: width of a pixel divided by its height when shown; not 1 in anamorphic video.
     fps:          frames per second; the average where the rate varies.
-    sound:        where the source's sound can be copied from; None without sound.
-    start, end:   the frames read are start <= index < end (end None: to the last).
-    value_range:  what becomes black and white in frames of more than 8 bits; None where there are none, or where it is
-                  measured while reading.
-    length:       number of frames in that range, None where unknown (camera, pipe). An estimate from the file's header
-                  unless `exact_length`; exact once the source has been read to its end.
-    warnings:     sentences about what went wrong while reading, such as a file cut off in the middle.
-    reiterable:   False for a camera or pipe, which can be iterated over only once.
+    sound:        where to copy the source's sound from; None without sound.
+    start, end:   the source reads the frames start <= index < end (end None: to the last).
+    value_range:  the values that become black and white in frames of more than 8 bits; None for other frames, and if it
+                  is measured while reading.
+    length:       number of frames from start to end, None if unknown (camera, pipe). An estimate from the file's header
+                  unless `exact_length`; exact after the source has been read to its end.
+    warnings:     sentences about problems while reading, such as a file that is cut off.
+    reiterable:   False for a camera or pipe, which can be read only once.
     """
 
     kind: str
@@ -95,32 +96,39 @@ class FrameSource(ABC):
         """Yield the frames from `start` up to `end`."""
 
     def has_frame(self, index: int) -> bool:
-        """Whether frame `index` will be read: inside start..end and, as far as can be known, inside the source."""
+        """Whether frame `index` will be read: it is inside start..end and, if the source knows its end, before that."""
         if index < self.start or (self.end is not None and index >= self.end):
             return False
         count = self.count_up_to(index + 1)
         return count is None or count > index
 
     def count_up_to(self, stop_at: int) -> int | None:
-        """How many frames the source has from frame 0 on, whatever `start` and `end` say; counting may stop at
-        `stop_at`. None where it cannot be known (camera, pipe)."""
+        """Number of frames of the whole source, whatever `start` and `end` are; counting may stop at `stop_at`. None if
+        unknown (camera, pipe)."""
         return None
 
     def frame_names(self) -> list[str] | None:
-        """The names of all frames, in start..end or not, where files give them; None where frames are numbered."""
+        """The names of all frames, inside start..end or not, if files name them; None if frames are numbered."""
         return None
 
     def index_of(self, name: str) -> int | None:
-        """Index of the frame with this `Frame.name`, in start..end or not; None if the name is no frame's."""
+        """Index of the frame with this `Frame.name`, inside start..end or not; None if there is no such frame."""
         return int(name) if name.isascii() and name.isdigit() else None
 
-    def close(self) -> None:  # noqa: B027  # a file that is opened anew for each reading has nothing to close
-        """Release the file or camera. A closed source may still be asked for its size and name."""
+    def close(self) -> None:  # noqa: B027  # a source that opens its file for each reading has nothing to close
+        """Release the file or camera. Size and name of a closed source can still be read."""
 
     def warn(self, text: str) -> None:
-        """Remember a sentence for the user, once; an empty one is none."""
+        """Add a sentence to `warnings`, once; an empty text is ignored."""
         if text and text not in self.warnings:
             self.warnings.append(text)
+
+    def require_start(self, count: int, noun: str = "frame") -> None:
+        """Raise `InputError` unless `start` is one of the source's `count` frames."""
+        if self.start >= count:
+            raise InputError(
+                f"`start` {self.start} is past the end of {self.label}, which has {plural(count, noun)}, counted from 0"
+            )
 
     def __enter__(self: SourceT) -> SourceT:
         return self
@@ -136,7 +144,7 @@ def check_range(start: int, end: int | None) -> None:
     if start < 0:
         raise UsageError(f"`start` {start} is negative; frames count from 0")
     if end is not None and end <= start:
-        raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame not read")
+        raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame that is not read")
 
 
 def open_source(
@@ -146,19 +154,19 @@ def open_source(
     end: int | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> FrameSource:
-    """Open a source of frames and check that it can be read, before any work is done.
+    """Open a source of frames and check that it can be read.
 
         with open_source("clip.mp4", start=100) as source:
             frames = [frame.image for frame in source]
 
     path_or_camera: a video file, a folder of images, a file of many pictures (TIFF, animated WebP, PNG or AVIF), a
-        camera index (0 or "0"; a file or folder of that name goes first), or "-" for a video on standard input. A
-        folder that holds nothing but one file of many pictures is read like that file.
+        camera index (0 or "0"; a file or folder of that name takes precedence), or "-" for a video on standard input. A
+        folder whose only picture is a file of many pictures is read like that file.
     start, end: read the frames start <= index < end, counted from 0.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
 
-    Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end) and `UsageError` (impossible
-    range).
+    Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end) and `UsageError` (an
+    impossible range).
     """
     check_range(start, end)
     text = str(path_or_camera)
@@ -170,7 +178,9 @@ def open_source(
         from hodor_cli.video.pipe import VideoPipeSource
 
         return VideoPipeSource.from_stdin(start=start, end=end)
-    path = _path(text)
+    path = Path(text)
+    with suppress(RuntimeError):  # "~name" of a user that does not exist
+        path = path.expanduser()
     if text.isascii() and text.isdigit() and not exists(path):
         return _open_camera(int(text), start, end)
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
@@ -184,13 +194,6 @@ def open_source(
     if path.is_dir():
         return _open_folder(path, start, end, scale)
     return _open_file(path, start, end, scale)
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # there is no user of that name
-        return Path(text)
 
 
 def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | None) -> FrameSource:

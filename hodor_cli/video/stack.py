@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import plural, read_start
 from hodor_cli.images.picture import read_header, read_pages
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.image_folder import FOLDER_FPS, measured_range
@@ -17,9 +17,9 @@ from hodor_cli.video.source import Frame, FrameSource
 class PictureStackSource(FrameSource):
     """The pages of one picture file, numbered from 0. Times are the animation's; pages of a TIFF follow at `fps`.
 
-    Pages of more than 8 bits are scaled by one range for the whole file, measured on a few of them unless
-    `value_range` gives it. Pages of another size than the first (thumbnails in a TIFF) are left out and named in
-    `warnings`. Raises `InputError`: a file that is damaged, `start` past the end.
+    Pages of more than 8 bits are scaled by one range for the whole file: `value_range`, or measured on a few of them.
+    Pages of another size than the first (thumbnails in a TIFF) are left out, with a warning. Raises `InputError`: the
+    file is damaged, `start` is past the end.
     """
 
     kind = "video"
@@ -31,10 +31,7 @@ class PictureStackSource(FrameSource):
         self.path = path
         header = read_header(path)
         self.height, self.width, self._pages = header.height, header.width, header.pages
-        if start >= self._pages:
-            raise InputError(
-                f"`start` {start} is past the end of {path}, which has {plural(self._pages, 'picture')}, counted from 0"
-            )
+        self.require_start(self._pages, "picture")
         self.length = (self._pages if end is None else min(end, self._pages)) - start
         deep = [(path, page) for page in range(self._pages)] if header.deep else []
         if value_range is None:
@@ -64,12 +61,8 @@ class PictureStackSource(FrameSource):
 
 
 def count_pages(path: Path) -> int:
-    """How many pictures a file holds that Pillow reads page by page; 0 for a file that is none of these."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    """Number of pictures in a file that Pillow reads page by page (TIFF, WebP, AVIF, PNG); 0 for any other file."""
+    head = read_start(path, 16)
     tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     avif = head[4:12] in (b"ftypavif", b"ftypavis")
@@ -78,4 +71,4 @@ def count_pages(path: Path) -> int:
     try:
         return read_header(path).pages
     except InputError:
-        return 0  # an AVIF that this Pillow cannot read may still be one for the video decoder
+        return 0  # the video decoder may read an AVIF that this Pillow cannot read
