@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from segment_fakes import ColourSegmenter, MemorySource, two_squares
 
+from hodor_cli.datasets.labels.masks import emptied_objects, read_mask_arguments
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.box import boxes_by_frame
 from hodor_cli.run.inputs import RunInputs, removals_by_frame
 from hodor_cli.run.records import FrameRecord, ObjectRecord, ReviewNote
@@ -86,6 +87,19 @@ def test_texts_become_removals_and_boxes_of_known_objects() -> None:
         boxes_by_frame([f"3:1={text}", f"3:1={text}"], source)
     with pytest.raises(UsageError, match="ids go from 1 to 65535"):
         boxes_by_frame([f"3:70000={text}"], source)
+
+
+def test_a_mask_may_name_its_object_and_an_empty_one_ends_it(tmp_path: Path) -> None:
+    source, labels = MemorySource(two_squares(COUNT)[0]), two_squares(COUNT)[1]
+    write_label_png(tmp_path / "one.png", np.where(labels == 1, 1, 0).astype(np.uint16))
+    write_label_png(tmp_path / "empty.png", np.zeros_like(labels, dtype=np.uint16))
+    write_label_png(tmp_path / "both.png", labels.astype(np.uint16))
+    arguments = [f"0:4={tmp_path}/one.png", f"3:4={tmp_path}/empty.png"]
+    given = read_mask_arguments(arguments, source)
+    assert list(given) == [0] and given[0].object_ids == (4,)
+    assert emptied_objects(arguments, source) == {3: [4]}
+    with pytest.raises(InputError, match="holds 2 objects"):
+        read_mask_arguments([f"0:4={tmp_path}/both.png"], source)
 
 
 def test_a_box_corrects_the_object_that_has_its_id(tmp_path: Path) -> None:

@@ -64,10 +64,11 @@ def segment(
         list[str] | None,
         typer.Option(
             "--mask",
-            metavar="[FRAME=]FILE",
+            metavar="[FRAME[:ID]=]FILE",
             help="Where the objects are in frame FRAME (from 0; the first if left out): a PNG whose values are object "
             "ids, an RGB PNG with one colour per object, an .npy, or a folder of files named like the frames. "
-            "Repeatable; a mask for a known id corrects it from there on.",
+            "Repeatable; a mask for a known id corrects it from there on. FRAME:ID=FILE gives one object its id; an "
+            "empty file then means that the object is gone.",
         ),
     ] = None,
     box: Annotated[
@@ -159,20 +160,14 @@ def segment(
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
         if value is not None:
             raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
-    from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
-    from hodor_cli.run.box import boxes_by_frame
-    from hodor_cli.run.inputs import RunInputs, removals_by_frame
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunHooks, RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end, value_range=_numbers(value_range)) as frames:
-        given = read_mask_arguments(mask or [], frames)
-        boxes = boxes_by_frame(box or [], frames, {key for one in given.values() for key in one.object_ids})
-        inputs = RunInputs(given, boxes, removals_by_frame(remove or [], frames))
-        _tell_what_was_found(given, boxes)
+        inputs = _given(frames, mask or [], box or [], remove or [])
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
         from hodor_cli.run.runner import segment_source
@@ -184,7 +179,7 @@ def segment(
         session = DescriptorSession(
             settings.segmenter(model),
             frames,
-            masks=given,
+            masks=inputs.masks,
             known=known or (),
             projection=projection,
             record=descriptors,
@@ -260,6 +255,21 @@ def adapted_to(
             show(int(100 * state.share), 100)
 
         return adapted_to_given(model, source, inputs, budget, settings, progress=progress)
+
+
+def _given(frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str]) -> RunInputs:
+    """What the arguments give by frame; says how it was understood."""
+    from hodor_cli.datasets.labels.masks import emptied_objects, read_mask_arguments
+    from hodor_cli.run.box import boxes_by_frame
+    from hodor_cli.run.inputs import RunInputs, removals_by_frame
+
+    given = read_mask_arguments(masks, frames)
+    boxed = boxes_by_frame(boxes, frames, {key for one in given.values() for key in one.object_ids})
+    removed = removals_by_frame(removals, frames)
+    for frame, ids in emptied_objects(masks, frames).items():
+        removed.setdefault(frame, []).extend(ids)
+    _tell_what_was_found(given, boxed)
+    return RunInputs(given, boxed, removed)
 
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Masks as arguments: `[FRAME=]FILE` and folders of masks, brought together per frame.
+"""Masks as arguments: `[FRAME[:ID]=]FILE` and folders of masks, brought together per frame.
 
 `read_mask` reads one file; the functions here know about frames and about several files.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from hodor_cli.images.paths import exists, plural, require_exists, summarise_fil
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.source import FrameSource
 
+_BY_ID = re.compile(r"\s*(\d+):(\d+)=(.+)", re.DOTALL)
 #: Frames of a source of unknown length that a name may number.
 _MOST_FRAMES = 1 << 20
 
@@ -92,6 +93,38 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
     return combined
 
 
+def emptied_objects(arguments: Iterable[str], source: FrameSource) -> dict[int, list[int]]:
+    """Frame -> ids for which FRAME:ID=FILE gives an empty mask: these objects are gone from that frame on."""
+    emptied: dict[int, list[int]] = {}
+    for argument in arguments:
+        named = _named_object(argument, source)
+        if named is not None and not named[3].labels.any():
+            emptied.setdefault(named[0], []).append(named[1])
+    return emptied
+
+
+def _named_object(argument: str, source: FrameSource) -> tuple[int, int, Path, MaskFile] | None:
+    """Frame, id, file and mask of "FRAME:ID=FILE"; None for an argument of another form.
+
+    Raises InputError for a file that holds several objects, UsageError for an id out of range.
+    """
+    match = _BY_ID.fullmatch(argument)
+    if match is None or exists(Path(argument).expanduser()):
+        return None
+    frame, object_id, path = int(match[1]), int(match[2]), Path(match[3]).expanduser()
+    if not 1 <= object_id <= MAX_ID:
+        raise UsageError(f"the id in {argument!r} must be 1 to {MAX_ID}")
+    require_frame(frame, argument, source)
+    require_exists(path, "mask")
+    mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
+    if len(mask.object_ids) > 1:
+        raise InputError(
+            f"{path} holds {len(mask.object_ids)} objects, but {argument!r} names one; give {frame}={path}"
+        )
+    labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
+    return frame, object_id, path, replace(mask, labels=labels, notes=[], colours=None)
+
+
 def frame_of_argument(argument: str, source: FrameSource, form: str) -> tuple[int | None, str]:
     """Split "[FRAME=]REST" and check FRAME against the source; None where there is no FRAME. `form` is what the
     argument should look like, for messages."""
@@ -111,6 +144,12 @@ def _read_argument(
     """Yield (frame, file, mask); `known` collects the colours of RGB masks, so that one colour stays one object."""
     if not argument.strip() or argument.rstrip().endswith("="):
         raise UsageError(f"the mask {argument!r} names no file; give [FRAME=]FILE or a folder of masks")
+    named = _named_object(argument, source)
+    if named is not None:
+        frame_named, _, file, mask = named
+        if mask.labels.any():
+            yield frame_named, file, mask
+        return
     whole = Path(argument).expanduser()
     if exists(whole):  # a file may well be called 5=a.png
         frame, path = None, whole
