@@ -202,6 +202,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may have inherited none
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
