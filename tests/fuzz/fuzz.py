@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+# Before PyTorch is imported: its threads do not survive a fork, and a run that waits for them hangs.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
 from fuzz.inputs import make_inputs
 from fuzz.mutations import mutate
 
