@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.masks import read_mask_argument, read_mask_arguments
+from hodor_cli.datasets.labels.masks import MaskInput, read_mask_arguments
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 from hodor_cli.video.source import Frame, FrameSource, open_source
@@ -31,6 +31,10 @@ class FakeVideo(FrameSource):
 
     def count_up_to(self, stop_at: int) -> int:
         return 10
+
+
+def read_mask_argument(argument: str, source: FrameSource) -> dict[int, MaskInput]:
+    return read_mask_arguments([argument], source)
 
 
 def blocks(**areas: tuple[int, int, int, int]) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Look through a data set before training on it, and report every fault at once.
+"""Checks a data set before training and reports all faults at once.
 
-The check loads what training loads, `StillImages` or `ClipSet`, and looks at what they left out and why.
+The check loads what training loads, `StillImages` or `ClipSet`, and reports what they leave out and why.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def check_dataset(
     split: str | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Check a COCO-format set or a folder of clips and report every fault at once.
+    """Check a COCO-format set or a folder of clips and report all faults at once.
 
-    path: the set's folder, or with `annotations` (a COCO file) the folder of its images. full: also open every image
-    and every mask; otherwise only names, sizes and numbers are compared. progress(done, total) while files are opened.
-    Raises DataError only when `path` is no data set at all, and says what it is instead.
+    path: the set's folder, or the folder of the images if `annotations` (a COCO file) is given. full: also open every
+    image and every mask; otherwise only names, sizes and numbers are compared. progress: called with (done, total).
+    Raises DataError only if `path` is no data set; the message says what it is instead.
     """
     limits = limits or ObjectLimits()
     found = open_set(path, annotations, limits=limits, resolution=resolution, split=split, allow_empty=True)
@@ -96,7 +96,7 @@ def _check_photograph(
 def _check_clips(
     clips: ClipSet, folder: Path, limits: ObjectLimits, full: bool, progress: Progress | None
 ) -> CheckReport:
-    """Quick: names, and the middle annotation of each sequence, which is the one that `sparse` finetuning is given."""
+    """Without `full`: check names, and the middle annotation of each sequence, which `sparse` finetuning uses."""
     report = CheckReport(folder, "clips", full)
     report.facts.append(plural(len(clips) + len(clips.left_out), "sequence"))
     report.facts.extend(clips.dataset.notes)
@@ -113,7 +113,7 @@ def _check_clips(
             for frame in range(len(clip.frames)):
                 _check_frame(clips, number, frame, report.noted)
         chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
-        share = 1 if full else len(clip.labelled)  # the annotations not opened are taken to be like the middle one
+        share = 1 if full else len(clip.labelled)  # unopened annotations count like the middle one
         for frame in chosen:
             found = _check_labels(clips, number, frame, limits, report.noted)
             report.samples += share * (found > 0)
@@ -137,7 +137,7 @@ def _check_frame(clips: ClipSet, number: int, frame: int, faults: Faults) -> Non
 
 
 def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits, faults: Faults) -> int:
-    """How many usable objects an annotation has."""
+    """Number of usable objects of an annotation."""
     clip = clips.clips[number]
     where = f"{clip.name}/{clip.frames[frame].stem}.png"
     try:

@@ -1,4 +1,4 @@
-"""Annotated clips to train on, from any layout of videos that `recognise` knows."""
+"""Annotated clips for training, from any layout of videos that `recognise` knows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hodor_cli.images.picture import picture_size
 class Clip:
     """One sequence: its frames in order, each with its annotation file or None, and (height, width) of the frames.
 
-    `listed` says, from a meta.json, at which frame numbers each object id is annotated; None where there is none.
+    `listed`, from a meta.json: object id -> numbers of the frames in which it is annotated; None without a meta.json.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class SkippedClip:
-    """A sequence that cannot be trained on. kind: the fault in the words of `data check`; why: the end of a sentence
-    that begins with the sequence's name."""
+    """A sequence that cannot be used. kind: the kind of fault, as in `Fault`; why: the end of a sentence that begins
+    with the sequence's name; frames: their number."""
 
     name: str
     kind: str
@@ -50,7 +50,7 @@ class SkippedClip:
 
 @dataclass
 class _Meaning:
-    """What is known of the masks of a clip: whether they are binary, and which files' values were looked at."""
+    """What is known about the masks of a clip: whether they are binary, and the files checked for soft edges."""
 
     binary: bool | None = None
     checked: set[Path] = field(default_factory=set)
@@ -60,10 +60,10 @@ class ClipSet:
     """The clips of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or folders of images and masks) that have frames and at
     least one annotation.
 
-    Sequences are numbered 0.. in the order of `clips`. Nothing but names and one header per clip is read until a frame
-    is asked for. resolution: a folder below JPEGImages, only needed where there are several. split: a list below
-    ImageSets ("train", "2017/train"), by default the training list where there is one. `left_out` are the sequences
-    that cannot be used. Raises DataError when there is no such set or, unless `allow_empty`, no clip is left.
+    Sequences are numbered 0.. in the order of `clips`. Opening reads only names and one header per clip. resolution: a
+    folder below JPEGImages, if there are several. split: a list below ImageSets ("train", "2017/train"), by default the
+    training list if there is one. `left_out` are the sequences that cannot be used. Raises DataError if the folder is
+    no such set or, unless `allow_empty`, if no clip is left.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ClipSet:
         self.left_out: list[SkippedClip] = []
         self.clips: list[Clip] = []
         self.sequences: list[VideoSequence] = []
-        """What was found on disk of each clip in `clips`, masks without a frame included."""
+        """The files of each clip in `clips`, with masks that have no frame."""
         for name in names:
             self._add(name, found.get(name, VideoSequence(name, {}, {})))
         self._meanings = [_Meaning() for _ in self.clips]
@@ -111,7 +111,7 @@ class ClipSet:
         return [f"{clip.name} {clip.why}" for clip in self.left_out]
 
     def load_frame(self, clip: int, frame: int) -> NDArray[np.uint8]:
-        """Frame number `frame` of a clip, (H, W, 3) uint8 RGB. Raises DataError when its size is not the clip's."""
+        """Frame number `frame` of a clip, (H, W, 3) uint8 RGB. Raises DataError if its size is not the clip's."""
         item = self.clips[clip]
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
@@ -124,7 +124,7 @@ class ClipSet:
     def load_labels(self, clip: int, frame: int) -> NDArray[np.uint16]:
         """The label map of an annotated frame, (H, W) uint16; void is background.
 
-        Raises DataError when it is missing, broken or of another size than the clip's frames.
+        Raises DataError if it is missing or broken, or has another size than the clip's frames.
         """
         item, meaning = self.clips[clip], self._meanings[clip]
         path = item.annotations[frame]
@@ -192,7 +192,7 @@ class ClipSet:
 
 
 def _instead(folder: Path | None) -> str:
-    """What a folder without what was looked for holds, as the end of a sentence."""
+    """The end of a sentence about missing frames or annotations: what their folder holds instead."""
     if folder is None or not folder.is_dir():
         return "" if folder is None else f": there is no folder {folder}"
     names = visible_files(folder)
@@ -202,7 +202,7 @@ def _instead(folder: Path | None) -> str:
 
 
 def find_videos(folder: Path, resolution: str | None = None) -> Dataset:
-    """The videos of a folder or, in YouTube-VOS's archive, of the folder `train` in it. Raises DataError."""
+    """The videos of a folder, or of its sub-folder `train` as in YouTube-VOS's archive. Raises DataError."""
     if not folder.exists():
         raise DataError(f"there is no folder {folder} to read clips from")
     inside = folder / "train"

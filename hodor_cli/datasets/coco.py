@@ -44,7 +44,7 @@ class Still:
 
 
 class _StoredObject(msgspec.Struct, array_like=True):
-    """What is kept of an annotation until its photograph is loaded."""
+    """The parts of an annotation that loading its photograph needs."""
 
     annotation_id: int
     category: str
@@ -54,10 +54,10 @@ class _StoredObject(msgspec.Struct, array_like=True):
 class StillImages:
     """A COCO-format set of photographs, those with at least one object within the limits.
 
-    Crowds are left out. Polygons and run lengths are read, compressed or not. Masks are decoded when a photograph is
-    loaded, so the set itself stays small. `faults` are the entries that cannot be used, `below_limits` counts objects
-    that are too small. Annotation ids that are words, or not unique, are replaced by the places of the annotations,
-    counted from 1. Raises DataError when the annotations cannot be read or, unless `allow_empty`, nothing is left.
+    Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when their
+    photograph is loaded, so that the set needs little memory. `faults` are the entries that cannot be used, `below_limits` is the number of
+    objects that are too small. If annotation ids are words or not unique, all are replaced by 1, 2, ... in their order.
+    Raises DataError if the annotations cannot be read or, unless `allow_empty`, if no photograph is left.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class StillImages:
         self.below_limits = 0
         self._images: list[ImageEntry] = []
         self._counts: list[int] = []
-        # The masks of all images stay packed in one buffer: as Python objects those of COCO would take gigabytes, and
-        # every worker process would come to own a copy of them.
+        # The masks of all images are packed in one buffer: as Python objects, COCO's would need gigabytes, and every
+        # worker process would get a copy of them.
         self._packed, self._ends = self._pack(content)
         if not self._images and not allow_empty:
             broken = next((fault for fault in self.faults.found if fault.serious), None)
@@ -110,7 +110,7 @@ class StillImages:
 
     @property
     def groups(self) -> list[str]:
-        """`source/coverage` of each photograph, or `source` where it has no `coverage`: what sampling balances."""
+        """`source/coverage` of each photograph, or `source` if it has no `coverage`; sampling balances these groups."""
         return [f"{image.source or ''}/{image.coverage}" if image.coverage else str(image.source or "")
                 for image in self._images]  # fmt: skip
 
@@ -121,7 +121,7 @@ class StillImages:
 
     @property
     def object_counts(self) -> list[int]:
-        """How many usable objects each photograph has (not cut at `max_objects`)."""
+        """Number of usable objects of each photograph, not limited to `max_objects`."""
         return list(self._counts)
 
     def name(self, index: int) -> str:
@@ -129,7 +129,7 @@ class StillImages:
         return self._images[index].file_name
 
     def path(self, index: int) -> Path:
-        """The photograph's file. Raises DataError where it is missing, or its name leads outside the images' folder."""
+        """The photograph's file. Raises DataError if it is missing, or if its name leads outside the images' folder."""
         name = self.name(index)
         if refusal := self.finder.refusal(name):
             raise DataError(f"the image {name} named in {self.annotations_file} is not read: {refusal}")
@@ -139,7 +139,7 @@ class StillImages:
         return path
 
     def load(self, index: int) -> Still:
-        """The photograph and all its usable objects. Raises DataError naming the file when it cannot be read."""
+        """The photograph and all its usable objects. Raises DataError, which names the file, if unreadable."""
         entry = self._images[index]
         image = self.load_image(index)
         height, width = image.shape[:2]
@@ -192,7 +192,7 @@ class StillImages:
         return "object" if number is None else content.categories.get(number, "object")
 
     def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-        """The annotation's segmentation if it is sound and large enough; otherwise notes why not."""
+        """The annotation's segmentation if it is valid and large enough; otherwise None, and the fault is noted."""
         where = f"annotation {annotation.id} of {image.file_name}"
         try:
             segmentation = segmentation_of(annotation, image)
@@ -216,7 +216,7 @@ class StillImages:
 
 
 def read_photograph(path: Path) -> NDArray[np.uint8]:
-    """An image file as (H, W, 3) uint8 RGB, upright. Raises DataError naming the file when it cannot be read."""
+    """Read an image file as upright (H, W, 3) uint8 RGB. Raises DataError, which names the file, if unreadable."""
     try:
         return read_picture(path)
     except HodorError as error:
@@ -224,14 +224,14 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
 
 
 def turned_hint(actual: tuple[int, int], annotated: tuple[int, int]) -> str:
-    """The end of a sentence about a size mismatch that an orientation tag explains."""
+    """The end of a sentence about a size mismatch, if an orientation tag explains it."""
     if actual != annotated and actual == annotated[::-1]:
         return ", as if its EXIF orientation had been ignored when it was annotated"
     return ""
 
 
 def _object_ids(content: CocoFile) -> dict[int, int] | None:
-    """Python's id of each annotation -> the annotation's own id, None unless those are unique numbers."""
+    """Python's id() of each annotation -> the annotation's id; None unless all ids are unique numbers."""
     found = {id(item): item.id for items in content.annotations.values() for item in items}
     numbers = {key: value for key, value in found.items() if isinstance(value, int) and 0 < value < 2**31}
     if len(numbers) < len(found) or len(set(numbers.values())) < len(numbers):

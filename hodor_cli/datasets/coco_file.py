@@ -1,4 +1,4 @@
-"""COCO annotations, parsed at the door: what leaves this file is well-typed, what does not pass is a named fault."""
+"""Parsing of COCO annotations: entries become typed structs, and entries that cannot be used become named faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from hodor_cli.datasets.report import CROWDS, Faults
+from hodor_cli.datasets.report import CROWDS, Faults, reason_of
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
 from hodor_cli.errors import DataError
 
@@ -32,7 +32,7 @@ class ImageEntry(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels; zeros where the entry has none that a picture can have."""
+        """(height, width) in pixels; zeros if the entry has none that is possible."""
         height, width = self.height, self.width
         if not (0 < height * width <= MOST_PIXELS and height > 0 and height == int(height) and width == int(width)):
             return 0, 0
@@ -40,7 +40,7 @@ class ImageEntry(msgspec.Struct, frozen=True):
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """One object of a COCO file. `attributes` are those that CVAT writes."""
+    """One object of a COCO file. Only CVAT writes `attributes`."""
 
     image_id: Id
     id: Id | None = None
@@ -92,7 +92,7 @@ class _AuthorsImage(msgspec.Struct):
 
 
 class _AuthorsFile(msgspec.Struct):
-    """The form of the authors' annotations: an image's masks lie as lists inside the image."""
+    """The format of the authors' annotations: each image holds the lists of its masks."""
 
     meta: _AuthorsMeta
     images: list[_AuthorsImage]
@@ -110,9 +110,9 @@ class CocoFile:
 
 
 def read_coco(path: Path) -> CocoFile:
-    """Parse a COCO file, or the authors' own form of it.
+    """Parse a COCO file, or a file in the authors' format.
 
-    Entries that cannot be used are noted in `faults`. Raises DataError when the file is missing or is neither.
+    `faults` names the entries that cannot be used. Raises DataError if the file is missing or has neither format.
     """
     data = _read_json(path)
     try:
@@ -122,7 +122,7 @@ def read_coco(path: Path) -> CocoFile:
     except RecursionError as error:
         raise DataError(f"the annotations {path} are nested too deeply to be in COCO format") from error
     except ValueError as error:
-        raise DataError(f"the annotations {path} are not valid JSON: {str(error).lower()}") from error
+        raise DataError(f"the annotations {path} are not valid JSON: {reason_of(error)}") from error
     coco = CocoFile(path)
     refused = _take_images(coco, content.images)
     _take_categories(coco, content.categories or [])
@@ -131,7 +131,7 @@ def read_coco(path: Path) -> CocoFile:
 
 
 def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation | None:
-    """The annotation's checked segmentation, None where it has no pixel. Raises ValueError with what is wrong."""
+    """The annotation's checked segmentation, None if it has no pixel. Raises ValueError if it is wrong."""
     segmentation: Any = parse_segmentation(annotation.segmentation)
     if not segmentation:
         return None
@@ -141,7 +141,7 @@ def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation |
 
 
 def _read_json(path: Path) -> bytes:
-    """The file's JSON as UTF-8 without a byte-order mark; programs on Windows write one, and UTF-16 too."""
+    """The file's JSON as UTF-8 without a byte-order mark. Programs on Windows write that mark, and UTF-16."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -152,13 +152,13 @@ def _read_json(path: Path) -> bytes:
 
 
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:
-    """COCO lists from the authors' annotation file. Raises DataError when the content is not of that form either."""
+    """COCO lists from a file in the authors' format. Raises DataError if it does not have that format either."""
     try:
         content = msgspec.json.decode(data, type=_AuthorsFile)
     except (ValueError, RecursionError) as error:
         reason = error if b'"meta"' in data[:4096] and b'"annotations"' not in data[: 1 << 20] else first
         raise DataError(
-            f"{path} is not in COCO format, where the lists 'images' and 'annotations' are needed: {_lower(reason)}"
+            f"{path} is not in COCO format, where the lists 'images' and 'annotations' are needed: {reason_of(reason)}"
         ) from error
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -168,7 +168,7 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
         masks = entry.segmentations
         columns = (entry.categories, entry.iscrowd, entry.areas, entry.bboxes)
         if any(column is not None and len(column) != len(masks) for column in columns):
-            raise DataError(f"{path} gives {entry.image_path} lists of different lengths; write the file anew")
+            raise DataError(f"{path} gives {entry.image_path} lists of different lengths; write the file again")
         for number, counts in enumerate(masks):
             annotations.append(
                 {
@@ -190,7 +190,7 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
 
 
 def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
-    """Fill in the images; returns the ids of entries that cannot be used."""
+    """Fill `coco.images`; returns the ids of entries that cannot be used."""
     refused: set[Id] = set()
     names: Counter[str] = Counter()
     for place, raw in enumerate(entries):
@@ -201,7 +201,7 @@ def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
             refused |= {known.id} if known is not None else set()
             unnamed = known is None or named is None
             kind = "image entry without id or file_name" if unnamed else "image entry without height or width"
-            coco.faults.add(kind, f"images[{place}]" if named is None else named.file_name, _lower(error))
+            coco.faults.add(kind, f"images[{place}]" if named is None else named.file_name, reason_of(error))
             continue
         if not image.file_name:
             coco.faults.add("image entry without id or file_name", f"images[{place}]")
@@ -241,18 +241,18 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
         except (ValueError, RecursionError) as error:
             known = _decoded(raw, _OnlyImage)
             kind = "annotation without image_id" if known is None else "broken annotation"
-            coco.faults.add(kind, f"annotations[{place}]", _lower(error))
+            coco.faults.add(kind, f"annotations[{place}]", reason_of(error))
             continue
         if item.id is not None and item.id in seen:
             coco.faults.add("duplicate annotation id", item.id)
         seen |= set() if item.id is None else {item.id}
         if item.image_id in refused:
-            continue  # what is wrong with its image has been said
+            continue  # the fault of its image is noted already
         if item.image_id not in coco.images:
             coco.faults.add("annotation of an unknown image", f"annotation {item.id}", f"image {item.image_id}")
             continue
         if item.iscrowd:
-            # CVAT marks every brushed mask as a crowd, and writes the attribute `occluded` as nobody else does.
+            # CVAT marks every brushed mask as a crowd; only CVAT writes the attribute `occluded`.
             if b'"occluded"' not in bytes(item.attributes):
                 crowds += 1
                 continue
@@ -284,8 +284,3 @@ def _decoded(raw: msgspec.Raw, form: type[T]) -> T | None:
         return msgspec.json.decode(raw, type=form)
     except (ValueError, RecursionError):
         return None
-
-
-def _lower(error: Exception) -> str:
-    text = str(error)
-    return text[:1].lower() + text[1:]

@@ -1,4 +1,4 @@
-"""Where the annotations and the images of a COCO-format set lie."""
+"""Finds the annotations and the images of a COCO-format set."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hodor_cli.errors import DataError
-from hodor_cli.images.paths import visible_folders
+from hodor_cli.errors import DataError, InputError
+from hodor_cli.images.paths import read_start, visible_folders
 
 VARIABLE = "HODOR_WORKSPACE_DIR"
 _NAME = "coco_2017_train"
@@ -17,9 +17,8 @@ _NAME = "coco_2017_train"
 def find_coco(folder: Path) -> tuple[Path, Path]:
     """(image folder, annotation file) of a COCO-format folder.
 
-    The annotations are `instances.json`, any other single JSON beside the images, or `annotations/instances*.json`; or
-    those of the folder `train` in it, as Roboflow exports them.
-    Raises DataError when there is none, or several and no way to choose.
+    The annotations are `instances.json`, another single JSON beside the images, or `annotations/instances*.json`, in
+    the folder or in its sub-folder `train`, as Roboflow exports them. Raises DataError if there are none, or several.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder} to read training images from")
@@ -30,14 +29,14 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
         return folder / "train", found
     for sub in visible_folders(folder):
         if (found := annotations_in(sub)) is not None:
-            raise DataError(f"{folder} has no COCO annotations itself, but {sub.name}/ has {found.name}: name {sub}")
+            raise DataError(f"{folder} has no COCO annotations itself, but {sub.name}/ has {found.name}: give {sub}")
     raise DataError(
         f"{folder} has no COCO annotations: an instances.json or annotations/*.json is expected beside the images"
     )
 
 
 def annotations_in(folder: Path) -> Path | None:
-    """The annotation file of a folder, None where there is none. Raises DataError for several."""
+    """The annotation file of a folder, None if there is none. Raises DataError if there are several."""
     if (folder / "instances.json").is_file():
         return folder / "instances.json"
     for candidates in (
@@ -47,7 +46,7 @@ def annotations_in(folder: Path) -> Path | None:
     ):
         candidates = [path for path in candidates if not _is_labelme(path)]
         if len(candidates) > 1:
-            # COCO ships training and validation side by side: the training one is meant.
+            # COCO has its training and validation annotations in one folder; take the training ones.
             candidates = [path for path in candidates if "train" in path.stem] or candidates
         if len(candidates) == 1:
             return candidates[0]
@@ -66,9 +65,8 @@ def labelme_files(folder: Path) -> list[Path]:
 
 def _is_labelme(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            start = file.read(1 << 14)
-    except OSError:
+        start = read_start(path, 1 << 14)
+    except InputError:
         return False
     return b'"shapes"' in start and b'"annotations"' not in start
 
@@ -76,8 +74,8 @@ def _is_labelme(path: Path) -> bool:
 class ImageFinder:
     """Finds the image files that annotations name, below the folder of a set's images.
 
-    A name is relative to the folder, its `images`, or a split such as `train2017`. It is found in every Unicode form,
-    and with backslashes as Windows writes them. A name that leads outside is never followed.
+    A name is relative to the folder, its `images`, or a split such as `train2017`. It may have any Unicode form, and
+    the backslashes of Windows. A name that leads outside the folder is refused.
     """
 
     def __init__(self, root: Path) -> None:
@@ -86,10 +84,9 @@ class ImageFinder:
         self._names: dict[Path, dict[str, str]] = {}
 
     def find(self, file_name: str) -> Path | None:
-        """The file of that name, None where it is missing or `refusal` has something to say."""
+        """The file of that name, None if it is missing or refused."""
         if self.refusal(file_name):
             return None
-        # As named, then with Windows's separators.
         for name in dict.fromkeys((file_name, file_name.replace("\\", "/"))):
             for folder in self.folders:
                 path = self._find(folder, name)
@@ -99,10 +96,10 @@ class ImageFinder:
 
     @staticmethod
     def refusal(file_name: str) -> str:
-        """Why a name is not followed: it is absolute, or leads outside the images' folder; "" where it is followed."""
+        """Why a name is refused: it is absolute, or leads outside the images' folder; "" if it is accepted."""
         windows = PureWindowsPath(file_name)
         if "\0" in file_name:
-            return "no file can be called so"
+            return "no file can have this name"
         if windows.drive or windows.root or PurePosixPath(file_name).is_absolute():
             return "it is an absolute path; write it relative to the folder of the images"
         if ".." in windows.parts:
@@ -110,7 +107,7 @@ class ImageFinder:
         return ""
 
     def _find(self, folder: Path, name: str) -> Path | None:
-        """The file below a folder. One listing of each folder is quicker than asking for every file."""
+        """The file below a folder. Listing each folder once is faster than a look-up of every file."""
         path = folder / name
         names = self._names.get(path.parent)
         if names is None:
@@ -126,11 +123,9 @@ class ImageFinder:
 
 
 def workspace_stills(environ: Mapping[str, str] | None = None) -> tuple[Path, Path]:
-    """(image folder, annotation file) of the authors' workspace, prepared by whoever follows their instructions:
-    photographs in $HODOR_WORKSPACE_DIR/dataset_images/coco_2017_train, their masks as COCO's annotations beside them or
-    in $HODOR_WORKSPACE_DIR/dataset_json_annotations/coco_2017_train.json.
-
-    Raises DataError, saying what to do, if there is none.
+    """(image folder, annotation file) of a workspace prepared by the authors' instructions: the photographs in
+    $HODOR_WORKSPACE_DIR/dataset_images/coco_2017_train, their annotations beside them or in
+    $HODOR_WORKSPACE_DIR/dataset_json_annotations/coco_2017_train.json. Raises DataError, with the way out, if missing.
     """
     workspace = (os.environ if environ is None else environ).get(VARIABLE, "")
     if not workspace:

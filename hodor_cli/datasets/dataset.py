@@ -16,13 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from hodor_cli.datasets.folders import depth, first_folders, folders, folders_by_name, masks_in, pictures_in, suggestion
+from hodor_cli.datasets.folders import depth, first_folders, folders_by_name, masks_in, pictures_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.splits import Splits, scored_splits
 from hodor_cli.datasets.youtube_vos import VideoMeta, read_meta
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
-from hodor_cli.images.paths import plural, require_exists
+from hodor_cli.images.paths import plural, require_exists, visible_folders
 
 Kind = Literal["davis-2016", "davis-2017", "youtube-vos", "davis-like", "plain"]
 
@@ -34,9 +34,9 @@ _MASK_FOLDERS = ("annotations", "masks", "mask", "labels", "gt", "groundtruth", 
 class VideoSequence:
     """One video: its images and masks by frame name, in order.
 
-    objects: the names of the frames in which each object is labelled, None where no meta.json says it. groups: object
-    id -> "seen" or "unseen". known_truth: whether the masks are the truth, None to find out by looking at them.
-    folders: where images and masks were looked for.
+    objects: object id -> names of the frames in which it is labelled, None without a meta.json. groups: object id ->
+    "seen" or "unseen". known_truth: whether the masks are the truth, None to find out from the masks. folders: the
+    folders of images and masks.
     """
 
     name: str
@@ -52,18 +52,18 @@ class VideoSequence:
 
     @cached_property
     def has_truth(self) -> bool:
-        """Whether the masks are the truth; False when they only say where objects start."""
+        """Whether the masks are the truth; False if they only show where objects start."""
         if self.known_truth is not None:
             return self.known_truth
         return bool(self.masks) and not _only_starts(self.images, self.masks)
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The frames that a server asks for, empty where it asks for all."""
+        """The frames that an evaluation server asks for; empty if it asks for all."""
         return tuple(sorted({frame for frames in (self.objects or {}).values() for frame in frames}))
 
     def check_names(self) -> str:
-        """What is wrong with the names of the masks: they fit no frame, or are numbered otherwise; "" if nothing is."""
+        """What is wrong with the names of the masks (no frame has them, or they are numbered otherwise); "" if fine."""
         if not self.images or not self.masks or set(self.masks) <= set(self.images):
             return ""
         example = f"frames such as {next(iter(self.images))}, masks such as {next(iter(self.masks))}"
@@ -78,7 +78,7 @@ class VideoSequence:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A recognised data set: what it is and its sequences by name. `kind` says which rules of scoring count."""
+    """A recognised data set: its layout and its sequences by name. `kind` decides which rules of scoring apply."""
 
     root: Path
     kind: Kind
@@ -95,7 +95,7 @@ class Dataset:
         return any(sequence.has_truth for sequence in self.sequences.values())
 
     def describe(self) -> str:
-        """One sentence: what was recognised."""
+        """One sentence: the layout and how much the data set holds."""
         truth = "" if self.has_truth else ", truth not public"
         frames = sum(len(sequence) for sequence in self.sequences.values())
         counted = f"{plural(len(self.sequences), 'sequence')}, {plural(frames, 'frame')}{truth}"
@@ -104,7 +104,7 @@ class Dataset:
     def select(self, names: Sequence[str] | None) -> Dataset:
         """The data set with these sequences only, in their given order; a split's name stands for its sequences.
 
-        Raises UsageError for a name that is not there.
+        Raises UsageError for an unknown name.
         """
         if names is None:
             return self
@@ -123,20 +123,20 @@ class Dataset:
 
 
 def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
-    """The masks in a folder by the frames that they are meant for, and sentences on how they were matched and which are
-    not used. Raises InputError where it is doubtful which frames they are meant for."""
+    """Frame name -> mask file of a folder, and sentences on how files were matched and which are not used. Raises
+    InputError if it is doubtful to which frames they belong."""
     files = masks_in(folder)
     match = match_names(list(files), list(frames))
     return {frame: files[name] for name, frame in match.frames.items()}, match.describe(folder)
 
 
 def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: bool = True) -> Dataset:
-    """Find out what kind of data set a folder holds.
+    """Recognise the data set of a folder by its layout.
 
-    resolution: the folder below JPEGImages and Annotations to take where there are several; 480p by default.
+    resolution: the folder below JPEGImages and Annotations to use if there are several; 480p by default.
 
-    Raises InputError when the folder is not there, DataError when it is no data set (the message names what was
-    looked for, and where it may be instead) or has no masks.
+    Raises InputError if the folder is missing, DataError if it is no data set (the message says what is expected and
+    where it may be instead) or has no masks.
     """
     root = Path(root)
     require_exists(root, "data set")
@@ -161,7 +161,7 @@ def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: 
 
 def _davis(root: Path, resolution: str | None) -> Dataset:
     masks, images = root / "Annotations", root / "JPEGImages"
-    sizes = [folder.name for folder in folders(images) or folders(masks)]
+    sizes = [folder.name for folder in visible_folders(images) or visible_folders(masks)]
     both = [name for name in sizes if (images / name).is_dir() and (masks / name).is_dir()] or sizes
     if resolution is not None and resolution not in sizes:
         raise DataError(f"there is no folder {images / resolution}; there are {', '.join(sizes)}")
@@ -222,8 +222,8 @@ def _plain(root: Path) -> Dataset:
 
 
 def _two_folders(root: Path) -> tuple[Path | None, Path | None]:
-    """(folder of images, folder of masks) inside `root`; (None, root) where `root` itself holds masks."""
-    inside = folders(root)
+    """(folder of images, folder of masks) inside `root`; (None, root) if `root` itself holds masks."""
+    inside = visible_folders(root)
     named = {folder.name.casefold(): folder for folder in inside}
     masks = next((named[name] for name in _MASK_FOLDERS if name in named), None)
     images = next((named[name] for name in _IMAGE_FOLDERS if name in named), None)
@@ -253,7 +253,7 @@ def _sequence(name: str, images: Path | None, masks: Path) -> VideoSequence:
 
 
 def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
-    """Whether the masks are no truth but only say where objects start: fewer than images, each with a new object."""
+    """Whether the masks only show where objects start: there are fewer than images, and each has a new object."""
     if len(masks) >= len(images):
         return False
     reader = LabelReader(next(iter(masks), ""), check_edges=False)
@@ -268,7 +268,7 @@ def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
 
 
 def _is_binary(sequences: Mapping[str, VideoSequence]) -> bool:
-    """Whether the first mask that is not empty holds 255 alone; one that cannot be read is reported when it is used."""
+    """Whether the first mask that is not empty holds only 255. Unreadable masks are reported when they are used."""
     for sequence in sequences.values():
         reader = LabelReader(sequence.name, check_edges=False)
         for file in sequence.masks.values():

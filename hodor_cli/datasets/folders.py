@@ -1,4 +1,4 @@
-"""What lies in a folder: sub-folders, pictures, masks; and where a user may have meant instead."""
+"""The contents of a folder (sub-folders, pictures, masks), and what to suggest for a wrong one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from hodor_cli.images.paths import visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 
-def folders(parent: Path) -> list[Path]:
-    """Visible sub-folders in natural order; none where `parent` is not there."""
-    return visible_folders(parent) if parent.is_dir() else []
-
-
 def folders_by_name(parent: Path) -> dict[str, Path]:
-    """Visible sub-folders by their names in the composed Unicode form, in natural order."""
-    return {unicodedata.normalize("NFC", folder.name): folder for folder in folders(parent)}
+    """Name in the composed Unicode form -> sub-folder, in natural order, without hidden ones."""
+    return {unicodedata.normalize("NFC", folder.name): folder for folder in visible_folders(parent)}
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
@@ -35,17 +30,17 @@ def masks_in(folder: Path) -> dict[str, Path]:
 
 
 def depth(folder: Path) -> int:
-    """How many folders lie between `folder` and its pictures: 0, 1 (SEQ) or 2 (RES/SEQ); 0 where there are none."""
+    """Number of levels between `folder` and its pictures: 0, 1 (SEQ) or 2 (RES/SEQ); 0 also without pictures."""
     if pictures_in(folder):
         return 0
-    inside = folders(folder)
+    inside = visible_folders(folder)
     if any(pictures_in(sub) for sub in inside):
         return 1
-    return 2 if any(pictures_in(deep) for sub in inside for deep in folders(sub)) else 0
+    return 2 if any(pictures_in(deep) for sub in inside for deep in visible_folders(sub)) else 0
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: "; did you mean ...?" or what there is."""
+    """The end of a sentence about an unknown name: "; did you mean ...?" or the known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     if close:
@@ -54,12 +49,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def first_folders(root: Path) -> str:
-    """The end of a sentence about a folder that is no data set: a data set below it, or what it holds."""
-    for sub in folders(root):
-        for place in (sub, *folders(sub)):
+    """The end of a sentence about a folder that is no data set: the data set below it, or what it holds."""
+    for sub in visible_folders(root):
+        for place in (sub, *visible_folders(sub)):
             if (place / "Annotations").is_dir() or (place / "JPEGImages").is_dir():
                 return f"; did you mean {place}?"
-    names = [folder.name for folder in folders(root)]
+    names = [folder.name for folder in visible_folders(root)]
     if not names:
         return "; it has no folders"
     return f"; it holds {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")

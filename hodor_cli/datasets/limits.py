@@ -16,8 +16,8 @@ from hodor_cli.settings import about, check_settings
 class ObjectLimits:
     """Which objects of a picture are large enough to be a reference.
 
-    Areas and sides are meant for an image of `at_area` pixels, the size at which the paper trains; objects of a smaller
-    or larger file are measured as if it were scaled to that. `at_area=None` measures in the pixels of the file itself.
+    Areas and sides are those in an image of `at_area` pixels, the size at which the paper trains: objects are measured
+    as if their file were scaled to that. With `at_area=None` they are measured in the pixels of the file.
     """
 
     min_area: Annotated[float, about("Least area of an object, in pixels.", least=0)] = 2000.0

@@ -1,7 +1,7 @@
-"""Which frame a file is meant for, by its name: decided here, once, for masks, predictions and data sets.
+"""Finds the frame that a file belongs to by its name, for masks, predictions and data sets alike.
 
-Programs number differently: frames img_001.jpg with masks 001.png, ffmpeg's pictures from 00001 beside a video whose
-frames count from 0. A name is taken for what it most likely means, the match can be told, and doubt is refused.
+Programs number differently: frames img_001.jpg with masks 001.png, or ffmpeg's pictures from 00001 beside a video whose
+frames count from 0. Each name gets its most likely meaning; the match can be shown to the user, and doubt is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class NameMatch:
-    """frames: name of a file -> name of its frame, in the frames' order. unused: names that fit no frame. how: a
-    sentence on how names were matched, empty where they are equal."""
+    """frames: name of a file -> name of its frame, in the frames' order. unused: names that match no frame. how: a
+    sentence on how names were matched, empty if they are equal."""
 
     frames: Mapping[str, str]
     unused: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ class NameMatch:
         said = [f"{where}: {self.how}"] if self.how else []
         if self.unused:
             shown = ", ".join(self.unused[:_SHOWN]) + (" ..." if len(self.unused) > _SHOWN else "")
-            said.append(f"{where}: {len(self.unused)} not used, because no frame is called so: {shown}")
+            said.append(f"{where}: {len(self.unused)} not used, because no frame has their name: {shown}")
         return said
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """One way to understand the names. shift: whether it counts frames instead of comparing what they are called."""
+    """One way to understand the names. shift: whether it counts frames instead of comparing names."""
 
     pairs: dict[str, str]
     how: str = ""
@@ -46,12 +46,12 @@ class _Reading:
 def match_names(names: Sequence[str], frames: Sequence[str], *, counted: bool = False) -> NameMatch:
     """Match the names of files to the names of frames, both without endings and in order.
 
-    Tried in turn: equal names; equal numbers in names that otherwise agree among themselves (img_001 and 001); a
-    common addition (bear_mask and bear); numbers that count the frames from 0, then from 1. The first that leaves no
-    file or no frame over is taken, or else the first that fits any. counted: the frames have no names of their own but
-    are numbered from 0, as in a video.
+    The ways, in this order: equal names; equal numbers in names with a common pattern (img_001 and 001); a common
+    addition (bear_mask and bear); numbers that count the frames from 0, then from 1. The first way that matches all
+    files or all frames is used, or else the first that matches any. counted: the frames have no names but are numbered
+    from 0, as in a video.
 
-    Raises InputError where two ways are as likely. The match is empty where none fits.
+    The match is empty if no way matches. Raises InputError if two ways are equally likely.
     """
     numbers = _numbers(names) or _numbers([name for name in names if name.isdecimal()])
     readings = [] if counted else [_Reading(_equal(names, frames)), *_related(names, frames, numbers)]
@@ -80,12 +80,12 @@ def _refuse_doubt(
     frames: Sequence[str],
     numbers: Mapping[str, int] | None,
 ) -> None:
-    """Raise InputError where another way to read the names is as likely as the best one."""
+    """Raise InputError if another way to read the names is as likely as the best one."""
     if not best.shift or len(best.pairs) == len(names) == len(frames):
         return
     rivals = [reading for reading in fitting if not reading.shift]
     if not rivals and numbers is not None and min(numbers.values()) == 1:
-        # Numbers from 1 on may count from 0, the first frame left out, or from 1.
+        # Numbers from 1 on may count from 1, or from 0 without a file for the first frame.
         rivals = [reading for reading in fitting if reading is not best and len(best.pairs) <= len(reading.pairs)]
     if not rivals:
         return
@@ -93,12 +93,12 @@ def _refuse_doubt(
     name = next((name for name in best.pairs if name in rival), next(iter(best.pairs)))
     raise InputError(
         f"{name} may belong to the frame {rival.get(name, name)} or {best.pairs[name]}, because the files may be "
-        f"numbered otherwise than the frames ({frames[0]} to {frames[-1]}); give the files the names of their frames"
+        f"numbered differently than the frames ({frames[0]} to {frames[-1]}); give the files the names of their frames"
     )
 
 
 def _equal(names: Sequence[str], frames: Sequence[str]) -> dict[str, str]:
-    """Names that are equal but for their Unicode form, and where none is, but for upper and lower case."""
+    """Names that are equal in any Unicode form; if there are none, also in upper or lower case."""
     for form in (_composed, lambda name: _composed(name).casefold()):
         known = {form(frame): frame for frame in frames}
         found = {name: known[form(name)] for name in names if form(name) in known}
@@ -108,7 +108,7 @@ def _equal(names: Sequence[str], frames: Sequence[str]) -> dict[str, str]:
 
 
 def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, int] | None) -> list[_Reading]:
-    """Names that share a number with their frame, or that are the frame's name with a common addition."""
+    """Names with the number of their frame, and names that are the frame's name with a common addition."""
     readings = []
     of_frames = _numbers(frames)
     if numbers is not None and of_frames is not None:
@@ -128,7 +128,7 @@ def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, 
 
 
 def _addition(longer: Sequence[str], shorter: Sequence[str], ends: bool) -> str:
-    """What all `longer` names begin or end with and the first of them has more than one of the `shorter`."""
+    """The text that all `longer` names begin or end with, and whose removal turns the first into a `shorter` one."""
     if not longer:
         return ""
     first = _composed(longer[0])
@@ -143,12 +143,12 @@ def _addition(longer: Sequence[str], shorter: Sequence[str], ends: bool) -> str:
 def _counting(numbers: Mapping[str, int], frames: Sequence[str], first: int, how: str) -> _Reading:
     pairs = {name: frames[number - first] for name, number in numbers.items() if 0 <= number - first < len(frames)}
     if first and min(numbers.values()) != first:
-        pairs = {}  # without a file for the first frame, nothing speaks for counting from 1
+        pairs = {}  # only a file for the first frame suggests counting from 1
     return _Reading(pairs, how, shift=True)
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int] | None:
-    """The number in each name, where the names differ in nothing else and no number comes twice."""
+    """The number in each name, if the names differ only in it and no number occurs twice; otherwise None."""
     parts = {name: re.split(r"([0-9]+)", _composed(name).casefold()) for name in names}
     if not parts or len({len(split) for split in parts.values()}) != 1:
         return None

@@ -1,4 +1,4 @@
-"""From a folder that a user names to the set to train on: photographs or clips, or a sentence on what it is instead."""
+"""Opens the data set of a folder, photographs or clips, or says what the folder holds instead."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import annotations_in, find_coco, labelme_files
-from hodor_cli.datasets.folders import depth, folders, pictures_in
+from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
-from hodor_cli.images.paths import exists, plural
+from hodor_cli.images.paths import exists, plural, visible_folders
 
 
 def open_set(
@@ -22,50 +22,39 @@ def open_set(
     split: str | None = None,
     allow_empty: bool = False,
 ) -> StillImages | ClipSet:
-    """The photographs (COCO format) or clips (any layout of videos) of a folder, or the photographs of `annotations`,
-    whose images lie in the folder.
+    """Open the photographs (COCO format) or clips (any layout of videos) of a folder, or the photographs of the file
+    `annotations`, whose images lie in the folder.
 
-    resolution, split: of clips, as `ClipSet` takes them. allow_empty: return a set even if nothing in it can be used.
-    Raises DataError when the folder holds neither, saying what it holds and what to do, and for photographs whose
-    annotations have serious faults.
+    resolution, split: of clips, as in `ClipSet`. allow_empty: return a set even if nothing in it can be used. Raises
+    DataError if the folder holds neither (the message says what it holds and what to do), or if the annotations of
+    photographs have serious faults.
     """
-    found = _open(Path(path), annotations, limits, resolution, split, allow_empty)
-    if isinstance(found, StillImages) and not allow_empty and (wrong := found.faults.sentence(found.annotations_file)):
+    images = Path(path)
+    if annotations is None:
+        if not exists(images):
+            raise DataError(f"there is no folder {images}")
+        if is_clips(images):
+            return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)
+        try:
+            images, annotations = find_coco(images)
+        except DataError as error:
+            raise DataError(explain_folder(images) or str(error)) from error
+    found = StillImages(images_dir=images, annotations_file=annotations, limits=limits, allow_empty=allow_empty)
+    if not allow_empty and (wrong := found.faults.sentence(found.annotations_file)):
         raise DataError(wrong)
     return found
 
 
-def _open(
-    folder: Path,
-    annotations: str | Path | None,
-    limits: ObjectLimits | None,
-    resolution: str | None,
-    split: str | None,
-    allow_empty: bool,
-) -> StillImages | ClipSet:
-    if annotations is not None:
-        return StillImages(images_dir=folder, annotations_file=annotations, limits=limits, allow_empty=allow_empty)
-    if not exists(folder):
-        raise DataError(f"there is no folder {folder}")
-    if is_clips(folder):
-        return ClipSet(folder, resolution=resolution, split=split, allow_empty=allow_empty)
-    try:
-        find_coco(folder)
-    except DataError as error:
-        raise DataError(explain_folder(folder) or str(error)) from error
-    return StillImages(folder, limits=limits, allow_empty=allow_empty)
-
-
 def is_clips(folder: Path) -> bool:
-    """Whether a folder holds clips, and not photographs: it has folders of frames and of masks, and no COCO annotations
-    lie beside them. LabelMe exports photographs as JPEGImages beside annotations.json."""
+    """Whether a folder holds clips and not photographs: folders of frames and of masks without COCO annotations beside
+    them. (LabelMe exports photographs as JPEGImages beside annotations.json.)"""
     for root in (folder, folder / "train"):
         images, masks = root / "JPEGImages", root / "Annotations"
         if depth(masks) > 0 or (depth(images) > 0 and masks.is_dir()):
             return True
         if images.is_dir() or masks.is_dir():
             return not _has_annotations(root)
-    named = {sub.name.casefold() for sub in folders(folder)}
+    named = {sub.name.casefold() for sub in visible_folders(folder)}
     plain = any(
         {frames, labels} <= named for frames in ("images", "frames", "imgs") for labels in ("masks", "labels", "gt")
     )
@@ -73,24 +62,24 @@ def is_clips(folder: Path) -> bool:
 
 
 def explain_folder(folder: Path) -> str:
-    """What a folder that is no data set holds instead, and what to do; "" when there is nothing to say."""
+    """What a folder that is no data set holds and what to do, as a sentence; "" if unknown."""
     if folder.is_file():
-        return f"{folder} is a file: name the folder of the data set, or give its images and `annotations`"
+        return f"{folder} is a file: give the folder of the data set, or its images and `annotations`"
     if labelme := labelme_files(folder):
         return (
             f"{folder} holds LabelMe's files, one for each photograph ({labelme[0].name} and so on); convert them to "
             "one COCO file (labelme2coco) and give that as `annotations`"
         )
     if any(folder.glob("*.json")) or any((folder / "annotations").glob("*.json")):
-        return ""  # there are annotations: what is wrong with them is better said by whoever read them
+        return ""  # the reader of the annotations says what is wrong with them
     if _has_text_labels(folder):
         return (
             f"{folder} holds YOLO's labels (text files); export the set in COCO format, with an instances.json beside "
             "the images"
         )
-    images = _names(folder)
+    images = pictures_in(folder).values()
     if not images:
-        inside = [entry for entry in folders(folder) if _names(entry)]
+        inside = [entry for entry in visible_folders(folder) if pictures_in(entry)]
         if not inside or any(annotations_in(entry) for entry in inside):
             return ""
         names = ", ".join(entry.name for entry in inside[:3])
@@ -98,7 +87,7 @@ def explain_folder(folder: Path) -> str:
             f"{folder} holds folders of images ({names}) but no annotations: photographs need an instances.json in "
             "COCO format beside them, clips the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
         )
-    endings = ", ".join(sorted({Path(name).suffix.lower() for name in images}))
+    endings = ", ".join(sorted({file.suffix.lower() for file in images}))
     return (
         f"{folder} holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are: "
         "photographs need an instances.json in COCO format beside them; frames of a clip belong into "
@@ -116,7 +105,3 @@ def _has_annotations(folder: Path) -> bool:
 def _has_text_labels(folder: Path) -> bool:
     places = [folder / "labels", folder / "train" / "labels", folder / "labels" / "train"]
     return any(place.is_dir() and any(place.glob("*.txt")) for place in places)
-
-
-def _names(folder: Path) -> list[str]:
-    return [file.name for file in pictures_in(folder).values()]

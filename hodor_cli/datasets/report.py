@@ -1,4 +1,4 @@
-"""What is wrong with a data set: faults, collected as it is read, and told all at once."""
+"""The faults of a data set, collected while it is read and reported all at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Faults kept of each kind; more are only counted.
+#: Faults of one kind that are kept; further ones are only counted.
 _KEPT = 1000
 CROWDS = "masks marked as crowds"
 _LONGEST = 400  # characters of a name or a detail
@@ -14,9 +14,9 @@ _LONGEST = 400  # characters of a name or a detail
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing found. kind: what sort ("missing image"), where: file or annotation, detail: the rest of the story.
+    """One fault. kind: for example "missing image". where: the file or annotation. detail: more about this one.
 
-    serious: training would stop at it or learn from something wrong; otherwise it is only left out.
+    serious: training would stop at it or learn something wrong; any other entry with a fault is left out.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults of a data set in the order they were found, and facts: sentences worth reading that are no faults."""
+    """The faults of a data set in the order of reading, and facts: sentences for the user that are no faults."""
 
     found: list[Fault] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Faults:
         return kinds
 
     def sentence(self, path: Path, *, empty: bool = False) -> str:
-        """The serious faults of the set at `path` in one sentence, "" when there are none. empty: nothing is left."""
+        """The serious faults of the set at `path` in one sentence, "" if there are none. empty: no sample is left."""
         kinds = {kind: found for kind, found in self.kinds().items() if found[0].serious}
         parts = [f"{kind} ({self.counts[kind]}, such as {_short(found[0])})" for kind, found in kinds.items()]
         if empty:
@@ -58,10 +58,10 @@ class Faults:
 
 @dataclass
 class CheckReport:
-    """What the check of a data set found.
+    """The result of a check of a data set.
 
-    kind: "coco" or "clips". images: photographs or frames. objects: usable objects. samples: how many photographs or
-    labelled frames are left to train on.
+    kind: "coco" or "clips". full: whether every file was opened. images: number of photographs or frames. objects:
+    number of usable objects. samples: number of photographs or labelled frames with a usable object.
     """
 
     path: Path
@@ -79,27 +79,27 @@ class CheckReport:
 
     @property
     def facts(self) -> list[str]:
-        """Sentences worth reading that are no faults."""
+        """Sentences for the user that are no faults."""
         return self.noted.facts
 
     @property
     def serious(self) -> list[Fault]:
-        """The faults that must be mended before training."""
+        """The faults to mend before training."""
         return [fault for fault in self.faults if fault.serious]
 
     @property
     def ok(self) -> bool:
-        """Whether training can start: nothing serious, and something left to train on."""
+        """Whether training can start: there is no serious fault and at least one sample."""
         return not self.serious and self.samples > 0
 
     def headline(self) -> str:
-        """One sentence: what the set holds and what of it can be used."""
+        """One sentence: what the set holds and how much of it training can use."""
         what = "photographs" if self.kind == "coco" else "frames"
         crowds = "; masks marked as crowds are left out" if self.noted.counts[CROWDS] else ""
         return f"{self.path}: {self.images} {what}, {self.samples} left to train on with {self.objects} objects{crowds}"
 
     def lines(self, examples: int = 3) -> list[str]:
-        """The report as text: a headline, then each kind of fault with its number and some examples."""
+        """The report as text: the headline, the facts, then each kind of fault with its number and `examples`."""
         out = [self.headline(), *self.facts]
         for kind, found in self.noted.kinds().items():
             count = self.noted.counts[kind]
@@ -114,8 +114,14 @@ class CheckReport:
         return out
 
     def sentence(self) -> str:
-        """All serious faults in one sentence, for an error message; "" when there are none."""
+        """All serious faults in one sentence, for an error message; "" if there are none."""
         return self.noted.sentence(self.path, empty=not self.samples)
+
+
+def reason_of(error: Exception) -> str:
+    """A parser's message as part of a sentence: without a capital at its start."""
+    text = str(error)
+    return text[:1].lower() + text[1:]
 
 
 def _short(fault: Fault) -> str:

@@ -1,7 +1,7 @@
 """Masks out of COCO segmentations: compressed and uncompressed run lengths, and polygons.
 
-pycocotools draws them. It trusts what it is given, so run lengths and polygons are checked here first: what passes
-fills exactly the picture and cannot write past memory.
+pycocotools draws them without checking its input, so this file checks run lengths and polygons first: they fill exactly
+the picture, and drawing them cannot write outside its memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-#: Pixels of the largest picture whose masks are drawn.
+from hodor_cli.datasets.report import reason_of
+
+#: Masks of larger pictures are refused.
 MOST_PIXELS = 1 << 28
 _FLAT = "a polygon is a flat list [x0, y0, x1, y1, ...] inside a list of polygons"
 
@@ -34,17 +36,17 @@ Segmentation = RunLengths | list[list[float]]
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """The (height, width) bool mask of one annotation's `segmentation` field, as parsed JSON or as `Segmentation`.
+    """Draw the (height, width) bool mask of an annotation's `segmentation` field (parsed JSON or `Segmentation`).
 
-    Raises ValueError, with the reason, for anything that is no mask of that size.
+    Raises ValueError, with the reason, if it is no mask of that size.
     """
     checked = check_segmentation(segmentation, height, width)
     return np.zeros((height, width), dtype=bool) if checked is None else _draw(checked, height, width)
 
 
 def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation | None:
-    """The segmentation, typed and known to be drawable; None where it has no pixel. Raises ValueError, with the reason,
-    for what is no mask of that size."""
+    """Check that a segmentation can be drawn and return it as `Segmentation`, or None if it has no pixel. Raises
+    ValueError, with the reason, if it is no mask of that size."""
     if not 0 < height * width <= MOST_PIXELS or height < 0:
         raise ValueError(f"a picture of {width}x{height} pixels holds no mask")
     try:
@@ -62,8 +64,8 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentati
 
 
 def parse_segmentation(data: bytes | msgspec.Raw) -> Any:
-    """The `segmentation` field out of JSON: `Segmentation`, or plain values where it is neither; a single flat polygon
-    becomes a list of one. Raises ValueError for what is no JSON."""
+    """Parse the JSON of a `segmentation` field to `Segmentation`, or to plain values if it has another form; a flat
+    polygon becomes a list of one. Raises ValueError if it is no JSON."""
     try:
         return msgspec.json.decode(data, type=Segmentation)
     except msgspec.ValidationError:
@@ -82,7 +84,7 @@ def _wrong_form(segmentation: Any, error: msgspec.ValidationError) -> str:
     if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
         return f"the polygon is not a list of lists: {_FLAT}"
     if isinstance(segmentation, dict | list):
-        return f"the segmentation is of a wrong type: {str(error)[0].lower()}{str(error)[1:]}"
+        return f"the segmentation is of a wrong type: {reason_of(error)}"
     return "no polygon and no run lengths"
 
 
@@ -98,12 +100,12 @@ def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.boo
 
 
 def _check_runs(runs: RunLengths, height: int, width: int) -> bool:
-    """Whether sound run lengths have a pixel."""
+    """Whether the run lengths have a pixel. Raises ValueError if they do not fill exactly the picture."""
     if runs.size is not None and tuple(runs.size) != (height, width):
         raise SizeMismatchError(f"mask is {runs.size[1]}x{runs.size[0]}, image {width}x{height}")
     total = height * width
     counts = _counts(runs)
-    # Each is compared with the total before they are summed, so that no sum can wrap around.
+    # Each run length is compared with the total first, so that their sum cannot overflow.
     outside = next((count for count in (counts.min(initial=0), counts.max(initial=0)) if not 0 <= count <= total), None)
     if outside is not None:
         raise ValueError(f"a run length is {outside}, the image has {total} pixels")
@@ -113,7 +115,7 @@ def _check_runs(runs: RunLengths, height: int, width: int) -> bool:
 
 
 def _counts(runs: RunLengths) -> NDArray[np.int64]:
-    """The run lengths as numbers. COCO's text has 5 bits a character, and differences to the run two before."""
+    """The run lengths as numbers. COCO's text has 5 bits per character, and the fourth run on as differences."""
     if isinstance(runs.counts, list):
         try:
             return np.asarray(runs.counts, dtype=np.int64)
@@ -122,7 +124,7 @@ def _counts(runs: RunLengths) -> NDArray[np.int64]:
     codes = np.frombuffer(runs.counts.encode("utf-8", "replace"), dtype=np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero(codes & 32 == 0)
     digits = np.diff(ends, prepend=-1)
-    # Seven characters hold more than any picture has, and keep every sum below in 64 bits.
+    # Seven characters hold more than the pixels of any picture, and keep the sums below within 64 bits.
     if len(codes) and (codes.min() < 0 or codes.max() > 63 or codes[-1] & 32 or digits.max() > 7):
         raise ValueError("compressed run lengths are damaged")
     if not len(codes):
@@ -132,15 +134,15 @@ def _counts(runs: RunLengths) -> NDArray[np.int64]:
     values = np.add.reduceat((codes & 31) << (5 * place), starts)
     values -= np.where(codes[ends] & 16, np.int64(1) << (5 * digits), 0)
     values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])  # the first run stands alone, the third is not a difference either
+    values[2::2] = np.cumsum(values[2::2])  # the first and the third run are not differences
     return np.asarray(values, dtype=np.int64)
 
 
 def _check_polygon(polygon: Sequence[float], height: int, width: int) -> bool:
-    """Whether a sound polygon certainly has a pixel: it lies inside and is not thin."""
+    """Whether the polygon certainly has a pixel: it lies inside and is not thin. Raises ValueError if wrong."""
     if len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)):
         raise ValueError("a polygon needs at least 3 finite points")
-    # pycocotools takes memory for every step along the outline, so an outline far longer than the picture is refused.
+    # pycocotools needs memory for every step along the outline, so an outline far longer than the picture is refused.
     points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
     if np.abs(points).max() > 1e6 or steps > height * width + 16 * (height + width) + len(points):

@@ -6,8 +6,8 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hodor_cli.datasets.folders import folders
 from hodor_cli.errors import DataError
+from hodor_cli.images.paths import visible_folders
 
 _SCORED = ("val", "test-dev", "test-challenge", "train")
 _TRAINED = ("2017/train", "train", "480p/train", "2016/train")
@@ -15,7 +15,7 @@ _TRAINED = ("2017/train", "train", "480p/train", "2016/train")
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits of one year, the one that is measured by default (None: all sequences), and remarks."""
+    """The splits of one year, the one that is scored by default (None: all sequences), and notes for the user."""
 
     members: dict[str, tuple[str, ...]]
     chosen: str | None
@@ -23,15 +23,15 @@ class Splits:
 
 
 def read_lists(root: Path) -> dict[str, tuple[str, ...]]:
-    """Every list below ImageSets, "2017/train" or "train", with its sequences' names."""
+    """Every list below ImageSets: its name, such as "2017/train" or "train", -> the names of its sequences."""
     sets = root / "ImageSets"
     files = sorted(sets.glob("*.txt")) if sets.is_dir() else []
-    files += [file for year in folders(sets) for file in sorted(year.glob("*.txt"))]
+    files += [file for year in visible_folders(sets) for file in sorted(year.glob("*.txt"))]
     return {file.relative_to(sets).with_suffix("").as_posix(): _names(file) for file in files}
 
 
 def scored_splits(root: Path, year: str, available: Container[str]) -> Splits:
-    """The lists of `year`, or of the first other year there is. Sequences that are not on disk are left out."""
+    """The lists of `year`, or of the first year if it has none. Sequences that are not on disk are left out."""
     lists = read_lists(root)
     years = [name.partition("/")[0] for name in lists if "/" in name]
     prefix = f"{year if year in years or not years else years[0]}/"
@@ -51,8 +51,8 @@ def scored_splits(root: Path, year: str, available: Container[str]) -> Splits:
 
 
 def training_split(root: Path, split: str | None, available: Mapping[str, object]) -> tuple[str, ...]:
-    """The sequences to train on: those of the list `split` ("train", "2017/train"), by default of the training list
-    where there is one, and otherwise all. Raises DataError when there is no list of that name."""
+    """The sequences to train on: those of the list `split` ("train", "2017/train"), by default of the training list, or
+    all if there is none. Raises DataError if the list `split` is missing."""
     lists = read_lists(root)
     if split is not None and split not in lists:
         there = f"; there are {', '.join(lists)}" if lists else ""
@@ -64,7 +64,7 @@ def training_split(root: Path, split: str | None, available: Mapping[str, object
 def _names(file: Path) -> tuple[str, ...]:
     """Sequence names; DAVIS 2016 lists every frame's files instead, /JPEGImages/480p/SEQ/00000.jpg and its mask."""
     names: dict[str, None] = {}
-    # Editors on Windows begin a file with a byte-order mark.
+    # Editors on Windows start a file with a byte-order mark.
     for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         parts = (line.split() or [""])[0].strip("/").split("/")
         if parts[0]:

@@ -46,11 +46,11 @@ def write_video_annotations(
     object_ids: Iterable[int],
     frames_of: Callable[[int], Iterable[VideoMask | None]],
 ) -> None:
-    """Write one video's masks as YouTube-VIS JSON, one object at a time so that memory does not grow with its length.
+    """Write one video's masks as YouTube-VIS JSON, mask by mask, so that memory does not grow with the video's length.
 
-    `size` is (height, width), `length` the number of frames; `frames_of(object_id)` gives, per frame, the object's mask
-    or None where it is absent. An annotation's `object_id` is the user's id (its `id` counts from 1). The file appears
-    whole.
+    `size` is (height, width), `length` the number of frames; `frames_of(object_id)` gives the object's mask in each
+    frame, None if it is absent. An annotation's `object_id` is the user's id (its `id` counts from 1). The file is
+    complete as soon as it exists.
     """
     height, width = size
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:

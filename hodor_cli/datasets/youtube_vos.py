@@ -9,9 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import DataError
 
-#: The categories of the training set. Scores are given apart for objects of these and of all others.
+#: The categories of the training set. Objects of these and of all other categories are scored separately.
 SEEN_CATEGORIES = frozenset({
     "airplane", "ape", "bear", "bike", "bird", "boat", "bucket", "bus", "camel", "cat", "cow", "crocodile", "deer",
     "dog", "dolphin", "duck", "eagle", "earless_seal", "elephant", "fish", "fox", "frisbee", "frog", "giant_panda",
@@ -44,18 +45,13 @@ class VideoMeta:
     """Object id -> "seen" or "unseen"."""
 
     @property
-    def frames(self) -> tuple[str, ...]:
-        """The frames in which anything is labelled, in order."""
-        return tuple(sorted({frame for frames in self.objects.values() for frame in frames}))
-
-    @property
     def starts(self) -> frozenset[str]:
         """The frames in which an object starts."""
         return frozenset(min(frames) for frames in self.objects.values() if frames)
 
 
 def read_meta(root: Path) -> dict[str, VideoMeta] | None:
-    """Video name -> what meta.json says of it; None where there is no meta.json, or another data set's (LVOS lists
+    """Read meta.json: video name -> its objects. None without a meta.json, or if it is another data set's (LVOS lists
     ranges of frames). Raises DataError if it is damaged."""
     path = root / "meta.json"
     if not path.is_file():
@@ -67,8 +63,9 @@ def read_meta(root: Path) -> dict[str, VideoMeta] | None:
             return None
         return {name: _video(video) for name, video in content.videos.items()}
     except (OSError, ValueError, RecursionError) as error:
-        text = f"{str(error)[:1].lower()}{str(error)[1:]}"
-        raise DataError(f"{path} is not YouTube-VOS's list of videos and objects ({text}); take it anew") from error
+        raise DataError(
+            f"{path} is not YouTube-VOS's list of videos and objects ({reason_of(error)}); download it again"
+        ) from error
 
 
 def _video(video: _Video) -> VideoMeta:

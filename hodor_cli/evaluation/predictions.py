@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
-from hodor_cli.datasets.folders import first_folders, folders, folders_by_name, masks_in, suggestion
+from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import Progress
-from hodor_cli.images.paths import plural, require_exists
+from hodor_cli.images.paths import plural, require_exists, visible_folders
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
 _LISTED = 20
@@ -76,7 +76,8 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     if root.is_file():
         what = "a zip archive; unpack it and give" if root.suffix.lower() == ".zip" else "a file; give"
         raise InputError(f"{root} is {what} the folder of predicted masks")
-    places = [root, root / "predictions", root / "Annotations", *folders(root), *folders(root / "Annotations")]
+    inside = [*visible_folders(root), *visible_folders(root / "Annotations")]
+    places = [root, root / "predictions", root / "Annotations", *inside]
     best: dict[str, Path] = {}
     for place in places:
         there = folders_by_name(place)
@@ -98,7 +99,7 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
 def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> ScoringTask:
     """Pair the masks of one sequence. Raises InputError that lists the frames without a prediction."""
     if folder is None:
-        there = [place.name for place in folders(root)]
+        there = [place.name for place in visible_folders(root)]
         raise InputError(f"{root} has no predictions of {sequence.name}{suggestion(sequence.name, there)}")
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])

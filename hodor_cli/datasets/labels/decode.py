@@ -1,7 +1,7 @@
-"""The one decoder from mask files to object ids, with what void pixels become said by the caller.
+"""The one decoder from mask files to object ids; the caller says what becomes of void pixels.
 
-Every door reads masks through it: `--mask` and folders of masks, training, evaluation and descriptor export. What a
-value means is written once, in `mask_values`; here it is remembered over the masks of a sequence.
+Training, evaluation and descriptor export read masks through it. `mask_values` defines what a value means in one mask;
+here the meaning is kept for all masks of a sequence.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from hodor_cli.errors import DataError
 
 
 class Void(Enum):
-    """What pixels become that belong to nobody (255 beside other ids)."""
+    """What becomes of void pixels (255 beside other ids), which belong to no object."""
 
     BACKGROUND = "background"
     """Background, as in training, in masks that start objects, and in descriptors."""
 
     APART = "apart"
-    """Background in `Labels.ids`, and marked in `Labels.void`: scoring leaves them out."""
+    """Background in `Labels.ids`, and marked in `Labels.void`: scoring ignores them."""
 
 
 @dataclass(frozen=True)
 class Labels:
     """One decoded mask.
 
-    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, None where nothing is void or where void
-    pixels are background. new: ids that no earlier mask of the sequence has.
+    ids: (H, W) uint8 or uint16 object ids, 0 is background. void: (H, W) bool, None without void pixels and under
+    `Void.BACKGROUND`. new: ids that no earlier mask of the sequence has.
     """
 
     ids: LabelMap
@@ -47,16 +47,15 @@ class Labels:
 class LabelReader:
     """Reads the masks of one sequence, one after the other.
 
-    A sequence is binary (0 and 255 alone, 255 is the object) if the first of its masks that is not empty is; later
-    masks of 0 and 255 then are the object, and in any other sequence void. An id past 255 means that 255 is an id.
-    Colours keep the ids that they got in earlier masks.
+    A sequence is binary if its first mask that is not empty holds only 0 and 255. In all its masks 255 is the object
+    then; in any other sequence 255 is void, unless an id above 255 occurs. Colours keep the ids of earlier masks.
     """
 
     def __init__(
         self, name: str, void: Void = Void.BACKGROUND, *, binary: bool | None = None, check_edges: bool = True
     ) -> None:
-        """check_edges: refuse masks whose in-between values come from soft edges; they are looked at where an id is
-        new, so that a sequence costs little."""
+        """void: what becomes of void pixels. binary: whether the sequence is binary, None to find out from its masks.
+        check_edges: refuse masks with soft edges; to save time, only masks with a new id are examined."""
         self.name, self.void, self.binary, self.check_edges = name, void, binary, check_edges
         self.ids: list[int] = []
         """Object ids seen so far, in the order of their first masks."""
@@ -68,8 +67,7 @@ class LabelReader:
     def read(self, source: Path | LabelMap, frame: str = "") -> Labels:
         """Decode the next mask, a file or an (H, W) array of ids. `frame` names it in messages.
 
-        Raises InputError for a file that cannot be meant as a mask (`read_mask` says which), DataError for another size
-        than the sequence's.
+        Raises InputError for a file that `read_mask` refuses, DataError for another size than the sequence's.
         """
         values = self._values(source) if isinstance(source, Path) else source
         frame = frame or (source.name if isinstance(source, Path) else "")
@@ -84,7 +82,7 @@ class LabelReader:
             return self._labels(values, present_ids(values, [1]))
         if self.check_edges and isinstance(source, Path) and len(present) > 1 and present - {*self.ids, VOID}:
             read_mask(source, known_colours=self._colours, allow_empty=True)  # raises for soft edges
-        # The caller may know that a sequence is not binary before its reader has seen an id.
+        # A caller who passed binary=False knows that 255 is void, before the reader has seen another id.
         others = {*present, *self.ids} - {VOID}
         if VOID not in present or (others and not has_void({VOID, *others})):
             return self._labels(values, present)
@@ -121,20 +119,20 @@ class LabelReader:
         if self.void is Void.BACKGROUND:
             return f"the masks of {self.name} have void pixels (255), which are taken for background"
         return (
-            f"the truth of {self.name} has void pixels (255), which count for nobody; the official DAVIS package takes "
-            "them for background"
+            f"the truth of {self.name} has void pixels (255), which are not scored; the official DAVIS package "
+            "scores them as background"
         )
 
 
 def read_labels(
     path: Path, void: Void = Void.BACKGROUND, *, binary: bool | None = None, check_edges: bool = True
 ) -> Labels:
-    """Decode one mask file on its own, or as one of a sequence known to be binary or not. Raises InputError."""
+    """Decode one mask file alone. binary: whether the sequence of the mask is binary, if known. Raises InputError."""
     return LabelReader(path.stem, void, binary=binary, check_edges=check_edges).read(path)
 
 
 def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
-    """The ids in a label map, 0 left out. Quick where all of them are among the `likely` ones."""
+    """The ids in a label map, without 0. Fast if all of them are among the `likely` ones."""
     import cv2
 
     left = cv2.countNonZero(labels)

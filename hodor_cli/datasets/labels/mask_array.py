@@ -15,9 +15,10 @@ from hodor_cli.images.paths import plural
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """The array of an .npy file; never unpickles. Layout: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans.
+    """The array of an .npy file: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles.
 
-    The header is held against the file's size first, so that no file makes the memory that it only promises to fill.
+    The size in the header is compared with the file's size first, so that a damaged header allocates no memory. Raises
+    `InputError` if the file is damaged or has another layout.
     """
     try:
         shape, dtype, promised = _header(path)
@@ -25,7 +26,7 @@ def load_npy(path: Path) -> np.ndarray:
             raise InputError(f"{path} is not an .npy array that can be read: it holds Python objects")
         if promised > path.stat().st_size:
             raise InputError(
-                f"{path} is cut off: its header promises an array of shape {shape}, which it does not hold"
+                f"{path} is cut off: its header declares an array of shape {shape}, which the file does not hold"
             )
         array = np.load(path, allow_pickle=False)
     except InputError:
@@ -43,7 +44,7 @@ def load_npy(path: Path) -> np.ndarray:
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
-    """(shape, type, bytes of the array) as the header has them. Raises ValueError for what is no .npy file."""
+    """(shape, type, number of bytes of the array) from the header. Raises ValueError if it is no .npy file."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -54,17 +55,17 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
 
 
 def is_colour(array: np.ndarray) -> bool:
-    """(H, W, 3) uint8."""
+    """Whether it is (H, W, 3) uint8."""
     return array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
 
 
 def is_stack(array: np.ndarray) -> bool:
-    """(N, H, W) booleans."""
+    """Whether it is (N, H, W) booleans."""
     return array.ndim == 3 and array.dtype == bool
 
 
 def mask_from_array(array: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    """Labels from an array in one of `load_npy`'s layouts. Raises `InputError` for values that cannot be ids."""
+    """Labels of an array with one of `load_npy`'s layouts. Raises `InputError` for values that cannot be ids."""
     if is_stack(array):
         return _from_stack(array, path)
     if is_colour(array):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hodor_cli.images.label_png import davis_palette, voc_palette
+from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import MAX_ID, davis_palette, voc_palette
 
 Colour = tuple[int, int, int]
 _VOID = 255
@@ -17,15 +18,17 @@ def labels_from_colours(
 
     values: (K,) colours as 0xRRGGBB, ascending. index_map: (H, W) index into `values` per pixel. name: of the file,
     for notes. known: id -> colour of earlier masks; such a colour keeps its id.
-    Returns labels (H, W) uint16, id -> colour, notes. Black is background, or in a picture without any black the colour
-    along nearly all of its border, as on a white canvas. A picture in DAVIS's or VOC's own colours gets that palette's
-    ids; other colours are numbered as they come, from the top left.
+    Returns labels (H, W) uint16, id -> colour, notes. Black is background; in a picture without black the colour of
+    nearly the whole border is, such as a white canvas. If all colours are DAVIS's or VOC's, they get that palette's
+    ids; otherwise they get 1, 2, ... in the order in which they appear from the top left.
     """
     ground = _ground(values, index_map)
     if _colour(ground) in (known or {}).values():
         ground = 0
     first_seen = np.zeros(len(values), dtype=np.int64)
-    first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[::-1]  # the first pixel is written last and stays
+    first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[
+        ::-1
+    ]  # a colour's first pixel is written last, so it remains
     order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != ground]
     ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
     new = [k for k in order if _colour(values[k]) not in ids_by_colour]
@@ -41,7 +44,7 @@ def labels_from_colours(
             if standard and object_id == _VOID and len(order) > 1:
                 notes.append(f"{name}: the colour {_hex(colour)} is void, so background")
                 continue
-            ids_by_colour[colour] = object_id if object_id and object_id not in taken else _smallest_free(taken)
+            ids_by_colour[colour] = object_id if object_id and object_id not in taken else smallest_free_id(taken)
             taken.add(ids_by_colour[colour])
         table[k] = ids_by_colour[colour]
     colours = {int(table[k]): _colour(values[k]) for k in order if table[k]}
@@ -53,8 +56,8 @@ def labels_from_colours(
 
 
 def grey_palette_ids(ids: list[int]) -> list[int]:
-    """If all `ids` are the brightness of DAVIS colours, as when an indexed mask was converted to grey: the ids those
-    colours stand for, in the same order. Otherwise empty."""
+    """If all `ids` are the brightness of DAVIS colours, as in an indexed mask that was converted to grey: the ids of
+    those colours, in the same order. Otherwise empty."""
     colours = davis_palette()[1:22].astype(np.float64) @ (0.299, 0.587, 0.114)
     of_grey = {round(grey): object_id for object_id, grey in reversed(list(enumerate(colours.tolist(), start=1)))}
     return [of_grey[i] for i in ids] if all(i in of_grey for i in ids) else []
@@ -85,8 +88,9 @@ def _hex(colour: Colour) -> str:
     return "#" + bytes(colour).hex()
 
 
-def _smallest_free(taken: set[int]) -> int:
-    object_id = 1
-    while object_id in taken:
-        object_id += 1
-    return object_id
+def smallest_free_id(taken: set[int]) -> int:
+    """The smallest object id that is not taken. Raises `InputError` if all are."""
+    for object_id in range(1, MAX_ID + 1):
+        if object_id not in taken:
+            return object_id
+    raise InputError(f"there are more than {MAX_ID} objects")

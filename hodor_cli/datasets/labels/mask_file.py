@@ -1,4 +1,4 @@
-"""Reading one mask file as a person made it, and saying what was found in it.
+"""Reads one mask file that a person made, and says how it was understood.
 
 What a value means: in an indexed or grey picture it is the object id, 0 is background; a picture of only 0 and 255 is
 one object with id 1; 255 beside other ids is void and becomes background. In an RGB picture every colour is an object
@@ -18,11 +18,11 @@ from hodor_cli.datasets.labels.mask_values import MaskFile, index_values, mask_f
 from hodor_cli.datasets.labels.numbers import NO_PICTURES, numbers_of
 from hodor_cli.datasets.labels.soft_edges import examine_edges
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import require_exists
+from hodor_cli.images.paths import read_start, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
-_CLEAR = 8  # alpha below this is the background's, whatever else there is
-_COATS = 8  # more even levels of alpha than this are a gradient
+_CLEAR = 8  # a lower alpha is always background
+_COATS = 8  # more even levels of alpha are a gradient
 
 
 def read_mask(
@@ -36,10 +36,10 @@ def read_mask(
 
         labels = read_mask("first.png", size=(480, 854)).labels  # (H, W) ids, 0 is background
 
-    size: (height, width) it must have. known_colours: object id -> colour of masks read before, so that a colour keeps
-    its id. An .npy is (H, W) ids or booleans, (N, H, W) booleans for the objects 1..N, or (H, W, 3) colours.
-    Raises `InputError` naming the file for everything in it that cannot be meant: another size, no object, soft edges,
-    ids out of 1..65535.
+    size: the (height, width) that it must have. known_colours: object id -> colour of earlier masks, so that a colour
+    keeps its id. An .npy is (H, W) ids or booleans, (N, H, W) booleans for the objects 1..N, or (H, W, 3) colours.
+    allow_empty: accept a mask without an object. Raises `InputError`, which names the file, for another size, no
+    object, soft edges, or ids out of 1..65535.
     """
     path = Path(path)
     require_exists(path, "mask")
@@ -80,7 +80,7 @@ def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] |
 
 
 def _colours(picture: StoredPicture) -> np.ndarray:
-    """(H, W, 3) RGB or (H, W, 4) RGBA uint8 of a picture; grey, indexed and 16-bit ones are brought to that."""
+    """Convert any picture to (H, W, 3) RGB or (H, W, 4) RGBA uint8."""
     values = picture.values
     if values.ndim == 3:
         return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
@@ -93,7 +93,7 @@ def _colours(picture: StoredPicture) -> np.ndarray:
 
 
 def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
-    """JPEG changes values, so only a black and white picture survives it."""
+    """JPEG changes values, so only a black and white picture is accepted."""
     grey = (rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)).round()
     coloured = float((np.ptp(rgb, axis=2) > 48).mean())
     between = float(((grey > 64) & (grey < 192)).mean())
@@ -106,7 +106,7 @@ def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
 
 
 def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    """Transparent pixels are background; what shows is either painted objects or one object that was cut out."""
+    """Transparent pixels are background; the visible ones are painted objects, or one object that was cut out."""
     least = _least_alpha(rgba[..., 3])
     shown = rgba[..., 3] >= least
     if shown.all():
@@ -114,7 +114,7 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
     visible = rgba[..., :3] * shown[..., None]
     colours, index_map = index_values(pack_rgb(visible))
     if len(np.unique(pack_rgb(rgba[..., :3][shown]))) > 1:
-        # Painted areas are even; a cut-out photograph is not. The transparent part counts for neither.
+        # Painted areas are even, a photograph is not. The transparent part is not counted.
         even = examine_edges(index_map, visible).solid_share - float((~shown).mean())
         if len(colours) <= 8 or even > 0.3 * float(shown.mean()):
             mask = mask_from_rgb(visible, path, known)
@@ -124,8 +124,8 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
 
 
 def _least_alpha(alpha: np.ndarray) -> int:
-    """The least alpha (1..255) of what shows: half of the weakest even coat of paint, or of the strongest alpha where
-    there is no even coat. Paint may be laid on at any opacity; its soft edges are cut in the middle."""
+    """The least alpha (1..255) of visible pixels: half the alpha of the most transparent even area, or half the highest
+    alpha if no area is even. So paint of any opacity is visible, and its soft edges are cut in the middle."""
     levels, index_map = index_values(alpha)
     solid = [int(level) for level in levels[examine_edges(index_map, alpha[..., None]).solid] if level >= _CLEAR]
     weakest = min(solid) if 0 < len(solid) <= _COATS else int(levels[-1])
@@ -133,7 +133,7 @@ def _least_alpha(alpha: np.ndarray) -> int:
 
 
 def _black_object_note(table: np.ndarray, values: np.ndarray, path: Path) -> list[str]:
-    """Painting programs put black anywhere in the palette; say so where the background does not look like one."""
+    """A note if the palette's index 0 is not black but an object's index is: some painting programs order it so."""
     black = [int(i) for i in np.unique(values) if i and not table[i].any()]
     if not black or not table[0].any():
         return []
@@ -144,14 +144,13 @@ def _black_object_note(table: np.ndarray, values: np.ndarray, path: Path) -> lis
 
 
 def _other_format(path: Path) -> str | None:
-    """What to do with an annotation file of another tool given as a mask; None for a picture or an array."""
+    """The message for an annotation file of another tool, with the way out; None for a picture or an array."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return f"{path} is an archive of arrays; save the one that is the mask as .npy"
     if suffix not in NO_PICTURES or suffix == ".npy":
         return None
-    with path.open("rb") as file:
-        start = file.read(1 << 16)
+    start = read_start(path, 1 << 16)
     if suffix == ".zip":
         return f"{path} is a zip archive; unpack it and give one of its masks, or the folder"
     if suffix == ".json" and b'"shapes"' in start:

@@ -1,4 +1,4 @@
-"""From the values in a mask to object ids: what a number or a colour means, and when values cannot be meant."""
+"""From the values in a mask to object ids: what numbers and colours mean, and which values are refused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.datasets.labels.mask_colours import Colour, grey_palette_ids, labels_from_colours
+from hodor_cli.datasets.labels.numbers import require_ids
 from hodor_cli.datasets.labels.soft_edges import examine_edges
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
@@ -22,7 +23,7 @@ class MaskFile:
     """One mask as read.
 
     labels:  (H, W) uint16 object ids, 0 background.
-    void:    (H, W) bool, the pixels that belong to nobody (background in `labels`); None where there are none.
+    void:    (H, W) bool, the pixels that belong to no object (background in `labels`); None if there are none.
     white:   whether the file holds only 0 and white.
     notes:   how the file was understood, one sentence each, for the user.
     colours: for an RGB mask, object id -> (r, g, b) in it.
@@ -48,15 +49,15 @@ def ids_in(labels: np.ndarray) -> list[int]:
 def white_value(present: Collection[int]) -> int | None:
     """The value of the object in a black and white mask: 255, or 65535 in 16 bits; None for any other mask.
 
-    present: the values that occur.
+    present: the values that occur in the mask.
     """
     values = set(present) - {0}
     return values.pop() if len(values) == 1 and values <= {VOID, MAX_ID} else None
 
 
 def has_void(present: Collection[int]) -> bool:
-    """Whether 255 means void: beside other ids, none of which goes past it, unless so many ids are used that it is
-    one of them. present: the values that occur."""
+    """Whether 255 means void: if other ids occur, none above 255, and not so many that 255 is one of them. present: the
+    values that occur in the mask."""
     others = set(present) - {0, VOID}
     return VOID in present and bool(others) and max(others) < VOID and not (VOID - 1 in others and len(others) > 126)
 
@@ -64,13 +65,11 @@ def has_void(present: Collection[int]) -> bool:
 def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None = None) -> MaskFile:
     """Labels from (H, W) integers, one per pixel: value = id, only 0 and white = one object, 255 beside others = void.
 
-    palette: (H, W, 3) colours of an indexed picture, in which soft edges show. Raises `InputError` for ids out of range
-    and for soft edges.
+    palette: (H, W, 3) colours of an indexed picture, in which soft edges are visible. Raises `InputError` for ids out
+    of range and for soft edges.
     """
     ids, index_map = index_values(values)
-    if int(ids[0]) < 0 or int(ids[-1]) > MAX_ID:
-        wrong = int(ids[0]) if ids[0] < 0 else int(ids[-1])
-        raise InputError(f"{path} holds the value {wrong}; object ids lie in 1..{MAX_ID} and 0 is background")
+    require_ids(int(ids[0]), int(ids[-1]), path)
     present = {int(i) for i in ids}
     white = white_value(present)
     if white is not None:
@@ -98,8 +97,8 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
 
 
 def mask_from_rgb(rgb: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    """Labels from (H, W, 3) uint8 colours: each an object, black is background. known: id -> colour of masks read
-    before. Raises `InputError` for soft edges and photographs."""
+    """Labels from (H, W, 3) uint8 colours: each is an object, black is background. known: id -> earlier colour.
+    Raises `InputError` for soft edges and photographs."""
     if not known and (rgb == rgb[..., :1]).all():
         mask = mask_from_values(rgb[..., 0], path)
         return replace(mask, notes=[f"{path.name} is RGB without any colour: read as grey, value = id", *mask.notes])
@@ -121,14 +120,14 @@ def pack_rgb(rgb: np.ndarray) -> np.ndarray:
 
 
 def index_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different values, ascending, and per pixel the index of its value."""
+    """The different values, ascending, and the index of each pixel's value."""
     if values.dtype.kind == "u" and int(values.max()) < 1 << 24:  # a table is many times faster than sorting the pixels
         seen = np.zeros(int(values.max()) + 1, dtype=bool)
         seen[values] = True
         table = np.cumsum(seen, dtype=np.int32) - 1
         return np.flatnonzero(seen).astype(values.dtype), table[values]
     found, index_map = np.unique(values, return_inverse=True)
-    return found, index_map.reshape(values.shape)  # NumPy 2.0 gives it flat
+    return found, index_map.reshape(values.shape)  # NumPy 2.0 returns it flat
 
 
 def _list(ids: list[int]) -> str:
@@ -138,7 +137,7 @@ def _list(ids: list[int]) -> str:
 def _check_value_edges(
     ids: np.ndarray, index_map: np.ndarray, channels: np.ndarray, top: int | None, path: Path
 ) -> list[str]:
-    """Raise `InputError` where most values come from soft edges; a note where a few may."""
+    """Raise `InputError` if most values come from soft edges; return a note if a few may."""
     if len(ids) < 3:
         return []
     report = examine_edges(index_map, channels)
@@ -150,7 +149,7 @@ def _check_value_edges(
             f"{path} holds 0 and 255 but also values next to them ({_list(present[1:-1])}), as a JPEG leaves them of a "
             f"black and white mask, and each would become an object; threshold it at 128"
         )
-    # With nothing solid but white, in-between greys can only be its edge, however few they are.
+    # If only white is solid, all other greys must be its edge, however few they are.
     if (len(soft) >= 3 and len(soft) > len(solid)) or (soft and solid == [top]):
         black_or_white = (index_map == 0) | (index_map == len(ids) - 1)
         binary = channels.shape[2] == 1 and present[-1] == top and float(black_or_white.mean()) > 0.5

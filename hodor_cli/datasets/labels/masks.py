@@ -1,6 +1,6 @@
-"""Masks as arguments: `[FRAME[:ID]=]FILE` and folders of masks, brought together per frame.
+"""Masks as arguments: `[FRAME[:ID]=]FILE` and folders of masks, combined per frame.
 
-`read_mask` reads one file; the functions here know about frames and about several files.
+`read_mask` reads one file; the functions here assign files to frames and combine several files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hodor_cli.datasets.labels.mask_colours import Colour
+from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
 from hodor_cli.datasets.matching import match_names
@@ -25,16 +25,16 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.source import FrameSource
 
 _BY_ID = re.compile(r"\s*(\d+):(\d+)=(.+)", re.DOTALL)
-#: Frames of a source of unknown length that a name may number.
+#: In a source of unknown length, frame numbers in names may go up to this.
 _MOST_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
 class MaskInput:
-    """All that is given for one frame.
+    """The mask of one frame, combined from all files given for it.
 
-    Kept compressed, so that masks for hundreds of frames take little memory; `labels` unpacks them at each use.
-    files: where it came from. notes: sentences for the user. colours: id -> colour, where an RGB mask gave them.
+    It is compressed, so that masks for hundreds of frames need little memory; `labels` unpacks it at each use.
+    files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks.
     """
 
     files: tuple[str, ...]
@@ -51,13 +51,17 @@ class MaskInput:
 
     @classmethod
     def from_mask(cls, name: str, mask: MaskFile) -> MaskInput:
-        """Pack one mask; `name` is its file's or what else it came from."""
+        """Pack one mask; `name` is its file or another origin."""
         return _pack((name,), mask.labels, mask.notes, mask.colours)
 
 
 def read_mask_arguments(arguments: Iterable[str], source: FrameSource) -> dict[int, MaskInput]:
-    """Read all `--mask` arguments: frame index -> what is given there, ascending. Raises as `read_mask_argument` and
-    `combine_masks` do."""
+    """Read masks given as `[FRAME[:ID]=]FILE`, or as folders whose files are named like the source's frames.
+
+    Returns frame index -> mask, ascending. Without FRAME, a file belongs to the first frame that is read. Raises
+    `UsageError` if FRAME is no number or is given with a folder, `InputError` if FRAME is past the end, if a file is
+    wrong, or as `combine_masks` does.
+    """
     entries: list[tuple[int, MaskInput]] = []
     known: dict[int, Colour] = {}
     for argument in arguments:
@@ -66,21 +70,12 @@ def read_mask_arguments(arguments: Iterable[str], source: FrameSource) -> dict[i
     return combine_masks(entries)
 
 
-def read_mask_argument(argument: str, source: FrameSource) -> dict[int, MaskFile]:
-    """Read one `[FRAME=]FILE`, or a folder whose files are named like the source's frames: frame index -> mask.
-
-    Without FRAME a file belongs to the first frame that is read. Raises `UsageError` for a FRAME that is no number or
-    is given with a folder, `InputError` for one past the end and for everything wrong in a file.
-    """
-    return {frame: mask for frame, _, mask in _read_argument(argument, source, {})}
-
-
 def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
-    """Bring the masks of each frame together, in the order given.
+    """Combine the masks of each frame, in the given order.
 
-    Several masks of one frame that each hold a single object with id 1 are different objects: the first keeps 1, the
-    others get the smallest ids that no mask uses. Ids of masks with any other ids are never changed. Raises
-    `InputError` naming both files, the ids and the number of pixels when two masks claim the same pixels.
+    Masks of one frame that each hold only the id 1 are different objects: the first keeps 1, the others get the
+    smallest ids that no mask uses. The ids of all other masks stay. Raises `InputError`, which names both files, the
+    ids and the number of pixels, if two masks hold the same pixels.
     """
     by_frame: dict[int, list[MaskInput]] = {}
     for frame, entry in entries:
@@ -126,8 +121,8 @@ def _named_object(argument: str, source: FrameSource) -> tuple[int, int, Path, M
 
 
 def frame_of_argument(argument: str, source: FrameSource, form: str) -> tuple[int | None, str]:
-    """Split "[FRAME=]REST" and check FRAME against the source; None where there is no FRAME. `form` is what the
-    argument should look like, for messages."""
+    """Split "[FRAME=]REST" and check FRAME against the source; FRAME is None if it is not given. `form` shows the form
+    of the argument in messages."""
     match = re.fullmatch(r"\s*([+-]?\d+)=(.*)", argument, flags=re.DOTALL)
     if match is None:
         return None, argument
@@ -151,7 +146,7 @@ def _read_argument(
             yield frame_named, file, mask
         return
     whole = Path(argument).expanduser()
-    if exists(whole):  # a file may well be called 5=a.png
+    if exists(whole):  # a file may have the name 5=a.png
         frame, path = None, whole
     else:
         frame, rest = frame_of_argument(argument, source, "[FRAME=]FILE")
@@ -177,14 +172,14 @@ def _read_argument(
 def _read_folder(
     folder: Path, files: dict[int, Path], notes: list[str], source: FrameSource, known: dict[int, Colour]
 ) -> Iterator[tuple[int, Path, MaskFile]]:
-    """The masks of a folder that hold an object; the first carries the `notes` on all."""
+    """Yield the masks of a folder that hold an object; `notes` are added to the first one."""
     found = has_void = False
     for index, file in files.items():
         mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=True)
         known.update(mask.colours or {})
         has_void = has_void or mask.void is not None
         if not mask.labels.any() or (mask.white and has_void):
-            continue  # before its first object a frame may well be empty, and void alone is no object
+            continue  # a frame may be empty, and void alone is no object
         mask.notes[:0] = [] if found else notes
         found = True
         yield index, file, mask
@@ -193,7 +188,7 @@ def _read_folder(
 
 
 def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
-    """The masks of a folder by frame, and sentences on how they were matched and which are not used."""
+    """Frame index -> mask file of a folder, and sentences on how files were matched and which are not used."""
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
     if not names:
         found = summarise_files(visible_files(folder)) or "no files"
@@ -226,7 +221,7 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
 
 
 def _masks_below(folder: Path) -> str:
-    """Where the masks may lie instead: the result of a run keeps them in `masks`."""
+    """Suggest a sub-folder with masks: the results of a run have theirs in `masks`."""
     inside = [sub for sub in visible_folders(folder) if any(Path(name).suffix == ".png" for name in visible_files(sub))]
     return f"; did you mean {inside[0]}?" if inside else ""
 
@@ -257,7 +252,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
     for number, entry in enumerate(group):
         mine = entry.labels
         if entry.object_ids == (1,):
-            new = 1 if 1 not in here else _smallest_free(here | explicit | {1})
+            new = 1 if 1 not in here else smallest_free_id(here | explicit | {1})
             here.add(new)
             mine[mine > 0] = new
             renamed.append(f"{Path(entry.files[0]).name} is {new}")
@@ -280,11 +275,11 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
 
 
 def _note_corrections(combined: dict[int, MaskInput]) -> None:
-    """Where a second frame gives an id again, say that this corrects the object and starts no new one."""
+    """Add a note to each mask that gives an id of an earlier frame again: it corrects that object."""
     first: dict[int, int] = {}
     for frame, entry in combined.items():
         again = [i for i in entry.object_ids if i in first]
-        if again and len(combined) <= 10:  # a folder of masks for every frame knows what it does
+        if again and len(combined) <= 10:  # not for a folder with a mask for every frame
             ids = ", ".join(map(str, again[:8])) + (" ..." if len(again) > 8 else "")
             entry.notes.append(
                 f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {ids} of frame "
@@ -299,10 +294,3 @@ def _pack(files: tuple[str, ...], labels: np.ndarray, notes: list[str], colours:
     ids = tuple(ids_in(labels))
     height, width = labels.shape
     return MaskInput(files, ids, (height, width), zlib.compress(labels.tobytes(), 1), list(notes), colours)
-
-
-def _smallest_free(taken: set[int]) -> int:
-    for object_id in range(1, MAX_ID + 1):
-        if object_id not in taken:
-            return object_id
-    raise InputError(f"there are more than {MAX_ID} objects")

@@ -1,4 +1,4 @@
-"""The numbers that a mask file stores, where it has one per pixel."""
+"""Mask files that hold one number per pixel."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NO_PICTURES = (".npy", ".npz", ".json", ".xml", ".txt", ".csv", ".yaml", ".yml",
 def read_numbers(path: Path) -> LabelMap | None:
     """(H, W) uint8 or uint16 numbers of a mask file, upright: indexed, grey, or grey stored as RGB.
 
-    None for a file that needs thought: colours, transparency, JPEG, floats, an array. Raises InputError naming the
-    file when it cannot be read.
+    None for a file that `read_mask` has to interpret: colours, transparency, JPEG, floats, an array. Raises InputError,
+    which names the file, if it cannot be read.
     """
     if path.suffix.lower() in NO_PICTURES:
         return None
@@ -30,11 +30,8 @@ def read_numbers(path: Path) -> LabelMap | None:
 
 
 def numbers_of(picture: StoredPicture, path: Path, *, grey_in_colour: bool = True) -> LabelMap | None:
-    """(H, W) numbers of a picture that has one per pixel; None for any other.
-
-    A picture in which another value than 0 is transparent is none: there transparency, not 0, is the background.
-    grey_in_colour: take RGB without any colour for grey.
-    """
+    """(H, W) numbers of a picture that has one per pixel; None for any other, and if a value but 0 is transparent
+    (then transparency, and not 0, is the background). grey_in_colour: read RGB without any colour as grey."""
     values = picture.values
     if picture.format == "JPEG" or values.dtype.kind == "f":
         return None
@@ -44,8 +41,12 @@ def numbers_of(picture: StoredPicture, path: Path, *, grey_in_colour: bool = Tru
         return None
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
-    highest, lowest = int(values.max(initial=0)), int(values.min(initial=0))
+    require_ids(int(values.min(initial=0)), int(values.max(initial=0)), path)
+    return np.ascontiguousarray(values, dtype=np.uint16)
+
+
+def require_ids(lowest: int, highest: int, path: Path) -> None:
+    """Raise InputError unless all values of a mask file are object ids or 0."""
     if lowest < 0 or highest > MAX_ID:
         wrong = lowest if lowest < 0 else highest
         raise InputError(f"{path} holds the value {wrong}; object ids lie in 1..{MAX_ID} and 0 is background")
-    return np.ascontiguousarray(values, dtype=np.uint16)

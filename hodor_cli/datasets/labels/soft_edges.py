@@ -1,4 +1,4 @@
-"""Telling an object's id from the in-between values that soft edges leave in a mask."""
+"""Tells object ids from the blended values that soft edges leave in a mask."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class EdgeReport:
-    """soft: values found only in between others, as blended edges leave them. solid: values that fill at least one
-    3x3 block. Both are indices into the values that were examined. solid_share: part of all pixels inside such blocks.
+    """soft: values that occur only between others, as blended edges leave them. solid: values that fill at least one
+    3x3 block. Both are indices into the examined values. solid_share: share of all pixels at the middle of such blocks.
     """
 
     soft: np.ndarray
@@ -22,8 +22,8 @@ def examine_edges(index_map: np.ndarray, channels: np.ndarray) -> EdgeReport:
     """Tell solid values from soft ones.
 
     index_map: (H, W) non-negative integers, one number per different value. channels: (H, W, C) the values themselves.
-    A value is soft if it fills no 3x3 block and at least half of its pixels lie strictly between the darkest and the
-    brightest of their neighbours in some channel. A tiny object is not: it stands out from its surroundings.
+    A value is soft if it fills no 3x3 block and if, in some channel, at least half of its pixels lie strictly between
+    the lowest and the highest of their neighbours. A tiny object is not soft, because it differs from all neighbours.
     """
     padded = np.pad(index_map, 1, mode="edge")
     solid_pixels = np.ones(index_map.shape, dtype=bool)
