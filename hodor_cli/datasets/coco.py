@@ -54,10 +54,10 @@ class _StoredObject(msgspec.Struct, array_like=True):
 class StillImages:
     """A COCO-format set of photographs, those with at least one object within the limits.
 
-    Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when their
-    photograph is loaded, so that the set needs little memory. `faults` are the entries that cannot be used, `below_limits` is the number of
-    objects that are too small. If annotation ids are words or not unique, all are replaced by 1, 2, ... in their order.
-    Raises DataError if the annotations cannot be read or, unless `allow_empty`, if no photograph is left.
+    Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when their photograph
+    is loaded, so that the set needs little memory. `faults` are the entries that cannot be used, `below_limits` is the
+    number of objects that are too small. If annotation ids are words or not unique, all are replaced by 1, 2, ... in
+    their order. Raises DataError if the annotations cannot be read or, unless `allow_empty`, if no photograph is left.
     """
 
     def __init__(
