@@ -29,7 +29,7 @@ from hodor_cli.images.picture import read_picture
 from hodor_cli.run.records import ObjectRecord
 from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.review import DOUBT, REASONS, doubt, reasons
-from hodor_cli.video.source import Frame
+from hodor_cli.video.frames import Frame
 
 BAD = 0.5
 LIMITS = (0.3, 0.4, DOUBT, 0.6, 0.7)

@@ -37,11 +37,8 @@ _NAMES = {
         "StepResult",
     ),
     "hodor_cli.weights": ("load_model",),
-    "hodor_cli.video.source": (
-        "Frame",
-        "FrameSource",
-        "open_source",
-    ),
+    "hodor_cli.video.frames": ("Frame", "FrameSource"),
+    "hodor_cli.video.source": ("open_source",),
     "hodor_cli.datasets.labels.mask_file": ("read_mask",),
     "hodor_cli.datasets.labels.mask_values": ("MaskFile",),
     "hodor_cli.images.label_png": ("write_label_png",),
@@ -136,7 +133,8 @@ if TYPE_CHECKING:
     from hodor_cli.run.settings import RunOutput, SegmentSettings, SegmentSummary
     from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions, TrainingResult
     from hodor_cli.training.runs import finetune, pretrain
-    from hodor_cli.video.source import Frame, FrameSource, open_source
+    from hodor_cli.video.frames import Frame, FrameSource
+    from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
 

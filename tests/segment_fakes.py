@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.engine import ObjectResult, StepResult
-from hodor_cli.video.source import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
 
 COLOURS = {1: (200, 40, 30), 2: (30, 60, 220)}
 

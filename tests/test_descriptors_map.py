@@ -22,7 +22,7 @@ from hodor_cli.descriptors.views.map_image import write_map_image, write_points_
 from hodor_cli.descriptors.views.map_page import write_map_page
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, OutputError
-from hodor_cli.video.source import Frame
+from hodor_cli.video.frames import Frame
 from tests.descriptor_helpers import clip, clustered_store, toy_model
 
 

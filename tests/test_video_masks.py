@@ -13,7 +13,8 @@ from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.masks import MaskInput, read_mask_arguments
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
-from hodor_cli.video.source import Frame, FrameSource, open_source
+from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.source import open_source
 
 H, W = 48, 64
 

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.source import FrameSource, open_source
+from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.source import open_source
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:

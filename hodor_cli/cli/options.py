@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hodor_cli.cli.parameters import MACHINE, RESULTS
+from hodor_cli.cli.parameters import FRAMES, MACHINE, RESULTS, Fields
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.settings import settings_of
 
@@ -81,3 +81,29 @@ def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
         raise OutputError(f"{path} exists already; choose another file for --json")
     with writing_file(path, "name another file with --json"), replacing(path) as temporary:
         temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+#: The settings that are options, with those of many videos.
+SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
+StartOption = Annotated[
+    int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.", rich_help_panel=FRAMES)
+]
+EndOption = Annotated[
+    int | None,
+    typer.Option(
+        "--end", metavar="N", min=1, help="First frame not to read [default: the end].", rich_help_panel=FRAMES
+    ),
+]
+ValueRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--value-range",
+        metavar="LOW,HIGH",
+        help="What becomes black and white in frames of more than 8 bits [default: measured].",
+        rich_help_panel=FRAMES,
+    ),
+]
+CocoOption = Annotated[
+    bool,
+    typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
+]

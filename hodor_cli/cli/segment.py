@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.options import AdaptOption, OverwriteOption, ResumeOption, out_option
-from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
+from hodor_cli.cli.options import (
+    SEGMENT_FIELDS,
+    AdaptOption,
+    CocoOption,
+    EndOption,
+    OverwriteOption,
+    ResumeOption,
+    StartOption,
+    ValueRangeOption,
+    out_option,
+)
+from hodor_cli.cli.parameters import RESULTS
 from hodor_cli.cli.terminal import counted, note, progress_to, say, warn
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -21,37 +31,12 @@ if TYPE_CHECKING:
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.records import ReviewItem
     from hodor_cli.run.settings import SegmentSummary
-    from hodor_cli.video.source import FrameSource
+    from hodor_cli.video.frames import FrameSource
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
 _SHOWN_MASKS = 10
-#: The settings that are options, with those of many videos.
-SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
 _KNOWN = "Objects known from elsewhere"
-
-StartOption = Annotated[
-    int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.", rich_help_panel=FRAMES)
-]
-EndOption = Annotated[
-    int | None,
-    typer.Option(
-        "--end", metavar="N", min=1, help="First frame not to read [default: the end].", rich_help_panel=FRAMES
-    ),
-]
-ValueRangeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--value-range",
-        metavar="LOW,HIGH",
-        help="What becomes black and white in frames of more than 8 bits [default: measured].",
-        rich_help_panel=FRAMES,
-    ),
-]
-CocoOption = Annotated[
-    bool,
-    typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
-]
 
 
 def segment(

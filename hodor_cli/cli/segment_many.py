@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.options import AdaptOption, OverwriteOption, ResumeOption, out_option
+from hodor_cli.cli.options import (
+    SEGMENT_FIELDS,
+    AdaptOption,
+    CocoOption,
+    EndOption,
+    OverwriteOption,
+    ResumeOption,
+    StartOption,
+    out_option,
+)
 from hodor_cli.cli.parameters import MACHINE
-from hodor_cli.cli.segment import SEGMENT_FIELDS, CocoOption, EndOption, StartOption
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.run.settings import SegmentSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hodor_cli.errors import UsageError
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.video.source import FrameSource
+from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
     import numpy as np

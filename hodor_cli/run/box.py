@@ -14,7 +14,7 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.run.settings import Box
 
 if TYPE_CHECKING:
-    from hodor_cli.video.source import FrameSource
+    from hodor_cli.video.frames import FrameSource
 
 _FORM = "[FRAME[:ID]=]x,y,w,h"
 _WORK_SIDE = 400  # GrabCut works on a picture of at most this many pixels a side; its time grows with the area

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.run.settings import Box
-from hodor_cli.video.source import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]
 

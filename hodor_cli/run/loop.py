@@ -19,7 +19,7 @@ from hodor_cli.run.report import FrameResult
 from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter, SavePoint
 from hodor_cli.run.resume import Checkpoint, Progressed, damaged
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
-from hodor_cli.video.source import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
 
 _Writer = WriteBehind[FrameResult | Redraw | SavePoint]
 

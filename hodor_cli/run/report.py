@@ -25,7 +25,7 @@ from hodor_cli.run.records import (
     ReviewNote,
 )
 from hodor_cli.run.settings import Box
-from hodor_cli.video.source import Frame
+from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:
     from hodor_cli.engine import ObjectResult

@@ -22,10 +22,10 @@ from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import read_journal
 from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.resume import Checkpoint, Journal, Progressed, save_checkpoint
+from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_overlay
 from hodor_cli.video.sound import add_sound
-from hodor_cli.video.source import Frame, FrameSource
 
 #: Frames in one closed piece of the overlay video.
 PIECE_FRAMES = 48

@@ -26,7 +26,7 @@ from hodor_cli.files import write_whole
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.records import FrameRecord, RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.video.source import FrameSource
+from hodor_cli.video.frames import FrameSource
 
 _SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
 _STATE = "state:"

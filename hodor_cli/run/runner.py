@@ -30,7 +30,7 @@ from hodor_cli.run.resume import (
     write_run,
 )
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary
-from hodor_cli.video.source import FrameSource
+from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor

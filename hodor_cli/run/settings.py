@@ -16,7 +16,7 @@ from hodor_cli.settings import about
 
 if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
-    from hodor_cli.video.source import Frame
+    from hodor_cli.video.frames import Frame
 
 #: x, y, width, height in pixels of the source's frames.
 Box = tuple[int, int, int, int]

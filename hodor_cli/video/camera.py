@@ -8,7 +8,7 @@ from typing import Any
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
-from hodor_cli.video.source import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
 
 _DEFAULT_FPS = 30.0
 

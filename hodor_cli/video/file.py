@@ -24,8 +24,8 @@ from hodor_cli.video.decoding import (
     upright_aspect,
     upright_size,
 )
+from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.sound import SoundTrack
-from hodor_cli.video.source import Frame, FrameSource
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -10,7 +10,7 @@ from hodor_cli.images.listing import frame_name, list_pictures
 from hodor_cli.images.paths import plural, readable_name, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_picture
 from hodor_cli.images.value_range import ValueRange
-from hodor_cli.video.source import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
 
 FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
 

@@ -13,7 +13,7 @@ from hodor_cli.images.paths import plural
 from hodor_cli.video.container import open_container
 from hodor_cli.video.decoding import Tally
 from hodor_cli.video.file import number_frames, read_first, report_damage
-from hodor_cli.video.source import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
 
 
 class VideoPipeSource(FrameSource):

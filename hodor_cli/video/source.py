@@ -1,150 +1,16 @@
-"""Frames in: `open_source` opens a video file, a folder of images, a camera, or a video on standard input.
-
-A source streams: it holds no more than a few frames in memory, however long the video is.
-"""
+"""Frames in: `open_source` opens a video file, a folder of images, a camera, or a video on standard input."""
 
 from __future__ import annotations
 
 import re
 import stat
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
-
-import numpy as np
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.paths import exists, plural, readable_name, require_exists
+from hodor_cli.images.paths import exists, require_exists
 from hodor_cli.images.value_range import ValueRange
-from hodor_cli.video.sound import SoundTrack
-
-SourceT = TypeVar("SourceT", bound="FrameSource")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a source, upright (rotation metadata applied).
-
-    index: counts from 0 at the source's first frame, also when reading starts later.
-    name:  "00012" in a video or camera, the file's name without its ending in a folder.
-    image: (H, W, 3) uint8 RGB; the receiver may change it.
-    time:  seconds since the source's first frame; uneven if the frame rate varies.
-    duration: for how many seconds the source shows it, None if it does not say.
-    """
-
-    index: int
-    name: str
-    image: np.ndarray
-    time: float
-    duration: float | None = None
-
-
-class FrameSource(ABC):
-    """A stream of frames of one size, opened by `open_source`. Iterate over it; close it or use it in `with`.
-
-        for frame in source:
-            print(frame.index, frame.name, frame.image.shape)  # (H, W, 3) uint8 RGB
-
-    kind:         "video", "folder" or "camera".
-    name:         stem of the file or folder, "camera0", or "stdin"; good for naming results.
-    label:        the source as the user named it, for messages.
-    height/width: of every frame, in pixels, after rotation.
-    pixel_aspect: width of a pixel divided by its height when shown; not 1 in anamorphic video.
-    fps:          frames per second; the average where the rate varies.
-    sound:        where to copy the source's sound from; None without sound.
-    start, end:   the source reads the frames start <= index < end (end None: to the last).
-    value_range:  the values that become black and white in frames of more than 8 bits; None for other frames, and if it
-                  is measured while reading.
-    length:       number of frames from start to end, None if unknown (camera, pipe). An estimate from the file's header
-                  unless `exact_length`; exact after the source has been read to its end.
-    warnings:     sentences about problems while reading, such as a file that is cut off.
-    reiterable:   False for a camera or pipe, which can be read only once.
-    """
-
-    kind: str
-    name: str
-    label: str
-    height: int
-    width: int
-    pixel_aspect: Fraction = Fraction(1)
-    fps: float
-    sound: SoundTrack | None = None
-    start: int
-    end: int | None
-    length: int | None = None
-    exact_length: bool = False
-    reiterable: bool = True
-
-    def __init__(
-        self, label: str, name: str, start: int, end: int | None, value_range: ValueRange | None = None
-    ) -> None:
-        check_range(start, end)
-        self.label = readable_name(label)
-        self.name = readable_name(name)
-        self.start = start
-        self.end = end
-        self.value_range = value_range
-        self.warnings: list[str] = []
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield the frames from `start` up to `end`."""
-
-    def has_frame(self, index: int) -> bool:
-        """Whether frame `index` will be read: it is inside start..end and, if the source knows its end, before that."""
-        if index < self.start or (self.end is not None and index >= self.end):
-            return False
-        count = self.count_up_to(index + 1)
-        return count is None or count > index
-
-    def count_up_to(self, stop_at: int) -> int | None:
-        """Number of frames of the whole source, whatever `start` and `end` are; counting may stop at `stop_at`. None if
-        unknown (camera, pipe)."""
-        return None
-
-    def frame_names(self) -> list[str] | None:
-        """The names of all frames, inside start..end or not, if files name them; None if frames are numbered."""
-        return None
-
-    def index_of(self, name: str) -> int | None:
-        """Index of the frame with this `Frame.name`, inside start..end or not; None if there is no such frame."""
-        return int(name) if name.isascii() and name.isdigit() else None
-
-    def close(self) -> None:  # noqa: B027  # a source that opens its file for each reading has nothing to close
-        """Release the file or camera. Size and name of a closed source can still be read."""
-
-    def warn(self, text: str) -> None:
-        """Add a sentence to `warnings`, once; an empty text is ignored."""
-        if text and text not in self.warnings:
-            self.warnings.append(text)
-
-    def require_start(self, count: int, noun: str = "frame") -> None:
-        """Raise `InputError` unless `start` is one of the source's `count` frames."""
-        if self.start >= count:
-            raise InputError(
-                f"`start` {self.start} is past the end of {self.label}, which has {plural(count, noun)}, counted from 0"
-            )
-
-    def __enter__(self: SourceT) -> SourceT:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def check_range(start: int, end: int | None) -> None:
-    """Raise `UsageError` unless 0 <= start < end."""
-    if start < 0:
-        raise UsageError(f"`start` {start} is negative; frames count from 0")
-    if end is not None and end <= start:
-        raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame that is not read")
+from hodor_cli.video.frames import FrameSource, check_range
 
 
 def open_source(

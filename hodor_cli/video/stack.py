@@ -10,8 +10,8 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural, read_start
 from hodor_cli.images.picture import read_header, read_pages
 from hodor_cli.images.value_range import ValueRange
+from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.image_folder import FOLDER_FPS, measured_range
-from hodor_cli.video.source import Frame, FrameSource
 
 
 class PictureStackSource(FrameSource):

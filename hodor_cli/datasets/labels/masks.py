@@ -22,7 +22,7 @@ from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.listing import files_by_frame
 from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
-from hodor_cli.video.source import FrameSource
+from hodor_cli.video.frames import FrameSource
 
 _BY_ID = re.compile(r"\s*(\d+):(\d+)=(.+)", re.DOTALL)
 #: In a source of unknown length, frame numbers in names may go up to this.

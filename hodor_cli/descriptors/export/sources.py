@@ -21,7 +21,8 @@ from hodor_cli.datasets.labels.masks import match_mask_folder
 from hodor_cli.descriptors.export.encode import LabelledFrame
 from hodor_cli.descriptors.store.crops import check_masks, masks_of_labels
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.source import FrameSource, open_source
+from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.source import open_source
 
 if TYPE_CHECKING:
     from hodor_cli.datasets.coco import StillImages

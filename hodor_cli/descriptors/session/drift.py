@@ -18,7 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from hodor_cli.engine import Segmenter, StepResult
-    from hodor_cli.video.source import Frame
+    from hodor_cli.video.frames import Frame
 
 REFERENCE_FRAMES = 5
 _KINDS = ("same", "swapped")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hodor_cli.descriptors.export.encode import FeatureTap
     from hodor_cli.descriptors.search.projection import Projection
     from hodor_cli.engine import Segmenter, StepResult
-    from hodor_cli.video.source import Frame
+    from hodor_cli.video.frames import Frame
 
 #: Without a projection: the distance of descriptors, in the object's unit, above which the found object is taken for
 #: another one.

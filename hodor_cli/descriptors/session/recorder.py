@@ -19,7 +19,7 @@ from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from hodor_cli.engine import Segmenter, StepResult
-    from hodor_cli.video.source import Frame, FrameSource
+    from hodor_cli.video.frames import Frame, FrameSource
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hodor_cli.engine import Segmenter
-    from hodor_cli.video.source import FrameSource
+    from hodor_cli.video.frames import FrameSource
 
 OnStep = Callable[[Any, Any, Any], "Mapping[str, Any] | None"]
 

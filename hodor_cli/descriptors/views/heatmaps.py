@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hodor_cli.engine import Segmenter
-    from hodor_cli.video.source import Frame
+    from hodor_cli.video.frames import Frame
 
 PANEL = 420  # pixels of a panel's longer side
 GAP, CAPTION = 12, 30
