@@ -165,7 +165,9 @@ def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
     except InputError:
         raise
     except PIL.UnidentifiedImageError as error:
-        raise InputError(f"{path} is not {what} that can be read") from error
+        raise InputError(
+            f"{path} is not {what} that can be read; give a picture such as a PNG, or write the file again"
+        ) from error
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
         raise InputError(f"{path} is too large a picture to read; scale it down first") from error
     except OSError as error:
