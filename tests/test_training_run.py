@@ -32,6 +32,7 @@ from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.settings import with_settings
 from hodor_cli.training.sources import DataSource
 from hodor_cli.training.state import STATE_FILE, read_state
+from hodor_cli.training.watching import Events
 from hodor_cli.weights import load_checkpoint, load_model
 
 
@@ -73,12 +74,23 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
     # Nothing else is left behind, in particular no lock and no temporary file.
     expected = {"last.safetensors", "metrics.csv", "run.json", "sheets", STATE_FILE}
     try:
-        import torch.utils.tensorboard  # noqa: F401
+        import tensorboard  # noqa: F401
 
         expected.add("tensorboard")
     except (ImportError, AttributeError, TypeError):
         pass  # the optional extra
     assert {entry.name for entry in result.folder.iterdir()} == expected
+
+
+def test_tensorboard_reads_the_events_of_a_resumed_run(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for first, iterations in ((0, (10, 20, 30)), (20, (30,))):
+        with Events(tmp_path, first) as events:
+            for iteration in iterations:
+                events.score(iteration, iteration / 100 + first)
+    read = accumulator.EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert [(one.step, round(one.value, 4)) for one in read.Scalars("validation")] == [(10, 0.1), (20, 0.2), (30, 20.3)]
 
 
 def test_gradients_of_micro_batches_add_up(photos: Path, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
+from hodor_cli.files import ELSEWHERE, writing_file
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast
 from hodor_cli.training.config import TrainConfig
@@ -84,34 +86,55 @@ def duration(seconds: float) -> str:
 
 
 class Events:
-    """TensorBoard events, if it is installed; otherwise nothing."""
+    """TensorBoard events, if it is installed; otherwise nothing.
+
+    They are written in place: TensorBoard's own writer does it in a thread, where nobody learns of a full disk.
+    """
 
     def __init__(self, folder: Path, first: int) -> None:
-        self._writer: Any = None
+        self._file: IO[bytes] | None = None
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         except (ImportError, AttributeError, TypeError):  # absent, or at odds with the protobuf beside it
             return
-        self._writer = SummaryWriter(str(folder), purge_step=first + 1)
+        self._path = folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"
+        with writing_file(self._path, ELSEWHERE):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("wb", buffering=0)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        # Events that an interrupted run had written past its saved state are dropped.
+        self._write(Event(wall_time=time.time(), step=first + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def progress(self, progress: TrainingProgress) -> None:
-        """Note the losses and the speed of an iteration, every tenth."""
-        if self._writer is None or progress.iteration % _EVENTS_EVERY:
-            return
-        for name in ("loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait"):
-            self._writer.add_scalar(name, getattr(progress, name), progress.iteration)
+        """Note the losses and the speed of an iteration, every tenth. Raises OutputError."""
+        if self._file is not None and progress.iteration % _EVENTS_EVERY == 0:
+            names = ("loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait")
+            self._note(progress.iteration, {name: getattr(progress, name) for name in names})
 
     def score(self, iteration: int, score: float) -> None:
-        """Note the score of a validation."""
-        if self._writer is not None:
-            self._writer.add_scalar("validation", score, iteration)
+        """Note the score of a validation. Raises OutputError."""
+        if self._file is not None:
+            self._note(iteration, {"validation": score})
+
+    def _note(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        noted = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=noted)))
+
+    def _write(self, event: Any) -> None:
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        with writing_file(self._path, ELSEWHERE):
+            RecordWriter(self._file).write(event.SerializeToString())
 
     def __enter__(self) -> Events:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class HeldOut:

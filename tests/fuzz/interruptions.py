@@ -187,7 +187,7 @@ def on_full_disks(inputs: Inputs, work: Path) -> list[str]:
                 return ["no tmpfs can be mounted here: run this as root on Linux"]
             try:
                 wrong = end(start(disk, *command)).fault(tuple(range(70)))
-                left = [path.name for path in disk.rglob("*") if path.name.endswith((".pending", ".tmp", ".part"))]
+                left = [path.name for path in disk.rglob("*") if path.name.endswith((".tmp", ".part"))]
             finally:
                 subprocess.run(["umount", str(disk)], check=True)
             if wrong is not None or left:
