@@ -26,8 +26,8 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
 }
-
 
 #: Terminal controls, what turns the direction of writing, and halves of characters, which no file can hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,9 +36,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
-def harmless(text: str) -> str:
-    """A name as it can be drawn or written: controls and halves of characters become escapes such as `\\x1b`."""
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+def harmless(text: str, keep: str = "") -> str:
+    """A text as it can be shown or written: controls and halves of characters become escapes such as `\\x1b`.
+
+    keep: controls that stay as they are.
+    """
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
@@ -56,13 +59,13 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
 
 
 def require_replaceable(path: Path) -> None:
-    """Raise OutputError if something other than a regular file lies at `path`, or where a link there leads.
+    """Raise OutputError if something other than a regular file lies at `path`.
 
-    A device, a pipe or a folder must never make room for a file; a link to a regular file is replaced, not followed.
+    A device, a pipe or a folder must never make room for a file, and a link is neither replaced nor followed.
     """
     try:
-        kind = stat.S_IFMT(path.stat().st_mode)
-    except OSError:  # nothing there, or a link to nothing; whoever writes sees what else is wrong
+        kind = stat.S_IFMT(path.lstat().st_mode)
+    except OSError:  # nothing there; whoever writes sees what else is wrong
         return
     if kind != stat.S_IFREG:
         raise OutputError(f"{path} is {_KINDS.get(kind, 'no regular file')}, which is not replaced; {ELSEWHERE}")
@@ -99,6 +102,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def new_file(path: Path, way_out: str = ELSEWHERE) -> Iterator[Path]:
+    """`replacing`, for a file of a place that a user chose. Raises OutputError if it cannot be written."""
+    with writing_file(path, way_out), replacing(path) as temporary:
+        yield temporary
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that is on the disk, whole, when this returns; an existing one is replaced. Raises OSError."""
     with replacing(path, durable=True) as temporary:
@@ -118,6 +128,13 @@ def writing(folder: Path) -> Iterator[None]:
         if error.errno in _NO_RIGHT:
             raise OutputError(f"{folder} cannot be written to (no permission); choose another with `out`") from error
         raise OutputError(f"{folder} cannot be written to ({error.strerror or error}); see the disk") from error
+
+
+def write_result(path: Path, data: bytes) -> None:
+    """`write_whole` into a folder of results, which is made if need be. Raises OutputError, naming the folder."""
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
 
 
 @contextmanager

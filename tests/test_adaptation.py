@@ -18,7 +18,8 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training import adaptation
-from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, Example, adapt
+from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, adapt
+from hodor_cli.training.agreement import CycleTest, Example
 from hodor_cli.training.process import Process
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
@@ -99,7 +100,7 @@ def test_adaptation_goes_as_far_as_the_cycle_says(
     toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch, ious: list[float], blend: float, steps: int
 ) -> None:
     answers = iter(ious)
-    monkeypatch.setattr(adaptation._Cycle, "iou", lambda self, model: next(answers))
+    monkeypatch.setattr(CycleTest, "iou", lambda self, model: next(answers))
     seen: list[AdaptProgress] = []
     adapted = adapt(toy, [example], AdaptSettings(Budget(steps=4)), frames=[example.frame], progress=seen.append)
     assert (seen[-1].blend, seen[-1].steps) == (blend, steps)
@@ -108,10 +109,10 @@ def test_adaptation_goes_as_far_as_the_cycle_says(
 
 def test_the_cycle_compares_every_frame_of_both_ways(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the object stands still; on the way back it does too, or is lost after one frame."""
-    cycle = adaptation._Cycle(example, [example.frame] * 3, (64, 128), Process())
+    cycle = CycleTest(example, [example.frame] * 3, (64, 128), Process())
     for kept, iou in ((4, 1.0), (2, 1 / 3), (1, 0.0)):
         ways = iter([[example.labels] * 4, [example.labels] * kept + [example.labels * 0] * (4 - kept)])
-        monkeypatch.setattr(adaptation._Cycle, "follow", lambda self, model, frames, labels, ways=ways: next(ways))
+        monkeypatch.setattr(CycleTest, "follow", lambda self, model, frames, labels, ways=ways: next(ways))
         assert cycle.iou(build_model("toy")) == pytest.approx(iou)
 
 
@@ -119,7 +120,7 @@ def test_learning_continues_as_if_nothing_had_been_tried(
     toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = AdaptSettings(Budget(steps=4))
-    monkeypatch.setattr(adaptation._Cycle, "iou", lambda self, model: 0.5)
+    monkeypatch.setattr(CycleTest, "iou", lambda self, model: 0.5)
     tried = adapt(toy, [example], settings, frames=[example.frame])
     assert model_fingerprint(tried) == model_fingerprint(adapt(toy, [example], settings))
 

@@ -16,9 +16,8 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.training.config import PRESETS
 from hodor_cli.training.options import ClipOptions
-from hodor_cli.training.samples.composites import Composites
+from hodor_cli.training.samples.composites import Composites, add_object
 from hodor_cli.training.samples.cutouts import cut_filmed
-from hodor_cli.training.samples.overlay import add_object
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sets import DenseClips, StillTraining
 from hodor_cli.training.samples.settings import AugmentSettings, augment_preset

@@ -211,11 +211,12 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, make: Callable[[Path], 
     assert path.lstat().st_ino == before.st_ino and not list(tmp_path.glob("*.tmp"))
 
 
-def test_a_link_to_a_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_to_a_file_is_neither_replaced_nor_followed(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "link").symlink_to(tmp_path / "file")
-    write_whole(tmp_path / "link", b"new")
-    assert (tmp_path / "file").read_bytes() == b"mine" and (tmp_path / "link").read_bytes() == b"new"
+    with pytest.raises(OutputError, match="is a link"):
+        write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "file").read_bytes() == b"mine" and (tmp_path / "link").is_symlink()
 
 
 def test_the_longest_name_can_be_written(tmp_path: Path) -> None:

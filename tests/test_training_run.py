@@ -267,7 +267,7 @@ def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatc
     with pytest.raises(DataError, match="there is no folder"):
         run(tmp_path / "nowhere", tmp_path / "run")
     (tmp_path / "clips" / "JPEGImages").mkdir(parents=True)
-    with pytest.raises(DataError, match="use `hodor finetune"):
+    with pytest.raises(DataError, match="train on them with `finetune`"):
         run(tmp_path / "clips", tmp_path / "run")
     broken = make_blobs(tmp_path / "broken")
     (broken / "images" / "2.png").unlink()

@@ -140,15 +140,10 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
 
 def _runners(model: Hodor, settings: BenchSettings, clip: BenchClip) -> dict[str, _Runner]:
     """Both, each with its own copy of the parameters."""
-    common: dict[str, Any] = {
-        "min_dim": settings.min_dim,
-        "max_dim": settings.max_dim,
-        "history": settings.history,
-        "device": settings.device,
-    }
+    exact = dataclasses.replace(settings, precision="fp32")
     return {
-        PLAIN: _Runner(Segmenter(plain(copy.deepcopy(model)), precision="fp32", **common), clip),
-        ENGINE: _Runner(Segmenter(model, precision=settings.precision, **common), clip),
+        PLAIN: _Runner(exact.segmenter(plain(copy.deepcopy(model))), clip),
+        ENGINE: _Runner(settings.segmenter(model), clip),
     }
 
 

@@ -79,7 +79,8 @@ def earlier_record(path: Path, line: dict[str, Any]) -> dict[str, Any] | None:
 
 def _compared(record: dict[str, Any]) -> tuple[Any, ...]:
     """What must be equal for two ratios to be comparable."""
-    settings = {name: value for name, value in record["settings"].items() if name not in ("frames", "rounds")}
+    ignored = ("frames", "rounds", "matching")  # records of version 0.1 do not have the last
+    settings = {name: value for name, value in record["settings"].items() if name not in ignored}
     return record["kind"], settings, record["machine"]["device"], record["machine"]["threads"]
 
 

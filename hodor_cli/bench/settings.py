@@ -5,37 +5,32 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from hodor_cli.config import PRESETS
+from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
-from hodor_cli.model import Hodor, build_model
-from hodor_cli.weights.registry import available_weights, load_model
+from hodor_cli.settings import about
+
+if TYPE_CHECKING:
+    from hodor_cli.model import Hodor
 
 
 @dataclass(frozen=True)
-class BenchSettings:
-    """One measurement.
+class BenchSettings(SegmenterSettings):
+    """One measurement. A preset without weights (`swin-tiny`, `toy`) runs with random ones.
 
-    `size` is (width, height) of the clip; `frames` are timed in each of `rounds` rounds, plain and engine in turn.
-    `weights` names weights or a file; a preset without weights (`swin-tiny`, `toy`) runs with random ones.
+    size: (width, height) of the clip.
     """
 
-    weights: str = "mini"
+    weights: Annotated[str, about("Weights by name (see `hodor weights list`), a file, or a preset.")] = "mini"
     size: tuple[int, int] = (854, 480)
-    objects: int = 1
-    history: int = 7
-    frames: int = 5
-    rounds: int = 5
-    device: str = "auto"
-    precision: str = "auto"
-    min_dim: int | None = None
-    max_dim: int | None = None
-    threads: int | None = None
+    objects: Annotated[int, about("Objects in the clip.", least=1)] = 1
+    frames: Annotated[int, about("Frames a round.", least=1)] = 5
+    rounds: Annotated[int, about("Rounds, plain and engine in turn.", least=1)] = 5
+    threads: Annotated[int | None, about("Threads on the CPU [default: PyTorch's].", least=1)] = None
 
     def __post_init__(self) -> None:
-        for name in ("objects", "history", "frames", "rounds"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"`{name}` must be at least 1, not {getattr(self, name)}")
+        super().__post_init__()
         if min(self.size) < 32:
             raise UsageError(f"`size` must be at least 32x32, not {self.size[0]}x{self.size[1]}")
 
@@ -53,6 +48,10 @@ def bench_model(weights: str) -> tuple[Hodor, bool]:
 
     A preset without weights of that name gets random ones: speed does not depend on them. Raises as `load_model`.
     """
+    from hodor_cli.config import PRESETS
+    from hodor_cli.model import build_model
+    from hodor_cli.weights.registry import available_weights, load_model
+
     if weights in PRESETS and weights not in available_weights() and not Path(weights).is_file():
         return build_model(weights), False
     return load_model(weights), True

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hodor_cli.bench.settings import BenchSettings, parse_size
 from hodor_cli.cli.options import JsonFileOption, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_to, stdout_console, warn
-from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,12 +23,6 @@ _NOTABLE_LOSS = 0.07
 def bench(
     *,
     size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the clip.")] = "854x480",
-    objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Objects in it.")] = 1,
-    frames: Annotated[int, typer.Option("--frames", metavar="N", min=1, help="Frames a round.")] = 5,
-    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Rounds, plain and engine in turn.")] = 5,
-    threads: Annotated[
-        int | None, typer.Option("--threads", metavar="N", min=1, help="Threads on the CPU [default: PyTorch's].")
-    ] = None,
     train: Annotated[bool, typer.Option("--train", help="Measure training instead of following objects.")] = False,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", metavar="N", min=1, help="Samples of a batch, with --train.")
@@ -42,7 +37,12 @@ def bench(
             "--record", metavar="FILE", help="Append to this history file; compare with its entries of this machine."
         ),
     ] = None,
-    model: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "device", "precision")],
+    settings: Annotated[
+        BenchSettings,
+        Fields(
+            "objects", "frames", "rounds", "weights", "history", "min_dim", "max_dim", "device", "precision", "threads"
+        ),
+    ],
 ) -> None:
     """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
 
@@ -52,22 +52,9 @@ def bench(
 
     swin-tiny without a weights file runs with random weights: speed does not depend on them.
     """
-    from hodor_cli.bench.settings import BenchSettings, parse_size
     from hodor_cli.errors import UsageError
 
-    settings = BenchSettings(
-        weights=model.weights,
-        size=parse_size(size),
-        objects=objects,
-        history=model.history,
-        frames=frames,
-        rounds=rounds,
-        device=model.device,
-        precision=model.precision,
-        min_dim=model.min_dim,
-        max_dim=model.max_dim,
-        threads=threads,
-    )
+    settings = replace(settings, size=parse_size(size))
     if not train and (batch_size is not None or workers is not None):
         raise UsageError("--batch-size and --workers belong to --train; add it or leave them out")
     with progress_to("measuring", None, "steps") as show:

@@ -117,7 +117,8 @@ def evaluate(
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
     """What replaces a segmenter by one with a network adapted to the sequence's first frame, at min_dim and max_dim."""
     from hodor_cli.engine import Segmenter
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt, default_cache
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
+    from hodor_cli.training.agreement import Example
 
     min_dim, max_dim = dims
     settings = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=precision)

@@ -20,8 +20,9 @@ import traceback
 import typer
 
 from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.terminal import let_go, one_line, write_stderr
+from hodor_cli.cli.terminal import let_go, write_stderr
 from hodor_cli.errors import DeviceError, HodorError, OutputError
+from hodor_cli.files import harmless
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
@@ -47,7 +48,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE, ""
     if isinstance(error, _ClickException):
-        return getattr(error, "exit_code", 1), one_line(f"error: {_usage_sentence(error)}")
+        return getattr(error, "exit_code", 1), harmless(f"error: {_usage_sentence(error)}")
     if isinstance(error, HodorError):
         return error.exit_code, _with_traceback(error, f"error: {with_flags(str(error))}")
     if _is_out_of_memory(error):
@@ -102,7 +103,7 @@ def _fault_sentence(error: BaseException) -> str:
 
 
 def _with_traceback(error: BaseException, message: str) -> str:
-    message = one_line(message)
+    message = harmless(message)
     if os.environ.get("HODOR_DEBUG", "") in ("", "0"):
         return message
     return "".join(traceback.format_exception(error)) + message

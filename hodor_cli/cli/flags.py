@@ -1,7 +1,8 @@
-"""From the parameter names in the library's messages to the flags of the command that runs.
+"""From the names in the library's messages to what the user of a command types.
 
-The library does not know which command calls it, so its messages name parameters in backticks (`min_dim`). Where the
-running command has such an option the user reads its flag (--min-dim).
+The library does not know which command calls it, so its messages name parameters and functions in backticks (`min_dim`,
+`check_dataset`). Where the running command has such an option the user reads its flag (--min-dim), and where a command
+does what the function does, that command (`hodor data check`).
 """
 
 from __future__ import annotations
@@ -64,14 +65,29 @@ def flags_of(command: Any) -> dict[str, Flag]:
     return found
 
 
+#: What a user of the command runs where the library's messages name a function.
+COMMANDS_OF = {
+    "check_dataset": "hodor data check",
+    "export_sources": "hodor export-descriptors",
+    "finetune": "hodor finetune",
+    "fit_projection": "hodor train-projection",
+    "preview_samples": "hodor data preview",
+    "segment_source": "hodor segment",
+    "segment_videos": "hodor segment-many",
+}
+
+
 def with_flags(message: str) -> str:
-    """The message with the names of the running command's parameters as flags; other texts in backticks stay."""
+    """The message with the names of the running command's parameters as flags and those of functions as commands.
+
+    Other texts in backticks stay.
+    """
     flags = _RUNNING.get()
 
     def flag(found: re.Match[str]) -> str:
         known = flags.get(found[1].rpartition(".")[2] if found[1] not in flags else found[1])
         if known is None:
-            return found[0]
+            return f"`{COMMANDS_OF[found[1]]}`" if found[1] in COMMANDS_OF else found[0]
         return known.on if found[2] is None else known.with_value(found[2])
 
     return _NAME.sub(flag, message)

@@ -39,8 +39,8 @@ def heatmaps(
     from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
-    from hodor_cli.descriptors.writing import check_output
     from hodor_cli.errors import InputError
+    from hodor_cli.files import require_replaceable
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
@@ -55,7 +55,7 @@ def heatmaps(
         elif frame in given:
             beside = ComparedMask("given mask", given[frame])
         path = out or Path(f"{frames.name}_frame{frame}.png")
-        check_output(path, f"{frames.name}_frame{frame}.png")
+        require_replaceable(path)
         segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as advance:
             found = compute_heatmaps(

@@ -98,8 +98,8 @@ def map_command(
 
 def map_files(out: str) -> list[Path]:
     """The three files that `--out` means. Raises OutputError for a place where they cannot be."""
-    from hodor_cli.descriptors.writing import check_output
     from hodor_cli.errors import OutputError
+    from hodor_cli.files import require_replaceable
 
     path = Path(out)
     if path.name in ("", ".."):
@@ -112,5 +112,5 @@ def map_files(out: str) -> list[Path]:
         raise OutputError(f"there is no folder {path.parent} to write {path.name} into; make it first")
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".html", ".csv")]
     for file in files:
-        check_output(file, "map")
+        require_replaceable(file)
     return files

@@ -71,7 +71,7 @@ def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
     """
     from hodor_cli.cli.terminal import say_json
     from hodor_cli.errors import OutputError
-    from hodor_cli.files import replacing, writing_file
+    from hodor_cli.files import new_file
 
     if target == "-":
         say_json(text)
@@ -79,7 +79,7 @@ def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
     path = Path(target)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; choose another file for --json")
-    with writing_file(path, "name another file with --json"), replacing(path) as temporary:
+    with new_file(path, "name another file with --json") as temporary:
         temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 

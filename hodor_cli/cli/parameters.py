@@ -81,7 +81,7 @@ def option(declared: Any, name: str, metavar: str, *, flags: tuple[str, ...] = (
 def _parameter(declared: Any, name: str) -> inspect.Parameter:
     """One field as the keyword parameter that typer makes an option of."""
     setting = settings_of(declared)[name]
-    metavar, panel = _LOOKS.get(name, ("VALUE", None))
+    metavar, panel = _LOOKS.get(name, ("N" if setting.kind is int else "VALUE", None))
     kind = setting.kind | None if setting.optional else setting.kind
     return inspect.Parameter(
         name,

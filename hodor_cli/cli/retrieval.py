@@ -90,15 +90,15 @@ def retrieval(
     from hodor_cli.descriptors.search.protocol import QuerySample
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.store.store import DescriptorStore
-    from hodor_cli.descriptors.writing import check_output
     from hodor_cli.errors import UsageError
+    from hodor_cli.files import require_replaceable
 
     if pr_curve == (query is not None):
         raise UsageError("give either --pr-curve to measure or --query WHAT to search")
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
-    check_output(image, "matches.png")
+    require_replaceable(image)
     with DescriptorStore(find_store(store)) as library:
         compared: Any = None if by is None else by.value
         if pr_curve:

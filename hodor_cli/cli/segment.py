@@ -244,14 +244,14 @@ def adapted_to(
 
 def _given(frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str]) -> RunInputs:
     """What the arguments give by frame; says how it was understood."""
-    from hodor_cli.datasets.labels.masks import emptied_objects, read_mask_arguments
+    from hodor_cli.datasets.labels.masks import read_masks_and_ends
     from hodor_cli.run.box import boxes_by_frame
     from hodor_cli.run.inputs import RunInputs, removals_by_frame
 
-    given = read_mask_arguments(masks, frames)
+    given, ends = read_masks_and_ends(masks, frames)
     boxed = boxes_by_frame(boxes, frames, {key for one in given.values() for key in one.object_ids})
     removed = removals_by_frame(removals, frames)
-    for frame, ids in emptied_objects(masks, frames).items():
+    for frame, ids in ends.items():
         removed.setdefault(frame, []).extend(ids)
     _tell_what_was_found(given, boxed)
     return RunInputs(given, boxed, removed)

@@ -16,30 +16,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hodor_cli.cli.flags import with_flags
+from hodor_cli.files import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Terminal controls (C0, DEL, C1), what turns the direction of writing, and half characters of undecodable file names.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def plain(text: str) -> str:
-    """The text with everything that a terminal would obey, not show, written as an escape such as `\\x1b`.
-
-    Line breaks and tabs stay.
-    """
-    return _UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
-def one_line(text: str) -> str:
-    """The text as `plain` makes it, with its line breaks as escapes, too: what a file is called cannot fake a line."""
-    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
-
 
 def say(text: str = "") -> None:
     """Print one line of the result on stdout."""
-    print(one_line(text), flush=True)
+    print(harmless(text), flush=True)
 
 
 def say_json(value: Any) -> None:
@@ -51,7 +36,7 @@ def say_json(value: Any) -> None:
 
 def note(message: str) -> None:
     """Print one line on stderr that is no part of the result."""
-    write_stderr(one_line(with_flags(message)))
+    write_stderr(harmless(with_flags(message)))
 
 
 def warn(message: str) -> None:
@@ -112,10 +97,10 @@ def _console(*, stderr: bool) -> Console:
     from rich.text import Text
 
     class HarmlessConsole(Console):
-        """A console whose texts, those of table cells included, are `plain`."""
+        """A console whose texts, those of table cells included, are harmless; line breaks and tabs stay."""
 
         def render_str(self, text: str, **options: Any) -> Text:
-            return super().render_str(plain(text), **options)
+            return super().render_str(harmless(text, keep="\n\t"), **options)
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
@@ -163,13 +148,13 @@ def progress_bar(description: str, total: int | None, unit: str = "frames") -> I
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Count(), Speed(), TimeElapsedColumn())
     with Progress(*columns, console=stderr_console()) as progress:
-        task = progress.add_task(one_line(description), total=total)
+        task = progress.add_task(harmless(description), total=total)
 
         def advance(n: float = 1, *, total: int | None = None, description: str | None = None) -> None:
             if total is not None:
                 progress.update(task, total=total)
             if description is not None:
-                progress.update(task, description=one_line(description))
+                progress.update(task, description=harmless(description))
             progress.advance(task, n)
 
         yield advance

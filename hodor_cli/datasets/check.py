@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hodor_cli.datasets.clips import Clip, ClipSet
+from hodor_cli.datasets.clips import Clip, ClipSet, ClipSizeError
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.opening import open_set
@@ -133,7 +133,7 @@ def _check_frame(clips: ClipSet, number: int, frame: int, faults: Faults) -> Non
     try:
         clips.load_frame(number, frame)
     except DataError as error:
-        faults.add("size mismatch" if "its clip began with" in str(error) else "broken image", where, str(error))
+        faults.add("size mismatch" if isinstance(error, ClipSizeError) else "broken image", where, str(error))
 
 
 def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits, faults: Faults) -> int:
@@ -143,7 +143,7 @@ def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits,
     try:
         labels = clips.load_labels(number, frame)
     except DataError as error:
-        faults.add("size mismatch" if "but its frame is" in str(error) else "broken mask", where, str(error))
+        faults.add("size mismatch" if isinstance(error, ClipSizeError) else "broken mask", where, str(error))
         return 0
     if not labels.any():
         faults.add("empty mask", where, "no pixel of any object", serious=False)

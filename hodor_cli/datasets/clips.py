@@ -48,6 +48,10 @@ class SkippedClip:
     frames: int
 
 
+class ClipSizeError(DataError):
+    """A frame or an annotation of another size than its clip."""
+
+
 @dataclass
 class _Meaning:
     """What is known about the masks of a clip: whether they are binary, and the files checked for soft edges."""
@@ -115,9 +119,9 @@ class ClipSet:
         item = self.clips[clip]
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
-            raise DataError(
+            raise ClipSizeError(
                 f"{item.frames[frame]} is {image.shape[1]}x{image.shape[0]} but its clip began with "
-                f"{item.size[1]}x{item.size[0]}; see `hodor data check`"
+                f"{item.size[1]}x{item.size[0]}; see `check_dataset`"
             )
         return image
 
@@ -137,9 +141,9 @@ class ClipSet:
         meaning.checked.add(path)
         height, width = labels.shape
         if (height, width) != item.size:
-            raise DataError(
+            raise ClipSizeError(
                 f"{path} is {width}x{height} but its frame is {item.size[1]}x{item.size[0]}"
-                f"{turned_hint((height, width), item.size)}; see `hodor data check`"
+                f"{turned_hint((height, width), item.size)}; see `check_dataset`"
             )
         return labels.astype(np.uint16, copy=False)
 

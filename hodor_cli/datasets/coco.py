@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, ImageEntry, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
-from hodor_cli.datasets.limits import ObjectLimits, mask_extent
+from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
 from hodor_cli.datasets.report import Faults
 from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
 from hodor_cli.errors import DataError, HodorError
@@ -146,7 +146,7 @@ class StillImages:
         if (height, width) != entry.size:
             raise DataError(
                 f"{entry.file_name} is {width}x{height} but annotated as {entry.size[1]}x{entry.size[0]}"
-                f"{turned_hint((height, width), entry.size)}; see `hodor data check`"
+                f"{turned_hint((height, width), entry.size)}; see `check_dataset`"
             )
         objects = []
         for item in self._objects(index):
@@ -207,7 +207,7 @@ class StillImages:
         area, box = annotation.area, annotation.bbox
         height, width = image.size
         if area is None or box is None or len(box) != 4:
-            area, *sides = mask_extent(decode_segmentation(segmentation, height, width))
+            area, *sides = area_and_sides(decode_segmentation(segmentation, height, width))
             box = [0, 0, *sides]
         if self.limits.accepts(area, box[2], box[3], height, width):
             return segmentation

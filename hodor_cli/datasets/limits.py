@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.images.extent import box_of
 from hodor_cli.settings import about, check_settings
 
 
@@ -47,8 +48,7 @@ class ObjectLimits:
         height, width = labels.shape
         found = []
         for number in (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist():
-            area, box_width, box_height = mask_extent(labels == number)
-            if self.accepts(area, box_width, box_height, height, width):
+            if self.accepts(*area_and_sides(labels == number), height, width):
                 found.append(int(number))
         return tuple(found)
 
@@ -57,9 +57,7 @@ class ObjectLimits:
         return f"area >= {self.min_area:g} px and sides >= {self.min_side:g} px{at}"
 
 
-def mask_extent(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+def area_and_sides(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     """(area, box width, box height) of an (H, W) mask in pixels; zeros for an empty one."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if len(rows) == 0:
-        return 0, 0, 0
-    return int(np.count_nonzero(mask)), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
+    _, _, width, height = box_of(mask) or (0, 0, 0, 0)
+    return int(np.count_nonzero(mask)), width, height

@@ -53,7 +53,7 @@ class Faults:
         parts = [f"{kind} ({self.counts[kind]}, such as {_short(found[0])})" for kind, found in kinds.items()]
         if empty:
             parts.append("nothing is left to train on within the limits")
-        return f"{path} cannot be trained on: {', '.join(parts)}; see `hodor data check`" if parts else ""
+        return f"{path} cannot be trained on: {', '.join(parts)}; see `check_dataset`" if parts else ""
 
 
 @dataclass

@@ -14,6 +14,7 @@ from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.evaluation.metrics import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
+from hodor_cli.images.extent import box_of
 
 Picture = npt.NDArray[np.uint8]
 
@@ -115,14 +116,13 @@ def _pictures(
 def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     """A window of the frame's shape around a region, with room; the whole frame where the region is empty."""
     height, width = region.shape
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    if not len(rows):
+    box = box_of(region)
+    if box is None:
         return slice(0, height), slice(0, width)
-    share = max(0.4, 1.5 * (rows[-1] + 1 - rows[0]) / height, 1.5 * (columns[-1] + 1 - columns[0]) / width)
-    share = min(1.0, share)
+    share = min(1.0, max(0.4, 1.5 * box[3] / height, 1.5 * box[2] / width))
     tall, wide = round(share * height), round(share * width)
-    top = min(max(0, int(rows[0] + rows[-1]) // 2 - tall // 2), height - tall)
-    left = min(max(0, int(columns[0] + columns[-1]) // 2 - wide // 2), width - wide)
+    top = min(max(0, box[1] + (box[3] - 1) // 2 - tall // 2), height - tall)
+    left = min(max(0, box[0] + (box[2] - 1) // 2 - wide // 2), width - wide)
     return slice(top, top + tall), slice(left, left + wide)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import write_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,9 @@ _LEAST_SPAN = 4.0
 
 def write_history_figure(results: Sequence[EvaluationResult], path: Path) -> None:
     """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1) as PNG."""
-    _save(history_figure(results), path)
+    data = io.BytesIO()
+    history_figure(results).savefig(data, format="png", metadata={"Software": None})
+    write_result(path, data.getvalue())
 
 
 def history_svg(results: Sequence[EvaluationResult]) -> str:
@@ -53,11 +55,3 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
         other.set_ylim(0, 1.15 * max(speed for speed in speeds if speed is not None))
     axes.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
     return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.getvalue())

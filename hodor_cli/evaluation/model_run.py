@@ -23,7 +23,7 @@ from hodor_cli.evaluation.predictions import score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import OnStart, Progress, StepSegmenter
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import plural
 from hodor_cli.images.picture import read_picture
@@ -171,10 +171,7 @@ class Mark:
             self.folder.mkdir(parents=True)
 
     def finish(self, timing: Timing) -> None:
-        record = _Record(self.identity, timing)
-        with writing(self.out):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, msgspec.json.encode(record))
+        write_result(self.path, msgspec.json.encode(_Record(self.identity, timing)))
 
 
 def remove_predictions(out: Path, names: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.errors import OutputError
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import write_result, writing
 
 _OURS = (JSON_NAME, "history.json", ".progress", "predictions")
 _FILES = (
@@ -71,8 +71,7 @@ def write_sweep(results: Sequence[EvaluationResult], folder: Path) -> None:
 
     write_history_figure(results, folder / "history.png")
     write_sweep_report(folder / "report.html", results, history_svg(results))
-    with writing(folder):
-        write_whole(folder / "history.json", sweep_json(results).encode())
+    write_result(folder / "history.json", sweep_json(results).encode())
 
 
 def sweep_json(results: Sequence[EvaluationResult]) -> str:

@@ -15,7 +15,7 @@ from hodor_cli.evaluation.curves import Series, line_chart, sparkline
 from hodor_cli.evaluation.failures import Failure, Picture
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import write_result
 from hodor_cli.video.overlay import object_colours
 
 
@@ -49,9 +49,7 @@ def _write(path: Path, result: EvaluationResult, *, without: Sequence[str] = (),
     source = resources.files("hodor_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     settings = [(name, _shown(value)) for name, value in result.settings.items() if name not in without]
     page = environment.from_string(source).render(result=result, settings=settings, **values)
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page.encode())
+    write_result(path, page.encode())
 
 
 def _numbers(result: EvaluationResult) -> list[tuple[str, str]]:

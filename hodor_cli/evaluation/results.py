@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.evaluation.scoring import ObjectScore, SequenceScore
-from hodor_cli.files import csv_text, write_whole, writing
+from hodor_cli.files import csv_text, write_result
 
 JSON_NAME = "results.json"
 
@@ -170,13 +170,11 @@ class EvaluationResult:
 
     def write(self, folder: Path) -> None:
         """Write results.json and the CSV files into `folder`, each in one piece."""
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            if self.sequences:
-                write_whole(folder / "sequences.csv", self.sequences_csv().encode())
-                write_whole(folder / "objects.csv", self.objects_csv().encode())
-                write_whole(folder / "frames.csv", self.frames_csv().encode())
-            write_whole(folder / JSON_NAME, self.to_json().encode())
+        if self.sequences:
+            write_result(folder / "sequences.csv", self.sequences_csv().encode())
+            write_result(folder / "objects.csv", self.objects_csv().encode())
+            write_result(folder / "frames.csv", self.frames_csv().encode())
+        write_result(folder / JSON_NAME, self.to_json().encode())
 
     def _objects(self) -> list[ObjectScore]:
         return [score for sequence in self.sequences.values() for score in sequence.objects.values()]

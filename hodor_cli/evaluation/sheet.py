@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hodor_cli.evaluation.failures import Failure
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import write_result
 from hodor_cli.video.overlay import object_colours
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
         top += _height(failure)
     data = io.BytesIO()
     sheet.save(data, format="PNG", compress_level=3)  # photographs gain little from more
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.getvalue())
+    write_result(path, data.getvalue())
 
 
 def _height(failure: Failure) -> int:

@@ -39,7 +39,8 @@ def adapted_to_given(
     """
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, Example, adapt, default_cache
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
+    from hodor_cli.training.agreement import Example
 
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
     how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)

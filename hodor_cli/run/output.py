@@ -119,10 +119,6 @@ class OutputFolder:
         inside = list(self.progress.iterdir()) if self.progress.is_dir() else []
         for path in (self.report, self.overlay, self.annotations, *inside):
             require_replaceable(path)
-            if path.is_symlink():
-                raise OutputError(
-                    f"{path} is a link, which no run made; remove it, or choose another folder with `out`"
-                )
 
     def _made_frames(self) -> Iterator[MadeFrame]:
         """Every frame for which files were written. Raises OutputError for a name that leads elsewhere."""

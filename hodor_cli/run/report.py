@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing
+from hodor_cli.images.extent import box_of
 from hodor_cli.run.records import (
     REPORT_FORMAT,
     REPORT_VERSION,
@@ -84,16 +85,6 @@ def frame_record(result: FrameResult, *, ticks: int, with_rle: bool = False) -> 
     )
 
 
-def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """x, y, width and height of the smallest box around an (H, W) mask; None if it is empty."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        return None
-    top, bottom = int(rows[0]), int(rows[-1])
-    columns = np.flatnonzero(mask[top : bottom + 1].any(axis=0))
-    return int(columns[0]), top, int(columns[-1] - columns[0] + 1), bottom - top + 1
-
-
 def elsewhere(mask: NDArray[np.bool_]) -> float:
     """The share (0..1) of an (H, W) mask that does not hang together with its largest part."""
     import cv2
@@ -160,7 +151,7 @@ def _json(value: Any) -> str:
 def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectRecord:
     return ObjectRecord(
         area=int(outcome.area),
-        box=mask_box(mask),
+        box=box_of(mask),
         confidence=_rounded(outcome.confidence) or 0.0,
         lost=bool(outcome.lost),
         cut_off=_rounded(outcome.cut_off) or None,

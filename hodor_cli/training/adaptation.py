@@ -15,7 +15,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,13 +25,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hodor_cli.engine.masks import reference_masks_by_id
-from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
+from hodor_cli.training.agreement import CycleTest, Example, Frame
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.optimiser import put_weights, rate_at
@@ -43,13 +42,12 @@ from hodor_cli.training.samples.settings import MINI, AugmentSettings
 from hodor_cli.training.step import Learner
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 
-Frame = NDArray[np.uint8]
 Weights = dict[str, Tensor]
 
 #: Nominal length of the schedule of the learning rate, which falls with the share of the budget that is spent.
 _NOMINAL = 1000
-#: The cycle's frames at most, and the share of a budget in seconds that all its tests together may take.
-_CYCLE_FRAMES, _CYCLE_SHARE = 12, 0.3
+#: Frames that the cycle goes through, at most.
+_CYCLE_FRAMES = 12
 #: How far to go, apart from `blend`: not at all, half the way, the whole way.
 _BLENDS = (0.0, 0.5, 1.0)
 #: What another choice must be better by, in IoU, than the one that is usually best; and what ends adaptation half-way.
@@ -125,23 +123,6 @@ class AdaptSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-@dataclass(frozen=True)
-class Example:
-    """A frame (H, W, 3) uint8 RGB whose label map (H, W) the user gave."""
-
-    frame: Frame
-    labels: NDArray[np.uint16]
-
-    @staticmethod
-    def of(frame: Frame, masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]], number: int = 0) -> Example:
-        """An example from masks as `Segmenter.step` takes them. Raises InputError, naming frame `number`."""
-        labels = np.zeros(frame.shape[:2], np.uint16)
-        size = (frame.shape[0], frame.shape[1])
-        for object_id, mask in reference_masks_by_id(masks, size=size, frame=number).items():
-            labels[mask] = object_id
-        return Example(frame, labels)
 
 
 @dataclass(frozen=True)
@@ -235,7 +216,9 @@ class _Adaptation:
 
     def run(self, frames: Sequence[Frame]) -> None:
         """Learn within the budget, and leave in the model what the cycle found best."""
-        cycle = self._cycle(frames)
+        cycle = CycleTest(self.examples[0], list(frames), self.size, self.learner.process).affordable(
+            self.learner.model, self.settings.budget.seconds, tests=len(_BLENDS) + 2
+        )
         tried: list[tuple[float, float, Weights]] = []  # IoU in the cycle, how far, towards which weights
         reserved = 0.0
         if cycle is not None:
@@ -290,25 +273,7 @@ class _Adaptation:
             seconds = time.perf_counter() - self.started
             self.progress(AdaptProgress(self.learner.done, seconds, min(share, 1.0), self.loss, blend, cycle))
 
-    def _cycle(self, frames: Sequence[Frame]) -> _Cycle | None:
-        """The test, through as many of the frames as the budget allows; None without frames, or without the time."""
-        if not frames:
-            return None
-        example, seconds = self.examples[0], self.settings.budget.seconds
-        cycle = _Cycle(example, list(frames), self.size, self.learner.process)
-        if seconds is None:
-            return cycle
-        cycle.follow(self.learner.model, [example.frame], example.labels)  # the first frame is slower than others
-        began = time.perf_counter()
-        cycle.follow(self.learner.model, [example.frame, frames[0]], example.labels)
-        each = (time.perf_counter() - began) / 2
-        affordable = int(_CYCLE_SHARE * seconds / ((len(_BLENDS) + 2) * 2 * each))
-        if affordable < 2:
-            return None
-        places = np.unique(np.linspace(0, len(frames) - 1, min(affordable, len(frames))).round().astype(int))
-        return dataclasses.replace(cycle, frames=[frames[place] for place in places])
-
-    def _try(self, cycle: _Cycle, blend: float) -> tuple[float, float, Weights]:
+    def _try(self, cycle: CycleTest, blend: float) -> tuple[float, float, Weights]:
         """What the cycle says of going so far; learning then continues as if nothing had been tried."""
         own = {name: value.detach().clone() for name, value in self.learner.model.named_parameters()}
         learned = self._learned()
@@ -324,45 +289,6 @@ class _Adaptation:
 
     def _put(self, blend: float, weights: Weights) -> None:
         put_weights(self.learner.model, {name: torch.lerp(self.given[name], weights[name], blend) for name in weights})
-
-
-@dataclass(frozen=True)
-class _Cycle:
-    """Forwards through frames from an example, and back to it: how well the masks of both ways agree."""
-
-    example: Example
-    frames: list[Frame]
-    size: tuple[int, int]
-    process: Process
-
-    def iou(self, model: Hodor) -> float:
-        """Mean IoU of the objects on the way back with those on the way there, 0..1.
-
-        The example itself, whose masks were given, is one of the frames; but the network has learned from it, so the
-        others are compared as well.
-        """
-        there = self.follow(model, [self.example.frame, *self.frames], self.example.labels)
-        if not there[-1].any():
-            return 0.0
-        back = self.follow(model, [*reversed(self.frames), self.example.frame], there[-1])
-        ious = []
-        for forth, returned in zip(there[:-1], back[:0:-1], strict=True):
-            for object_id in np.unique(self.example.labels[self.example.labels > 0]):
-                one, other = forth == object_id, returned == object_id
-                union = int(np.count_nonzero(one | other))
-                ious.append(int(np.count_nonzero(one & other)) / max(union, 1))  # lost on both ways is no agreement
-        return float(np.mean(ious))
-
-    def follow(self, model: Hodor, frames: Sequence[Frame], labels: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
-        """The label maps of the frames, from that of the first."""
-        segmenter = Segmenter(
-            model,
-            min_dim=self.size[0],
-            max_dim=self.size[1],
-            device=self.process.device,
-            precision=precision_name(self.process.dtype),
-        )
-        return [segmenter.step(frame, None if number else labels) for number, frame in enumerate(frames)]
 
 
 def _sample(

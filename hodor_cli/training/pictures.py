@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import replacing, writing_file
+from hodor_cli.files import ELSEWHERE, new_file, writing_file
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.losses import merge_background
@@ -108,7 +108,7 @@ def require_free(path: str | Path, *, overwrite: bool = False) -> None:
 def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
     """Write the sheet as a PNG. Raises OutputError when the file exists (unless `overwrite`) or cannot be written."""
     require_free(path, overwrite=overwrite)
-    _write_png(Path(path), draw_sheet(samples), "choose another name")
+    _write_png(Path(path), draw_sheet(samples), ELSEWHERE)
 
 
 class SheetWriter:
@@ -193,5 +193,5 @@ def _write_png(path: Path, picture: Picture, way_out: str) -> None:
     done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not done:
         raise OutputError(f"the sheet for {path} could not be encoded")
-    with writing_file(path, way_out), replacing(path) as temporary:
+    with new_file(path, way_out) as temporary:
         temporary.write_bytes(data.tobytes())

@@ -1,4 +1,4 @@
-"""What a run will do, decided before anything is written: its folder, settings, data and start."""
+"""What a run will do, decided before anything is written: its folder, settings, data and the network it starts from."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig, preset
 from hodor_cli.datasets.report import CheckReport
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError, UsageError, WeightsError
+from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
@@ -19,7 +22,6 @@ from hodor_cli.training.options import Callbacks, ClipOptions, Recipe, RunOption
 from hodor_cli.training.run_folder import RunFolder, RunRecord, SourceRecord
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.training.sources import DataSource, check_sources, default_sources
-from hodor_cli.training.start import architecture_of, random_model, require_architecture, starting_model
 from hodor_cli.training.state import TrainingState, read_state
 
 
@@ -61,14 +63,28 @@ class Plan:
         )
 
     def first_model(self) -> Hodor:
-        """The network that the run starts from or is resumed with; the weights of the latter are read by the loop."""
+        """The network that the run starts from: random, with a backbone from ImageNet, or a checkpoint's.
+
+        A resumed run's weights are read by the loop. Raises WeightsError for a file that is damaged or does not fit.
+        """
         config, record = self.config, self.record
-        if self.state is None:
-            return starting_model(config.model, weights=record.weights, backbone=record.backbone, seed=config.seed)
-        saved = self.state.model
-        architecture = preset(config.model) if saved is None else ModelConfig.from_dict(saved)
-        require_architecture(architecture, config.model, self.folder.root)
-        return random_model(architecture, config.seed)
+        if self.state is not None:
+            saved = self.state.model
+            architecture = preset(config.model) if saved is None else ModelConfig.from_dict(saved)
+            _require_architecture(architecture, config.model, self.folder.root)
+            return _random_model(architecture, config.seed)
+        if record.weights:
+            from hodor_cli.weights import load_model
+
+            loaded = load_model(record.weights)
+            _require_architecture(loaded.config, config.model, record.weights)
+            return loaded
+        network = _random_model(preset(config.model), config.seed)
+        if record.backbone:
+            from hodor_cli.weights.imagenet import load_imagenet_backbone
+
+            load_imagenet_backbone(network.backbone, record.backbone)
+        return network
 
 
 def decide(asked: Asked, layout: Layout) -> Plan:
@@ -125,7 +141,7 @@ def _new_config(kind: str, recipe: Recipe, mode: str) -> tuple[str, TrainConfig]
     name = preset_name(kind, recipe.preset, _architecture(recipe))
     config = choose_config(name, recipe.model, mode, recipe.changes)
     if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
-        config = dataclasses.replace(config, model=architecture_of(recipe.weights))
+        config = dataclasses.replace(config, model=_architecture_of(recipe.weights))
     return name, config
 
 
@@ -154,7 +170,7 @@ def _architecture(recipe: Recipe) -> str | None:
     named: Any = recipe.model or recipe.changes.get("model")
     if named is not None or recipe.weights is None or recipe.preset is not None:
         return None if named is None else str(named)
-    return architecture_of(recipe.weights)
+    return _architecture_of(recipe.weights)
 
 
 def _same_clips(asked: ClipOptions, before: ClipOptions) -> ClipOptions:
@@ -204,3 +220,26 @@ def _as_text(path: str | Path | None) -> str:
     if path is None:
         return ""
     return str(Path(path).absolute()) if Path(path).is_file() else str(path)
+
+
+def _random_model(config: ModelConfig, seed: int) -> Hodor:
+    """A network with the random weights of a seed; the caller's random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return accelerate(Hodor(config))
+
+
+def _architecture_of(weights: str | Path) -> str:
+    """The name of the architecture in a weights file or of named weights. Raises as `load_model` does."""
+    from hodor_cli.weights import load_checkpoint, weights_path
+
+    return load_checkpoint(weights_path(weights)).config.name
+
+
+def _require_architecture(config: ModelConfig, model: str, weights: str | Path) -> None:
+    """Raise WeightsError, naming both, if the weights are of another architecture than what is to be trained."""
+    if config.name != model:
+        raise WeightsError(
+            f"{weights} holds a '{config.name}' network but '{model}' is to be trained; choose weights of '{model}', or"
+            f" a `preset` or `model` of '{config.name}'"
+        )

@@ -13,10 +13,10 @@ from hodor_cli.datasets.opening import is_clips, open_set
 from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.held_out import hold_out
 from hodor_cli.training.options import ClipOptions
 from hodor_cli.training.samples.batches import TrainingSet
 from hodor_cli.training.samples.composites import Composites, FilmingSet
-from hodor_cli.training.samples.held_out import hold_out
 from hodor_cli.training.samples.sets import ClipFrames, DenseClips, SparseClips, StillTraining
 
 
@@ -77,7 +77,7 @@ def check_sources(
     reports, faults = [], []
     for source in sources:
         if not clips.mode and source.annotations is None and is_clips(source.folder):
-            raise DataError(f"{source.folder} holds clips: use `hodor finetune --data {source.folder}` for them")
+            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
         report = check_dataset(
             source.folder,
             annotations=source.annotations,

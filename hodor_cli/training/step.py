@@ -148,7 +148,7 @@ class Learner:
         what = "loss" if "loss" in guilty.values() else "gradient"
         where = ", ".join(guilty) if guilty else f"the batch of {', '.join(names)}"
         return TrainingError(
-            f"the {what} is not a number in iteration {number}, at {where}; look at it with `hodor data preview`, or"
+            f"the {what} is not a number in iteration {number}, at {where}; look at it with `preview_samples`, or"
             " begin anew from the last checkpoint (`weights`) with a lower `learning_rate`"
         )
 

@@ -1,26 +1,20 @@
-"""What accompanies the loop of a run: its speed, TensorBoard events, and pictures to measure what it brings."""
+"""What accompanies the loop of a run: the caller's callbacks, its speed, and TensorBoard events."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from hodor_cli.files import ELSEWHERE, writing_file
-from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import autocast
-from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import Prediction, schedule
+from hodor_cli.training.cycles import Prediction
+from hodor_cli.training.held_out import HeldOut
 from hodor_cli.training.options import Callbacks, TrainingProgress
-from hodor_cli.training.process import Process
-from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, planned_batch
-from hodor_cli.training.step import INPUTS, Objective
+from hodor_cli.training.samples.batches import Batch
 
 #: Iterations between two entries in the TensorBoard events.
 _EVENTS_EVERY = 10
@@ -135,37 +129,3 @@ class Events:
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
-
-
-class HeldOut:
-    """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
-
-    apart: whether they are kept out of training; otherwise there were too few, and it learns from them. name: what they
-    are, for a sentence.
-    """
-
-    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
-        self.config = config
-        self._planner = BatchPlanner(sets, config.batches, seed=config.seed)
-        items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset.sizes))]
-        count = min(config.held_out, len(items))
-        self._chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
-        self._batches: list[Batch] = []
-        self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
-
-    @torch.no_grad()
-    def measure(self, model: Hodor, process: Process) -> float:
-        """Mean IoU, 0..1. The model's mode is as before afterwards."""
-        if not self._batches:
-            plans = [self._planner.plan_of([chosen], number) for number, chosen in enumerate(self._chosen)]
-            self._batches = [planned_batch(self._planner, plan) for plan in plans]
-        training = model.training
-        objective = Objective(model, supervise=self.config.supervise).eval()
-        steps = schedule(self.config.schedule, 0, self.config.sequence)
-        ious = []
-        for batch in self._batches:
-            inputs = [batch[name].to(process.device) for name in INPUTS]
-            with autocast(process.device, process.dtype):
-                ious.append(float(objective(*inputs, steps)[0].iou))
-        model.train(training)
-        return sum(ious) / len(ious)

@@ -109,7 +109,7 @@ def _found_instead(folder: Path, names: list[str]) -> str:
     if videos:
         return (
             f"it holds {summarise_files(names)}; give one of the videos, for example {folder / videos[0]}, or all of "
-            "them to `hodor segment-many`"
+            "them to `segment_videos`"
         )
     deeper = _first_with_pictures(folder)
     folders = visible_folders(folder)

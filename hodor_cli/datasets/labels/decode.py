@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.mask_values import VOID, has_void, white_value
-from hodor_cli.datasets.labels.numbers import LabelMap, read_numbers
+from hodor_cli.datasets.labels.mask_values import has_void, white_value
+from hodor_cli.datasets.labels.numbers import VOID, LabelMap, read_numbers
 from hodor_cli.errors import DataError
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from hodor_cli.datasets.labels.numbers import VOID
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID, davis_palette, voc_palette
 
 Colour = tuple[int, int, int]
-_VOID = 255
 
 
 def labels_from_colours(
@@ -41,7 +41,7 @@ def labels_from_colours(
         colour = _colour(values[k])
         if colour not in ids_by_colour:
             object_id = palette[colour] if standard else 0
-            if standard and object_id == _VOID and len(order) > 1:
+            if standard and object_id == VOID and len(order) > 1:
                 notes.append(f"{name}: the colour {_hex(colour)} is void, so background")
                 continue
             ids_by_colour[colour] = object_id if object_id and object_id not in taken else smallest_free_id(taken)

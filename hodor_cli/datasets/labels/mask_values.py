@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.datasets.labels.mask_colours import Colour, grey_palette_ids, labels_from_colours
-from hodor_cli.datasets.labels.numbers import require_ids
+from hodor_cli.datasets.labels.numbers import VOID, require_ids
 from hodor_cli.datasets.labels.soft_edges import examine_edges
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import plural
-
-VOID = 255
 
 
 @dataclass(frozen=True)

@@ -62,12 +62,29 @@ def read_mask_arguments(arguments: Iterable[str], source: FrameSource) -> dict[i
     `UsageError` if FRAME is no number or is given with a folder, `InputError` if FRAME is past the end, if a file is
     wrong, or as `combine_masks` does.
     """
+    return read_masks_and_ends(arguments, source)[0]
+
+
+def read_masks_and_ends(
+    arguments: Iterable[str], source: FrameSource
+) -> tuple[dict[int, MaskInput], dict[int, list[int]]]:
+    """The masks as of `read_mask_arguments`, and frame -> ids for which FRAME:ID=FILE gives an empty mask: these
+    objects are gone from that frame on."""
     entries: list[tuple[int, MaskInput]] = []
+    ends: dict[int, list[int]] = {}
     known: dict[int, Colour] = {}
     for argument in arguments:
-        for frame, path, mask in _read_argument(argument, source, known):
-            entries.append((frame, MaskInput.from_mask(str(path), mask)))
-    return combine_masks(entries)
+        named = _named_object(argument, source)
+        if named is None:
+            entries += [
+                (frame, MaskInput.from_mask(str(path), mask))
+                for frame, path, mask in _read_argument(argument, source, known)
+            ]
+        elif named[3].labels.any():
+            entries.append((named[0], MaskInput.from_mask(str(named[2]), named[3])))
+        else:
+            ends.setdefault(named[0], []).append(named[1])
+    return combine_masks(entries), ends
 
 
 def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
@@ -86,16 +103,6 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
     combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
     _note_corrections(combined)
     return combined
-
-
-def emptied_objects(arguments: Iterable[str], source: FrameSource) -> dict[int, list[int]]:
-    """Frame -> ids for which FRAME:ID=FILE gives an empty mask: these objects are gone from that frame on."""
-    emptied: dict[int, list[int]] = {}
-    for argument in arguments:
-        named = _named_object(argument, source)
-        if named is not None and not named[3].labels.any():
-            emptied.setdefault(named[0], []).append(named[1])
-    return emptied
 
 
 def _named_object(argument: str, source: FrameSource) -> tuple[int, int, Path, MaskFile] | None:
@@ -117,7 +124,9 @@ def _named_object(argument: str, source: FrameSource) -> tuple[int, int, Path, M
             f"{path} holds {len(mask.object_ids)} objects, but {argument!r} names one; give {frame}={path}"
         )
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
-    return frame, object_id, path, replace(mask, labels=labels, notes=[], colours=None)
+    # What a file with one object was taken for, with the id that it was given here.
+    notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
+    return frame, object_id, path, replace(mask, labels=labels, notes=notes, colours=None)
 
 
 def frame_of_argument(argument: str, source: FrameSource, form: str) -> tuple[int | None, str]:
@@ -139,12 +148,6 @@ def _read_argument(
     """Yield (frame, file, mask); `known` collects the colours of RGB masks, so that one colour stays one object."""
     if not argument.strip() or argument.rstrip().endswith("="):
         raise UsageError(f"the mask {argument!r} names no file; give [FRAME=]FILE or a folder of masks")
-    named = _named_object(argument, source)
-    if named is not None:
-        frame_named, _, file, mask = named
-        if mask.labels.any():
-            yield frame_named, file, mask
-        return
     whole = Path(argument).expanduser()
     if exists(whole):  # a file may have the name 5=a.png
         frame, path = None, whole

@@ -11,6 +11,9 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.picture import StoredPicture, read_stored
 
+#: The value of pixels that belong to no object, beside other ids.
+VOID = 255
+
 LabelMap = npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm", ".webp")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hodor_cli.descriptors.store.crops import crop_jpeg, mask_extent
+from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow
+from hodor_cli.images.extent import box_of
 
 if TYPE_CHECKING:
     import torch
@@ -219,16 +220,15 @@ def object_rows(
     """The rows of one frame, for the objects that have both a descriptor and a non-empty mask."""
     rows = []
     for object_id, mask in frame.masks.items():
-        extent = mask_extent(mask)
-        if extent is None or object_id not in descriptors:
+        box = box_of(mask)
+        if box is None or object_id not in descriptors:
             continue
-        box, area = extent
         rows.append(
             ObjectRow(
                 object_id=object_id,
                 descriptor=np.asarray(descriptors[object_id], np.float32),
                 box=box,
-                area=area,
+                area=int(np.count_nonzero(mask)),
                 confidence=1.0 if frame.confidence is None else float(frame.confidence.get(object_id, 1.0)),
                 baseline=None if baseline is None else baseline[object_id],
                 thumbnail=crop_jpeg(frame.image, mask, box) if thumbnails else None,

@@ -98,8 +98,8 @@ def find_sources(
     given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
     if given is None:
         raise UsageError(
-            f"there are no masks for {path}; name them with `masks`, or segment it first with "
-            f"`hodor segment {path} --mask FILE --descriptors {DEFAULT_STORE}`"
+            f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
+            "write descriptors in the same pass"
         )
     if is_segment_result(given):
         return [segment_result(given, path, options)]
@@ -118,7 +118,7 @@ def find_store(path: Path | None) -> Path:
             return place
     raise InputError(
         f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
-        f"`hodor export-descriptors SOURCE -o {DEFAULT_STORE}`"
+        f"`export_sources`"
     )
 
 
@@ -229,12 +229,10 @@ def segment_result(folder: Path, video: Path | None, options: ExportOptions = Ex
     try:
         report = msgspec.json.decode(file.read_bytes(), type=_Report)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not a report of `hodor segment` ({error}); segment the video again") from None
+        raise InputError(f"{file} is not the report of a run ({error}); segment the video again") from None
     path = video or _find_video(folder, report)
     if path is None:
-        raise InputError(
-            f"{folder} does not say where its video is; give both: `hodor export-descriptors VIDEO --masks {folder}`"
-        )
+        raise InputError(f"{folder} does not say where its video is; give the video, and the folder as its `masks`")
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }

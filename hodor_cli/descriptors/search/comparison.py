@@ -64,7 +64,7 @@ class Comparison:
             raise InputError(
                 f"the projection was learned for another model than that of {store.path} "
                 f"({projection.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); learn one with the "
-                "same weights (`hodor train-projection`)"
+                "same weights (`fit_projection`)"
             )
         descriptors = vectors_of_store(store, "descriptor", videos, block=BLOCK)
 
@@ -123,7 +123,7 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
         projection = projection_for(store.info.model_fingerprint, projection_file)
         if projection is None:
             raise InputError(
-                f"there is no projection for the model of {store.path}; learn one with `hodor train-projection` and "
+                f"there is no projection for the model of {store.path}; learn one with `fit_projection` and "
                 "name it in `projection`"
             )
         return Comparison("projection", projection)

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from hodor_cli.descriptors.store.vectors import unit_length
-from hodor_cli.descriptors.writing import new_file
 from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.files import new_file
 from hodor_cli.weights.registry import BUNDLED
 
 FORMAT_NAME = "hodor-projection"
@@ -96,26 +96,26 @@ def load_projection(path: str | Path) -> Projection:
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no projection file {path}; make one with `hodor train-projection`")
+        raise InputError(f"there is no projection file {path}; make one with `fit_projection`")
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
-            f"{path} is damaged or no projection ({error}); make it again with `hodor train-projection`"
+            f"{path} is damaged or no projection ({error}); make it again with `fit_projection`"
         ) from None
     if header.get("format") != FORMAT_NAME or not _fits(arrays):
-        raise WeightsError(f"{path} holds no projection; give a file that `hodor train-projection` wrote")
+        raise WeightsError(f"{path} holds no projection; give a file that `fit_projection` wrote")
     if header.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
             f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
-            "make it again with `hodor train-projection`"
+            "make it again with `fit_projection`"
         )
     try:
         settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged ({error}); make it again with `hodor train-projection`") from None
+        raise WeightsError(f"{path} is damaged ({error}); make it again with `fit_projection`") from None
     return Projection(
         **{name: arrays[name] for name in _ARRAYS},
         model_fingerprint=header.get("model_fingerprint", ""),
@@ -144,7 +144,7 @@ def projection_for(model_fingerprint: str, file: Path | None = None) -> Projecti
     if projection.model_fingerprint != model_fingerprint:
         raise InputError(
             f"the projection {file} was learned for another model ({projection.model_fingerprint[:12]}, not "
-            f"{model_fingerprint[:12]}); learn one with the same weights (`hodor train-projection`)"
+            f"{model_fingerprint[:12]}); learn one with the same weights (`fit_projection`)"
         )
     return projection
 

@@ -84,7 +84,8 @@ def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Que
     """Each object of a photograph that a mask file marks. Raises InputError if the two do not fit."""
     from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.descriptors.export.export import store_info
-    from hodor_cli.descriptors.store.crops import check_masks, crop_jpeg, mask_extent, masks_of_labels
+    from hodor_cli.descriptors.store.crops import check_masks, crop_jpeg, masks_of_labels
+    from hodor_cli.images.extent import box_of
     from hodor_cli.images.picture import read_picture
 
     picture = read_picture(image)
@@ -97,8 +98,8 @@ def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Que
     fingerprint = store_info(encoder.model).model_fingerprint
     queries = []
     for object_id, mask_of_object in masks.items():
-        extent = mask_extent(mask_of_object)
-        crop = crop_jpeg(picture, mask_of_object, extent[0]) if extent else None
+        box = box_of(mask_of_object)
+        crop = crop_jpeg(picture, mask_of_object, box) if box else None
         label = image.name if len(masks) == 1 else f"{image.name} object {object_id}"
         queries.append(
             Query(

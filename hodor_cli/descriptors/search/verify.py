@@ -17,10 +17,10 @@ from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.comparison import Comparison
 from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.search.search import Match
-from hodor_cli.descriptors.store.crops import mask_extent
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.descriptors.store.vectors import Metric, distances
 from hodor_cli.errors import HodorError, InputError
+from hodor_cli.images.extent import box_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,8 +117,8 @@ class _Verifier:
         self.segmenter.reset()
         self.segmenter.start_from({1: spread(self.query.descriptors, DECODED_ROWS)}, scene)
         mask = self.segmenter.step(image) == 1
-        extent = mask_extent(mask)
-        if extent is None:
+        box = box_of(mask)
+        if box is None:
             return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
         # Encoded as stored rows are, from a hard mask without history.
         found = self.comparison.of_encoded(self.encoder.encode(image, {1: mask}), 1)
@@ -126,7 +126,7 @@ class _Verifier:
         distance = float((np.sqrt(nearest) if self.metric == "euclidean" else nearest).mean())
         rows = self.store.object(match.video, match.object_id)
         stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
-        overlap = box_overlap(extent[0], tuple(int(side) for side in stored))
+        overlap = box_overlap(box, tuple(int(side) for side in stored))
         return VerifiedMatch(match, True, self.segmenter.last.objects[1].confidence, overlap, distance)
 
 

@@ -97,7 +97,7 @@ class DescriptorRecorder:
             self._writer.close()
             raise UsageError(
                 f"{path} already has another result of {video.name}, which this one would replace; write it to another "
-                "file, or export it afterwards under another name (`hodor export-descriptors`)"
+                "file, or export it afterwards under another name (`export_sources`)"
             ) from None
         except BaseException:
             self._writer.close()

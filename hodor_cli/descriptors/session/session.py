@@ -40,7 +40,7 @@ class DescriptorSession:
         source: What will be segmented.
         masks: {frame: label map} that start further objects.
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
-        projection: File of `hodor train-projection`, by which objects of `known` are recognised; by default the
+        projection: File of `fit_projection`, by which objects of `known` are recognised; by default the
             package's own for its weights, and none for others.
         record: Descriptor file to add this video to, in the same pass, as `options` say.
     Raises:

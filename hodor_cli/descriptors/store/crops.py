@@ -1,4 +1,4 @@
-"""Where an object lies in a label map, and its small picture."""
+"""The masks of a label map, and the small picture of an object."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.extent import Box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,21 +26,10 @@ def masks_of_labels(labels: NDArray[np.unsignedinteger]) -> dict[int, NDArray[np
     return {int(value): labels == value for value in np.unique(labels) if value}
 
 
-def mask_extent(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], int] | None:
-    """((x, y, width, height), area in pixels) of a mask, None if it is empty."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        return None
-    band = mask[rows[0] : rows[-1] + 1]
-    columns = np.flatnonzero(band.any(axis=0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
-    return box, int(np.count_nonzero(band))
-
-
-def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> bytes:
+def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> bytes:
     """The object as a JPEG file, `THUMBNAIL_SIDE` pixels long at most, what surrounds it faded towards white.
 
-    image (H, W, 3) uint8 RGB, mask (H, W), box as `mask_extent` gives it.
+    image (H, W, 3) uint8 RGB, mask (H, W), box as `box_of` gives it.
     """
     import cv2
 

@@ -58,14 +58,12 @@ def open_file(path: Path) -> h5py.File:
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a descriptor file; name the .h5 file inside it")
     if not path.exists():
-        raise InputError(
-            f"no such descriptor file: {path}; make one with `hodor export-descriptors SOURCE -o {path.name}`"
-        )
+        raise InputError(f"no such descriptor file: {path}; make one with `export_sources`")
     if not path.is_file():
-        raise InputError(f"{path} is no regular file; give a file that `hodor export-descriptors` wrote")
+        raise InputError(f"{path} is no regular file; give a file that `export_sources` wrote")
     try:
         if not h5py.is_hdf5(path):
-            raise InputError(f"{path} is not an HDF5 file; give one that `hodor export-descriptors` wrote")
+            raise InputError(f"{path} is not an HDF5 file; give one that `export_sources` wrote")
         file = h5py.File(path, "r")
     except PermissionError:
         raise InputError(f"{path} cannot be read (permission denied); change its permissions") from None
@@ -204,8 +202,7 @@ def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
         if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
             name = raw.decode("utf-8", "replace")
             raise InputError(
-                f"{path} holds a link, {where}/{name}, which is never followed; give a file that "
-                "`hodor export-descriptors` wrote"
+                f"{path} holds a link, {where}/{name}, which is never followed; give a file that `export_sources` wrote"
             )
         yield raw
 
@@ -230,9 +227,7 @@ def _check_format(path: Path, file: h5py.File) -> None:
         or b"videos" not in members
         or not isinstance(file["videos"], h5py.Group)
     ):
-        raise InputError(
-            f"{path} is an HDF5 file but holds no hodor descriptors; give one that `hodor export-descriptors` wrote"
-        )
+        raise InputError(f"{path} is an HDF5 file but holds no hodor descriptors; give one that `export_sources` wrote")
     version = int(number_attribute(file, "format_version", 0, 1 << 31))
     if version != FORMAT_VERSION:
         raise InputError(

@@ -31,8 +31,8 @@ from hodor_cli.descriptors.store.hdf5 import (
 from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.writing import check_output
 from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.files import require_replaceable
 from hodor_cli.locks import WriterLock
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
@@ -55,7 +55,7 @@ class StoreWriter:
         self.path = Path(path)
         self.info = info
         self._merge_always_below = merge_always_below
-        check_output(self.path, "objects.h5")
+        require_replaceable(self.path)
         self._temporary = self.path.with_name(f".{self.path.name}.tmp")
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; create it or choose another place")

@@ -12,8 +12,7 @@ from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.search.search import Match
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.writing import new_file
-from hodor_cli.files import harmless
+from hodor_cli.files import harmless, new_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hodor_cli.descriptors.search.protocol import RECALL_LEVELS, RetrievalScores
-from hodor_cli.descriptors.writing import new_file
-from hodor_cli.files import csv_text, harmless
+from hodor_cli.files import csv_text, harmless, new_file
 
 Curves = Mapping[str, RetrievalScores]
 GALLERIES = {"across": "all videos", "within": "the query's own video"}

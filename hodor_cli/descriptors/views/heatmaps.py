@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hodor_cli.descriptors.writing import new_file
 from hodor_cli.errors import InputError
+from hodor_cli.files import new_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,7 @@ import numpy as np
 
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
-from hodor_cli.descriptors.writing import new_file
-from hodor_cli.files import csv_text, harmless
+from hodor_cli.files import csv_text, harmless, new_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

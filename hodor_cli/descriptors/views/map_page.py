@@ -12,8 +12,7 @@ from pathlib import Path
 
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import ColourBy, DescriptorMap, colours_of
-from hodor_cli.descriptors.writing import new_file
-from hodor_cli.files import harmless
+from hodor_cli.files import harmless, new_file
 
 TILE = 96  # pixels per crop in the atlas
 ATLAS_LIMIT = 8192  # sides that every browser can decode

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.training.samples.colour import Look
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, sample_of
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.warp import Warp, between, fit_matrix, motion_matrix
 
@@ -36,23 +36,11 @@ def make_clip_sample(
     warp = _draw_view(first, num_objects, rng, settings, out_size)
     valid = warp.covers(first.shape)
     look = Look(rng, settings)
-    out_frames, out_labels = [], []
+    drawn: list[DrawnFrame] = []
     for t, (image, marked) in enumerate(zip(frames, labels, strict=True)):
-        out_frames.append(look.apply(t, warp.apply(image), valid))
-        empty = np.zeros(out_size, dtype=np.uint8)
-        out_labels.append(empty if marked is None else warp.apply(marked, nearest=True))
-    presence = np.ones((len(frames), num_objects), dtype=bool)
-    for t, marked in enumerate(labels):
-        if marked is not None:
-            presence[t] = np.bincount(out_labels[t].ravel(), minlength=num_objects + 1)[1 : num_objects + 1] > 0
-    return TrainingSample(
-        frames=np.stack(out_frames),
-        masks=np.stack(out_labels),
-        valid=np.repeat(valid[None], len(frames), axis=0),
-        presence=presence,
-        name=name,
-        labelled=np.array([marked is not None for marked in labels]),
-    )
+        moved = np.zeros(out_size, np.uint8) if marked is None else warp.apply(marked, nearest=True)
+        drawn.append((look.apply(t, warp.apply(image), valid), moved, valid))
+    return sample_of(drawn, num_objects, name, np.array([marked is not None for marked in labels]))
 
 
 def _draw_view(

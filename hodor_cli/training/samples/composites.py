@@ -8,20 +8,34 @@ is there, with its true mask; one of the same picture, mirrored and moved, looks
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli.training.samples.batches import TrainingSet, group_shares
-from hodor_cli.training.samples.cutouts import Filmed
-from hodor_cli.training.samples.overlay import add_object
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.colour import frame_colour
+from hodor_cli.training.samples.cutouts import Filmed, paste, soften
+from hodor_cli.training.samples.sample import TrainingSample, sample_of
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
+from hodor_cli.training.samples.warp import Matrix, Warp, motion_matrix
 
 #: Draws of a donor, of which some show an object that cannot be cut out, until a sample stays without.
 _ATTEMPTS = 4
 #: As in sampling: a group of n items gives objects in proportion to n to this power.
 _BALANCE = BatchSettings(balance=0.5)
+#: Draws of a place for an object, of which the last is taken if none suits.
+_PLACES = 6
+#: Share of each object's pixels that frame 0 must still show, and of the frame that the new one must show there.
+_KEPT, _SEEN = 0.5, 0.0015
+#: Area of the new object, as a share of the frame's, evenly on the logarithmic scale.
+_AREA = (0.004, 0.15)
+#: Its largest magnification: what is enlarged more is blurred more than anything around it.
+_LARGEST = 2.0
+#: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. A filmed object
+#: already moves.
+_STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
 
 
 class FilmingSet(TrainingSet, Protocol):
@@ -90,3 +104,89 @@ class Composites:
             if filmed is not None:
                 return filmed
         return None
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """Where the new object is in frame 0, and how much farther, larger and turned it is with every frame."""
+
+    centre: tuple[float, float]
+    scale: float
+    mirror: bool
+    rotation: float
+    step: tuple[float, float]
+    growth: float
+    turn: float
+
+    def matrix(self, t: int, middle: tuple[float, float]) -> Matrix:
+        """From the cut-out, with its middle (x, y) in frame 0, to frame t."""
+        shift = tuple(self.centre[i] + t * self.step[i] - middle[i] for i in (0, 1))
+        return motion_matrix(
+            middle,
+            scale=self.scale * float(np.exp(t * self.growth)),
+            rotation=self.rotation + t * self.turn,
+            shift=(shift[0], shift[1]),
+            mirror=self.mirror,
+        )
+
+
+def add_object(
+    sample: TrainingSample, filmed: Filmed | None, rng: np.random.Generator, settings: AugmentSettings
+) -> TrainingSample:
+    """The sample with one labelled object more, the last; with None, one that no frame shows.
+
+    Frame 0 shows it, and at least half of what it showed of every other object, unless there is no room. Frames without
+    labels stay without, and the object is put into them too.
+    """
+    masks, frames = sample.masks.copy(), sample.frames.copy()
+    number = sample.num_objects + 1
+    if filmed is not None:
+        colour = frame_colour(rng, settings)
+        filmed = filmed._replace(images=[colour.apply(image) for image in filmed.images])
+        placing, behind = _place(sample, filmed, rng)
+        for t in range(len(frames)):
+            alpha = _alpha(sample, filmed, placing, t, behind)
+            warp = Warp(placing.matrix(t, filmed.centre), masks[t].shape)
+            paste(frames[t], warp.apply(filmed.images[t], outside=None), alpha)
+            if sample.labelled[t]:
+                masks[t][alpha > 127] = number
+    return sample_of(list(zip(frames, masks, sample.valid, strict=True)), number, sample.name, sample.labelled)
+
+
+def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> tuple[_Placing, bool]:
+    """A place that suits frame 0, and whether the object is behind the others; the last one tried if none does."""
+    labels = sample.masks[0]
+    before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
+    for _ in range(_PLACES):
+        behind = bool(rng.random() < 0.5)
+        placing = _draw(filmed, labels.shape, rng)
+        new = _alpha(sample, filmed, placing, 0, behind) > 127
+        after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
+        if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
+            break
+    return placing, behind
+
+
+def _draw(filmed: Filmed, size: tuple[int, int], rng: np.random.Generator) -> _Placing:
+    height, width = size
+    area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
+    drift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
+    return _Placing(
+        centre=(float(rng.uniform(0.08, 0.92) * width), float(rng.uniform(0.1, 0.9) * height)),
+        scale=min(float(np.sqrt(area / max(filmed.area, 1))), _LARGEST),
+        mirror=bool(rng.random() < 0.5),
+        rotation=float(rng.normal(0, 5)),
+        step=(float(rng.normal(0, drift) * width), float(rng.normal(0, drift) * height)),
+        growth=float(rng.normal(0, growth)),
+        turn=float(rng.normal(0, turn)),
+    )
+
+
+def _alpha(sample: TrainingSample, filmed: Filmed, placing: _Placing, t: int, behind: bool) -> NDArray[np.uint8]:
+    """How opaque (0..255) the object is at each pixel of frame t."""
+    labels = sample.masks[t]
+    alpha = Warp(placing.matrix(t, filmed.centre), labels.shape).apply(filmed.alphas[t])
+    if behind and sample.labelled[t]:
+        before = soften((labels > 0).astype(np.uint8) * 255)
+        alpha = (alpha.astype(np.uint16) * (255 - before) // 255).astype(np.uint8)
+    return np.where(sample.valid[t], alpha, 0).astype(np.uint8)

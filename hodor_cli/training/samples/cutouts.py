@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.images.extent import box_of, window_of
+
 Masks = list[NDArray[np.bool_]]
 Others = Callable[[np.random.Generator], "tuple[NDArray[np.uint8], Masks]"]
 """Draws another photograph, (h, w, 3) uint8 RGB, and its masks, for backgrounds, occluders and distractors."""
@@ -26,8 +28,8 @@ class Filmed(NamedTuple):
     @property
     def centre(self) -> tuple[float, float]:
         """(x, y) of the middle of its box in frame 0."""
-        x0, y0, x1, y1 = _box(self.alphas[0])
-        return (x0 + x1) / 2, (y0 + y1) / 2
+        x, y, width, height = box_of(self.alphas[0]) or (0, 0, 1, 1)
+        return x + (width - 1) / 2, y + (height - 1) / 2
 
     @property
     def area(self) -> int:
@@ -37,11 +39,12 @@ class Filmed(NamedTuple):
 
 def cut_filmed(images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], *, moving: bool) -> Filmed | None:
     """The object in T masks, cropped to where it is in any frame; None if frame 0 does not show it."""
-    if not masks[0].any():
+    box = box_of(np.logical_or.reduce(masks))
+    if box is None or not masks[0].any():
         return None
-    x0, y0, x1, y1 = _box(np.logical_or.reduce(masks).astype(np.uint8) * 255)
     # Two pixels around, so that the mask fades to nothing inside the crop.
-    window = (slice(max(0, y0 - 2), y1 + 3), slice(max(0, x0 - 2), x1 + 3))
+    x, y, width, height = box
+    window = (slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2))
     alphas = [soften(mask[window].astype(np.uint8) * 255) for mask in masks]
     return Filmed([np.ascontiguousarray(image[window]) for image in images], alphas, moving)
 
@@ -61,10 +64,10 @@ def soften(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> None:
     """Put `image` over `canvas` (both (H, W, 3)) in place, as opaque as `alpha` (H, W) says."""
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    if len(rows) == 0:
+    box = box_of(alpha)
+    if box is None:
         return
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    window = window_of(box)
     weight = alpha[window].astype(np.uint16)[..., None]
     mixed = canvas[window] * (255 - weight) + image[window] * weight
     canvas[window] = ((mixed + 127) // 255).astype(np.uint8)
@@ -102,9 +105,3 @@ def touches_border(mask: NDArray[np.bool_]) -> bool:
     """Whether a noticeable part of the object's outline is cut off by the photograph's edge."""
     length = sum(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     return length > 0.15 * np.sqrt(max(1, int(np.count_nonzero(mask)))) * 4
-
-
-def _box(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """First column and row, last column and row."""
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import DataError
 from hodor_cli.training.samples.cutouts import Masks
-from hodor_cli.training.samples.sample import TrainingSample, label_map, presence_of
+from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, label_map, sample_of
 from hodor_cli.training.samples.settings import AugmentSettings, Range
 
 _INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"
@@ -58,29 +58,15 @@ def make_imgaug_sequence(
     )
     if rng.random() < settings.flip:
         image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
-    shared = None if settings.colour_each_frame else colour_augmenter(settings, _seed(rng))
-    frames, label_maps, valids = [], [], []
+    fixed = None if settings.colour_each_frame else colour_augmenter(settings, _seed(rng)).to_deterministic()
+    drawn: list[DrawnFrame] = []
     for t in range(settings.frames):
         frame, label, valid = _draw_geometry(image, labels, len(masks), rng, settings, first=t == 0)
-        if shared is None:
-            frame = np.array(colour_augmenter(settings, _seed(rng))(image=frame))
-        frames.append(frame)
-        label_maps.append(label)
-        valids.append(valid)
-    if shared is not None:
-        fixed = shared.to_deterministic()
-        frames = [np.array(fixed(image=frame)) for frame in frames]
-    for frame, valid in zip(frames, valids, strict=True):
+        colours = colour_augmenter(settings, _seed(rng)) if fixed is None else fixed
+        frame = np.array(colours(image=frame))
         frame[~valid] = 0
-    stacked = np.stack(label_maps)
-    return TrainingSample(
-        frames=np.stack(frames),
-        masks=stacked,
-        valid=np.stack(valids),
-        presence=presence_of(stacked, len(masks)),
-        name=name,
-        labelled=np.ones(settings.frames, dtype=bool),
-    )
+        drawn.append((frame, label, valid))
+    return sample_of(drawn, len(masks), name)
 
 
 def geometry_augmenter(settings: AugmentSettings, size: tuple[int, int], keep: float, seed: int) -> Any:
@@ -120,8 +106,7 @@ def _draw_geometry(
     settings: AugmentSettings,
     *,
     first: bool,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
-    """One frame: (H, W, 3) image, (H, W) labels, (H, W) valid."""
+) -> DrawnFrame:
     _, segmentation_maps = load_imgaug()
     before = np.bincount(labels.ravel(), minlength=num_objects + 1)[1:]
     for _ in range(_ATTEMPTS):

@@ -35,6 +35,20 @@ class TrainingSample:
         return int(self.presence.shape[1])
 
 
+#: What a maker draws: image (H, W, 3) uint8 RGB, label map (H, W) uint8, and which pixels are the image's (H, W) bool.
+DrawnFrame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]
+
+
+def sample_of(
+    drawn: Sequence[DrawnFrame], num_objects: int, name: str, labelled: NDArray[np.bool_] | None = None
+) -> TrainingSample:
+    """The sample of frames as they were drawn. labelled: (T,) bool, None for all."""
+    frames, masks, valid = (np.stack(part) for part in zip(*drawn, strict=True))
+    labelled = np.ones(len(drawn), dtype=bool) if labelled is None else labelled
+    presence = presence_of(masks, num_objects) | ~labelled[:, None]
+    return TrainingSample(frames, masks, valid, presence, name, labelled)
+
+
 def presence_of(masks: NDArray[np.uint8], num_objects: int) -> NDArray[np.bool_]:
     """Which of the objects 1..num_objects have a pixel in each of the (T, H, W) label maps: (T, I) bool."""
     found = np.zeros((len(masks), num_objects), dtype=bool)

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from hodor_cli.training.samples.colour import Look
 from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste
-from hodor_cli.training.samples.sample import TrainingSample, label_map, presence_of
+from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, label_map, sample_of
 from hodor_cli.training.samples.scene import Scene, Track, cut_out_motion, draw_scene, frame_motion, object_motion
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.warp import Warp, fit_matrix, warp_masks
 
 _ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
-
-_Frame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]  # image (H, W, 3), labels and valid (H, W)
 
 
 def make_still_sequence(
@@ -64,27 +62,17 @@ def make_fast_sequence(
     apart = [labels == index + 1 for index in range(len(masks))]
     scene = draw_scene(image, apart, rng, settings, out_size, others)
     look = Look(rng, settings)
-    frames, label_maps, valids = [], [], []
+    drawn: list[DrawnFrame] = []
     for t in range(settings.frames):
         if t == 0:
             scene, (frame, label, valid) = _first_frame(scene, rng, settings)
         else:
             frame, label, valid = _later_frame(scene, t, rng, settings)
-        frames.append(look.apply(t, frame, valid))
-        label_maps.append(label)
-        valids.append(valid)
-    stacked = np.stack(label_maps)
-    return TrainingSample(
-        frames=np.stack(frames),
-        masks=stacked,
-        valid=np.stack(valids),
-        presence=presence_of(stacked, len(masks)),
-        name=name,
-        labelled=np.ones(settings.frames, dtype=bool),
-    )
+        drawn.append((look.apply(t, frame, valid), label, valid))
+    return sample_of(drawn, len(masks), name)
 
 
-def _first_frame(scene: Scene, rng: np.random.Generator, settings: AugmentSettings) -> tuple[Scene, _Frame]:
+def _first_frame(scene: Scene, rng: np.random.Generator, settings: AugmentSettings) -> tuple[Scene, DrawnFrame]:
     """Frame 0 with every object in it, and the scene that gave it: simpler than before if objects were lost."""
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -97,7 +85,7 @@ def _first_frame(scene: Scene, rng: np.random.Generator, settings: AugmentSettin
     return scene, frame
 
 
-def _later_frame(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings) -> _Frame:
+def _later_frame(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings) -> DrawnFrame:
     """A later frame; drawn again, gentler, while it shows none of the objects."""
     for attempt in range(_ATTEMPTS):
         frame = _draw(scene, t, rng, settings, 1.0 - attempt / (_ATTEMPTS - 1))
@@ -111,7 +99,7 @@ def _visible(labels: NDArray[np.uint8], scene: Scene, settings: AugmentSettings)
     return np.asarray(areas >= settings.min_visible * labels.size)
 
 
-def _draw(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings, strength: float) -> _Frame:
+def _draw(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings, strength: float) -> DrawnFrame:
     """Frame t; strength 1 is the full motion of the settings, 0 none."""
     height, width = scene.size
     motion = scene.ground.at(t, lambda: frame_motion(scene.size, rng, settings, strength))
@@ -125,7 +113,7 @@ def _draw(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSetti
     return frame, labels, valid
 
 
-def _whole(scene: Scene, warp: Warp) -> _Frame:
+def _whole(scene: Scene, warp: Warp) -> DrawnFrame:
     valid = warp.covers(scene.image.shape[:2])
     labels = np.zeros(scene.size, dtype=np.uint8)
     for index, mask in enumerate(warp_masks(warp, scene.masks)):
@@ -142,7 +130,7 @@ def _layered(
     rng: np.random.Generator,
     settings: AugmentSettings,
     strength: float,
-) -> _Frame:
+) -> DrawnFrame:
     if background.shape != scene.image.shape:
         # Another photograph: it takes the place of the own one, whatever its size.
         ground = replace(

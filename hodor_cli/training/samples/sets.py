@@ -80,7 +80,7 @@ class ClipTraining:
         if not self.items:
             raise DataError(
                 f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in"
-                " `hodor data check`)"
+                " `check_dataset`)"
             )
         self.sizes = [clips.clips[clip].size for clip, _, _ in self.items]
         self.object_counts = [len(ids) for _, _, ids in self.items]

@@ -1,15 +1,23 @@
-"""Pictures kept out of training, so that it can be told whether the network got better."""
+"""Pictures kept out of training, on which a network is measured before and after, to tell whether it got better."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.device import autocast
+from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.cycles import schedule
+from hodor_cli.training.process import Process
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, planned_batch
 from hodor_cli.training.samples.composites import FilmingSet
 from hodor_cli.training.samples.cutouts import Filmed
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sets import ClipTraining
+from hodor_cli.training.step import INPUTS, Objective
 
 
 class Subset:
@@ -51,3 +59,37 @@ def hold_out(dataset: FilmingSet, count: int) -> tuple[FilmingSet, FilmingSet | 
         return dataset, None
     apart = set(kept_out)
     return Subset(dataset, [item for item in range(total) if item not in apart]), Subset(dataset, kept_out)
+
+
+class HeldOut:
+    """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
+
+    apart: whether they are kept out of training; otherwise there were too few, and it learns from them. name: what they
+    are, for a sentence.
+    """
+
+    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
+        self.config = config
+        self._planner = BatchPlanner(sets, config.batches, seed=config.seed)
+        items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset.sizes))]
+        count = min(config.held_out, len(items))
+        self._chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
+        self._batches: list[Batch] = []
+        self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
+
+    @torch.no_grad()
+    def measure(self, model: Hodor, process: Process) -> float:
+        """Mean IoU, 0..1. The model's mode is as before afterwards."""
+        if not self._batches:
+            plans = [self._planner.plan_of([chosen], number) for number, chosen in enumerate(self._chosen)]
+            self._batches = [planned_batch(self._planner, plan) for plan in plans]
+        training = model.training
+        objective = Objective(model, supervise=self.config.supervise).eval()
+        steps = schedule(self.config.schedule, 0, self.config.sequence)
+        ious = []
+        for batch in self._batches:
+            inputs = [batch[name].to(process.device) for name in INPUTS]
+            with autocast(process.device, process.dtype):
+                ious.append(float(objective(*inputs, steps)[0].iou))
+        model.train(training)
+        return sum(ious) / len(ious)

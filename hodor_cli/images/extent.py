@@ -1,0 +1,26 @@
+"""Where a mask lies in its picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: x, y, width and height in pixels.
+Box = tuple[int, int, int, int]
+
+
+def box_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Box | None:
+    """The smallest box around what is not zero in an (H, W) mask; None if everything is."""
+    import cv2
+
+    found: Any = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    x, y, width, height = found
+    return (x, y, width, height) if width else None
+
+
+def window_of(box: Box) -> tuple[slice, slice]:
+    """The rows and columns of a box, to index a picture with."""
+    x, y, width, height = box
+    return slice(y, y + height), slice(x, x + width)
