@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
-from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
 
 Run = Callable[..., Result]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from descriptor_helpers import clip, toy_model, write_davis
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
@@ -19,7 +20,6 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.video.source import open_source
-from tests.descriptor_helpers import clip, toy_model, write_davis
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from descriptor_helpers import INFO, clustered_store
 
 from hodor_cli.cli.map import map_files
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreWriter, VideoInfo
@@ -24,7 +25,6 @@ from hodor_cli.descriptors.views.layout import make_map
 from hodor_cli.descriptors.views.map_image import write_points_csv
 from hodor_cli.descriptors.views.map_page import write_map_page
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
-from tests.descriptor_helpers import INFO, clustered_store
 
 
 def read_everything(path: Path) -> None:
@@ -164,7 +164,7 @@ import resource, sys
 sys.path.insert(0, sys.argv[3])
 import numpy as np
 from hodor_cli.errors import OutputError
-from tests.test_descriptors_store import INFO, StoreWriter, add, video_info
+from test_descriptors_store import INFO, StoreWriter, add, video_info
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
     with StoreWriter(sys.argv[1], INFO) as writer:

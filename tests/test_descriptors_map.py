@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from descriptor_helpers import clip, clustered_store, toy_model
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.protocol import score_retrieval
@@ -23,7 +24,6 @@ from hodor_cli.descriptors.views.map_page import write_map_page
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.video.frames import Frame
-from tests.descriptor_helpers import clip, clustered_store, toy_model
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_fakes import make_coco
+from descriptor_helpers import INFO, clustered_store, toy_model, write_davis
 from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
@@ -32,8 +34,6 @@ from hodor_cli.descriptors.search.query import queries_of_store
 from hodor_cli.descriptors.search.search import search_objects
 from hodor_cli.errors import DataError, InputError, UsageError, WeightsError
 from hodor_cli.weights.checkpoint import save_checkpoint
-from tests.data_fakes import make_coco
-from tests.descriptor_helpers import INFO, clustered_store, toy_model, write_davis
 
 
 def run(*arguments: object) -> Result:

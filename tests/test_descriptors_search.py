@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
@@ -21,7 +22,6 @@ from hodor_cli.descriptors.views.contact_sheet import describe_times, write_cont
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
-from tests.descriptor_helpers import clip, clustered_store, toy_model, write_davis
 
 
 def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

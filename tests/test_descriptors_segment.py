@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from descriptor_helpers import clip, clustered_store, toy_model
 from typer.testing import CliRunner
 
 from hodor_cli.cli import app
@@ -18,7 +19,6 @@ from hodor_cli.descriptors.session.recognition import Recognition
 from hodor_cli.engine import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
-from tests.descriptor_helpers import clip, clustered_store, toy_model
 
 
 def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypatch, make_video) -> None:  # type: ignore[no-untyped-def]

@@ -1,4 +1,4 @@
-"""What is measured, and with which network."""
+"""Settings of a measurement, and the network that is measured."""
 
 from __future__ import annotations
 

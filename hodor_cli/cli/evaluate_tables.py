@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hodor_cli.cli.terminal import counted
+from hodor_cli.images.paths import listed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,8 +89,7 @@ def print_comparison(comparison: ResultComparison, console: Console) -> None:
         interval = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} (paired bootstrap over {count})"
         console.print(f"{said}, {interval}: {comparison.verdict}")
     if comparison.only_in_one:
-        names = ", ".join(comparison.only_in_one[:8]) + (" ..." if len(comparison.only_in_one) > 8 else "")
-        console.print(f"Left out, because only one of the two has them: {names}")
+        console.print(f"Left out, because only one of the two has them: {listed(comparison.only_in_one, 8)}")
 
 
 def _table(first: str, *others: str) -> Table:

@@ -34,13 +34,13 @@ def map_command(
     ] = None,
     out: Annotated[str, out_option("NAME", "Writes NAME.png, NAME.html and NAME.csv; in a folder, map.*.")] = "map",
     method: Annotated[
-        MapMethod, typer.Option("--method", help="tsne shows who is near whom, pca keeps distances and axes.")
+        MapMethod, typer.Option("--method", help="tsne keeps neighbours together, pca keeps distances and axes.")
     ] = MapMethod.tsne,
     colour: Annotated[
         MapColour, typer.Option("--colour", help="What the frames around the crops mean.")
     ] = MapColour.video,
     by: Annotated[
-        ByName, typer.Option("--by", help="What lies near: the descriptors, or what `hodor retrieval` compares.")
+        ByName, typer.Option("--by", help="What is laid out: the descriptors, or what `hodor retrieval` compares.")
     ] = ByName.descriptor,
     projection: Annotated[
         Path | None,

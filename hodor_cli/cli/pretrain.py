@@ -26,7 +26,7 @@ def pretrain(values: Mapping[str, Any]) -> None:
     """
     from hodor_cli.runtime.threads import wait_asleep
 
-    wait_asleep()  # before PyTorch comes: the loader's workers need the cores that its threads would wait on
+    wait_asleep()  # before torch is imported, whose waiting threads would take the cores of the loader's workers
     from hodor_cli.training.runs import pretrain as run
     from hodor_cli.training.sources import DataSource
 

@@ -41,7 +41,7 @@ def retrieval(
     ] = None,
     *,
     pr_curve: Annotated[
-        bool, typer.Option("--pr-curve", help="Measure: every row asks for the other rows of its object.")
+        bool, typer.Option("--pr-curve", help="Measure: every row is a query for the other rows of its object.")
     ] = False,
     query: Annotated[
         str | None,
@@ -68,11 +68,13 @@ def retrieval(
     ] = None,
     metric: Annotated[MetricName, typer.Option("--metric", help="How a query is compared.")] = MetricName.euclidean,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Decode the query into the frames found; rank also by what is found there.")
+        bool,
+        typer.Option("--verify", help="Decode the query into the frames found; rank by the result, too."),
     ] = False,
     faiss: Annotated[bool, typer.Option("--faiss", help="Search with faiss, for large libraries.")] = False,
     queries: Annotated[
-        int | None, typer.Option("--queries", metavar="N", min=1, help="Curve: let N random rows ask instead of all.")
+        int | None,
+        typer.Option("--queries", metavar="N", min=1, help="Curve: take N random rows as queries instead of all."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which random rows.")] = 0,
     memory: Annotated[int, typer.Option("--memory", metavar="MB", min=1, help="Curve: memory to use.")] = 1024,
@@ -193,7 +195,7 @@ def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: Descr
             continue
         first = next(iter(shown.values()))
         asked = f"{first.queries:,} {'random ' if first.sampled else ''}queries, {first.left_out:,} left out"
-        say(f"Among {words}: {first.rows:,} rows; {first.objects:,} objects asked for, {asked}")
+        say(f"Among {words}: {first.rows:,} rows; {first.objects:,} objects to find, {asked}")
         say(f"  {'':<22}{'mAP':>8}{'P@50%':>8}{'R@1':>8}{'R@5':>8}{'time':>9}")
         for name, scores in shown.items():
             values = (

@@ -25,6 +25,7 @@ from hodor_cli.cli.options import (
 from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
 from hodor_cli.errors import DeviceError, UsageError
+from hodor_cli.images.paths import listed
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def segment_many(
     )
     jobs = find_jobs(path, masks.expanduser())
     if unused := unused_masks(masks.expanduser(), jobs):
-        warn(f"{counted(len(unused), 'mask')} in {masks} belong to no video: {_names(unused)}")
+        warn(f"{counted(len(unused), 'mask')} in {masks} belong to no video: {listed(unused, 8)}")
     executor = make_executor(options, workers=workers, gpus=gpus, ray=ray)
     _check(options, local=ray is None)
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
@@ -138,7 +139,7 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
 
 
 def _check(options: WorkOptions, *, local: bool) -> None:
-    """Raise the HodorError for what would be wrong with every video, so that it is told once and nothing is written."""
+    """Raise the HodorError for what would be wrong with every video, so that it is said once and nothing is written."""
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.training.adaptation import Budget
@@ -181,17 +182,13 @@ def _print_summary(summary: BatchSummary) -> None:
     say(f"  {summary.out}/summary.json  how each of them ended")
     review = [result for result in done if result.review]
     if review:
-        say(f"Frames to review in {counted(len(review), 'video')}: {_names([result.name for result in review])}")
+        say(f"Frames to review in {counted(len(review), 'video')}: {listed([result.name for result in review], 8)}")
     warned = [result.name for result in done if result.warnings]
     if warned:
-        say(f"Warnings in the reports of {_names(warned)}")
+        say(f"Warnings in the reports of {listed(warned, 8)}")
     if summary.failed:
         say(f"{counted(len(summary.failed), 'video')} failed; mend them and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
             say(with_flags(f"  {result.name}: {result.error}"))
         if len(summary.failed) > _SHOWN:
             say(f"  ... and {len(summary.failed) - _SHOWN} more, all in summary.json")
-
-
-def _names(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

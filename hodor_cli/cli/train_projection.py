@@ -1,4 +1,4 @@
-"""`hodor train-projection`: learn by what `hodor retrieval` compares objects, from photographs."""
+"""`hodor train-projection`: learn from photographs what `hodor retrieval` compares objects by."""
 
 from __future__ import annotations
 

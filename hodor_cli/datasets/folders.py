@@ -10,7 +10,7 @@ from pathlib import Path
 from hodor_cli.datasets.labels.numbers import MASK_SUFFIXES
 from hodor_cli.errors import DataError
 from hodor_cli.images.listing import files_by_frame
-from hodor_cli.images.paths import visible_files, visible_folders
+from hodor_cli.images.paths import listed, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 
@@ -45,7 +45,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; it has {', '.join(known[:8])}" + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+    return f"; it has {listed(known, 8)}"
 
 
 def first_folders(root: Path) -> str:
@@ -57,7 +57,7 @@ def first_folders(root: Path) -> str:
     names = [folder.name for folder in visible_folders(root)]
     if not names:
         return "; it has no folders"
-    return f"; it holds {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"; it holds {listed(names)}"
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import listed
 
 _SHOWN = 4
 
@@ -29,8 +30,9 @@ class NameMatch:
         """Sentences for the user: how the files of `where` were matched, and which are not used."""
         said = [f"{where}: {self.how}"] if self.how else []
         if self.unused:
-            shown = ", ".join(self.unused[:_SHOWN]) + (" ..." if len(self.unused) > _SHOWN else "")
-            said.append(f"{where}: {len(self.unused)} not used, because no frame has their name: {shown}")
+            said.append(
+                f"{where}: {len(self.unused)} not used, because no frame has their name: {listed(self.unused, _SHOWN)}"
+            )
         return said
 
 

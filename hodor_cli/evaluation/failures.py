@@ -1,4 +1,4 @@
-"""What went wrong, to be looked at: the worst objects around the largest falls of J (HODOR, CVPR 2022, fig. 5)."""
+"""The worst objects, in the frames around the largest falls of J (HODOR, CVPR 2022, fig. 5)."""
 
 from __future__ import annotations
 

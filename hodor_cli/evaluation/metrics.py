@@ -1,6 +1,6 @@
-"""J and F of binary masks, and the statistics the DAVIS benchmark draws from them.
+"""J and F of binary masks, and the statistics that the DAVIS benchmark computes from them.
 
-The values equal those of the official DAVIS-2017 evaluation; only the work is smaller. Everything happens inside the
+The values equal those of the official DAVIS-2017 evaluation, with less work: everything is computed inside the
 bounding box of the two masks, and a disk is dilated as a union of rectangles, which stops as soon as every boundary
 pixel is decided.
 
@@ -27,7 +27,7 @@ BOUNDARY_TOLERANCE = 0.008
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a series of per-frame values comes to: mean, share above 0.5, and how much is lost towards the end."""
+    """A series of per-frame values in three numbers: mean, share above 0.5, and the loss towards the end."""
 
     mean: float
     recall: float

@@ -25,7 +25,7 @@ from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, r
 from hodor_cli.evaluation.settings import OnStart, Progress, StepSegmenter
 from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
 
 _LISTED = 20
@@ -34,7 +34,7 @@ _MARKS = ".progress"
 
 @dataclass
 class ModelRun:
-    """What a run gave, by sequence."""
+    """The results of a run, by sequence."""
 
     scores: dict[str, SequenceScore] = field(default_factory=dict)
     timings: dict[str, Timing] = field(default_factory=dict)
@@ -125,7 +125,7 @@ def _run_anew(
     on_start: OnStart | None,
     advance: Callable[[int], None],
 ) -> None:
-    """Run the model through one sequence and keep what came of it."""
+    """Run the model through one sequence and keep the results."""
     if mark is not None:
         mark.begin()
     folder = None if mark is None else mark.folder
@@ -202,9 +202,7 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
         raise DataError(f"{name} has no masks; a model needs the objects of the first frame")
     missing = [frame for frame in sequence.masks if frame not in sequence.images]
     if missing:
-        shown = ", ".join(missing[:_LISTED])
-        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {shown}{more}")
+        raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {listed(missing, _LISTED)}")
     if wrong := sequence.check_names():
         raise DataError(f"the masks of {name} may not belong to the frames that they are named like: {wrong}")
     least = 3 if rules.drop_last else 2

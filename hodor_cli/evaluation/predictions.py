@@ -16,7 +16,7 @@ from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import Progress
-from hodor_cli.images.paths import plural, require_exists, visible_folders
+from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
 _LISTED = 20
@@ -106,13 +106,13 @@ def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, roo
     predicted, notes = masks_of_frames(folder, list(sequence.images) or names)
     missing = [name for name in names if name in counted and name not in predicted]
     if missing:
-        shown = ", ".join(missing[:_LISTED])
-        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         example = next(iter(masks_in(folder).values()), None)
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
         if example is not None and len(missing) < len(counted):
             hint = "masks must have the names of the annotations"
-        raise InputError(f"{folder} has no prediction for {plural(len(missing), 'frame')}: {shown}{more}; {hint}")
+        raise InputError(
+            f"{folder} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, _LISTED)}; {hint}"
+        )
     pairs = tuple((name, file, predicted[name] if name in counted else None) for name, file in sequence.masks.items())
     return ScoringTask(sequence.name, pairs, rules, tuple(notes))
 
@@ -140,7 +140,7 @@ def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[Scorin
         for future in as_completed(waiting):
             try:
                 yield waiting[future], future.result()
-            except BrokenExecutor as error:  # a process was killed, most likely for want of memory
+            except BrokenExecutor as error:  # a process was killed, most likely because memory ran out
                 yield waiting[future], f"{waiting[future].name} lost its process ({error}); try fewer `workers`"
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation found: numbers per object, sequence and data set, as values, JSON and CSV."""
+"""The results of an evaluation: numbers per object, sequence and data set, as values, JSON and CSV."""
 
 from __future__ import annotations
 

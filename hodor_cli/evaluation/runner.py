@@ -80,7 +80,7 @@ def evaluate(
 
 @dataclass
 class _Outcome:
-    """What running or scoring gave. masks_at: the folder of the predictions, if there is one."""
+    """Scores and facts of a run. masks_at: the folder of the predictions, if there is one."""
 
     facts: dict[str, Any]
     scores: dict[str, SequenceScore]

@@ -15,6 +15,7 @@ from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_ids, size_text
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import LabelMap, Statistics, score_frame, statistics
+from hodor_cli.images.paths import listed
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class SequenceScorer:
         counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
         gaps = [object_id for object_id in counted if object_id not in self._first_frame]
         if gaps:
-            notes.append(f"the truth of {self.name} has no object {_listed(gaps)}; as in DAVIS each counts as one more")
+            notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS each counts as one more")
         objects = {}
         for object_id in counted:
             score = self._object(object_id)
@@ -222,14 +223,14 @@ class SequenceScorer:
         past = [object_id for object_id in extra if object_id > max(self.ids)]
         if past and self.rules.refuse_extra_ids:
             raise InputError(
-                f"the prediction of {self.name} holds id {_listed(past)}, but the truth's largest is {max(self.ids)}; "
+                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}; "
                 "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
             )
         extra = [] if self.rules.every_id else extra
         if not extra:
             return []
         return [
-            f"the prediction of {self.name} holds id {_listed(extra)}, which the truth does not have; "
+            f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
             "such an object has no score of its own, its pixels are missing from others"
         ]
 
@@ -241,8 +242,3 @@ class SequenceScorer:
             return None
         j, f = np.array(values, dtype=np.float64).T
         return ObjectScore(object_id, tuple(self._frames[start:]), np.ascontiguousarray(j), np.ascontiguousarray(f))
-
-
-def _listed(ids: list[int]) -> str:
-    shown = ", ".join(str(object_id) for object_id in ids[:5])
-    return shown + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

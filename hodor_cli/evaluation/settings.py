@@ -1,4 +1,4 @@
-"""What an evaluation can be told."""
+"""Settings of an evaluation, and where its results go."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StepSegmenter(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationSettings(SegmenterSettings):
-    """What is evaluated, and with what network settings; part of the result, and compared on resuming.
+    """What is evaluated, and how the network works; stored in the result and compared on resuming.
 
     sequences: names of sequences, or of one split; None takes all. weights, adapt: what the network was made from, to
     be recorded.

@@ -11,7 +11,7 @@ from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import InputError
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.files import replacing, writing
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
 
 
 def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
@@ -24,7 +24,7 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
     places = find_predictions(predictions, dataset.sequences)
     lost = [name for name in dataset.sequences if name not in places]
     if lost:
-        raise InputError(f"{predictions} has no predictions of {', '.join(lost[:20])}; the server wants all sequences")
+        raise InputError(f"{predictions} has no predictions of {listed(lost, 20)}; the server wants all sequences")
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         # The masks are compressed already.
@@ -36,8 +36,7 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
                 missing = [frame for frame in wanted if frame not in files]
                 if missing:
                     raise InputError(
-                        f"{places[name]} has no mask for {plural(len(missing), 'frame')}: {', '.join(missing[:20])}"
-                        + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+                        f"{places[name]} has no mask for {plural(len(missing), 'frame')}: {listed(missing, 20)}"
                     )
                 for frame in wanted:
                     _check_mask(files[frame])

@@ -25,6 +25,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def listed(things: Iterable[object], most: int = 5) -> str:
+    """ "a, b, c", or "a, b and 4 more" where there are more than `most`."""
+    texts = [str(thing) for thing in things]
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")
+
+
 def readable_name(name: str) -> str:
     """A name as text that can be printed and written into JSON, always in the composed Unicode form. A name that is not
     UTF-8 is read as Latin-1, its most likely encoding."""
@@ -115,5 +121,5 @@ def _listing(folder: Path) -> list[str]:
 def _describe(names: list[str], folder: Path) -> str:
     if not names:
         return f"{folder.resolve()} is empty"
-    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    shown = listed(names, 4)
     return f"{folder.resolve()} holds {shown}"

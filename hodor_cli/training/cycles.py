@@ -20,7 +20,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 from hodor_cli.training.damage import WrongCue, damaged
 
-#: Overlap with the true mask from which on a predicted one counts as that object's.
+#: A predicted mask counts as its object's if its IoU with the true one is above this.
 _SURE = 0.5
 #: The node that stands for frame 0 with its true masks.
 TRUTH = "truth"

@@ -94,7 +94,7 @@ def launch(
         # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         if layout.starter == "slurm":
-            # Lightning wants to be told how many there are on each machine even where srun was not.
+            # Lightning needs the number of processes on each machine, also where srun was not told it.
             os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
         from hodor_cli.training.fabric import make_fabric
 

@@ -87,7 +87,7 @@ def train(
 
 
 class _Job:
-    """A run as it goes: what learns, where it is written, and the scores so far."""
+    """A run in progress: the learner, its folder, and the scores so far."""
 
     def __init__(self, learner: Learner, config: TrainConfig, folder: RunFolder, run: RunOptions, hooks: Hooks) -> None:
         self.learner, self.config, self.folder, self.run, self.hooks = learner, config, folder, run, hooks
@@ -184,7 +184,7 @@ class _Job:
         self.process.barrier()
 
     def measure_start(self) -> None:
-        """Measure the network that nothing was learned by yet."""
+        """Measure the network before it has learned anything."""
         if self.learner.done == 0 and self.hooks.held_out is not None and self.process.is_first:
             self.before = self.hooks.held_out.measure(self.learner.model, self.process)
         self.process.barrier()
@@ -246,7 +246,7 @@ def _seed(seed: int, iteration: int, rank: int) -> int:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C inside the block takes effect at its end, so that an iteration is done wholly or not at all."""
+    """Ctrl-C inside the block takes effect at its end, so that no iteration is left half done."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -255,7 +255,7 @@ def _uninterrupted() -> Iterator[None]:
     try:
         yield
     except Exception:
-        if not caught:  # another process may have been interrupted earlier, and be missed here
+        if not caught:  # after Ctrl-C it may come from the other processes, which are gone
             raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)

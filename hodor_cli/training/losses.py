@@ -11,7 +11,7 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 
 _EPSILON = 1e-6
-#: Of the cosines that `contrast_loss` compares.
+#: What `contrast_loss` divides cosines by.
 _TEMPERATURE = 0.1
 #: Score of pairs that are left out: finite, because it is multiplied by zero.
 _NEVER = -1e4

@@ -1,4 +1,4 @@
-"""What `pretrain` and `finetune` can be told, and what they return."""
+"""Options, callbacks and results of `pretrain` and `finetune`."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Plan:
 
 
 def decide(asked: Asked, layout: Layout) -> Plan:
-    """The plan of a run, with the cheapest refusals first; the data are checked last, by the first process alone.
+    """Make the plan of a run. What is quick to refuse comes first; the first process alone checks the data, last.
 
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
     """
@@ -127,12 +127,12 @@ def decide(asked: Asked, layout: Layout) -> Plan:
         asked.kind, config.to_dict(), hodor=hodor_cli.__version__, preset=preset_used, data=records,
         clips=clips if clips.mode else None, weights=weights, backbone=backbone, processes=layout.world,
     )  # fmt: skip
-    callbacks = dataclasses.replace(asked.callbacks, checking=None)  # done, and seldom to be pickled
+    callbacks = dataclasses.replace(asked.callbacks, checking=None)  # no longer needed, and it can seldom be pickled
     return Plan(folder, config, tuple(sources), asked.run, callbacks, state, until, record)
 
 
 def random_backbone(model: Hodor) -> str:
-    """The remark on a new network whose backbone knows nothing."""
+    """The remark that a new network's backbone starts from random weights."""
     kind = "Swin-T (.pth)" if isinstance(model.config.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
     return f"the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of {kind}"
 
@@ -237,7 +237,7 @@ def _architecture_of(weights: str | Path) -> str:
 
 
 def _require_architecture(config: ModelConfig, model: str, weights: str | Path) -> None:
-    """Raise WeightsError, naming both, if the weights are of another architecture than what is to be trained."""
+    """Raise WeightsError, naming both, if the weights are of another architecture than the one to train."""
     if config.name != model:
         raise WeightsError(
             f"{weights} holds a '{config.name}' network but '{model}' is to be trained; choose weights of '{model}', or"

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies in it, who may write to it, and what may be removed from it.
+"""The folder of a run: its files, its lock, and what may be removed from it.
 
 OUT/training_state.safetensors   everything that is needed to resume
 OUT/last.safetensors             the newest checkpoint, for `--weights`
@@ -123,7 +123,7 @@ class RunFolder:
             return None
         try:
             return msgspec.json.decode(self.record.read_bytes(), type=RunRecord)
-        except (OSError, ValueError, RecursionError) as error:  # of which msgspec's are
+        except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise DataError(
                 f"{self.record} is not the record of a training run ({error}); put it back, remove it and name `data`"
                 " again, or train into another folder with `out`"

@@ -127,7 +127,7 @@ def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
 
 @contextmanager
 def _taken(plan: Plan) -> Iterator[None]:
-    """The folder is this run's inside the block; an earlier run in it is removed if that is asked for."""
+    """Hold the lock of the folder inside the block; with `overwrite`, an earlier run in it is removed first."""
     folder, record = plan.folder, plan.record
     if plan.state is None:
         # A model that cannot be built is refused before the earlier run is removed.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import listed
 from hodor_cli.settings import Setting, settings_of
 from hodor_cli.training.config import TrainConfig, flat, train_preset
 
@@ -93,10 +94,9 @@ def check_same(config: TrainConfig, began: TrainConfig) -> None:
     before, now = flat(_consistent(began).to_dict()), flat(_consistent(config).to_dict())
     different = [name for name, value in now.items() if name not in FREE and before[name] != value]
     if different:
-        shown = ", ".join(f"{name} {_text(before[name])} then and {_text(now[name])} now" for name in different[:4])
-        more = f" and {len(different) - 4} more" if len(different) > 4 else ""
+        shown = listed((f"{name} {_text(before[name])} then and {_text(now[name])} now" for name in different), 4)
         raise UsageError(
-            f"`resume` with other settings than the run began with ({shown}{more}); leave them out to continue with its"
+            f"`resume` with other settings than the run began with ({shown}); leave them out to continue with its"
             " own, or train into another folder"
         )
 

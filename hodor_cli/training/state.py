@@ -1,7 +1,7 @@
-"""What a run leaves behind so that it can be resumed: one file, written atomically, that holds everything at once.
+"""What a run is resumed from: one file, written atomically, that holds everything at once.
 
 `training_state.safetensors` holds parameters, optimiser moments and averages of one iteration together: a kill between
-two files could otherwise leave parts of two iterations. The random state is none: each iteration seeds its own.
+two files could otherwise leave parts of two iterations. No random state is saved, because each iteration has its seed.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Learner:
     """
 
     def __init__(self, model: Hodor, config: TrainConfig, process: Process) -> None:
-        # On its device before the optimiser is made, which is another one on some devices.
+        # Moved before the optimiser is made, because its kind depends on the device.
         model.to(device=process.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
         freeze_stages(model, config.frozen_stages)

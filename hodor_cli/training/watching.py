@@ -26,7 +26,7 @@ _NEW = 0.05
 class Hooks:
     """What accompanies the loop; all optional. Only the process that writes the files calls any of it.
 
-    callbacks: the caller's. events: what is told to TensorBoard. sheet: called with the iteration, its batch and
+    callbacks: the caller's. events: what TensorBoard reads. sheet: called with the iteration, its batch and
     predictions, every `sheet_every`. held_out: measured at the start and at the end. until: when to stop, in seconds
     since 1970, which the processes of all machines share. details: JSON values that are saved with the checkpoints.
     """

@@ -16,6 +16,7 @@ from torch import Tensor
 from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import WeightsError
 from hodor_cli.files import replacing, writing_file
+from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.weights.authors import from_authors, is_authors_state_dict
 from hodor_cli.weights.tensor_files import converted, fault_of, is_pickle, read_pickle, read_safetensors, shown
@@ -93,9 +94,8 @@ def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: s
     faults = [fault for name, value in own.items() if (fault := fault_of(name, state_dict.get(name), value))]
     faults += [f"has the unknown {shown(name)}" for name in state_dict if name not in own]
     if faults:
-        more = f" and {len(faults) - 4} more such parameters" if len(faults) > 4 else ""
         raise WeightsError(
-            f"{origin} does not fit the architecture '{model.config.name}': it {', '.join(faults[:4])}{more};"
+            f"{origin} does not fit the architecture '{model.config.name}': it {listed(faults, 4)};"
             " use weights of the same architecture"
         )
     model.load_state_dict(converted(state_dict, torch.float32, origin))

@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, and pickles that hold nothing but tensors. What passes here is plain and finite."""
+"""Files of tensors: safetensors, and pickles that hold nothing but tensors. Values that are returned are tensors."""
 
 from __future__ import annotations
 

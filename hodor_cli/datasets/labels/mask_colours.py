@@ -7,6 +7,7 @@ import numpy as np
 from hodor_cli.datasets.labels.numbers import VOID
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID, davis_palette, voc_palette
+from hodor_cli.images.paths import listed
 
 Colour = tuple[int, int, int]
 
@@ -48,9 +49,8 @@ def labels_from_colours(
             taken.add(ids_by_colour[colour])
         table[k] = ids_by_colour[colour]
     colours = {int(table[k]): _colour(values[k]) for k in order if table[k]}
-    listed = sorted(colours.items())
-    mapping = ", ".join(f"{_hex(colour)} is {i}" for i, colour in listed[:12]) + (" ..." if len(listed) > 12 else "")
-    if listed:
+    if colours:
+        mapping = listed((f"{_hex(colour)} is {i}" for i, colour in sorted(colours.items())), 12)
         notes.insert(0, f"{name} is RGB, each colour an object: {mapping}")
     return table[index_map], colours, notes
 

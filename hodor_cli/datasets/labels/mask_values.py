@@ -13,7 +13,7 @@ from hodor_cli.datasets.labels.numbers import VOID, require_ids
 from hodor_cli.datasets.labels.soft_edges import examine_edges
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def mask_from_values(values: np.ndarray, path: Path, palette: np.ndarray | None 
     objects = sorted(present - {0, VOID})
     if palette is None and (meant := grey_palette_ids(objects)):
         notes.append(
-            f"{path.name} has the ids {_list(objects)}, which are also how bright the DAVIS colours of {_list(meant)} "
-            f"are: if it was converted from an indexed mask, give that one"
+            f"{path.name} has the ids {listed(objects)}, which are also the brightness of the DAVIS colours of "
+            f"{listed(meant)}: if it was converted from an indexed mask, give that one"
         )
     return MaskFile(labels, notes, void=void)
 
@@ -128,10 +128,6 @@ def index_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found, index_map.reshape(values.shape)  # NumPy 2.0 returns it flat
 
 
-def _list(ids: list[int]) -> str:
-    return ", ".join(map(str, ids[:5])) + (" ..." if len(ids) > 5 else "")
-
-
 def _check_value_edges(
     ids: np.ndarray, index_map: np.ndarray, channels: np.ndarray, top: int | None, path: Path
 ) -> list[str]:
@@ -144,8 +140,8 @@ def _check_value_edges(
     present = [int(i) for i in ids]
     if top == VOID and {0, VOID} < set(present) and _nearly_binary(present):
         raise InputError(
-            f"{path} holds 0 and 255 but also values next to them ({_list(present[1:-1])}), as a JPEG leaves them of a "
-            f"black and white mask, and each would become an object; threshold it at 128"
+            f"{path} holds 0 and 255 but also values next to them ({listed(present[1:-1])}), as a JPEG leaves them of "
+            f"a black and white mask, and each would become an object; threshold it at 128"
         )
     # If only white is solid, all other greys must be its edge, however few they are.
     if (len(soft) >= 3 and len(soft) > len(solid)) or (soft and solid == [top]):
@@ -154,7 +150,7 @@ def _check_value_edges(
         raise _soft_edge_error(path, len(ids), len(soft), report.solid_share, binary)
     if not soft:
         return []
-    return [f"{path.name} has the ids {_list(soft)} only along edges: blended pixels, or something very thin?"]
+    return [f"{path.name} has the ids {listed(soft)} only along edges: blended pixels, or something very thin?"]
 
 
 def _nearly_binary(present: list[int]) -> bool:

@@ -20,7 +20,15 @@ from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.listing import files_by_frame
-from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import (
+    exists,
+    listed,
+    plural,
+    require_exists,
+    summarise_files,
+    visible_files,
+    visible_folders,
+)
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.frames import FrameSource
 
@@ -283,10 +291,9 @@ def _note_corrections(combined: dict[int, MaskInput]) -> None:
     for frame, entry in combined.items():
         again = [i for i in entry.object_ids if i in first]
         if again and len(combined) <= 10:  # not for a folder with a mask for every frame
-            ids = ", ".join(map(str, again[:8])) + (" ..." if len(again) > 8 else "")
             entry.notes.append(
-                f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {ids} of frame "
-                f"{first[again[0]]}; to start a new object there, draw it with another value"
+                f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
+                f"frame {first[again[0]]}; to start a new object there, draw it with another value"
             )
         for i in entry.object_ids:
             first.setdefault(i, frame)

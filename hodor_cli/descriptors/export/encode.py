@@ -46,7 +46,7 @@ class EncodedFrame:
 class FrameEncoder:
     """Turns masks into descriptors as a first frame's are (HODOR, sec. 3.2), without any history.
 
-    Along the way it takes the baseline: the mean of the backbone's features inside the mask, which needs no encoder.
+    It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder.
 
     Args:
         model: The network; it stays where it is: where `device` is elsewhere, a copy of it computes.
@@ -126,7 +126,10 @@ class FrameEncoder:
         )
 
     def _masks(self, masks: Mapping[int, NDArray[np.bool_]], geometry: Geometry) -> torch.Tensor:
-        """(1, I, padded height, padded width) float32 of 0 and 1; one that vanishes keeps its share of each pixel."""
+        """(1, I, padded height, padded width) float32 of 0 and 1.
+
+        A mask that vanishes when it is resized keeps its share of each pixel.
+        """
         import torch
         import torch.nn.functional as F
 
@@ -177,7 +180,7 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
 class FeatureTap:
     """The baseline's features of what a segmenter finds, from the backbone's maps of its newest frame.
 
-    The maps are kept while the segmenter runs, so that the backbone need not run again. `close` ends that.
+    The maps are kept while the segmenter runs, so that the backbone does not run twice; until `close`.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:
@@ -202,7 +205,7 @@ class FeatureTap:
         return {key: means[number] for number, key in enumerate(masks)}
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Remove the hook from the network."""
         self._hook.remove()
         self._levels = []
 

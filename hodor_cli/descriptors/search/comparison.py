@@ -1,6 +1,6 @@
 """What two objects are compared by: the encoder's descriptor, the baseline's features, or a projection of both.
 
-The first two lie in a store row by row, a query carries both, and a projection is computed on the way.
+A store holds the first two row by row, and a query both; projected vectors are computed when they are needed.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Comparison:
 
 
 def possible_comparisons(store: DescriptorStore, projection: Projection | None = None) -> list[Comparison]:
-    """All that a store allows, the best last by the table in docs/descriptors.md.
+    """The comparisons that a store allows, the best last (by the table in docs/descriptors.md).
 
     projection: the store's model's own; by default the package's, if it has one.
     """
@@ -112,7 +112,7 @@ def possible_comparisons(store: DescriptorStore, projection: Projection | None =
 
 
 def choose_comparison(store: DescriptorStore, by: By | None = None, projection_file: Path | None = None) -> Comparison:
-    """What is asked for, or the best that a store allows: the projection, else the baseline, else the descriptor.
+    """The comparison that is asked for, or the best that a store allows: by projection, baseline or descriptor.
 
     projection_file: read instead of the package's own. Raises UsageError if it is not what is asked for, InputError
     where there is no projection for the store's model.

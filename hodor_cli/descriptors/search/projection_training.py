@@ -1,7 +1,7 @@
 """Learning the projection from labelled photographs: no video and no gradient step is needed.
 
 Each photograph becomes a short sequence as for training the network: its objects move, the background changes, colours
-shift. The rows of one object then differ by what should not count. Directions in which objects vary around their own
+shift. The rows of one object then differ in what should not matter. Directions in which objects vary around their own
 mean are shrunk, and the directions in which their means differ most are kept (linear discriminant analysis).
 """
 

@@ -1,7 +1,7 @@
 """How well descriptors tell objects apart: the retrieval protocol of HODOR (CVPR 2022, figure 2).
 
-Every row (one object in one frame) asks; all other rows are ranked by their distance to it; relevant are the rows of
-the same object of the same video. Precision and recall are averaged over all queries that have something to find.
+Every row (one object in one frame) is a query; all other rows are ranked by their distance to it; relevant are the rows
+of the same object of the same video. Precision and recall are averaged over all queries that have something to find.
 
 Two galleries: `across` ranks the rows of all videos, `within` only those of the query's own video, where nothing but
 telling the objects of one scene apart counts. Exact: every distance is computed and equal distances share a rank, as in
@@ -28,11 +28,11 @@ DEFAULT_MEMORY = 1 << 30
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """What one curve says. Everything in 0..1 but counts and seconds.
+    """The numbers of one curve, in 0..1 except counts and seconds.
 
     precision: (101,) at recall 0, 0.01 .. 1, mean over queries; each query's precision is taken at the shortest list
     that reaches the recall. recall_at_k: share of queries with a relevant row among the k nearest.
-    objects: those that are asked for.
+    objects: those of the queries.
     """
 
     gallery: str
@@ -52,7 +52,7 @@ class RetrievalScores:
 
 @dataclass(frozen=True)
 class QuerySample:
-    """At most `count` randomly drawn rows ask; the same seed draws the same."""
+    """At most `count` randomly drawn rows are queries; the same seed draws the same."""
 
     count: int
     seed: int = 0
@@ -70,7 +70,7 @@ def score_retrieval(
 ) -> RetrievalScores:
     """Run the protocol over rows in the order of `index`.
 
-    queries: which rows ask (all by default); the gallery is always complete.
+    queries: which rows are queries (all by default); the gallery is always complete.
     progress: called with (queries done, queries in all).
     Raises InputError if no query has both a relevant and an irrelevant row, for example with one object only.
     """
@@ -142,7 +142,7 @@ class _Total:
         self.hits_5 += wrong_before < 5
 
     def score_gallery(self, rows: Vectors, instance: np.ndarray, asking: np.ndarray) -> None:
-        """Let the rows `asking` ask for the rows of their object among all `rows`, whose objects are `instance`."""
+        """Score the queries `asking` (row numbers) among all `rows`, whose objects are `instance`."""
         dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
         order = np.argsort(instance, kind="stable")
         starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))

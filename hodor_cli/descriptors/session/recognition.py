@@ -1,10 +1,10 @@
 """Is what a segmenter finds really the saved object it was started from?
 
-A network that is told of an object tends to find something in any case: a sleeve where it was told of a mug. So what it
-finds is compared with the saved object by their distance under the projection (`projection.py`), which knows from
-learning how far apart views of one object are. Without a projection, descriptors are compared, in units of how far the
-saved object is from its own background; that says little, as `benchmarks/from_descriptors.py` shows. Neither makes a
-wrong mask right: frames are named for review.
+A network that starts from a saved object tends to find something in any video: a sleeve where the object is a mug. So
+what it finds is compared with the saved object by their distance under the projection (`projection.py`), which has
+learned how far apart views of one object are. Without a projection, descriptors are compared, in units of how far the
+saved object is from its own background; that says little, as `benchmarks/from_descriptors.py` shows. Neither corrects a
+wrong mask: frames are named for review.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Recognition:
         return {key: (alike, found) for key, (alike, found) in counts.items() if 2 * alike < found or not found}
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Remove the hook from the network."""
         if self._tap is not None:
             self._tap.close()
 

@@ -124,7 +124,7 @@ class DescriptorRecorder:
         self.rows += len(rows)
 
     def close(self, *, complete: bool = True) -> None:
-        """Put the video into the file, or throw it away if it is not complete, and let go of the file."""
+        """Put the video into the file, or discard it if it is incomplete, and close the file."""
         if self._tap is not None:
             self._tap.close()
         # A finished run that was asked to resume gives no frames at all.

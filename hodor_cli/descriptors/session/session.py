@@ -66,7 +66,7 @@ class DescriptorSession:
         #: Whether what is found looks like the saved objects; None without `known`.
         self.recognition: Recognition | None = None
         if projection is not None and not known:
-            raise UsageError("`projection` says by what objects of `known` are recognised; give `known` as well")
+            raise UsageError("`projection` is what objects of `known` are recognised by; give `known` as well")
         if known:
             if masks:
                 raise UsageError("objects come either from masks or from a descriptor file; give `mask` or `known`")

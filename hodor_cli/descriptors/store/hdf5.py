@@ -166,7 +166,7 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
 
 
 def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels: int) -> h5py.Dataset:
-    """One data set of a video, of the type and shape that `DATASETS` says and no larger than what is stored of it.
+    """One data set of a video, of the type and shape that `DATASETS` says and no larger than its stored bytes can hold.
 
     Raises InputError for anything else, also for one whose numbers lie in other files.
     """

@@ -28,6 +28,7 @@ from hodor_cli.descriptors.store.hdf5 import (
 from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import listed
 
 if TYPE_CHECKING:
     import h5py
@@ -225,8 +226,7 @@ class DescriptorStore:
 
     def _group(self, name: str) -> tuple[Path, Any]:
         if name not in self._groups:
-            known = self.videos
-            have = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+            have = listed(self.videos, 10)
             raise InputError(f"{self.path} has no video {name}; it has {have or 'none'}")
         return self._groups[name]
 

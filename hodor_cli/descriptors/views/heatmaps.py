@@ -157,9 +157,8 @@ def _tinted(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None) -> NDAr
 
 
 def _heat(grey: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Black, purple, orange, yellow for 0 to 1, over a dim grey picture so that places can be told."""
-    stops = np.array([(0, 0, 10), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
-    place = np.clip(values, 0, 1) * (len(stops) - 1)
-    low = np.minimum(place.astype(int), len(stops) - 2)
-    colour = stops[low] + (stops[low + 1] - stops[low]) * (place - low)[..., None]
+    """Black, purple, orange, yellow for 0 to 1, over a dim grey picture that shows the place."""
+    from matplotlib import colormaps
+
+    colour = 255 * colormaps["inferno"](np.clip(values, 0, 1))[..., :3]
     return (0.78 * colour + 0.22 * grey).astype(np.uint8)

@@ -152,8 +152,7 @@ def distinct_colour(number: int) -> Colour:
 
 def time_colour(share: float) -> Colour:
     """0..1 from dark blue over green to yellow."""
-    stops = np.array([(59, 28, 120), (42, 110, 142), (40, 170, 120), (250, 210, 40)], float)
-    place = min(max(share, 0), 1) * (len(stops) - 1)
-    low = min(int(place), len(stops) - 2)
-    red, green, blue = stops[low] + (stops[low + 1] - stops[low]) * (place - low)
-    return round(red), round(green), round(blue)
+    from matplotlib import colormaps
+
+    red, green, blue, _ = colormaps["viridis"](min(max(share, 0.0), 1.0), bytes=True)
+    return int(red), int(green), int(blue)

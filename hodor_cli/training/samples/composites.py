@@ -21,11 +21,11 @@ from hodor_cli.training.samples.sample import TrainingSample, sample_of
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
 from hodor_cli.training.samples.warp import Matrix, Warp, motion_matrix
 
-#: Draws of a donor, of which some show an object that cannot be cut out, until a sample stays without.
+#: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
 _ATTEMPTS = 4
 #: As in sampling: a group of n items gives objects in proportion to n to this power.
 _BALANCE = BatchSettings(balance=0.5)
-#: Draws of a place for an object, of which the last is taken if none suits.
+#: Places that are tried for an object; the last one is taken if none suits.
 _PLACES = 6
 #: Share of each object's pixels that frame 0 must still show, and of the frame that the new one must show there.
 _KEPT, _SEEN = 0.5, 0.0015

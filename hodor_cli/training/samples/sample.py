@@ -1,4 +1,4 @@
-"""What training eats: one short sequence of frames with its masks."""
+"""A training sample: one short sequence of frames with its masks."""
 
 from __future__ import annotations
 
