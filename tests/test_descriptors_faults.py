@@ -179,11 +179,11 @@ except OutputError as error:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
 def test_a_full_disk_ends_in_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
     """No crash, whatever moment the disk is full at; afterwards the file can be read and written."""
-    repository = str(Path(__file__).parents[1])
+    beside = str(Path(__file__).parent)
     codes = []
     for kilobytes in (1, 60, 400, 5000):
         path = tmp_path / f"{kilobytes}.h5"
-        command = [sys.executable, "-c", FILLS_THE_DISK, str(path), str(kilobytes << 10), repository]
+        command = [sys.executable, "-c", FILLS_THE_DISK, str(path), str(kilobytes << 10), beside]
         result = subprocess.run(command, capture_output=True, text=True, timeout=120)
         codes.append(result.returncode)
         assert result.returncode in (0, 6), (kilobytes, result.returncode, result.stderr[-600:])

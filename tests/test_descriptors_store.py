@@ -150,20 +150,18 @@ def test_kill_at_any_moment_loses_at_most_the_video_in_progress(tmp_path: Path, 
     script = tmp_path / "write.py"
     script.write_text(
         "import sys\nsys.path.insert(0, sys.argv[2])\n"
-        "from tests.test_descriptors_store import *\n"
+        "from test_descriptors_store import *\n"
         f"with StoreWriter(sys.argv[1], INFO, merge_always_below={merge_always_below}) as writer:\n"
         "    for n in range(100000):\n"
         "        info = video_info(f'v{n % 40:02d}', str(n))\n"
         "        add(writer, info, frames=3, seed=n)\n"
         "        print(n, flush=True)\n"
     )
-    repository = str(Path(__file__).parents[1])
+    beside = str(Path(__file__).parent)
     rng = random.Random(5)
     path = tmp_path / "objects.h5"
     for _ in range(6):
-        process = subprocess.Popen(
-            [sys.executable, str(script), str(path), repository], stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([sys.executable, str(script), str(path), beside], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         first = process.stdout.readline()
         time.sleep(rng.uniform(0.0, 0.25))
