@@ -22,7 +22,11 @@ PLAIN = AugmentSettings(
     contrast=(0, 0), brightness=(0, 0), flip=0,
 )  # fmt: skip
 RNG = np.random.default_rng
-MODES = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
+MODES: dict[str, type[ClipFrames | SparseClips | DenseClips]] = {
+    "frames": ClipFrames,
+    "sparse": SparseClips,
+    "dense": DenseClips,
+}
 
 
 @pytest.fixture

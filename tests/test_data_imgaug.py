@@ -153,7 +153,8 @@ def test_names_numpy_lost_are_restored_and_others_left_alone(monkeypatch):
     monkeypatch.delattr(np, "sctypes", raising=False)
     before = np.__dict__.get("bool")
     restore_numpy_names()
-    assert np.float32 in np.sctypes["float"] and np.uint8 in np.sctypes["uint"]
+    restored = np.__dict__["sctypes"]
+    assert np.float32 in restored["float"] and np.uint8 in restored["uint"]
     assert np.bool is (before or np.bool_)
 
 

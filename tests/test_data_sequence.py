@@ -58,7 +58,7 @@ def test_every_maker_keeps_its_promises(photo, settings):
 @pytest.mark.parametrize("settings", [pytest.param(MINI, id="fast"), pytest.param(PAPER, id="imgaug")])
 def test_the_same_random_state_gives_the_same_sample(photo, settings):
     first, second, third = (
-        make_still_sequence(*photo, np.random.default_rng([1, counter]), settings, (96, 128), others=others)
+        make_still_sequence(photo[0], photo[1], np.random.default_rng([1, counter]), settings, (96, 128), others=others)
         for counter in (5, 5, 6)
     )
     assert np.array_equal(first.frames, second.frames) and np.array_equal(first.masks, second.masks)
@@ -90,7 +90,7 @@ def test_masks_move_with_the_picture(photo):
 
 def test_outside_the_image_is_flagged(photo):
     away = dataclasses.replace(STILL, translation=(0.25, 0.25))
-    sample = make_still_sequence(*photo, np.random.default_rng(0), away, SIZE)
+    sample = make_still_sequence(photo[0], photo[1], np.random.default_rng(0), away, SIZE)
     for t in range(3):
         share = 1 - sample.valid[t].mean()
         assert abs(share - (1 - 0.75 * 0.75)) < 0.02
@@ -154,7 +154,7 @@ def test_a_path_moves_steadily(photo):
         """Mean size of the second difference of the object's place: 0 for steady motion."""
         found = []
         for seed in range(8):
-            sample = make_still_sequence(*photo, np.random.default_rng(seed), settings, SIZE)
+            sample = make_still_sequence(photo[0], photo[1], np.random.default_rng(seed), settings, SIZE)
             places = [np.argwhere(mask == 1).mean(0) for mask in sample.masks if (mask == 1).any()]
             found.append(np.abs(np.diff(places, 2, axis=0)).mean())
         return float(np.mean(found))
@@ -175,14 +175,14 @@ def test_an_object_lost_by_the_motion_is_absent_in_later_frames():
 def test_single_frames_and_long_sequences(photo):
     for length in (1, 6):
         settings = dataclasses.replace(MINI, frames=length)
-        sample = make_still_sequence(*photo, np.random.default_rng(0), settings, SIZE, others=others)
+        sample = make_still_sequence(photo[0], photo[1], np.random.default_rng(0), settings, SIZE, others=others)
         assert len(sample.frames) == len(sample.presence) == length
 
 
 def test_one_colour_for_all_frames_or_one_for_each(photo):
     bright = dataclasses.replace(STILL, brightness=(0.0, 0.25))
     means = [
-        make_still_sequence(*photo, np.random.default_rng(0), settings, SIZE).frames.mean((1, 2, 3))
+        make_still_sequence(photo[0], photo[1], np.random.default_rng(0), settings, SIZE).frames.mean((1, 2, 3))
         for settings in (bright, dataclasses.replace(bright, colour_each_frame=False))
     ]
     assert np.ptp(means[0]) > 2 and np.ptp(means[1]) == 0

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image, features
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.extent import box_of, window_of
 from hodor_cli.images.listing import list_pictures
+from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import picture_size, read_header, read_pages, read_picture, read_stored
 from hodor_cli.images.value_range import ValueRange, measure_range
 
@@ -225,3 +227,19 @@ def test_names_are_one_frame_in_every_unicode_form(tmp_path: Path) -> None:
     if len(list(tmp_path.iterdir())) == 3:  # a file system that keeps both
         with pytest.raises(InputError, match="same frame"):
             list_pictures(tmp_path)
+
+
+def test_of_many_things_some_are_listed_and_the_others_counted() -> None:
+    assert listed("abc") == listed("abc", 3) == "a, b, c"
+    assert listed(range(9), 5) == "0, 1, 2, 3, 4 and 4 more"
+    assert listed([]) == ""
+
+
+def test_the_box_of_a_mask_holds_all_of_it_and_nothing_more() -> None:
+    mask = np.zeros((7, 9), bool)
+    assert box_of(mask) is None
+    mask[2, 3] = mask[5, 8] = True
+    assert box_of(mask) == (3, 2, 6, 4) == box_of(mask[:, ::-1][:, ::-1])
+    rows, columns = window_of((3, 2, 6, 4))
+    mask[rows, columns] = False
+    assert not mask.any()

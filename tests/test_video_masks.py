@@ -380,3 +380,14 @@ def test_real_annotations(data_dir: Path) -> None:
     assert list(combined) == [0, 1, 2] and combined[0].object_ids == (1, 2, 3, 4, 5, 6, 7)
     single = read_mask(data_dir / "davis2016_dev/Annotations/480p/libby/00000.png", size=(480, 854))
     assert single.object_ids == [1]
+
+
+def test_a_colour_is_the_canvas_only_if_it_fills_nearly_the_whole_border(tmp_path: Path) -> None:
+    picture = np.full((20, 20, 3), 255, np.uint8)
+    picture[:, 19] = (200, 0, 0)
+    Image.fromarray(picture).save(tmp_path / "edge.png")
+    assert np.unique(read_mask(tmp_path / "edge.png").labels).tolist() == [1, 2]
+    picture[:, 19] = 255
+    picture[5:9, 5:9] = (200, 0, 0)
+    Image.fromarray(picture).save(tmp_path / "inside.png")
+    assert np.unique(read_mask(tmp_path / "inside.png").labels).tolist() == [0, 1]

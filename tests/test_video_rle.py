@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_
 
     mask = masks()["disk"]
     entry = {"counts": encode_rle(mask)["counts"], "area": int(mask.sum()), "box": [27, 7, 66, 66]}
-    frames = {5: [None, entry, None], 300: [entry, entry, entry]}
+    frames: dict[int, list[Any]] = {5: [None, entry, None], 300: [entry, entry, entry]}
     write_video_annotations(
         tmp_path / "a.json",
         name="clip",
