@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from hodor_cli.cli import COMMANDS
-from hodor_cli.cli.flags import flags_of, remember_flags, with_flags
+from hodor_cli.cli.flags import COMMANDS_OF, flags_of, remember_flags, with_flags
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console
 
 
@@ -111,6 +111,16 @@ def test_parameter_names_in_messages_become_the_running_commands_flags() -> None
 
     contextvars.copy_context().run(with_segment)
     assert with_flags("`min_dim` is too small") == "`min_dim` is too small"
+
+
+def test_functions_in_messages_become_the_commands_that_do_the_same(repository: Path) -> None:
+    assert with_flags("see `check_dataset`") == "see `hodor data check`"
+    sources = "".join(file.read_text(encoding="utf-8") for file in (repository / "hodor_cli").rglob("*.py"))
+    for function, command in COMMANDS_OF.items():
+        _, name, *inner = command.split()
+        assert f"\ndef {function}(" in sources
+        loaded = COMMANDS[name].load(name)
+        assert not inner or inner[0] in loaded.commands
 
 
 def test_flags_of_a_group_are_those_of_its_commands() -> None:

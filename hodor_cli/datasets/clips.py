@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import read_photograph, turned_hint
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, recognise
-from hodor_cli.datasets.labels.decode import LabelReader, read_labels
+from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.datasets.splits import training_split
 from hodor_cli.errors import DataError, HodorError
 from hodor_cli.images.paths import summarise_files, visible_files
@@ -151,15 +151,7 @@ class ClipSet:
         """Whether the first mask of a clip that can be read and is not empty is black and white."""
         meaning = self._meanings[clip]
         if meaning.binary is None:
-            reader = LabelReader(self.clips[clip].name, check_edges=False)
-            for path in filter(None, self.clips[clip].annotations):
-                try:
-                    reader.read(path)
-                except HodorError:
-                    continue
-                if reader.binary is not None:
-                    break
-            meaning.binary = reader.binary
+            meaning.binary = is_binary(self.clips[clip].name, filter(None, self.clips[clip].annotations))
         return meaning.binary
 
     def _add(self, name: str, sequence: VideoSequence) -> None:

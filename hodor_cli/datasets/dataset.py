@@ -10,14 +10,13 @@ truth alone   [SEQ/]*.png               (to score predictions only)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from hodor_cli.datasets.folders import depth, first_folders, folders_by_name, masks_in, pictures_in, suggestion
-from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.datasets.labels.decode import LabelReader, is_binary
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.splits import Splits, scored_splits
 from hodor_cli.datasets.youtube_vos import VideoMeta, read_meta
@@ -49,6 +48,11 @@ class VideoSequence:
 
     def __len__(self) -> int:
         return len(self.images) or len(self.masks)
+
+    @property
+    def frames(self) -> list[str]:
+        """The names of its frames in order: those of the images, or of the masks if there are no images."""
+        return list(self.images) or list(self.masks)
 
     @cached_property
     def has_truth(self) -> bool:
@@ -268,12 +272,6 @@ def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
 
 
 def _is_binary(sequences: Mapping[str, VideoSequence]) -> bool:
-    """Whether the first mask that is not empty holds only 255. Unreadable masks are reported when they are used."""
-    for sequence in sequences.values():
-        reader = LabelReader(sequence.name, check_edges=False)
-        for file in sequence.masks.values():
-            with suppress(HodorError):
-                reader.read(file)
-            if reader.binary is not None:
-                return reader.binary
-    return False
+    """Whether the first sequence with a mask that is not empty is binary."""
+    known = (is_binary(sequence.name, sequence.masks.values()) for sequence in sequences.values())
+    return bool(next((binary for binary in known if binary is not None), False))

@@ -51,7 +51,7 @@ def find_failures(
         source = dataset.sequences[sequence.name]
         wanted = {score.frames[position]: position for position in telling_frames(score.j_values)}
         truths = _truths(source, set(wanted))
-        predicted, _ = masks_of_frames(places[sequence.name], list(source.images) or list(source.masks))
+        predicted, _ = masks_of_frames(places[sequence.name], source.frames)
         frames = [
             FailureFrame(
                 name=frame,

@@ -21,7 +21,7 @@ from hodor_cli.datasets.labels.decode import LabelReader, Void
 from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
-from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of
+from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, require_frames, rules_of
 from hodor_cli.evaluation.settings import OnStart, Progress, StepSegmenter
 from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
@@ -205,13 +205,8 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
         raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {listed(missing, _LISTED)}")
     if wrong := sequence.check_names():
         raise DataError(f"the masks of {name} may not belong to the frames that they are named like: {wrong}")
-    least = 3 if rules.drop_last else 2
-    if sequence.has_truth and len(sequence.masks) < least:
-        first = "the first and the last do" if rules.drop_last else "the first does"
-        raise DataError(
-            f"{name} has {plural(len(sequence.masks), 'labelled frame')}, but {first} not count, so that it takes at "
-            f"least {least}; leave it out of `sequences`"
-        )
+    if sequence.has_truth:
+        require_frames(name, len(sequence.masks), rules)
 
 
 def _run_sequence(

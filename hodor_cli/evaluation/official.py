@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
-from hodor_cli.datasets.labels.decode import LabelReader, read_labels
+from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.evaluation.scoring import DAVIS, rules_of
@@ -85,22 +85,13 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
     images, masks = root / "JPEGImages" / "480p" / sequence.name, root / "Annotations" / "480p" / sequence.name
     for folder in (images, masks, results):
         folder.mkdir(parents=True)
-    predicted, _ = masks_of_frames(predictions, list(sequence.images) or list(sequence.masks))
-    binary = _is_binary(sequence)
+    predicted, _ = masks_of_frames(predictions, sequence.frames)
+    binary = bool(is_binary(sequence.name, sequence.masks.values()))
     for name, file in sequence.masks.items():
         (images / f"{name}.jpg").touch()  # counted, never read
         _place(file, masks / f"{name}.png", binary)
         if name in predicted:
             _place(predicted[name], results / f"{name}.png", binary)
-
-
-def _is_binary(sequence: VideoSequence) -> bool:
-    reader = LabelReader(sequence.name)
-    for frame, file in sequence.masks.items():
-        reader.read(file, frame)
-        if reader.binary is not None:
-            return reader.binary
-    return False
 
 
 def _place(file: Path, target: Path, binary: bool) -> None:

@@ -103,7 +103,7 @@ def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, roo
         raise InputError(f"{root} has no predictions of {sequence.name}{suggestion(sequence.name, there)}")
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])
-    predicted, notes = masks_of_frames(folder, list(sequence.images) or names)
+    predicted, notes = masks_of_frames(folder, sequence.frames)
     missing = [name for name in names if name in counted and name not in predicted]
     if missing:
         example = next(iter(masks_in(folder).values()), None)

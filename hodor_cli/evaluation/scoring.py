@@ -15,7 +15,7 @@ from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_ids, size_text
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import LabelMap, Statistics, score_frame, statistics
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,16 @@ def _count() -> Iterator[int]:
         index += 1
 
 
+def require_frames(name: str, labelled: int, rules: Rules) -> None:
+    """Raise DataError for a sequence with so few labelled frames that none counts."""
+    least, why = (3, "the first and the last do") if rules.drop_last else (2, "the first does")
+    if labelled < least:
+        raise DataError(
+            f"{name} has {plural(labelled, 'labelled frame')}, but {why} not count, so that it takes at least {least};"
+            " leave it out of `sequences`"
+        )
+
+
 class SequenceScorer:
     """Takes the labelled frames of one sequence in order and keeps their scores.
 
@@ -177,12 +187,7 @@ class SequenceScorer:
         if self._held is not None and not self.rules.drop_last:
             self._score(*self._held)
         self._held = None
-        if not self._frames:
-            least, why = (3, "the first and the last") if self.rules.drop_last else (2, "the first")
-            raise DataError(
-                f"{self.name} has {self.labelled} labelled frame{'s' * (self.labelled != 1)}, but {why} do not count, "
-                f"so that it takes at least {least}; leave it out of `sequences`"
-            )
+        require_frames(self.name, self.labelled, self.rules)
         if not self.ids:
             raise DataError(f"the truth of {self.name} holds no object; leave it out of `sequences`")
         notes = self._check_extra_ids()

@@ -30,7 +30,7 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
         # The masks are compressed already.
         with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, sequence in dataset.sequences.items():
-                frames = list(sequence.images) or list(sequence.masks)
+                frames = sequence.frames
                 files = masks_of_frames(places[name], frames)[0] if frames else masks_in(places[name])
                 wanted = list(sequence.wanted or sequence.images or files)
                 missing = [frame for frame in wanted if frame not in files]

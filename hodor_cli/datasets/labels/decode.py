@@ -7,6 +7,7 @@ here the meaning is kept for all masks of a sequence.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,7 +19,7 @@ from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import has_void, white_value
 from hodor_cli.datasets.labels.numbers import VOID, LabelMap, read_numbers
-from hodor_cli.errors import DataError
+from hodor_cli.errors import DataError, HodorError
 
 
 class Void(Enum):
@@ -129,6 +130,18 @@ def read_labels(
 ) -> Labels:
     """Decode one mask file alone. binary: whether the sequence of the mask is binary, if known. Raises InputError."""
     return LabelReader(path.stem, void, binary=binary, check_edges=check_edges).read(path)
+
+
+def is_binary(name: str, files: Iterable[Path]) -> bool | None:
+    """Whether a sequence is binary: its first mask that is not empty holds only 0 and 255; None if there is no such
+    mask. Masks that cannot be read are passed over: they are reported when they are used."""
+    reader = LabelReader(name, check_edges=False)
+    for file in files:
+        with suppress(HodorError):
+            reader.read(file)
+        if reader.binary is not None:
+            break
+    return reader.binary
 
 
 def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
