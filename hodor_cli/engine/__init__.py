@@ -8,14 +8,23 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["FrameDescriptors", "ObjectResult", "Segmenter", "SegmenterSettings", "StepResult"]
+__all__ = [
+    "FollowedFrame", "FrameDescriptors", "GivenMasks", "ObjectResult", "OfflineSegmenter", "Plan", "Segmenter",
+    "SegmenterSettings", "StepResult", "follow",
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from hodor_cli.engine.following import FollowedFrame, GivenMasks, follow
+    from hodor_cli.engine.keyframes import OfflineSegmenter
+    from hodor_cli.engine.plan import Plan
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.engine.settings import SegmenterSettings
     from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 
-_HOME_OF = {"Segmenter": "segmenter", "SegmenterSettings": "settings"}
+_HOME_OF = {
+    "Segmenter": "segmenter", "SegmenterSettings": "settings", "OfflineSegmenter": "keyframes", "Plan": "plan",
+    "FollowedFrame": "following", "GivenMasks": "following", "follow": "following",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

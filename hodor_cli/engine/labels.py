@@ -10,17 +10,20 @@ from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.runtime.preprocess import Geometry, resize
 
 
-def label_map(probabilities: Tensor, geometry: Geometry, object_ids: list[int]) -> tuple[np.ndarray, dict[int, float]]:
+def label_map(
+    probabilities: Tensor, geometry: Geometry, object_ids: list[int], *, background: int = NUM_NON_OBJECT
+) -> tuple[np.ndarray, dict[int, float]]:
     """The id of the likeliest channel at each pixel of the frame, 0 for background, and the objects' confidence.
 
     Args:
-        probabilities: (1, 10 + I, padded height, padded width) of the catch-all, the background cells and the objects.
+        probabilities: (1, B + I, padded height, padded width) of the catch-all, the background cells and the objects.
         geometry: how the frame became the network's input.
         object_ids: I ids, in the channels' order.
+        background: B, the channels before the objects.
     Returns:
         Label map (H, W) uint16, and the mean probability inside each object's mask (0 where it has none).
     """
-    objects, place = _shown_objects(probabilities[0], geometry)
+    objects, place = _shown_objects(probabilities[0], geometry, background)
     values, slots = objects.max(dim=0)
     labels = np.zeros(geometry.original, dtype=np.uint16)
     labels.ravel()[place.cpu().numpy()] = np.array(object_ids, dtype=np.uint16)[slots.cpu().numpy()]
@@ -37,7 +40,7 @@ def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
     return {i: int(counts[i]) for i in object_ids}
 
 
-def _shown_objects(probabilities: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+def _shown_objects(probabilities: Tensor, geometry: Geometry, channels: int) -> tuple[Tensor, Tensor]:
     """The N pixels of the frame where an object beats the background: the objects' probabilities (I, N), and the
     pixels' places (N,) in the flattened frame.
 
@@ -47,14 +50,14 @@ def _shown_objects(probabilities: Tensor, geometry: Geometry) -> tuple[Tensor, T
     asked at its pixels only.
     """
     height, width = geometry.scaled
-    background = probabilities[:NUM_NON_OBJECT, :height, :width]
-    objects = probabilities[NUM_NON_OBJECT:, :height, :width]
+    background = probabilities[:channels, :height, :width]
+    objects = probabilities[channels:, :height, :width]
     merged = background.amax(dim=0, keepdim=True)
     resized = resize(torch.cat((merged, objects))[None], geometry.original)[0]
     bound = resized[0]  # at least the true maximum, and at most four times it: it mixes four pixels
     highest = resized[1:].amax(dim=0)
     shown = highest > bound
-    if geometry.scaled != geometry.original:
+    if geometry.scaled != geometry.original and channels > 1:
         rows, columns = ((highest <= bound) & (4 * highest > bound)).nonzero(as_tuple=True)
         exact = _sample(background, rows, columns, geometry.original).amax(dim=0)
         shown[rows, columns] = highest[rows, columns] > exact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -54,17 +54,29 @@ class StoredFrame:
         return replace(self, object_ids=kept, masks=self.masks[self.object_ids.rows(kept)]) if kept else None
 
 
+def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> StoredFrame | None:
+    """A frame's keys with its soft masks (I, h, w) at stride 8; None of a model that does not match."""
+    if maps.keys is None:
+        return None
+    peak = float(maps.keys[0].abs().amax())
+    # One order in memory, too: the last bits of a matrix product depend on it.
+    keys = (maps.keys[0] * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
+    return StoredFrame(ObjectIds(object_ids), keys, peak, masks.float().contiguous())
+
+
 class MatchingMemory:
     """What is needed to match a frame with what came before; constant in the length of the video."""
 
     def __init__(self) -> None:
         self.previous: StoredFrame | None = None
         self.references: list[StoredFrame] = []
+        #: How much each reference counts for each object it holds; without it the newest counts alone.
+        self.weights: list[Mapping[int, float]] | None = None
 
     def copy(self) -> MatchingMemory:
         """Another memory of the same frames, which are immutable."""
         memory = MatchingMemory()
-        memory.previous, memory.references = self.previous, list(self.references)
+        memory.previous, memory.references, memory.weights = self.previous, list(self.references), self.weights
         return memory
 
     def remember(
@@ -74,16 +86,10 @@ class MatchingMemory:
 
         `reference` lists the objects whose masks were given by the user in this frame.
         """
-        if maps.keys is None:
-            return
-        peak = float(maps.keys[0].abs().amax())
-        # One order in memory, too: the last bits of a matrix product depend on it.
-        keys = (maps.keys[0] * (KEY_PEAK / max(peak, 1e-12))).round().to(torch.int16).contiguous()
-        masks = masks.float().contiguous()
-        self.previous = StoredFrame(ObjectIds(object_ids), keys, peak, masks)
-        if reference:
-            given = masks[self.previous.object_ids.rows(reference)]
-            self.references.append(StoredFrame(ObjectIds(reference), keys, peak, given))
+        self.previous = stored_frame(maps, object_ids, masks)
+        if self.previous is not None and reference:
+            given = self.previous.masks[self.previous.object_ids.rows(reference)]
+            self.references.append(replace(self.previous, object_ids=ObjectIds(reference), masks=given))
             del self.references[:-MAX_REFERENCES]
 
     def cue(self, model: HasMatcher, maps: Maps, object_ids: Sequence[int]) -> Cue | None:
@@ -92,14 +98,24 @@ class MatchingMemory:
             return None
         previous = model.matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True)
         reference = previous  # what stays for objects whose reference frame is no longer kept
-        for frame in self.references or [self.previous]:
+        counted = torch.zeros(len(object_ids), 1, 1, device=previous.device)
+        for place, frame in enumerate(self.references or [self.previous]):
             # On its own: where another object was given, the pixels of this one are not marked and would answer "no".
             carried = model.matcher(maps.keys, frame.keyed_masks(object_ids), local=False)
-            known = torch.tensor([object_id in frame.object_ids for object_id in object_ids], device=carried.device)
-            reference = torch.where(known[:, None, None], carried, reference)
+            weight = carried.new_tensor([self._weight(place, frame, object_id) for object_id in object_ids])
+            weight = weight[:, None, None]
+            counted = counted + weight if self.weights else (weight > 0).float()
+            reference = torch.where(
+                weight > 0, reference + (carried - reference) * (weight / counted.clamp(min=1e-9)), reference
+            )
         # Frames that do not know of each other's objects may both claim a pixel.
         reference = reference / reference.sum(dim=1, keepdim=True).clamp(min=1)
         return Cue(previous=previous, reference=reference)
+
+    def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:
+        if object_id not in frame.object_ids:
+            return 0.0
+        return 1.0 if self.weights is None else max(self.weights[place].get(object_id, 0.0), 1e-6)
 
     def forget(self, object_id: int) -> None:
         """Remove an object; reference frames that held nothing else go too."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -48,6 +48,21 @@ class _Found:
     cut_off: dict[int, float] = field(default_factory=dict)
     agreement: dict[int, float] = field(default_factory=dict)
     change: dict[int, float] = field(default_factory=dict)
+
+    def results(self, labels: np.ndarray, object_ids: Iterable[int]) -> dict[int, ObjectResult]:
+        """What is said of each object of a label map (H, W)."""
+        counts = areas(labels, list(object_ids))
+        return {
+            i: ObjectResult(
+                area=area,
+                confidence=self.confidence.get(i, 0.0),
+                lost=not area,
+                cut_off=self.cut_off.get(i, 0.0),
+                agreement=self.agreement.get(i),
+                change=self.change.get(i),
+            )
+            for i, area in counts.items()
+        }
 
 
 class Segmenter:
@@ -246,19 +261,7 @@ class Segmenter:
             found.confidence[object_id] = 1.0
         # Objects too small to be encoded as well: their masks were given.
         ids = known.ids.adding(step.given)
-        counts = areas(labels, list(ids))
-        objects = {
-            i: ObjectResult(
-                area=counts[i],
-                confidence=found.confidence.get(i, 0.0),
-                lost=not counts[i],
-                cut_off=found.cut_off.get(i, 0.0),
-                agreement=found.agreement.get(i),
-                change=found.change.get(i),
-            )
-            for i in ids
-        }
-        return StepResult(labels=labels, objects=objects)
+        return StepResult(labels=labels, objects=found.results(labels, ids))
 
     def _encode_given(self, step: _Step) -> dict[int, Tensor]:
         """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others."""
@@ -305,6 +308,7 @@ class Segmenter:
             radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
             logits, shares = limited(logits, was, radii)
             found.cut_off = dict(zip(known.ids, shares, strict=True))
+        logits = self._settled(logits)
         labels, found.confidence = self._labels(logits, reference, step.geometry)
         masks = self._masks_to_encode(logits, reference, step.geometry)
         objects, background = predicted_masks(masks)
@@ -322,6 +326,10 @@ class Segmenter:
             known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
             known.motion.observe(known.ids, masks[0], step.time)
         return labels, found
+
+    def _settled(self, logits: Tensor) -> Tensor:
+        """The logits that a frame's masks and its entry in the history are made of; for what knows more to decide."""
+        return logits
 
     def _labels(
         self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry

@@ -15,7 +15,8 @@ class ObjectResult:
     share (0..1) of what hangs together with it that lay farther away than it can have moved, and was left out.
     agreement: soft IoU of its mask with what matching carried over from the frame in which it was given. change: how
     far its descriptor is from the one it was given with, in units of how far that was from the background. Both are
-    None where they are not known, and where its mask is given.
+    None where they are not known, and where its mask is given. disagreement: how much (0..1) the masks followed from an
+    earlier and from a later given mask differ, as 1 - soft IoU; None where there is only one of them.
     """
 
     area: int
@@ -24,6 +25,7 @@ class ObjectResult:
     cut_off: float = 0.0
     agreement: float | None = None
     change: float | None = None
+    disagreement: float | None = None
 
 
 @dataclass(frozen=True)

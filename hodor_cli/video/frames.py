@@ -91,6 +91,16 @@ class FrameSource(ABC):
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames from `start` up to `end`."""
 
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        """Yield the frames first <= index < stop of those that are read. Reading starts as near to them as it can."""
+        for frame in self:
+            if frame.index >= stop:
+                return
+            if frame.index >= first:
+                yield frame
+            if frame.index + 1 >= stop:
+                return
+
     def has_frame(self, index: int) -> bool:
         """Whether frame `index` will be read: it is inside start..end and, if the source knows its end, before that."""
         if index < self.start or (self.end is not None and index >= self.end):

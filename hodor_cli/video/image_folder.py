@@ -64,7 +64,11 @@ class ImageFolderSource(FrameSource):
         return self._indices.get(readable_name(name))
 
     def __iter__(self) -> Iterator[Frame]:
-        for index, file in enumerate(self.files, start=self.start):
+        return self.between(self.start, self.start + len(self.files))
+
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        for index in range(max(first, self.start), min(stop, self.start + len(self.files))):
+            file = self.files[index - self.start]
             image = read_picture(file, value_range=self.value_range, warn=self.warn)
             if image.shape[:2] != (self.height, self.width):
                 raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")

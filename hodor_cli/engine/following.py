@@ -1,0 +1,166 @@
+"""The door for a video whose masks are all known: frames and masks in, label maps out, both ways or one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
+from hodor_cli.engine.plan import Plan
+from hodor_cli.engine.step_result import StepResult
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video.backwards import backwards
+from hodor_cli.video.frames import FrameSource
+
+Direction = Literal["both", "forward", "backward"]
+#: A source that can be read more than once, or RGB frames (H, W, 3) uint8 by number.
+Footage = FrameSource | Sequence[np.ndarray]
+#: Number, image, time in seconds (None: frames follow each other as in ordinary video).
+NumberedFrame = tuple[int, np.ndarray, "float | None"]
+
+
+@dataclass(frozen=True)
+class GivenMasks:
+    """All that is known of a video's objects beforehand, by frame number.
+
+    masks: frame -> label map (H, W) of object ids, or {id: (H, W) bool}. An object that a frame's masks do not name is
+        not spoken of there; one with an empty mask is not there, from that frame on until its next mask.
+    ended: frame -> ids that are not there, as an empty mask says.
+    appears: id -> the frame of its first mask, before which it is not looked for.
+    """
+
+    masks: Mapping[int, Masks]
+    ended: Mapping[int, Iterable[int]] = field(default_factory=dict)
+    appears: Mapping[int, int] = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        """Who is given where."""
+        marked: dict[int, frozenset[int]] = {}
+        ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
+        for frame in sorted(self.masks):
+            present, empty = _ids(self.masks[frame])
+            if present:
+                marked[frame] = present
+            if empty:
+                ended[frame] = ended.get(frame, frozenset()) | empty
+        return Plan(marked, ended, dict(self.appears))
+
+    def at(self, frame: int) -> Masks | None:
+        """The masks of a frame that mark something."""
+        masks = self.masks.get(frame)
+        if isinstance(masks, Mapping):
+            masks = {object_id: mask for object_id, mask in masks.items() if np.any(mask)}
+        return masks if masks is not None and (len(masks) if isinstance(masks, dict) else np.any(masks)) else None
+
+
+@dataclass(frozen=True)
+class FollowedFrame:
+    """What is known of a frame: its number, the label map (H, W) uint16, what is said of each object, and whether this
+    is all: before the pass forward, frames come once with what the pass backward found alone."""
+
+    frame: int
+    labels: np.ndarray
+    result: StepResult
+    final: bool = True
+
+
+def follow(
+    segmenter: OfflineSegmenter,
+    footage: Footage,
+    given: GivenMasks | Mapping[int, Masks],
+    *,
+    first: int = 0,
+    last: int | None = None,
+    direction: Direction = "both",
+    preview: bool = False,
+    maps: MutableMapping[int, bytes] | None = None,
+) -> Iterator[FollowedFrame]:
+    """Follow objects from all given masks at once, one frame at a time; stop iterating to stop.
+
+        frames = [read_picture(file) for file in sorted(Path("clip").glob("*.jpg"))]
+        given = {0: first_labels, 40: {1: corrected_mask}}
+        segmenter = OfflineSegmenter(load_model("mini"))
+        for found in follow(segmenter, frames, given):
+            show(found.frame, found.labels)
+
+    Args:
+        segmenter: decides network, resolution and device; what it followed before is forgotten.
+        footage: a `FrameSource` that can be read again (files, folders), or a sequence of frames.
+        given: the masks, and where objects end and appear.
+        first, last: the frames to follow through. Masks beyond them are references as well.
+        direction: "forward" or "backward" from the given masks alone, or "both", joined where masks lie on both sides.
+            Frames come in the direction's order.
+        preview: with "both", also yield what the pass backward finds (`final` is False).
+        maps: where the pass backward keeps its soft maps; in memory if None, a few KB a frame. `MapFolder` takes files.
+
+    Raises:
+        UsageError for a source that can be read only once. InputError for masks that do not fit.
+    """
+    if isinstance(footage, FrameSource) and not footage.reiterable:
+        raise UsageError(f"the frames of {footage.label} come only once, so nothing can be followed backward in it")
+    known = given if isinstance(given, GivenMasks) else GivenMasks(given)
+    plan = known.plan()
+    if not plan.marked:
+        raise UsageError("there is no object to follow; give at least one mask")
+    end = _last_frame(footage, last)
+    if max(plan.marked) > end and last is None:
+        raise InputError(f"there is no frame {max(plan.marked)} for a mask: the last one is {end}; frames count from 0")
+    segmenter.plan(plan, first=first, maps=maps)
+    encode_masks(segmenter, footage, known)
+    if direction != "forward":
+        yield from pass_backward(segmenter, footage, known, first, end, shown=preview or direction == "backward")
+    if direction != "backward":
+        for index, image, time in _read(footage, first, end):
+            segmenter.step(image, known.at(index), time=time)
+            yield FollowedFrame(index, segmenter.last.labels, segmenter.last)
+
+
+def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
+    """Encode all masked frames."""
+    for frame in sorted(given.plan().marked):
+        masks = given.at(frame)
+        for index, image, _ in _read(footage, frame, frame):
+            assert masks is not None
+            segmenter.encode(index, image, masks)
+
+
+def pass_backward(
+    segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks, first: int, last: int, *, shown: bool = False
+) -> Iterator[FollowedFrame]:
+    """Go back from every mask after which something is not known yet; yields the frames, later ones first."""
+    plan = given.plan()
+    for bottom, top in plan.stretches(first, last):
+        behind = segmenter.backward(top, shown=shown)
+        for index, image, time in _read(footage, bottom, top, backward=True):
+            behind.step(image, given.at(index), time=None if time is None else -time)
+            if shown:
+                yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
+
+
+def _read(footage: Footage, first: int, last: int, *, backward: bool = False) -> Iterator[NumberedFrame]:
+    """The frames first..last, or last..first."""
+    if isinstance(footage, FrameSource):
+        frames = backwards(footage, first, last + 1) if backward else footage.between(first, last + 1)
+        yield from ((frame.index, frame.image, frame.time) for frame in frames)
+        return
+    for index in range(last, first - 1, -1) if backward else range(first, last + 1):
+        yield index, np.asarray(footage[index]), None
+
+
+def _last_frame(footage: Footage, last: int | None) -> int:
+    if last is not None:
+        return last
+    if not isinstance(footage, FrameSource):
+        return len(footage) - 1
+    return (footage.count_up_to(1 << 30) or 1) - 1 if footage.end is None else footage.end - 1
+
+
+def _ids(masks: Masks) -> tuple[frozenset[int], frozenset[int]]:
+    """The ids with a mask, and those whose mask is empty."""
+    if isinstance(masks, np.ndarray):
+        return frozenset(int(i) for i in np.unique(masks) if i), frozenset()
+    present = frozenset(int(i) for i, mask in masks.items() if np.any(mask))
+    return present, frozenset(int(i) for i in masks) - present

@@ -1,0 +1,53 @@
+"""One mask from two passes: per pixel, by distance in time and by confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.soft_maps import SoftMap
+
+
+def join(forward: SoftMap, backward: SoftMap, shares: Mapping[int, float]) -> tuple[SoftMap, dict[int, float]]:
+    """Join what the passes from an earlier and from a later mask found in one frame.
+
+    Args:
+        forward, backward: the soft maps, which may know different objects.
+        shares: how near (0..1) each object of both is to its later mask: 0 in the frame of the earlier one, 1 in that
+            of the later one. So the joined mask passes into the given ones without a jump.
+    Returns:
+        The soft map of all objects of either, and the disagreement (0..1) of those that both followed.
+    """
+    ids = forward.object_ids.adding(backward.object_ids)
+    parts, disagreement = [], {}
+    for object_id in ids:
+        ways = [
+            way.objects[way.object_ids.row(object_id)] for way in (forward, backward) if object_id in way.object_ids
+        ]
+        if len(ways) == 2:
+            disagreement[object_id] = _disagreement(*ways)
+            parts.append(_mixed(*ways, shares[object_id]))
+        else:
+            parts.append(ways[0])
+    objects = torch.stack(parts)
+    # A background channel counts by its maximum; its share of all that is background is what both passes say it is.
+    outside = sum(1 - way.objects.sum(dim=0) for way in (forward, backward))
+    highest = (forward.background + backward.background) / outside.clamp(min=1e-4)
+    background = (1 - objects.sum(dim=0)).clamp(min=0) * highest.clamp(max=1)
+    witnesses = {**backward.witnesses, **forward.witnesses}
+    return SoftMap(ids, objects, background, witnesses, forward.descriptors, forward.time), disagreement
+
+
+def _mixed(forward: Tensor, backward: Tensor, share: float) -> Tensor:
+    """Probabilities weighted by nearness in time and, pixel by pixel, by how far each is from undecided."""
+    before = (1 - share) * (2 * forward - 1).abs().clamp(min=1e-3)
+    after = share * (2 * backward - 1).abs().clamp(min=1e-3)
+    return (before * forward + after * backward) / (before + after)
+
+
+def _disagreement(one: Tensor, other: Tensor) -> float:
+    """1 - soft IoU of two probability maps (h, w)."""
+    return 1 - float(torch.minimum(one, other).sum() / torch.maximum(one, other).sum().clamp(min=1e-6))

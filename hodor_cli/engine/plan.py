@@ -1,0 +1,104 @@
+"""What was given where, and what follows from it for every frame: which objects are followed from which masks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Around:
+    """The masked frames of an object nearest to a frame, before (or in) it and after (or in) it; None where none is."""
+
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is given for a video, known before it is followed. Frames count from 0.
+
+    marked: frame -> ids whose masks are given in it. ended: frame -> ids that are not there from it on, until their
+    next mask. appears: id -> the frame of the mask with which it first comes into view: it is not looked for before.
+
+    An object is followed forward from each of its masks, to the frame where it ends; and backward from each of its
+    masks, down to the mask before, to an end before, or to the first frame. Its references in a frame are its nearest
+    masks before and after: so a mask changes only the frames between its neighbours.
+    """
+
+    marked: Mapping[int, frozenset[int]]
+    ended: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    appears: Mapping[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def object_ids(self) -> list[int]:
+        """The ids that have a mask anywhere."""
+        return sorted({object_id for ids in self.marked.values() for object_id in ids})
+
+    @cached_property
+    def _marks(self) -> dict[int, list[int]]:
+        return {i: sorted(frame for frame, ids in self.marked.items() if i in ids) for i in self.object_ids}
+
+    @cached_property
+    def _ends(self) -> dict[int, list[int]]:
+        return {i: sorted(frame for frame, ids in self.ended.items() if i in ids) for i in self.object_ids}
+
+    def references(self, object_id: int, frame: int) -> Around:
+        """The nearest masks of an object, whether or not it is followed from them."""
+        marks = self._marks[object_id]
+        place = bisect_left(marks, frame)
+        after = marks[place] if place < len(marks) else None
+        return Around(after if after == frame else marks[place - 1] if place else None, after)
+
+    def followed(self, object_id: int, frame: int) -> Around:
+        """The masks from which an object is followed to a frame, forward and backward."""
+        around, ends = self.references(object_id, frame), self._ends[object_id]
+        last = bisect_right(ends, frame)
+        ended = ends[last - 1] if last else -1
+        before, after = around.before, around.after
+        if before is not None and ended > before:
+            before = None
+        if after is not None and after != frame:
+            gone = ended >= 0 and (around.before is None or ended > around.before)
+            between = last < len(ends) and ends[last] < after
+            if gone or between or self.appears.get(object_id) == after:
+                after = None
+        return Around(before, after)
+
+    def forward(self, frame: int) -> list[int]:
+        """The objects that are followed forward to a frame, or marked in it."""
+        return [i for i in self.object_ids if self.followed(i, frame).before is not None]
+
+    def backward(self, frame: int) -> list[int]:
+        """The objects that are followed backward to a frame, or marked in it."""
+        return [i for i in self.object_ids if self.followed(i, frame).after is not None]
+
+    def nearness(self, object_id: int, frame: int) -> float:
+        """How near a frame is to the mask after it: 0 in the mask before it, 1 in that after it; 0 or 1 if only one
+        is."""
+        around = self.references(object_id, frame)
+        if around.before is None or around.after is None:
+            return 0.0 if around.after is None else 1.0
+        return (frame - around.before) / max(around.after - around.before, 1)
+
+    def shares(self, object_ids: Iterable[int], frame: int) -> dict[int, float]:
+        """How far what is found backward is to be believed: `nearness` of each object to its later mask."""
+        return {object_id: self.nearness(object_id, frame) for object_id in object_ids}
+
+    def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """(bottom, top): where something is followed backward from the mask of frame `top` to `bottom`, from first to
+        last; the stretches are apart, later ones first."""
+        top = None
+        for frame in range(min(last, max(self.marked, default=-1)), first - 1, -1):
+            wanted = any(
+                (after := self.followed(i, frame).after) is not None and after > frame for i in self.object_ids
+            )
+            if wanted and top is None:
+                top = frame + 1
+            if top is not None and not wanted:
+                yield frame + 1, top
+                top = None
+        if top is not None:
+            yield first, top

@@ -1,0 +1,122 @@
+"""Masks that are all known beforehand: followed both ways, joined, and changed in one place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from segmenter_fakes import IDS, THREE, frames_of, label_map, make_model, square
+
+from hodor_cli.engine import GivenMasks, OfflineSegmenter, Plan, Segmenter, follow
+from hodor_cli.engine.soft_maps import MapFolder, SoftMap
+from hodor_cli.model import Hodor
+
+A, B, C = IDS
+
+
+@pytest.fixture(scope="module", params=["toy", "mini"])
+def network(request: pytest.FixtureRequest) -> Hodor:
+    return make_model(request.param)
+
+
+def offline(model: Hodor) -> OfflineSegmenter:
+    return OfflineSegmenter(model, min_dim=64, device="cpu")
+
+
+def labels_of(model: Hodor, given: object, count: int = 12, **how: object) -> dict[int, np.ndarray]:
+    return {one.frame: one.labels for one in follow(offline(model), frames_of(count), given, **how)}  # type: ignore[arg-type]
+
+
+def test_one_mask_in_the_first_frame_is_followed_as_ever(network: Hodor) -> None:
+    plain = Segmenter(network, min_dim=64, device="cpu")
+    found = labels_of(network, {0: label_map(THREE)})
+    for index, frame in enumerate(frames_of(12)):
+        np.testing.assert_array_equal(found[index], plain.step(frame, label_map(THREE) if index == 0 else None))
+
+
+def test_given_masks_stay_as_they_are_and_every_frame_comes_once(network: Hodor) -> None:
+    found = labels_of(network, {3: {A: square(2, 2)}, 8: {A: square(5, 9)}})
+    assert list(found) == list(range(12))
+    np.testing.assert_array_equal(found[3] == A, square(2, 2))
+    np.testing.assert_array_equal(found[8] == A, square(5, 9))
+
+
+def test_an_object_is_looked_for_before_its_first_mask_unless_it_appears_there(network: Hodor) -> None:
+    given = {6: {A: square(2, 2, 30)}}
+    assert any((labels == A).any() for index, labels in labels_of(network, given).items() if index < 6)
+    found = labels_of(network, GivenMasks(given, appears={A: 6}))
+    assert not any(labels.any() for index, labels in found.items() if index < 6)
+    assert (found[6] == A).any()
+
+
+def test_an_object_that_ended_is_in_no_frame_until_its_next_mask(network: Hodor) -> None:
+    big = square(2, 2, 30)
+    given = {0: {A: big}, 4: {A: np.zeros_like(big)}, 8: {A: big}}
+    found = labels_of(network, given)
+    assert [index for index, labels in found.items() if not (labels == A).any()] == [4, 5, 6, 7]
+
+
+def test_a_further_mask_changes_the_frames_between_its_neighbours_alone(network: Hodor) -> None:
+    given = {frame: {A: square(2 + frame, 2, 20)} for frame in (0, 4, 8)}
+    before = labels_of(network, given, 14)
+    after = labels_of(network, given | {6: {A: square(25, 40, 20)}}, 14)
+    for index in (*range(5), *range(8, 14)):
+        np.testing.assert_array_equal(before[index], after[index], err_msg=str(index))
+    assert any((before[index] != after[index]).any() for index in (5, 6, 7))
+
+
+def test_joining_gives_each_direction_its_say_near_its_mask(network: Hodor) -> None:
+    given = {0: {A: square(2, 2, 20)}, 10: {A: square(20, 30, 20)}}
+    both = labels_of(network, given, 11)
+    forward = labels_of(network, given, 11, direction="forward")
+    backward = labels_of(network, given, 11, direction="backward")
+    assert list(backward) == list(range(10, 0, -1))
+
+    def apart(one: np.ndarray, other: np.ndarray) -> int:
+        return int((one != other).sum())
+
+    assert apart(both[1], forward[1]) <= apart(both[1], backward[1])
+    assert apart(both[9], backward[9]) <= apart(both[9], forward[9])
+
+
+def test_a_preview_shows_the_pass_backward_before_the_frames_are_final(network: Hodor) -> None:
+    given = {0: {A: square(2, 2)}, 3: {A: square(2, 2)}}
+    found = list(follow(offline(network), frames_of(4), given, preview=True))
+    assert [(one.frame, one.final) for one in found] == [
+        (3, False), (2, False), (1, False), (0, True), (1, True), (2, True), (3, True),
+    ]  # fmt: skip
+
+
+def test_soft_maps_lie_in_files_as_they_do_in_memory(network: Hodor, tmp_path: object) -> None:
+    given = {0: {A: square(2, 2)}, 6: {A: square(2, 2), B: square(4, 40)}}
+    maps = MapFolder(tmp_path / "maps")  # type: ignore[operator]
+    found = labels_of(network, given, 7, maps=maps)
+    for index, labels in labels_of(network, given, 7).items():
+        np.testing.assert_array_equal(found[index], labels)
+    assert list(maps) == [0, 1, 2, 3, 4, 5]
+    soft = SoftMap.unpack(maps[3], offline(network).device)
+    assert set(soft.object_ids) == {A, B} and float(soft.objects.sum(dim=0).max()) <= 1.01
+
+
+def test_two_ways_say_how_far_they_disagree(network: Hodor) -> None:
+    given = {0: {A: square(2, 2, 20)}, 6: {A: square(25, 40, 20)}}
+    results = {one.frame: one.result.objects[A] for one in follow(offline(network), frames_of(8), given)}
+    assert results[0].disagreement is None and results[6].disagreement is None and results[7].disagreement is None
+    assert all(0 <= (results[index].disagreement or 0) <= 1 for index in range(1, 6))
+    assert any((results[index].disagreement or 0) > 0 for index in range(1, 6))
+
+
+# --- the plan
+
+
+def test_the_plan_says_from_which_masks_an_object_is_followed() -> None:
+    plan = Plan({0: frozenset({1}), 10: frozenset({1, 2}), 20: frozenset({1})}, {14: frozenset({1})})
+    assert (plan.followed(1, 5).before, plan.followed(1, 5).after) == (0, 10)
+    assert (plan.followed(1, 12).before, plan.followed(1, 12).after) == (10, None)
+    assert (plan.followed(1, 16).before, plan.followed(1, 16).after) == (None, None)
+    assert plan.forward(20) == [1, 2] and plan.backward(3) == [1, 2]
+    assert list(plan.stretches(0, 30)) == [(0, 10)]
+
+
+def test_backward_stretches_are_cut_where_all_is_given() -> None:
+    plan = Plan({5: frozenset({1}), 9: frozenset({1}), 12: frozenset({1})})
+    assert list(plan.stretches(0, 30)) == [(10, 12), (6, 9), (0, 5)]
