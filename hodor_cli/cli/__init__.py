@@ -30,6 +30,9 @@ COMMANDS: dict[str, CommandSpec] = {
     "evaluate": CommandSpec(
         "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made.", lone_values=_ADAPT
     ),
+    "evaluate-clicks": CommandSpec(
+        "hodor_cli.cli.evaluate_clicks", "evaluate_clicks", "Measure masks made from clicks."
+    ),
     "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
     "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Continue training on video frames."),
     "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; see what the network is fed."),
@@ -39,6 +42,9 @@ COMMANDS: dict[str, CommandSpec] = {
     "retrieval": CommandSpec("hodor_cli.cli.retrieval", "retrieval", "Find an object again; precision-recall curves."),
     "train-projection": CommandSpec(
         "hodor_cli.cli.train_projection", "train_projection", "Learn from photographs what retrieval compares by."
+    ),
+    "train-clicks": CommandSpec(
+        "hodor_cli.cli.train_clicks", "train_clicks", "Train the network that makes masks from clicks."
     ),
     "map": CommandSpec("hodor_cli.cli.map", "map_command", "Draw descriptors as a 2-D map with crops (t-SNE, PCA)."),
     "heatmaps": CommandSpec("hodor_cli.cli.heatmaps", "heatmaps", "Show what the background descriptors attend to."),

@@ -1,0 +1,87 @@
+"""`hodor evaluate-clicks`: how good masks from clicks are."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.options import DeviceOption, JsonFileOption, write_json
+from hodor_cli.cli.terminal import counted, progress_to, stderr_console, stdout_console
+from hodor_cli.errors import UsageError
+
+
+class Method(str, Enum):
+    """What makes the masks."""
+
+    network = "network"
+    grabcut = "grabcut"
+
+
+def evaluate_clicks(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="Clips (DAVIS) or photographs (COCO format).")],
+    *,
+    method: Annotated[Method, typer.Option("--method", help="The click network, or GrabCut.")] = Method.network,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="A click network of your own (`hodor train-clicks`)."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only every so many-th object, N in all.")
+    ] = None,
+    side: Annotated[
+        int | None, typer.Option("--side", metavar="PX", min=64, help="The frames' longer side [default: 384].")
+    ] = None,
+    closer: Annotated[bool, typer.Option("--closer/--no-closer", help="Look again, closer, at small objects.")] = True,
+    device: DeviceOption = "auto",
+    json_file: JsonFileOption = None,
+) -> None:
+    """Measure masks from simulated clicks: mean IoU after 1, 2, 3, 5, 10 clicks, and clicks needed for 0.85 and 0.90.
+
+    hodor evaluate-clicks DAVIS
+    hodor evaluate-clicks DAVIS --method grabcut
+
+    Each click goes to the centre of the largest error, 20 at most. Clips count with the objects of their first, middle
+    and last labelled frame, photographs with one object each.
+    """
+    if method is Method.grabcut and weights is not None:
+        raise UsageError("`weights` are of the click network; leave them out with `method` grabcut")
+    from hodor_cli.clicks.clicker import Clicker
+    from hodor_cli.clicks.evaluation import TARGETS, TOLD, cases_of, evaluate_clicks
+    from hodor_cli.clicks.grabcut import GrabCutClicker
+    from hodor_cli.clicks.weights import CLICK_WEIGHTS
+
+    count, cases = cases_of(dataset, limit)
+    clicker = (
+        GrabCutClicker()
+        if method is Method.grabcut
+        else Clicker(weights or CLICK_WEIGHTS, device=device, side=side, closer=closer)
+    )
+    with progress_to("clicking", count, "objects") as show:
+        scores = evaluate_clicks(cases, clicker, progress=lambda done: show(done, count))
+
+    from rich.table import Table
+
+    console = stderr_console() if json_file == "-" else stdout_console()
+    table = Table("clicks", *(str(n) for n in TOLD), *(f"NoC@{100 * target:.0f}" for target in TARGETS))
+    table.add_row(
+        "mean IoU", *(f"{scores.mean_iou(n):.3f}" for n in TOLD), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)
+    )
+    console.print(table)
+    missed = ", ".join(f"{scores.failures(t)} never reach {t:.2f}" for t in TARGETS)
+    values = scores.to_dict()
+    console.print(
+        f"{counted(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms for a frame,"
+        f" {values['ms_per_click']:.0f} ms for a click (medians)"
+    )
+    if json_file is not None:
+        write_json_of(values, json_file)
+
+
+def write_json_of(values: object, target: str) -> None:
+    """The scores as JSON."""
+    import json
+
+    write_json(json.dumps(values, indent=2), target)

@@ -1,0 +1,77 @@
+"""`hodor train-clicks`: train the network that makes masks from clicks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.options import ResumeOption, out_option
+from hodor_cli.cli.parameters import Fields
+from hodor_cli.cli.terminal import duration, progress_to, say
+from hodor_cli.clicks.settings import ClickTraining
+from hodor_cli.errors import UsageError
+
+
+def train_clicks(
+    *,
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", metavar="FOLDER", help="Photographs (COCO format) or clips (DAVIS). Repeatable."),
+    ],
+    out: Annotated[Path, out_option("FOLDER", "Where the run and clicks.safetensors are written.")],
+    start: Annotated[
+        str,
+        typer.Option(
+            "--start",
+            metavar="NAME|FILE",
+            help="What to start from: weights of hodor, whose backbone is taken, ImageNet weights of a MobileNetV2, or "
+            "a click network.",
+        ),
+    ] = "mini",
+    resume: ResumeOption = False,
+    settings: Annotated[
+        ClickTraining,
+        Fields(
+            "minutes",
+            "batch_size",
+            "objects",
+            "rounds",
+            "side",
+            "rate",
+            "backbone_rate",
+            "frozen",
+            "average",
+            "frame_share",
+            "every",
+            "seed",
+            "device",
+        ),
+    ],
+) -> None:
+    """Train the click network on photographs and frames of clips, for a given time.
+
+    hodor train-clicks --data stills --data davis2016_train --minutes 60 -o runs/clicks
+
+    Simulated users click, and correct what they see. Ctrl-C loses at most five minutes; --resume continues.
+    """
+    if not data:
+        raise UsageError("there is nothing to train on; give `data`, a folder of photographs or clips")
+    from hodor_cli.clicks.training import ClickProgress
+    from hodor_cli.clicks.training import train_clicks as train
+
+    last: ClickProgress | None = None
+    with progress_to("training", 1000, "‰") as show:
+
+        def progress(now: ClickProgress) -> None:
+            nonlocal last
+            last = now
+            show(min(1000, int(1000 * now.share)), 1000)
+
+        path = train(data, out, settings, start=start, resume=resume, progress=progress)
+    said = f"{path}  trained for {duration(60 * settings.minutes)}"
+    if last is not None:
+        after = ", ".join(f"{iou:.3f}" for iou in last.ious)
+        said += f", {last.iteration:,} iterations; mean IoU in training after each click: {after}"
+    say(said)

@@ -1,0 +1,239 @@
+"""Masks of a frame's objects from what a user says about them: clicks, boxes, scribbles, earlier masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hodor_cli.clicks.network import ClickNet, FrameMaps, channels_last
+from hodor_cli.clicks.prompts import Prompts
+from hodor_cli.clicks.view import View
+from hodor_cli.clicks.weights import CLICK_WEIGHTS, load_click_net
+from hodor_cli.engine.masks import check_object_id
+from hodor_cli.errors import UsageError
+from hodor_cli.runtime.device import choose_device
+from hodor_cli.runtime.preprocess import normalise
+
+Box = tuple[float, float, float, float]
+#: Points of a scribble, at most; more say nothing new.
+_STROKE_POINTS = 24
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What was said about one object: points (x, y, +1 or -1), a box, a mask to start from; and what was found.
+
+    logits: of the mask at stride 4 of the frame's view, before the closer look. mask: (H, W) bool.
+    """
+
+    points: tuple[tuple[float, float, float], ...] = ()
+    box: Box | None = None
+    given: NDArray[np.bool_] | None = None
+    logits: Tensor | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+@dataclass
+class _Object:
+    """The states of one object, oldest first; the last one holds."""
+
+    states: list[_Said] = field(default_factory=lambda: [_Said()])
+
+
+class Clicker:
+    """Makes the masks of a frame's objects from clicks, boxes, scribbles and earlier masks.
+
+    The frame's features are computed once, in `set_frame`; every prompt then costs a pass of a light head.
+
+        clicker = Clicker()
+        clicker.set_frame(image)
+        mask = clicker.click(320, 200)                     # (H, W) bool
+        mask = clicker.click(300, 260, positive=False)
+        mask = clicker.box((40, 60, 200, 150), object=2)   # x, y, width, height
+        clicker.undo(object=2)
+
+    Objects have the ids of the user (1..65535) and do not know of each other.
+
+    Args:
+        net: the network, or the file of one; by default the package's own.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        side: the longer side, in pixels, at which the whole frame is seen; None for the network's own.
+        closer: look again, closer, at an object that fills a small part of the frame.
+    """
+
+    def __init__(
+        self,
+        net: ClickNet | str | Path = CLICK_WEIGHTS,
+        *,
+        device: str | torch.device = "auto",
+        side: int | None = None,
+        closer: bool = True,
+    ) -> None:
+        self.device = choose_device(device)
+        found = net if isinstance(net, ClickNet) else load_click_net(net)
+        self.net = channels_last(found.to(self.device)).eval()
+        self.side, self.closer = side or found.config.side, closer
+        self._image: NDArray[np.uint8] | None = None
+        self._whole: tuple[View, FrameMaps] | None = None
+        self._close: dict[int, tuple[View, FrameMaps]] = {}
+        self._objects: dict[int, _Object] = {}
+
+    def set_frame(self, image: NDArray[np.uint8]) -> None:
+        """Take a frame (H, W, 3) uint8 RGB, compute its features, and forget all objects. Raises UsageError."""
+        image = np.asarray(image)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise UsageError(f"a frame is (H, W, 3) uint8 RGB, not {image.shape} {image.dtype}")
+        self.reset()
+        self._image = np.ascontiguousarray(image)
+        view = View.whole((image.shape[0], image.shape[1]), self.side)
+        self._whole = (view, self._features(view))
+
+    def reset(self, object: int | None = None) -> None:
+        """Forget one object, or all of them."""
+        if object is None:
+            self._objects.clear()
+            self._close.clear()
+        else:
+            self._objects.pop(object, None)
+            self._close.pop(object, None)
+
+    @property
+    def object_ids(self) -> list[int]:
+        """The objects about which something was said."""
+        return sorted(key for key, found in self._objects.items() if len(found.states) > 1)
+
+    def mask(self, object: int = 1) -> NDArray[np.bool_]:
+        """The object's mask as it is, (H, W) bool; empty if nothing was said about it."""
+        found = self._objects.get(object, _Object()).states[-1].mask
+        return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
+
+    def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> NDArray[np.bool_]:
+        """A click at pixel (x, y), counted from 0 at the upper left: on the object, or on what is not.
+
+        Returns the object's mask, (H, W) bool. Raises UsageError for a click outside the frame, or a first one that is
+        negative: it does not say where the object is.
+        """
+        self._check_inside(x, y, "the click")
+        said = self._said(object)
+        if not positive and not said.points and said.box is None and said.given is None:
+            raise UsageError(
+                f"the first click of object {object} is negative; first say where the object is, by a positive click, "
+                "a box or a mask"
+            )
+        return self._say(object, replace(said, points=(*said.points, (float(x), float(y), 1.0 if positive else -1.0))))
+
+    def box(self, box: Box, *, object: int = 1) -> NDArray[np.bool_]:
+        """A box (x, y, width, height) around the object; it replaces what was said before. Returns the mask.
+
+        Raises UsageError for a box without an area in the frame.
+        """
+        height, width = self._frame().shape[:2]
+        x, y, w, h = (float(value) for value in box)
+        left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
+        if not (right - left >= 1 and bottom - top >= 1):
+            raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} has no area in the {width}x{height} frame")
+        self._said(object)
+        return self._say(object, _Said(box=(left, top, right - left, bottom - top)))
+
+    def scribble(
+        self, points: Sequence[tuple[float, float]], *, positive: bool = True, object: int = 1
+    ) -> NDArray[np.bool_]:
+        """A line through pixels (x, y), on the object or on what is not. Returns the mask. Raises as `click` does."""
+        if not len(points):
+            raise UsageError("a scribble needs at least one point")
+        for x, y in points:
+            self._check_inside(x, y, "the scribble")
+        said = self._said(object)
+        if not positive and not said.points and said.box is None and said.given is None:
+            raise UsageError(f"the first scribble of object {object} is negative; first say where the object is")
+        chosen = np.linspace(0, len(points) - 1, min(len(points), _STROKE_POINTS)).round().astype(int)
+        sign = 1.0 if positive else -1.0
+        stroke = tuple((float(points[i][0]), float(points[i][1]), sign) for i in chosen)
+        return self._say(object, replace(said, points=(*said.points, *stroke)))
+
+    def set_mask(self, mask: NDArray[np.bool_], *, object: int = 1) -> NDArray[np.bool_]:
+        """Start from a mask (H, W), as tracking or another tool gave it, which clicks then correct. Returns it."""
+        mask = np.asarray(mask).astype(bool)
+        if mask.shape != self._frame().shape[:2]:
+            raise UsageError(f"the mask is {mask.shape} and the frame {self._frame().shape[:2]}; give one of its size")
+        self._said(object)
+        self._objects[object].states.append(_Said(given=mask, mask=mask))
+        return mask.copy()
+
+    def undo(self, object: int = 1) -> NDArray[np.bool_]:
+        """Take back the last thing said about the object. Returns the mask before it."""
+        if object in self._objects and len(self._objects[object].states) > 1:
+            self._objects[object].states.pop()
+        return self.mask(object)
+
+    @torch.inference_mode()
+    def _say(self, object: int, said: _Said) -> NDArray[np.bool_]:
+        assert self._whole is not None
+        view, maps = self._whole
+        logits = self._look(view, maps, said, said.logits)
+        found = view.to_frame(logits)
+        if self.closer:
+            found = self._look_closer(object, said, found)
+        mask = found > 0
+        self._objects[object].states.append(replace(said, logits=logits, mask=mask))
+        return mask.copy()
+
+    def _look_closer(self, object: int, said: _Said, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits (H, W) of a look at the object alone, where that shows it larger; else those given."""
+        assert self._whole is not None
+        view = View.around(found > 0, said.points, self._whole[0], self.net.config.close_side)
+        if view is None:
+            return found
+        known = self._close.get(object)
+        if known is None or not known[0].serves(view):
+            self._close[object] = known = (view, self._features(view))
+        before = known[0].from_frame(found)
+        close = known[0].to_frame(self._look(*known, said, before))
+        return np.where(known[0].inside(), close, found)
+
+    def _look(self, view: View, maps: FrameMaps, said: _Said, before: Tensor | None) -> Tensor:
+        """Logits (1, 1, h, w) at stride 4 of a view."""
+        points = view.points(said.points) or [(0.0, 0.0, 0.0)]
+        values = torch.tensor(points, device=self.device)[None]
+        box = [float("nan")] * 4 if said.box is None else view.box(said.box)
+        size = maps.levels[0].shape[-2:]
+        if before is not None:
+            previous = torch.sigmoid(before)
+        elif said.given is not None:
+            previous = view.share(said.given).to(self.device)
+        else:
+            previous = torch.full((1, 1, *size), -1.0, device=self.device)
+        prompts = Prompts(values[..., :2], values[..., 2], torch.tensor([box], device=self.device), previous)
+        return self.net(maps, prompts)
+
+    @torch.inference_mode()
+    def _features(self, view: View) -> FrameMaps:
+        image = view.cut(self._frame())
+        frame = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
+        config = self.net.config
+        frame = view.pad(normalise(frame, config.pixel_mean, config.pixel_std))
+        return self.net.features(frame.contiguous(memory_format=torch.channels_last))
+
+    def _frame(self) -> NDArray[np.uint8]:
+        if self._image is None:
+            raise UsageError("there is no frame yet; call set_frame first")
+        return self._image
+
+    def _said(self, object: int) -> _Said:
+        check_object_id(object, "of a click")
+        self._frame()
+        return self._objects.setdefault(object, _Object()).states[-1]
+
+    def _check_inside(self, x: float, y: float, what: str) -> None:
+        height, width = self._frame().shape[:2]
+        if not (0 <= x < width and 0 <= y < height):
+            raise UsageError(
+                f"{what} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from 0 to"
+                f" {height - 1}"
+            )

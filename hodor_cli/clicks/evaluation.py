@@ -1,0 +1,162 @@
+"""How good masks from clicks are, by the field's protocol: simulated clicks at the centre of the largest error.
+
+As RITM (sec. 4) and those before it measure: NoC@85 and NoC@90 are the clicks needed for an IoU of 0.85 and 0.90, at
+most 20, counted as 20 where it is not reached.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.clicks.simulation import next_click
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.datasets.opening import open_set
+from hodor_cli.errors import DataError
+
+MOST_CLICKS = 20
+#: After so many clicks the mean IoU is told.
+TOLD = (1, 2, 3, 5, 10)
+TARGETS = (0.85, 0.90)
+_LIMITS = ObjectLimits(min_area=300, min_side=10)
+
+
+class Method(Protocol):
+    """What is evaluated: `Clicker`, or anything that takes a frame and clicks."""
+
+    def set_frame(self, image: NDArray[np.uint8]) -> None: ...
+    def click(self, x: float, y: float, *, positive: bool = True) -> NDArray[np.bool_]: ...
+
+
+class Case(NamedTuple):
+    """An object to be clicked: the frame (H, W, 3) and its true mask (H, W)."""
+
+    name: str
+    image: NDArray[np.uint8]
+    truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ClickScores:
+    """ious: case -> IoU after each click. seconds: of the frames, and of the single clicks."""
+
+    ious: dict[str, tuple[float, ...]]
+    frame_seconds: tuple[float, ...] = field(default=())
+    click_seconds: tuple[float, ...] = field(default=())
+
+    def mean_iou(self, clicks: int) -> float:
+        """Mean IoU after so many clicks."""
+        return float(np.mean([ious[clicks - 1] for ious in self.ious.values()]))
+
+    def clicks_for(self, iou: float) -> float:
+        """Mean number of clicks needed for an IoU (NoC)."""
+        return float(np.mean([_needed(ious, iou) for ious in self.ious.values()]))
+
+    def failures(self, iou: float) -> int:
+        """Cases that do not reach the IoU with all clicks."""
+        return sum(max(ious) < iou for ious in self.ious.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "cases": len(self.ious),
+            "mean_iou": {str(n): round(self.mean_iou(n), 4) for n in TOLD},
+            "noc": {f"{round(100 * t)}": round(self.clicks_for(t), 3) for t in TARGETS},
+            "not_reached": {f"{round(100 * t)}": self.failures(t) for t in TARGETS},
+            "ms_per_frame": round(1000 * float(np.median(self.frame_seconds)), 1),
+            "ms_per_click": round(1000 * float(np.median(self.click_seconds)), 1),
+            "ious": {name: [round(iou, 4) for iou in ious] for name, ious in self.ious.items()},
+        }
+
+
+def evaluate_clicks(
+    cases: Iterator[Case], method: Method, progress: Callable[[int], None] | None = None
+) -> ClickScores:
+    """Click every case, at most 20 times, and compare each mask with the truth. progress: called with cases done."""
+    ious: dict[str, tuple[float, ...]] = {}
+    frames: list[float] = []
+    clicks: list[float] = []
+    for case in cases:
+        began = time.perf_counter()
+        method.set_frame(case.image)
+        frames.append(time.perf_counter() - began)
+        ious[case.name] = _click_through(case, method, clicks)
+        if progress is not None:
+            progress(len(ious))
+    if not ious:
+        raise DataError("there is no object to click in this data set")
+    return ClickScores(ious, tuple(frames), tuple(clicks))
+
+
+def cases_of(folder: str | Path, limit: int | None = None) -> tuple[int, Iterator[Case]]:
+    """The number of cases of a data set, at most `limit` (evenly chosen), and the cases.
+
+    Clips: the objects of the first, the middle and the last labelled frame. Photographs: one object of each, the one
+    in the middle of the list. Raises DataError.
+    """
+    found = open_set(folder, limits=_LIMITS)
+    if isinstance(found, StillImages):
+        indices = _spread(list(range(len(found))), limit)
+        return len(indices), _of_stills(found, indices)
+    places = [
+        (number, frame)
+        for number, clip in enumerate(found.clips)
+        for frame in sorted({clip.labelled[0], clip.labelled[len(clip.labelled) // 2], clip.labelled[-1]})
+    ]
+    objects = [(*place, key) for place in places for key in _LIMITS.usable_ids(found.load_labels(*place))]
+    objects = _spread(objects, limit)
+    return len(objects), _of_clips(found, objects)
+
+
+_T = TypeVar("_T")
+
+
+def _spread(items: list[_T], limit: int | None) -> list[_T]:
+    """`limit` of the items, evenly spread; all of them without a limit."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[int(i)] for i in np.linspace(0, len(items) - 1, limit).round()]
+
+
+def _of_stills(stills: StillImages, indices: list[int]) -> Iterator[Case]:
+    for index in indices:
+        still = stills.load(index)
+        chosen = still.objects[len(still.objects) // 2]
+        yield Case(f"{still.name}#{chosen.annotation_id}", still.image, chosen.mask)
+
+
+def _of_clips(clips: ClipSet, objects: list[tuple[int, int, int]]) -> Iterator[Case]:
+    for number, frame, object_id in objects:
+        image, labels = clips.load_frame(number, frame), clips.load_labels(number, frame)
+        clip = clips.clips[number]
+        yield Case(f"{clip.name}/{clip.frames[frame].name}#{object_id}", image, labels == object_id)
+
+
+def _click_through(case: Case, method: Method, seconds: list[float]) -> tuple[float, ...]:
+    """IoU after each of the 20 clicks; the last one holds where nothing is left to be corrected."""
+    mask = np.zeros_like(case.truth)
+    clicked = np.zeros_like(case.truth)
+    ious: list[float] = []
+    while len(ious) < MOST_CLICKS:
+        click = next_click(case.truth, mask, clicked)
+        # After ten clicks only the clicks needed for 0.90 are still counted.
+        if click is None or (len(ious) >= max(TOLD) and max(ious) >= max(TARGETS)):
+            break
+        clicked[click.y, click.x] = True
+        began = time.perf_counter()
+        mask = method.click(click.x, click.y, positive=click.positive)
+        seconds.append(time.perf_counter() - began)
+        ious.append(float((mask & case.truth).sum() / (mask | case.truth).sum()))
+    return tuple(ious + [ious[-1]] * (MOST_CLICKS - len(ious)))
+
+
+def _needed(ious: tuple[float, ...], target: float) -> int:
+    return next((n for n, iou in enumerate(ious, start=1) if iou >= target), MOST_CLICKS)

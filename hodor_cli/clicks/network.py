@@ -1,0 +1,185 @@
+"""The click network: what a frame shows is computed once, what the user says is added late, in a light head.
+
+    features(frames)                 -> maps at strides 4, 8, 16, 32 and keys: once per frame
+    head(maps, prompts, previous)    -> logits at stride 4: once per click
+
+After RITM (Sofiiuk, Petrov, Konushin, ICIP 2022): discs for clicks and the previous mask are inputs. Two things differ:
+prompts join at the head, so that a further click costs little, and the head sees how much each place looks like what
+was clicked (a descriptor of it, as HODOR describes an object, multiplied with the frame's keys).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, NamedTuple
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hodor_cli.clicks.prompts import PROMPT_CHANNELS, Prompts, prompt_maps
+from hodor_cli.config import MobileNetConfig, Name, Width
+from hodor_cli.model.mobilenet import MobileNetV2
+
+#: Descriptors that the keys are compared with: of positive clicks, the first click, negative clicks, the previous mask
+#: and what is outside it.
+_DESCRIPTORS = 5
+
+
+class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sizes of a click network. `widths` are those of the head's maps at strides 4, 8, 16 and 32."""
+
+    name: Name = "clicks"
+    backbone: MobileNetConfig = MobileNetConfig()
+    widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
+    #: The longer side, in pixels, at which a whole frame is seen, and that of a closer look at one object.
+    side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 384
+    close_side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 256
+    key_heads: Width = 8
+    key_channels: Width = 16
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+
+class FrameMaps(NamedTuple):
+    """What the head needs of B frames: a map (B, widths[i], H/s, W/s) for each stride s = 4, 8, 16, 32, and unit keys
+    (B, heads, channels, H/8, W/8)."""
+
+    levels: tuple[Tensor, Tensor, Tensor, Tensor]
+    keys: Tensor
+
+    def repeat(self, count: int) -> FrameMaps:
+        """Each frame's maps `count` times in a row, for as many objects."""
+        if count == 1:
+            return self
+        fine, eighth, sixteenth, coarse = (level.repeat_interleave(count, 0) for level in self.levels)
+        return FrameMaps((fine, eighth, sixteenth, coarse), self.keys.repeat_interleave(count, 0))
+
+
+class _Norm(nn.GroupNorm):
+    def __init__(self, channels: int) -> None:
+        super().__init__(4, channels)
+
+
+class _Mix(nn.Module):
+    """A residual block: depthwise 5x5, norm, and two 1x1 convolutions with twice the width between them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.norm = _Norm(channels)
+        self.widen = nn.Conv2d(channels, 2 * channels, 1)
+        self.narrow = nn.Conv2d(2 * channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.relu(self.widen(self.norm(self.depthwise(x)))))
+
+
+class _Pyramid(nn.Module):
+    """Backbone maps -> maps of the head's widths, each with what the coarser ones know."""
+
+    def __init__(self, inputs: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(inputs, widths, strict=True))
+        self.downward = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(_Norm(width) for width in widths)
+        self.mixes = nn.ModuleList(_Mix(width) for width in widths[1:])
+
+    def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        out: list[Tensor] = []
+        above: Tensor | None = None
+        for i in (3, 2, 1, 0):
+            x = self.laterals[i](maps[i])
+            if above is not None:
+                x = x + _enlarge(self.downward[i](above), x)
+            x = self.norms[i](x)
+            above = self.mixes[i - 1](x) if i else x
+            out.append(above)
+        return out[3], out[2], out[1], out[0]
+
+
+class _Head(nn.Module):
+    """Prompts and a frame's maps -> logits, by a small U-Net."""
+
+    def __init__(self, widths: tuple[int, ...], similarities: int) -> None:
+        super().__init__()
+        w4, w8, w16, w32 = widths
+        self.prompt4 = nn.Conv2d(PROMPT_CHANNELS, w4, 3, padding=1)
+        self.prompt8 = nn.Conv2d(w4, w8, 3, stride=2, padding=1)
+        self.similar8 = nn.Conv2d(similarities, w8, 1)
+        self.down16, self.down32 = _down(w8, w16), _down(w16, w32)
+        self.mix8 = _Mix(w8)
+        self.mix16 = nn.Sequential(_Mix(w16), _Mix(w16))
+        self.mix32 = nn.Sequential(_Mix(w32), _Mix(w32))
+        self.whole = nn.Conv2d(w32, w32, 1)
+        self.up16, self.up8, self.up4 = nn.Conv2d(w32, w16, 1), nn.Conv2d(w16, w8, 1), nn.Conv2d(w8, w4, 1)
+        self.out16, self.out8 = _Mix(w16), _Mix(w8)
+        self.norms = nn.ModuleList(_Norm(width) for width in widths)
+        self.refine = nn.Conv2d(w4, w4, 3, padding=1)
+        self.logits = nn.Conv2d(w4, 1, 3, padding=1)
+
+    def forward(self, maps: FrameMaps, prompts: Tensor, similarities: Tensor) -> Tensor:
+        m4, m8, m16, m32 = maps.levels
+        said = F.relu(self.prompt4(prompts))
+        x8 = self.mix8(self.norms[1](m8 + self.prompt8(said) + self.similar8(similarities)))
+        x16 = self.mix16(self.norms[2](m16 + self.down16(x8)))
+        x32 = self.mix32(self.norms[3](m32 + self.down32(x16)))
+        x32 = x32 + self.whole(x32.mean((2, 3), keepdim=True))
+        x16 = self.out16(x16 + _enlarge(self.up16(x32), x16))
+        x8 = self.out8(x8 + _enlarge(self.up8(x16), x8))
+        x4 = F.relu(self.norms[0](m4 + said + _enlarge(self.up4(x8), m4)))
+        return self.logits(F.relu(self.refine(x4)) + x4)
+
+
+class ClickNet(nn.Module):
+    """The click network of a configuration, with random weights until some are loaded."""
+
+    def __init__(self, config: ClickConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = MobileNetV2(groups=config.backbone.groups, stem_channels=config.backbone.stem_channels)
+        self.pyramid = _Pyramid(self.backbone.out_channels, config.widths)
+        self.keys = nn.Conv2d(config.widths[1], config.key_heads * config.key_channels, 1)
+        self.head = _Head(config.widths, _DESCRIPTORS * config.key_heads)
+
+    def features(self, frames: Tensor) -> FrameMaps:
+        """Maps of normalised frames (B, 3, H, W) whose sides are multiples of 32."""
+        return self.features_from(self.backbone(frames))
+
+    def features_from(self, maps: list[Tensor]) -> FrameMaps:
+        """As `features`, from the backbone's maps."""
+        levels = self.pyramid(maps)
+        keys = self.keys(levels[1]).unflatten(1, (self.config.key_heads, self.config.key_channels))
+        return FrameMaps(levels, F.normalize(keys.float(), dim=2))
+
+    def forward(self, maps: FrameMaps, prompts: Prompts) -> Tensor:
+        """Logits (N, 1, H/4, W/4), float32, of N objects: one for each entry of the maps and of the prompts."""
+        said = prompt_maps(prompts, (int(maps.levels[0].shape[-2]), int(maps.levels[0].shape[-1])))
+        return self.head(maps, said.maps, _similarities(maps.keys, said.places)).float()
+
+
+def channels_last(net: ClickNet) -> ClickNet:
+    """The network with its weights laid out channels last, in which its convolutions are fastest on CPUs."""
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _similarities(keys: Tensor, places: Tensor) -> Tensor:
+    """Cosine of each place's key with the mean key of what `places` (N, D, H/4, W/4) weigh: (N, D * heads, h, w)."""
+    n, *_, h, w = keys.shape
+    weights = F.avg_pool2d(places, 2).flatten(2)  # (N, D, hw)
+    weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-4)
+    flat = keys.flatten(3)  # (N, heads, channels, hw)
+    described = torch.einsum("ndp,nhcp->ndhc", weights, flat)
+    described = described / described.norm(dim=3, keepdim=True).clamp(min=0.05)
+    return torch.einsum("ndhc,nhcp->ndhp", described, flat).reshape(n, -1, h, w)
+
+
+def _down(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, stride=2, padding=1, groups=inputs), nn.Conv2d(inputs, outputs, 1)
+    )
+
+
+def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,83 @@
+"""Prompts as tensors, and as the maps that the click network reads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+#: Channels of `PromptMaps.maps`.
+PROMPT_CHANNELS = 11
+#: Radius of a click's disc, in cells of stride 4; and the widths of the two bells around it.
+_DISC, _NEAR, _FAR = 1.5, 5.0, 20.0
+#: Distance of clicks that there are none of.
+_NOWHERE = 1e4
+
+
+class Prompts(NamedTuple):
+    """What the user says about N objects, in pixels of the network's input.
+
+    points: (N, P, 2) x, y of pixels; signs: (N, P) 1 for the object, -1 for what is not, 0 for no point. The first
+    point is the first click. boxes: (N, 4) left, top, right, bottom, all NaN without a box. previous: (N, 1, H/4, W/4)
+    probabilities of the mask so far, all negative where there is none.
+    """
+
+    points: Tensor
+    signs: Tensor
+    boxes: Tensor
+    previous: Tensor
+
+
+class PromptMaps(NamedTuple):
+    """maps: (N, PROMPT_CHANNELS, h, w), the head's input; places: (N, 5, h, w) weights >= 0, what to describe."""
+
+    maps: Tensor
+    places: Tensor
+
+
+def prompt_maps(prompts: Prompts, size: tuple[int, int]) -> PromptMaps:
+    """The maps of prompts at stride 4, `size` = (H/4, W/4)."""
+    h, w = size
+    device = prompts.points.device
+    x = torch.arange(w, device=device, dtype=torch.float32).view(1, 1, 1, w)
+    y = torch.arange(h, device=device, dtype=torch.float32).view(1, 1, h, 1)
+    cells = (prompts.points.float() + 0.5) / 4 - 0.5  # (N, P, 2)
+    distances = torch.hypot(x - cells[..., 0, None, None], y - cells[..., 1, None, None])  # (N, P, h, w)
+    signs = prompts.signs[..., None, None]
+    positive = distances.masked_fill(signs <= 0, _NOWHERE).amin(1, keepdim=True)
+    negative = distances.masked_fill(signs >= 0, _NOWHERE).amin(1, keepdim=True)
+    first = distances[:, :1].masked_fill(signs[:, :1] <= 0, _NOWHERE)
+
+    left, top, right, bottom = ((edge / 4 - 0.5).view(-1, 1, 1, 1) for edge in prompts.boxes.unbind(1))
+    boxed = prompts.boxes[:, 0].isfinite().view(-1, 1, 1, 1)
+    inside = boxed & (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    outside = boxed & ~inside
+    # Where the first thing said was: the object is told apart by its place, whatever its size.
+    middle = torch.stack(((left + right) / 2, (top + bottom) / 2)).nan_to_num()
+    said = (signs[:, :1] != 0) & ~boxed
+    x0, y0 = (
+        torch.where(said, cells[:, 0, 0].view(-1, 1, 1, 1), middle[0]),
+        torch.where(said, cells[:, 0, 1].view(-1, 1, 1, 1), middle[1]),
+    )
+    scale = max(h, w) / 2
+
+    known = prompts.previous >= 0
+    previous = prompts.previous.clamp(min=0)
+    core = (previous > 0.5).float()
+    maps = torch.cat(
+        [
+            *(torch.sigmoid(4 * (_DISC - d)) for d in (positive, negative)),
+            *(torch.exp(-d / width) for d in (positive, negative) for width in (_NEAR, _FAR)),
+            inside.float(),
+            outside.float(),
+            torch.where(known, 2 * previous - 1, 0.0),
+            ((x - x0) / scale).expand(-1, 1, h, -1).clamp(-2, 2),
+            ((y - y0) / scale).expand(-1, 1, -1, w).clamp(-2, 2),
+        ],
+        dim=1,
+    )
+    spot = [torch.exp(-((d / _DISC) ** 2)) for d in (positive, first, negative)]
+    core = torch.where(known, core, inside.float())
+    away = torch.where(known, 1 - core, outside.float())
+    return PromptMaps(maps, torch.cat([*spot, core, away], dim=1))

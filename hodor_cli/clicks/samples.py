@@ -1,0 +1,131 @@
+"""Training crops: an object of a photograph or a clip's frame, somewhere in a square picture, with changed colours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.training.samples.colour import Colour, degrade, frame_colour, shared_colour
+from hodor_cli.training.samples.sets import ClipFrames
+from hodor_cli.training.samples.settings import AugmentSettings
+
+#: Share of crops around one object, as for the second look at it; the others show most of the picture.
+_CLOSE = 0.4
+#: Objects of fewer pixels in the crop are no sample.
+_FEWEST = 60
+_TRIES = 6
+
+
+class Crop(NamedTuple):
+    """image: (S, S, 3) uint8 RGB. masks: (K, S, S) bool, the same object twice if there is one."""
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+
+
+class CropMaker:
+    """Draws crops of `side` pixels with `objects` masks each from photographs and frames.
+
+    Kinds of photographs (`StillImages.groups`) are drawn by the root of their number, so that none is forgotten; a clip
+    counts as much as `frame_share` says of all drawings.
+    """
+
+    def __init__(
+        self, stills: Sequence[StillImages], clips: Sequence[ClipFrames], *, side: int, objects: int, frame_share: float
+    ) -> None:
+        self.side, self.objects = side, objects
+        self.settings = AugmentSettings(
+            hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
+        )
+        self._items: list[tuple[StillImages | ClipFrames, int]] = []
+        weights: list[float] = []
+        for part in stills:
+            counts = Counter(part.groups)
+            share = (1 - frame_share if clips else 1) / sum(n**0.5 for s in stills for n in Counter(s.groups).values())
+            for index, group in enumerate(part.groups):
+                self._items.append((part, index))
+                weights.append(share * counts[group] ** -0.5)
+        for frames in clips:
+            share = (frame_share if stills else 1) / sum(len(other) for other in clips)
+            for index in range(len(frames)):
+                self._items.append((frames, index))
+                weights.append(share)
+        self._ends = np.cumsum(weights) / sum(weights)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def draw(self, rng: np.random.Generator) -> Crop:
+        """One crop."""
+        while True:
+            part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self) - 1))]
+            image, masks = _load(part, index)
+            for _ in range(_TRIES):
+                crop = self._cut(image, masks, rng)
+                if crop is not None:
+                    return crop
+
+    def _cut(
+        self, image: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]], rng: np.random.Generator
+    ) -> Crop | None:
+        import cv2
+
+        target = masks[int(rng.integers(len(masks)))]
+        if not target.any():
+            return None
+        matrix = self._placement(target, rng)
+        size = (self.side, self.side)
+        out = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_CONSTANT)
+        others = [masks[int(i)] for i in rng.permutation(len(masks)) if masks[int(i)] is not target]
+        kept: list[NDArray[np.bool_]] = []
+        for mask in [target, *others][: 2 * self.objects]:
+            soft = cv2.warpAffine(mask.astype(np.uint8) * 255, matrix, size, flags=cv2.INTER_LINEAR)
+            if (warped := soft > 127).sum() >= _FEWEST and warped.mean() < 0.85:
+                kept.append(warped)
+            elif mask is target:
+                return None
+            if len(kept) == self.objects:
+                break
+        while len(kept) < self.objects:
+            kept.append(kept[0])
+        tint: Colour | None = shared_colour(rng, self.settings)
+        out = frame_colour(rng, self.settings).apply(np.asarray(out, dtype=np.uint8))
+        out = degrade(tint.apply(out) if tint is not None else out, rng, self.settings)
+        return Crop(out, np.stack(kept))
+
+    def _placement(self, target: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float64]:
+        """The affine map, (2, 3), from the picture to the crop."""
+        height, width = target.shape
+        rows, columns = np.flatnonzero(target.any(1)), np.flatnonzero(target.any(0))
+        centre = np.array([columns[0] + columns[-1] + 1, rows[0] + rows[-1] + 1]) / 2
+        extent = max(columns[-1] - columns[0], rows[-1] - rows[0]) + 1
+        if rng.random() < _CLOSE:
+            scale = self.side / (extent * rng.uniform(1.15, 2.5))
+            scale = min(scale, 4.0)
+            middle = centre + rng.uniform(-0.2, 0.2, 2) * extent
+        else:
+            # From the whole picture in the crop to a picture one and a half times as large.
+            scale = self.side / max(height, width) * np.exp(rng.uniform(-0.1, 0.6))
+            view = self.side / scale
+            low, high = np.minimum(view / 2, [width / 2, height / 2]), np.array([width, height])
+            middle = np.clip(centre + rng.uniform(-0.4, 0.4, 2) * view, low, high - low)
+        stretch = np.exp(rng.uniform(-0.12, 0.12))
+        angle = np.deg2rad(rng.normal() * 7)
+        mirror = -1.0 if rng.random() < 0.5 else 1.0
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        linear = scale * turn @ np.diag([mirror * stretch, 1 / stretch])
+        return np.concatenate([linear, (self.side / 2 - linear @ middle)[:, None]], axis=1)
+
+
+def _load(part: StillImages | ClipFrames, index: int) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+    if isinstance(part, StillImages):
+        still = part.load(index)
+        return still.image, still.masks
+    clip, frame, ids = part.items[index]
+    labels = part.clips.load_labels(clip, frame)
+    return part.clips.load_frame(clip, frame), [labels == number for number in ids]

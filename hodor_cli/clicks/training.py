@@ -1,0 +1,189 @@
+"""Training of the click network, for a given time, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hodor_cli.clicks.network import ClickConfig, ClickNet, channels_last
+from hodor_cli.clicks.samples import CropMaker
+from hodor_cli.clicks.settings import ClickTraining
+from hodor_cli.clicks.training_step import batch, losses
+from hodor_cli.clicks.weights import load_click_net, save_click_net
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.datasets.opening import open_set
+from hodor_cli.errors import OutputError, TrainingError
+from hodor_cli.runtime.device import autocast, choose_device, choose_precision, cpu_multiplies_bf16
+from hodor_cli.runtime.memory import keep_freed_memory
+from hodor_cli.training.config import LearningRate
+from hodor_cli.training.optimiser import WeightAverage, averaged, rate_at, set_rate
+from hodor_cli.training.samples.sets import ClipFrames
+from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.training.state import TrainingState, read_state, restore_state, save_state
+from hodor_cli.weights import load_model
+from hodor_cli.weights.imagenet import load_imagenet_backbone
+
+#: The finest scale at which the rate of learning follows the time that is used up.
+_STEPS = 10_000
+_SAVE_EVERY = 300.0  # seconds
+_LIMITS = ObjectLimits(min_area=500, min_side=12)
+
+
+@dataclass(frozen=True)
+class ClickProgress:
+    """Where a run is: iterations, the share of the time, running means of the loss and of the IoU after each click."""
+
+    iteration: int
+    share: float
+    loss: float
+    ious: tuple[float, ...]
+    pictures_per_second: float
+
+
+def train_clicks(
+    data: Sequence[str | Path],
+    out: str | Path,
+    settings: ClickTraining | None = None,
+    *,
+    start: str | Path = "mini",
+    resume: bool = False,
+    progress: Callable[[ClickProgress], None] | None = None,
+) -> Path:
+    """Train a click network on photographs (COCO format) and frames of clips; write it to `out`/clicks.safetensors.
+
+    start: what training starts from: ImageNet weights of a MobileNetV2 (safetensors), a click network's file, or
+    weights of `hodor` (a name or a file), of which the backbone is taken. resume: continue what lies in `out`.
+
+    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run that is not to be
+    resumed, TrainingError for a loss that is no number.
+    """
+    settings, out = settings or ClickTraining(), Path(out)
+    state = read_state(out) if out.is_dir() else None
+    if state is not None and not resume:
+        raise OutputError(f"{out} holds a run already; add `resume` to continue it, or choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    run = _Run(starting_net(start), _crops(data, settings), settings, out)
+    if state is not None:
+        run.restore(state)
+    run.train(progress)
+    return run.finish()
+
+
+def starting_net(start: str | Path) -> ClickNet:
+    """A network whose head is new and whose backbone comes from `start`, or all of it if that is a click network."""
+    path = Path(start)
+    if path.suffix == ".safetensors" and path.is_file():
+        header = _header(path)
+        if header == "hodor-clicks":
+            return load_click_net(path).requires_grad_(True)
+        if header != "hodor":
+            net = ClickNet(ClickConfig())
+            load_imagenet_backbone(net.backbone, path)
+            return net
+    model = load_model(start)
+    config = ClickConfig(pixel_mean=model.config.pixel_mean, pixel_std=model.config.pixel_std)
+    net = ClickNet(config)
+    net.backbone.load_state_dict(model.backbone.state_dict())
+    return net
+
+
+def _header(path: Path) -> str:
+    from hodor_cli.weights.tensor_files import read_safetensors
+
+    return read_safetensors(path)[0].get("format", "")
+
+
+def _crops(data: Sequence[str | Path], settings: ClickTraining) -> CropMaker:
+    stills: list[StillImages] = []
+    clips: list[ClipFrames] = []
+    for folder in data:
+        found = open_set(folder, limits=_LIMITS)
+        if isinstance(found, ClipSet):
+            clips.append(ClipFrames(found, AugmentSettings(), limits=_LIMITS, every=settings.every))
+        else:
+            stills.append(found)
+    return CropMaker(stills, clips, side=settings.side, objects=settings.objects, frame_share=settings.frame_share)
+
+
+class _Run:
+    """A run as it goes."""
+
+    def __init__(self, net: ClickNet, crops: CropMaker, settings: ClickTraining, out: Path) -> None:
+        self.net, self.crops, self.settings, self.out = net, crops, settings, out
+        self.device = choose_device(settings.device)
+        fast = self.device.type != "cpu" or cpu_multiplies_bf16()
+        self.dtype = choose_precision("bf16" if fast and self.device.type != "mps" else "fp32", self.device)
+        channels_last(net.to(self.device)).train()
+        for stage in net.backbone.stages()[: settings.frozen]:
+            for layer in stage:
+                layer.requires_grad_(False)
+        backbone = [p for p in net.backbone.parameters() if p.requires_grad]
+        inside = {id(p) for p in net.backbone.parameters()}
+        rest = [p for p in net.parameters() if id(p) not in inside]
+        groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_rate}]
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=0.01)
+        self.average = WeightAverage(net.named_parameters(), settings.average)
+        self.iteration, self.seconds = 0, 0.0
+        self.loss, self.ious = 0.0, np.zeros(settings.rounds)
+
+    def restore(self, state: TrainingState) -> None:
+        restore_state(self.out, self.net, self.optimiser, self.average)
+        self.iteration, self.seconds = state.iteration, float(state.config["seconds"])
+
+    def train(self, progress: Callable[[ClickProgress], None] | None) -> None:
+        budget, saved = 60 * self.settings.minutes, time.monotonic()
+        schedule = LearningRate(peak=self.settings.rate, warmup=_STEPS // 50, decay="cosine", floor=0.01)
+        while self.seconds < budget:
+            began = time.monotonic()
+            share = self.seconds / budget
+            set_rate(self.optimiser, rate_at(schedule, int(share * _STEPS), _STEPS))
+            self._step()
+            took = time.monotonic() - began
+            self.seconds += took
+            if progress is not None:
+                means = tuple(float(iou) for iou in self.ious)
+                rate = self.settings.batch_size / took
+                progress(ClickProgress(self.iteration, self.seconds / budget, self.loss, means, rate))
+            if time.monotonic() - saved > _SAVE_EVERY:
+                saved = time.monotonic()
+                self.save()
+        self.save()
+
+    def _step(self) -> None:
+        settings, rng = self.settings, np.random.default_rng((self.settings.seed, self.iteration))
+        crops = [self.crops.draw(rng) for _ in range(settings.batch_size)]
+        frames, truths = batch(crops, self.net)
+        with autocast(self.device, self.dtype):
+            loss, ious = losses(self.net, frames.to(self.device), truths, settings.rounds, rng)
+        if not bool(loss.detach().isfinite()):
+            raise TrainingError(f"the loss of iteration {self.iteration + 1} is no number; lower `rate`")
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.update(self.net.named_parameters(), self.iteration)
+        self.iteration += 1
+        new = max(0.01, 1 / self.iteration)
+        self.loss += new * (float(loss.detach()) - self.loss)
+        self.ious += new * (np.array(ious) - self.ious)
+
+    def save(self) -> None:
+        """The state, and the averaged network as it is."""
+        config = {**asdict(self.settings), "seconds": self.seconds}
+        save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
+        self.finish()
+
+    def finish(self) -> Path:
+        """Write the averaged network. Returns its file."""
+        path = self.out / "clicks.safetensors"
+        with averaged(self.net, self.average):
+            save_click_net(path, self.net, {"training": asdict(self.settings), "iterations": self.iteration})
+        return path

@@ -1,0 +1,163 @@
+"""One training step: features once, then rounds of clicks by a simulated user (RITM's iterative training, sec. 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hodor_cli.clicks.network import ClickNet
+from hodor_cli.clicks.prompts import Prompts
+from hodor_cli.clicks.samples import Crop
+from hodor_cli.clicks.simulation import next_click
+from hodor_cli.runtime.preprocess import normalise
+
+#: Most points of a training prompt.
+_POINTS = 24
+#: How often objects are begun with a box, a scribble, or a wrong mask to be corrected; else with a click.
+_BOX, _SCRIBBLE, _WRONG = 0.2, 0.08, 0.12
+#: Clicks that go before the rounds that are learned from, so that late clicks are met too.
+_EARLIER = (0, 0, 0, 0, 1, 3)
+
+
+class Simulation:
+    """The prompts of N objects, extended by a click for each after every look at the masks. truths: (N, S, S) bool."""
+
+    def __init__(self, truths: NDArray[np.bool_], rng: np.random.Generator) -> None:
+        self.truths, self._rng = truths, rng
+        count, side = truths.shape[:2]
+        self._points = np.zeros((count, _POINTS, 2), dtype=np.float32)
+        self._signs = np.zeros((count, _POINTS), dtype=np.float32)
+        self._boxes = np.full((count, 4), np.nan, dtype=np.float32)
+        self._given = np.zeros(count, dtype=np.int64)
+        self._previous = torch.full((count, 1, side // 4, side // 4), -1.0)
+        for i in range(count):
+            self._begin(i)
+
+    @property
+    def prompts(self) -> Prompts:
+        """What is known so far."""
+        points, signs, boxes = (torch.from_numpy(a.copy()) for a in (self._points, self._signs, self._boxes))
+        return Prompts(points, signs, boxes, self._previous)
+
+    def look(self, logits: Tensor) -> None:
+        """Take in the logits (N, 1, S/4, S/4) and add each object's next click."""
+        found = logits.detach().float()
+        side = self.truths.shape[-1]
+        masks = F.interpolate(found, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy() > 0
+        # A user may also start from a mask of which only the pixels are known.
+        self._previous = torch.sigmoid(found)
+        for i, mask in enumerate(masks):
+            self._click(i, mask)
+
+    def _begin(self, i: int) -> None:
+        kind = self._rng.random()
+        truth = self.truths[i]
+        if kind < _BOX:
+            self._boxes[i] = _loose_box(truth, self._rng)
+        elif kind < _BOX + _WRONG:
+            wrong = _wrong(truth, self._rng)
+            self._previous[i] = F.avg_pool2d(torch.from_numpy(wrong)[None].float(), 4)
+            self._click(i, wrong)
+        elif kind < _BOX + _WRONG + _SCRIBBLE:
+            for x, y in _stroke(truth, self._rng):
+                self._add(i, x, y, 1.0)
+        else:
+            self._click(i, np.zeros_like(truth))
+
+    def _click(self, i: int, mask: NDArray[np.bool_]) -> None:
+        exact = self._rng.random() < 0.5
+        click = next_click(self.truths[i], mask, rng=None if exact else self._rng)
+        if click is not None:
+            self._add(i, click.x, click.y, 1.0 if click.positive else -1.0)
+
+    def _add(self, i: int, x: int, y: int, sign: float) -> None:
+        place = int(self._given[i])
+        if place < _POINTS:
+            self._points[i, place], self._signs[i, place] = (x, y), sign
+            self._given[i] += 1
+
+
+def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Normalised frames (B, 3, S, S) and all masks (B * K, S, S)."""
+    frames = torch.from_numpy(np.stack([crop.image for crop in crops])).permute(0, 3, 1, 2).float()
+    frames = normalise(frames, net.config.pixel_mean, net.config.pixel_std)
+    return frames.contiguous(memory_format=torch.channels_last), np.concatenate([crop.masks for crop in crops])
+
+
+def losses(
+    net: ClickNet, frames: Tensor, truths: NDArray[np.bool_], rounds: int, rng: np.random.Generator
+) -> tuple[Tensor, list[float]]:
+    """The loss of all rounds, and the mean IoU after each."""
+    maps = net.features(frames).repeat(len(truths) // len(frames))
+    simulation = Simulation(truths, rng)
+    with torch.no_grad():
+        for _ in range(int(rng.choice(_EARLIER))):
+            simulation.look(net(maps, simulation.prompts))
+    target = F.avg_pool2d(torch.from_numpy(truths)[:, None].float(), 2)
+    total, scores = frames.new_zeros(()), []
+    for turn in range(rounds):
+        logits = net(maps, simulation.prompts)
+        fine = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
+        total = total + _loss(fine, target)
+        scores.append(_iou(fine, target))
+        if turn + 1 < rounds:
+            simulation.look(logits)
+    return total / rounds, scores
+
+
+def _loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy and soft Jaccard, a mean over objects."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target)
+    p = torch.sigmoid(logits)
+    both = (p * target).sum((1, 2, 3))
+    either = (p + target - p * target).sum((1, 2, 3))
+    return entropy + (1 - (both + 1) / (either + 1)).mean()
+
+
+@torch.no_grad()
+def _iou(logits: Tensor, target: Tensor) -> float:
+    mask, truth = logits > 0, target > 0.5
+    both, either = (mask & truth).sum((1, 2, 3)), (mask | truth).sum((1, 2, 3))
+    return float((both / either.clamp(min=1)).mean())
+
+
+def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The object's box, drawn by a hand: each edge off by up to a tenth of the side, mostly outwards."""
+    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    box = np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
+    sides = np.array([box[2] - box[0], box[3] - box[1]] * 2) + 1
+    off = rng.uniform(-0.03, 0.1, 4) * sides * np.array([-1, -1, 1, 1])
+    return np.clip(box + off, 0, np.array([truth.shape[1], truth.shape[0]] * 2) - 1).astype(np.float32)
+
+
+def _wrong(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A mask as tracking may leave it: grown or shrunk, shifted, with a piece missing or a piece too much."""
+    import cv2
+
+    size = 2 * int(rng.integers(1, 6)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    change = cv2.dilate if rng.random() < 0.5 else cv2.erode
+    out = np.roll(change(truth.astype(np.uint8), kernel), tuple(rng.integers(-6, 7, 2).tolist()), axis=(0, 1))
+    inside = np.argwhere(truth)
+    y, x = inside[int(rng.integers(len(inside)))].tolist()
+    radius = int(rng.uniform(0.1, 0.35) * np.sqrt(len(inside)) + 2)
+    shift = rng.integers(-2 * radius, 2 * radius + 1, 2).tolist()
+    if rng.random() < 0.5:
+        cv2.circle(out, (x, y), radius, 0, thickness=-1)
+    else:
+        cv2.circle(out, (x + shift[0], y + shift[1]), radius, 1, thickness=-1)
+    return np.asarray(out, dtype=bool)
+
+
+def _stroke(truth: NDArray[np.bool_], rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Points of a scribble: what lies inside the object of a line between two of its pixels."""
+    inside = np.argwhere(truth)
+    (y0, x0), (y1, x1) = inside[rng.integers(len(inside), size=2)].tolist()
+    steps = np.linspace(0, 1, _POINTS // 2)
+    points = [(round(x0 + (x1 - x0) * t), round(y0 + (y1 - y0) * t)) for t in steps]
+    return [(x, y) for x, y in points if truth[y, x]]

@@ -1,0 +1,65 @@
+"""Files of click networks: safetensors with the configuration in the header, and the network in the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import save
+
+from hodor_cli.clicks.network import ClickConfig, ClickNet
+from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.files import replacing, writing_file
+from hodor_cli.weights.registry import BUNDLED
+from hodor_cli.weights.tensor_files import converted, fault_of, read_safetensors, shown
+
+#: The click network in the package.
+CLICK_WEIGHTS = BUNDLED / "clicks.safetensors"
+_FORMAT = "hodor-clicks"
+
+
+def save_click_net(
+    path: str | Path, net: ClickNet, metadata: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write a click network, its configuration and JSON metadata as one safetensors file, whole or not at all.
+
+    Raises OutputError when it cannot be written.
+    """
+    path = Path(path)
+    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in net.state_dict().items()}
+    header = {
+        "format": _FORMAT,
+        "config": msgspec.json.encode(net.config).decode(),
+        "metadata": json.dumps(dict(metadata or {})),
+    }
+    with writing_file(path, "free its disk or choose another"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata=header))
+
+
+def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
+    """The click network of a file, by default the package's own, in evaluation mode, float32 on the CPU.
+
+    Raises InputError if there is no such file, WeightsError if it is damaged or holds another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no weights file {path}; check the path")
+    header, tensors = read_safetensors(path)
+    if header.get("format") != _FORMAT:
+        raise WeightsError(f"{path} holds no click network; use a file that `hodor train-clicks` wrote")
+    try:
+        net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
+    except (msgspec.MsgspecError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"the configuration in {path} makes no network ({shown(error)}); fetch it again") from error
+    own = net.state_dict()
+    faults = [fault for name, value in own.items() if (fault := fault_of(name, tensors.get(name), value))]
+    if faults or set(tensors) - set(own):
+        raise WeightsError(f"{path} does not fit its configuration: it {faults[0] if faults else 'holds more'}")
+    net.load_state_dict(converted(tensors, torch.float32, path))
+    return net.eval().requires_grad_(False)
