@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hodor_cli.bench import stages
+from hodor_cli.bench import measure, stages, training
 from hodor_cli.bench.clip import make_clip, write_video
 from hodor_cli.bench.record import append_record
 from hodor_cli.bench.settings import BenchSettings, parse_size
@@ -96,6 +96,11 @@ def test_sizes_and_counts_must_make_sense() -> None:
 TINY = ["bench", "--weights", "toy", "--size", "96x64", "--rounds", "2", "--threads", "1"]
 
 
+@pytest.fixture(autouse=True)
+def _short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_WHOLE_FRAMES", 4)
+
+
 def test_json_has_the_promised_form(tmp_path: Path) -> None:
     history = tmp_path / "history.jsonl"
     arguments = [*TINY, "--objects", "2", "--history", "2", "--frames", "2", "--json", "-", "--record", str(history)]
@@ -110,6 +115,7 @@ def test_json_has_the_promised_form(tmp_path: Path) -> None:
     assert list(result["stages"]) == ["decode", "resize", "extract", "decode_masks", "encode", "write"]
     assert all(row["plain"] > 0 and row["engine"] > 0 for row in result["stages"].values())
     assert result["end_to_end"]["frames_per_second"] > 0
+    assert result["contention"] is None
     assert result["label_pixels"]["different"] is None  # random weights
     assert result["machine"]["threads"] == 1
     assert result["settings"]["objects"] == 2 and result["settings"]["trained"] is False
@@ -135,14 +141,30 @@ def test_a_loss_of_speed_is_seen_in_the_history(tmp_path: Path) -> None:
 
 def test_training_report_has_the_promised_form(tmp_path: Path) -> None:
     target = tmp_path / "training.json"
-    run = CliRunner().invoke(app, [*TINY, "--train", "--batch-size", "1", "--workers", "0", "--json", str(target)])
+    run = CliRunner().invoke(
+        app, [*TINY, "--train", "--batch-size", "1", "--workers", "0", "--contend", "1", "--json", str(target)]
+    )
     assert run.exit_code == 0, run.output
+    assert "samples/s beside 1 busy process" in run.stdout
     assert "samples/s" in run.stdout
     result = json.loads(target.read_text())
     assert result["plain"]["samples_per_second"] > 0 and result["engine"]["samples_per_second"] > 0
     assert 0 <= result["loader"]["idle_share"] <= 1
     assert result["settings"]["batch_size"] == 1
     assert result["settings"]["schedule"] == PRESETS["toy"].schedule
+
+
+def test_speed_beside_busy_processes_is_told() -> None:
+    run = CliRunner().invoke(app, [*TINY, "--frames", "1", "--rounds", "1", "--contend", "2"])
+    assert run.exit_code == 0, run.output
+    assert "frames/s beside 2 busy processes" in run.stdout
+
+
+def test_speed_of_training_leaves_out_the_iterations_in_which_threads_settle() -> None:
+    seconds = iter([9.0, 9.0, 1.0, 2.0, 2.0, 3.0])
+    config = PRESETS["toy"]
+    speed = training._speed(lambda _: training.Spent(next(seconds), 0, 0), config)
+    assert speed == config.batch_size / 2
 
 
 def test_flags_of_training_alone_are_refused() -> None:

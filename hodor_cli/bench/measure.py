@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.bench.clip import BenchClip, make_clip, write_video
+from hodor_cli.bench.contention import contended
 from hodor_cli.bench.record import describe_machine
 from hodor_cli.bench.settings import BenchSettings, bench_model
 from hodor_cli.bench.stages import STEP_STAGES, end_to_end, outside_seconds, stage_seconds
@@ -32,6 +33,8 @@ from hodor_cli.runtime.threads import using_threads
 #: Called with what is being done and how many units of the total are done.
 Progress = Callable[[str, int, int], None]
 PLAIN, ENGINE = "plain", "engine"
+#: Frames of the whole run: some seconds, so that it gets into its stride.
+_WHOLE_FRAMES = 50
 
 
 class Spent(NamedTuple):
@@ -78,9 +81,9 @@ class _Runner:
 def measure(settings: BenchSettings, progress: Progress | None = None) -> dict[str, Any]:
     """Measure and return what `hodor bench --json` writes.
 
-    Keys: plain and engine (frames_per_second, ms_per_frame, peak memory), speedup, end_to_end, stages (ms per frame),
-    label_pixels (how many differ, None with random weights), machine, settings. Raises UsageError, WeightsError or
-    DeviceError.
+    Keys: plain and engine (frames_per_second, ms_per_frame, peak memory), speedup, end_to_end, contention (the same
+    beside busy processes, None without `contend`), stages (ms per frame), label_pixels (how many differ, None with
+    random weights), machine, settings. Raises UsageError, WeightsError or DeviceError.
     """
     with using_threads(settings.threads):
         return _measure(settings, progress or (lambda what, done, total: None))
@@ -117,7 +120,7 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     progress("memory", settings.rounds + 2, total)
     memory = {name: peak_memory(lambda r=runner: r.run(2), device) for name, runner in runners.items()}  # type: ignore[misc]
     progress("decoding, writing, end to end", settings.rounds + 3, total)
-    whole, outside = _around_the_network(clip, runners[ENGINE].segmenter)
+    whole, outside, contention = _around_the_network(runners[ENGINE], settings.contend)
     progress("done", total, total)
 
     ratios = [slow.seconds / fast.seconds for slow, fast in zip(times[PLAIN], times[ENGINE], strict=True)]
@@ -127,6 +130,7 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
         "speedup": round(median(ratios), 3),
         "speedup_rounds": [round(ratio, 3) for ratio in ratios],
         "end_to_end": {"frames_per_second": round(whole, 3), "what": "from an mp4 to masks and overlay"},
+        "contention": contention,
         "stages": _table(stages, outside),
         "label_pixels": {
             "different": different if trained else None,
@@ -153,14 +157,24 @@ def _compared(found: dict[str, list[NDArray[np.uint16]]]) -> tuple[int, int]:
     return sum(int(np.count_nonzero(a != b)) for a, b in pairs), sum(a.size for a, _ in pairs)
 
 
-def _around_the_network(clip: BenchClip, segmenter: Segmenter) -> tuple[float, dict[str, float]]:
-    """Frames a second of a whole run, and seconds a frame of decoding and writing."""
+def _around_the_network(runner: _Runner, busy: int) -> tuple[float, dict[str, float], dict[str, Any] | None]:
+    """Frames a second of a whole run, seconds a frame of decoding and writing, and that speed beside busy processes."""
+    runner.start()
+    clip = BenchClip([runner.clip.frames[0], *runner.frames(_WHOLE_FRAMES - 1)], runner.clip.first_labels)
     with tempfile.TemporaryDirectory(prefix="hodor-bench-") as folder:
         video = Path(folder) / "clip.mp4"
         write_video(video, clip)
-        outside = outside_seconds(video, clip.frames, clip.first_labels, Path(folder))
-        segmenter.reset()
-        return end_to_end(video, clip.first_labels, segmenter, Path(folder) / "out"), outside
+        outside = outside_seconds(video, runner.clip.frames, clip.first_labels, Path(folder))
+
+        def speed() -> float:
+            runner.segmenter.reset()
+            with tempfile.TemporaryDirectory(dir=folder) as out:
+                return end_to_end(video, clip.first_labels, runner.segmenter, Path(out) / "out")
+
+        if busy:
+            contention = contended(speed, busy)
+            return contention["alone"], outside, contention
+        return speed(), outside, None
 
 
 def _table(stages: dict[str, dict[str, float]], outside: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -28,6 +28,7 @@ class BenchSettings(SegmenterSettings):
     frames: Annotated[int, about("Frames a round.", least=1)] = 5
     rounds: Annotated[int, about("Rounds, plain and engine in turn.", least=1)] = 5
     threads: Annotated[int | None, about("Threads on the CPU [default: PyTorch's].", least=1)] = None
+    contend: Annotated[int, about("Measure once more beside N busy processes.", least=0)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import torch
+
+from hodor_cli.bench.contention import contended
 from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
 from hodor_cli.bench.photographs import SyntheticPhotographs
 from hodor_cli.bench.record import describe_machine
@@ -30,7 +33,7 @@ from hodor_cli.errors import HodorError, TrainingError
 from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
-from hodor_cli.runtime.threads import using_threads, wait_asleep
+from hodor_cli.runtime.threads import using_threads, wait_briefly
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
@@ -42,6 +45,8 @@ from hodor_cli.training.watching import Hooks
 _PRESET_OF = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
 #: More iterations than anybody measures: the loop is left from inside, before it saves anything.
 _ENDLESS = 10**6
+#: Iterations beside other programs in which the number of threads settles, and then those that count.
+_SETTLING, _SETTLED = 2, 4
 
 
 class Spent(NamedTuple):
@@ -75,10 +80,10 @@ def measure_training(
     """Measure training and return what `hodor bench --train --json` writes.
 
     Keys: plain and engine (samples_per_second, seconds_per_iteration, processor seconds and peak memory of the training
-    process), speedup (also by processor time), loader (workers, idle_share: the part of the engine's time that it waits
-    for samples), machine, settings. `batch_size` is the preset's by default, on a CPU at most 2; `workers` as
-    `pretrain` has them. `settings.frames` and `history` are not used. Starts processes: a script needs the usual
-    `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
+    process), speedup (also by processor time), contention (None without `contend`), loader (workers, idle_share: the
+    part of the engine's time that it waits for samples), machine, settings. `batch_size` is the preset's by default, on
+    a CPU at most 2; `workers` as `pretrain` has them. `settings.frames` and `history` are not used. Starts processes: a
+    script needs the usual `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
     """
     with using_threads(settings.threads):
         return _measure(settings, batch_size, workers, progress or (lambda what, done, total: None))
@@ -110,6 +115,11 @@ def _measure(
                 times[name].append(trainers[name](True))
         progress("memory", settings.rounds + 2, total)
         memory = {name: ask(False) for name, ask in trainers.items()}
+    contention = None
+    if settings.contend:
+        with _started(ENGINE, job, steady=False) as trainer:
+            contention = contended(lambda: _speed(trainer, config), settings.contend)
+            trainer(False)
     progress("done", total, total)
 
     pairs = list(zip(times[PLAIN], times[ENGINE], strict=True))
@@ -120,6 +130,7 @@ def _measure(
         "speedup": round(median(ratios), 3),
         "speedup_rounds": [round(ratio, 3) for ratio in ratios],
         "speedup_processor": round(median(slow.processor / fast.processor for slow, fast in pairs), 3),
+        "contention": contention,
         "loader": {"workers": workers, "idle_share": round(times[ENGINE][-1].waiting, 4)},
         "machine": machine,
         "settings": {name: getattr(settings, name) for name in ("weights", "size", "objects", "rounds", "threads")}
@@ -140,9 +151,10 @@ def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainCon
 
 
 @contextmanager
-def _started(name: str, job: _Job) -> Iterator[Callable[[bool], Any]]:
+def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[[bool], Any]]:
     """A process that is about to train, as a function: True does an iteration and returns `Spent`, False ends the
     training and returns its `PeakMemory`. Raises the HodorError that the process met, or TrainingError if it is gone.
+    steady: keep the number of threads, also while the other process is timed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -150,7 +162,9 @@ def _started(name: str, job: _Job) -> Iterator[Callable[[bool], Any]]:
     process = context.Process(target=_serve, args=(name, job, theirs, gate))
     before = dict(os.environ)
     if name == ENGINE:
-        wait_asleep()  # as `hodor pretrain` does; the process inherits it
+        wait_briefly()  # as every command does; the process inherits it
+    if steady:
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     try:
         process.start()
     finally:
@@ -225,6 +239,12 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
             train(model if fast else plain(model), planner, job.config, Path(folder), run, process, hooks)
         except _EnoughError:
             pass
+
+
+def _speed(iterate: Callable[[bool], Any], config: TrainConfig) -> float:
+    """Samples a second over the next iterations; before them come some in which the number of threads settles."""
+    taken = [iterate(True).seconds for _ in range(_SETTLING + _SETTLED)]
+    return config.batch_size * _SETTLED / sum(taken[_SETTLING:])
 
 
 def _report(times: list[Spent], memory: PeakMemory, batch_size: int, precision: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import typer
 from hodor_cli import __version__
 from hodor_cli.cli.lazy import CommandSpec, lazy_group
 from hodor_cli.cli.terminal import prepare_streams, say
+from hodor_cli.runtime.threads import wait_briefly
 
 #: `--adapt` alone: about a minute.
 _ADAPT = {"--adapt": "60s"}
@@ -92,4 +93,5 @@ def _root(
 def main() -> None:
     """Entry point of the console script: run the command line and leave with its exit code."""
     prepare_streams()
+    wait_briefly()  # before PyTorch comes
     app(prog_name="hodor")

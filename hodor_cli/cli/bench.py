@@ -40,7 +40,17 @@ def bench(
     settings: Annotated[
         BenchSettings,
         Fields(
-            "objects", "frames", "rounds", "weights", "history", "min_dim", "max_dim", "device", "precision", "threads"
+            "objects",
+            "frames",
+            "rounds",
+            "weights",
+            "history",
+            "min_dim",
+            "max_dim",
+            "device",
+            "precision",
+            "threads",
+            "contend",
         ),
     ],
 ) -> None:
@@ -49,6 +59,7 @@ def bench(
     hodor bench
     hodor bench --weights swin-tiny --objects 2
     hodor bench --train
+    hodor bench --contend 1
 
     swin-tiny without a weights file runs with random weights: speed does not depend on them.
     """
@@ -114,6 +125,7 @@ def _print_video(result: dict[str, Any], console: Console) -> None:
     _print_table(result, _VIDEO_ROWS, console)
     whole = result["end_to_end"]
     console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}")
+    _print_contention(result, "frames/s", console)
     pixels = result["label_pixels"]
     if pixels["different"] is None:
         console.print("label pixels are not compared: random weights are chaotic in feedback")
@@ -123,11 +135,19 @@ def _print_video(result: dict[str, Any], console: Console) -> None:
 
 def _print_training(result: dict[str, Any], console: Console) -> None:
     _print_table(result, _TRAINING_ROWS, console)
+    _print_contention(result, "samples/s", console)
     loader = result["loader"]
     console.print(
         f"by processor time {result['speedup_processor']:.2f} times; the engine waits"
         f" {100 * loader['idle_share']:.1f} % of the time for its {counted(loader['workers'], 'worker')}"
     )
+
+
+def _print_contention(result: dict[str, Any], unit: str, console: Console) -> None:
+    found = result["contention"]
+    if found is not None:
+        beside = counted(found["processes"], "busy process", "busy processes")
+        console.print(f"{found['beside']:.2f} {unit} beside {beside}: {found['share']:.2f} of {found['alone']:.2f}")
 
 
 def _print_table(result: dict[str, Any], rows: tuple[tuple[str, str, int], ...], console: Console) -> None:

@@ -18,9 +18,6 @@ def finetune(values: Mapping[str, Any]) -> None:
     hodor finetune --mode sparse --data DAVIS --weights runs/mini/last.safetensors
     hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed
     """
-    from hodor_cli.runtime.threads import wait_asleep
-
-    wait_asleep()  # before torch is imported, whose waiting threads would take the cores of the loader's workers
     from hodor_cli.training.runs import finetune as run
 
     train_with(run, values["data"], values, clips=given(ClipOptions, values))

@@ -24,9 +24,6 @@ def pretrain(values: Mapping[str, Any]) -> None:
     hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
     hodor pretrain --gpus 4
     """
-    from hodor_cli.runtime.threads import wait_asleep
-
-    wait_asleep()  # before torch is imported, whose waiting threads would take the cores of the loader's workers
     from hodor_cli.training.runs import pretrain as run
     from hodor_cli.training.sources import DataSource
 

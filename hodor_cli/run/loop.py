@@ -19,6 +19,7 @@ from hodor_cli.run.report import FrameResult
 from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter, SavePoint
 from hodor_cli.run.resume import Checkpoint, Progressed, damaged
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
+from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.video.frames import Frame, FrameSource
 
 _Writer = WriteBehind[FrameResult | Redraw | SavePoint]
@@ -76,7 +77,7 @@ class RunLoop:
         unfinished = self._done_frames()
         try:
             try:
-                with ReadAhead(self._frames_from(unfinished), depth) as frames:
+                with FreeCores() as cores, ReadAhead(self._frames_from(unfinished), depth) as frames:
                     saved = began
                     for frame in frames:
                         if unfinished:
@@ -84,6 +85,7 @@ class RunLoop:
                             if redraw:
                                 writer.put(item)
                             continue
+                        cores.adjust()
                         self._segment(frame, writer)
                         now = time.perf_counter()
                         self.seconds = carried + now - began

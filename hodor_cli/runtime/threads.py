@@ -10,7 +10,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
-_WAIT_POLICY = "OMP_WAIT_POLICY"
+#: How long threads spin: turns for GNU's OpenMP (about 20 microseconds), milliseconds for LLVM's and Intel's.
+_SPINNING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 #: Where Linux says how much processor time a container may use.
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -67,15 +68,17 @@ def using_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def wait_asleep(environ: MutableMapping[str, str] | None = None) -> None:
-    """Make this process's threads sleep while they wait for each other, instead of spinning.
+def wait_briefly(environ: MutableMapping[str, str] | None = None) -> None:
+    """Make this process's threads fall asleep soon when they wait for each other, instead of spinning for milliseconds.
 
-    After each layer PyTorch's threads wait for the slowest of them. By default they spin for milliseconds; where a data
-    loader or another program needs one of the cores, spinning takes its time from the thread that all are waiting for.
-    Call it before PyTorch is imported. Processes started later inherit it; a policy set by the user is kept.
+    After each layer PyTorch's threads wait for the slowest of them. Where another program needs one of the cores,
+    spinning takes its time from the thread that all are waiting for: on two cores beside two busy processes a network
+    was 16 times as fast with short spinning. On an idle machine it costs nothing, other than never to spin.
+    Call it before PyTorch is imported. Processes started later inherit it; what the user has set is kept.
     """
     environ = os.environ if environ is None else environ
-    environ.setdefault(_WAIT_POLICY, "PASSIVE")
+    if not any(name in environ for name in ("OMP_WAIT_POLICY", *_SPINNING)):
+        environ.update(_SPINNING)
 
 
 @contextmanager

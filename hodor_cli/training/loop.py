@@ -15,6 +15,7 @@ import torch
 
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
@@ -109,31 +110,38 @@ class _Job:
 
     def train_on(self, batches: Iterator[Batch]) -> None:
         """Do the iterations that are left, or as many as the time allows."""
-        config, hooks, first_process = self.config, self.hooks, self.process.is_first
-        metrics = MetricsFile(self.folder.metrics, keep=self.learner.done) if first_process else None
+        config = self.config
+        metrics = MetricsFile(self.folder.metrics, keep=self.learner.done) if self.process.is_first else None
         clock = Clock()
-        while self.learner.done < config.iterations:
-            clock.waiting()
-            batch = next(batches)
-            clock.working()
-            with _uninterrupted():
-                report, predictions = self._iteration(batch, clock)
-                if metrics is not None:
-                    metrics.write(report)
-            done = self.learner.done
-            if first_process:
-                self._tell(report, clock)
-                if hooks.sheet is not None and (done % self.run.sheet_every == 0 or done == 1):
-                    hooks.sheet(done, batch, predictions)
-            if hooks.callbacks.validate is not None and (done % self.run.val_every == 0 or done == config.iterations):
-                self._validate()
-            over = hooks.until is not None and any(self.process.gather(time.time() >= hooks.until))
-            if done % self.run.save_every == 0 and done < config.iterations and not over:
-                self.save()
-            if over:
-                break
+        with FreeCores() as cores:
+            over = False
+            while self.learner.done < config.iterations and not over:
+                cores.adjust()
+                over = self._train_once(batches, clock, metrics)
         if metrics is not None:
             metrics.close()
+
+    def _train_once(self, batches: Iterator[Batch], clock: Clock, metrics: MetricsFile | None) -> bool:
+        """One iteration and what follows it; returns whether the time is over."""
+        config, hooks = self.config, self.hooks
+        clock.waiting()
+        batch = next(batches)
+        clock.working()
+        with _uninterrupted():
+            report, predictions = self._iteration(batch, clock)
+            if metrics is not None:
+                metrics.write(report)
+        done = self.learner.done
+        if self.process.is_first:
+            self._tell(report, clock)
+            if hooks.sheet is not None and (done % self.run.sheet_every == 0 or done == 1):
+                hooks.sheet(done, batch, predictions)
+        if hooks.callbacks.validate is not None and (done % self.run.val_every == 0 or done == config.iterations):
+            self._validate()
+        over = hooks.until is not None and any(self.process.gather(time.time() >= hooks.until))
+        if done % self.run.save_every == 0 and done < config.iterations and not over:
+            self.save()
+        return over
 
     def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
         config, iteration = self.config, self.learner.done
