@@ -1,6 +1,10 @@
 """hodor: video object segmentation from one mask, by high-level object descriptors (HODOR, CVPR 2022).
 
-The whole job of `hodor segment` is `segment_source`; frame by frame it is:
+The whole job of `hodor segment` in one call:
+
+    result = hodor_cli.segment("clip.mp4", box=(310, 120, 200, 260))
+
+Frame by frame it is:
 
     from hodor_cli import Segmenter, load_model, open_source, read_mask
 
@@ -44,6 +48,7 @@ _NAMES = {
     "hodor_cli.datasets.labels.mask_values": ("MaskFile",),
     "hodor_cli.images.label_png": ("write_label_png",),
     "hodor_cli.run.runner": ("segment_source",),
+    "hodor_cli.run.segment": ("segment",),
     "hodor_cli.run.inputs": ("RunInputs",),
     "hodor_cli.run.settings": (
         "RunOutput",
@@ -109,6 +114,7 @@ __all__ = [
     "pretrain",
     "read_mask",
     "score_sequence",
+    "segment",
     "segment_source",
     "write_label_png",
 ]
@@ -133,6 +139,7 @@ if TYPE_CHECKING:
     from hodor_cli.images.label_png import write_label_png
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
+    from hodor_cli.run.segment import segment
     from hodor_cli.run.settings import RunOutput, SegmentSettings, SegmentSummary
     from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions, TrainingResult
     from hodor_cli.training.runs import finetune, pretrain

@@ -6,6 +6,9 @@ prints it as a single line on stderr and exits with `exit_code`; library callers
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HodorError(Exception):
     """Base of every error a user can cause. The message is one sentence; `exit_code` is the command's exit status."""
@@ -53,3 +56,18 @@ class TrainingError(HodorError):
     """Training cannot continue, for example after a loss that is not a number."""
 
     exit_code = 8
+
+
+@contextmanager
+def extra(name: str, purpose: str) -> Iterator[None]:
+    """The imports of this block come with the optional extra `name`, which `purpose` needs.
+
+    Raises UsageError, naming the package and how to install it, if it is not there.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = (error.name or str(error)).partition(".")[0]
+        raise UsageError(
+            f"{purpose} needs the package {package} ({error}); install it: pip install 'hodor-cli[{name}]'"
+        ) from error

@@ -62,7 +62,12 @@ def whole(out: Path) -> None:
     """Every video is there once, with all its masks and its overlay, and nothing else is."""
     assert sorted(path.name for path in out.iterdir()) == [*NAMES, "summary.json"]
     for name in NAMES:
-        assert sorted(path.name for path in (out / name).iterdir()) == ["masks", "overlay.mp4", "report.json"]
+        assert sorted(path.name for path in (out / name).iterdir()) == [
+            "masks",
+            "overlay.mp4",
+            "report.json",
+            "review.html",
+        ]
         assert len(list((out / name / "masks").iterdir())) == COUNT
         assert len(read_video(out / name / "overlay.mp4")) == COUNT
         report = json.loads((out / name / "report.json").read_text())

@@ -22,6 +22,7 @@ COMMANDS: dict[str, CommandSpec] = {
     "segment": CommandSpec(
         "hodor_cli.cli.segment", "segment", "Segment a video from one mask: every frame out.", lone_values=_ADAPT
     ),
+    "look": CommandSpec("hodor_cli.cli.look", "look", "A frame with its coordinates, and the mask to start from."),
     "segment-many": CommandSpec(
         "hodor_cli.cli.segment_many", "segment_many", "Segment many videos side by side.", lone_values=_ADAPT
     ),
@@ -49,7 +50,7 @@ COMMANDS: dict[str, CommandSpec] = {
     ),
     "map": CommandSpec("hodor_cli.cli.map", "map_command", "Draw descriptors as a 2-D map with crops (t-SNE, PCA)."),
     "heatmaps": CommandSpec("hodor_cli.cli.heatmaps", "heatmaps", "Show what the background descriptors attend to."),
-    "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe, verify and average weights."),
+    "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe, verify, average and publish weights."),
     "bench": CommandSpec("hodor_cli.cli.bench", "bench", "Measure speed and memory on this machine."),
     "export-onnx": CommandSpec("hodor_cli.cli.export_onnx", "export_onnx", "Write the network as ONNX."),
     "info": CommandSpec("hodor_cli.cli.info", "info", "Versions, devices and weights, for a bug report."),

@@ -75,6 +75,10 @@ def evaluate(
         return
     lengths = _history_lengths(history)
     _check_options(dataset, settings.weights, predictions, lengths)
+    if len(lengths) > 1:
+        from hodor_cli.evaluation.history_figure import require_matplotlib
+
+        require_matplotlib()
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
     if resume and predictions is not None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hodor_cli.cli.fetching import fetched
 from hodor_cli.settings import settings_of
 
 #: Groups of options below the everyday ones.
@@ -24,7 +25,7 @@ FIRST_GROUPS, LAST_GROUPS = (FRAMES, RESULTS), (NETWORK, MACHINE)
 
 #: By the name of a setting: what stands for its value in help, and its group.
 _LOOKS: dict[str, tuple[str, str | None]] = {
-    "weights": ("NAME|FILE", None),
+    "weights": ("NAME|FILE|ADDRESS", None),
     "history": ("N", NETWORK),
     "min_dim": ("PX", NETWORK),
     "max_dim": ("PX", NETWORK),
@@ -74,6 +75,8 @@ def option(declared: Any, name: str, metavar: str, *, flags: tuple[str, ...] = (
     setting, flag = settings_of(declared)[name], f"--{name.replace('_', '-')}"
     if setting.kind is bool:
         return typer.Option(*(flags or (f"{flag}/--no-{flag[2:]}",)), help=setting.help, **more)
+    if name == "weights":
+        more.setdefault("callback", fetched)
     first, *others = flags or (flag,)
     return typer.Option(first, *others, metavar=metavar, help=setting.help, min=setting.least, max=setting.most, **more)
 

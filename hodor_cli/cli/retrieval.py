@@ -104,6 +104,9 @@ def retrieval(
     with DescriptorStore(find_store(store)) as library:
         compared: Any = None if by is None else by.value
         if pr_curve:
+            from hodor_cli.descriptors.views.curves import require_matplotlib
+
+            require_matplotlib()
             if compared is None and projection is None:
                 wanted = possible_comparisons(library)
                 if len(wanted) == 1:

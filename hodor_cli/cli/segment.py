@@ -151,8 +151,8 @@ def segment(
     from hodor_cli.run.settings import RunHooks, RunOutput
     from hodor_cli.video.source import open_source
 
-    with open_source(source, start=start, end=end, value_range=_numbers(value_range)) as frames:
-        inputs = _given(frames, mask or [], box or [], remove or [])
+    with open_source(source, start=start, end=end, value_range=value_range_of(value_range)) as frames:
+        inputs = given_inputs(frames, mask or [], box or [], remove or [])
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
         from hodor_cli.run.runner import segment_source
@@ -196,7 +196,7 @@ def segment(
     _tell_about_descriptors(session, descriptors, folder)
 
 
-def _numbers(text: str | None) -> tuple[float, float] | None:
+def value_range_of(text: str | None) -> tuple[float, float] | None:
     """The two numbers of --value-range."""
     if text is None:
         return None
@@ -242,7 +242,7 @@ def adapted_to(
         return adapted_to_given(model, source, inputs, budget, settings, progress=progress)
 
 
-def _given(frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str]) -> RunInputs:
+def given_inputs(frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str]) -> RunInputs:
     """What the arguments give by frame; says how it was understood."""
     from hodor_cli.datasets.labels.masks import read_masks_and_ends
     from hodor_cli.run.box import boxes_by_frame
@@ -284,6 +284,7 @@ def print_summary(summary: SegmentSummary) -> None:
     words = {
         "masks": "one PNG per frame, value = object id",
         "overlay": "the video with the objects drawn over it",
+        "review": "the frames to review, objects over time: open it",
         "report": "area, box, confidence per frame and object",
         "annotations": "COCO video run lengths",
         "boxes": "masks made from boxes: check them",

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hodor_cli.cli.fetching import fetched
 from hodor_cli.cli.help import HodorCommand
 from hodor_cli.cli.options import JsonOption, OverwriteOption, out_option
-from hodor_cli.cli.terminal import say_json, stdout_console
-from hodor_cli.errors import HodorError, InputError, OutputError, WeightsError
+from hodor_cli.cli.terminal import note, say, say_json, stdout_console
+from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from hodor_cli.weights.checkpoint import Checkpoint
     from hodor_cli.weights.registry import WeightsInfo
 
 app = typer.Typer(
-    help="List, describe, verify and average weights.\n\nhodor weights describe mini",
+    help="List, describe, verify, average and publish weights.\n\nhodor weights describe mini",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -55,7 +56,7 @@ def list_weights(as_json: JsonOption = False) -> None:
 
 @app.command(cls=HodorCommand)
 def describe(
-    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights by name, or a checkpoint file.")],
+    weights: Annotated[str, typer.Argument(metavar="NAME|FILE|ADDRESS", help="Weights by name, or a checkpoint file.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show architecture, training and model card.
@@ -66,7 +67,7 @@ def describe(
     from hodor_cli.weights.registry import available_weights, weights_path
 
     info = available_weights().get(weights)
-    path = weights_path(weights)
+    path = weights_path(str(fetched(weights)))
     facts = describe_checkpoint(path, load_checkpoint(path), info)
     if as_json:
         say_json(facts)
@@ -82,7 +83,8 @@ def describe(
 @app.command(cls=HodorCommand)
 def verify(
     weights: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME|FILE", help="Weights to check; all named ones by default.")
+        list[str] | None,
+        typer.Argument(metavar="NAME|FILE|ADDRESS", help="Weights to check [default: all named ones]."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -99,7 +101,7 @@ def verify(
     for name in chosen:
         try:
             results.append({"weights": name, "ok": True, **verify_weights(name)})
-        except (InputError, WeightsError) as error:
+        except (InputError, UsageError, WeightsError) as error:
             first_fault = first_fault or error
             results.append({"weights": name, "ok": False, "fault": str(error)})
     if as_json:
@@ -123,7 +125,9 @@ def verify(
 
 @app.command(cls=HodorCommand)
 def average(
-    weights: Annotated[list[str], typer.Argument(metavar="NAME|FILE", help="Weights by name, or checkpoint files.")],
+    weights: Annotated[
+        list[str], typer.Argument(metavar="NAME|FILE|ADDRESS", help="Weights by name, or checkpoint files.")
+    ],
     out: Annotated[Path, out_option("FILE", "Checkpoint to write.")],
     shares: Annotated[
         str | None, typer.Option(metavar="A,B,...", help="How much of each.  [default: equal shares]")
@@ -148,7 +152,7 @@ def average(
     if out.suffix != ".safetensors":
         raise OutputError(f"a checkpoint is a .safetensors file, which {out} is not; let its name end so")
     parts = None if shares is None else shares_from_text(shares)
-    models = [load_model(name) for name in weights]
+    models = [load_model(str(fetched(name))) for name in weights]
     mean = average_models(models, parts, origins=weights)
     sources = [
         {"fingerprint": model_fingerprint(model), "share": part}
@@ -156,6 +160,38 @@ def average(
     ]
     save_checkpoint(out, mean, {"mean_of": sources}, dtype=torch.float16 if half else None)
     stdout_console().print(f"{out}: the mean of {len(models)} networks")
+
+
+@app.command(cls=HodorCommand)
+def push(
+    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights by name, or a checkpoint file.")],
+    out: Annotated[Path, out_option("FOLDER", "Folder to make.")],
+    repository: Annotated[
+        str | None, typer.Option("--name", metavar="OWNER/NAME", help="What it will be called on the hub.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Licence of the weights, as the hub spells it: mit.")
+    ] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Prepare a folder for the hub: the weights, their configuration, and a model card that the hub shows.
+
+    Look at its README.md, then upload it with the hub's own command, which is printed. Nothing leaves this machine
+    before that.
+
+    hodor weights push runs/mine/best.safetensors -o hub --name me/birds --license mit
+    """
+    from hodor_cli.weights.hub_folder import HubCard, write_hub_folder
+    from hodor_cli.weights.registry import weights_path
+
+    path = weights_path(str(fetched(weights)))
+    card = HubCard(weights, repository or "OWNER/NAME", licence)
+    write_hub_folder(out, path, card, overwrite=overwrite)
+    say(f"{out}: README.md (the model card: complete it), config.json, model.safetensors")
+    say(f"Upload it:  hf upload {card.repository} {out}")
+    say(f"Use it:     hodor segment clip.mp4 --mask first.png --weights hf://{card.repository}")
+    if card.shown_licence is None:
+        note("The card names no licence, so nobody may use the weights; give --license.")
 
 
 def describe_checkpoint(path: Path, content: Checkpoint, info: WeightsInfo | None) -> dict[str, Any]:
@@ -189,7 +225,7 @@ def verify_weights(name: str) -> dict[str, Any]:
     from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint
     from hodor_cli.weights.registry import available_weights, weights_path
 
-    path = weights_path(name)
+    path = weights_path(str(fetched(name)))
     model = model_from_checkpoint(path)
     broken = [key for key, value in model.state_dict().items() if not bool(value.isfinite().all())]
     if broken:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hodor_cli.evaluation.curves import Series, line_chart, sparkline
-from hodor_cli.evaluation.failures import Failure, Picture
+from hodor_cli.evaluation.failures import Failure
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.files import write_result
+from hodor_cli.pages import percent, render, speed
 from hodor_cli.video.overlay import object_colours
 
 
@@ -42,13 +40,8 @@ def write_sweep_report(path: Path, results: Sequence[EvaluationResult], figure: 
 
 
 def _write(path: Path, result: EvaluationResult, *, without: Sequence[str] = (), **values: Any) -> None:
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True)
-    environment.filters |= {"percent": _percent, "speed": _speed, "data_uri": _data_uri}
-    source = resources.files("hodor_cli.evaluation").joinpath("report.html").read_text(encoding="utf-8")
     settings = [(name, _shown(value)) for name, value in result.settings.items() if name not in without]
-    page = environment.from_string(source).render(result=result, settings=settings, **values)
+    page = render("hodor_cli.evaluation", "report.html", result=result, settings=settings, **values)
     write_result(path, page.encode())
 
 
@@ -57,11 +50,11 @@ def _numbers(result: EvaluationResult) -> list[tuple[str, str]]:
     if not result.sequences:
         return []
     names = ("J&F", "J", "F", "J_recall", "J_decay", "F_recall", "F_decay")
-    numbers = [(name.replace("_", " "), _percent(result.metric(name))) for name in names]
-    numbers += [(f"J&F {group}", _percent(means["J&F"])) for group, means in result.group_means().items()]
+    numbers = [(name.replace("_", " "), percent(result.metric(name))) for name in names]
+    numbers += [(f"J&F {group}", percent(means["J&F"])) for group, means in result.group_means().items()]
     if result.frames_per_second is not None:
-        numbers.append(("frames/s, network", _speed(result.frames_per_second)))
-        numbers.append(("frames/s, end to end", _speed(result.frames_per_second_end_to_end)))
+        numbers.append(("frames/s, network", speed(result.frames_per_second)))
+        numbers.append(("frames/s, end to end", speed(result.frames_per_second_end_to_end)))
     return numbers
 
 
@@ -98,19 +91,3 @@ def _over_time(sequence: SequenceScore) -> list[Series]:
 
 def _shown(value: object) -> str:
     return ", ".join(str(item) for item in value) if isinstance(value, list) else "-" if value is None else str(value)
-
-
-def _data_uri(picture: Picture) -> str:
-    import cv2
-
-    bgr: npt.NDArray[np.uint8] = np.ascontiguousarray(picture[..., ::-1])
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
-
-
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{100 * value:.1f}"
-
-
-def _speed(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.1f}"

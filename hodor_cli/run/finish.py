@@ -22,6 +22,7 @@ from hodor_cli.run.records import (
 from hodor_cli.run.report import summarise_objects, write_report
 from hodor_cli.run.results import ResultsWriter
 from hodor_cli.run.review import review_frames
+from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
 
 
@@ -44,6 +45,10 @@ def finish_run(
         )
         warnings = _warnings(folder, run.warnings)
         header = {"hodor_version": _version(), **msgspec.to_builtins(identity, str_keys=True)}
+        page = folder.progress / folder.review.name
+        overlay = folder.overlay if folder.overlay.exists() else None
+        write_review_page(page, identity, objects, review, read_journal(folder.journal), overlay)
+        page.replace(folder.review)
         report = folder.progress / folder.report.name
         write_report(
             report,
@@ -118,6 +123,7 @@ def _files(folder: OutputFolder) -> dict[str, Path]:
     places = {
         "masks": folder.masks,
         "overlay": folder.overlay,
+        "review": folder.review,
         "report": folder.report,
         "annotations": folder.annotations,
         "boxes": folder.box_masks,

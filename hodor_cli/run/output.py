@@ -2,7 +2,7 @@
 
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes
-OUT/overlay.mp4, OUT/annotations.json
+OUT/overlay.mp4, OUT/review.html, OUT/annotations.json
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
 OUT/.hodor.lock         exists while a run writes, or was killed while it did
@@ -33,6 +33,7 @@ class OutputFolder:
         self.box_masks = root / "box_masks"
         self.overlay = root / "overlay.mp4"
         self.annotations = root / "annotations.json"
+        self.review = root / "review.html"
         self.report = root / "report.json"
         self.progress = root / ".progress"
         self.run = self.progress / "run.json"
@@ -87,6 +88,7 @@ class OutputFolder:
                     self.box_mask(frame.name, object_id).unlink(missing_ok=True)
             self.overlay.unlink(missing_ok=True)
             self.annotations.unlink(missing_ok=True)
+            self.review.unlink(missing_ok=True)
             self.remove_leftovers()
             for folder in (self.masks, self.box_masks):
                 remove_if_empty(folder)
@@ -117,7 +119,7 @@ class OutputFolder:
                     "another folder with `out`"
                 )
         inside = list(self.progress.iterdir()) if self.progress.is_dir() else []
-        for path in (self.report, self.overlay, self.annotations, *inside):
+        for path in (self.report, self.overlay, self.annotations, self.review, *inside):
             require_replaceable(path)
 
     def _made_frames(self) -> Iterator[MadeFrame]:

@@ -27,7 +27,9 @@ class SegmentSettings(SegmenterSettings):
     """Everything that changes the masks or the overlay of a run; written into the report and compared on resuming."""
 
     #: As the user gave it; the fingerprint of the weights is stored beside it.
-    weights: Annotated[str, about("Weights by name (see `hodor weights list`) or a file.")] = "mini"
+    weights: Annotated[str, about("Weights by name (`hodor weights list`), a file, hf://OWNER/NAME or https://...")] = (
+        "mini"
+    )
     overlay: Annotated[bool, about("Write overlay.mp4.")] = True
     start_from: Annotated[
         str, about("Objects known from a descriptor file: what was named, and a hash of the descriptors.")
@@ -95,9 +97,15 @@ class SegmentSummary:
     frames_per_second: float
     review: tuple[ReviewItem, ...]
     warnings: tuple[str, ...]
-    #: Result files and folders by what they are: "masks", "overlay", "report", "annotations", "boxes".
+    #: Result files and folders by what they are: "masks", "overlay", "review", "report", "annotations", "boxes".
     files: Mapping[str, Path] = field(default_factory=dict)
     #: Frames that an earlier, interrupted run had done.
     resumed_from: int = 0
     #: The run had been finished before; nothing was done.
     already_finished: bool = False
+
+    def _repr_html_(self) -> str:
+        """The result as a notebook shows it: the overlay to play, its objects, the frames to review."""
+        from hodor_cli.run.notebook import notebook_html
+
+        return notebook_html(self)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.errors import DeviceError, HodorError, UsageError
+from hodor_cli.errors import DeviceError, HodorError, UsageError, extra
 from hodor_cli.runtime.device import choose_device
 from hodor_cli.training.options import LaunchSettings
 from hodor_cli.training.process import Process
@@ -96,7 +96,8 @@ def launch(
         if layout.starter == "slurm":
             # Lightning needs the number of processes on each machine, also where srun was not told it.
             os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
-        from hodor_cli.training.fabric import make_fabric
+        with extra("distributed", "training in several processes"):
+            from hodor_cli.training.fabric import make_fabric
 
         fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
         errors = Path(folder) if layout.starter == "fabric" else None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.weights.remote import Progress, fetch_weights, is_remote
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
@@ -48,11 +49,12 @@ def available_weights() -> dict[str, WeightsInfo]:
 
 
 def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Hodor:
-    """The network of named weights or of a checkpoint file (ours or the authors' `.pth`), in evaluation mode.
+    """The network of named weights, of a checkpoint file (ours or the authors' `.pth`), or of one from elsewhere
+    (`hf://OWNER/NAME[@REVISION][/FILE]`, `https://...[#sha256=HEX]`), in evaluation mode.
 
         model = load_model("mini", device="cuda")
 
-    Raises WeightsError for an unknown name, naming those there are, and for damaged or unfit files.
+    Raises WeightsError for an unknown name, naming those there are, and for damaged, unfit or unreachable files.
     """
     from hodor_cli.runtime.device import choose_device
     from hodor_cli.weights.checkpoint import model_from_checkpoint
@@ -61,8 +63,14 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") 
     return model_from_checkpoint(path).to(choose_device(device))
 
 
-def weights_path(name_or_path: str | Path) -> Path:
-    """The file behind a name (its checksum verified) or a path. Raises WeightsError or InputError if there is none."""
+def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> Path:
+    """The file behind a name (its checksum verified), a path, or an address, which is fetched.
+
+    progress: called while an `https://` address is fetched. Raises WeightsError, InputError or UsageError if there is
+    none.
+    """
+    if is_remote(name_or_path):
+        return fetch_weights(str(name_or_path), progress)
     known = available_weights()
     if str(name_or_path) in known:
         info = known[str(name_or_path)]

@@ -11,7 +11,7 @@ import numpy as np
 from hodor_cli.descriptors.search.comparison import By, Comparison
 from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, extra
 
 Method = Literal["tsne", "pca"]
 ColourBy = Literal["video", "object", "frame"]
@@ -111,7 +111,8 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
     if method == "pca":
         places = centred @ axes[:2].T
     else:
-        from sklearn.manifold import TSNE
+        with extra("figures", "`method` tsne (pca does not)"):
+            from sklearn.manifold import TSNE
 
         reduced = centred @ axes[:50].T
         start = reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4

@@ -1,0 +1,47 @@
+"""Pages of the site that lie elsewhere in the repository, and links that lead out of docs/."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[1]
+#: Where a page of the site is written, and what it is there.
+ELSEWHERE = {
+    "hodor_cli/weights/bundled/MODEL_CARD.md": "model_card.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "README.md": "index.md",
+}
+_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages from elsewhere."""
+    for path, page in ELSEWHERE.items():
+        if page != "index.md":
+            files.append(File.generated(config, page, abs_src_path=str(ROOT / path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Let links between files of the repository lead to the site's pages; others become plain text."""
+    written = next((path for path, name in ELSEWHERE.items() if name == page.file.src_uri and name != "index.md"), None)
+    folder = (ROOT / (written or f"docs/{page.file.src_uri}")).parent
+    depth = "../" * page.file.src_uri.count("/")
+
+    def link(found: re.Match[str]) -> str:
+        target = (folder / found[1]).resolve()
+        if not target.is_relative_to(ROOT):
+            return found[0]
+        place = target.relative_to(ROOT).as_posix()
+        if place in ELSEWHERE:
+            return f"]({depth}{ELSEWHERE[place]}{found[2] or ''})"
+        if place.startswith("docs/"):
+            return f"]({depth}{place.removeprefix('docs/')}{found[2] or ''})" if written else found[0]
+        return f'](# "{place} in the repository")'
+
+    return _LINK.sub(link, markdown)

@@ -1,0 +1,43 @@
+"""HTML from template files: everything that is put into one is escaped, unless it is markup that was made here."""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_JPEG_QUALITY = 82
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """The template file of a package filled in. Templates have the filters `percent`, `speed` and `data_uri`."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "speed": speed, "data_uri": data_uri}
+    source = resources.files(package).joinpath(template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values)
+
+
+def data_uri(picture: NDArray[np.uint8]) -> str:
+    """An (H, W, 3) RGB picture as a JPEG that stands in the page itself."""
+    import cv2
+    import numpy as np
+
+    bgr: NDArray[np.uint8] = np.ascontiguousarray(picture[..., ::-1])
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+
+def percent(value: float) -> str:
+    """A share as per cent with one digit; a dash for what is not a number."""
+    return "-" if value != value else f"{100 * value:.1f}"
+
+
+def speed(value: float | None) -> str:
+    """Frames per second with one digit; a dash where it is not known."""
+    return "-" if value is None or value != value else f"{value:.1f}"

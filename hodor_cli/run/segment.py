@@ -1,0 +1,136 @@
+"""One call for one video: what `hodor segment` does with its everyday options, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import UsageError
+from hodor_cli.run.inputs import HasLabels, RunInputs
+from hodor_cli.run.settings import Box, RunHooks, RunOutput, SegmentSettings, SegmentSummary
+from hodor_cli.video.frames import FrameSource
+
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
+
+#: A mask as a file (or a folder of files named like the frames), or as an (H, W) array of object ids.
+Mask = str | Path | NDArray[np.integer]
+#: Boxes of one frame: one, several (ids 1, 2, ...), or by object id.
+Boxes = Sequence[float] | Sequence[Sequence[float]] | Mapping[int, Sequence[float]]
+
+
+def segment(
+    source: str | Path | int,
+    *,
+    mask: Mask | Mapping[int, Mask] | None = None,
+    box: Boxes | Mapping[int, Boxes] | None = None,
+    remove: Mapping[int, int] | None = None,
+    out: str | Path | None = None,
+    model: Hodor | None = None,
+    settings: SegmentSettings | None = None,
+    output: RunOutput | None = None,
+    hooks: RunHooks | None = None,
+) -> SegmentSummary:
+    """Follow objects through a video and write masks, overlay, review page and report into a folder.
+
+        result = hodor_cli.segment("clip.mp4", box=(310, 120, 200, 260))
+        result = hodor_cli.segment("clip.mp4", mask={0: "cat.png", 120: dog}, out="pets")
+
+    In a notebook the result shows itself: the overlay to play, and a table of its objects.
+
+    Args:
+        source: A video, a folder of images, a camera index: whatever `open_source` opens.
+        mask: Where the objects are in the first frame, or by frame (from 0): a file, or an (H, W) integer array of the
+            frames' size whose values are object ids, 0 for the background.
+        box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
+            {frame: {id: box}}. GrabCut finds the object inside.
+        remove: {id: frame}: the object is gone from that frame on.
+        out: The result folder; NAME.hodor beside the working directory if left out.
+        model: A loaded network, to use it for several videos; by default `settings.weights` is loaded.
+        settings: Weights, history, resolution, device, precision, and whether to draw the overlay.
+        output: Whether to replace or resume what is in `out`, and what to write besides.
+        hooks: What to call after each frame.
+
+    Returns:
+        What was made and where, which frames to review, and warnings.
+
+    Raises:
+        UsageError, InputError: The source or what is given for it does not fit.
+        WeightsError, DeviceError: The network cannot be loaded, or not on this machine.
+        OutputError: `out` exists (see `output`) or cannot be written to.
+    """
+    from hodor_cli.run.runner import segment_source
+    from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
+
+    settings = settings or SegmentSettings()
+    with open_source(source) as frames:
+        inputs = _inputs(frames, mask, box, remove or {})
+        folder = Path(f"{frames.name}.hodor") if out is None else Path(out)
+        network = load_model(settings.weights) if model is None else model
+        return segment_source(frames, inputs, folder, network, settings=settings, output=output, hooks=hooks)
+
+
+def _inputs(
+    frames: FrameSource,
+    mask: Mask | Mapping[int, Mask] | None,
+    box: Boxes | Mapping[int, Boxes] | None,
+    remove: Mapping[int, int],
+) -> RunInputs:
+    masks = {} if mask is None else mask if isinstance(mask, Mapping) else {frames.start: mask}
+    by_frame = _boxes_by_frame(frames.start, box)
+    removals: dict[int, list[int]] = {}
+    for object_id, frame in remove.items():
+        removals.setdefault(frame, []).append(object_id)
+    return RunInputs({**_masks_of_files(frames, masks), **_masks_of_arrays(masks)}, by_frame, removals)
+
+
+def _masks_of_files(frames: FrameSource, masks: Mapping[int, Mask]) -> dict[int, HasLabels]:
+    from hodor_cli.datasets.labels.masks import read_mask_arguments
+
+    files = {frame: Path(given) for frame, given in masks.items() if isinstance(given, (str, Path))}
+    arguments = [str(path) if path.is_dir() else f"{frame}={path}" for frame, path in files.items()]
+    return {**read_mask_arguments(arguments, frames)}
+
+
+def _masks_of_arrays(masks: Mapping[int, Mask]) -> dict[int, NDArray[np.integer]]:
+    arrays = {frame: np.asarray(given) for frame, given in masks.items() if not isinstance(given, (str, Path))}
+    for frame, labels in arrays.items():
+        if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+            raise UsageError(
+                f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer array "
+                "whose values are object ids"
+            )
+    return {frame: labels.astype(np.uint16) if labels.dtype == bool else labels for frame, labels in arrays.items()}
+
+
+def _boxes_by_frame(first: int, box: Boxes | Mapping[int, Boxes] | None) -> dict[int, dict[int, Box]]:
+    if box is None:
+        return {}
+    if isinstance(box, Mapping) and all(isinstance(given, Mapping) for given in box.values()):
+        return {frame: _numbered(given) for frame, given in box.items()}
+    return {first: _numbered(box)}
+
+
+def _numbered(given: Any) -> dict[int, Box]:
+    """The boxes of one frame by object id. Raises UsageError for what is no box."""
+    if isinstance(given, Mapping):
+        by_id: dict[Any, Any] = dict(given)
+    elif len(given) and np.ndim(given[0]) > 0:
+        by_id = dict(enumerate(given, start=1))
+    else:
+        by_id = {1: given}
+    found: dict[int, Box] = {}
+    for object_id, box in by_id.items():
+        try:
+            x, y, width, height = (round(float(side)) for side in box)
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(
+                f"the `box` of object {object_id} is {box!r}; give x, y, width and height in pixels"
+            ) from None
+        found[int(object_id)] = (x, y, width, height)
+    return found

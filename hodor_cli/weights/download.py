@@ -1,0 +1,160 @@
+"""One file from an `https://` address: bounded, checked against its hash, resumed where that is safe, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from hodor_cli.errors import UsageError, WeightsError
+from hodor_cli.files import replacing, writing_file
+from hodor_cli.locks import WriterLock
+
+#: No network of this kind is nearly as large.
+MOST_BYTES = 4 * 2**30
+_SILENT_SECONDS = 30.0
+_BLOCK = 2**20
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_NO_DISK = "free its disk, or set HODOR_CACHE_DIR to a folder elsewhere"
+_INSTEAD = "check the network, or fetch it yourself and give the file"
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address without its fragment, the pinned SHA-256 (None: not pinned), and the file's name in the cache."""
+
+    url: str
+    sha256: str | None
+    name: str
+
+
+def parse_address(text: str) -> Address:
+    """Take an address apart. Raises UsageError for plain http, a file that is no weights, and a malformed hash."""
+    from hodor_cli.weights.remote import require_suffix
+
+    url, _, fragment = text.partition("#")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise UsageError(f"{text} can be changed on its way, because it is plain http; give an https address")
+    pinned = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if fragment and pinned is None:
+        raise UsageError(f"{text} ends in no hash; give #sha256= and its 64 hexadecimal digits")
+    name = re.sub(r"[^\w.-]", "_", unquote(parts.path.rpartition("/")[2]))[-100:]
+    require_suffix(name, text)
+    return Address(url, pinned[1].lower() if pinned else None, name)
+
+
+def download(text: str, cache: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
+    """The cached file of an address, fetched if it is not there or not the pinned one.
+
+    A download that broke off continues where the hash is pinned: only then is a mixture of two files noticed.
+    Raises UsageError and WeightsError as `fetch_weights` does, OutputError if the cache cannot be written.
+    """
+    address = parse_address(text)
+    folder = cache / hashlib.sha256(address.url.encode()).hexdigest()[:16]
+    file = folder / address.name
+    if file.is_file() and address.sha256 in (None, _sha256(file)):
+        return file
+    with writing_file(folder, _NO_DISK):
+        folder.mkdir(parents=True, exist_ok=True)
+    with WriterLock(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
+        partial = folder / f"{address.name}.part"
+        if address.sha256 is None:
+            partial.unlink(missing_ok=True)
+        resumed = partial.is_file()
+        _receive(address.url, partial, progress)
+        if resumed and _sha256(partial) != address.sha256:  # what was there was of another file
+            partial.unlink()
+            _receive(address.url, partial, progress)
+        _check(address, partial)
+        with replacing(file) as temporary:
+            partial.replace(temporary)
+    return file
+
+
+def _receive(url: str, partial: Path, progress: Callable[[int, int | None], None] | None) -> None:
+    """Fetch what is missing of a file. Raises WeightsError for whatever the network does."""
+    done = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "hodor"} | ({"Range": f"bytes={done}-"} if done else {})
+    )
+    try:
+        with _OPENER.open(request, timeout=_SILENT_SECONDS) as answer:
+            if answer.status != 206:
+                done = 0
+            length = answer.headers.get("Content-Length", "")
+            total = done + int(length) if length.isdigit() else None
+            _require_bounded(url, total or done)
+            with partial.open("ab" if done else "wb") as file:
+                while block := _read(answer, url):
+                    done += len(block)
+                    _require_bounded(url, done)
+                    file.write(block)
+                    if progress is not None:
+                        progress(done, total)
+        if total is not None and done < total:
+            raise WeightsError(f"{url} broke off after {done} of {total} bytes; run the same again")
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and done:  # nothing is missing; the hash says whether it is right
+            return
+        raise WeightsError(f"{url} cannot be fetched ({error.code} {error.reason}); check the address") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
+        raise WeightsError(f"{url} cannot be reached ({reason}); {_INSTEAD}") from error
+
+
+def _read(answer: IO[bytes], url: str) -> bytes:
+    """A block of an answer; told apart from the disk, whose errors are of the same kind."""
+    try:
+        return answer.read(_BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise WeightsError(f"{url} broke off ({error}); run the same again") from error
+
+
+def _require_bounded(url: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise WeightsError(f"{url} is larger than {MOST_BYTES // 2**30} GiB, which no weights are; check the address")
+
+
+def _check(address: Address, partial: Path) -> None:
+    """Raise WeightsError, and remove the file, if its hash is not the pinned one or it is surely no network."""
+    found = _sha256(partial)
+    with partial.open("rb") as file:
+        head = file.read(9)
+    # A zip or a pickle is a .pth; safetensors has its JSON header at the ninth byte.
+    if head[:4] != b"PK\x03\x04" and head[:1] != b"\x80" and head[8:] != b"{":
+        partial.unlink()
+        raise WeightsError(f"what lies at {address.url} is no checkpoint; give the address of the file itself")
+    if address.sha256 not in (None, found):
+        partial.unlink()
+        raise WeightsError(
+            f"{address.url} has the SHA-256 {found} and not the pinned one; it was replaced there, or the pin is of "
+            "another file"
+        )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect from https to something that can be changed on its way."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+            raise urllib.error.URLError(f"it redirects to {newurl}, which is no https address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SafeRedirects)

@@ -1,0 +1,100 @@
+"""A folder as the hub wants it: model.safetensors, config.json, and a model card with the front matter it reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.files import write_whole, writing
+from hodor_cli.weights.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
+from hodor_cli.weights.registry import available_weights
+from hodor_cli.weights.remote import HUB_FILE
+
+_CARD, _CONFIG = "README.md", "config.json"
+_TAGS = ("video-object-segmentation", "object-tracking", "hodor")
+
+
+@dataclass(frozen=True)
+class HubCard:
+    """What a model card says besides what is in the checkpoint: where the weights are from, `OWNER/NAME` on the hub,
+    and the licence by the hub's identifier."""
+
+    weights: str
+    repository: str
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
+            raise UsageError(f"`name` {self.repository} is no name on the hub; give OWNER/NAME")
+        if self.licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", self.licence):
+            raise UsageError(f"`license` {self.licence} is none that the hub knows; give one such as mit or apache-2.0")
+
+    @property
+    def shown_licence(self) -> str | None:
+        """The licence of the front matter: of bundled weights it is one of their own, which their card explains."""
+        return self.licence or ("other" if self.weights in available_weights() else None)
+
+
+def write_hub_folder(folder: Path, weights: Path, card: HubCard, *, overwrite: bool = False) -> None:
+    """Write the three files. Raises OutputError if one is there already, unless `overwrite`, and as loading does."""
+    there = [name for name in (_CARD, _CONFIG, HUB_FILE) if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputError(f"{folder} holds {there[0]} already; give another `out` or `overwrite`")
+    checkpoint, model = load_checkpoint(weights), model_from_checkpoint(weights)
+    dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)
+    save_checkpoint(folder / HUB_FILE, model, checkpoint.metadata, dtype=dtype)
+    config = {"model_type": "hodor", "architectures": ["Hodor"], **checkpoint.config.to_dict()}
+    with writing(folder):
+        write_whole(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+        write_whole(folder / _CARD, card_text(card, checkpoint).encode())
+
+
+def card_text(card: HubCard, checkpoint: Checkpoint) -> str:
+    """The model card: front matter, how to use the weights, and what is known about them."""
+    info = available_weights().get(card.weights)
+    own = info.card.read_text(encoding="utf-8") if info and info.card and info.card.is_file() else None
+    body = own if own is not None else _body(card, checkpoint)
+    return f"{_front_matter(card)}\n{_USE.format(name=card.repository)}\n{body}"
+
+
+def _front_matter(card: HubCard) -> str:
+    lines = ["---", "library_name: hodor", "pipeline_tag: image-segmentation"]
+    if card.shown_licence is not None:
+        lines.append(f"license: {card.shown_licence}")
+    if card.shown_licence == "other":
+        lines += ["license_name: non-commercial", "license_link: README.md"]
+    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---"]
+    return "\n".join(lines) + "\n"
+
+
+_USE = """Follow objects through video from one mask, with [hodor](https://pypi.org/project/hodor-cli/):
+
+```
+pip install 'hodor-cli[hub]'
+hodor segment clip.mp4 --mask first.png --weights hf://{name}
+```
+"""
+
+
+def _body(card: HubCard, checkpoint: Checkpoint) -> str:
+    """What is known about weights that have no card of their own."""
+    config = checkpoint.config
+    numbers = sum(value.numel() for value in checkpoint.state_dict.values())
+    return f"""# {card.repository.partition("/")[2]}
+
+| | |
+|---|---|
+| architecture | {config.name}, {numbers / 1e6:.1f} M numbers |
+| working resolution | shorter side {config.min_dim}, longer at most {config.max_dim} |
+
+**What it was trained on, what it is for, where it fails:** say it here.
+
+Saved with the weights:
+
+```json
+{json.dumps(checkpoint.metadata, indent=2)}
+```
+"""

@@ -1,0 +1,142 @@
+"""`hodor_cli.segment`, the one call, and how its result shows itself: in a notebook and as review.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from segment_fakes import ColourSegmenter
+
+import hodor_cli
+from hodor_cli.errors import UsageError
+from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.records import ObjectSummary, ReviewItem
+from hodor_cli.run.settings import SegmentSummary
+
+
+@pytest.fixture
+def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight frames with a red and a blue square on grey noise; the red one is gone in the frames 4 and 5."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "<b>clip"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        picture = rng.integers(100, 130, (120, 160, 3), dtype=np.uint8)
+        if index not in (4, 5):
+            picture[40:80, 20 + 2 * index : 60 + 2 * index] = (200, 40, 30)
+        picture[50:90, 110:140] = (30, 60, 220)
+        Image.fromarray(picture).save(folder / f"{index:05d}.png")
+    return folder
+
+
+@pytest.fixture
+def first() -> np.ndarray:
+    labels = np.zeros((120, 160), np.uint8)
+    labels[40:80, 20:60], labels[50:90, 110:140] = 1, 2
+    return labels
+
+
+def run(clip: Path, **options: object) -> SegmentSummary:
+    return hodor_cli.segment(clip, model=ColourSegmenter(), **options)  # type: ignore[arg-type]
+
+
+def test_one_call_follows_masks_given_as_arrays_or_files(clip: Path, first: np.ndarray, tmp_path: Path) -> None:
+    result = run(clip, mask=first, out="a")
+    assert result.frames == 8 and result.object_ids == (1, 2) and result.out == Path("a")
+    Image.fromarray(first).save("first.png")
+    run(clip, mask="first.png", out="b")
+    run(clip, mask={0: Path("first.png"), 6: (first == 2).astype(np.uint8) * 3}, out="c")
+    for name in ("00000.png", "00005.png"):
+        assert np.array_equal(read_label_png(Path("a/masks") / name), read_label_png(Path("b/masks") / name))
+    assert 3 in read_label_png(Path("c/masks/00007.png"))
+
+
+def test_boxes_come_in_three_forms(clip: Path) -> None:
+    red, blue = (12, 32, 56, 56), (104, 44, 42, 52)
+    assert run(clip, box=red, out="one").object_ids == (1,)
+    assert run(clip, box=[red, blue], out="two").object_ids == (1, 2)
+    assert run(clip, box={7: red}, out="named").object_ids == (7,)
+    late = run(clip, box={0: {1: red}, 3: {2: blue}}, remove={1: 6}, out="frames")
+    assert late.object_ids == (1, 2)
+    assert set(np.unique(read_label_png(Path("frames/masks/00007.png")))) == {0, 2}
+
+
+def test_results_go_beside_the_working_directory_by_default(clip: Path, first: np.ndarray) -> None:
+    assert run(clip, mask=first).out == Path("<b>clip.hodor")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "there is no object to follow"),
+        ({"box": (1, 2, 3)}, "give x, y, width and height in pixels"),
+        ({"box": {1: "abcd"}}, "give x, y, width and height in pixels"),
+        ({"mask": np.zeros((120, 160, 3))}, "give an .H, W. integer array"),
+        ({"mask": np.zeros((120, 160))}, "give an .H, W. integer array"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(clip: Path, options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        run(clip, **options)
+    assert not Path("<b>clip.hodor").exists()
+
+
+def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, first: np.ndarray) -> None:
+    result = run(clip, mask=first, out="r")
+    page = result.files["review"].read_text()
+    assert 'src="overlay.mp4"' in page
+    assert page.count('class="lost"') == 2  # the two frames without the red square
+    assert "object 1 lost" in " ".join(page.split())
+    assert page.count("data:image/jpeg;base64,") >= 1
+    assert "&lt;b&gt;clip" in page and "<b>" not in page
+
+
+def test_the_pages_times_are_those_of_the_overlay(clip: Path, first: np.ndarray) -> None:
+    result = run(clip, mask=first, out="r")
+    lost = next(item for item in result.review if item.reason == "lost")
+    assert lost.first_frame == 4
+    import av
+
+    with av.open(str(result.files["overlay"])) as video:
+        times = [float(frame.time or 0.0) for frame in video.decode(video=0)]
+    assert f'data-seconds="{round(times[4], 3)}"' in result.files["review"].read_text()
+
+
+def test_without_an_overlay_the_page_has_no_player(clip: Path, first: np.ndarray) -> None:
+    result = run(clip, mask=first, out="r", settings=hodor_cli.SegmentSettings(overlay=False))
+    page = result.files["review"].read_text()
+    assert "<video" not in page and "object 1 lost" in " ".join(page.split())
+
+
+def test_overwriting_removes_the_page_of_the_earlier_run(clip: Path, first: np.ndarray) -> None:
+    page = run(clip, mask=first, out="r").files["review"]
+    page.write_text("old")
+    run(clip, mask=first, out="r", output=hodor_cli.RunOutput(overwrite=True))
+    assert page.read_text() != "old"
+
+
+def test_a_long_timeline_keeps_its_worst_frame(tmp_path: Path) -> None:
+    from hodor_cli.run.review_page import _COLUMNS, _timeline
+
+    places = [(position, 0.2 if position == 7001 else 0.9, position == 9000) for position in range(20_000)]
+    line = _timeline(1, ObjectSummary(0, 19_999, 1, 0.9), places, len(places))
+    bars = list(line.bars)
+    assert len(bars) == _COLUMNS
+    assert min(height for _, height, _ in bars) == 0.2
+
+
+def test_a_notebook_shows_the_video_the_objects_and_the_reviews(clip: Path, first: np.ndarray) -> None:
+    html = run(clip, mask=first, out="r")._repr_html_()
+    assert "data:video/mp4;base64," in html and "<td>6</td><td>2</td>" in html
+    assert "object\n1 lost" in html
+
+
+def test_a_notebook_escapes_names_and_survives_files_that_are_gone(tmp_path: Path) -> None:
+    item = ReviewItem(1, "<script>", 0, 0, "<i>", "<i>")
+    gone = {"overlay": tmp_path / "overlay.mp4", "report": tmp_path / "report.json"}
+    html = SegmentSummary(tmp_path, 3, (1,), 9.0, (item,), ("a <b> warning",), gone)._repr_html_()
+    assert "<script>" not in html and "<b>" not in html and "&lt;script&gt;" in html
+    assert "The video is not put in here" in html
