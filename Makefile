@@ -5,6 +5,9 @@
 # make fuzz    2,000 runs of the commands on damaged files
 # make coverage   pytest, and which lines it does not reach
 # make reference  writes docs/commands.md anew
+# make docs    serves the documentation site on this machine
+# make tutorials  runs every command that README and tutorials show (many minutes)
+# make release    builds wheel and sdist and checks them
 #
 # PYTHON=... chooses the interpreter (3.10 or newer); without it the first suitable one on PATH is taken.
 
@@ -16,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 STAMP := $(VENV)/.hodor-ready
 
-.PHONY: setup demo test coverage fuzz reference lint clean
+.PHONY: setup demo test coverage fuzz reference docs tutorials release lint clean
 
 setup: $(STAMP)
 
@@ -55,6 +58,18 @@ fuzz: setup
 
 reference: setup
 	$(BIN)/python docs/reference.py
+
+docs: setup
+	$(BIN)/mkdocs serve
+
+tutorials: setup
+	$(BIN)/python docs/tutorials.py
+
+release: setup
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
 	rm -rf $(VENV) demo_output build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -35,7 +35,7 @@ def files(folder: Path) -> list[str]:
 def test_a_run_leaves_masks_overlay_and_report_and_nothing_else(tmp_path: Path) -> None:
     summary = run(tmp_path / "out", 10)
     masks = [f"masks/{index:05d}.png" for index in range(10)]
-    assert files(tmp_path / "out") == ["masks", *masks, "overlay.mp4", "report.json"]
+    assert files(tmp_path / "out") == ["masks", *masks, "overlay.mp4", "report.json", "review.html"]
     assert summary.frames == 10 and summary.object_ids == (1, 2)
     assert set(summary.files) == {"masks", "overlay", "report"}
 
@@ -170,7 +170,7 @@ def test_overwrite_removes_the_old_results_and_only_them(tmp_path: Path) -> None
     (out / "masks" / "mine.png").write_bytes(b"mine")
     run(out, 3, overwrite=True)
     masks = [f"masks/{index:05d}.png" for index in range(3)]
-    assert files(out) == ["masks", *masks, "masks/mine.png", "notes.txt", "overlay.mp4", "report.json"]
+    assert files(out) == ["masks", *masks, "masks/mine.png", "notes.txt", "overlay.mp4", "report.json", "review.html"]
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

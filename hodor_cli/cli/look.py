@@ -17,7 +17,7 @@ def look(
         str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or -.")
     ],
     *,
-    frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")] = 0,
+    start: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")] = 0,
     mask: Annotated[
         list[str] | None,
         typer.Option("--mask", metavar="[FRAME[:ID]=]FILE", help="Show this mask, as `hodor segment` would read it."),
@@ -41,8 +41,8 @@ def look(
     from hodor_cli.run.look import draw_look, first_frame, grid_step, object_areas
     from hodor_cli.video.source import open_source
 
-    with open_source(source, start=frame, value_range=value_range_of(value_range)) as frames:
-        picture = Path(f"{frames.name}.frame{frame}.png") if out is None else out
+    with open_source(source, start=start, value_range=value_range_of(value_range)) as frames:
+        picture = Path(f"{frames.name}.frame{start}.png") if out is None else out
         if picture.exists() and not overwrite:
             raise OutputError(f"{picture} exists already; give another --out or --overwrite")
         inputs = given_inputs(frames, mask or [], box or [], [])
@@ -52,7 +52,7 @@ def look(
     labels = inputs.at(shown).labels
     _save(picture, draw_look(shown.image, labels))
     height, width = shown.image.shape[:2]
-    say(f"{picture}: frame {frame} of {frames.name}, {width}x{height}, a line every {grid_step(max(height, width))} px")
+    say(f"{picture}: frame {start} of {frames.name}, {width}x{height}, a line every {grid_step(max(height, width))} px")
     for object_id, pixels in object_areas(labels):
         say(f"  object {object_id}: {counted(pixels, 'pixel')}")
 

@@ -1,0 +1,160 @@
+"""Runs what README and tutorials show, and makes the tutorials' pictures.
+
+    python docs/tutorials.py                    # every page; ends with the first command that fails
+    python docs/tutorials.py one-video --pictures   # one page, and its pictures anew
+
+A page is run in an empty folder that holds what `_prepare` makes: the demo's clip, masks, photographs in COCO format, a
+DAVIS tree. Blocks of ```bash and ```python are run in their order; a comment `<!-- not run: reason -->` before a block
+leaves it out. `<!-- picture: FILE[@FRAME] NAME.jpg -->` says of which file a picture of the page is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
+_BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n+)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
+_PICTURE = re.compile(r"<!-- picture: (?P<file>\S+?)(?:@(?P<frame>\d+))? (?P<name>\S+\.jpg) -->")
+_WIDTH, _QUALITY = 640, 76
+
+
+@dataclass(frozen=True)
+class Block:
+    """What a page tells its reader to run."""
+
+    kind: str
+    code: str
+    skipped: bool
+
+
+def pages() -> list[Path]:
+    """README and the tutorials, in the order in which they are run."""
+    return [ROOT / "README.md", *sorted((DOCS / "tutorials").glob("*.md"))]
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The blocks of a page that are commands or Python."""
+    for found in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+        yield Block(found["kind"], found["code"], bool(found["skip"]))
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Every line of a page's blocks that begins with `hodor`, also those that are not run."""
+    for block in blocks(page):
+        for line in block.code.replace("\\\n", " ").splitlines():
+            if line.split(" ")[0] in ("hodor", ".venv/bin/hodor"):
+                yield line.split("hodor ", 1)[1]
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """Run a page in a folder. Raises CalledProcessError for the first block that fails."""
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    for block in blocks(page):
+        if block.skipped:
+            continue
+        print(f"--- {page.name}\n{block.code}", flush=True)
+        command = ["bash", "-euo", "pipefail", "-c"] if block.kind == "bash" else [sys.executable, "-c"]
+        subprocess.run([*command, block.code], cwd=folder, env=environment, check=True, stdin=subprocess.DEVNULL)
+
+
+def make_pictures(page: Path, folder: Path) -> None:
+    """The pictures that a page names, from what its commands made."""
+    import av
+    from PIL import Image
+
+    for found in _PICTURE.finditer(page.read_text(encoding="utf-8")):
+        file = folder / found["file"]
+        if found["frame"] is not None:
+            with av.open(str(file)) as video:
+                picture = next(
+                    frame.to_image() for n, frame in enumerate(video.decode(video=0)) if n == int(found["frame"])
+                )
+        else:
+            picture = Image.open(file).convert("RGB")
+        picture.thumbnail((_WIDTH, 2 * _WIDTH))
+        target = DOCS / "pictures" / found["name"]
+        target.parent.mkdir(exist_ok=True)
+        picture.save(target, quality=_QUALITY, optimize=True)
+        print(f"{target.relative_to(ROOT)}: {target.stat().st_size // 1024} KiB")
+
+
+def prepare(folder: Path) -> None:
+    """Everything that the pages name: clip.mp4, first.png, clips/, first_masks/, photos/, DAVIS/."""
+    from demo_clip import DemoClip, write_clip
+
+    files = write_clip(folder / "DAVIS", DemoClip())
+    os.replace(files.video, folder / "clip.mp4")
+    shutil.copy(files.first_mask, folder / "first.png")
+    shutil.copy(files.masks_folder / "00040.png", folder / "fixed.png")
+    (folder / "DAVIS" / "ImageSets" / "2017").mkdir(parents=True)
+    (folder / "DAVIS" / "ImageSets" / "2017" / "val.txt").write_text("demo\n")
+    (folder / "clips").mkdir()
+    (folder / "first_masks").mkdir()
+    for name, length in (("morning", 24), ("evening", 16)):
+        made = write_clip(folder / ".making", DemoClip(frames=length, height=240, width=428), overwrite=True)
+        os.replace(made.video, folder / "clips" / f"{name}.mp4")
+        shutil.copy(made.first_mask, folder / "first_masks" / f"{name}.png")
+    shutil.rmtree(folder / ".making")
+    _write_photographs(folder / "photos", files.frames_folder, files.masks_folder)
+
+
+def _write_photographs(folder: Path, frames: Path, masks: Path) -> None:
+    """Every fourth frame as a photograph in COCO format, labelled by its true masks."""
+    import numpy as np
+    from PIL import Image
+    from pycocotools import mask as coco
+
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    content["categories"] = [{"id": 1, "name": "astronaut"}, {"id": 2, "name": "cup"}]
+    (folder / "images").mkdir(parents=True)
+    for number, frame in enumerate(sorted(frames.iterdir())[::4], start=1):
+        shutil.copy(frame, folder / "images" / frame.name)
+        labels = np.asarray(Image.open(masks / f"{frame.stem}.png"))
+        height, width = labels.shape
+        content["images"].append({"id": number, "file_name": frame.name, "height": height, "width": width})
+        for category in (1, 2):
+            runs = coco.encode(np.asfortranarray((labels == category).astype(np.uint8)))
+            area = int(coco.area(runs))
+            if area:
+                content["annotations"].append({
+                    "id": len(content["annotations"]) + 1, "image_id": number, "category_id": category, "iscrowd": 0,
+                    "area": area, "bbox": [float(side) for side in coco.toBbox(runs)],
+                    "segmentation": {"size": [height, width], "counts": runs["counts"].decode()},
+                })  # fmt: skip
+    (folder / "instances.json").write_text(json.dumps(content))
+
+
+def main() -> int:
+    """Run the pages; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="names of pages without .md; all of them by default")
+    parser.add_argument("--pictures", action="store_true", help="make the pages' pictures anew")
+    asked = parser.parse_args()
+    for page in pages():
+        if asked.names and page.stem not in asked.names:
+            continue
+        with tempfile.TemporaryDirectory(prefix="hodor-tutorial-") as temporary:
+            prepare(Path(temporary))
+            run_page(page, Path(temporary))
+            if asked.pictures:
+                make_pictures(page, Path(temporary))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
