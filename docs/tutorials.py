@@ -3,7 +3,7 @@
     python docs/tutorials.py                    # every page; ends with the first command that fails
     python docs/tutorials.py one-video --pictures   # one page, and its pictures anew
 
-A page is run in an empty folder that holds what `_prepare` makes: the demo's clip, masks, photographs in COCO format, a
+A page is run in an empty folder that holds what `prepare` makes: the demo's clip, masks, photographs in COCO format, a
 DAVIS tree. Blocks of ```bash and ```python are run in their order; a comment `<!-- not run: reason -->` before a block
 leaves it out. `<!-- picture: FILE[@FRAME] NAME.jpg -->` says of which file a picture of the page is made.
 """
@@ -68,8 +68,14 @@ def run_page(page: Path, folder: Path) -> None:
         if block.skipped:
             continue
         print(f"--- {page.name}\n{block.code}", flush=True)
-        command = ["bash", "-euo", "pipefail", "-c"] if block.kind == "bash" else [sys.executable, "-c"]
-        subprocess.run([*command, block.code], cwd=folder, env=environment, check=True, stdin=subprocess.DEVNULL)
+        # README's lines are alternatives: each may make the default folder anew.
+        alone = block.kind == "bash" and page.parent == ROOT
+        for code in block.code.splitlines() if alone else [block.code]:
+            if alone and code.startswith("hodor segment "):
+                for result in folder.glob("*.hodor"):
+                    shutil.rmtree(result)
+            command = ["bash", "-euo", "pipefail", "-c"] if block.kind == "bash" else [sys.executable, "-c"]
+            subprocess.run([*command, code], cwd=folder, env=environment, check=True, stdin=subprocess.DEVNULL)
 
 
 def make_pictures(page: Path, folder: Path) -> None:
@@ -94,7 +100,7 @@ def make_pictures(page: Path, folder: Path) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Everything that the pages name: clip.mp4, first.png, clips/, first_masks/, photos/, DAVIS/."""
+    """Everything that the pages name: clips, masks, photographs, a benchmark."""
     from demo_clip import DemoClip, write_clip
 
     files = write_clip(folder / "DAVIS", DemoClip())
@@ -103,6 +109,9 @@ def prepare(folder: Path) -> None:
     shutil.copy(files.masks_folder / "00040.png", folder / "fixed.png")
     (folder / "DAVIS" / "ImageSets" / "2017").mkdir(parents=True)
     (folder / "DAVIS" / "ImageSets" / "2017" / "val.txt").write_text("demo\n")
+    _write_masks(folder, files.masks_folder)
+    os.symlink(files.frames_folder, folder / "frames")
+    os.symlink("clip.mp4", folder / "new.mp4")
     (folder / "clips").mkdir()
     (folder / "first_masks").mkdir()
     for name, length in (("morning", 24), ("evening", 16)):
@@ -111,6 +120,20 @@ def prepare(folder: Path) -> None:
         shutil.copy(made.first_mask, folder / "first_masks" / f"{name}.png")
     shutil.rmtree(folder / ".making")
     _write_photographs(folder / "photos", files.frames_folder, files.masks_folder)
+
+
+def _write_masks(folder: Path, masks: Path) -> None:
+    """cat.png and dog.png, one object each, two masks in a folder, and all of them as somebody's predictions."""
+    import numpy as np
+    from PIL import Image
+
+    for name, frame, object_id in (("cat", 0, 1), ("dog", 40, 2)):
+        labels = np.asarray(Image.open(masks / f"{frame:05d}.png"))
+        Image.fromarray(((labels == object_id) * object_id).astype(np.uint8)).save(folder / f"{name}.png")
+    (folder / "frames_masks").mkdir()
+    for name in ("00000.png", "00030.png"):
+        shutil.copy(masks / name, folder / "frames_masks" / name)
+    shutil.copytree(masks, folder / "masks" / "demo")
 
 
 def _write_photographs(folder: Path, frames: Path, masks: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_run_leaves_masks_overlay_and_report_and_nothing_else(tmp_path: Path) 
     masks = [f"masks/{index:05d}.png" for index in range(10)]
     assert files(tmp_path / "out") == ["masks", *masks, "overlay.mp4", "report.json", "review.html"]
     assert summary.frames == 10 and summary.object_ids == (1, 2)
-    assert set(summary.files) == {"masks", "overlay", "report"}
+    assert set(summary.files) == {"masks", "overlay", "report", "review"}
 
 
 def test_masks_are_exactly_what_the_segmenter_gave(tmp_path: Path) -> None:
