@@ -71,7 +71,7 @@ def test_the_stages_of_a_step_take_what_each_took(monkeypatch: pytest.MonkeyPatc
             self.model.encode()
             spend(4)  # labels
 
-    monkeypatch.setattr(stages.time, "perf_counter", lambda: now)
+    monkeypatch.setattr("hodor_cli.bench.stages.time.perf_counter", lambda: now)
     segmenter: Any = Steps()
     found = stages.stage_seconds(segmenter, [np.zeros((1, 1, 3), np.uint8)] * 2)
     assert found == 2 * [{"resize": 1.0, "extract": 3.0, "decode_masks": 6.0, "encode": 5.0}]

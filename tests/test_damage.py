@@ -10,9 +10,11 @@ from conftest import moving_square
 from hodor_cli.errors import UsageError
 from hodor_cli.model import build_model
 from hodor_cli.training import adaptation
+from hodor_cli.training.agreement import Example
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, chain_schedule
-from hodor_cli.training.damage import damaged
+from hodor_cli.training.damage import with_mistakes
+from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.step import Objective
 
@@ -29,7 +31,7 @@ def test_every_object_loses_and_gains_a_piece_and_no_pixel_belongs_to_two() -> N
     torch.manual_seed(0)
     lost, gained = torch.zeros(2, 3), torch.zeros(2, 3)
     for _ in range(50):
-        result = damaged(masks, 1.0)
+        result = with_mistakes(masks, 1.0)
         assert result.shape == masks.shape and result.min() >= 0 and result.sum(dim=1).max() <= 1
         lost += ((masks > 0.5) & (result < 0.5)).flatten(2).any(dim=2)
         gained += ((masks < 0.5) & (result > 0.5)).flatten(2).any(dim=2)
@@ -38,14 +40,14 @@ def test_every_object_loses_and_gains_a_piece_and_no_pixel_belongs_to_two() -> N
 
 
 def test_without_a_chance_masks_stay_as_they_are() -> None:
-    assert torch.equal(damaged(_two_objects(), 0.0), _two_objects())
+    assert torch.equal(with_mistakes(_two_objects(), 0.0), _two_objects())
 
 
 def test_the_same_seed_makes_the_same_mistakes() -> None:
     results = []
     for _ in range(2):
         torch.manual_seed(5)
-        results.append(damaged(_two_objects(), 0.5))
+        results.append(with_mistakes(_two_objects(), 0.5))
     assert torch.equal(*results)
 
 
@@ -74,17 +76,16 @@ def test_what_adaptation_pastes_is_background_in_the_shape_of_an_object(monkeypa
     frames, masks = moving_square(1)
     labels = masks[0].astype(np.uint16)
     drawn: list[np.ndarray] = []
-    make = adaptation.make_still_sequence
 
     def watch(*arguments, others, **more):  # type: ignore[no-untyped-def]
         drawn.extend(others(np.random.default_rng(len(drawn)))[1])
-        return make(*arguments, others=others, **more)
+        return make_still_sequence(*arguments, others=others, **more)
 
     monkeypatch.setattr(adaptation, "make_still_sequence", watch)
     settings = adaptation.AdaptSettings()
     for seed in range(10):
         adaptation._sample(
-            adaptation.Example(frames[0], labels),
+            Example(frames[0], labels),
             np.random.default_rng(seed),
             AugmentSettings(occluder=1.0),
             settings,

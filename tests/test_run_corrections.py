@@ -106,7 +106,8 @@ def test_a_mask_may_name_its_object_and_an_empty_one_ends_it(tmp_path: Path) -> 
 
 
 def test_a_box_corrects_the_object_that_has_its_id(tmp_path: Path) -> None:
-    out, images, first = tmp_path / "out", *two_squares(COUNT)
+    out = tmp_path / "out"
+    images, first = two_squares(COUNT)
     wrong = np.where(first == 1, 7, 0).astype(np.uint16)  # the red square was taken for object 7
     images[3] = images[0]
     source = MemorySource(images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_where_the_kernel_grants_no_locks_the_named_process_decides(
     first, second = WriterLock(tmp_path / "file"), WriterLock(tmp_path / "file")
     with first, pytest.raises(OutputError, match=f"process {os.getpid()} on"):
         second.acquire()
-    holder(first.path, host=locks.socket.gethostname(), pid=2**22 + 1)  # no process has this number
+    holder(first.path, host=socket.gethostname(), pid=2**22 + 1)  # no process has this number
     with second:
         pass
 

@@ -238,7 +238,7 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) ->
 def test_a_full_disk_is_one_sentence_and_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hodor_cli.run import results
 
-    genuine = results.write_label_png
+    genuine = write_label_png
 
     def full(path, labels):
         if path.name == "00007.png":

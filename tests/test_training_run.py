@@ -22,9 +22,9 @@ import hodor_cli
 from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.launch import LaunchSettings, launch, resolve
+from hodor_cli.training.launch import launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import RunOptions, TrainingProgress, TrainingResult
+from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.process import Process
 from hodor_cli.training.run_folder import RunFolder
 from hodor_cli.training.samples.batches import BatchPlanner

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.labels.decode import LabelReader, read_labels
-from hodor_cli.evaluation.metrics import LabelMap
+from hodor_cli.datasets.labels.numbers import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
 from hodor_cli.images.extent import box_of

@@ -17,8 +17,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from hodor_cli.datasets.labels.numbers import LabelMap
+
 Mask = npt.NDArray[np.bool_]
-LabelMap = npt.NDArray[np.uint16] | npt.NDArray[np.uint8]
 Binary = npt.NDArray[np.uint8]
 
 BOUNDARY_TOLERANCE = 0.008

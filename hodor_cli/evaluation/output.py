@@ -54,23 +54,23 @@ def check_output(output: EvaluationOutput) -> None:
 def write_everything(result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path], folder: Path) -> None:
     """Write numbers, failure sheet and report; `places` says where each sequence's predicted masks lie."""
     from hodor_cli.evaluation.failures import find_failures
-    from hodor_cli.evaluation.report import write_report
+    from hodor_cli.evaluation.report import write_page
     from hodor_cli.evaluation.sheet import write_failure_sheet
 
     result.write(folder)
     failures = find_failures(result, dataset, places) if result.sequences else []
     if failures:
         write_failure_sheet(failures, folder / "failures.png")
-    write_report(folder / "report.html", result, failures)
+    write_page(folder / "report.html", result, failures)
 
 
 def write_sweep(results: Sequence[EvaluationResult], folder: Path) -> None:
     """Write history.json, history.png and report.html of a sweep over history lengths."""
     from hodor_cli.evaluation.history_figure import history_svg, write_history_figure
-    from hodor_cli.evaluation.report import write_sweep_report
+    from hodor_cli.evaluation.report import write_sweep_page
 
     write_history_figure(results, folder / "history.png")
-    write_sweep_report(folder / "report.html", results, history_svg(results))
+    write_sweep_page(folder / "report.html", results, history_svg(results))
     write_result(folder / "history.json", sweep_json(results).encode())
 
 

@@ -17,7 +17,7 @@ from hodor_cli.pages import percent, render, speed
 from hodor_cli.video.overlay import object_colours
 
 
-def write_report(path: Path, result: EvaluationResult, failures: Sequence[Failure] = ()) -> None:
+def write_page(path: Path, result: EvaluationResult, failures: Sequence[Failure] = ()) -> None:
     """Write the page of one evaluation."""
     from markupsafe import Markup
 
@@ -31,7 +31,7 @@ def write_report(path: Path, result: EvaluationResult, failures: Sequence[Failur
     _write(path, result, title=title, numbers=_numbers(result), rows=rows, failures=shown, failed=failed)
 
 
-def write_sweep_report(path: Path, results: Sequence[EvaluationResult], figure: str) -> None:
+def write_sweep_page(path: Path, results: Sequence[EvaluationResult], figure: str) -> None:
     """Write the page of a history sweep; `figure` is an SVG element."""
     from markupsafe import Markup
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.run.settings import Box
+from hodor_cli.images.extent import Box
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.run.settings import Box
+from hodor_cli.images.extent import Box
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]

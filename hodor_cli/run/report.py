@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.extent import Box, box_of
 from hodor_cli.run.records import (
     REPORT_FORMAT,
     REPORT_VERSION,
@@ -25,7 +25,6 @@ from hodor_cli.run.records import (
     ReviewItem,
     ReviewNote,
 )
-from hodor_cli.run.settings import Box
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
     from hodor_cli.video.frames import Frame
 
-#: x, y, width, height in pixels of the source's frames.
-Box = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True)
 class SegmentSettings(SegmenterSettings):

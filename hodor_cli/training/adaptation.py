@@ -30,7 +30,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
-from hodor_cli.training.agreement import CycleTest, Example, Frame
+from hodor_cli.training.agreement import CycleTest, Example, Rgb
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.optimiser import put_weights, rate_at
@@ -145,7 +145,7 @@ def adapt(
     examples: Sequence[Example],
     settings: AdaptSettings | None = None,
     *,
-    frames: Sequence[Frame] | None = None,
+    frames: Sequence[Rgb] | None = None,
     cache: Path | None = None,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> Hodor:
@@ -214,7 +214,7 @@ class _Adaptation:
         self.started = time.perf_counter()
         self.loss = math.nan
 
-    def run(self, frames: Sequence[Frame]) -> None:
+    def run(self, frames: Sequence[Rgb]) -> None:
         """Learn within the budget, and leave in the model what the cycle found best."""
         cycle = CycleTest(self.examples[0], list(frames), self.size, self.learner.process).affordable(
             self.learner.model, self.settings.budget.seconds, tests=len(_BLENDS) + 2
@@ -304,7 +304,7 @@ def _sample(
     whole = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1]).padded
     height, width = (max(32, round(side * math.sqrt(settings.area) / 32) * 32) for side in whole)
 
-    def others(rng: np.random.Generator) -> tuple[Frame, list[NDArray[np.bool_]]]:
+    def others(rng: np.random.Generator) -> tuple[Rgb, list[NDArray[np.bool_]]]:
         return example.frame, _pieces_of_background(masks, example.labels > 0, rng)
 
     return make_still_sequence(example.frame, masks, rng, augment, (height, width), others=others)
@@ -344,7 +344,7 @@ def _check(example: Example, number: int) -> None:
         )
 
 
-def _key(model: Hodor, examples: Sequence[Example], frames: Sequence[Frame], details: list[object]) -> str:
+def _key(model: Hodor, examples: Sequence[Example], frames: Sequence[Rgb], details: list[object]) -> str:
     """What an adapted network depends on, as one hash."""
     digest = hashlib.sha256(model_fingerprint(model).encode())
     digest.update(json.dumps(details, sort_keys=True).encode())

@@ -16,7 +16,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import precision_name
 from hodor_cli.training.process import Process
 
-Frame = NDArray[np.uint8]
+Rgb = NDArray[np.uint8]
 
 #: Share of a budget in seconds that all tests together may take.
 _SHARE = 0.3
@@ -26,11 +26,11 @@ _SHARE = 0.3
 class Example:
     """A frame (H, W, 3) uint8 RGB whose label map (H, W) the user gave."""
 
-    frame: Frame
+    frame: Rgb
     labels: NDArray[np.uint16]
 
     @staticmethod
-    def of(frame: Frame, masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]], number: int = 0) -> Example:
+    def of(frame: Rgb, masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]], number: int = 0) -> Example:
         """An example from masks as `Segmenter.step` takes them. Raises InputError, naming frame `number`."""
         labels = np.zeros(frame.shape[:2], np.uint16)
         size = (frame.shape[0], frame.shape[1])
@@ -44,7 +44,7 @@ class CycleTest:
     """Forwards through frames from an example, and back to it: how well the masks of both ways agree."""
 
     example: Example
-    frames: list[Frame]
+    frames: list[Rgb]
     size: tuple[int, int]
     process: Process
 
@@ -66,7 +66,7 @@ class CycleTest:
                 ious.append(int(np.count_nonzero(one & other)) / max(union, 1))  # lost on both ways is no agreement
         return float(np.mean(ious))
 
-    def follow(self, model: Hodor, frames: Sequence[Frame], labels: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
+    def follow(self, model: Hodor, frames: Sequence[Rgb], labels: NDArray[np.uint16]) -> list[NDArray[np.uint16]]:
         """The label maps of the frames, from that of the first."""
         segmenter = Segmenter(
             model,

@@ -18,7 +18,7 @@ from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
-from hodor_cli.training.damage import WrongCue, damaged
+from hodor_cli.training.damage import WrongCue, with_mistakes
 
 #: A predicted mask counts as its object's if its IoU with the true one is above this.
 _SURE = 0.5
@@ -230,5 +230,5 @@ def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, dama
     newest_keys, oldest_keys = maps[newest.frame].keys, maps[oldest.frame].keys
     if newest_keys is None or oldest_keys is None:
         return None
-    previous = KeyedMasks(newest_keys, damaged(newest.masks, damage) if damage else newest.masks)
+    previous = KeyedMasks(newest_keys, with_mistakes(newest.masks, damage) if damage else newest.masks)
     return model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))

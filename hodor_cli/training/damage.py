@@ -20,7 +20,7 @@ from hodor_cli.model.types import Cue
 _SIDES = (0.25, 0.8)
 
 
-def damaged(masks: Tensor, chance: float) -> Tensor:
+def with_mistakes(masks: Tensor, chance: float) -> Tensor:
     """Soft masks with mistakes; every object gets a hole and an added piece, each with this chance.
 
     masks: (B, I, h, w) in 0..1, which sum to at most 1 at a pixel before and afterwards. Drawn from PyTorch's own

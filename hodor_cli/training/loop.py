@@ -27,7 +27,7 @@ from hodor_cli.training.samples.batches import Batch, BatchPlanner, make_loader
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.state import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.step import Learner
-from hodor_cli.training.watching import Clock, Hooks, duration
+from hodor_cli.training.watching import Clock, Hooks, in_words
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
@@ -174,7 +174,7 @@ class _Job:
         if clock.iterations == 3 and report.iteration < report.iterations:
             left = report.iterations - report.iteration
             callbacks.note(
-                f"about {duration(report.seconds_left)} for the {left} iterations that are left"
+                f"about {in_words(report.seconds_left)} for the {left} iterations that are left"
                 f" ({report.samples_per_second:.1f} samples/s)"
             )
 

@@ -19,7 +19,7 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, ClipOptions, Recipe, RunOptions
-from hodor_cli.training.run_folder import RunFolder, RunRecord, SourceRecord
+from hodor_cli.training.run_folder import DataRecord, RunFolder, RunRecord
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.training.sources import DataSource, check_sources, default_sources
 from hodor_cli.training.state import TrainingState, read_state
@@ -183,7 +183,7 @@ def _same_clips(asked: ClipOptions, before: ClipOptions) -> ClipOptions:
     return before
 
 
-def _same_sources(asked: list[DataSource], before: list[SourceRecord]) -> list[DataSource]:
+def _same_sources(asked: list[DataSource], before: list[DataRecord]) -> list[DataSource]:
     """The data sets: those asked for, which may have moved, or else as before. Raises UsageError."""
     if asked and before and [source.weight for source in asked] != [record.weight for record in before]:
         had = " ".join(f"`data={record.folder}:{record.weight:g}`" for record in before)
@@ -194,7 +194,7 @@ def _same_sources(asked: list[DataSource], before: list[SourceRecord]) -> list[D
     ]
 
 
-def _same_samples(now: list[SourceRecord], before: list[SourceRecord]) -> None:
+def _same_samples(now: list[DataRecord], before: list[DataRecord]) -> None:
     """Raise DataError if a set has more or fewer samples than when the run began."""
     for record, earlier in zip(now, before, strict=False):
         if earlier.samples not in (None, record.samples):
@@ -204,9 +204,9 @@ def _same_samples(now: list[SourceRecord], before: list[SourceRecord]) -> None:
             )
 
 
-def _record(source: DataSource) -> SourceRecord:
+def _record(source: DataSource) -> DataRecord:
     annotations = None if source.annotations is None else str(source.annotations.absolute())
-    return SourceRecord(str(source.folder.absolute()), source.weight, annotations)
+    return DataRecord(str(source.folder.absolute()), source.weight, annotations)
 
 
 def _data_line(report: CheckReport, clips: ClipOptions) -> str:

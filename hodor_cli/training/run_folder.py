@@ -29,7 +29,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class SourceRecord(msgspec.Struct):
+class DataRecord(msgspec.Struct):
     """A data set of a run, with its place and its number of samples when the run began."""
 
     folder: str
@@ -47,7 +47,7 @@ class RunRecord(msgspec.Struct):
     format: Literal["hodor-training", "hodor-run"] = "hodor-training"
     hodor: str = ""
     preset: str = ""
-    data: list[SourceRecord] = msgspec.field(default_factory=list)
+    data: list[DataRecord] = msgspec.field(default_factory=list)
     clips: ClipOptions | None = None
     weights: str = ""
     backbone: str = ""

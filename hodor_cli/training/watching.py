@@ -68,7 +68,7 @@ class Clock:
         self.wait_share += new * (share - self.wait_share)
 
 
-def duration(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """A time in words: `40 s`, `12 min`, `3 h 20 min`, `5 days 2 h`."""
     if seconds < 100:
         return f"{math.ceil(seconds)} s"

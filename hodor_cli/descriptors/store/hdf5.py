@@ -90,10 +90,10 @@ def reading(path: Path, video: str | None = None) -> Iterator[None]:
     except (
         OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ValueError, MemoryError,
     ) as error:  # fmt: skip
-        raise damaged(path, video, first_line(error)) from None
+        raise damaged_store(path, video, first_line(error)) from None
 
 
-def damaged(path: Path, video: str | None, reason: str) -> InputError:
+def damaged_store(path: Path, video: str | None, reason: str) -> InputError:
     """The error of a file whose content cannot be right."""
     where = f" at video {video}" if video is not None else ""
     return InputError(f"{path} is damaged{where} ({reason}); restore it from a copy or export it again")
@@ -156,10 +156,10 @@ def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
             name = raw.decode("utf-8")
             group = videos[name]
             if not isinstance(group, h5py.Group):
-                raise damaged(path, name, "it is no group")
+                raise damaged_store(path, name, "it is no group")
             with reading(path, name):
                 if b"frame" not in list(_own_members(path, group, name)):
-                    raise damaged(path, name, "it has no frames")
+                    raise damaged_store(path, name, "it has no frames")
                 heaps.check_attributes(group)
             groups[name] = group
     return groups
@@ -175,7 +175,7 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
     with reading(path, video):
         dataset = group[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise damaged(path, video, f"{name} is no data set")
+            raise damaged_store(path, video, f"{name} is no data set")
         if dataset.is_virtual or dataset.external:
             raise InputError(
                 f"{path} takes {name} of video {video} from another file, which is never read; export the video again"
@@ -184,13 +184,13 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
         shape = tuple(channels if size == "C" else size for size in rest)
         own = tuple(size if wanted is None else wanted for size, wanted in zip(dataset.shape[1:], shape, strict=False))
         if kind != _kind(dataset.dtype) or dataset.shape[1:] != own or dataset.ndim != 1 + len(shape):
-            raise damaged(path, video, f"{name} is {dataset.dtype} of shape {dataset.shape}")
+            raise damaged_store(path, video, f"{name} is {dataset.dtype} of shape {dataset.shape}")
         packed = dataset.id.get_storage_size()
         size = math.prod(dataset.shape) * dataset.dtype.itemsize
         if size > min(MOST_PACKED * packed, MOST_BYTES):
-            raise damaged(path, video, f"{name} claims {size} bytes and {packed} are stored")
+            raise damaged_store(path, video, f"{name} claims {size} bytes and {packed} are stored")
         if dataset.chunks is not None and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
-            raise damaged(path, video, f"{name} has chunks of {dataset.chunks}")
+            raise damaged_store(path, video, f"{name} has chunks of {dataset.chunks}")
     return dataset
 
 
@@ -236,5 +236,5 @@ def _check_format(path: Path, file: h5py.File) -> None:
         )
     missing = [name for name in ("model_fingerprint", "channels") if name not in file.attrs]
     if missing:
-        raise damaged(path, None, f"the attribute {missing[0]} is missing")
+        raise damaged_store(path, None, f"the attribute {missing[0]} is missing")
     read_store_info(file)

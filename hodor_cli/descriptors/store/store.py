@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hodor_cli.descriptors.store.hdf5 import (
-    damaged,
+    damaged_store,
     number_attribute,
     open_dataset,
     open_file,
@@ -82,7 +82,7 @@ class DescriptorStore:
             if path == self.path:
                 self.info: StoreInfo = info
             elif (info.model_fingerprint, info.channels) != (self.info.model_fingerprint, self.info.channels):
-                raise damaged(path, None, f"it holds another model's descriptors than {self.path.name}")
+                raise damaged_store(path, None, f"it holds another model's descriptors than {self.path.name}")
             self._groups.update({name: (path, group) for name, group in open_videos(path, file).items()})
 
     @property
@@ -153,9 +153,9 @@ class DescriptorStore:
                 return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
             values = np.asarray(opened[rows])
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise damaged(path, name, f"{dataset} has values that are no numbers")
+            raise damaged_store(path, name, f"{dataset} has values that are no numbers")
         if dataset in _LEAST and values.size and values.min() < _LEAST[dataset]:
-            raise damaged(path, name, f"{dataset} has the value {values.min()}")
+            raise damaged_store(path, name, f"{dataset} has the value {values.min()}")
         return values
 
     def thumbnails(self, name: str, rows: np.ndarray | None = None) -> list[bytes | None]:
@@ -243,6 +243,6 @@ class DescriptorStore:
             opened = open_dataset(path, group, name, dataset, self.info.channels)
             leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
             if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
-                raise damaged(path, name, f"{len(opened)} rows of {dataset} for {rows}")
+                raise damaged_store(path, name, f"{len(opened)} rows of {dataset} for {rows}")
             self._datasets[key] = opened
         return self._datasets[key]

@@ -1,4 +1,4 @@
-"""Colour and picture quality for the fast sequence maker."""
+"""ColourChange and picture quality for the fast sequence maker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hodor_cli.training.samples.warp import signed
 
 
 @dataclass(frozen=True)
-class Colour:
+class ColourChange:
     """One colour change: channel gains, contrast about mid-grey, brightness, hue (of the circle), saturation."""
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -44,9 +44,9 @@ class Colour:
         return np.asarray(out, dtype=np.uint8)
 
 
-def frame_colour(rng: np.random.Generator, settings: AugmentSettings) -> Colour:
+def frame_colour(rng: np.random.Generator, settings: AugmentSettings) -> ColourChange:
     """The colour of one frame, within the settings' ranges."""
-    return Colour(
+    return ColourChange(
         contrast=1 + signed(rng, settings.contrast),
         brightness=1 + signed(rng, settings.brightness),
         hue=signed(rng, settings.hue),
@@ -54,14 +54,14 @@ def frame_colour(rng: np.random.Generator, settings: AugmentSettings) -> Colour:
     )
 
 
-def shared_colour(rng: np.random.Generator, settings: AugmentSettings) -> Colour | None:
+def shared_colour(rng: np.random.Generator, settings: AugmentSettings) -> ColourChange | None:
     """One colour change for a whole sequence, or None when the settings ask for none."""
     strength = settings.shared_colour
     grey = rng.random() < settings.grey
     if strength <= 0 and not grey:
         return None
     r, g, b = (1 + strength * 0.5 * rng.uniform(-1, 1, 3)).tolist()
-    return Colour(
+    return ColourChange(
         gain=(r, g, b),
         contrast=1 + strength * float(rng.uniform(-1, 1)),
         brightness=1 + strength * float(rng.uniform(-1, 1)),

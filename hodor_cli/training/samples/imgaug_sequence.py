@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import DataError
 from hodor_cli.training.samples.cutouts import Masks
-from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, label_map, sample_of
+from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
 from hodor_cli.training.samples.settings import AugmentSettings, Range
 
 _INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"
@@ -54,7 +54,8 @@ def make_imgaug_sequence(
     height, width = out_size
     image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     labels = np.asarray(
-        cv2.resize(label_map(masks, masks[0].shape), (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+        cv2.resize(labels_of_masks(masks, masks[0].shape), (width, height), interpolation=cv2.INTER_NEAREST),
+        dtype=np.uint8,
     )
     if rng.random() < settings.flip:
         image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])

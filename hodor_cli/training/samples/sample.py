@@ -58,7 +58,7 @@ def presence_of(masks: NDArray[np.uint8], num_objects: int) -> NDArray[np.bool_]
     return found
 
 
-def label_map(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def labels_of_masks(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """One (H, W) uint8 label map of the masks, 1.. in their order; where two overlap, the smaller one lies on top."""
     labels = np.zeros(shape, dtype=np.uint8)
     areas = [int(np.count_nonzero(mask)) for mask in masks]

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, fill_hole, soften, still_filmed, touches_border
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.samples.warp import Matrix, Motion, between, fit_matrix, motion_matrix, signed, smooth_field
+from hodor_cli.training.samples.warp import (
+    LayerMotion,
+    Matrix,
+    between,
+    fit_matrix,
+    motion_matrix,
+    signed,
+    smooth_field,
+)
 
 
 @dataclass
@@ -21,9 +29,9 @@ class Track:
     """
 
     step: float | None
-    _ends: tuple[Motion, Motion] | None = field(default=None, repr=False)
+    _ends: tuple[LayerMotion, LayerMotion] | None = field(default=None, repr=False)
 
-    def at(self, t: int, draw: Callable[[], Motion]) -> Motion:
+    def at(self, t: int, draw: Callable[[], LayerMotion]) -> LayerMotion:
         """The motion in frame t. Asking for frame 0 begins a new track."""
         if self.step is None:
             return draw()
@@ -88,7 +96,9 @@ def draw_scene(
     )
 
 
-def frame_motion(size: tuple[int, int], rng: np.random.Generator, settings: AugmentSettings, strength: float) -> Motion:
+def frame_motion(
+    size: tuple[int, int], rng: np.random.Generator, settings: AugmentSettings, strength: float
+) -> LayerMotion:
     """The motion of a whole frame: the paper's translation, rotation, shear and crop, and our zoom and deformation."""
     height, width = size
     zoom = _frame_zoom(rng, settings, strength) - np.log(between(rng, settings.crop_keep, strength))
@@ -103,20 +113,20 @@ def frame_motion(size: tuple[int, int], rng: np.random.Generator, settings: Augm
 
 def object_motion(
     size: tuple[int, int], rng: np.random.Generator, settings: AugmentSettings, strength: float
-) -> Motion:
+) -> LayerMotion:
     """The motion of one object about its own place."""
     reach = settings.object_motion * strength
     shift = (float(rng.normal(0, reach) * size[1]), float(rng.normal(0, reach) * size[0]))
     return _turned(size, _frame_zoom(rng, settings, strength), shift, rng, settings, strength)
 
 
-def cut_out_motion(cut: Filmed, size: tuple[int, int], rng: np.random.Generator) -> Motion:
+def cut_out_motion(cut: Filmed, size: tuple[int, int], rng: np.random.Generator) -> LayerMotion:
     """A place, size and turn for an object of another photograph, from its own crop to the frame."""
     height, width = size
     tall, wide = cut.alphas[0].shape
     zoom = np.log(rng.uniform(0.2, 0.5)) + 0.5 * np.log(height * width / (tall * wide))
     shift = (float(rng.uniform(0, width) - (wide - 1) / 2), float(rng.uniform(0, height) - (tall - 1) / 2))
-    return Motion(float(zoom), float(rng.uniform(-20, 20)), (0.0, 0.0), shift)
+    return LayerMotion(float(zoom), float(rng.uniform(-20, 20)), (0.0, 0.0), shift)
 
 
 def _turned(
@@ -126,13 +136,13 @@ def _turned(
     rng: np.random.Generator,
     settings: AugmentSettings,
     strength: float,
-) -> Motion:
+) -> LayerMotion:
     rotation = signed(rng, settings.rotation, strength)
     shear = (signed(rng, settings.shear, strength), signed(rng, settings.shear, strength))
     bend = None
     if rng.random() < settings.elastic and strength > 0:
         bend = smooth_field(rng, size, settings.elastic_strength * strength)
-    return Motion(zoom, rotation, shear, shift, bend)
+    return LayerMotion(zoom, rotation, shear, shift, bend)
 
 
 def _frame_zoom(rng: np.random.Generator, settings: AugmentSettings, strength: float) -> float:

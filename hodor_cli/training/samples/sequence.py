@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.training.samples.colour import Look
 from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste
-from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, label_map, sample_of
+from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
 from hodor_cli.training.samples.scene import Scene, Track, cut_out_motion, draw_scene, frame_motion, object_motion
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.samples.warp import Warp, fit_matrix, warp_masks
@@ -58,7 +58,7 @@ def make_fast_sequence(
     others: draws another photograph; without it there are no occluders, distractors or other backgrounds.
     Every object that shows in the photograph shows in frame 0.
     """
-    labels = label_map(masks, image.shape[:2])
+    labels = labels_of_masks(masks, image.shape[:2])
     apart = [labels == index + 1 for index in range(len(masks))]
     scene = draw_scene(image, apart, rng, settings, out_size, others)
     look = Look(rng, settings)

@@ -54,7 +54,7 @@ def between(rng: np.random.Generator, bounds: tuple[float, float], strength: flo
 
 
 @dataclass(frozen=True)
-class Motion:
+class LayerMotion:
     """How something is moved, in a form that can be blended.
 
     zoom: logarithm of the scale. rotation, shear: degrees. shift: (x, y) pixels. bend: (H, W, 2) pixel offsets or None.
@@ -72,7 +72,7 @@ class Motion:
             centre, scale=float(np.exp(self.zoom)), rotation=self.rotation, shear=self.shear, shift=self.shift
         )
 
-    def towards(self, other: Motion, share: float) -> Motion:
+    def towards(self, other: LayerMotion, share: float) -> LayerMotion:
         """The motion that lies `share` of the way from this one to the other (0 = this one)."""
 
         def mix(a: float, b: float) -> float:
@@ -82,7 +82,7 @@ class Motion:
         if self.bend is not None or other.bend is not None:
             mine, theirs = (0.0 if field is None else field for field in (self.bend, other.bend))
             bend = np.asarray(mine + (theirs - mine) * share, dtype=np.float32)
-        return Motion(
+        return LayerMotion(
             mix(self.zoom, other.zoom),
             mix(self.rotation, other.rotation),
             (mix(self.shear[0], other.shear[0]), mix(self.shear[1], other.shear[1])),
