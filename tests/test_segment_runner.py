@@ -11,7 +11,7 @@ import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
