@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from evaluation_fakes import davis, moving_labels, predictions, write_labels, write_sequence
+from PIL import Image
 
 from hodor_cli.datasets.dataset import recognise
 from hodor_cli.errors import DataError, InputError, UsageError
@@ -149,8 +153,49 @@ def test_the_official_package_agrees(benchmark: tuple[Path, Path]) -> None:
         assert value == pytest.approx(result.metric(name), abs=1e-9), name
 
 
+class OfficialPackage:
+    """Stands in for `davis2017.evaluation.DAVISEvaluation`: reads what that reads, and gives numbers that are known."""
+
+    seen: ClassVar[dict[str, set[int]]] = {}
+
+    def __init__(self, davis_root: str, task: str, gt_set: str) -> None:
+        self.root = Path(davis_root)
+        assert (task, gt_set) == ("semi-supervised", "val")
+
+    def evaluate(self, results: str) -> dict[str, dict[str, list[float]]]:
+        for name in (self.root / "ImageSets" / "2017" / "val.txt").read_text().split():
+            images, masks = (self.root / kind / "480p" / name for kind in ("JPEGImages", "Annotations"))
+            frames = sorted(file.stem for file in images.glob("*.jpg"))
+            assert frames and frames == sorted(file.stem for file in masks.glob("*.png"))
+            found = [np.asarray(Image.open(masks / f"{frame}.png")) for frame in frames]
+            found += [np.asarray(Image.open(file)) for file in (Path(results) / name).glob("*.png")]
+            assert len(found) == 2 * len(frames)
+            self.seen[name] = {int(value) for labels in found for value in np.unique(labels)}
+        return {metric: {"M": [0.25, 0.75], "R": [1.0], "D": [0.0]} for metric in "JF"}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_the_official_package_is_given_the_data_set_as_it_reads_it(
+    benchmark: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binary: bool
+) -> None:
+    root, guesses = benchmark
+    if binary:  # as in DAVIS 2016; the package would take 255 for void
+        labels = {"dog": [255 * frame for frame in moving_labels(20, ids=(1,))]}
+        root, guesses = davis(tmp_path / "one", labels), predictions(tmp_path / "guess_one", labels)
+    package, evaluation = ModuleType("davis2017"), ModuleType("davis2017.evaluation")
+    package.evaluation, evaluation.DAVISEvaluation = evaluation, OfficialPackage  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "davis2017", package)
+    monkeypatch.setitem(sys.modules, "davis2017.evaluation", evaluation)
+    monkeypatch.setattr(OfficialPackage, "seen", {})
+    result = evaluate(root, predictions=guesses, settings=EvaluationSettings(official=True))
+    several = {"bear": {0, 1, 2}, "camel": {0, 1, 2}, "dog": {0, 1}}
+    assert OfficialPackage.seen == ({"dog": {0, 1}} if binary else several)
+    official = result.settings["official"]
+    assert official["J&F"] == official["J"] == 0.5 and (official["F_recall"], official["F_decay"]) == (1.0, 0.0)
+
+
 def test_official_says_how_to_get_it(benchmark: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "davis2017.evaluation", None)
+    monkeypatch.setitem(sys.modules, "davis2017.evaluation", None)
     with pytest.raises(UsageError, match="pip install git"):
         evaluate(benchmark[0], predictions=benchmark[1], settings=EvaluationSettings(official=True))
 

@@ -22,7 +22,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.errors import InputError, UsageError
@@ -36,9 +35,8 @@ from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.optimiser import put_weights, rate_at
 from hodor_cli.training.process import Process
 from hodor_cli.training.samples.batches import collate
-from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.sequence import make_still_sequence
-from hodor_cli.training.samples.settings import MINI, AugmentSettings
+from hodor_cli.training.samples.own_frame import sample_of_frame
+from hodor_cli.training.samples.settings import MINI
 from hodor_cli.training.step import Learner
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 
@@ -242,14 +240,17 @@ class _Adaptation:
 
     def _learn(self, until: float, reserved: float) -> None:
         """Take steps until that share of the budget is spent, `reserved` seconds of which are not for learning."""
-        settings, config = self.settings, self.settings.training
+        config = self.settings.training
         share = self._share(reserved)
         self.learner.objective.train()
         while share < until or self.learner.done == 0:
             step = self.learner.done
             rng = np.random.default_rng([config.seed, step])
             example = self.examples[int(rng.integers(len(self.examples)))]
-            sample = _sample(example, rng, config.augment, settings, self.size)
+            sample = sample_of_frame(
+                example.frame, example.labels, rng, config.augment, self._sample_size(example),
+                max_objects=config.batches.max_objects,
+            )  # fmt: skip
             warmup = config.learning_rate.warmup
             at = step if step < warmup else int(_NOMINAL * share) + warmup
             rate = rate_at(config.learning_rate, at, _NOMINAL)
@@ -260,6 +261,12 @@ class _Adaptation:
             self.loss = float(values[:2].sum())
             share = self._share(reserved)
             self._tell(share)
+
+    def _sample_size(self, example: Example) -> tuple[int, int]:
+        """(height, width) of a sample: the share `area` of the working resolution."""
+        whole = Geometry.of(*example.labels.shape, min_dim=self.size[0], max_dim=self.size[1]).padded
+        height, width = (max(32, round(side * math.sqrt(self.settings.area) / 32) * 32) for side in whole)
+        return height, width
 
     def _share(self, reserved: float) -> float:
         budget = self.settings.budget
@@ -289,48 +296,6 @@ class _Adaptation:
 
     def _put(self, blend: float, weights: Weights) -> None:
         put_weights(self.learner.model, {name: torch.lerp(self.given[name], weights[name], blend) for name in weights})
-
-
-def _sample(
-    example: Example,
-    rng: np.random.Generator,
-    augment: AugmentSettings,
-    settings: AdaptSettings,
-    size: tuple[int, int],
-) -> TrainingSample:
-    """An augmented sequence of an example at the working resolution."""
-    ids = [int(i) for i in np.unique(example.labels) if i != 0]
-    masks = [example.labels == i for i in rng.permutation(ids)[: settings.training.batches.max_objects]]
-    whole = Geometry.of(*example.labels.shape, min_dim=size[0], max_dim=size[1]).padded
-    height, width = (max(32, round(side * math.sqrt(settings.area) / 32) * 32) for side in whole)
-
-    def others(rng: np.random.Generator) -> tuple[Rgb, list[NDArray[np.bool_]]]:
-        return example.frame, _pieces_of_background(masks, example.labels > 0, rng)
-
-    return make_still_sequence(example.frame, masks, rng, augment, (height, width), others=others)
-
-
-def _pieces_of_background(
-    masks: Sequence[NDArray[np.bool_]], objects: NDArray[np.bool_], rng: np.random.Generator
-) -> list[NDArray[np.bool_]]:
-    """At most one mask (H, W): the shape of an object at a place where mostly background is.
-
-    Such pieces pass in front of the objects and behind them. Pieces of the objects themselves would teach the network
-    that what looks like an object need not be it; it would then not find one again after losing it.
-    """
-    shape = masks[int(rng.integers(len(masks)))]
-    rows, columns = np.nonzero(shape)
-    rows, columns = rows - rows.min(), columns - columns.min()
-    if rng.random() < 0.5:
-        columns = columns.max() - columns
-    spare = shape.shape[0] - rows.max(), shape.shape[1] - columns.max()
-    for _ in range(10):
-        piece = np.zeros_like(shape)
-        piece[rows + int(rng.integers(spare[0])), columns + int(rng.integers(spare[1]))] = True
-        piece &= ~objects
-        if np.count_nonzero(piece) > len(rows) / 2:
-            return [piece]
-    return []
 
 
 def _check(example: Example, number: int) -> None:
