@@ -46,7 +46,10 @@ def evaluate(
         typer.Option("--sequences", metavar="A,B,...", help="Only these sequences, or a split (train, val)."),
     ] = None,
     history: Annotated[
-        str, typer.Option("--history", metavar="N[,N...]", help="Frames of history; several draw the curve over them.")
+        str,
+        typer.Option(
+            "--history", metavar="N[,N...]", help="Frames of history; several numbers draw the curve over them."
+        ),
     ] = "7",
     adapt: AdaptOption = None,
     out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,

@@ -44,8 +44,8 @@ AdaptOption = Annotated[
     typer.Option(
         "--adapt",
         metavar="[SECONDS|STEPS]",
-        help="First fine-tune a copy of the network on the given frames, for 60s if nothing is said (20s, 200steps); "
-        "mini then works at 384 lines.",
+        help="Fine-tune a copy of the network on the given frames first, for a minute or for what is given (20s, "
+        "200steps); mini then works at 384 lines.",
     ),
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left there.")]

@@ -17,8 +17,8 @@ from hodor_cli.errors import UsageError
 def pretrain(values: Mapping[str, Any]) -> None:
     """Train on still images in COCO format: photographs in, a video segmenter out.
 
-    Every photograph becomes a short augmented sequence. Without --data the photographs of the prepared workspace
-    ($HODOR_WORKSPACE_DIR) are taken, and the paper's settings.
+    Every photograph becomes a short augmented sequence. Without --data it uses the photographs of the prepared
+    workspace ($HODOR_WORKSPACE_DIR) and the paper's settings.
 
     hodor pretrain --data photos --preset mini --backbone mobilenet_v2.safetensors
     hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini

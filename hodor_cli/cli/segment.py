@@ -92,8 +92,8 @@ def segment(
         typer.Option(
             "--from",
             metavar="FILE.h5#VIDEO/ID",
-            help="Look for an object saved in a descriptor file, instead of starting from a mask; where what is found "
-            "looks unlike it is said. FILE.h5#VIDEO takes all objects of a video. Repeatable.",
+            help="Look for an object saved in a descriptor file, instead of starting from a mask; the report names "
+            "frames in which what is found looks unlike it. FILE.h5#VIDEO takes all objects of a video. Repeatable.",
             rich_help_panel=_KNOWN,
         ),
     ] = None,

@@ -39,14 +39,14 @@ class TrainConfig:
 
     model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
     iterations: Annotated[int, about("How long to train.", least=1)] = 250_000
-    batch_size: Annotated[int, about("Samples of an iteration, in all processes.", least=1)] = 8
+    batch_size: Annotated[int, about("Samples of an iteration, over all processes.", least=1)] = 8
     micro_batch: (
-        Annotated[int, about("Samples at once in a process; gradients of the rest are added up.", least=1)] | None
+        Annotated[int, about("Samples that a process runs at once; their gradients are summed.", least=1)] | None
     ) = None
     sequence: Annotated[int, about("Frames of a sample; 1 is the single-image ablation.", least=1)] = 3
     schedule: Annotated[
         Literal["paper", "chain", "self-chain"],
-        about("Cycles there and back; forwards only, as in a video; that, and the first frame from itself."),
+        about("Cycles there and back; forwards only, as in a video; or that and the start from itself."),
     ] = "paper"
     supervise: Annotated[
         Literal["all", "reference"],
@@ -86,7 +86,7 @@ class TrainConfig:
     held_out: Annotated[
         int, about("Pictures kept out of training, to compare the network with what it was at the start.", least=0)
     ] = 8
-    seed: Annotated[int, about("Another seed, another order.", least=0)] = 0
+    seed: Annotated[int, about("Seed of the order and of every random choice.", least=0)] = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER
     limits: ObjectLimits = field(default_factory=ObjectLimits)

@@ -78,7 +78,7 @@ class RunOptions:
     save_every: Annotated[int, about("Iterations between two saved states to resume from.", least=1)] = 200
     val_every: Annotated[int, about("Iterations between two validations.", least=1)] = 1000
     sheet_every: Annotated[int, about("Iterations between two sheets of predictions.", least=1)] = 500
-    workers: Annotated[int, about("Processes that make samples; 0 makes them in between.", least=0)] = 2
+    workers: Annotated[int, about("Processes that make samples; with 0 the training process does.", least=0)] = 2
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -106,8 +106,8 @@ class LaunchSettings:
     device: Annotated[str, about("Where to compute: auto, cpu, cuda, cuda:N or mps.")] = "auto"
     precision: Annotated[str, about("Arithmetic: auto (bf16 on CUDA, else fp32), fp32 or bf16.")] = "auto"
     gpus: Annotated[int, about("CUDA devices of each machine.", least=1)] | None = None
-    processes: Annotated[int, about("Processes on the CPU instead.", least=1)] | None = None
-    nodes: Annotated[int, about("Machines; under torchrun and SLURM they are found.", least=1)] = 1
+    processes: Annotated[int, about("Processes on the CPU, instead of GPUs.", least=1)] | None = None
+    nodes: Annotated[int, about("Number of machines; detected under torchrun and SLURM.", least=1)] = 1
 
     def __post_init__(self) -> None:
         check_settings(self)
