@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.training.samples.colour import Colour, degrade, frame_colour, shared_colour
+from hodor_cli.training.samples.colour import ColourChange, degrade, frame_colour, shared_colour
 from hodor_cli.training.samples.sets import ClipFrames
 from hodor_cli.training.samples.settings import AugmentSettings
 
@@ -93,7 +93,7 @@ class CropMaker:
                 break
         while len(kept) < self.objects:
             kept.append(kept[0])
-        tint: Colour | None = shared_colour(rng, self.settings)
+        tint: ColourChange | None = shared_colour(rng, self.settings)
         out = frame_colour(rng, self.settings).apply(np.asarray(out, dtype=np.uint8))
         out = degrade(tint.apply(out) if tint is not None else out, rng, self.settings)
         return Crop(out, np.stack(kept))

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.soft_maps import SoftMap
 
 
