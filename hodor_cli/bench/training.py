@@ -49,7 +49,7 @@ _ENDLESS = 10**6
 _SETTLING, _SETTLED = 2, 4
 
 
-class Spent(NamedTuple):
+class IterationSpent(NamedTuple):
     """An iteration: seconds on the clock and of the process's cores, and the running share of waiting for samples."""
 
     seconds: float
@@ -102,7 +102,7 @@ def _measure(
 
     total = settings.rounds + 3
     progress("warming up", 0, total)
-    times: dict[str, list[Spent]] = {PLAIN: [], ENGINE: []}
+    times: dict[str, list[IterationSpent]] = {PLAIN: [], ENGINE: []}
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(_started(name, job)) for name in (PLAIN, ENGINE)}
         trainers[PLAIN](True)
@@ -152,9 +152,11 @@ def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainCon
 
 @contextmanager
 def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[[bool], Any]]:
-    """A process that is about to train, as a function: True does an iteration and returns `Spent`, False ends the
-    training and returns its `PeakMemory`. Raises the HodorError that the process met, or TrainingError if it is gone.
-    steady: keep the number of threads, also while the other process is timed.
+    """A process that is about to train, as a function of whether to continue.
+
+    True does an iteration and returns `IterationSpent`, False ends the training and returns its `PeakMemory`. Raises
+    the HodorError that the process met, or TrainingError if it is gone. steady: keep the number of threads, also while
+    the other process is timed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -225,7 +227,7 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
 
     def after_an_iteration(done: TrainingProgress) -> None:
         synchronise(process.device)
-        connection.send(Spent(time.perf_counter() - began, time.process_time() - worked, done.loader_wait))
+        connection.send(IterationSpent(time.perf_counter() - began, time.process_time() - worked, done.loader_wait))
         wait_for_the_next()
 
     model, _ = bench_model(settings.weights)
@@ -247,7 +249,7 @@ def _speed(iterate: Callable[[bool], Any], config: TrainConfig) -> float:
     return config.batch_size * _SETTLED / sum(taken[_SETTLING:])
 
 
-def _report(times: list[Spent], memory: PeakMemory, batch_size: int, precision: str) -> dict[str, Any]:
+def _report(times: list[IterationSpent], memory: PeakMemory, batch_size: int, precision: str) -> dict[str, Any]:
     seconds = median(t.seconds for t in times)
     return {
         "samples_per_second": round(batch_size / seconds, 4),
