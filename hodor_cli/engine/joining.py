@@ -28,12 +28,12 @@ def join(forward: SoftMap, backward: SoftMap, shares: Mapping[int, float]) -> tu
         ]
         if len(ways) == 2:
             disagreement[object_id] = _disagreement(*ways)
-            parts.append(_mixed(*ways, shares[object_id]))
+            parts.append(_mixed(ways[0], ways[1], shares[object_id]))
         else:
             parts.append(ways[0])
     objects = torch.stack(parts)
     # A background channel counts by its maximum; its share of all that is background is what both passes say it is.
-    outside = sum(1 - way.objects.sum(dim=0) for way in (forward, backward))
+    outside = (1 - forward.objects.sum(dim=0)) + (1 - backward.objects.sum(dim=0))
     highest = (forward.background + backward.background) / outside.clamp(min=1e-4)
     background = (1 - objects.sum(dim=0)).clamp(min=0) * highest.clamp(max=1)
     witnesses = {**backward.witnesses, **forward.witnesses}
