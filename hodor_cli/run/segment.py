@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
+from hodor_cli.images.extent import Box
 from hodor_cli.run.inputs import HasLabels, RunInputs
-from hodor_cli.run.settings import Box, RunHooks, RunOutput, SegmentSettings, SegmentSummary
+from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
