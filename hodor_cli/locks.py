@@ -91,6 +91,9 @@ class WriterLock:
             if _is_same_file(descriptor, self.path):
                 self.path.unlink(missing_ok=True)
         os.close(descriptor)
+        if os.name == "nt":  # there a file that is open cannot be removed, not even another writer's
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> WriterLock:
         self.acquire()
