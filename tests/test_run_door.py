@@ -91,6 +91,7 @@ def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, fir
     assert page.count('class="lost"') == 2  # the two frames without the red square
     assert "object 1 lost" in " ".join(page.split())
     assert page.count("data:image/jpeg;base64,") >= 1
+    assert "8 frames, 160x120" in page
     assert "&lt;b&gt;clip" in page and "<b>" not in page
 
 
