@@ -1,4 +1,4 @@
-"""Boxes in: parsing them, and the masks GrabCut makes of them."""
+"""Boxes and clicks in: parsing them, and the masks that the click network makes of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.run.box import BoxArgument, mask_from_box, parse_box
+from hodor_cli.run.box import BoxArgument, parse_box
+from hodor_cli.run.clicks import check_clicks, clicks_by_frame, masks_from_prompts
+from hodor_cli.run.settings import Click
 from hodor_cli.video.source import open_source
 
 
@@ -27,31 +29,31 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return float((first & second).sum() / (first | second).sum())
 
 
-@pytest.mark.parametrize("scale", [1, 8])
+def mask_from_box(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    return masks_from_prompts(image, {1: box}, {}, {})[1]
+
+
+@pytest.mark.parametrize("scale", [1, 4])
 def test_box_becomes_the_objects_mask(scale: int) -> None:
     image, disk = scene(120 * scale, 160 * scale)
     box = (45 * scale, 25 * scale, 70 * scale, 70 * scale)
     mask = mask_from_box(image, box)
     assert mask.shape == disk.shape and mask.dtype == bool
-    assert iou(mask, disk) > 0.95
+    assert iou(mask, disk) > 0.7
     outside = mask.copy()
     outside[25 * scale : 95 * scale, 45 * scale : 115 * scale] = False
     assert not outside.any()
+    assert np.array_equal(mask, mask_from_box(image, box))
 
 
-def test_same_box_gives_same_mask() -> None:
-    import cv2
-
-    image, _ = scene()
-    first = mask_from_box(image, (45, 25, 70, 70))
-    cv2.setRNGSeed(123)
-    assert np.array_equal(first, mask_from_box(image, (45, 25, 70, 70)))
-
-
-def test_box_at_the_picture_border() -> None:
+def test_clicks_correct_a_box_and_a_mask() -> None:
     image, disk = scene()
-    cropped, truth = image[30:, 40:], disk[30:, 40:]
-    assert iou(mask_from_box(np.ascontiguousarray(cropped), (0, 0, 85, 65)), truth) > 0.9
+    boxed = masks_from_prompts(image, {1: (45, 25, 70, 70)}, {1: (Click(80, 60),)}, {})[1]
+    assert iou(boxed, disk) > 0.7
+    wrong = disk.copy()
+    wrong[5:25, 5:35] = True
+    given = masks_from_prompts(image, {}, {7: (Click(20, 15, False),)}, {7: wrong})[7]
+    assert not given[15, 20] and given[60, 80]
 
 
 @pytest.mark.parametrize(
@@ -71,10 +73,14 @@ def test_boxes_that_do_not_fit(box: tuple[int, int, int, int], words: str) -> No
         mask_from_box(scene()[0], box)
 
 
-def test_box_with_nothing_in_it() -> None:
-    flat = np.full((120, 160, 3), 90, np.uint8)
-    with pytest.raises(InputError, match=r"nothing inside the box 45,25,70,70 stands out"):
-        mask_from_box(flat, (45, 25, 70, 70))
+def test_nothing_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hodor_cli import Clicker
+
+    monkeypatch.setattr(Clicker, "mask", lambda self, object=1: np.zeros((120, 160), bool))
+    with pytest.raises(InputError, match=r"nothing is found in the box 45,25,70,70"):
+        mask_from_box(scene()[0], (45, 25, 70, 70))
+    with pytest.raises(InputError, match=r"nothing is found at the clicks of object 3"):
+        masks_from_prompts(scene()[0], {}, {3: (Click(80, 60),)}, {})
 
 
 def test_parse_box() -> None:
@@ -94,6 +100,31 @@ def test_parse_box_against_a_source(tmp_path: Path, make_video: Callable[..., Pa
         parse_box("5=45,25,70,70", source)
     with pytest.raises(UsageError, match="outside"):
         parse_box("45,25,700,70", source)
+
+
+def test_parse_clicks(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
+    clicks = clicks_by_frame(["10,20", "-30, 40.2", "3=50,60,7", "4=-5,6,7"], source, taken={1})
+    assert clicks == {
+        1: {2: (Click(10, 20), Click(30, 40, False))},
+        3: {7: (Click(50, 60),)},
+        4: {7: (Click(5, 6, False),)},
+    }
+    for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4", "--1,2", "", "1,2,x"):
+        with pytest.raises(UsageError, match="is no click"):
+            clicks_by_frame([wrong], source)
+    with pytest.raises(UsageError, match="outside the 160x120 frame"):
+        clicks_by_frame(["160,5"], source)
+    with pytest.raises(UsageError, match="ids go from 1"):
+        clicks_by_frame(["16,5,0"], source)
+    with pytest.raises(InputError, match="past the end"):
+        clicks_by_frame(["9=16,5"], source)
+
+
+def test_negative_clicks_need_something_to_correct() -> None:
+    check_clicks({2: (Click(1, 1, False),)}, {2}, 0)
+    with pytest.raises(UsageError, match="only negative clicks in frame 4"):
+        check_clicks({2: (Click(1, 1, False),)}, {1}, 4)
 
 
 def test_real_frame(data_dir: Path) -> None:

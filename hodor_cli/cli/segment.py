@@ -1,8 +1,8 @@
-"""`hodor segment`: follow objects through a video from a mask or a box."""
+"""`hodor segment`: follow objects through a video from a mask, a box or clicks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,8 +61,17 @@ def segment(
         typer.Option(
             "--box",
             metavar="[FRAME[:ID]=]x,y,w,h",
-            help="A box in pixels instead of a mask; GrabCut finds the object in it and saves the mask to be checked. "
+            help="A box in pixels instead of a mask; a network finds the object in it; check the mask it saves. "
             "With the ID of a known object it corrects that one.",
+        ),
+    ] = None,
+    click: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--click",
+            metavar="[FRAME=][-]x,y[,ID]",
+            help="A click on the object, in pixels, instead of a mask; with a minus sign, on what is not the object. "
+            "Repeatable; clicks without ID are about one object. They also correct a box or a mask of the same frame.",
         ),
     ] = None,
     remove: Annotated[
@@ -119,6 +128,7 @@ def segment(
     hodor segment clip.mp4 --mask first_frame.png
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
     hodor segment clip.mp4 --box 310,120,200,260
+    hodor segment clip.mp4 --click 320,200 --click -300,260
     hodor segment other.mp4 --from objects.h5#clip/1
 
     Many videos: hodor segment-many.
@@ -128,6 +138,7 @@ def segment(
             {
                 "--mask": mask,
                 "--box": box,
+                "--click": click,
                 "--remove": remove,
                 "--from": known,
                 "--projection": projection,
@@ -152,7 +163,7 @@ def segment(
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range)) as frames:
-        inputs = given_inputs(frames, mask or [], box or [], remove or [])
+        inputs = given_inputs(frames, mask or [], box or [], remove or [], click or [])
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
         from hodor_cli.run.runner import segment_source
@@ -242,19 +253,27 @@ def adapted_to(
         return adapted_to_given(model, source, inputs, budget, settings, progress=progress)
 
 
-def given_inputs(frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str]) -> RunInputs:
+def given_inputs(
+    frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str], clicks: Sequence[str] = ()
+) -> RunInputs:
     """What the arguments give by frame; says how it was understood."""
     from hodor_cli.datasets.labels.masks import read_masks_and_ends
     from hodor_cli.run.box import boxes_by_frame
+    from hodor_cli.run.clicks import clicks_by_frame
     from hodor_cli.run.inputs import RunInputs, removals_by_frame
 
     given, ends = read_masks_and_ends(masks, frames)
     boxed = boxes_by_frame(boxes, frames, {key for one in given.values() for key in one.object_ids})
+    taken = {key for one in given.values() for key in one.object_ids} | {key for of in boxed.values() for key in of}
+    clicked = clicks_by_frame(clicks, frames, taken)
     removed = removals_by_frame(removals, frames)
     for frame, ids in ends.items():
         removed.setdefault(frame, []).extend(ids)
     _tell_what_was_found(given, boxed)
-    return RunInputs(given, boxed, removed)
+    for frame, by_id in clicked.items():
+        for object_id, of_object in by_id.items():
+            note(f"Frame {frame}: object {object_id} from {counted(len(of_object), 'click')}")
+    return RunInputs(given, boxed, removed, clicks=clicked)
 
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:
@@ -287,7 +306,7 @@ def print_summary(summary: SegmentSummary) -> None:
         "review": "the frames to review, objects over time: open it",
         "report": "area, box, confidence per frame and object",
         "annotations": "COCO video run lengths",
-        "boxes": "masks made from boxes: check them",
+        "boxes": "masks made from boxes and clicks: check them",
     }
     shown = {key: f"{path}/" if path.is_dir() else str(path) for key, path in summary.files.items()}
     width = max((len(text) for text in shown.values()), default=0)

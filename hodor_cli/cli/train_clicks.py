@@ -38,6 +38,7 @@ def train_clicks(
             "batch_size",
             "objects",
             "rounds",
+            "late",
             "side",
             "rate",
             "backbone_rate",

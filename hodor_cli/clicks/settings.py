@@ -16,6 +16,7 @@ class ClickTraining:
     batch_size: Annotated[int, about("Pictures of an iteration.", least=1)] = 8
     objects: Annotated[int, about("Objects of a picture.", least=1)] = 2
     rounds: Annotated[int, about("Clicks that are learned from in an iteration.", least=1)] = 2
+    late: Annotated[int, about("Most clicks that go before those, in a third of the iterations.", least=1)] = 3
     side: Annotated[int, about("Sides of the training pictures, in pixels; a multiple of 32.", least=64)] = 256
     rate: Annotated[float, about("Peak of the learning rate.", above=0)] = 1e-3
     backbone_rate: Annotated[float, about("Factor on it for the backbone.", least=0)] = 0.2

@@ -162,7 +162,7 @@ class _Run:
         crops = [self.crops.draw(rng) for _ in range(settings.batch_size)]
         frames, truths = batch(crops, self.net)
         with autocast(self.device, self.dtype):
-            loss, ious = losses(self.net, frames.to(self.device), truths, settings.rounds, rng)
+            loss, ious = losses(self.net, frames.to(self.device), truths, settings, rng)
         if not bool(loss.detach().isfinite()):
             raise TrainingError(f"the loss of iteration {self.iteration + 1} is no number; lower `rate`")
         self.optimiser.zero_grad()

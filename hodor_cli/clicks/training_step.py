@@ -13,6 +13,7 @@ from torch import Tensor
 from hodor_cli.clicks.network import ClickNet
 from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.samples import Crop
+from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.simulation import next_click
 from hodor_cli.runtime.preprocess import normalise
 
@@ -20,8 +21,8 @@ from hodor_cli.runtime.preprocess import normalise
 _POINTS = 24
 #: How often objects are begun with a box, a scribble, or a wrong mask to be corrected; else with a click.
 _BOX, _SCRIBBLE, _WRONG = 0.2, 0.08, 0.12
-#: Clicks that go before the rounds that are learned from, so that late clicks are met too.
-_EARLIER = (0, 0, 0, 0, 1, 3)
+#: How often clicks go before those that are learned from, so that late ones are met, too.
+_LATE = 0.35
 
 
 class Simulation:
@@ -49,7 +50,6 @@ class Simulation:
         found = logits.detach().float()
         side = self.truths.shape[-1]
         masks = F.interpolate(found, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy() > 0
-        # A user may also start from a mask of which only the pixels are known.
         self._previous = torch.sigmoid(found)
         for i, mask in enumerate(masks):
             self._click(i, mask)
@@ -90,24 +90,24 @@ def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool
 
 
 def losses(
-    net: ClickNet, frames: Tensor, truths: NDArray[np.bool_], rounds: int, rng: np.random.Generator
+    net: ClickNet, frames: Tensor, truths: NDArray[np.bool_], settings: ClickTraining, rng: np.random.Generator
 ) -> tuple[Tensor, list[float]]:
     """The loss of all rounds, and the mean IoU after each."""
     maps = net.features(frames).repeat(len(truths) // len(frames))
     simulation = Simulation(truths, rng)
     with torch.no_grad():
-        for _ in range(int(rng.choice(_EARLIER))):
+        for _ in range(int(rng.integers(1, settings.late + 1)) if rng.random() < _LATE else 0):
             simulation.look(net(maps, simulation.prompts))
     target = F.avg_pool2d(torch.from_numpy(truths)[:, None].float(), 2)
     total, scores = frames.new_zeros(()), []
-    for turn in range(rounds):
+    for turn in range(settings.rounds):
         logits = net(maps, simulation.prompts)
         fine = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
         total = total + _loss(fine, target)
         scores.append(_iou(fine, target))
-        if turn + 1 < rounds:
+        if turn + 1 < settings.rounds:
             simulation.look(logits)
-    return total / rounds, scores
+    return total / settings.rounds, scores
 
 
 def _loss(logits: Tensor, target: Tensor) -> Tensor:

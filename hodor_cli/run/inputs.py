@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.extent import Box
+from hodor_cli.run.settings import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]
@@ -27,12 +28,13 @@ class HasLabels(Protocol):
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """What is given in one frame: the label map for the segmenter (None: nothing), ids that end, the boxes, the masks
-    made from them, and warnings."""
+    """What is given in one frame: the label map for the segmenter (None: nothing), ids that end, the boxes and
+    clicks, the masks made from them, and warnings."""
 
     labels: Labels | None = None
     removed: tuple[int, ...] = ()
     boxes: Mapping[int, Box] = field(default_factory=dict)
+    clicks: Mapping[int, Sequence[Click]] = field(default_factory=dict)
     box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -41,11 +43,12 @@ class FrameInputs:
 class RunInputs:
     """The objects of a run, by frame index (from 0 in the source).
 
-    A mask or a box starts an object, or corrects the object that has its id already; a removal ends it until a later
-    mask or box of its id.
+    A mask, a box or clicks start an object, or correct the object that has its id already; a removal ends it until
+    something later has its id. Clicks on an object that has a mask or a box in the same frame correct that.
 
     masks: frame -> label map (H, W) of the frames' size whose values are object ids, or something with `labels`.
-    boxes: frame -> {object id: (x, y, width, height)}; GrabCut makes the masks when the frame comes.
+    boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks when the frame comes.
+    clicks: frame -> {object id: its clicks}, likewise.
     removals: frame -> ids that are gone from this frame on.
     warnings: what was found wrong with the inputs so far; it is repeated in the result and the report.
     """
@@ -54,15 +57,16 @@ class RunInputs:
     boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
 
     @cached_property
     def starts(self) -> list[int]:
-        """The frames with a mask or a box."""
-        return sorted({*self.masks, *self.boxes})
+        """The frames with a mask, a box or clicks."""
+        return sorted({*self.masks, *self.boxes, *self.clicks})
 
     @cached_property
     def object_ids(self) -> list[int]:
-        """The ids that masks and boxes name."""
+        """The ids that masks, boxes and clicks name."""
         return sorted({object_id for frame in self.starts for object_id in self._ids_of(frame)})
 
     def labels(self, frame: int) -> NDArray[np.integer] | None:
@@ -76,7 +80,7 @@ class RunInputs:
         known: ids that the segmenter follows already, so that masks may be absent.
         """
         if not self.starts and not known:
-            raise UsageError("there is no object to follow; give at least one `mask` or `box`")
+            raise UsageError("there is no object to follow; give at least one `mask`, `box` or `click`")
         height, width = source.height, source.width
         for frame in self.masks:
             labels = self.labels(frame)
@@ -94,6 +98,10 @@ class RunInputs:
             for boxes in self.boxes.values():
                 for box in boxes.values():
                     check_box(box, (height, width))
+        for frame, clicks in self.clicks.items():
+            from hodor_cli.run.clicks import check_clicks
+
+            check_clicks(clicks, self._ids_of(frame, clicks=False), frame)
         self._check_removals(known)
         named = sorted({*self.starts, *self.removals})
         for frame in {*named[:1], *named[-1:]}:  # asking about a frame may mean counting up to it
@@ -106,37 +114,44 @@ class RunInputs:
                 )
 
     def at(self, frame: Frame) -> FrameInputs:
-        """What is given in this frame. A mask's pixels stay its own where a box's mask overlaps it."""
-        labels, boxes = self.labels(frame.index), self.boxes.get(frame.index, {})
-        removed = tuple(self.removals.get(frame.index, ()))
-        if not boxes:
+        """What is given in this frame. A mask's pixels stay its own where one made from a box or clicks overlaps it."""
+        labels, index = self.labels(frame.index), frame.index
+        boxes, clicks = self.boxes.get(index, {}), self.clicks.get(index, {})
+        removed = tuple(self.removals.get(index, ()))
+        if not boxes and not clicks:
             return FrameInputs(None if labels is None else labels.astype(np.uint16), removed)
-        from hodor_cli.run.box import mask_from_box
+        from hodor_cli.run.clicks import masks_from_prompts
 
         joined = np.zeros(frame.image.shape[:2], np.uint16) if labels is None else labels.astype(np.uint16)
+        corrected = {key: mask for key in clicks if (mask := joined == key).any()}
+        masks = masks_from_prompts(frame.image, boxes, clicks, corrected)
+        for mask in corrected.values():
+            joined[mask] = 0
         made: dict[int, NDArray[np.bool_]] = {}
         warnings = []
-        for object_id, box in boxes.items():
-            mask = mask_from_box(frame.image, box) & (joined == 0)
+        for object_id, mask in masks.items():
+            mask = mask & (joined == 0)
             if mask.any():
                 made[object_id] = mask
                 joined[mask] = object_id
             else:
+                what = "the box" if object_id in boxes else "what was found at the clicks"
                 warnings.append(
-                    f"the box of object {object_id} in frame {frame.index} holds nothing but other given objects; it "
-                    "was not used"
+                    f"{what} of object {object_id} in frame {index} holds nothing but other given objects; it was not"
+                    " used"
                 )
-        return FrameInputs(joined if joined.any() else None, removed, dict(boxes), made, tuple(warnings))
+        return FrameInputs(joined if joined.any() else None, removed, dict(boxes), dict(clicks), made, tuple(warnings))
 
     def unused(self, first: int, last: int) -> list[int]:
         """The frames of masks, boxes and removals that did not come, given the first and last frame that did."""
         return sorted(frame for frame in {*self.starts, *self.removals} if not first <= frame <= last)
 
-    def _ids_of(self, frame: int) -> set[int]:
-        """The ids that start or are corrected in a frame."""
+    def _ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
+        """The ids that start or are corrected in a frame, with or without those that clicks name."""
         labels = self.labels(frame)
         marked = set() if labels is None else set(np.unique(labels).tolist())
-        return ({int(key) for key in marked} | {int(key) for key in self.boxes.get(frame, {})}) - {0}
+        prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
+        return ({int(key) for key in marked} | {int(key) for key in prompted}) - {0}
 
     def _check_removals(self, known: Collection[int]) -> None:
         followed = set(known)

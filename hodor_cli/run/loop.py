@@ -177,6 +177,7 @@ class RunLoop:
             given=() if given.labels is None else tuple(int(key) for key in np.unique(given.labels) if key),
             removed=given.removed,
             boxes=given.boxes,
+            clicks=given.clicks,
             box_masks=given.box_masks,
             warnings=(*given.warnings, *last.warnings),
             extra=extra or {},

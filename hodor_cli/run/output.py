@@ -1,7 +1,7 @@
 """The result folder of a run: where everything lies, what state it is in, and what may be removed from it.
 
 OUT/masks/NAME.png      one label map per frame
-OUT/box_masks/*.png     masks made from boxes
+OUT/box_masks/*.png     masks made from boxes and clicks
 OUT/overlay.mp4, OUT/review.html, OUT/annotations.json
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
@@ -84,7 +84,7 @@ class OutputFolder:
                 os.replace(self.report, self.replaced)
             for frame in list(self._made_frames()):
                 self.mask(frame.name).unlink(missing_ok=True)
-                for object_id in frame.boxes:
+                for object_id in (*frame.boxes, *frame.clicks):
                     self.box_mask(frame.name, object_id).unlink(missing_ok=True)
             self.overlay.unlink(missing_ok=True)
             self.annotations.unlink(missing_ok=True)

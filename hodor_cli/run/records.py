@@ -23,6 +23,8 @@ ObjectId = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
 #: x, y, width, height in pixels.
 BoxRecord = tuple[int, int, int, int]
+#: x, y, and whether the click is on the object.
+ClickRecord = tuple[int, int, bool]
 Plain = str | int | float | bool | None
 
 Schema = TypeVar("Schema")
@@ -56,8 +58,8 @@ class ReviewNote(Struct, frozen=True):
 class FrameRecord(Struct, frozen=True, omit_defaults=True):
     """One frame: its index from 0, the name of its mask file without ending, its time in seconds, and its objects.
 
-    given, boxes and removed: the objects whose mask, box or end was given in it. rle: masks as COCO run lengths. ticks:
-    its time in the overlay. extra: what a caller added.
+    given, boxes, clicks and removed: the objects whose mask, box, clicks or end was given in it. rle: masks as COCO run
+    lengths. ticks: its time in the overlay. extra: what a caller added.
     """
 
     frame: Count
@@ -66,6 +68,7 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     objects: dict[ObjectId, ObjectRecord]
     given: tuple[ObjectId, ...] = ()
     boxes: dict[ObjectId, BoxRecord] = field(default_factory=dict)
+    clicks: dict[ObjectId, tuple[ClickRecord, ...]] = field(default_factory=dict)
     removed: tuple[ObjectId, ...] = ()
     warnings: tuple[str, ...] = ()
     review: tuple[ReviewNote, ...] = ()
@@ -116,6 +119,7 @@ class RunIdentity(Struct, frozen=True):
     used: dict[str, Plain]
     place: dict[str, str] = field(default_factory=dict)
     removals: dict[Count, tuple[ObjectId, ...]] = field(default_factory=dict)
+    clicks: dict[Count, dict[ObjectId, tuple[ClickRecord, ...]]] = field(default_factory=dict)
 
 
 class RunFile(RunIdentity, frozen=True, kw_only=True):
@@ -174,6 +178,7 @@ class MadeFrame(Struct, frozen=True):
 
     name: str
     boxes: dict[ObjectId, Any] = field(default_factory=dict)
+    clicks: dict[ObjectId, Any] = field(default_factory=dict)
 
 
 class MadeFrames(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from hodor_cli.run.records import (
     ReviewItem,
     ReviewNote,
 )
+from hodor_cli.run.settings import Click
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ _COMPONENT_SIDE = 288
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One frame as it comes from the network; `given`, `removed` and `boxes` are what the user gave in it, `extra` what
-    a callback added."""
+    """One frame as it comes from the network; `given`, `removed`, `boxes` and `clicks` are what the user gave in it,
+    `extra` what a callback added."""
 
     frame: Frame
     labels: NDArray[np.uint16]
@@ -45,6 +46,7 @@ class FrameResult:
     given: tuple[int, ...] = ()
     removed: tuple[int, ...] = ()
     boxes: Mapping[int, Box] = field(default_factory=dict)
+    clicks: Mapping[int, Sequence[Click]] = field(default_factory=dict)
     box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +77,7 @@ def frame_record(result: FrameResult, *, ticks: int, with_rle: bool = False) -> 
         objects=objects,
         given=tuple(sorted(result.given)),
         boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in result.boxes.items()},
+        clicks={key: tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in result.clicks.items()},
         removed=tuple(sorted(result.removed)),
         warnings=result.warnings,
         review=review,

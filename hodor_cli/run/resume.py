@@ -151,6 +151,10 @@ def run_identity(
             frame: {int(key): (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in of.items()}
             for frame, of in sorted(inputs.boxes.items())
         },
+        clicks={
+            frame: {int(key): tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in of.items()}
+            for frame, of in sorted(inputs.clicks.items())
+        },
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
         weights=WeightsRecord(settings.weights, _fingerprint(segmenter)),
         settings={**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
@@ -171,7 +175,12 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
         was, value = getattr(then.source, key), getattr(now.source, key)
         if was != value:
             found.append("the source" + ("" if key == "content" else f"'s {key} ({was} then, {value} now)"))
-    for kind, word in (("masks", "the mask"), ("boxes", "the box"), ("removals", "the removal")):
+    for kind, word in (
+        ("masks", "the mask"),
+        ("boxes", "the box"),
+        ("clicks", "the clicks"),
+        ("removals", "the removal"),
+    ):
         before, after = getattr(then, kind), getattr(now, kind)
         frames = sorted({*before, *after})
         found += [f"{word} of frame {frame}" for frame in frames if before.get(frame) != after.get(frame)]

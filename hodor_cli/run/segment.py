@@ -48,7 +48,7 @@ def segment(
         mask: Where the objects are in the first frame, or by frame (from 0): a file, or an (H, W) integer array of the
             frames' size whose values are object ids, 0 for the background.
         box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
-            {frame: {id: box}}. GrabCut finds the object inside.
+            {frame: {id: box}}. The click network finds the object inside.
         remove: {id: frame}: the object is gone from that frame on.
         out: The result folder; NAME.hodor beside the working directory if left out.
         model: A loaded network, to use it for several videos; by default `settings.weights` is loaded.

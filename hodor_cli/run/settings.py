@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,14 @@ from hodor_cli.settings import about
 if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
     from hodor_cli.video.frames import Frame
+
+
+class Click(NamedTuple):
+    """A click at pixel (x, y) of the source's frames, on an object or on what is not."""
+
+    x: int
+    y: int
+    positive: bool = True
 
 
 @dataclass(frozen=True)

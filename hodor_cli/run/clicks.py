@@ -1,0 +1,108 @@
+"""Clicks and boxes instead of masks: parsing clicks, and the masks that the click network makes of both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.engine.masks import MAX_OBJECT_ID
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.run.settings import Box, Click
+
+if TYPE_CHECKING:
+    from hodor_cli.video.frames import FrameSource
+
+_FORM = "[FRAME=][-]x,y[,ID]"
+_PATTERN = re.compile(r"\s*(?:(\d+)\s*=)?\s*(-?)\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*(?:,\s*(\d+)\s*)?")
+#: Less than this of a box is no object.
+_MIN_SHARE = 0.03
+
+
+def clicks_by_frame(
+    arguments: Sequence[str], source: FrameSource, taken: Collection[int] = ()
+) -> dict[int, dict[int, tuple[Click, ...]]]:
+    """Clicks by frame and object id, from texts "[FRAME=][-]x,y[,ID]"; a minus sign says what is not the object.
+
+    All clicks without an id are about one object, which gets the smallest id that nothing else has; `taken` are the ids
+    of masks and boxes. Raises UsageError for what is no click or lies outside the frame, InputError for a FRAME past
+    the end.
+    """
+    from hodor_cli.datasets.labels.masks import require_frame
+
+    clicks: dict[int, dict[int, list[Click]]] = {}
+    named = {int(match[5]) for text in arguments if (match := _PATTERN.fullmatch(text)) and match[5]}
+    free = next(number for number in range(1, MAX_OBJECT_ID + 1) if number not in {*taken, *named})
+    for argument in arguments:
+        match = _PATTERN.fullmatch(argument)
+        if match is None:
+            raise UsageError(f"{argument!r} is no click; give {_FORM} in pixels, for example 320,200 or -300,260")
+        frame = int(match[1]) if match[1] else source.start
+        require_frame(frame, argument, source)
+        x, y, object_id = round(float(match[3])), round(float(match[4])), int(match[5] or free)
+        if not 1 <= object_id <= MAX_OBJECT_ID:
+            raise UsageError(f"{argument!r} names the object {object_id}; ids go from 1 to {MAX_OBJECT_ID}")
+        if not (x < source.width and y < source.height):
+            raise UsageError(
+                f"the click {x},{y} is outside the {source.width}x{source.height} frame; x goes from 0 to"
+                f" {source.width - 1}, y from 0 to {source.height - 1}"
+            )
+        clicks.setdefault(frame, {}).setdefault(object_id, []).append(Click(x, y, not match[2]))
+    return {frame: {key: tuple(value) for key, value in of.items()} for frame, of in clicks.items()}
+
+
+def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int], frame: int) -> None:
+    """Raise UsageError for an object that has negative clicks alone and no mask or box in the frame (`started`)."""
+    for object_id, of_object in clicks.items():
+        if object_id not in started and not any(click.positive for click in of_object):
+            raise UsageError(
+                f"object {object_id} has only negative clicks in frame {frame}; add a positive one that says where the "
+                "object is"
+            )
+
+
+def masks_from_prompts(
+    image: NDArray[np.uint8],
+    boxes: Mapping[int, Box],
+    clicks: Mapping[int, Sequence[Click]],
+    given: Mapping[int, NDArray[np.bool_]],
+) -> dict[int, NDArray[np.bool_]]:
+    """The masks of objects with a box or clicks in a frame, by the click network: object id -> (H, W) bool.
+
+    image: (H, W, 3) uint8 RGB. given: the masks that clicks correct. A box alone holds all of its object. The
+    same input gives the same masks. Raises UsageError for a box that does not fit, InputError where nothing is found.
+    """
+    from hodor_cli.clicks import Clicker
+    from hodor_cli.run.box import check_box
+
+    clicker = Clicker(device="cpu")
+    clicker.set_frame(image)
+    found: dict[int, NDArray[np.bool_]] = {}
+    for object_id in sorted({*boxes, *clicks}):
+        box, of_object = boxes.get(object_id), clicks.get(object_id, ())
+        if box is not None:
+            check_box(box, (image.shape[0], image.shape[1]))
+            clicker.box(box, object=object_id)
+        elif object_id in given:
+            clicker.set_mask(given[object_id], object=object_id)
+        # Positive ones first: the network wants to know where the object is before it hears where it is not.
+        for click in sorted(of_object, key=lambda click: not click.positive):
+            clicker.click(click.x, click.y, positive=click.positive, object=object_id)
+        mask = clicker.mask(object_id)
+        least = 1.0
+        if box is not None and not of_object:
+            x, y, width, height = box
+            inside = np.zeros_like(mask)
+            inside[y : y + height, x : x + width] = True
+            mask &= inside
+            least = _MIN_SHARE * width * height
+        if mask.sum() < least:
+            said = (
+                f"in the box {','.join(map(str, box))}" if box is not None else f"at the clicks of object {object_id}"
+            )
+            raise InputError(f"nothing is found {said}; click on the object, or give a mask")
+        found[object_id] = mask
+    return found
