@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +120,27 @@ def test_parse_clicks(tmp_path: Path, make_video: Callable[..., Path]) -> None:
         clicks_by_frame(["16,5,0"], source)
     with pytest.raises(InputError, match="past the end"):
         clicks_by_frame(["9=16,5"], source)
+
+
+def test_click_in_a_run(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    from PIL import Image
+    from typer.testing import CliRunner
+
+    from hodor_cli.cli import app
+
+    image, disk = scene()
+    clip = make_video(tmp_path / "clip.mp4", [image] * 3)
+    run = ["segment", str(clip), "--device", "cpu", "--min-dim", "64", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*run, "--click", "80,60", "--click", "-10,10"])
+    assert result.exit_code == 0, result.output
+    made = np.asarray(Image.open(tmp_path / "out/box_masks/00000_id1.png"))
+    assert iou(made == 1, disk) > 0.6
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["frames"][0]["clicks"] == {"1": [[80, 60, True], [10, 10, False]]}
+    again = CliRunner().invoke(app, [*run, "--click", "80,60", "--overwrite"])
+    assert again.exit_code == 0 and (tmp_path / "out/box_masks/00000_id1.png").is_file()
+    negative = CliRunner().invoke(app, [*run[:-1], str(tmp_path / "b"), "--click", "-80,60"])
+    assert negative.exit_code == 2 and not (tmp_path / "b").exists()
 
 
 def test_negative_clicks_need_something_to_correct() -> None:

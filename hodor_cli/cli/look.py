@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.options import OverwriteOption, ValueRangeOption, out_option
+from hodor_cli.cli.options import ClickOption, OverwriteOption, ValueRangeOption, out_option
 from hodor_cli.cli.terminal import counted, say
 from hodor_cli.errors import OutputError
 
@@ -26,6 +26,7 @@ def look(
         list[str] | None,
         typer.Option("--box", metavar="[FRAME[:ID]=]x,y,w,h", help="Show the mask that would be made of this box."),
     ] = None,
+    click: ClickOption = None,
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
     value_range: ValueRangeOption = None,
     overwrite: OverwriteOption = False,
@@ -45,7 +46,7 @@ def look(
         picture = Path(f"{frames.name}.frame{start}.png") if out is None else out
         if picture.exists() and not overwrite:
             raise OutputError(f"{picture} exists already; give another --out or --overwrite")
-        inputs = given_inputs(frames, mask or [], box or [], [])
+        inputs = given_inputs(frames, mask or [], box or [], [], click or [])
         if inputs.starts:
             inputs.check(frames)
         shown = first_frame(frames)

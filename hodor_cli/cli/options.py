@@ -48,6 +48,15 @@ AdaptOption = Annotated[
         "200steps); mini then works at 384 lines.",
     ),
 ]
+ClickOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--click",
+        metavar="[FRAME=][-]x,y[,ID]",
+        help="A click on the object, in pixels, instead of a mask; with a minus sign, on what is not the object. "
+        "Repeatable; clicks without ID are about one object. They also correct a box or a mask of the same frame.",
+    ),
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left there.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

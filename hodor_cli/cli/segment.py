@@ -12,6 +12,7 @@ import typer
 from hodor_cli.cli.options import (
     SEGMENT_FIELDS,
     AdaptOption,
+    ClickOption,
     CocoOption,
     EndOption,
     OverwriteOption,
@@ -65,15 +66,7 @@ def segment(
             "With the ID of a known object it corrects that one.",
         ),
     ] = None,
-    click: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--click",
-            metavar="[FRAME=][-]x,y[,ID]",
-            help="A click on the object, in pixels, instead of a mask; with a minus sign, on what is not the object. "
-            "Repeatable; clicks without ID are about one object. They also correct a box or a mask of the same frame.",
-        ),
-    ] = None,
+    click: ClickOption = None,
     remove: Annotated[
         list[str] | None,
         typer.Option("--remove", metavar="ID=FRAME", help="The object ID is gone from frame FRAME on. Repeatable."),

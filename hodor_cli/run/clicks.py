@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.run.settings import Box, Click
+from hodor_cli.images.extent import Box
+from hodor_cli.run.settings import Click
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
