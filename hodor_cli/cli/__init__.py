@@ -29,6 +29,7 @@ COMMANDS: dict[str, CommandSpec] = {
     "segment-video": CommandSpec(
         "hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True, lone_values=_ADAPT
     ),
+    "annotate": CommandSpec("hodor_cli.cli.annotate", "annotate", "Click, track, correct and export in the browser."),
     "evaluate": CommandSpec(
         "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made.", lone_values=_ADAPT
     ),

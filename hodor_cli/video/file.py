@@ -64,11 +64,19 @@ class VideoFileSource(FrameSource):
             self.length = max(last - start, 1)
 
     def __iter__(self) -> Iterator[Frame]:
+        return self._frames(self.start)
+
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        first = max(first, self.start)
+        return islice(self._frames(first), max(0, stop - first))
+
+    def _frames(self, first: int) -> Iterator[Frame]:
+        """The frames from `first` on; those before are decoded, and not made RGB."""
         tally = Tally()
         count = 0
         with open_container(str(self.path), self.label) as container:
             stream = pick_stream(container, self.label)
-            for frame in number_frames(self, decode_frames(container, stream, tally), self._turn):
+            for frame in number_frames(self, decode_frames(container, stream, tally), self._turn, first):
                 count = frame.index + 1
                 yield frame
         self.length, self.exact_length = count - self.start, True
@@ -137,15 +145,18 @@ class _Clock:
         return self._last
 
 
-def number_frames(source: FrameSource, decoded: Iterator[Decoded], turn: Turn) -> Iterator[Frame]:
+def number_frames(
+    source: FrameSource, decoded: Iterator[Decoded], turn: Turn, first: int | None = None
+) -> Iterator[Frame]:
     """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
-    before `source.start` are not converted; iteration stops at `source.end`."""
+    before `first`, the source's start by default, are not converted; iteration stops at `source.end`."""
+    first = source.start if first is None else first
     clock = _Clock(source.fps)
     decoded, value_range = _measured(source, decoded)
     index = -1
     for index, item in enumerate(decoded):
         time = clock.at(item.time)
-        if index >= source.start:
+        if index >= first:
             height, width = upright_size(item.frame, turn)
             if (height, width) != (source.height, source.width):
                 source.warn(

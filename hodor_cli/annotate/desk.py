@@ -1,0 +1,130 @@
+"""Between the server's event loop and the one thread in which a session works; and the one page that it works for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.messages import Asked
+from hodor_cli.annotate.session import Session
+from hodor_cli.errors import HodorError
+from hodor_cli.files import harmless
+
+#: A page that is so many messages behind gets no more masks of tracking; it fetches those that it shows.
+_BEHIND = 32
+#: The report is written when nothing was asked for so many seconds.
+_QUIET_SECONDS = 1.0
+
+
+class Page:
+    """A connected page: what is still to be sent to it."""
+
+    def __init__(self) -> None:
+        self.outgoing: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+
+    def push(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
+        """Queue an event; with a payload it goes out as bytes, its JSON in the first line."""
+        if event.get("streamed") and self.outgoing.qsize() > _BEHIND:
+            payload = b""
+        line = msgspec.json.encode(event)
+        self.outgoing.put_nowait(line + b"\n" + payload if payload else line.decode())
+
+    def end(self) -> None:
+        """Let what sends come to an end."""
+        self.outgoing.put_nowait(None)
+
+
+class Desk:
+    """Runs a session's work in its thread and passes its events to the page. All methods belong to the event loop."""
+
+    def __init__(self, make_session: Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="hodor-annotate")
+        self._page: Page | None = None
+        self._pending: list[tuple[Asked | None, threading.Event]] = []
+        self._last = time.monotonic()
+        self.session = make_session(self._emit)
+        self._submit(None, self.session.warm)
+        self._saver = asyncio.create_task(self._save_when_quiet())
+
+    def claim(self, page: Page, *, take: bool) -> bool:
+        """Make `page` the one that is worked for. False if another one is, unless `take`: then that one is told."""
+        if self._page is not None and not take:
+            return False
+        if self._page is not None:
+            self._page.push({"event": "taken"})
+            self._page.end()
+        self._page = page
+        job = next((type(asked).__name__.lower() for asked, _ in self._pending if isinstance(asked, ask.Job)), None)
+        page.push({**self.session.snapshot(), "job": job})
+        return True
+
+    def leave(self, page: Page) -> None:
+        """The page is gone. What it started continues."""
+        if self._page is page:
+            self._page = None
+
+    def is_current(self, page: Page) -> bool:
+        """Whether this is the page that is worked for."""
+        return self._page is page
+
+    def ask(self, asked: Asked, payload: bytes) -> None:
+        """Do what the page asks for, after what it asked for before; a job that works is ended first."""
+        for _, stop in self._pending:
+            stop.set()
+        if not isinstance(asked, ask.Stop | ask.Hello):
+            self._submit(asked, lambda: self.session.do(asked, payload))
+
+    async def close(self) -> None:
+        """End what works, and write everything down."""
+        self._saver.cancel()
+        for _, stop in self._pending:
+            stop.set()
+        await self._loop.run_in_executor(self._thread, self.session.save)
+        self._thread.shutdown()
+        self.session.project.close()
+
+    def _submit(self, asked: Asked | None, work: Callable[[], None]) -> None:
+        entry = (asked, threading.Event())
+        self._pending.append(entry)
+
+        def run() -> None:
+            self.session.stopping = entry[1]
+            try:
+                work()
+            except HodorError as error:
+                self._emit({"event": "error", "text": harmless(str(error)).replace("`", "")})
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"[:300]
+                self._emit({"event": "error", "text": f"unexpected {harmless(what)}; nothing that was saved is lost"})
+            finally:
+                self._loop.call_soon_threadsafe(self._finished, entry)
+
+        self._thread.submit(run)
+
+    def _finished(self, entry: tuple[Asked | None, threading.Event]) -> None:
+        self._pending.remove(entry)
+        self._last = time.monotonic()
+
+    def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
+        """From the session's thread to the page, if there is one."""
+        with suppress(RuntimeError):  # the loop is closed: the server ends
+            self._loop.call_soon_threadsafe(self._push, event, payload)
+
+    def _push(self, event: Mapping[str, Any], payload: bytes) -> None:
+        if self._page is not None:
+            self._page.push(event, payload)
+
+    async def _save_when_quiet(self) -> None:
+        while True:
+            await asyncio.sleep(_QUIET_SECONDS / 2)
+            if self.session.dirty and not self._pending and time.monotonic() - self._last > _QUIET_SECONDS:
+                self._submit(None, self.session.save)

@@ -1,0 +1,126 @@
+"""Any frame of a source, in any order, as pixels or as a picture for the page.
+
+A source streams. So one reading is kept open and continued when a later frame is wanted; an earlier frame starts it
+again. A few frames and pictures are kept, whatever the length of the video.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video.frames import Frame, FrameSource
+
+_KEPT_BYTES = 64 << 20  # of frames as pixels
+_THUMB_HEIGHT = 54
+_THUMBS = 48
+
+
+class FrameReader:
+    """Reads frames of a source by index. One instance serves one thread at a time; others wait.
+
+    Raises UsageError for a source that can be read only once, and for one without frames.
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        if not source.reiterable:
+            raise UsageError(
+                f"{source.label} can be read only once, so it cannot be annotated; save it as a file first"
+            )
+        self.source = source
+        counted = source.count_up_to(1 << 31)
+        last = counted if source.end is None else min(source.end, counted or source.end)
+        #: The first frame, and the one after the last.
+        self.start, self.end = source.start, int(last or source.start + (source.length or 1))
+        names = source.frame_names()
+        self._names = names if names else None
+        self._lock = threading.Lock()
+        self._open: Iterator[Frame] | None = None
+        self._next = source.start
+        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+
+    def name(self, index: int) -> str:
+        """The frame's name, which is its mask's without ending."""
+        return self._names[index] if self._names else f"{index:05d}"
+
+    def has(self, index: int) -> bool:
+        """Whether there is such a frame."""
+        return self.start <= index < self.end
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """The (H, W, 3) RGB pixels of a frame. Raises InputError if it cannot be decoded."""
+        with self._lock:
+            kept = self._kept.get(index)
+            if kept is None:
+                kept = self._keep(index, self._seek(index).image)
+            self._kept.move_to_end(index)
+            return kept
+
+    def peek(self, index: int) -> NDArray[np.uint8] | None:
+        """A frame that is kept, without waiting for who reads."""
+        return self._kept.get(index)
+
+    def _seek(self, index: int) -> Frame:
+        if not self.has(index):
+            raise InputError(f"there is no frame {index}; {self.source.label} has {self.start} to {self.end - 1}")
+        back = self._open is None or index < self._next
+        if self._open is None or back:
+            height, width = self.source.height, self.source.width
+            self._next = max(self.start, index - self._room(height * width * 3) // 2)
+            self._open = iter(self.source.between(self._next, self.end))
+        for frame in self._open:
+            self._next = frame.index + 1
+            if frame.index == index:
+                return frame
+            if back:  # whoever goes back wants these next
+                self._keep(frame.index, frame.image)
+        self._open = None
+        raise InputError(f"frame {index} of {self.source.label} cannot be decoded; the frames before it can be used")
+
+    def _keep(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self._kept[index] = image
+        while len(self._kept) > self._room(image.nbytes):
+            self._kept.popitem(last=False)
+        return image
+
+    @staticmethod
+    def _room(frame_bytes: int) -> int:
+        return max(4, _KEPT_BYTES // frame_bytes)
+
+
+def timeline_frames(reader: FrameReader) -> list[int]:
+    """The frames whose thumbnails stand on the timeline."""
+    count = reader.end - reader.start
+    return sorted({reader.start + round(position * (count - 1) / (_THUMBS - 1)) for position in range(_THUMBS)})
+
+
+def make_thumbnails(reader: FrameReader, done: Callable[[int, bytes], Any], stop: threading.Event) -> None:
+    """Call `done(index, jpeg)` for each thumbnail of the timeline, in order, until `stop` is set."""
+    for index in timeline_frames(reader):
+        if stop.is_set():
+            return
+        try:
+            image = reader.read(index)
+        except InputError:
+            continue
+        width = max(1, round(image.shape[1] * _THUMB_HEIGHT / image.shape[0]))
+        done(index, _jpeg(cv2.resize(image, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA), 80))
+
+
+def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
+    """A frame as a JPEG of full size and colour resolution."""
+    return _jpeg(rgb, 95, sharp=True)
+
+
+def _jpeg(rgb: NDArray[np.uint8], quality: int, *, sharp: bool = False) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if sharp and hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)[1])

@@ -1,0 +1,99 @@
+"""Who may talk to the server: only the page that was opened with the secret address, from this machine's own name.
+
+- The first part of every path is a random token. Another user of the machine, or another site, does not know it.
+- `Host` must be an address, `localhost` or the machine's name: a foreign name that was made to point here (DNS
+  rebinding) is refused.
+- `Origin`, which browsers add, must be this server: another site's page is refused, even if it knows the token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+]
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+class Guard:
+    """An ASGI application in front of another, which sees only requests that may come, without the token."""
+
+    def __init__(self, app: App, token: str) -> None:
+        self._app, self._token = app, token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        inside = self._path(scope["path"])
+        if inside is None or not self._expected(headers, scope):
+            await _refuse(scope, receive, send)
+            return
+
+        async def guarded(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        await self._app({**scope, "path": inside, "raw_path": inside.encode(), "root_path": ""}, receive, guarded)
+
+    def _path(self, path: str) -> str | None:
+        """The path behind the token; None if the token is wrong."""
+        token, slash, rest = path.lstrip("/").partition("/")
+        known = secrets.compare_digest(token.encode(), self._token)
+        return f"/{rest}" if known and slash else None
+
+    @staticmethod
+    def _expected(headers: dict[bytes, bytes], scope: Scope) -> bool:
+        host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
+        if not _own_name(host):
+            return False
+        if origin is None:  # a page's address typed or clicked; its WebSocket always has one
+            return scope["type"] == "http" and headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin")
+        return origin.decode("latin-1") == f"http://{host}"
+
+
+def _own_name(host: str) -> bool:
+    """Whether a `Host` is an address, localhost, or this machine's name."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return name.lower() in ("localhost", socket.gethostname().lower())
+    return True
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = b"This address is not known here. Open the one that hodor annotate printed."
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 404, "headers": [*headers, *_HEADERS]})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,144 @@
+"""Undo and redo on disk: each change keeps the masks of before and after, as links to files that nobody rewrites.
+
+.annotate/history/000012/step.json      what changed, written last: a folder without it is a change that was cut off
+.annotate/history/000012/before, after  the label PNGs of the frames that changed
+.annotate/history/position              how many of the changes are made and not taken back
+
+A mask file is always replaced, never written into, so a link costs no room and keeps the old pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from hodor_cli.files import write_whole
+from hodor_cli.run.records import FrameRecord, ObjectId, decode
+
+#: Changes that can be taken back.
+MOST_STEPS = 200
+
+
+class ObjectEntry(Struct, frozen=True):
+    """An object as the list shows it."""
+
+    id: ObjectId
+    name: str = ""
+    hidden: bool = False
+
+
+class Step(Struct, frozen=True):
+    """One change: its name, the records of the frames before and after it (None: no mask), and the objects."""
+
+    label: str
+    frames: tuple[tuple[int, FrameRecord | None, FrameRecord | None], ...]
+    objects: tuple[tuple[ObjectEntry, ...], tuple[ObjectEntry, ...]]
+
+
+class History:
+    """The changes of a project, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._numbers: list[int] = []
+        for entry in sorted(folder.iterdir()):
+            if entry.is_dir() and entry.name.isdigit() and (entry / "step.json").is_file():
+                self._numbers.append(int(entry.name))
+            elif entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+        self._done = len(self._numbers)
+        with suppress(OSError, ValueError):
+            self._done = min(int((folder / "position").read_text()), self._done)
+
+    def begin(self) -> Path:
+        """A folder for a new change. What had been taken back can no longer be made again."""
+        for number in self._numbers[self._done :]:
+            shutil.rmtree(self._path(number), ignore_errors=True)
+        del self._numbers[self._done :]
+        while len(self._numbers) >= MOST_STEPS:
+            shutil.rmtree(self._path(self._numbers.pop(0)), ignore_errors=True)
+        self._done = len(self._numbers)
+        path = self._path(self._numbers[-1] + 1 if self._numbers else 1)
+        shutil.rmtree(path, ignore_errors=True)
+        for part in ("before", "after"):
+            (path / part).mkdir(parents=True)
+        return path
+
+    def commit(self, path: Path, step: Step) -> None:
+        """The change that began with `path` is made."""
+        write_whole(path / "step.json", msgspec.json.encode(step))
+        self._numbers.append(int(path.name))
+        self._move(len(self._numbers))
+
+    def newest(self) -> tuple[Path, Step] | None:
+        """What `undo` takes back."""
+        return self._load(self._done - 1) if self._done else None
+
+    def next(self) -> tuple[Path, Step] | None:
+        """What `redo` makes again."""
+        return self._load(self._done) if self._done < len(self._numbers) else None
+
+    def undone(self) -> None:
+        """The newest change was taken back."""
+        self._move(self._done - 1)
+
+    def redone(self) -> None:
+        """The next change was made again."""
+        self._move(self._done + 1)
+
+    def labels(self) -> tuple[bool, bool]:
+        """Whether there is something to undo, and to redo."""
+        return self._done > 0, self._done < len(self._numbers)
+
+    def _load(self, position: int) -> tuple[Path, Step]:
+        path = self._path(self._numbers[position])
+        return path, decode((path / "step.json").read_bytes(), Step, str(path / "step.json"))
+
+    def _move(self, done: int) -> None:
+        self._done = done
+        write_whole(self._folder / "position", str(done).encode())
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:06d}"
+
+
+def keep(file: Path, folder: Path) -> None:
+    """Keep what is in a file now, if there is one, in a folder; what is kept there already stays."""
+    target = folder / file.name
+    if target.exists() or not file.exists():
+        return
+    _link(file, target)
+
+
+def restore(file: Path, folder: Path) -> None:
+    """Make a file what was kept of it; remove it if nothing was."""
+    kept = folder / file.name
+    if not kept.exists():
+        file.unlink(missing_ok=True)
+        return
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    _link(kept, temporary)
+    os.replace(temporary, file)
+
+
+def sync(files: Sequence[Path]) -> None:
+    """Wait until files are on the disk, so that a power cut cannot take them."""
+    for file in files:
+        with suppress(OSError), file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _link(file: Path, target: Path) -> None:
+    """A link to a file, or a copy where the file system has no links."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)

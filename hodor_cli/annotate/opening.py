@@ -1,0 +1,81 @@
+"""From the command's arguments to a page that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.project import Project, edited_record
+from hodor_cli.annotate.result import open_target, write_result
+from hodor_cli.annotate.server import Address, serve
+from hodor_cli.annotate.session import Session
+from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.locks import locked_folder
+from hodor_cli.run.records import FrameRecord
+from hodor_cli.run.settings import SegmentSettings
+
+
+@dataclass(frozen=True)
+class AnnotateOptions:
+    """out: the project folder. masks: a folder of masks to start from."""
+
+    out: Path | None = None
+    masks: Path | None = None
+    address: Address = field(default_factory=Address)
+
+
+def annotate_source(
+    source: str | Path,
+    settings: SegmentSettings,
+    options: AnnotateOptions,
+    opened: Callable[[str, Path], Any],
+) -> Path:
+    """Serve the page for a video or a result until Ctrl-C; returns the project folder.
+
+    opened: called with the page's address and the folder when it can be opened. Raises HodorError for anything that
+    cannot be opened, before a server listens.
+    """
+    from hodor_cli.weights import load_model
+
+    model = load_model(settings.weights)
+    settings.segmenter(model)  # a device that is not there is told before anything is made
+    frames, folder = open_target(source, options.out)
+    with frames:
+        readers = FrameReader(frames), FrameReader(frames), FrameReader(frames)
+        with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
+            project = Project(folder, (frames.height, frames.width))
+            if options.masks is not None:
+                _take_masks(project, readers[0], options.masks)
+            write_result(project, frames, settings, None)
+
+            def make(emit: Callable[[Mapping[str, Any], bytes], None]) -> Session:
+                return Session(project, readers[0], lambda: model, settings, emit)
+
+            serve(make, (readers[1], readers[2]), options.address, lambda url: opened(url, folder.root))
+    return folder.root
+
+
+def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
+    """Start from the masks of a folder. Raises OutputError where masks are already."""
+    from hodor_cli.datasets.labels.masks import read_mask_arguments
+
+    if project.records:
+        raise OutputError(
+            f"{project.folder.root} holds masks already; leave `masks` out to continue, or choose another folder with "
+            "`out`"
+        )
+    fps = reader.source.fps or 25.0
+    with project.change("masks") as change:
+        for index, given in read_mask_arguments([str(masks)], reader.source).items():
+            labels = given.labels
+            if labels.shape != project.size:
+                height, width = project.size
+                raise UsageError(
+                    f"the mask of frame {index} is {labels.shape[1]}x{labels.shape[0]} and the frames are "
+                    f"{width}x{height}; give masks of the frames' size"
+                )
+            empty = FrameRecord(index, reader.name(index), round(index / fps, 6), {})
+            change.put(edited_record(empty, labels, given.object_ids), labels)

@@ -1,0 +1,295 @@
+"""The project: a result folder, as `hodor segment` writes it, that can be changed, and continued after a kill.
+
+OUT/masks/NAME.png, OUT/report.json   as of `hodor segment`; the report is written anew when work pauses
+OUT/.annotate/project.json            the objects' names, and the mark that the report carries
+OUT/.annotate/journal.jsonl           a line for each frame that changed; the last line of a frame counts
+OUT/.annotate/history/                undo and redo
+
+A mask is on the disk before its line is in the journal, so a kill loses at most the change that is being written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from hodor_cli.annotate.history import History, ObjectEntry, Step, keep, restore, sync
+from hodor_cli.errors import InputError, OutputError
+from hodor_cli.files import write_whole, writing
+from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.records import FrameRecord, ObjectRecord, ReportRecord, decode, read_journal
+
+Labels = NDArray[np.uint16]
+_FEW = 8  # frames of a change whose files are waited for one by one
+
+
+class ProjectFile(Struct, frozen=True):
+    """project.json."""
+
+    mark: str
+    objects: tuple[ObjectEntry, ...] = ()
+    format: Literal["hodor-annotation"] = "hodor-annotation"
+    version: int = 1
+
+
+class _Mark(Struct, frozen=True):
+    annotated: str = ""
+
+
+class Project:
+    """Label maps and records of all frames, and the objects. Changes are made in `change`, by one thread.
+
+    size: (height, width) of the frames.
+    """
+
+    def __init__(self, folder: OutputFolder, size: tuple[int, int]) -> None:
+        self.folder, self.size = folder, size
+        self._own = folder.root / ".annotate"
+        self.records: dict[int, FrameRecord] = {}
+        self.objects: dict[int, ObjectEntry] = {}
+        with writing(folder.root):
+            self._load()
+            self.history = History(self._own / "history")
+            self._compact()
+
+    def labels(self, index: int) -> Labels:
+        """The (H, W) label map of a frame; empty if there is none. Raises InputError if its file is damaged."""
+        record = self.records.get(index)
+        path = None if record is None else self.folder.mask(record.name)
+        if path is None or not path.is_file():
+            return np.zeros(self.size, np.uint16)
+        labels = read_label_png(path)
+        if labels.shape != self.size:
+            raise InputError(f"{path} has another size than the frames; remove it, and reload the page")
+        return labels
+
+    def given(self, index: int) -> Labels:
+        """The part of a frame's label map that was made by hand."""
+        record = self.records.get(index)
+        labels = self.labels(index)
+        return np.where(np.isin(labels, record.given), labels, 0).astype(np.uint16) if record else labels
+
+    def given_frames(self) -> list[int]:
+        """The frames with something made by hand."""
+        return sorted(index for index, record in list(self.records.items()) if record.given)
+
+    def free_id(self) -> int:
+        """The smallest id that no object has."""
+        return next(number for number in range(1, len(self.objects) + 2) if number not in self.objects)
+
+    @contextmanager
+    def change(self, label: str) -> Iterator[Change]:
+        """A change that can be undone as a whole, also if the block raises half-way."""
+        with writing(self.folder.root):
+            change = Change(self, self.history.begin())
+            try:
+                yield change
+            finally:
+                change.commit(label)
+
+    def undo(self) -> Step | None:
+        """Take back the newest change; returns it."""
+        found = self.history.newest()
+        if found is None:
+            return None
+        path, step = found
+        self._apply(path / "before", {index: before for index, before, _ in step.frames}, step.objects[0])
+        self.history.undone()
+        return step
+
+    def redo(self) -> Step | None:
+        """Make again what was taken back last; returns it."""
+        found = self.history.next()
+        if found is None:
+            return None
+        path, step = found
+        self._apply(path / "after", {index: after for index, _, after in step.frames}, step.objects[1])
+        self.history.redone()
+        return step
+
+    def note(self, record: FrameRecord) -> None:
+        """Append a frame's record to the journal."""
+        if record.objects or record.given or record.removed:
+            self.records[record.frame] = record
+        else:
+            self.records.pop(record.frame, None)
+        self._journal.write(msgspec.json.encode(record) + b"\n")
+
+    def save_objects(self) -> None:
+        """Write project.json. Raises OSError."""
+        write_whole(self._own / "project.json", msgspec.json.encode(ProjectFile(self.mark, self.entries())))
+
+    def entries(self) -> tuple[ObjectEntry, ...]:
+        """The objects by id."""
+        return tuple(self.objects[key] for key in sorted(self.objects))
+
+    def sync(self) -> None:
+        """Wait until the journal is on the disk."""
+        os.fsync(self._journal.fileno())
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._journal.close()
+
+    def _load(self) -> None:
+        fresh = not (self._own / "project.json").exists() or self.folder.report.exists()
+        if fresh and self.folder.state() == "unfinished":
+            raise OutputError(
+                f"{self.folder.root} holds an unfinished run of hodor segment; finish it with `resume`, then open it"
+            )
+        saved = self._saved()
+        if saved is None:  # a new folder, or one that `segment` has written since
+            shutil.rmtree(self._own, ignore_errors=True)
+            self.mark = uuid.uuid4().hex
+            self.records = report_records(self.folder)
+        else:
+            self.mark = saved.mark
+            self.objects = {entry.id: entry for entry in saved.objects}
+            self.records = {record.frame: record for record in read_journal(self._own / "journal.jsonl")}
+        for record in self.records.values():
+            for object_id in record.objects:
+                self.objects.setdefault(object_id, ObjectEntry(object_id))
+
+    def _saved(self) -> ProjectFile | None:
+        path = self._own / "project.json"
+        if not path.is_file():
+            return None
+        saved = decode(path.read_bytes(), ProjectFile, str(path))
+        if self.folder.report.is_file():
+            marked = decode(self.folder.report.read_bytes(), _Mark, str(self.folder.report)).annotated
+            return saved if marked == saved.mark else None
+        return saved
+
+    def _compact(self) -> None:
+        """Write the journal with one line per frame, and continue it."""
+        self.folder.masks.mkdir(parents=True, exist_ok=True)
+        self.folder.remove_leftovers()
+        lines = [msgspec.json.encode(self.records[index]) + b"\n" for index in sorted(self.records)]
+        self.records = {index: record for index, record in self.records.items() if record.objects or record.given}
+        write_whole(self._own / "journal.jsonl", b"".join(lines))
+        self.save_objects()
+        self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
+
+    def _apply(self, kept: Path, records: Mapping[int, FrameRecord | None], objects: Iterable[ObjectEntry]) -> None:
+        with writing(self.folder.root):
+            for index, record in records.items():
+                known = record or self.records.get(index)
+                if known is None:
+                    continue
+                restore(self.folder.mask(known.name), kept)
+                self.note(record or empty_record(known))
+            self.objects = {entry.id: entry for entry in objects}
+            self.save_objects()
+            self.sync()
+
+
+class Change:
+    """A change in the making: `put` writes frames, `objects` of the project may be changed beside it."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self._project, self._folder = project, folder
+        self._objects = project.entries()
+        self._before: dict[int, FrameRecord | None] = {}
+        self._names: dict[int, str] = {}
+
+    def put(self, record: FrameRecord, labels: Labels) -> None:
+        """Write one frame's label map and record."""
+        file = self._project.folder.mask(record.name)
+        if record.frame not in self._before:
+            self._before[record.frame] = self._project.records.get(record.frame)
+            self._names[record.frame] = record.name
+            keep(file, self._folder / "before")
+        write_label_png(file, labels)
+        for object_id in record.objects:
+            self._project.objects.setdefault(object_id, ObjectEntry(object_id))
+        self._project.note(record)
+
+    @property
+    def frames(self) -> list[int]:
+        """The frames that were written."""
+        return list(self._before)
+
+    def commit(self, label: str) -> None:
+        """Make the change one step of the history; nothing if it changed nothing."""
+        project, objects = self._project, self._project.entries()
+        if not self._before and objects == self._objects:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        files = [project.folder.mask(name) for name in self._names.values()]
+        for file in files:
+            keep(file, self._folder / "after")
+        if len(files) <= _FEW:
+            sync(files)
+        elif hasattr(os, "sync"):
+            os.sync()
+        frames = tuple((index, before, project.records.get(index)) for index, before in self._before.items())
+        if objects != self._objects:
+            project.save_objects()
+        project.sync()
+        project.history.commit(self._folder, Step(label, frames, (self._objects, objects)))
+
+
+def empty_record(record: FrameRecord) -> FrameRecord:
+    """The record of a frame without any object."""
+    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=(), rle={}, extra={})
+
+
+def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:
+    """A frame's record after its label map was changed.
+
+    touched: the objects that were edited; those of them that are in the frame count as given, the others as gone from
+    it on. An object that an edit only painted over keeps what was known of it.
+    """
+    objects: dict[int, ObjectRecord] = {}
+    touched = set(touched)
+    given, removed = set(base.given), set(base.removed)
+    areas = np.bincount(labels.reshape(-1))
+    for object_id in sorted({*base.objects, *touched, *(np.flatnonzero(areas[1:]) + 1).tolist()}):
+        area, old = int(areas[object_id]) if object_id < len(areas) else 0, base.objects.get(object_id)
+        if object_id in touched and by_hand:
+            (given.add if area else given.discard)(object_id)
+            (removed.discard if area else removed.add)(object_id)
+            if area:
+                objects[object_id] = ObjectRecord(area, box_of(labels == object_id), 1.0, False)
+        elif area and old is not None and old.area == area:
+            objects[object_id] = old
+        elif area:
+            known = old or ObjectRecord(area, None, 1.0, False)
+            objects[object_id] = replace(known, area=area, box=box_of(labels == object_id), lost=False)
+        elif old is not None:
+            objects[object_id] = ObjectRecord(0, None, 0.0, True)
+            given.discard(object_id)
+    return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)), rle={})
+
+
+def report_records(folder: OutputFolder) -> dict[int, FrameRecord]:
+    """The frames of a result's report by index. Raises OutputError if it is damaged."""
+    if not folder.report.is_file():
+        return {}
+    data = folder.report.read_bytes()
+    decode(data, ReportRecord, str(folder.report))
+    known = set(FrameRecord.__struct_fields__)
+    found: dict[int, FrameRecord] = {}
+    for plain in decode(data, _Frames, str(folder.report)).frames:
+        extra = {key: value for key, value in plain.items() if key not in known}
+        line = msgspec.json.encode({key: plain[key] for key in plain if key in known} | {"extra": extra})
+        record = decode(line, FrameRecord, str(folder.report))
+        found[record.frame] = record
+    return found
+
+
+class _Frames(Struct, frozen=True):
+    frames: list[dict[str, Any]]

@@ -1,0 +1,69 @@
+"""From clicks and boxes to masks: the one file that knows how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.clicks import Clicker
+from hodor_cli.errors import InputError
+
+Mask = NDArray[np.bool_]
+Image = NDArray[np.uint8]
+Point = tuple[float, float, bool]
+
+
+@dataclass
+class Clicks:
+    """The clicks on one object in one frame, (x, y, positive), oldest first, and the mask that they started from."""
+
+    frame: int
+    object_id: int
+    start: Mask
+    points: list[Point] = field(default_factory=list)
+
+
+class Prompter:
+    """Masks from clicks and boxes. A frame's features are computed once, as long as prompts stay in it."""
+
+    def __init__(self, device: str = "auto") -> None:
+        self._clicker = Clicker(device=device)
+        self._frame: int | None = None
+        self._said: tuple[int, list[Point]] | None = None
+
+    def click(self, image: Image, clicks: Clicks) -> Mask:
+        """The mask (H, W) after the newest of the clicks. Raises UsageError where a mask must come first."""
+        self._show(image, clicks.frame)
+        fresh = list(clicks.points)
+        if self._said == (clicks.object_id, fresh[:-1]):
+            fresh = fresh[-1:]
+        else:  # another object, or a click was taken back: all is said again
+            self._clicker.reset(clicks.object_id)
+            if clicks.start.any():
+                self._clicker.set_mask(clicks.start, object=clicks.object_id)
+        self._said = None
+        mask = clicks.start
+        for x, y, positive in fresh:
+            mask = self._clicker.click(x, y, positive=positive, object=clicks.object_id)
+        self._said = (clicks.object_id, list(clicks.points))
+        return _found(mask)
+
+    def box(self, image: Image, frame: int, object_id: int, box: tuple[int, int, int, int]) -> Mask:
+        """The mask (H, W) of the object in a box (x, y, width, height). Raises UsageError for one outside the frame."""
+        self._show(image, frame)
+        self._said = None
+        return _found(self._clicker.box(box, object=object_id))
+
+    def _show(self, image: Image, frame: int) -> None:
+        if frame != self._frame:
+            self._frame = self._said = None
+            self._clicker.set_frame(image)
+            self._frame = frame
+
+
+def _found(mask: Mask) -> Mask:
+    if not mask.any():
+        raise InputError("no object was found there; click nearer to its middle, or draw a box around it")
+    return mask

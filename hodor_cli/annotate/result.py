@@ -1,0 +1,113 @@
+"""The report of a project, so that every command that takes a result of `hodor segment` takes a project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from hodor_cli.annotate.project import Project
+from hodor_cli.errors import InputError, OutputError
+from hodor_cli.files import writing
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.records import FrameRecord, ReportRecord, ReviewItem, RunIdentity, SpeedRecord, decode, is_report
+from hodor_cli.run.report import summarise_objects, write_report
+from hodor_cli.run.resume import run_identity
+from hodor_cli.run.review import review_frames
+from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.source import open_source
+
+
+class GivenMask:
+    """The part of a frame's label map that was made by hand, read when it is needed."""
+
+    def __init__(self, project: Project, index: int) -> None:
+        self._project, self._index = project, index
+
+    @property
+    def labels(self) -> NDArray[np.uint16]:
+        """(H, W) object ids."""
+        return self._project.given(self._index)
+
+
+def given_inputs(project: Project) -> RunInputs:
+    """Everything made by hand, as a run of `hodor segment` would take it."""
+    return RunInputs(
+        masks={index: GivenMask(project, index) for index in project.given_frames()},
+        removals={index: record.removed for index, record in sorted(project.records.items()) if record.removed},
+    )
+
+
+def review_of(project: Project) -> list[ReviewItem]:
+    """The frames that a person should look at."""
+    return review_frames(_in_order(project))
+
+
+def write_result(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> list[ReviewItem]:
+    """Write report.json; returns the frames to review. Raises OutputError.
+
+    segmenter: what the masks were made with, None before there is one.
+    """
+    folder = project.folder
+    coco = folder.annotations.is_file()
+    identity: RunIdentity = run_identity(source, given_inputs(project), settings, segmenter, coco=coco)
+    review = review_of(project)
+    header = {"hodor_version": _version(), "annotated": project.mark, **msgspec.to_builtins(identity, str_keys=True)}
+    header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
+    objects = summarise_objects(_in_order(project))
+    with writing(folder.root):
+        write_report(folder.report, header, objects, review, lambda: _in_order(project))
+    return review
+
+
+def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, OutputFolder]:
+    """The frames and the project folder that `hodor annotate SOURCE --out OUT` means: SOURCE is a video or a result.
+
+    Raises InputError where a result's video is gone, OutputError for a folder of another video, and as `open_source`.
+    """
+    path = Path(source)
+    if path.is_dir() and is_report(path / "report.json"):
+        if out is not None and out.resolve() != path.resolve():
+            raise OutputError(f"{path} is a result itself and is changed in place; leave `out` out")
+        report = _report(path / "report.json")
+        place = report.place.get("source", "")
+        if not place or not Path(place).exists():
+            where = f" at {place}" if place else ""
+            raise InputError(f"the video of {path} is no longer{where}; give it: hodor annotate VIDEO --out {path}")
+        then = report.source
+        return open_source(place, start=then.start, end=then.end, value_range=then.value_range), OutputFolder(path)
+    frames = open_source(source)
+    folder = OutputFolder(Path(f"{frames.name}.hodor") if out is None else out)
+    if is_report(folder.report):
+        then, now = (
+            _report(folder.report).source,
+            run_identity(frames, RunInputs(), SegmentSettings(), None, coco=False),
+        )
+        if (then.start, then.end) != (0, None):
+            frames.close()
+            frames = open_source(source, start=then.start, end=then.end, value_range=then.value_range)
+        if tuple(then.size) != (frames.height, frames.width) or then.content != now.source.content:
+            raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
+    return frames, folder
+
+
+def _report(path: Path) -> ReportRecord:
+    return decode(path.read_bytes(), ReportRecord, str(path))
+
+
+def _in_order(project: Project) -> Iterator[FrameRecord]:
+    for index in sorted(project.records):
+        yield replace(project.records[index], rle={})
+
+
+def _version() -> str:
+    import hodor_cli
+
+    return str(getattr(hodor_cli, "__version__", "unknown"))

@@ -1,0 +1,231 @@
+"""The local server: the page's files, the frames, the masks, and the socket by which page and session talk.
+
+No path that comes from a browser is opened: files are looked up by name among those of the package, frames by number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import mimetypes
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.annotate.desk import Desk, Page
+from hodor_cli.annotate.export import EXPORTS, Exporter
+from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails, timeline_frames
+from hodor_cli.annotate.guard import Guard, new_token
+from hodor_cli.annotate.messages import Hello, decode
+from hodor_cli.annotate.runs import pack_runs
+from hodor_cli.annotate.session import Session
+from hodor_cli.errors import HodorError, UsageError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.websockets import WebSocket
+
+#: The longest message that a page may send.
+_MOST_BYTES = 8 << 20
+
+#: Makes the session, given where its events go.
+MakeSession = Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen: on this machine only, unless told otherwise, and on any free port."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+def serve(make_session: MakeSession, readers: tuple[FrameReader, FrameReader], address: Address, opened: Any) -> None:
+    """Serve the page until Ctrl-C; returns when everything is saved.
+
+    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server listens. Raises
+    UsageError if it cannot listen at `address`.
+    """
+    import uvicorn
+
+    token = new_token()
+    listening = _listen(address)
+    port = listening.getsockname()[1]
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    url = f"http://{host if address.host not in ('0.0.0.0', '::') else socket.gethostname()}:{port}/{token}/"
+    app = Guard(_Routes(make_session, *readers, lambda: opened(url)).app(), token)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, ws_max_size=_MOST_BYTES, timeout_graceful_shutdown=1, lifespan="on",
+        server_header=False,
+    )  # fmt: skip
+    with listening:
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except KeyboardInterrupt:  # raised again by the server after it has ended cleanly
+            pass
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise UsageError(
+                f"port {address.port} is in use; choose another with `port`, or leave it out for a free one"
+            ) from None
+        if error.errno == errno.EACCES:
+            raise UsageError(f"port {address.port} is not for users; choose one above 1023 with `port`") from None
+        raise UsageError(f"cannot listen at {address.host} ({error.strerror}); choose another `host`") from None
+    return listening
+
+
+class _Routes:
+    """The application behind the guard."""
+
+    def __init__(
+        self, make_session: MakeSession, reader: FrameReader, thumbs: FrameReader, ready: Callable[[], None]
+    ) -> None:
+        self._make, self._reader, self._thumbs_reader, self._ready = make_session, reader, thumbs, ready
+        self._static = _static_files()
+        self._thumbs: dict[int, bytes] = {}
+        self._desk: Desk
+
+    def app(self) -> Starlette:
+        """All routes; everything but the socket is only read."""
+        from starlette.applications import Starlette
+        from starlette.routing import Route, WebSocketRoute
+
+        return Starlette(
+            routes=[
+                Route("/", self._file),
+                Route("/frame/{index:int}", self._frame),
+                Route("/thumb/{index:int}", self._thumb),
+                Route("/thumbs", self._thumb_list),
+                Route("/labels/{index:int}", self._labels),
+                Route("/export/{kind:str}", self._export),
+                WebSocketRoute("/socket", self._socket),
+                Route("/{name:str}", self._file),
+            ],
+            lifespan=self._life,
+        )
+
+    @asynccontextmanager
+    async def _life(self, _: Starlette) -> AsyncIterator[None]:
+        self._desk = Desk(self._make)
+        stop = threading.Event()
+        drawing = threading.Thread(
+            target=make_thumbnails, args=(self._thumbs_reader, self._thumbs.__setitem__, stop), daemon=True
+        )
+        drawing.start()
+        self._ready()
+        try:
+            yield
+        finally:
+            stop.set()
+            await self._desk.close()
+
+    async def _file(self, request: Request) -> Response:
+        return _answer(*self._static.get(request.path_params.get("name", "index.html"), (None, "")))
+
+    async def _frame(self, request: Request) -> Response:
+        index = request.path_params["index"]
+        at_desk = self._desk.session.reader.peek(index)
+
+        def picture() -> bytes:
+            return jpeg_of(self._reader.read(index) if at_desk is None else at_desk)
+
+        return await _read(picture, "image/jpeg")
+
+    async def _thumb(self, request: Request) -> Response:
+        return _answer(self._thumbs.get(request.path_params["index"]), "image/jpeg")
+
+    async def _thumb_list(self, _: Request) -> Response:
+        from starlette.responses import JSONResponse
+
+        return JSONResponse({"all": timeline_frames(self._thumbs_reader), "ready": sorted(self._thumbs)})
+
+    async def _labels(self, request: Request) -> Response:
+        project, index = self._desk.session.project, request.path_params["index"]
+        return await _read(lambda: pack_runs(project.labels(index)), "application/octet-stream")
+
+    async def _export(self, request: Request) -> Response:
+        from starlette.responses import FileResponse
+
+        session, kind = self._desk.session, request.path_params["kind"]
+        path = (
+            Exporter(session.project, session.reader.source, threading.Event()).path(kind) if kind in EXPORTS else None
+        )
+        if path is None or not path.is_file():
+            return _answer(None, "")
+        return FileResponse(path, filename=f"{session.reader.source.name}-{path.name}")
+
+    async def _socket(self, socket: WebSocket) -> None:
+        from starlette.websockets import WebSocketDisconnect
+
+        await socket.accept()
+        page = Page()
+        sending = asyncio.create_task(_send(socket, page))
+        try:
+            while True:
+                received = await socket.receive()
+                if received["type"] == "websocket.disconnect":
+                    return
+                try:
+                    asked, payload = decode(received.get("bytes") or received.get("text") or "")
+                except HodorError as error:
+                    page.push({"event": "error", "text": str(error)})
+                    continue
+                if self._desk.is_current(page):
+                    self._desk.ask(asked, payload)
+                elif isinstance(asked, Hello) and not self._desk.claim(page, take=asked.take):
+                    page.push({"event": "busy"})
+        except (WebSocketDisconnect, RuntimeError):  # the page went away while something was sent
+            return
+        finally:
+            self._desk.leave(page)
+            sending.cancel()
+
+
+async def _send(socket: WebSocket, page: Page) -> None:
+    """Send a page's events until it is taken over."""
+    while (message := await page.outgoing.get()) is not None:
+        if isinstance(message, bytes):
+            await socket.send_bytes(message)
+        else:
+            await socket.send_text(message)
+    await socket.close()
+
+
+async def _read(make: Callable[[], bytes], kind: str) -> Response:
+    """What is read from video or disk, in a thread; or one sentence and 404 where that fails."""
+    from starlette.responses import PlainTextResponse, Response
+
+    try:
+        return Response(await asyncio.to_thread(make), media_type=kind)
+    except HodorError as error:
+        return PlainTextResponse(str(error), status_code=404)
+
+
+def _answer(data: bytes | None, kind: str) -> Response:
+    from starlette.responses import PlainTextResponse, Response
+
+    return PlainTextResponse("not found", status_code=404) if data is None else Response(data, media_type=kind)
+
+
+def _static_files() -> dict[str, tuple[bytes, str]]:
+    """The page's files by name, with their kinds."""
+    found = {}
+    for file in resources.files("hodor_cli.annotate").joinpath("static").iterdir():
+        kind = {"js": "text/javascript"}.get(file.name.rpartition(".")[2]) or mimetypes.guess_type(file.name)[0]
+        found[file.name] = (file.read_bytes(), kind or "application/octet-stream")
+    return found

@@ -1,0 +1,25 @@
+"""What the tools do to a mask: fill its holes, keep its largest piece."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+def without_holes(mask: Mask) -> Mask:
+    """An (H, W) mask with every region of background filled that does not reach the border."""
+    count, parts = cv2.connectedComponents((~np.pad(mask, 1)).astype(np.uint8), connectivity=4)
+    if count < 3:  # the mask itself and the one region around it
+        return mask.copy()
+    return np.asarray(parts != parts[0, 0], dtype=bool)[1:-1, 1:-1]
+
+
+def largest_piece(mask: Mask) -> Mask:
+    """The largest connected piece of an (H, W) mask."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if count < 3:
+        return mask.copy()
+    return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), dtype=bool)

@@ -1,0 +1,110 @@
+// The page: what the server tells goes into the state, and the parts draw themselves from it.
+
+import "./keys.js";
+import { exported, toast } from "./panel.js";
+import { forgetMasks, keepMask, mask } from "./pictures.js";
+import { connect, leave, onEvent } from "./socket.js";
+import { learn, set, state, tell } from "./state.js";
+import { loadThumbs } from "./timeline.js";
+import { go, open, replaceMask, view } from "./view.js";
+
+const saved = document.getElementById("saved");
+let tries = 0;
+
+onEvent("hello", (event) => {
+  document.getElementById("busy-sheet").close();
+  tries = 0;
+  const { name, width, height, fps, start, end, folder } = event;
+  const again = state.video !== null;
+  state.frames.clear();
+  event.frames.forEach(learn);
+  forgetMasks();
+  set({ video: { name, width, height, fps, start, end, folder }, exports: event.exports, review: event.review ?? [] });
+  document.title = `${name} - hodor annotate`;
+  document.getElementById("name").textContent = name;
+  document.getElementById("name").title = folder;
+  if (!again) {
+    open();
+    event.warnings.forEach((text) => toast(text));
+    loadThumbs();
+  }
+  changed(event);
+  set({ job: event.job ? { job: event.job } : null });
+  tell("frames", "tool", "brush", "ready", "opacity");
+  const first = [...state.frames.keys()].sort((a, b) => a - b)[0];
+  view.shown = -1;
+  go(again ? state.frame : first ?? start);
+  saved.textContent = "saved";
+});
+
+// Objects and history; `select` is the object that a command made current.
+function changed(event) {
+  const ids = event.objects.map((entry) => entry.id);
+  const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
+  set({ objects: event.objects, undo: event.undo, redo: event.redo, object });
+  saved.textContent = "saved";
+}
+onEvent("changed", changed);
+
+onEvent("frame", (event, runs) => {
+  learn(event.state);
+  keepMask(event.frame, runs);
+  tell("frames");
+  if (event.frame === view.shown) {
+    if (event.clicks) view.clicks = event.clicks;
+    if (runs) replaceMask(runs);
+  } else if (event.streamed) go(event.frame);   // tracking is watched
+});
+
+onEvent("frames", async ({ states }) => {
+  states.forEach(learn);
+  forgetMasks();
+  view.clicks = [];
+  tell("frames");
+  if (view.shown >= 0) replaceMask(await mask(view.shown));
+});
+
+onEvent("moved", ({ text, frame }) => {
+  toast(text);
+  if (frame !== null && frame !== undefined && state.frames.has(frame)) go(frame);
+});
+
+onEvent("progress", (event) => set({ job: event }));
+onEvent("done", (event) => {
+  set({ job: null });
+  toast(event.text);
+  if (event.job === "export" && !event.stopped) exported(event);
+});
+onEvent("review", ({ items }) => set({ review: items }));
+onEvent("ready", () => set({ ready: true }));
+onEvent("error", async ({ text }) => {
+  set({ job: null });
+  toast(text, "bad");
+  if (view.shown < 0) return;
+  view.clicks = [];   // what was drawn ahead of the server's answer goes away
+  replaceMask(await mask(view.shown));
+});
+
+onEvent("busy", () => {
+  // A page that is loaded again can be quicker than the goodbye of the one before.
+  if (tries++ < 3) { leave(); setTimeout(connect, 300); return; }
+  ask("This project is open in another tab or window.");
+});
+onEvent("taken", () => ask("This project is now worked on in another tab or window."));
+
+function ask(text) {
+  leave();
+  document.getElementById("busy-text").textContent = text;
+  document.getElementById("busy-sheet").showModal();
+}
+document.getElementById("take").addEventListener("click", () => connect({ take: true }));
+document.getElementById("busy-sheet").addEventListener("cancel", (event) => event.preventDefault());
+
+onEvent("offline", () => {
+  saved.textContent = "no connection";
+  set({ job: null });
+});
+
+document.addEventListener("reload-mask", async () => replaceMask(await mask(view.shown)));
+
+connect();

@@ -1,0 +1,121 @@
+// The keyboard: one table for what keys do and for the sheet that explains them.
+
+import { adapt, hide, openExport, stop, theme, toast, track } from "./panel.js";
+import { send } from "./socket.js";
+import { state, set } from "./state.js";
+import { nextReview, play } from "./timeline.js";
+import { cancel, closePolygon, holdSpace, tidy } from "./tools.js";
+import { fit, go, zoom } from "./view.js";
+
+const grow = (factor) => set({ brush: Math.max(1, Math.min(150, Math.round(state.brush * factor + Math.sign(factor - 1)))) });
+const pick = (way) => {
+  const ids = state.objects.map((entry) => entry.id);
+  if (ids.length) set({ object: ids[(ids.indexOf(state.object) + way + ids.length) % ids.length] });
+};
+
+// [keys, what they do, how]. A key is named as the browser names it, with Ctrl+ and Shift+ in front.
+const KEYS = [
+  [["v"], "click tool", () => set({ tool: "click" })],
+  [["b"], "box", () => set({ tool: "box" })],
+  [["p"], "brush", () => set({ tool: "brush" })],
+  [["e"], "eraser", () => set({ tool: "eraser" })],
+  [["g"], "polygon", () => set({ tool: "polygon" })],
+  [["h"], "move the picture", () => set({ tool: "hand" })],
+  [["["], "smaller brush", () => grow(0.85)],
+  [["]"], "larger brush", () => grow(1.18)],
+  [["f"], "fill holes", () => tidy("fill")],
+  [["l"], "keep the largest piece", () => tidy("largest")],
+  [["Delete", "Backspace"], "the object is gone from this frame", () => tidy("clear")],
+  [["Enter"], "close the polygon", closePolygon],
+  [["n"], "new object", () => send({ do: "add-object" })],
+  [["1…9"], "select an object", null],
+  [["Tab"], "next control", null],
+  [[","], "object before", () => pick(-1)],
+  [["."], "object after", () => pick(1)],
+  [["x"], "show or hide the object", () => hide()],
+  [["Shift+Delete"], "delete the object from all frames", () => send({ do: "delete-object", object: state.object })],
+  [["Ctrl+z"], "undo", () => send({ do: "undo" })],
+  [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" })],
+  [["t"], "track forward", () => track("forward")],
+  [["Shift+t"], "track backward", () => track("backward")],
+  [["r"], "track both ways", () => track("both")],
+  [["o"], "track one frame", () => track("one")],
+  [["Escape"], "stop tracking, or what is being drawn", () => cancel() || stop()],
+  [["a"], "adapt the network", adapt],
+  [[" "], "play; hold it to move the picture", null],
+  [["ArrowLeft"], "one frame back", () => go(state.frame - 1)],
+  [["ArrowRight"], "one frame on", () => go(state.frame + 1)],
+  [["Shift+ArrowLeft"], "ten frames back", () => go(state.frame - 10)],
+  [["Shift+ArrowRight"], "ten frames on", () => go(state.frame + 10)],
+  [["Home"], "first frame", () => go(0)],
+  [["End"], "last frame", () => go(Infinity)],
+  [["j"], "review: the frame before", () => nextReview(-1)],
+  [["k"], "review: the next frame", () => nextReview(1)],
+  [["+", "="], "zoom in", () => zoom(1.25)],
+  [["-"], "zoom out", () => zoom(0.8)],
+  [["0"], "fit the picture", fit],
+  [["m"], "outline or fill", () => set({ outline: !state.outline })],
+  [["Ctrl+s"], "export", openExport],
+  [["d"], "dark or light", theme],
+  [["?"], "this sheet", () => help()],
+];
+
+const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
+const actions = new Map(KEYS.flatMap(([keys, , action]) => (action ? keys.map((key) => [key, action]) : [])));
+
+export function help() {
+  const sheet = document.getElementById("help-sheet");
+  if (sheet.open) { sheet.close(); return; }
+  const list = document.getElementById("help-keys");
+  list.replaceChildren(...KEYS.map(([keys, text]) => {
+    const row = document.createElement("div");
+    for (const key of keys) {
+      const cap = document.createElement("kbd");
+      cap.textContent = key.split("+").map((part) => NAMES[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join("+") || "+";
+      row.append(cap);
+    }
+    row.append(document.createTextNode(text));
+    return row;
+  }));
+  sheet.showModal();
+}
+
+let spaceDown = 0;
+
+addEventListener("keydown", (event) => {
+  const { target } = event;
+  if (target.matches("input:not([type=range]):not([type=checkbox]), select")) { if (event.key === "Escape") target.blur(); return; }
+  if (document.querySelector("dialog[open]") && event.key !== "?") return;
+  if (!state.video || event.metaKey && !["z", "y", "s"].includes(event.key.toLowerCase())) return;
+  if (event.key === " ") {
+    if (target.matches("button")) return;
+    event.preventDefault();
+    if (!event.repeat) { spaceDown = performance.now(); holdSpace(true); }
+    return;
+  }
+  if (target.matches("button") && event.key === "Enter") return;
+  if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
+  const plain = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const letter = /^[a-z]$/.test(plain) || plain.length > 1;
+  const name = (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + (event.shiftKey && letter ? "Shift+" : "") + plain;
+  const action = actions.get(name) ?? digit(name);
+  if (!action || event.altKey) return;
+  event.preventDefault();
+  action();
+});
+
+// A short press of the space bar plays; a long one was for moving the picture.
+addEventListener("keyup", (event) => {
+  if (event.key !== " " || !spaceDown) return;
+  holdSpace(false);
+  if (performance.now() - spaceDown < 250) play();
+  spaceDown = 0;
+});
+
+function digit(name) {
+  const entry = /^[1-9]$/.test(name) ? state.objects.find((one) => one.id === Number(name)) : null;
+  return entry ? () => set({ object: entry.id }) : null;
+}
+
+document.getElementById("help").addEventListener("click", help);
+document.addEventListener("trouble", ({ detail }) => toast(detail, "bad"));

@@ -1,0 +1,157 @@
+// The bar on top and the panel at the side: objects, display, review, what works right now.
+
+import { send } from "./socket.js";
+import { state, on, set } from "./state.js";
+import { go, view } from "./view.js";
+
+const by = (id) => document.getElementById(id);
+const REASONS_SHOWN = 40;
+
+// An element with a class, text and attributes; texts are never taken as HTML.
+function make(tag, { text, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+const title = ({ id, name }) => name || `Object ${id}`;
+
+function objectRow(entry) {
+  const row = make("li", { class: entry.id === state.object ? "current" : "", onclick: () => set({ object: entry.id }) });
+  const chip = make("button", { class: "chip", title: `Select (${entry.id})`, "aria-label": `Select ${title(entry)}` });
+  chip.style.background = `rgb(${entry.colour.join(" ")})`;
+  const id = make("span", { class: "id", text: entry.id });
+  const name = make("input", { value: entry.name, placeholder: `Object ${entry.id}`, maxlength: 80, "aria-label": "Name" });
+  name.addEventListener("change", () => send({ do: "rename", object: entry.id, name: name.value }));
+  const eye = make("button", {
+    text: entry.hidden ? "hidden" : "shown", class: entry.hidden ? "quiet off" : "quiet", title: "Show or hide (X)",
+    onclick: (event) => { event.stopPropagation(); hide(entry.id); },
+  });
+  const remove = make("button", {
+    text: "×", class: "quiet", title: "Delete from all frames (Shift+Delete)", "aria-label": `Delete ${title(entry)}`,
+    onclick: (event) => { event.stopPropagation(); send({ do: "delete-object", object: entry.id }); },
+  });
+  row.append(chip, id, name, eye, remove);
+  return row;
+}
+
+export function hide(id = state.object) {
+  const entry = state.objects.find((one) => one.id === id);
+  if (!entry) return;
+  entry.hidden = !entry.hidden;
+  set({ objects: state.objects });
+  if (!state.job) send({ do: "hide", object: id, hidden: entry.hidden });   // an edit would end the job
+}
+
+function drawObjects() {
+  if (by("objects").contains(document.activeElement) && document.activeElement.tagName === "INPUT") document.activeElement.blur();
+  by("objects").replaceChildren(...state.objects.map(objectRow));
+  if (!state.objects.length) by("objects").append(make("li", { class: "none", text: "none yet: click one in the picture" }));
+  const others = state.objects.filter((entry) => entry.id !== state.object);
+  by("with").hidden = !others.length || state.objects.length < 2;
+  by("other").replaceChildren(...others.map((entry) => make("option", { value: entry.id, text: title(entry) })));
+}
+
+function drawReview() {
+  by("review-count").textContent = state.review.length || "";
+  by("review").replaceChildren(...state.review.slice(0, REASONS_SHOWN).map((item) => make("li", {},
+    make("button", {
+      class: "quiet", onclick: () => { set({ object: item.object }); go(item.first); },
+      text: `${item.first}${item.last > item.first ? `-${item.last}` : ""}  ${nameOf(item.object)}: ${item.reason}`,
+      title: item.detail || item.reason,
+    }))));
+  if (!state.review.length) by("review").append(make("li", { class: "none", text: state.frames.size ? "nothing stands out" : "after tracking" }));
+}
+
+const nameOf = (id) => title(state.objects.find((entry) => entry.id === id) ?? { id });
+
+const clock = (seconds) => {
+  const whole = Math.max(0, Math.round(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+};
+
+function drawJob() {
+  const { job } = state;
+  by("job").hidden = !job;
+  by("tracking").hidden = Boolean(job);
+  if (!job) return;
+  by("share").value = job.share ?? 0;
+  const rate = job.rate ? `${job.rate.toFixed(1)} frames/s, ` : "";
+  const word = { track: "tracking", adapt: "adapting", export: "exporting" }[job.job] ?? "";
+  by("rate").textContent = job.left === undefined ? `${word}…` : `${word}: ${rate}${clock(job.left)} left`;
+}
+
+export function toast(text, kind = "") {
+  const shown = make("div", { class: `toast ${kind}`, text });
+  by("toasts").append(shown);
+  while (by("toasts").children.length > 3) by("toasts").firstChild.remove();
+  setTimeout(() => shown.remove(), kind === "bad" ? 9000 : 3500);
+}
+
+export const stop = () => send({ do: "stop" });
+
+function begin(message, job) {
+  if (!send(message)) { toast("The server cannot be reached; start hodor annotate again.", "bad"); return; }
+  set({ job: { job } });
+}
+
+export function track(direction) {
+  if (!state.frames.has(view.shown)) { toast("Click an object in this frame first, then track it.", "bad"); return; }
+  begin({ do: "track", frame: view.shown, direction }, "track");
+}
+
+export const adapt = () => begin({ do: "adapt", seconds: 60 }, "adapt");
+
+export function openExport() {
+  by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Write besides:`;
+  by("export-kinds").replaceChildren(...state.exports.map(({ kind, title: text }) => make("li", { "data-kind": kind },
+    make("button", { text, onclick: () => begin({ do: "export", kind }, "export") }))));
+  if (!by("export-sheet").open) by("export-sheet").showModal();
+}
+
+// A finished export can be downloaded from the sheet.
+export function exported({ kind, name }) {
+  const row = document.querySelector(`#export-kinds [data-kind="${CSS.escape(kind)}"]`);
+  row?.querySelector("a")?.remove();
+  row?.append(make("a", { href: `export/${encodeURIComponent(kind)}`, download: "", text: `Download ${name}` }));
+}
+
+export function theme() {
+  const light = document.documentElement.dataset.theme === "light"
+    || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: light)").matches);
+  document.documentElement.dataset.theme = light ? "dark" : "light";
+  set({ theme: document.documentElement.dataset.theme });
+}
+
+const pair = (what, more = {}) => send({ do: what, object: state.object, other: Number(by("other").value), ...more });
+by("merge").addEventListener("click", () => pair("merge"));
+by("swap").addEventListener("click", () => pair("swap"));
+by("swap-here").addEventListener("click", () => pair("swap", { start: state.frame }));
+by("add").addEventListener("click", () => send({ do: "add-object" }));
+by("undo").addEventListener("click", () => send({ do: "undo" }));
+by("redo").addEventListener("click", () => send({ do: "redo" }));
+by("track-forward").addEventListener("click", () => track("forward"));
+by("track-backward").addEventListener("click", () => track("backward"));
+by("track-both").addEventListener("click", () => track("both"));
+by("track-one").addEventListener("click", () => track("one"));
+by("stop").addEventListener("click", stop);
+by("adapt").addEventListener("click", adapt);
+by("export").addEventListener("click", openExport);
+by("theme").addEventListener("click", theme);
+by("opacity").addEventListener("input", () => set({ opacity: by("opacity").value / 100 }));
+by("size").addEventListener("input", () => set({ brush: Number(by("size").value) }));
+by("outline").addEventListener("change", () => set({ outline: by("outline").checked }));
+
+on("objects object", drawObjects);
+on("review objects frames", drawReview);
+on("job", drawJob);
+on("undo redo", () => { by("undo").disabled = !state.undo; by("redo").disabled = !state.redo; });
+on("brush", () => { by("size").value = state.brush; by("size-shown").textContent = `${state.brush} px`; });
+on("outline", () => { by("outline").checked = state.outline; });
+on("frames video shown", () => { by("welcome").hidden = !state.video || state.frames.size > 0; });
+on("ready", () => { by("wait").hidden = state.ready; });

@@ -1,0 +1,54 @@
+// What the page knows, and who wants to be told when some of it changes.
+
+export const state = {
+  video: null,            // {name, width, height, fps, start, end, folder}
+  frames: new Map(),      // index -> {given: Set of ids, seen: Map id -> confidence, -1 lost}
+  objects: [],            // {id, name, hidden, colour: [r, g, b]}
+  review: [],             // {object, reason, first, last, detail}
+  exports: [],            // {kind, title}
+  frame: 0,
+  object: 1,
+  tool: "click",
+  brush: 16,              // radius in pixels of the frame
+  opacity: 0.5,
+  outline: false,
+  job: null,              // {job, share, rate, left} while one works
+  undo: false,
+  redo: false,
+  ready: false,           // the network is loaded
+};
+
+const listeners = new Map();
+
+// Call `listener` whenever one of the topics (names of fields, divided by spaces) is told.
+export function on(topics, listener) {
+  for (const topic of topics.split(" ")) {
+    if (!listeners.has(topic)) listeners.set(topic, new Set());
+    listeners.get(topic).add(listener);
+  }
+}
+
+export function tell(...topics) {
+  const called = new Set(topics.flatMap((topic) => [...(listeners.get(topic) ?? [])]));
+  for (const listener of called) listener();
+}
+
+export function set(values) {
+  Object.assign(state, values);
+  tell(...Object.keys(values));
+}
+
+// A frame's state as the server sends it: [index, given ids, [[id, confidence], ...]].
+export function learn([index, given, seen]) {
+  if (!seen.length && !given.length) state.frames.delete(index);
+  else state.frames.set(index, { given: new Set(given), seen: new Map(seen) });
+}
+
+export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, index));
+
+export const freeId = () => {
+  const taken = new Set(state.objects.map((entry) => entry.id));
+  let id = 1;
+  while (taken.has(id)) id += 1;
+  return id;
+};

@@ -1,0 +1,150 @@
+// The strip below the picture: thumbnails, a row of confidence for each object, marks, and the frame in view.
+
+import { state, on, set, clampFrame } from "./state.js";
+import { go } from "./view.js";
+
+const canvas = document.getElementById("strip");
+const context = canvas.getContext("2d");
+const THUMBS = 54, ROW = 9, GAP = 3, MOST_ROWS = 6, MARKS = 10;
+
+let thumbs = new Map();      // frame -> ImageBitmap
+let wanted = [];
+let waiting = false;
+let playing = null;
+
+export async function loadThumbs() {
+  const listed = await (await fetch("thumbs")).json();
+  wanted = listed.all;
+  const fresh = listed.ready.filter((index) => !thumbs.has(index));
+  await Promise.all(fresh.map(async (index) => {
+    const answer = await fetch(`thumb/${index}`);
+    if (answer.ok) thumbs.set(index, await createImageBitmap(await answer.blob()));
+  }));
+  redraw();
+  if (thumbs.size < wanted.length) setTimeout(loadThumbs, thumbs.size ? 1500 : 400);
+}
+
+const count = () => Math.max(1, state.video.end - state.video.start);
+const width = () => canvas.clientWidth;
+const xOf = (index) => ((index - state.video.start) / count()) * width();
+const frameAt = (x) => clampFrame(state.video.start + Math.floor((x / Math.max(1, width())) * count()));
+const rows = () => state.objects.slice(0, MOST_ROWS);
+
+function redraw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; draw(); });
+}
+
+function draw() {
+  if (!state.video) return;
+  const dense = devicePixelRatio || 1, tall = THUMBS + MARKS + Math.max(1, rows().length) * (ROW + GAP) + 4;
+  canvas.style.height = `${tall}px`;
+  canvas.width = Math.round(width() * dense);
+  canvas.height = Math.round(tall * dense);
+  context.scale(dense, dense);
+  const style = getComputedStyle(document.body);
+  context.fillStyle = style.getPropertyValue("--field");
+  context.fillRect(0, 0, width(), tall);
+  drawThumbs();
+  drawMarks(style);
+  rows().forEach((entry, number) => drawRow(entry, THUMBS + MARKS + number * (ROW + GAP), style));
+  const x = xOf(state.frame), wide = Math.max(2, width() / count());
+  context.fillStyle = style.getPropertyValue("--accent");
+  context.globalAlpha = 0.35;
+  context.fillRect(x, 0, wide, tall);
+  context.globalAlpha = 1;
+  context.fillRect(x + wide / 2 - 1, 0, 2, tall);
+}
+
+function drawThumbs() {
+  const any = thumbs.values().next().value;
+  if (!any) return;
+  const wide = Math.max(24, any.width), number = Math.ceil(width() / wide);
+  const ready = [...thumbs.keys()].sort((a, b) => a - b);
+  for (let slot = 0; slot < number; slot += 1) {
+    const middle = frameAt((slot + 0.5) * wide);
+    const nearest = ready.reduce((best, index) => (Math.abs(index - middle) < Math.abs(best - middle) ? index : best));
+    context.drawImage(thumbs.get(nearest), slot * wide, 0, wide, THUMBS);
+  }
+}
+
+function drawMarks(style) {
+  const wide = Math.max(2, width() / count());
+  context.fillStyle = style.getPropertyValue("--doubt");
+  for (const { first, last } of state.review) context.fillRect(xOf(first), THUMBS + 6, Math.max(wide, xOf(last + 1) - xOf(first)), 3);
+  context.fillStyle = style.getPropertyValue("--text");
+  for (const [index, { given }] of state.frames) {
+    if (!given.size) continue;
+    const x = xOf(index) + wide / 2;
+    context.beginPath();
+    context.moveTo(x - 4, THUMBS + 1);
+    context.lineTo(x + 4, THUMBS + 1);
+    context.lineTo(x, THUMBS + 7);
+    context.fill();
+  }
+}
+
+// An object's row: solid where it was made by hand, its colour by confidence where it was tracked.
+function drawRow({ id, colour }, top, style) {
+  const wide = width() / count();
+  const lost = style.getPropertyValue("--lost");
+  for (const [index, { given, seen }] of state.frames) {
+    const confidence = seen.get(id);
+    if (confidence === undefined) continue;
+    const x = xOf(index);
+    context.fillStyle = confidence < 0 ? lost : `rgb(${colour.join(" ")})`;
+    const high = given.has(id) ? 1 : confidence < 0 ? 0.25 : Math.max(0.2, (confidence - 0.4) / 0.6);
+    context.globalAlpha = given.has(id) || confidence < 0 ? 1 : 0.45 + 0.5 * Math.max(0, confidence);
+    context.fillRect(x, top + ROW * (1 - high), Math.max(1, wide + 0.5), ROW * high);
+  }
+  context.globalAlpha = 1;
+}
+
+// Play: as many frames a second as the video has, fewer where they do not come in time.
+export async function play(wish = !playing) {
+  if (!wish || playing) { playing = null; show(); return; }
+  const mine = {};
+  playing = mine;
+  show();
+  if (state.frame >= state.video.end - 1) await go(state.video.start);
+  const began = performance.now(), from = state.frame;
+  while (playing === mine && state.frame < state.video.end - 1) {
+    const due = from + Math.floor(((performance.now() - began) / 1000) * state.video.fps);
+    if (due > state.frame) await go(due);
+    await new Promise(requestAnimationFrame);
+  }
+  if (playing === mine) playing = null;
+  show();
+}
+
+function show() {
+  document.getElementById("play").setAttribute("aria-pressed", Boolean(playing));
+}
+
+export function nextReview(way) {
+  const starts = [...new Set(state.review.map((item) => item.first))].sort((a, b) => a - b);
+  const found = way > 0 ? starts.find((index) => index > state.frame) : starts.reverse().find((index) => index < state.frame);
+  if (found !== undefined) go(found);
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  canvas.setPointerCapture(event.pointerId);
+  play(false);
+  go(frameAt(event.offsetX));
+});
+canvas.addEventListener("pointermove", (event) => { if (event.buttons & 1) go(frameAt(event.offsetX)); });
+document.getElementById("play").addEventListener("click", () => play());
+document.getElementById("previous").addEventListener("click", () => go(state.frame - 1));
+document.getElementById("next").addEventListener("click", () => go(state.frame + 1));
+const number = document.getElementById("frame");
+number.addEventListener("change", () => go(Number(number.value) || 0));
+on("frame", () => { number.value = state.frame; });
+on("video", () => {
+  if (!state.video) return;
+  number.min = state.video.start;
+  number.max = state.video.end - 1;
+  document.getElementById("of").textContent = `of ${state.video.end - 1}`;
+});
+on("frame frames objects review video theme", redraw);
+new ResizeObserver(redraw).observe(canvas.parentElement);

@@ -1,0 +1,221 @@
+// What the pointer does on the canvas: mouse, pen and fingers alike. A tool gets places in pixels of the frame.
+
+import { Coverage } from "./labels.js";
+import { send } from "./socket.js";
+import { state, set, on, freeId } from "./state.js";
+import { view, inside, pan, place, redraw, zoom } from "./view.js";
+
+const canvas = view.canvas;
+const fingers = new Map();      // id -> last place on the screen, of touches
+let held = null;                // the tool at work: {move, up, cancel}
+let spaceHeld = false;
+let corners = [];               // of a polygon in the making
+let pointer = null;             // where the pointer is, in pixels of the frame
+
+const colourOf = (id) => {
+  const entry = state.objects.find((one) => one.id === id);
+  return entry ? `rgb(${entry.colour.join(" ")})` : "#ffd23f";
+};
+
+// The object that is worked on; the first click makes one.
+function target() {
+  if (!state.objects.some((entry) => entry.id === state.object)) set({ object: freeId() });
+  return state.object;
+}
+
+const tools = {
+  click(at, event) {
+    if (!inside(at)) return null;
+    const positive = !(event.button === 2 || event.altKey);
+    view.clicks.push([at.x, at.y, positive]);
+    redraw();
+    send({ do: "click", frame: view.shown, object: target(), x: at.x, y: at.y, positive });
+    return null;
+  },
+
+  box(from) {
+    let to = from;
+    view.preview = (context, unit) => {
+      context.lineWidth = 2 * unit;
+      context.strokeStyle = colourOf(state.object);
+      context.setLineDash([6 * unit, 4 * unit]);
+      context.strokeRect(from.x, from.y, to.x - from.x, to.y - from.y);
+      context.setLineDash([]);
+    };
+    return {
+      move(at) { to = at; redraw(); },
+      up() {
+        const clip = (value, most) => Math.round(Math.max(0, Math.min(most, value)));
+        const x = clip(Math.min(from.x, to.x), state.video.width), y = clip(Math.min(from.y, to.y), state.video.height);
+        const width = clip(Math.max(from.x, to.x), state.video.width) - x;
+        const height = clip(Math.max(from.y, to.y), state.video.height) - y;
+        view.preview = cursor;
+        redraw();
+        if (width > 3 && height > 3) send({ do: "box", frame: view.shown, object: target(), x, y, width, height });
+      },
+      cancel() { view.preview = cursor; redraw(); },
+    };
+  },
+
+  brush: (at, event) => paint(at, !(event.button === 2 || event.altKey)),
+  eraser: (at) => paint(at, false),
+
+  polygon(at, event) {
+    if (event.button === 2) { corners = []; redraw(); return null; }
+    if (corners.length > 2 && Math.hypot(at.x - corners[0].x, at.y - corners[0].y) * view.scale < 10) closePolygon();
+    else corners.push(at);
+    redraw();
+    return null;
+  },
+
+  hand(_, event) {
+    let last = { x: event.clientX, y: event.clientY };
+    return {
+      move(__, moved) {
+        pan(moved.clientX - last.x, moved.clientY - last.y);
+        last = { x: moved.clientX, y: moved.clientY };
+      },
+      up() {},
+      cancel() {},
+    };
+  },
+};
+
+// A stroke appears at once, and goes to the server when it ends.
+function paint(from, add) {
+  const stroke = new Coverage(view.map, target(), add);
+  const frame = view.shown;
+  let last = from;
+  view.stroke = stroke;
+  stroke.line(from, from, state.brush);
+  redraw();
+  return {
+    move(at) { stroke.line(last, at, state.brush); last = at; redraw(); },
+    up() { view.stroke = null; sendCoverage(stroke, frame); },
+    cancel() { view.stroke = null; document.dispatchEvent(new CustomEvent("reload-mask")); },
+  };
+}
+
+function sendCoverage(coverage, frame) {
+  if (!coverage.box) return;
+  const { runs, ...box } = coverage.pack();
+  send({ do: "paint", frame, object: coverage.object, add: coverage.add, ...box }, runs);
+}
+
+export function closePolygon() {
+  if (corners.length > 2) {
+    const area = new Coverage(view.map, target(), true);
+    area.polygon(corners);
+    sendCoverage(area, view.shown);
+  }
+  corners = [];
+  redraw();
+}
+
+// Stop what is in the making; true if something was.
+export function cancel() {
+  const busy = held !== null || corners.length > 0;
+  held?.cancel();
+  held = null;
+  corners = [];
+  redraw();
+  return busy;
+}
+
+export function tidy(how) {
+  if (view.shown >= 0) send({ do: "tidy", frame: view.shown, object: state.object, how });
+}
+
+// What follows the pointer: the brush's rim, the polygon so far.
+function cursor(context, unit) {
+  context.lineWidth = 1.5 * unit;
+  if (pointer && (state.tool === "brush" || state.tool === "eraser")) {
+    context.beginPath();
+    context.arc(pointer.x, pointer.y, state.brush, 0, 2 * Math.PI);
+    context.strokeStyle = "#000a";
+    context.stroke();
+    context.setLineDash([4 * unit, 4 * unit]);
+    context.strokeStyle = "#fff";
+    context.stroke();
+    context.setLineDash([]);
+  }
+  if (corners.length) {
+    context.strokeStyle = colourOf(state.object);
+    context.lineWidth = 2 * unit;
+    context.beginPath();
+    for (const { x, y } of corners) context.lineTo(x, y);
+    if (pointer) context.lineTo(pointer.x, pointer.y);
+    context.stroke();
+    context.fillStyle = "#fff";
+    for (const { x, y } of corners) context.fillRect(x - 3 * unit, y - 3 * unit, 6 * unit, 6 * unit);
+  }
+}
+view.preview = cursor;
+
+export function holdSpace(down) {
+  spaceHeld = down;
+  canvas.dataset.tool = down ? "hand" : state.tool;
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (!state.video || view.shown < 0) return;
+  canvas.focus({ preventScroll: true });
+  canvas.setPointerCapture(event.pointerId);
+  if (event.pointerType === "touch") {
+    fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    if (fingers.size > 1) { held?.cancel(); held = null; return; }   // two fingers zoom and move
+  }
+  const hand = event.button === 1 || spaceHeld;
+  if (event.button === 1) event.preventDefault();
+  held = tools[hand ? "hand" : state.tool](place(event), event);
+});
+
+canvas.addEventListener("pointermove", (event) => {
+  if (!state.video) return;
+  pointer = place(event);
+  if (event.pointerType === "touch" && fingers.size > 1) { pinch(event); return; }
+  if (held) {
+    const moves = event.getCoalescedEvents?.() ?? [];
+    for (const move of moves.length ? moves : [event]) held.move(place(move), move);
+  } else if (state.tool !== "click") redraw();
+});
+
+function pinch(event) {
+  const before = [...fingers.values()];
+  fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+  const after = [...fingers.values()];
+  const middle = ([a, b]) => ({ x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 });
+  const wide = ([a, b]) => Math.hypot(a.x - b.x, a.y - b.y) || 1;
+  const box = canvas.getBoundingClientRect(), was = middle(before), now = middle(after);
+  pan(now.x - was.x, now.y - was.y);
+  zoom(wide(after) / wide(before), { x: now.x - box.left, y: now.y - box.top });
+}
+
+function release(event) {
+  fingers.delete(event.pointerId);
+  held?.up(place(event));
+  held = null;
+}
+canvas.addEventListener("pointerup", release);
+canvas.addEventListener("pointercancel", (event) => { fingers.delete(event.pointerId); held?.cancel(); held = null; });
+canvas.addEventListener("pointerleave", () => { pointer = null; redraw(); });
+canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+canvas.addEventListener("dblclick", () => { if (state.tool === "polygon") closePolygon(); });
+canvas.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const box = canvas.getBoundingClientRect();
+  zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), { x: event.clientX - box.left, y: event.clientY - box.top });
+}, { passive: false });
+
+for (const button of document.querySelectorAll("[data-tool]")) {
+  button.addEventListener("click", () => set({ tool: button.dataset.tool }));
+}
+document.getElementById("fill").addEventListener("click", () => tidy("fill"));
+document.getElementById("largest").addEventListener("click", () => tidy("largest"));
+on("tool", () => {
+  cancel();
+  canvas.dataset.tool = state.tool;
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    button.setAttribute("aria-pressed", button.dataset.tool === state.tool);
+  }
+});

@@ -1,0 +1,168 @@
+// The canvas: which frame it shows, zoom and pan, and what is drawn over the frame.
+
+import { LabelMap } from "./labels.js";
+import { mask, picture } from "./pictures.js";
+import { state, on, set, tell, clampFrame } from "./state.js";
+
+const canvas = document.getElementById("view");
+const context = canvas.getContext("2d", { alpha: false });
+const LEAST = 0.05, MOST = 40;
+
+export const view = {
+  canvas,
+  map: null,               // the LabelMap of the frame in view
+  shown: -1,               // the frame in view; `state.frame` is the one that is wanted
+  scale: 1, x: 0, y: 0,    // screen = frame * scale + (x, y), in CSS pixels
+  stroke: null,            // a Coverage in the making
+  preview: null,           // draws a tool's own lines: (context, unit) => {}
+  clicks: [],              // [x, y, positive] of the frame in view
+};
+
+let image = null;
+let fitted = false;
+let waiting = false;
+
+export function open() {
+  const { width, height } = state.video;
+  view.map = new LabelMap(width, height);
+  view.map.recolour();
+  view.shown = -1;
+  resize();
+  fit();
+}
+
+export function fit() {
+  const box = canvas.getBoundingClientRect();
+  if (!state.video || !box.width) return;
+  const { width, height } = state.video;
+  view.scale = Math.min((box.width - 24) / width, (box.height - 24) / height);
+  view.x = (box.width - width * view.scale) / 2;
+  view.y = (box.height - height * view.scale) / 2;
+  fitted = true;
+  redraw();
+}
+
+// Zoom by a factor around a point of the screen; the middle by default.
+export function zoom(factor, at = null) {
+  const box = canvas.getBoundingClientRect();
+  const { x, y } = at ?? { x: box.width / 2, y: box.height / 2 };
+  const scale = Math.max(LEAST, Math.min(MOST, view.scale * factor));
+  view.x = x - ((x - view.x) * scale) / view.scale;
+  view.y = y - ((y - view.y) * scale) / view.scale;
+  view.scale = scale;
+  fitted = false;
+  redraw();
+}
+
+export function pan(dx, dy) {
+  view.x += dx;
+  view.y += dy;
+  fitted = false;
+  redraw();
+}
+
+// A pointer event's place in pixels of the frame.
+export function place(event) {
+  const box = canvas.getBoundingClientRect();
+  return { x: (event.clientX - box.left - view.x) / view.scale, y: (event.clientY - box.top - view.y) / view.scale };
+}
+
+export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width && y < state.video.height;
+
+// Show a frame. What is in view stays until picture and mask are both there, so nothing flickers; of frames asked for
+// in the meantime only the last one is loaded.
+let loading = false;
+export async function go(index) {
+  if (!state.video) return;
+  set({ frame: clampFrame(index) });
+  if (loading) return;
+  loading = true;
+  try {
+    while (view.shown !== state.frame) {
+      const wanted = state.frame;
+      try {
+        const [bitmap, runs] = await Promise.all([picture(wanted), mask(wanted)]);
+        show(wanted, bitmap, runs);
+      } catch (error) {
+        show(wanted, null, null);
+        document.dispatchEvent(new CustomEvent("trouble", { detail: error.message }));
+      }
+    }
+  } finally {
+    loading = false;
+  }
+}
+
+function show(index, bitmap, runs) {
+  if (view.shown !== index) view.clicks = [];
+  image = bitmap;
+  view.shown = index;
+  view.map.load(runs);
+  tell("shown");
+  redraw();
+}
+
+// New masks of the frame in view; a stroke that is being drawn stays on top.
+export function replaceMask(runs) {
+  view.map.load(runs);
+  view.stroke?.apply();
+  redraw();
+}
+
+export function redraw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; draw(); });
+}
+
+function draw() {
+  const dense = devicePixelRatio || 1;
+  context.setTransform(dense, 0, 0, dense, 0, 0);
+  context.fillStyle = getComputedStyle(document.body).getPropertyValue("--stage");
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  if (!state.video || !view.map) return;
+  context.translate(view.x, view.y);
+  context.scale(view.scale, view.scale);
+  context.imageSmoothingEnabled = view.scale * dense < 3;
+  context.imageSmoothingQuality = "high";
+  const { width, height } = state.video;
+  if (image?.width) context.drawImage(image, 0, 0, width, height);
+  else { context.fillStyle = "#333"; context.fillRect(0, 0, width, height); }
+  context.drawImage(view.map.canvas, 0, 0);
+  const unit = 1 / view.scale;
+  for (const [x, y, positive] of view.clicks) dot(x, y, positive, unit);
+  view.preview?.(context, unit);
+}
+
+function dot(x, y, positive, unit) {
+  context.beginPath();
+  context.arc(x, y, 6 * unit, 0, 2 * Math.PI);
+  context.fillStyle = positive ? "#19a974" : "#e0483e";
+  context.fill();
+  context.lineWidth = 2 * unit;
+  context.strokeStyle = "#fff";
+  context.stroke();
+  context.beginPath();
+  context.moveTo(x - 3 * unit, y);
+  context.lineTo(x + 3 * unit, y);
+  if (positive) { context.moveTo(x, y - 3 * unit); context.lineTo(x, y + 3 * unit); }
+  context.stroke();
+}
+
+function resize() {
+  const box = canvas.parentElement.getBoundingClientRect();
+  const dense = devicePixelRatio || 1;
+  canvas.width = Math.max(1, Math.round(box.width * dense));
+  canvas.height = Math.max(1, Math.round(box.height * dense));
+  if (fitted) fit();
+  else redraw();
+}
+
+on("theme", redraw);
+new ResizeObserver(resize).observe(canvas.parentElement);
+on("objects opacity outline", () => {
+  if (!view.map) return;
+  view.map.recolour();
+  view.map.paint();
+  redraw();
+});

@@ -1,0 +1,89 @@
+"""`hodor annotate`: click masks, track, correct and export in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.options import out_option
+from hodor_cli.cli.parameters import MACHINE, Fields
+from hodor_cli.cli.terminal import note, say
+from hodor_cli.errors import UsageError
+from hodor_cli.run.settings import SegmentSettings
+
+
+def annotate(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, or a result of hodor segment.")
+    ],
+    *,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="FOLDER", help="Start from these masks: files named like the frames."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        out_option("FOLDER", "The project: a result folder as of hodor segment [default: NAME.hodor]."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="N", min=1, max=65535, help="Port [default: a free one].")
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Address to listen on; anyone who can reach it and knows the page's address may work on the project.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    settings: Annotated[
+        SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
+    ],
+) -> None:
+    """Click an object in the browser, track it, correct it where it drifts, and export: nothing leaves this machine.
+
+    Everything is saved as it is made; the same command continues. Ctrl-C ends it.
+
+    hodor annotate clip.mp4
+    hodor annotate clip.hodor
+    hodor annotate frames/ --masks masks/
+    """
+    try:
+        import starlette
+        import uvicorn
+        import websockets
+    except ImportError as error:
+        raise UsageError(
+            f"the page needs {error.name}, which is not installed: pip install 'hodor-cli[annotate]'"
+        ) from None
+    del starlette, uvicorn, websockets
+    from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
+    from hodor_cli.annotate.server import Address
+
+    def opened(url: str, folder: Path) -> None:
+        say(url)
+        note(f"Everything is saved in {folder}. Ctrl-C ends this.")
+        if browser and not _open_browser(url):
+            note("No browser could be opened here; open the address above in one on this machine.")
+
+    options = AnnotateOptions(out, masks, Address(host, port or 0))
+    folder = annotate_source(source, settings, options, opened)
+    say(f"Everything is saved in {folder}.")
+
+
+def _open_browser(url: str) -> bool:
+    """Open the page; False where there is no display or browser."""
+    import os
+    import sys
+    import webbrowser
+
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False  # a browser in the terminal would be opened, and wait
+    try:
+        return webbrowser.open(url)
+    except (webbrowser.Error, OSError):
+        return False

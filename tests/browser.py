@@ -1,0 +1,149 @@
+"""A real browser for tests: Chromium, driven by its DevTools protocol."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_SECONDS = 40.0
+
+
+def find_browser() -> str:
+    """The browser's command; without one the test skips."""
+    found = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium found; on Debian: apt-get install chromium")
+    return found
+
+
+class Browser:
+    """A headless browser with one tab in use. `errors` holds what pages threw or complained about."""
+
+    def __init__(self, profile: Path, width: int = 1280, height: int = 800) -> None:
+        from websockets.sync.client import connect
+
+        command = [
+            find_browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--no-first-run", "--disable-extensions", "--disable-background-networking", "--mute-audio",
+            "--remote-debugging-port=0", f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port_file = profile / "DevToolsActivePort"
+        wait_for(lambda: port_file.is_file() and port_file.read_text().count("\n") >= 1, "the browser to start")
+        port, path = port_file.read_text().split("\n")[:2]
+        self._socket = connect(f"ws://127.0.0.1:{port}{path}", max_size=None, compression=None)
+        self._number = 0
+        self.errors: list[str] = []
+        self._session = ""
+        self._size = (width, height)
+
+    def open(self, url: str) -> str:
+        """Open an address in a new tab, which is used from now on; returns the tab."""
+        target = self._call("Target.createTarget", {"url": "about:blank"}, tab=False)["targetId"]
+        attached = self._call("Target.attachToTarget", {"targetId": target, "flatten": True}, tab=False)
+        self.use(attached["sessionId"])
+        self.resize(*self._size)
+        for domain in ("Page", "Runtime", "Log"):
+            self._call(f"{domain}.enable")
+        self._call("Page.navigate", {"url": url})
+        return self._session
+
+    def use(self, tab: str) -> None:
+        """Use a tab that `open` gave."""
+        self._session = tab
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page another size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", size)
+
+    def run(self, script: str) -> Any:
+        """The value of a JavaScript expression; a promise is awaited."""
+        answer = self._call(
+            "Runtime.evaluate", {"expression": script, "returnByValue": True, "awaitPromise": True, "userGesture": True}
+        )
+        if "exceptionDetails" in answer:
+            raise AssertionError(answer["exceptionDetails"].get("exception", {}).get("description", str(answer)))
+        return answer["result"].get("value")
+
+    def until(self, script: str, what: str, seconds: float = _SECONDS) -> Any:
+        """Wait until an expression is true; returns its value."""
+        return wait_for(lambda: self.run(script), what, seconds)
+
+    def mouse(self, kind: str, x: float, y: float, button: str = "left", modifiers: int = 0) -> None:
+        """One mouse event: "Pressed", "Moved" or "Released"."""
+        held = {"left": 1, "right": 2, "middle": 4, "none": 0}[button] if kind != "Released" else 0
+        event = {"type": f"mouse{kind}", "x": x, "y": y, "button": button, "buttons": held, "clickCount": 1}
+        self._call("Input.dispatchMouseEvent", event | {"modifiers": modifiers})
+
+    def click(self, x: float, y: float, button: str = "left") -> None:
+        """Click at a place of the window."""
+        self.mouse("Moved", x, y, "none")
+        self.mouse("Pressed", x, y, button)
+        self.mouse("Released", x, y, button)
+
+    def drag(self, *places: tuple[float, float], button: str = "left") -> None:
+        """Press at the first place, move over the others, release."""
+        self.mouse("Pressed", *places[0], button)
+        for place in places[1:]:
+            self.mouse("Moved", *place, button)
+        self.mouse("Released", *places[-1], button)
+
+    def key(self, key: str, modifiers: int = 0) -> None:
+        """Press a key; modifiers: 1 Alt, 2 Ctrl, 8 Shift."""
+        text = {"text": key} if len(key) == 1 and not modifiers & 3 else {}
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": key, "modifiers": modifiers}
+            self._call("Input.dispatchKeyEvent", event | (text if kind == "keyDown" else {}))
+
+    def screenshot(self, path: Path) -> None:
+        """Write what the page shows as a PNG."""
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot", {"format": "png"})["data"]))
+
+    def close(self) -> None:
+        """End the browser."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _call(self, method: str, parameters: dict[str, Any] | None = None, *, tab: bool = True) -> dict[str, Any]:
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters or {}}
+        if tab:
+            message["sessionId"] = self._session
+        self._socket.send(json.dumps(message))
+        while True:
+            answer = json.loads(self._socket.recv(timeout=_SECONDS))
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise AssertionError(f"{method}: {answer['error']}")
+                result: dict[str, Any] = answer["result"]
+                return result
+            self._note(answer)
+
+    def _note(self, event: dict[str, Any]) -> None:
+        parameters = event.get("params", {})
+        if event.get("method") == "Runtime.exceptionThrown":
+            details = parameters["exceptionDetails"]
+            self.errors.append(details.get("exception", {}).get("description", details["text"]))
+        elif event.get("method") == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.errors.append(parameters["entry"]["text"] + " " + parameters["entry"].get("url", ""))
+
+
+def wait_for(condition: Any, what: str, seconds: float = _SECONDS) -> Any:
+    """What a condition gives as soon as it is true; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")

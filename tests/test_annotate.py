@@ -1,0 +1,453 @@
+"""The project, the session and the guard of the annotation page, without a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import MakeVideo, moving_square
+
+from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.guard import Guard
+from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.result import open_target
+from hodor_cli.annotate.runs import pack_runs, unpack_runs
+from hodor_cli.annotate.session import Session
+from hodor_cli.annotate.shapes import largest_piece, without_holes
+from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.model import Hodor
+from hodor_cli.run.settings import SegmentSettings
+
+FRAMES = 8
+
+
+@dataclass
+class Desk:
+    """A session on a small clip, and the events that it told."""
+
+    session: Session
+    folder: Path
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def do(self, asked: ask.Asked, payload: bytes = b"") -> None:
+        self.session.do(asked, payload)
+
+    def paint(self, frame: int, object_id: int, x: int, y: int, side: int = 10, add: bool = True) -> None:
+        square = np.ones((side, side), np.uint16)
+        self.do(ask.Paint(frame, object_id, x, y, side, side, add), pack_runs(square))
+
+    def labels(self, frame: int) -> np.ndarray:
+        return self.session.project.labels(frame)
+
+    def told(self, name: str) -> list[Mapping[str, Any]]:
+        return [event for event in self.events if event["event"] == name]
+
+
+@pytest.fixture
+def video(tmp_path: Path, make_video: MakeVideo) -> Path:
+    return make_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
+
+
+@pytest.fixture
+def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[[], Desk]]:
+    opened: list[Desk] = []
+
+    def make() -> Desk:
+        source, folder = open_target(video, video.with_suffix(".hodor"))
+        project = Project(folder, (source.height, source.width))
+        events: list[Mapping[str, Any]] = []
+        session = Session(
+            project,
+            FrameReader(source),
+            lambda: toy,
+            SegmentSettings(min_dim=64),
+            lambda event, _: events.append(event),
+        )
+        session.save()
+        opened.append(Desk(session, folder.root, events))
+        return opened[-1]
+
+    yield make
+    for desk in opened:
+        desk.session.project.close()
+
+
+@pytest.fixture
+def desk(open_desk: Callable[[], Desk]) -> Desk:
+    return open_desk()
+
+
+def test_runs_carry_a_label_map_both_ways_and_refuse_what_does_not_fit() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (17, 23)).astype(np.uint16) * 300
+    assert np.array_equal(unpack_runs(pack_runs(labels), (17, 23)), labels)
+    for bad in (pack_runs(labels)[:-8], pack_runs(labels)[:-3], pack_runs(np.full((17, 23), 70_000, np.uint32))):
+        with pytest.raises(InputError, match="draw it again"):
+            unpack_runs(bad, (17, 23))
+
+
+def test_a_length_that_overflows_is_no_drawing() -> None:
+    pairs = np.array([[1, 2**32 - 1], [0, 2**32 - 1], [1, 102]], "<u4")  # their sum is 100 in 32 bits
+    with pytest.raises(InputError):
+        unpack_runs(pairs.tobytes(), (10, 10))
+
+
+def test_holes_are_filled_and_the_largest_piece_stays() -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[2:12, 2:12] = True
+    mask[5:8, 5:8] = False
+    mask[15:18, 20:24] = True
+    filled = without_holes(mask)
+    assert filled[5:8, 5:8].all() and filled.sum() == 100 + 12
+    assert np.array_equal(largest_piece(mask), mask & (np.arange(20)[:, None] < 14))
+    bay = np.zeros((10, 10), bool)
+    bay[0:5, 2:8] = True
+    bay[0:3, 4:6] = False  # open to the border: no hole
+    assert np.array_equal(without_holes(bay), bay)
+
+
+def test_a_stroke_is_in_the_folder_when_it_is_told_and_is_found_again(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    desk.paint(3, 1, 20, 10)
+    desk.do(ask.Rename(1, "the <b>red</b> one"))
+    saved = read_label_png(desk.folder / "masks" / "00003.png")
+    assert saved[10:20, 20:30].all() and saved.sum() == 100
+    again = open_desk()  # as after a kill: nothing was closed, no report written since
+    assert np.array_equal(again.labels(3), saved)
+    assert again.session.project.given_frames() == [3]
+    assert again.session.snapshot()["objects"][0]["name"] == "the <b>red</b> one"
+    again.do(ask.Undo())
+    again.do(ask.Undo())
+    assert not again.labels(3).any() and not (desk.folder / "masks" / "00003.png").exists()
+
+
+def test_a_change_that_was_cut_off_leaves_the_project_usable(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    desk.paint(0, 1, 5, 5)
+    history = desk.folder / ".annotate" / "history"
+    (history / "000002" / "before").mkdir(parents=True)
+    with (desk.folder / ".annotate" / "journal.jsonl").open("ab") as journal:
+        journal.write(b'{"frame": 1, "name": "000')
+    again = open_desk()
+    assert again.labels(0).any() and not (history / "000002").exists()
+    again.paint(1, 1, 5, 5)
+    assert open_desk().labels(1).any()
+
+
+def test_undo_and_redo_bring_back_masks_and_objects(desk: Desk) -> None:
+    desk.paint(0, 1, 10, 10)
+    desk.paint(0, 2, 15, 10)  # takes a part of object 1
+    desk.paint(0, 2, 15, 10, side=3, add=False)
+    states = [desk.labels(0).copy()]
+    for _ in range(3):
+        desk.do(ask.Undo())
+        states.append(desk.labels(0).copy())
+    assert [int((state == 1).sum()) for state in states] == [50, 50, 100, 0]
+    assert [int((state == 2).sum()) for state in states] == [91, 100, 0, 0]
+    assert desk.session.snapshot()["objects"] == []
+    for state in reversed(states[:-1]):
+        desk.do(ask.Redo())
+        assert np.array_equal(desk.labels(0), state)
+    desk.do(ask.Redo())  # nothing is left to be made again
+    desk.do(ask.Undo())
+    desk.paint(0, 3, 60, 40)
+    assert desk.session.project.history.labels() == (True, False)
+
+
+def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(desk: Desk) -> None:
+    desk.paint(2, 1, 20, 20, side=20)
+    desk.paint(5, 1, 40, 20, side=16)
+    by_hand = desk.labels(5)
+    desk.do(ask.Track(2, "both"))
+    streamed = [event["frame"] for event in desk.told("frame") if event["streamed"]]
+    assert streamed == [3, 4, 5, 6, 7, 1, 0]
+    assert np.array_equal(desk.labels(5), by_hand)
+    assert desk.told("done")[-1]["text"].startswith("tracked 7 frames")
+    assert {event["job"] for event in desk.told("progress")} == {"track"}
+    desk.do(ask.Undo())
+    assert sorted(desk.session.project.records) == [2, 5] and np.array_equal(desk.labels(5), by_hand)
+
+
+def test_tracking_one_frame_and_stopping(desk: Desk) -> None:
+    desk.paint(0, 1, 20, 20, side=20)
+    desk.do(ask.Track(0, "one"))
+    assert sorted(desk.session.project.records) == [0, 1]
+    emit = desk.session.emit
+
+    def stop_at_third(event: Mapping[str, Any], payload: bytes) -> None:
+        if event.get("frame") == 3:
+            desk.session.stopping.set()
+        emit(event, payload)
+
+    desk.session.emit = stop_at_third
+    desk.do(ask.Track(0, "forward"))
+    assert sorted(desk.session.project.records) == [0, 1, 2, 3] and desk.told("done")[-1]["stopped"]
+
+
+def test_an_object_that_is_erased_is_gone_from_there_on(desk: Desk) -> None:
+    desk.paint(0, 1, 20, 20, side=20)
+    desk.do(ask.Tidy(3, 1, "clear"))
+    desk.do(ask.Track(0, "forward"))
+    assert 1 in desk.session.project.records[3].removed
+    assert not any(desk.labels(index).any() for index in range(3, FRAMES))
+
+
+def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
+    for frame in (0, 1):
+        desk.paint(frame, 1, 10, 10)
+        desk.paint(frame, 2, 40, 10)
+        desk.paint(frame, 3, 60, 10)
+    desk.do(ask.Swap(1, 2, start=1))
+    assert desk.labels(0)[12, 12] == 1 and desk.labels(1)[12, 12] == 2
+    desk.do(ask.Merge(1, 3))
+    assert desk.labels(0)[12, 62] == 1 and desk.labels(1)[12, 62] == 1
+    assert [entry["id"] for entry in desk.session.snapshot()["objects"]] == [1, 2]
+    desk.do(ask.DeleteObject(1))
+    assert set(np.unique(desk.labels(0))) == {0, 2}
+    for _ in range(3):
+        desk.do(ask.Undo())
+    assert desk.labels(1)[12, 12] == 1 and set(np.unique(desk.labels(1))) == {0, 1, 2, 3}
+    with pytest.raises(UsageError, match="choose another"):
+        desk.do(ask.Merge(1, 1))
+
+
+def test_three_hundred_objects(desk: Desk) -> None:
+    labels = (np.arange(64 * 96).reshape(64, 96) // 20 + 1).astype(np.uint16)
+    from hodor_cli.annotate.project import edited_record
+
+    project = desk.session.project
+    with project.change("many") as change:
+        change.put(edited_record(desk.session._record(0), labels, np.unique(labels).tolist()), labels)
+    assert len(desk.session.snapshot()["objects"]) == len(np.unique(labels)) > 300
+    assert np.array_equal(desk.labels(0), labels)
+
+
+def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
+    truth = moving_square(FRAMES)[1][0] == 1
+    rows, columns = np.nonzero(truth)
+    desk.do(ask.Click(0, 1, float(columns.mean()), float(rows.mean())))
+    first = desk.labels(0)
+    assert first.any()
+    desk.do(ask.Click(0, 1, 90.0, 5.0, positive=False))
+    assert [point[2] for point in desk.told("frame")[-1]["clicks"]] == [True, False]
+    desk.do(ask.Undo())
+    assert len(desk.told("frame")[-1]["clicks"]) == 1 and np.array_equal(desk.labels(0), first)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (ask.Click(0, 1, 96.0, 5.0), "outside"),
+        (ask.Click(0, 1, float("nan"), 5.0), "outside"),
+        (ask.Click(0, 1, 5.0, 5.0, positive=False), "first"),
+        (ask.Box(0, 1, 200, 10, 20, 20), "box"),
+        (ask.Tidy(FRAMES, 1, "fill"), "there is no frame 8"),
+        (ask.Paint(0, 1, 90, 60, 10, 10), "outside"),
+        (ask.Track(0, "forward"), "click an object first"),
+        (ask.Adapt(), "click an object first"),
+        (ask.Rename(9, "x"), "no object 9"),
+        (ask.Export("../../etc/passwd"), "choose one of"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(desk: Desk, asked: ask.Asked, says: str) -> None:
+    with pytest.raises((UsageError, InputError), match=says) as error:
+        desk.do(asked, pack_runs(np.ones((10, 10), np.uint16)))
+    assert "\n" not in str(error.value)
+    assert not desk.session.project.records
+
+
+def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path) -> None:
+    from hodor_cli.run.output import OutputFolder
+
+    desk.paint(0, 1, 20, 20, side=20)
+    desk.do(ask.Track(0, "forward"))
+    desk.session.save()
+    folder = OutputFolder(desk.folder)
+    report = json.loads(folder.report.read_text())
+    assert folder.state() == "finished"
+    assert len(report["frames"]) == FRAMES and report["objects"]["1"]["first_frame"] == 0
+    assert report["frames"][0]["given"] == [1]
+    assert desk.told("review")
+    for kind in ("masks", "coco", "overlay"):
+        desk.do(ask.Export(kind))
+        assert not desk.told("done")[-1]["stopped"]
+    assert folder.overlay.is_file()
+    annotations = json.loads(folder.annotations.read_text())
+    from pycocotools import mask as coco
+
+    first = coco.decode(annotations["annotations"][0]["segmentations"][0])
+    assert np.array_equal(first.astype(bool), desk.labels(0) == 1)
+    source, same = open_target(desk.folder, None)
+    assert same.root == desk.folder and Path(source.label) == video
+
+
+def test_a_result_of_segment_is_opened_and_one_that_was_made_anew_is_read_anew(
+    desk: Desk, open_desk: Callable[[], Desk]
+) -> None:
+    desk.paint(0, 1, 20, 20)
+    desk.session.save()
+    report = json.loads((desk.folder / "report.json").read_text())
+    del report["annotated"]  # as a run of `segment` leaves it
+    report["frames"] = report["frames"][:1]
+    report["frames"][0]["added_by"] = "a callback"
+    labels = np.full((64, 96), 2, np.uint16)
+    write_label_png(desk.folder / "masks" / "00000.png", labels)
+    report["frames"][0]["objects"] = {
+        "2": {"area": labels.size, "box": [0, 0, 96, 64], "confidence": 0.9, "lost": False}
+    }
+    (desk.folder / "report.json").write_text(json.dumps(report))
+    again = open_desk()
+    assert [entry["id"] for entry in again.session.snapshot()["objects"]] == [2]
+    again.session.dirty = True
+    again.session.save()
+    assert json.loads((desk.folder / "report.json").read_text())["frames"][0]["added_by"] == "a callback"
+
+
+def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, make_video: MakeVideo, tmp_path: Path) -> None:
+    other = make_video(tmp_path / "other.mp4", moving_square(5)[0])
+    with pytest.raises(OutputError, match="another video"):
+        open_target(other, desk.folder)
+    video.rename(tmp_path / "moved.mp4")
+    with pytest.raises(InputError, match="hodor annotate VIDEO --out"):
+        open_target(desk.folder, None)
+    unfinished = tmp_path / "unfinished.hodor"
+    (unfinished / ".progress").mkdir(parents=True)
+    source, folder = open_target(other, unfinished)
+    with pytest.raises(OutputError, match="resume"):
+        Project(folder, (source.height, source.width))
+
+
+def test_frames_come_in_any_order(video: Path) -> None:
+    source, _ = open_target(video, None)
+    plain = [frame.image for frame in source]
+    reader = FrameReader(source)
+    for index in (5, 2, 3, 7, 0, 6):
+        assert np.array_equal(reader.read(index), plain[index])
+    with pytest.raises(InputError, match="there is no frame 8"):
+        reader.read(8)
+
+
+def test_a_frame_that_cannot_be_decoded_is_told(video: Path) -> None:
+    source, _ = open_target(video, None)
+    reader = FrameReader(source)
+    reader.end = 12  # as of a file whose header promises more
+    with pytest.raises(InputError, match=r"frame 9 of .*cannot be decoded"):
+        reader.read(9)
+    assert reader.read(7).any()
+
+
+def test_messages_of_a_page_are_checked() -> None:
+    assert ask.decode(
+        b'{"do": "paint", "frame": 1, "object": 2, "x": 0, "y": 0, "width": 3, "height": 1}\n\x01\n\x02'
+    ) == (
+        ask.Paint(1, 2, 0, 0, 3, 1),
+        b"\x01\n\x02",
+    )
+    for bad in (
+        "", "[]", "{", '{"do": "open", "path": "/etc/passwd"}',
+        '{"do": "click", "frame": -1, "object": 1, "x": 1, "y": 1}',
+        '{"do": "click", "frame": 0, "object": 70000, "x": 1, "y": 1}', '{"do": "export", "kind": 3}', b"\xff\xfe",
+        '{"do": "rename", "object": 1, "name": "' + "x" * 200 + '"}', "[" * 100_000,
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="reload it"):
+            ask.decode(bad)
+
+
+TOKEN = "secret-token"
+OWN = {"host": "127.0.0.1:8000"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "kind", "allowed"),
+    [
+        (f"/{TOKEN}/", OWN, "http", True),
+        (f"/{TOKEN}/frame/3", {"host": "localhost:8000", "origin": "http://localhost:8000"}, "http", True),
+        (f"/{TOKEN}/", {"host": "[::1]:8000"}, "http", True),
+        (f"/{TOKEN}/socket", OWN | {"origin": "http://127.0.0.1:8000"}, "websocket", True),
+        ("/", OWN, "http", False),
+        ("/wrong/", OWN, "http", False),
+        (f"/{TOKEN}", OWN, "http", False),
+        (f"/{TOKEN[:-1]}/", OWN, "http", False),
+        ("/tökén/", OWN, "http", False),
+        (f"/{TOKEN}/", {"host": "evil.example:8000"}, "http", False),
+        (f"/{TOKEN}/", {"host": "127.0.0.1.evil.example"}, "http", False),
+        (f"/{TOKEN}/", {}, "http", False),
+        (f"/{TOKEN}/", OWN | {"origin": "http://evil.example"}, "http", False),
+        (f"/{TOKEN}/", OWN | {"origin": "null"}, "http", False),
+        (f"/{TOKEN}/frame/0", OWN | {"sec-fetch-site": "cross-site"}, "http", False),
+        (f"/{TOKEN}/socket", OWN | {"origin": "http://127.0.0.1:9000"}, "websocket", False),
+        (f"/{TOKEN}/socket", OWN, "websocket", False),
+    ],
+)
+def test_only_the_own_page_gets_in(path: str, headers: dict[str, str], kind: str, allowed: bool) -> None:
+    seen: list[str] = []
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        if kind == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> dict[str, Any]:
+        return {"type": f"{kind}.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    raw = [(key.encode(), value.encode()) for key, value in headers.items()]
+    asyncio.run(Guard(app, TOKEN)({"type": kind, "path": path, "headers": raw}, receive, send))
+    assert seen == ([path.removeprefix(f"/{TOKEN}")] if allowed else [])
+    if kind == "http":
+        assert sent[0]["status"] == (200 if allowed else 404)
+        assert dict(sent[0]["headers"])[b"content-security-policy"].startswith(b"default-src 'none'")
+    elif not allowed:
+        assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hodor_cli.annotate import opening
+
+    monkeypatch.setattr(opening, "serve", lambda *_: None)
+    masks = tmp_path / "given"
+    masks.mkdir()
+    for index in (0, 4):
+        write_label_png(masks / f"{index:05d}.png", moving_square(FRAMES)[1][index].astype(np.uint16))
+    out = tmp_path / "project"
+    options = opening.AnnotateOptions(out, masks)
+    assert opening.annotate_source(video, SegmentSettings(), options, lambda *_: None) == out
+    report = json.loads((out / "report.json").read_text())
+    assert [frame["given"] for frame in report["frames"]] == [[1], [1]]
+    with pytest.raises(OutputError, match="holds masks already"):
+        opening.annotate_source(video, SegmentSettings(), options, lambda *_: None)
+    shutil.rmtree(out)
+
+
+def test_a_port_in_use_is_one_sentence() -> None:
+    from hodor_cli.annotate.server import Address, _listen
+
+    with _listen(Address()) as taken:
+        taken.listen()
+        with pytest.raises(UsageError, match="is in use; choose another"):
+            _listen(Address(port=taken.getsockname()[1]))
+
+
+def test_thumbnails_stop_when_they_are_told(video: Path) -> None:
+    from hodor_cli.annotate.frames import make_thumbnails, timeline_frames
+
+    source, _ = open_target(video, None)
+    reader = FrameReader(source)
+    found: dict[int, bytes] = {}
+    make_thumbnails(reader, found.__setitem__, threading.Event())
+    assert sorted(found) == timeline_frames(reader) == list(range(FRAMES))
+    stop = threading.Event()
+    stop.set()
+    make_thumbnails(reader, lambda *_: pytest.fail("made one"), stop)
