@@ -169,12 +169,19 @@ def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(
     by_hand = desk.labels(5)
     desk.do(ask.Track(2, "both"))
     streamed = [event["frame"] for event in desk.told("frame") if event["streamed"]]
-    assert streamed == [3, 4, 5, 6, 7, 1, 0]
+    assert streamed == [4, 3, 1, 0, *range(FRAMES)]  # what the way back finds first, then all
     assert np.array_equal(desk.labels(5), by_hand)
-    assert desk.told("done")[-1]["text"].startswith("tracked 7 frames")
+    assert desk.told("progress")[-1]["share"] == 1.0
     assert {event["job"] for event in desk.told("progress")} == {"track"}
     desk.do(ask.Undo())
     assert sorted(desk.session.project.records) == [2, 5] and np.array_equal(desk.labels(5), by_hand)
+
+
+def test_tracking_to_one_side_streams_in_its_order(desk: Desk) -> None:
+    desk.paint(4, 1, 20, 20, side=20)
+    desk.do(ask.Track(4, "backward"))
+    assert [event["frame"] for event in desk.told("frame") if event["streamed"]] == [3, 2, 1, 0]
+    assert desk.told("done")[-1]["text"].startswith("tracked 4 frames")
 
 
 def test_tracking_one_frame_and_stopping(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from hodor_cli.annotate.prompts import Clicks, Prompter
 from hodor_cli.annotate.result import given_inputs, review_of, write_result
 from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.annotate.shapes import largest_piece, without_holes
-from hodor_cli.annotate.tracking import track, ways
+from hodor_cli.annotate.tracking import Tracker, new_segmenter, ways
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
 from hodor_cli.run.records import FrameRecord, ReviewItem
@@ -33,7 +34,7 @@ from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.overlay import object_colours
 
 if TYPE_CHECKING:
-    from hodor_cli.engine import Segmenter
+    from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.model.hodor import Hodor
 
 Labels = NDArray[np.uint16]
@@ -60,7 +61,7 @@ class Session:
         self.project, self.reader, self.settings, self.emit = project, reader, settings, emit
         self._load = load
         self._model: Hodor | None = None
-        self._segmenter: Segmenter | None = None
+        self._segmenter: OfflineSegmenter | None = None
         self._prompter: Prompter | None = None
         self._clicks: Clicks | None = None
         self.stopping = threading.Event()
@@ -107,7 +108,7 @@ class Session:
         """Load the network, so that the first click does not wait for it."""
         if self._model is None:
             self._model = self._load()
-            self._segmenter = self.settings.segmenter(self._model)
+            self._segmenter = new_segmenter(self._model, self.settings)
             self._prompter = Prompter(self.settings.device)
         self.emit({"event": "ready"}, b"")
 
@@ -278,14 +279,17 @@ class Session:
             raise UsageError("there is no mask in this frame to track from; click an object first")
         self.warm()
         assert self._segmenter is not None
+        tracker = Tracker(self.project, self.reader, self._segmenter, self.stopping)
         parts = ways(self.reader, asked.frame, asked.direction)
         clock = _Clock(self.emit, "track", sum(len(way) - 1 for way in parts))
+        found = chain.from_iterable(tracker.from_frame(way) for way in parts)
+        if asked.direction == "both" and self.project.given_frames():
+            found, clock.total = tracker.everywhere(), _frames_to_visit(self.project, self.reader)
         with self.project.change("tracking") as change:
-            for way in parts:
-                for record, labels in track(self.project, self.reader, self._segmenter, way, self.stopping):
-                    change.put(record, labels)
-                    clock.advance()
-                    self._tell_frame(record.frame, labels, streamed=True)
+            for record, labels in found:
+                change.put(record, labels)
+                clock.advance()
+                self._tell_frame(record.frame, labels, streamed=True)
         self._changed()
         self.emit({"event": "done", "job": "track", "stopped": self.stopping.is_set(), "text": clock.text()}, b"")
 
@@ -311,7 +315,7 @@ class Session:
         except Stopped:
             self.emit({"event": "done", "job": "adapt", "stopped": True, "text": "adaptation stopped"}, b"")
             return
-        self._model, self._segmenter = model, settings.segmenter(model)
+        self._model, self._segmenter = model, new_segmenter(model, settings)
         self.emit({"event": "done", "job": "adapt", "stopped": False, "text": "adapted; track again to use it"}, b"")
 
     def _export(self, asked: ask.Export, _: bytes) -> None:
@@ -374,24 +378,30 @@ class _Clock:
     """Tells how far a job is: frames done, frames per second, seconds left."""
 
     def __init__(self, emit: Emit, job: str, total: int) -> None:
-        self._emit, self._job, self._total = emit, job, max(1, total)
+        self._emit, self._job, self.total = emit, job, max(1, total)
         self._began, self._told, self.done = time.monotonic(), 0.0, 0
 
     def advance(self) -> None:
         self.done += 1
         now = time.monotonic()
-        if now - self._told < 0.1 and self.done < self._total:
+        if now - self._told < 0.1 and self.done < self.total:
             return
         self._told = now
         rate = self.done / max(1e-6, now - self._began)
-        left = (self._total - self.done) / rate
-        share = min(1.0, self.done / self._total)
+        left = (self.total - self.done) / rate
+        share = min(1.0, self.done / self.total)
         self._emit({"event": "progress", "job": self._job, "share": share, "rate": rate, "left": left}, b"")
 
     def text(self) -> str:
         seconds = max(1e-6, time.monotonic() - self._began)
         word = "frame" if self.done == 1 else "frames"
         return f"tracked {self.done} {word} in {seconds:.1f} s ({self.done / seconds:.1f} per second)"
+
+
+def _frames_to_visit(project: Project, reader: FrameReader) -> int:
+    """How many frames `Tracker.everywhere` yields: all, and those before the last mask that have none yet."""
+    last = max(project.given_frames())
+    return reader.end - reader.start + sum(index not in project.records for index in range(reader.start, last))
 
 
 def _review_items(items: Iterable[ReviewItem]) -> list[dict[str, Any]]:

@@ -1,58 +1,136 @@
-"""Following the objects of a frame to one side, and both."""
+"""Following objects from a frame to one side, or from all masks made by hand both ways."""
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.annotate.project import Project
+from hodor_cli.engine.following import GivenMasks, follow
+from hodor_cli.engine.keyframes import OfflineSegmenter
+from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:
     from hodor_cli.annotate.frames import FrameReader
-    from hodor_cli.engine import Segmenter
+    from hodor_cli.engine import StepResult
+    from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.records import FrameRecord
+    from hodor_cli.run.settings import SegmentSettings
 
+Labels = NDArray[np.uint16]
 #: A frame that was followed: its record and label map.
-Tracked = tuple["FrameRecord", NDArray[np.uint16]]
+Tracked = tuple["FrameRecord", Labels]
 
 
-def track(
-    project: Project, reader: FrameReader, segmenter: Segmenter, way: Iterable[int], stop: threading.Event
-) -> Iterator[Tracked]:
-    """Follow the objects of the first frame of `way` through the others; yields each of these, until `stop` is set.
+def new_segmenter(model: Hodor, settings: SegmentSettings) -> OfflineSegmenter:
+    """A segmenter for all directions. Raises DeviceError for a device or precision that is not there."""
+    return OfflineSegmenter(
+        model,
+        history=settings.history,
+        min_dim=settings.min_dim,
+        max_dim=settings.max_dim,
+        device=settings.device,
+        precision=settings.precision,
+        matching=settings.matching,
+    )
+
+
+class Tracker:
+    """Follows the objects of a project; what it yields is not yet written. `stop` ends it before the next frame.
 
     What was made by hand in a frame on the way stays as it is, and corrects the object from there on.
     """
-    fps = reader.source.fps or 25.0
-    segmenter.reset()
-    for position, index in enumerate(way):
-        if stop.is_set():
-            return
-        image, record = reader.read(index), project.records.get(index)
-        given: NDArray[np.uint16] | None = project.labels(index) if position == 0 else None
-        if position and record is not None and record.given:
-            given = project.given(index)
-        removed = tuple(key for key in (record.removed if record else ()) if key in segmenter.object_ids)
-        for object_id in removed:
-            segmenter.remove(object_id)
-        labels = segmenter.step(image, given if given is not None and given.any() else None, time=position / fps)
-        if position == 0:
-            continue
-        result = FrameResult(
-            frame=Frame(index, reader.name(index), image, index / fps),
+
+    def __init__(
+        self, project: Project, reader: FrameReader, segmenter: OfflineSegmenter, stop: threading.Event
+    ) -> None:
+        self._project, self._reader, self._segmenter, self._stop = project, reader, segmenter, stop
+
+    def from_frame(self, way: Iterable[int]) -> Iterator[Tracked]:
+        """Follow what is in the first frame of `way` through the others; yields each of these."""
+        segmenter, fps = self._segmenter, self._reader.source.fps or 25.0
+        segmenter.reset()
+        for position, index in enumerate(way):
+            if self._stop.is_set():
+                return
+            image, record = self._reader.read(index), self._project.records.get(index)
+            given: Labels | None = self._project.labels(index) if position == 0 else None
+            if position and record is not None and record.given:
+                given = self._project.given(index)
+            for object_id in record.removed if record else ():
+                if object_id in segmenter.object_ids:
+                    segmenter.remove(object_id)
+            labels = segmenter.step(image, given if given is not None and given.any() else None, time=position / fps)
+            if position:
+                yield self._tracked(index, labels, segmenter.last, image)
+
+    def everywhere(self) -> Iterator[Tracked]:
+        """Follow from all masks made by hand through the whole video, forward and backward at once.
+
+        What goes backward alone is yielded for frames that have no mask yet, so that it can be watched; then every
+        frame comes with what both ways together say.
+        """
+        reader = self._reader
+        records = dict(self._project.records)
+        given = GivenMasks(
+            _MadeByHand(self._project),
+            ended={index: record.removed for index, record in records.items() if record.removed},
+        )
+        with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
+            for found in follow(
+                self._segmenter,
+                reader.source,
+                given,
+                first=reader.start,
+                last=reader.end - 1,
+                preview=True,
+                maps=MapFolder(Path(maps)),
+            ):
+                if self._stop.is_set():
+                    return
+                if found.final or found.frame not in records:
+                    yield self._tracked(found.frame, found.labels, found.result)
+
+    def _tracked(
+        self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
+    ) -> Tracked:
+        record, fps = self._project.records.get(index), self._reader.source.fps or 25.0
+        pixels = np.zeros((*labels.shape, 3), np.uint8) if image is None else image
+        followed = FrameResult(
+            frame=Frame(index, self._reader.name(index), pixels, index / fps),
             labels=labels,
-            objects=dict(segmenter.last.objects),
+            objects=dict(result.objects),
             given=record.given if record else (),
             removed=record.removed if record else (),
-            warnings=tuple(segmenter.last.warnings),
+            warnings=tuple(result.warnings),
         )
-        yield frame_record(result, ticks=0), labels
+        return frame_record(followed, ticks=0), labels
+
+
+class _MadeByHand(Mapping[int, Labels]):
+    """The label maps made by hand by frame, read when they are needed."""
+
+    def __init__(self, project: Project) -> None:
+        self._project, self._frames = project, project.given_frames()
+
+    def __getitem__(self, index: int) -> Labels:
+        if index not in self._frames:
+            raise KeyError(index)
+        return self._project.given(index)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:

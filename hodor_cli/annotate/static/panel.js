@@ -29,7 +29,8 @@ function objectRow(entry) {
   const name = make("input", { value: entry.name, placeholder: `Object ${entry.id}`, maxlength: 80, "aria-label": "Name" });
   name.addEventListener("change", () => send({ do: "rename", object: entry.id, name: name.value }));
   const eye = make("button", {
-    text: entry.hidden ? "hidden" : "shown", class: entry.hidden ? "quiet off" : "quiet", title: "Show or hide (X)",
+    text: entry.hidden ? "◌" : "◉", class: entry.hidden ? "quiet off" : "quiet", title: "Show or hide (X)",
+    "aria-label": `${entry.hidden ? "Show" : "Hide"} ${title(entry)}`,
     onclick: (event) => { event.stopPropagation(); hide(entry.id); },
   });
   const remove = make("button", {
