@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.records import ReviewItem
-    from hodor_cli.run.settings import SegmentSummary
+    from hodor_cli.run.settings import RunOutput, SegmentSummary
     from hodor_cli.video.frames import FrameSource
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
@@ -151,15 +151,13 @@ def segment(
             raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
-    from hodor_cli.run.output import OutputFolder
-    from hodor_cli.run.settings import RunHooks, RunOutput
+    from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range)) as frames:
         inputs = given_inputs(frames, mask or [], box or [], remove or [], click or [])
         folder = Path(f"{frames.name}.hodor") if out is None else out
 
-        from hodor_cli.run.runner import segment_source
         from hodor_cli.weights import load_model
 
         model = load_model(settings.weights)
@@ -174,30 +172,47 @@ def segment(
             record=descriptors,
             options=RecordOptions(result=folder),
         )
-        began = False
-        try:
-            with session, progress_to(frames.name, frames.length) as show:
-
-                def progress(done: int, total: int | None) -> None:
-                    nonlocal began
-                    began = True
-                    show(done, total)
-
-                summary = segment_source(
-                    frames,
-                    inputs,
-                    folder,
-                    session.segmenter,
-                    settings=replace(settings, start_from=session.start_from),
-                    output=RunOutput(overwrite=overwrite, resume=resume, coco=coco),
-                    hooks=RunHooks(progress=progress, on_step=session.on_step),
-                )
-        except (KeyboardInterrupt, HodorError):
-            if began and OutputFolder(folder).checkpoint.exists():
-                note(f"What is done is kept in {folder}; continue it by the same command with --resume.")
-            raise
+        run = RunOutput(overwrite=overwrite, resume=resume, coco=coco)
+        summary = _segmented(frames, inputs, folder, session, settings, run)
     print_summary(summary)
     _tell_about_descriptors(session, descriptors, folder)
+
+
+def _segmented(
+    frames: FrameSource,
+    inputs: RunInputs,
+    folder: Path,
+    session: DescriptorSession,
+    settings: SegmentSettings,
+    output: RunOutput,
+) -> SegmentSummary:
+    """Run, with a bar; an interrupted run says where its results are kept."""
+    from hodor_cli.run.output import OutputFolder
+    from hodor_cli.run.runner import segment_source
+    from hodor_cli.run.settings import RunHooks
+
+    began = False
+    try:
+        with session, progress_to(frames.name, frames.length) as show:
+
+            def progress(done: int, total: int | None) -> None:
+                nonlocal began
+                began = True
+                show(done, total)
+
+            return segment_source(
+                frames,
+                inputs,
+                folder,
+                session.segmenter,
+                settings=replace(settings, start_from=session.start_from),
+                output=output,
+                hooks=RunHooks(progress=progress, on_step=session.on_step),
+            )
+    except (KeyboardInterrupt, HodorError):
+        if began and OutputFolder(folder).checkpoint.exists():
+            note(f"What is done is kept in {folder}; continue it by the same command with --resume.")
+        raise
 
 
 def value_range_of(text: str | None) -> tuple[float, float] | None:
