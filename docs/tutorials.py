@@ -103,7 +103,10 @@ def prepare(folder: Path) -> None:
     """Everything that the pages name: clips, masks, photographs, a benchmark."""
     from demo_clip import DemoClip, write_clip
 
-    files = write_clip(folder / "DAVIS", DemoClip())
+    davis = write_clip(folder / "DAVIS", DemoClip(frames=24))
+    davis.video.unlink()
+    shutil.copytree(davis.masks_folder, folder / "masks" / "demo")
+    files = write_clip(folder / "made", DemoClip())
     os.replace(files.video, folder / "clip.mp4")
     shutil.copy(files.first_mask, folder / "first.png")
     shutil.copy(files.masks_folder / "00040.png", folder / "fixed.png")
@@ -123,7 +126,7 @@ def prepare(folder: Path) -> None:
 
 
 def _write_masks(folder: Path, masks: Path) -> None:
-    """cat.png and dog.png, one object each, two masks in a folder, and all of them as somebody's predictions."""
+    """cat.png and dog.png, one object each, and two masks in a folder."""
     import numpy as np
     from PIL import Image
 
@@ -133,7 +136,6 @@ def _write_masks(folder: Path, masks: Path) -> None:
     (folder / "frames_masks").mkdir()
     for name in ("00000.png", "00030.png"):
         shutil.copy(masks / name, folder / "frames_masks" / name)
-    shutil.copytree(masks, folder / "masks" / "demo")
 
 
 def _write_photographs(folder: Path, frames: Path, masks: Path) -> None:
