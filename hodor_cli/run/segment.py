@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import UsageError
 from hodor_cli.images.extent import Box
 from hodor_cli.run.inputs import HasLabels, RunInputs
-from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings, SegmentSummary
+from hodor_cli.run.settings import Click, RunHooks, RunOutput, SegmentSettings, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Mask = str | Path | NDArray[np.integer]
 #: Boxes of one frame: one, several (ids 1, 2, ...), or by object id.
 Boxes = Sequence[float] | Sequence[Sequence[float]] | Mapping[int, Sequence[float]]
+#: Clicks on one object, each (x, y) in pixels, or (x, y, False) on what is not the object.
+Clicks = Sequence[tuple[int, int] | tuple[int, int, bool]]
 
 
 def segment(
@@ -29,6 +32,7 @@ def segment(
     *,
     mask: Mask | Mapping[int, Mask] | None = None,
     box: Boxes | Mapping[int, Boxes] | None = None,
+    click: Clicks | Mapping[int, Mapping[int, Clicks]] = (),
     remove: Mapping[int, int] | None = None,
     out: str | Path | None = None,
     model: Hodor | None = None,
@@ -49,6 +53,8 @@ def segment(
             frames' size whose values are object ids, 0 for the background.
         box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
             {frame: {id: box}}. The click network finds the object inside.
+        click: (x, y) on object 1 of the first frame, (x, y, False) on what is not the object; or by frame as
+            {frame: {id: clicks}}.
         remove: {id: frame}: the object is gone from that frame on.
         out: The result folder; NAME.hodor beside the working directory if left out.
         model: A loaded network, to use it for several videos; by default `settings.weights` is loaded.
@@ -71,6 +77,13 @@ def segment(
     settings = settings or SegmentSettings()
     with open_source(source) as frames:
         inputs = _inputs(frames, mask, box, remove or {})
+        if click:
+            by_frame = click if isinstance(click, Mapping) else {frames.start: {1: click}}
+            clicks = {
+                frame: {object_id: [Click(*one) for one in given] for object_id, given in of_frame.items()}
+                for frame, of_frame in by_frame.items()
+            }
+            inputs = replace(inputs, clicks=clicks)
         folder = Path(f"{frames.name}.hodor") if out is None else Path(out)
         network = load_model(settings.weights) if model is None else model
         return segment_source(frames, inputs, folder, network, settings=settings, output=output, hooks=hooks)
