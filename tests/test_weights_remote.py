@@ -223,3 +223,9 @@ def test_the_bundled_weights_keep_their_card_and_their_licence(tmp_path: Path) -
     assert result.exit_code == 0, result.output
     text = (tmp_path / "hub" / "README.md").read_text()
     assert "license: other" in text and "# Model card: `mini`" in text
+
+
+def test_without_a_name_server_nothing_is_tried_for_long(hub: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://no-such-host.invalid")
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits to try again"))
+    assert "cannot be reached" in refused("hf://me/birds")

@@ -5,9 +5,12 @@ What is fetched is a file like any other, read by the same strict rules: nothing
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,14 +79,43 @@ def _from_hub(address: str) -> Path:
     file = found["file"] or HUB_FILE
     require_suffix(file, address)
     with extra("hub", "`weights` from the hub"):
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
 
+    offline = not _resolves(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="hodor")
     try:
-        # It draws a bar of its own, on terminals only.
-        return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"]))
+        with _quiet("huggingface_hub"):  # its bar stays, which it draws on terminals only
+            return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"], local_files_only=offline))
     except Exception as error:  # also those of the HTTP library beneath, which differs between versions
         raise _explained(error, api, found, file) from error
+
+
+def _resolves(url: str) -> bool:
+    """Whether the host of an address has a name here. Without a network it has none, and nobody needs to try for half a
+    minute; behind a proxy only the proxy knows."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    parts = urlsplit(url)
+    if getproxies().get(parts.scheme):
+        return True
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port or 443)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Without the warnings of a library, whose errors are told anyway."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) -> HodorError:
