@@ -40,7 +40,7 @@ class ImageEntry(msgspec.Struct, frozen=True):
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """One object of a COCO file. Only CVAT writes `attributes`."""
+    """One object of a COCO file. Only CVAT writes `attributes`. track_id, object_id: the object's number in a video."""
 
     image_id: Id
     id: Id | None = None
@@ -50,6 +50,8 @@ class Annotation(msgspec.Struct, frozen=True):
     area: float | None = None
     bbox: list[float] | None = None
     attributes: msgspec.Raw = _Null
+    track_id: Id | None = None
+    object_id: Id | None = None
 
 
 class _Category(msgspec.Struct):

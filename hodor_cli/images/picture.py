@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,13 +152,16 @@ def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) 
 
 
 @contextmanager
-def open_picture(path: Path, what: str = "an image") -> Iterator[Image]:
-    """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file."""
+def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = None) -> Iterator[Image]:
+    """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file.
+
+    data: the picture's bytes, if it stands inside the file.
+    """
     import PIL.Image
 
     try:
         # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
-        with path.open("rb") as file, PIL.Image.open(file) as image:
+        with data or path.open("rb") as file, PIL.Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
                 raise PIL.Image.DecompressionBombError
             yield image

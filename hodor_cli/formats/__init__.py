@@ -1,0 +1,10 @@
+"""Other tools' annotations in and out, over one form between them (annotations.py).
+
+    annotations = read_annotations(path)    recognise.py         whichever tool wrote it; `WRITERS` are all formats out
+    number_together([...])                  annotations.py       the ids of objects, by groups, tracks, or names
+    read_given(arguments, source)           mask_arguments.py    `--mask`: masks and other tools' files, per frame
+    outlines(mask), one_outline(mask)       outlines.py          polygons that give back exactly the mask
+    new_folder(path)                        writing.py           a folder that appears whole
+
+labelme.py, coco.py, yolo.py, cvat.py, label_studio.py, label_pictures.py and tables.py are one format each.
+"""

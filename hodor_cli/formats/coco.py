@@ -1,0 +1,141 @@
+"""COCO: `instances.json` for pictures, and the video form of YouTube-VIS (`annotations.json`), whose objects are tracks.
+
+CVAT, Roboflow, Label Studio and supervision write and read the first one; CVAT puts tracks into `attributes`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, segmentation_of
+from hodor_cli.datasets.coco_find import ImageFinder
+from hodor_cli.datasets.rle import RunLengths, mask_box
+from hodor_cli.datasets.video_rle import encode_rle
+from hodor_cli.errors import HodorError, InputError
+from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, checked_shape
+from hodor_cli.formats.parsing import parse_json
+from hodor_cli.formats.writing import FolderWriter
+
+
+class _Attributes(msgspec.Struct):
+    track_id: Id | None = None
+
+
+class _Video(msgspec.Struct):
+    id: Id
+    width: int
+    height: int
+    file_names: list[str]
+    name: str = ""
+
+
+class _Track(msgspec.Struct):
+    video_id: Id
+    segmentations: list[RunLengths | list[list[float]] | None]
+    id: Id | None = None
+    category_id: Id | None = None
+    object_id: Id | None = None
+
+
+class _Category(msgspec.Struct):
+    id: Id
+    name: str = ""
+
+
+class _VideoFile(msgspec.Struct):
+    videos: list[_Video]
+    annotations: list[_Track]
+    categories: list[_Category] = []
+
+
+def read(path: Path, images: Path | None = None) -> Annotations:
+    """Read a file of photographs or of frames; the pictures lie in `images`. Raises InputError for serious faults."""
+    try:
+        content = read_coco(path)
+    except HodorError as error:
+        raise InputError(str(error)) from error
+    if wrong := content.faults.sentence(path):
+        raise InputError(wrong)
+    finder = ImageFinder(images or path.parent)
+    pictures = []
+    for entry in content.images.values():
+        shapes = []
+        for item in content.annotations.get(entry.id, ()):
+            try:
+                segmentation = segmentation_of(item, entry)
+            except ValueError as error:
+                raise InputError(f"annotation {item.id} of {entry.file_name} in {path} is wrong: {error}") from error
+            if segmentation is not None:
+                shapes.append(Shape(_name(content, item), segmentation, _track(item)))
+        file = finder.find(entry.file_name)
+        pictures.append(Picture(entry.file_name, entry.size, tuple(shapes), file=file))
+    return Annotations("COCO", path, pictures, images=images or path.parent, notes=tuple(content.faults.facts))
+
+
+def read_video(path: Path, video: str = "") -> Annotations:
+    """Read YouTube-VIS JSON: its only video, or the one called `video`. Raises InputError."""
+    content = parse_json(path, _VideoFile, "COCO's JSON for videos")
+    chosen = [one for one in content.videos if one.name == video] or content.videos
+    if len(chosen) != 1:
+        names = ", ".join(one.name or str(one.id) for one in chosen[:5])
+        raise InputError(f"{path} holds {len(chosen)} videos ({names}); name one as FILE#NAME")
+    size = chosen[0].height, chosen[0].width
+    names = {category.id: category.name for category in content.categories}
+    frames: list[list[Shape]] = [[] for _ in chosen[0].file_names]
+    for place, track in enumerate(content.annotations, start=1):
+        if track.video_id != chosen[0].id:
+            continue
+        if len(track.segmentations) != len(frames):
+            raise InputError(f"{path}: annotation {track.id} has another number of masks than the video has frames")
+        key = next((key for key in (track.object_id, track.id) if key is not None), place)
+        for frame, segmentation in zip(frames, track.segmentations, strict=True):
+            name = names.get(track.category_id, "") if track.category_id is not None else ""
+            shape = Shape(name, segmentation, key) if segmentation else None
+            shape = shape and checked_shape(shape, "", size, path)
+            if shape is not None:
+                frame.append(shape)
+    named = zip(chosen[0].file_names, frames, strict=True)
+    pictures = [Picture(name, size, tuple(shapes), frame) for frame, (name, shapes) in enumerate(named)]
+    return Annotations("COCO for videos", path, pictures, images=path.parent, video=chosen[0].name or path.stem)
+
+
+def _name(content: CocoFile, item: Annotation) -> str:
+    return "" if item.category_id is None else content.categories.get(item.category_id, "")
+
+
+def _track(item: Annotation) -> Key | None:
+    """What says that annotations of several frames are one object."""
+    if item.track_id is not None or item.object_id is not None:
+        return item.object_id if item.track_id is None else item.track_id
+    try:
+        return msgspec.json.decode(item.attributes, type=_Attributes | None).track_id  # type: ignore[union-attr]
+    except (msgspec.MsgspecError, AttributeError):
+        return None
+
+
+def write(annotations: Annotations, out: FolderWriter) -> None:
+    """Write instances.json, with run lengths and `track_id`, and images/ if pictures are wanted."""
+    classes: dict[str, int] = {}
+    images: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
+    for number, picture in enumerate(annotations.pictures, start=1):
+        height, width = picture.size
+        name = out.picture(picture, "images")
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        for shape in picture.shapes:
+            mask = shape.mask(picture.size)
+            if not mask.any():
+                continue
+            category = classes.setdefault(annotations.class_of(shape), len(classes) + 1)
+            entry: dict[str, Any] = {"id": len(entries) + 1, "image_id": number, "category_id": category, "iscrowd": 0}
+            entry |= {"segmentation": encode_rle(mask), "area": int(mask.sum()), "bbox": mask_box(mask)}
+            if annotations.tracked:
+                entry |= {"track_id": shape.object_id, "attributes": {"track_id": shape.object_id}}
+            entries.append(entry)
+    categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
+    content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
+    out.text("instances.json", json.dumps(content | {"annotations": entries, "categories": categories}))

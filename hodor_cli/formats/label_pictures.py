@@ -1,0 +1,159 @@
+"""Label pictures: folders of PNGs as DAVIS and Pascal VOC have them (CVAT's mask export too), and label TIFFs of many
+pages; the Cell Tracking Challenge's names and its table of tracks on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.datasets.labels.mask_values import mask_from_values
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
+from hodor_cli.formats.parsing import read_bytes
+from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.picture import read_header, read_stored
+
+_PICTURES = ("JPEGImages", "images", "frames")
+
+
+def voc_folder(folder: Path) -> Path | None:
+    """The folder with one colour for each object of a Pascal VOC set, or with one for each class."""
+    return next(
+        (folder / name for name in ("SegmentationObject", "SegmentationClass") if masks_in(folder / name)), None
+    )
+
+
+def read_voc(folder: Path) -> Annotations:
+    """Read a Pascal VOC set, whose objects get their names from SegmentationClass and labelmap.txt. Raises InputError."""
+    masks = voc_folder(folder)
+    assert masks is not None
+    colours = _labelmap(folder / "labelmap.txt")
+    of_classes = masks_in(folder / "SegmentationClass") if colours else {}
+    reader = LabelReader(folder.name, check_edges=False)
+    pictures = []
+    for name, path in masks_in(masks).items():
+        labels = reader.read(path).ids
+        names = _names(labels, of_classes[name], colours) if name in of_classes else {}
+        pictures.append(_picture(name, labels, folder, names))
+    named = [replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes))
+             for picture in pictures]  # fmt: skip
+    return Annotations("Pascal VOC", folder, named, images=folder, notes=tuple(reader.notes))
+
+
+def read_folder(folder: Path) -> Annotations:
+    """Read a folder of label pictures, one for each frame, whose values are the ids of objects. Raises InputError."""
+    reader = LabelReader(folder.name, check_edges=False)
+    pictures = [_picture(name, reader.read(path).ids, folder, {}) for name, path in masks_in(folder).items()]
+    frames = [replace(picture, frame=place) for place, picture in enumerate(pictures)]
+    return Annotations("label pictures", folder, frames, images=None, notes=tuple(reader.notes), video=folder.name)
+
+
+def is_label_stack(path: Path) -> bool:
+    """Whether this is a TIFF of several pages with one whole number per pixel."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
+    header = read_header(path)
+    return header.pages > 1 and header.mode in ("L", "I", "I;16", "I;16B", "1", "P")
+
+
+def read_stack(path: Path) -> Annotations:
+    """Read a TIFF whose pages are the label maps of the frames. Raises InputError."""
+    pictures: list[Picture] = []
+    for page in range(read_header(path).pages):
+        values = read_stored(path, "a label TIFF", page=page).values
+        if pictures and values.shape != pictures[0].size:
+            raise InputError(f"page {page} of {path} has another size than the first; a sequence has one size")
+        labels = mask_from_values(values, path).labels
+        pictures.append(Picture(f"{page:05d}", (labels.shape[0], labels.shape[1]), shapes_of(labels), page))
+    return Annotations("label TIFF", path, pictures, video=path.stem)
+
+
+def _picture(name: str, labels: NDArray[np.integer], folder: Path, names: dict[int, str]) -> Picture:
+    file = next(iter(_beside(folder, name)), None)
+    size = (labels.shape[0], labels.shape[1])
+    return Picture(file.name if file else name, size, shapes_of(labels, names), file=file)
+
+
+def _beside(folder: Path, name: str) -> Iterator[Path]:
+    for place in _PICTURES:
+        for ending in (".jpg", ".png", ".jpeg", ".JPG"):
+            if (file := folder / place / (name + ending)).is_file():
+                yield file
+
+
+def _labelmap(path: Path) -> dict[tuple[int, int, int], str]:
+    """Colour -> class of the lines `label:r,g,b:parts:actions`; {} without the file."""
+    found = {}
+    for line in read_bytes(path).decode("utf-8", "replace").splitlines() if path.is_file() else []:
+        fields = line.split(":")
+        numbers = fields[1].split(",") if len(fields) > 1 and not line.startswith("#") else []
+        if len(numbers) == 3 and all(number.strip().isdecimal() for number in numbers):
+            found[int(numbers[0]), int(numbers[1]), int(numbers[2])] = fields[0]
+    return found
+
+
+def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, int, int], str]) -> dict[int, str]:
+    """The class of each object: that of most of its pixels in the picture of classes."""
+    stored = read_stored(path, "a picture of classes")
+    rgb = stored.palette[stored.values] if stored.palette is not None else stored.values
+    if rgb.ndim != 3 or rgb.shape[:2] != labels.shape:
+        return {}
+    names = {}
+    for object_id in np.unique(labels[labels > 0]).tolist():
+        inside, counts = np.unique(rgb[labels == object_id][:, :3], axis=0, return_counts=True)
+        red, green, blue = inside[counts.argmax()].tolist()
+        names[object_id] = colours.get((red, green, blue), "")
+    return names
+
+
+def write_png(annotations: Annotations, out: FolderWriter) -> None:
+    """Write NAME.png for every picture, its values the ids, in DAVIS's colours."""
+    for picture in annotations.pictures:
+        name = out.picture(picture, "JPEGImages")
+        folder = "Annotations/" if out.frames else ""
+        write_label_png(out.place(f"{folder}{Path(name).stem}.png"), picture.labels)
+
+
+def write_ctc(annotations: Annotations, out: FolderWriter) -> None:
+    """Write the Cell Tracking Challenge's mask000.tif ... (16-bit ids) and res_track.txt: id, first and last frame,
+    parent, here 0. An object that was away begins a new track whose parent is the track before."""
+    import PIL.Image
+
+    tracks: list[list[int]] = []
+    running: dict[int, int] = {}  # object id -> place of its track
+    numbers: set[int] = set()
+    digits = max(3, len(str(max(0, len(annotations.pictures) - 1))))
+    free = 1 + max((shape.object_id for picture in annotations.pictures for shape in picture.shapes), default=0)
+    for frame, picture in enumerate(annotations.pictures):
+        labels = picture.labels.copy()
+        now = {int(value) for value in np.flatnonzero(np.bincount(labels.ravel())) if value}
+        for object_id in sorted(now):
+            place = running.get(object_id)
+            if place is None or tracks[place][2] < frame - 1:
+                label = object_id if object_id not in numbers else free
+                free += label == free
+                numbers.add(label)
+                parent = 0 if place is None else tracks[place][0]
+                tracks.append([label, frame, frame, parent])
+                running[object_id] = len(tracks) - 1
+            tracks[running[object_id]][2] = frame
+            if (label := tracks[running[object_id]][0]) != object_id:
+                labels[picture.labels == object_id] = label
+        place_of = out.place(f"mask{frame:0{digits}d}.tif")
+        PIL.Image.fromarray(labels).save(place_of, compression="tiff_deflate")
+    out.text("res_track.txt", "\n".join(" ".join(map(str, track)) for track in tracks))
+
+
+def read_one(path: Path) -> Annotations:
+    """Read one mask picture, as `hodor segment` reads it. Raises InputError."""
+    mask = read_mask(path)
+    size = (mask.labels.shape[0], mask.labels.shape[1])
+    return Annotations("a mask", path, [Picture(path.stem, size, shapes_of(mask.labels))], notes=tuple(mask.notes))

@@ -1,0 +1,206 @@
+"""Label Studio: its JSON and JSON-MIN exports, with brushes (packed run lengths), polygons, rectangles, ellipses."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
+from hodor_cli.datasets.video_rle import encode_rle
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.parsing import parse_json
+from hodor_cli.images.paths import plural
+
+_WHAT = "Label Studio's JSON"
+#: What Label Studio puts in front of the name of a picture that was uploaded.
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
+
+
+class _Value(msgspec.Struct):
+    """The value of a region; JSON-MIN has it, and its size, without what stands around it."""
+
+    rle: list[int] | None = None
+    points: list[tuple[float, float]] | None = None
+    x: float | None = None
+    y: float | None = None
+    width: float = 0.0
+    height: float = 0.0
+    radiusX: float | None = None  # noqa: N815
+    radiusY: float = 0.0  # noqa: N815
+    rotation: float = 0.0
+    brushlabels: list[str] | None = None
+    polygonlabels: list[str] | None = None
+    rectanglelabels: list[str] | None = None
+    ellipselabels: list[str] | None = None
+    labels: list[str] | None = None
+    original_width: int = 0
+    original_height: int = 0
+
+
+class _Region(msgspec.Struct):
+    value: _Value | None = None
+    original_width: int = 0
+    original_height: int = 0
+
+
+class _Annotation(msgspec.Struct):
+    result: list[_Region] = []
+    was_cancelled: bool = False
+
+
+class _Task(msgspec.Struct):
+    data: dict[str, msgspec.Raw] = {}
+    annotations: list[_Annotation] | None = None
+    completions: list[_Annotation] | None = None
+
+
+def read(path: Path) -> Annotations:
+    """Read an export, one task or a list of tasks. Raises InputError."""
+    tasks = parse_json(path, list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw], _WHAT)  # type: ignore[arg-type]
+    notes: list[str] = []
+    pictures = []
+    for number, task in enumerate([tasks] if isinstance(tasks, dict) else tasks, start=1):
+        if "data" in task or "annotations" in task:
+            name, values = _full(task, path, number, notes)
+        else:
+            name, values = _minimal(task)
+        if values:
+            pictures.append(_picture(name or f"task {number}", values, path))
+    if not pictures:
+        raise InputError(f"{path} is {_WHAT} without a brush or a polygon; export the task after it was submitted")
+    return Annotations("Label Studio", path, pictures, images=path.parent, notes=tuple(dict.fromkeys(notes)))
+
+
+def _full(task: dict[str, msgspec.Raw], path: Path, number: int, notes: list[str]) -> tuple[str, list[_Value]]:
+    try:
+        parsed = msgspec.json.decode(msgspec.json.encode(task), type=_Task)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path}: task {number} is not {_WHAT} that can be read: {error}") from error
+    done = [one for one in parsed.annotations or parsed.completions or [] if not one.was_cancelled]
+    if len(done) > 1:
+        notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first one is taken")
+    values = []
+    for region in done[0].result if done else []:
+        if region.value is not None:
+            region.value.original_width = region.original_width or region.value.original_width
+            region.value.original_height = region.original_height or region.value.original_height
+            values.append(region.value)
+    return _image_name(parsed.data.values()), values
+
+
+def _minimal(task: dict[str, msgspec.Raw]) -> tuple[str, list[_Value]]:
+    """JSON-MIN: fields of the data, and lists of values, side by side."""
+    values: list[_Value] = []
+    for raw in task.values():
+        try:
+            values += msgspec.json.decode(raw, type=list[_Value])
+        except msgspec.MsgspecError:
+            continue
+    return _image_name(task.values()), [value for value in values if value.original_width]
+
+
+def _image_name(fields: Iterable[msgspec.Raw]) -> str:
+    """The file name in the first text that looks like a picture's address."""
+    for raw in fields:
+        try:
+            text = msgspec.json.decode(raw, type=str)
+        except msgspec.MsgspecError:
+            continue
+        parts = urlsplit(text)
+        inner = parse_qs(parts.query).get("d", [parts.path])[0]
+        name = unquote(inner).replace("\\", "/").rsplit("/", 1)[-1]
+        if "." in name:
+            return _UPLOAD.sub("", name)
+    return ""
+
+
+def _picture(name: str, values: list[_Value], path: Path) -> Picture:
+    size = next(((one.original_height, one.original_width) for one in values if one.original_width), (0, 0))
+    if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
+        raise InputError(f"{path}: the regions of {name} do not say how large the picture is; export JSON again")
+    shapes = []
+    for value in values:
+        try:
+            segmentation = _segmentation(value, size)
+        except ValueError as error:
+            raise InputError(f"{path}: a region of {name} cannot be drawn: {error}") from error
+        if segmentation is not None:
+            shape = checked_shape(Shape(_label(value), segmentation), name, size, path)
+            shapes += [shape] if shape is not None else []
+    beside = path.parent / name
+    return Picture(name, size, tuple(shapes), file=beside if beside.is_file() else None)
+
+
+def _label(value: _Value) -> str:
+    found = value.brushlabels or value.polygonlabels or value.rectanglelabels or value.ellipselabels or value.labels
+    return found[0] if found else ""
+
+
+def _segmentation(value: _Value, size: tuple[int, int]) -> Segmentation | None:
+    """The region's outline; its numbers are percent of the picture."""
+    height, width = size
+    scale = np.array([width, height]) / 100
+    if value.rle is not None:
+        return RunLengths(encode_rle(unpack(value.rle, size))["counts"], size)
+    if value.points is not None:
+        return [(np.array(value.points) * scale).ravel().tolist()]
+    if value.x is None or value.y is None:
+        return None
+    corner = np.array([value.x, value.y]) * scale
+    if value.radiusX is not None:
+        angles = np.linspace(0, 2 * np.pi, 65)[:-1]
+        radii = np.array([value.radiusX, value.radiusY]) * scale
+        points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii
+    elif value.width > 0:
+        points = np.array([[0, 0], [value.width, 0], [value.width, value.height], [0, value.height]]) * scale
+    else:
+        return None
+    turn = math.radians(value.rotation)  # around the corner of a rectangle, the middle of an ellipse
+    matrix = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+    return [(points @ matrix + corner).ravel().tolist()]
+
+
+def unpack(packed: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) bool from a brush's bytes: RGBA pixels as the bit stream of the JavaScript package rle-pack.
+
+    32 bits are the number of values, 5 the bits of a value less 1, four times 4 the bits of the four kinds of lengths
+    less 1. Then come runs: a bit (1: one value repeated, 0: single values), 2 bits for the kind of length, the length
+    less 1, and the value or values. Raises ValueError if it does not fill the picture.
+    """
+    data = np.asarray(packed)
+    if data.size and (data.min() < 0 or data.max() > 255):
+        raise ValueError("its run lengths are no bytes")
+    bits = np.unpackbits(data.astype(np.uint8))
+    text = (bits + ord("0")).tobytes().decode("ascii")
+    height, width = size
+    total = height * width * 4
+    if len(text) < 53 or int(text[:32], 2) != total:
+        raise ValueError(f"its run lengths are not those of a picture of {width}x{height}")
+    word = int(text[32:37], 2) + 1
+    kinds = [int(text[place : place + 4], 2) + 1 for place in range(37, 53, 4)]
+    values = np.zeros(total, dtype=np.uint32)
+    at, done = 53, 0
+    while done < total:
+        digits = kinds[int(text[at + 1 : at + 3] or "0", 2)]
+        head = text[at : at + 3 + digits]
+        if len(head) < 3 + digits:
+            raise ValueError("its run lengths are cut off")
+        at += 3 + digits
+        length = min(int(head[3:], 2) + 1, total - done)
+        count = 1 if head[0] == "1" else length
+        chunk = bits[at : at + count * word]
+        if chunk.size < count * word:
+            raise ValueError("its run lengths are cut off")
+        at += count * word
+        weights = 1 << np.arange(word - 1, -1, -1, dtype=np.uint32)
+        values[done : done + length] = (chunk.reshape(count, word) * weights).sum(axis=1)
+        done += length
+    return np.asarray(values.reshape(height, width, 4)[..., 3] > 0)

@@ -1,0 +1,152 @@
+"""LabelMe: one JSON for each picture, with polygons; `group_id` says which shapes are one object.
+
+Written by github.com/wkentaro/labelme 4 to 6. Its shapes of type `mask` hold pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import math
+from pathlib import Path, PureWindowsPath
+
+import msgspec
+import numpy as np
+
+from hodor_cli.datasets.rle import RunLengths, Segmentation
+from hodor_cli.datasets.video_rle import encode_rle
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.outlines import outlines
+from hodor_cli.formats.parsing import parse_json
+from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.listing import frame_name
+from hodor_cli.images.paths import plural, visible_files
+from hodor_cli.images.picture import PICTURE_SUFFIXES, open_picture, picture_size
+
+Point = tuple[float, float]
+
+
+class _Shape(msgspec.Struct):
+    label: str | int
+    points: list[Point]
+    shape_type: str | None = "polygon"
+    group_id: int | str | None = None
+    mask: str | None = None
+
+
+class _File(msgspec.Struct):
+    shapes: list[_Shape]
+    imagePath: str | None = ""  # noqa: N815
+    imageHeight: int | None = None  # noqa: N815
+    imageWidth: int | None = None  # noqa: N815
+    imageData: str | None = None  # noqa: N815
+
+
+def read(path: Path) -> Annotations:
+    """Read a file, or a folder with one for each picture. Raises InputError."""
+    files = [path] if path.is_file() else [path / name for name in visible_files(path) if name.endswith(".json")]
+    folder = path.parent if path.is_file() else path
+    notes: dict[str, int] = {}
+    pictures = [_picture(file, parse_json(file, _File, "LabelMe's JSON"), notes) for file in files]
+    said = tuple(f"{path}: {plural(count, 'shape')} {what}" for what, count in notes.items())
+    return Annotations("LabelMe", path, pictures, images=folder, notes=said)
+
+
+def embedded_picture(path: Path) -> bytes | None:
+    """The picture that a file holds itself, as it was encoded; None if it holds none."""
+    data = parse_json(path, _File, "LabelMe's JSON").imageData
+    return _decoded(data, path) if data else None
+
+
+def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
+    named = PureWindowsPath(content.imagePath or "").name  # it may lead out of the folder, and the picture lies beside
+    beside = [path.with_name(named)] if named else []
+    beside += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]
+    file = next((place for place in beside if place.is_file()), None)
+    size = _size(content, file, path)
+    shapes = []
+    for item in content.shapes:
+        segmentation = _segmentation(item, size, path, notes)
+        if segmentation is None:
+            continue
+        shape = checked_shape(Shape(str(item.label), segmentation, item.group_id), path.name, size, path)
+        if shape is not None:
+            shapes.append(shape)
+    return Picture(file.name if file else named or path.stem, size, tuple(shapes), file=file)
+
+
+def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
+    if content.imageHeight and content.imageWidth:
+        return content.imageHeight, content.imageWidth
+    if content.imageData:
+        with open_picture(path, "a picture", io.BytesIO(_decoded(content.imageData, path))) as image:
+            return image.height, image.width
+    if file is None:
+        raise InputError(
+            f"{path} does not say how large its picture is, and {content.imagePath or 'the picture'} does not lie "
+            "beside it; put the picture there"
+        )
+    return picture_size(file)
+
+
+def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[str, int]) -> Segmentation | None:
+    kind, points = item.shape_type or "polygon", item.points
+    if kind == "mask" and item.mask and points:
+        return _mask(item.mask, points[0], size, path)
+    if kind in ("polygon", "oriented_rectangle") and len(points) >= 3:
+        return [[side for point in points for side in point]]
+    if kind == "rectangle" and len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        return [[x0, y0, x1, y0, x1, y1, x0, y1]]
+    if kind == "circle" and len(points) == 2:
+        (x, y), (edge_x, edge_y) = points
+        radius = math.hypot(edge_x - x, edge_y - y)
+        angles = np.linspace(0, 2 * np.pi, 65)[:-1]
+        return [np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1).ravel().tolist()]
+    what = f"of type {kind} left out, which cover no area"
+    notes[what] = notes.get(what, 0) + 1
+    return None
+
+
+def _mask(text: str, corner: Point, size: tuple[int, int], path: Path) -> RunLengths:
+    with open_picture(path, "a mask", io.BytesIO(_decoded(text, path))) as image:
+        part = np.asarray(image.convert("L")) > 0
+    left, top = (max(0, round(side)) for side in corner)
+    whole = np.zeros(size, dtype=bool)
+    window = whole[top : top + part.shape[0], left : left + part.shape[1]]
+    window[:] = part[: window.shape[0], : window.shape[1]]
+    packed = encode_rle(whole)
+    return RunLengths(packed["counts"], size)
+
+
+def _decoded(text: str, path: Path) -> bytes:
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=False)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"the picture inside {path} is damaged; save the file again with LabelMe") from error
+
+
+def write(annotations: Annotations, out: FolderWriter) -> None:
+    """Write NAME.json for every picture, the pictures beside them; a part of an object is a polygon with the object's
+    id as `group_id`."""
+    for picture in annotations.pictures:
+        image = out.picture(picture, "")
+        shapes = [
+            {
+                "label": annotations.names.get(shape.object_id, shape.name) or f"object {shape.object_id}",
+                "points": part.round(2).tolist(),
+                "group_id": shape.object_id,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+            }
+            for shape in picture.shapes
+            for part in outlines(shape.mask(picture.size), out.tolerance)
+        ]
+        height, width = picture.size
+        content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image, "imageData": None}
+        content |= {"imageHeight": height, "imageWidth": width}
+        out.text(f"{frame_name(Path(image))}.json", json.dumps(content, ensure_ascii=False, indent=1))

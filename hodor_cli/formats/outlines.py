@@ -1,0 +1,115 @@
+"""Outlines of masks as polygons, for tools that store no pixels.
+
+A polygon follows the sides of the pixels, a little inside of them: pixel i reaches from i to i + 1. So tools that fill
+the area give back exactly the mask, and so do those that cut coordinates to whole pixels and draw the edge as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: How far inside the pixels' sides an outline runs.
+INSET = 0.1
+
+Points = NDArray[np.float64]
+
+
+def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
+    """The closed polygons, each (N, 2) x, y, around the parts of an (H, W) mask; a part's holes are joined to it by
+    cuts of no width.
+
+    tolerance: how far, in pixels, a polygon may leave the mask's edge, so that it has fewer points; 0 is exact.
+    """
+    import cv2
+
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    found = []
+    for part in range(1, count):
+        rows, columns = np.nonzero(parts == part)
+        top, left = int(rows.min()), int(columns.min())
+        window = np.zeros((int(rows.max()) - top + 3, int(columns.max()) - left + 3), dtype=bool)
+        window[rows - top + 1, columns - left + 1] = True
+        outer, *holes = _rings(window, tolerance)
+        found.append(_joined(outer, holes) + (left - 1, top - 1))
+    return found
+
+
+def one_outline(mask: NDArray[np.bool_], tolerance: float = 0.0) -> Points:
+    """One closed polygon around all parts of a mask, joined by cuts of no width, for formats with one polygon per
+    object; (0, 2) for an empty mask."""
+    parts = sorted(outlines(mask, tolerance), key=len, reverse=True)
+    return _joined(parts[0], parts[1:]) if parts else np.zeros((0, 2))
+
+
+def _rings(window: NDArray[np.bool_], tolerance: float) -> list[Points]:
+    """The closed edges of a 4-connected part with a free border: the outer one first, then those of its holes."""
+    rings = [_inset(ring) for ring in _traced(window)]
+    rings.sort(key=lambda ring: abs(_area(ring)), reverse=True)
+    return [_simplified(ring, tolerance) for ring in rings]
+
+
+def _traced(window: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """The corners of each edge of the part, in order, with the part on the right-hand side (y points down)."""
+    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    # (shift to the outer neighbour, begin and end of that side of the pixel)
+    sides = (((-1, 0), (0, 0), (1, 0)), ((0, 1), (1, 0), (1, 1)), ((1, 0), (1, 1), (0, 1)), ((0, -1), (0, 1), (0, 0)))
+    for (dy, dx), begin, end in sides:
+        ys, xs = np.nonzero(window & ~np.roll(window, (-dy, -dx), axis=(0, 1)))
+        for x, y in zip(xs.tolist(), ys.tolist(), strict=True):
+            edges.setdefault((x + begin[0], y + begin[1]), []).append((x + end[0], y + end[1]))
+    rings = []
+    while edges:
+        start = at = next(iter(edges))
+        heading = (0, 0)
+        ring = []
+        while True:
+            choices = edges[at]
+            # Where two pixels touch at a corner only, the edge turns back to its own pixel: the right turn.
+            right = (at[0] - heading[1], at[1] + heading[0])
+            following = right if right in choices else choices[0]
+            choices.remove(following)
+            if not choices:
+                del edges[at]
+            turned = (following[0] - at[0], following[1] - at[1])
+            if turned != heading:
+                ring.append(at)
+            heading, at = turned, following
+            if at == start and (at not in edges or (at[0] - heading[1], at[1] + heading[0]) not in edges[at]):
+                break
+        rings.append(np.array(ring))
+    return rings
+
+
+def _inset(ring: NDArray[np.int64]) -> Points:
+    """The corners moved diagonally into the part."""
+    before = np.sign(ring - np.roll(ring, 1, axis=0))
+    after = np.sign(np.roll(ring, -1, axis=0) - ring)
+    inward = [np.stack([-heading[:, 1], heading[:, 0]], axis=1) for heading in (before, after)]
+    straight = (before == after).all(axis=1)
+    moved = ring + INSET * np.where(straight[:, None], inward[0], inward[0] + inward[1])
+    return np.asarray(moved, dtype=np.float64)
+
+
+def _simplified(ring: Points, tolerance: float) -> Points:
+    if tolerance <= 0 or len(ring) <= 4:
+        return ring
+    import cv2
+
+    fewer = cv2.approxPolyDP(ring.astype(np.float32).reshape(-1, 1, 2), tolerance, True).reshape(-1, 2)
+    return fewer.astype(np.float64) if len(fewer) >= 3 else ring
+
+
+def _joined(outer: Points, others: list[Points]) -> Points:
+    """`outer` with each of `others` spliced in at the nearest corner, there and back."""
+    for other in others:
+        distance = ((outer[:, None] - other[None]) ** 2).sum(axis=2)
+        here, there = np.unravel_index(int(distance.argmin()), distance.shape)
+        turned = np.roll(other, -there, axis=0)
+        outer = np.concatenate([outer[: here + 1], turned, turned[:1], outer[here:]])
+    return outer
+
+
+def _area(ring: Points) -> float:
+    x, y = ring.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2

@@ -1,0 +1,54 @@
+"""Files of other tools as typed values: JSON by msgspec, XML without entities, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from hodor_cli.datasets.report import reason_of
+from hodor_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+T = TypeVar("T")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's text as UTF-8 without a byte-order mark; programs on Windows write that mark, and UTF-16."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def parse_json(path: Path, form: type[T], what: str) -> T:
+    """The file's JSON as `form`. Raises InputError if it is not `what`, with the reason."""
+    try:
+        return msgspec.json.decode(read_bytes(path), type=form)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error
+
+
+def xml_elements(path: Path, what: str) -> Iterator[tuple[str, Element]]:
+    """Yield ("start" or "end", element) of an XML file; entities and other files are never loaded. Raises InputError
+    if it is not `what`."""
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import iterparse
+
+    try:
+        with path.open("rb") as file:
+            yield from iterparse(file, events=("start", "end"), forbid_dtd=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error

@@ -1,0 +1,128 @@
+"""Where a format is written: a folder that appears when it is whole, and never takes the place of a user's files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hodor_cli.errors import OutputError
+from hodor_cli.files import is_plain_name, require_replaceable, writing
+from hodor_cli.images.paths import visible_files
+from hodor_cli.images.picture import PICTURE_SUFFIXES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hodor_cli.formats.annotations import Picture
+
+#: Lists the files that an export made, so that only these are replaced.
+_LIST = ".hodor-export"
+#: Ending of pictures that are written beside annotations, if they had no file.
+_ENDING = ".jpg"
+_QUALITY = 95
+
+
+class FolderWriter:
+    """The files of one export below `root`, a folder that nobody sees yet.
+
+    tolerance: how far, in pixels, polygons may leave the edge of a mask. frames: write the pictures too.
+    """
+
+    def __init__(self, root: Path, *, tolerance: float = 0.0, frames: bool = False) -> None:
+        self.root, self.tolerance, self.frames = root, tolerance, frames
+
+    def place(self, name: str) -> Path:
+        """Where to write the file `name`, whose parts are separated by /. Raises OutputError if it leads elsewhere."""
+        parts = name.split("/")
+        if not all(is_plain_name(part) for part in parts):
+            raise OutputError(f"{name[:80]!r} cannot be the name of a file in the export; rename the picture")
+        path = self.root.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def text(self, name: str, content: str) -> None:
+        """Write a text file."""
+        self.place(name).write_text(content + "\n", encoding="utf-8")
+
+    def picture(self, picture: Picture, folder: str) -> str:
+        """The file name of a picture; if pictures are wanted, it is written into `folder` ("" is the root)."""
+        name = Path(picture.name).name
+        if Path(name).suffix.lower() not in PICTURE_SUFFIXES:
+            name += _ENDING
+        if self.frames:
+            place = self.place(f"{folder}/{name}" if folder else name)
+            if picture.image is not None:
+                write_picture(place, picture.image)
+            elif picture.file is not None:
+                shutil.copyfile(picture.file, place)
+        return name
+
+
+def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the file's ending; JPEG with quality 95."""
+    import PIL.Image
+
+    options = {"quality": _QUALITY, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
+    PIL.Image.fromarray(image).save(path, **options)
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Raise OutputError unless an export may be written to `path`: nothing is there, an empty folder, or, with
+    `overwrite`, an earlier export or a regular file."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_dir() and not path.is_symlink():
+        left = {*visible_files(path), *(entry.name for entry in path.iterdir() if entry.is_dir())}
+        if left and not ((path / _LIST).is_file() and overwrite):
+            why = "holds an export already; set `overwrite`" if (path / _LIST).is_file() else "holds other files"
+            raise OutputError(f"{path} {why}, or choose another place with `out`")
+        return
+    require_replaceable(path)
+    if not overwrite:
+        raise OutputError(f"{path} exists already; set `overwrite`, or choose another place with `out`")
+
+
+@contextmanager
+def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, overwrite: bool = False
+               ) -> Iterator[FolderWriter]:  # fmt: skip
+    """Yield the writer of a folder that becomes `path` at the end of the block, and is removed if the block raises.
+
+    With `overwrite` the files of an earlier export make room; other files in the folder stay. Raises OutputError.
+    """
+    require_free(path, overwrite=overwrite)
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(hidden, ignore_errors=True)
+        hidden.mkdir()
+        try:
+            yield FolderWriter(hidden, tolerance=tolerance, frames=frames)
+            made = sorted(file.relative_to(hidden).as_posix() for file in hidden.rglob("*") if file.is_file())
+            if not made:
+                raise OutputError(f"there is nothing to write to {path}: no picture has an object")
+            (hidden / _LIST).write_text("\n".join(made) + "\n", encoding="utf-8")
+            if path.is_dir():
+                _replace(hidden, path, [*made, _LIST])
+            else:
+                os.replace(hidden, path)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _replace(hidden: Path, path: Path, made: list[str]) -> None:
+    """Move the files of a new export over an earlier one, and remove those that it does not have any more."""
+    listed = (path / _LIST).read_text(encoding="utf-8").splitlines() if (path / _LIST).is_file() else []
+    for name in listed:
+        target = path.joinpath(*name.split("/"))
+        inside = target.parent.resolve().is_relative_to(path.resolve())
+        if inside and all(is_plain_name(part) for part in name.split("/")):
+            target.unlink(missing_ok=True)
+    for name in made:
+        target = path.joinpath(*name.split("/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(hidden.joinpath(*name.split("/")), target)

@@ -1,0 +1,169 @@
+"""YOLO segmentation: a text file for each picture, a line for each object (its class, then x y x y ... as shares of the
+picture's width and height), and `data.yaml` with the names of classes. Ultralytics and Roboflow write and read it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import msgspec
+
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.outlines import one_outline
+from hodor_cli.formats.parsing import read_bytes
+from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.paths import plural, visible_files
+from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size
+
+_DATA = ("data.yaml", "dataset.yaml", "data.yml")
+_OTHER_TEXTS = ("classes.txt", "labelmap.txt", "README.txt", "README.roboflow.txt", "README.dataset.txt", "train.txt")
+_SPLITS = ("", "train", "val", "valid", "test")
+
+
+class _Data(msgspec.Struct):
+    names: list[str | int] | dict[int, str | int] = msgspec.field(default_factory=list)
+
+
+def is_labels(path: Path) -> bool:
+    """Whether a text file looks like YOLO's labels: every line is a number of a class and numbers."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:20]
+    rows = [line.split() for line in lines if line.strip()]
+    return bool(rows) and all(len(row) >= 5 and row[0].isdecimal() and _numbers(row[1:]) is not None for row in rows)
+
+
+def find_labels(folder: Path) -> list[Path]:
+    """The folders of labels in a data set, one for each split; none if it is no YOLO data set."""
+    places = [folder / "labels" / split for split in _SPLITS] + [folder / split / "labels" for split in _SPLITS[1:]]
+    named = any((folder / name).is_file() for name in _DATA)
+    places += [folder] if named or any(is_labels(path) for path in _texts(folder)[:3]) else []
+    return [place for place in places if place.is_dir() and any(map(_filled, _texts(place)))]
+
+
+def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
+    """Read a file of labels, `data.yaml`, or the folder of a data set; `size` is the (height, width) of pictures that
+    do not lie beside their labels. Raises InputError."""
+    if path.name.endswith((".yaml", ".yml")):
+        path = path.parent
+    files = [path] if path.is_file() else [file for folder in find_labels(path) for file in _texts(folder)]
+    names = _class_names(path)
+    notes = () if names else (f"{path}: no data.yaml names the classes, which are called by their numbers",)
+    pictures = []
+    for file in files:
+        picture_file = _picture_of(file)
+        if picture_file is None and not _filled(file):
+            continue
+        picture = _read_file(file, picture_file, size, names)
+        pictures.append(picture)
+    images = next((picture.file.parent for picture in pictures if picture.file), None)
+    return Annotations("YOLO", path, pictures, images=images, notes=notes)
+
+
+def _read_file(path: Path, file: Path | None, size: tuple[int, int] | None, names: dict[int, str]) -> Picture:
+    if file is not None:
+        size = picture_size(file)
+    if size is None:
+        raise InputError(
+            f"{path} gives shares of a picture that does not lie beside it; put it into images/ beside labels/"
+        )
+    shapes = []
+    for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        values = _numbers(fields[1:])
+        if values is None or not fields[0].isdecimal():
+            raise InputError(f"{path}, line {number}, is not a class and x y x y ... as shares of the picture")
+        if len(values) in (4, 5):
+            raise InputError(
+                f"{path}, line {number}, is a box, which is no outline; export segmentation, or give the box with `box`"
+            )
+        if len(values) < 6 or len(values) % 2:
+            raise InputError(f"{path}, line {number}, has {plural(len(values), 'number')}, which are no x y pairs")
+        if max(values) > 1.05 or min(values) < -0.05:
+            raise InputError(
+                f"{path}, line {number}, reaches outside the picture ({max(values, key=abs):g}); YOLO's numbers are "
+                "shares from 0 to 1"
+            )
+        points = [value * size[1 - place % 2] for place, value in enumerate(values)]
+        index = int(fields[0])
+        shape = checked_shape(Shape(names.get(index, f"class {index}"), [points]), path.name, size, path)
+        shapes += [shape] if shape is not None else []
+    return Picture(file.name if file else path.stem, size, tuple(shapes), file=file)
+
+
+def _numbers(fields: list[str]) -> list[float] | None:
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        return None
+    return values if all(map(math.isfinite, values)) else None
+
+
+def _class_names(path: Path) -> dict[int, str]:
+    """The names in data.yaml, in the folder of the labels or one of the three above it."""
+    folder = path if path.is_dir() else path.parent
+    for place in (folder, *list(folder.resolve().parents)[:3]):
+        for name in _DATA:
+            if (place / name).is_file():
+                return _read_names(place / name)
+    return {}
+
+
+def _read_names(path: Path) -> dict[int, str]:
+    import yaml
+
+    try:
+        data = msgspec.convert(yaml.safe_load(read_bytes(path)), _Data, strict=False)
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} has no names that can be read; give them as a list, or as numbers with names"
+        ) from error
+    pairs = data.names.items() if isinstance(data.names, dict) else enumerate(data.names)
+    return {index: str(name) for index, name in pairs}
+
+
+def _picture_of(label: Path) -> Path | None:
+    """The picture of a file of labels: beside it, or in `images` in place of the last `labels` of its path."""
+    folders = [label.parent]
+    parts = list(label.parent.parts)
+    if "labels" in parts:
+        place = len(parts) - 1 - parts[::-1].index("labels")
+        folders.insert(0, Path(*parts[:place], "images", *parts[place + 1 :]))
+    for folder in folders:
+        for suffix in sorted(PICTURE_SUFFIXES):
+            for ending in (suffix, suffix.upper()):
+                if (file := folder / (label.stem + ending)).is_file():
+                    return file
+    return None
+
+
+def _texts(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [folder / name for name in visible_files(folder) if name.endswith(".txt") and name not in _OTHER_TEXTS]
+
+
+def _filled(path: Path) -> bool:
+    return path.stat().st_size > 0 and is_labels(path)
+
+
+def write(annotations: Annotations, out: FolderWriter) -> None:
+    """Write labels/NAME.txt, data.yaml, and images/ if pictures are wanted. An object is one polygon; what cuts it into
+    parts is bridged by lines of no width."""
+    classes: dict[str, int] = {}
+    for picture in annotations.pictures:
+        name = out.picture(picture, "images")
+        height, width = picture.size
+        lines = []
+        for shape in picture.shapes:
+            outline = one_outline(shape.mask(picture.size), out.tolerance)
+            if len(outline):
+                index = classes.setdefault(annotations.class_of(shape), len(classes))
+                shares = (outline / (width, height)).clip(0, 1).ravel()
+                lines.append(f"{index} " + " ".join(f"{share:.6f}".rstrip("0").rstrip(".") for share in shares))
+        out.text(f"labels/{Path(name).stem}.txt", "\n".join(lines))
+    names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for name, index in classes.items())
+    out.text("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names or '  {}'}".rstrip())
