@@ -39,6 +39,8 @@ COMMANDS: dict[str, CommandSpec] = {
     "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
     "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Continue training on video frames."),
     "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; see what the network is fed."),
+    "export": CommandSpec("hodor_cli.cli.export", "export", "Write a result as other tools read it."),
+    "convert": CommandSpec("hodor_cli.cli.export", "convert", "Convert annotations between tools."),
     "export-descriptors": CommandSpec(
         "hodor_cli.cli.export_descriptors", "export_descriptors", "Save every object of every frame as descriptors."
     ),

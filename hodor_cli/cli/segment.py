@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hodor_cli.cli.export import NameOption, formats_of, tell_exports
 from hodor_cli.cli.options import (
     SEGMENT_FIELDS,
     AdaptOption,
@@ -52,7 +53,8 @@ def segment(
             "--mask",
             metavar="[FRAME[:ID]=]FILE",
             help="Where the objects are in frame FRAME (from 0; the first if left out): a PNG whose values are object "
-            "ids, an RGB PNG with one colour per object, an .npy, or a folder of files named like the frames. "
+            "ids, an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or what "
+            "LabelMe, CVAT, COCO, YOLO or Label Studio wrote. "
             "Repeatable; a mask for a known id corrects it from there on. FRAME:ID=FILE gives one object its id; an "
             "empty file then means that the object is gone.",
         ),
@@ -80,6 +82,16 @@ def segment(
     end: EndOption = None,
     value_range: ValueRangeOption = None,
     coco: CocoOption = False,
+    name: NameOption = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export",
+            metavar="FORMAT[,...]",
+            help="Also write the result as other tools read it, into export/ (see `hodor export`).",
+            rich_help_panel=RESULTS,
+        ),
+    ] = None,
     descriptors: Annotated[
         Path | None,
         typer.Option(
@@ -151,12 +163,15 @@ def segment(
             raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range)) as frames:
-        inputs = given_inputs(frames, mask or [], box or [], remove or [], click or [])
+        inputs = given_inputs(frames, mask or [], box or [], remove or [], click or [], name or [])
         folder = Path(f"{frames.name}.hodor") if out is None else out
+        exports = formats_of(export) if export is not None else []
+        require_exportable(folder, exports, overwrite=overwrite or resume)
 
         from hodor_cli.weights import load_model
 
@@ -175,6 +190,8 @@ def segment(
         run = RunOutput(overwrite=overwrite, resume=resume, coco=coco)
         summary = _segmented(frames, inputs, folder, session, settings, run)
     print_summary(summary)
+    if exports:
+        tell_exports(export_result(folder, exports, ExportOptions(overwrite=overwrite or resume, source=source)))
     _tell_about_descriptors(session, descriptors, folder)
 
 
@@ -262,26 +279,33 @@ def adapted_to(
 
 
 def given_inputs(
-    frames: FrameSource, masks: list[str], boxes: list[str], removals: list[str], clicks: Sequence[str] = ()
+    frames: FrameSource,
+    masks: list[str],
+    boxes: list[str],
+    removals: list[str],
+    clicks: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> RunInputs:
     """What the arguments give by frame; says how it was understood."""
-    from hodor_cli.datasets.labels.masks import read_masks_and_ends
+    from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.box import boxes_by_frame
     from hodor_cli.run.clicks import clicks_by_frame
+    from hodor_cli.run.exporting import names_of
     from hodor_cli.run.inputs import RunInputs, removals_by_frame
 
-    given, ends = read_masks_and_ends(masks, frames)
+    read = read_given(masks, frames)
+    given = read.masks
     boxed = boxes_by_frame(boxes, frames, {key for one in given.values() for key in one.object_ids})
     taken = {key for one in given.values() for key in one.object_ids} | {key for of in boxed.values() for key in of}
     clicked = clicks_by_frame(clicks, frames, taken)
     removed = removals_by_frame(removals, frames)
-    for frame, ids in ends.items():
+    for frame, ids in read.ends.items():
         removed.setdefault(frame, []).extend(ids)
     _tell_what_was_found(given, boxed)
     for frame, by_id in clicked.items():
         for object_id, of_object in by_id.items():
             note(f"Frame {frame}: object {object_id} from {counted(len(of_object), 'click')}")
-    return RunInputs(given, boxed, removed, clicks=clicked)
+    return RunInputs(given, boxed, removed, clicks=clicked, names={**read.names, **names_of(names)})
 
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:

@@ -44,16 +44,6 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[n
     return np.zeros((height, width), dtype=bool) if checked is None else _draw(checked, height, width)
 
 
-def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """x, y, width and height of the smallest box around an (H, W) mask; None if it is empty."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not len(rows):
-        return None
-    top, bottom = int(rows[0]), int(rows[-1])
-    columns = np.flatnonzero(mask[top : bottom + 1].any(axis=0))
-    return int(columns[0]), top, int(columns[-1] - columns[0] + 1), bottom - top + 1
-
-
 def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentation | None:
     """Check that a segmentation can be drawn and return it as `Segmentation`, or None if it has no pixel. Raises
     ValueError, with the reason, if it is no mask of that size."""

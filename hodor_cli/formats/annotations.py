@@ -5,10 +5,11 @@ A reader makes `Annotations` of a file or folder, without ids; `numbered` gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from hodor_cli.datasets.rle import RunLengths, Segmentation, check_segmentation,
 from hodor_cli.datasets.video_rle import encode_rle
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import MAX_ID
+
+if TYPE_CHECKING:
+    from hodor_cli.video.frames import FrameSource
 
 Key = int | str
 
@@ -46,7 +50,8 @@ class Picture:
 
     name: of its file, relative to the folder of pictures, or of its frame. size: (height, width) of the upright
     picture. shapes: later ones lie on top. frame: its number in its video, from 0; None if only the name says which.
-    time: in seconds from the video's first frame. file: where the picture lies, image: (H, W, 3) uint8 RGB, for writers that want it beside its objects.
+    time: in seconds from the video's first frame. file: where the picture lies, and image: (H, W, 3) uint8 RGB, for
+    writers that want it beside its objects.
     """
 
     name: str
@@ -78,7 +83,8 @@ class Annotations:
     of a result they are made one by one, each time anew. tracked: an object has one id in all pictures; otherwise every
     picture counts its own from 1. names: object id -> name of its class, if `tracked`. images: the folder to which the
     pictures' names are relative, None if unknown. notes: sentences for the user. video: name of the video of which
-    they are frames, "" for photographs. fps: its frame rate.
+    they are frames, "" for photographs. fps: its frame rate. known: confidence (0..1) by frame and object id.
+    source: the frames themselves, for writers of video.
     """
 
     tool: str
@@ -90,6 +96,8 @@ class Annotations:
     notes: tuple[str, ...] = ()
     video: str = ""
     fps: float = 0.0
+    known: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    source: FrameSource | None = None
 
     def class_of(self, shape: Shape) -> str:
         """The name of a shape's class; "object" without one."""

@@ -1,4 +1,4 @@
-"""COCO: `instances.json` for pictures, and the video form of YouTube-VIS (`annotations.json`), whose objects are tracks.
+"""COCO: `instances.json` for pictures, and the form of YouTube-VIS for videos (`annotations.json`).
 
 CVAT, Roboflow, Label Studio and supervision write and read the first one; CVAT puts tracks into `attributes`.
 """
@@ -13,12 +13,13 @@ import msgspec
 
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder
-from hodor_cli.datasets.rle import RunLengths, mask_box
+from hodor_cli.datasets.rle import RunLengths
 from hodor_cli.datasets.video_rle import encode_rle
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, checked_shape
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.extent import box_of
 
 
 class _Attributes(msgspec.Struct):
@@ -132,7 +133,7 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
                 continue
             category = classes.setdefault(annotations.class_of(shape), len(classes) + 1)
             entry: dict[str, Any] = {"id": len(entries) + 1, "image_id": number, "category_id": category, "iscrowd": 0}
-            entry |= {"segmentation": encode_rle(mask), "area": int(mask.sum()), "bbox": mask_box(mask)}
+            entry |= {"segmentation": encode_rle(mask), "area": int(mask.sum()), "bbox": box_of(mask)}
             if annotations.tracked:
                 entry |= {"track_id": shape.object_id, "attributes": {"track_id": shape.object_id}}
             entries.append(entry)

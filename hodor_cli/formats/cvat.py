@@ -16,13 +16,14 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, mask_box
+from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
 from hodor_cli.datasets.video_rle import encode_rle
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.parsing import xml_elements
 from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.extent import box_of
 from hodor_cli.images.paths import plural
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
         name = quoteattr(out.picture(picture, "images"))
         lines.append(f'  <image id="{count - 1}" name={name} width="{width}" height="{height}">')
         for shape in picture.shapes:
-            if (box := mask_box(mask := shape.mask(picture.size))) is not None:
+            if (box := box_of(mask := shape.mask(picture.size))) is not None:
                 label = annotations.class_of(shape)
                 classes[label] = None
                 left, top, wide, high = box

@@ -32,9 +32,8 @@ def voc_folder(folder: Path) -> Path | None:
 
 
 def read_voc(folder: Path) -> Annotations:
-    """Read a Pascal VOC set, whose objects get their names from SegmentationClass and labelmap.txt. Raises InputError."""
-    masks = voc_folder(folder)
-    assert masks is not None
+    """Read a Pascal VOC set; SegmentationClass and labelmap.txt name its objects. Raises InputError."""
+    masks = voc_folder(folder) or folder
     colours = _labelmap(folder / "labelmap.txt")
     of_classes = masks_in(folder / "SegmentationClass") if colours else {}
     reader = LabelReader(folder.name, check_edges=False)

@@ -31,7 +31,7 @@ def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
         window = np.zeros((int(rows.max()) - top + 3, int(columns.max()) - left + 3), dtype=bool)
         window[rows - top + 1, columns - left + 1] = True
         outer, *holes = _rings(window, tolerance)
-        found.append(_joined(outer, holes) + (left - 1, top - 1))
+        found.append(_joined(outer, holes) + np.array([left - 1, top - 1]))
     return found
 
 

@@ -25,11 +25,12 @@ _TOOLS = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, labe
 
 @dataclass(frozen=True)
 class Writer:
-    """One format to write: its name, a sentence about it, and the function."""
+    """One format to write: its name, a sentence about it, and the function. media: it shows the frames themselves."""
 
     name: str
     about: str
     write: Callable[[Annotations, FolderWriter], None]
+    media: bool = False
 
 
 WRITERS = {

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
-from hodor_cli.datasets.rle import mask_box
 from hodor_cli.files import csv_text
 from hodor_cli.formats.annotations import Annotations
 from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.extent import box_of
 
 COLUMNS = ("frame", "name", "time", "id", "class", "x", "y", "width", "height", "area", "centre_x", "centre_y",
            "confidence")  # fmt: skip
 
 
-def write(annotations: Annotations, out: FolderWriter, known: Mapping[tuple[int, int], float] | None = None) -> None:
-    """Write tracks.csv. known: confidence by (frame, object id).
+def write(annotations: Annotations, out: FolderWriter) -> None:
+    """Write tracks.csv.
 
     Times are in seconds, boxes and centres of mass in pixels (pixel i reaches from i to i + 1), areas in pixels.
     """
@@ -26,11 +24,11 @@ def write(annotations: Annotations, out: FolderWriter, known: Mapping[tuple[int,
         time = picture.time if picture.time is not None else (frame / annotations.fps if annotations.fps else "")
         for shape in picture.shapes:
             mask = shape.mask(picture.size)
-            if (box := mask_box(mask)) is None:
+            if (box := box_of(mask)) is None:
                 continue
             left, top, width, height = box
             ys, xs = np.nonzero(mask[top : top + height, left : left + width])
-            confidence = (known or {}).get((frame, shape.object_id), "")
+            confidence = annotations.known.get((frame, shape.object_id), "")
             middle = round(left + float(xs.mean()) + 0.5, 2), round(top + float(ys.mean()) + 0.5, 2)
             rows.append((frame, picture.name, time, shape.object_id, annotations.class_of(shape), *box, len(xs),
                          *middle, confidence))  # fmt: skip

@@ -51,6 +51,7 @@ class RunInputs:
     clicks: frame -> {object id: its clicks}, likewise.
     removals: frame -> ids that are gone from this frame on.
     warnings: what was found wrong with the inputs so far; it is repeated in the result and the report.
+    names: object id -> what it is called in the report and in exports.
     """
 
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class RunInputs:
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def starts(self) -> list[int]:

@@ -107,8 +107,8 @@ class WeightsRecord(Struct, frozen=True):
 class RunIdentity(Struct, frozen=True):
     """Everything that decides the results of a run, so that it is only resumed with the same.
 
-    masks: frame -> hash of its label map. used: what settings left open came to. place: where the source lay, which is
-    not compared.
+    masks: frame -> hash of its label map. used: what settings left open came to. place: where the source lay, names:
+    what objects are called; these two are not compared.
     """
 
     source: SourceRecord
@@ -120,6 +120,7 @@ class RunIdentity(Struct, frozen=True):
     place: dict[str, str] = field(default_factory=dict)
     removals: dict[Count, tuple[ObjectId, ...]] = field(default_factory=dict)
     clicks: dict[Count, dict[ObjectId, tuple[ClickRecord, ...]]] = field(default_factory=dict)
+    names: dict[ObjectId, str] = field(default_factory=dict)
 
 
 class RunFile(RunIdentity, frozen=True, kw_only=True):

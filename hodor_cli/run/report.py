@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import mask_box
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing
 from hodor_cli.images.extent import Box, box_of

@@ -156,6 +156,7 @@ def run_identity(
             for frame, of in sorted(inputs.clicks.items())
         },
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
+        names=dict(sorted(inputs.names.items())),
         weights=WeightsRecord(settings.weights, _fingerprint(segmenter)),
         settings={**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
         used={

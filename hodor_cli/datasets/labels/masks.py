@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
-from hodor_cli.datasets.matching import match_names
+from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.listing import files_by_frame
@@ -74,11 +74,11 @@ def read_mask_arguments(arguments: Iterable[str], source: FrameSource) -> dict[i
 
 
 def read_masks_and_ends(
-    arguments: Iterable[str], source: FrameSource
+    arguments: Iterable[str], source: FrameSource, further: Iterable[tuple[int, MaskInput]] = ()
 ) -> tuple[dict[int, MaskInput], dict[int, list[int]]]:
     """The masks as of `read_mask_arguments`, and frame -> ids for which FRAME:ID=FILE gives an empty mask: these
-    objects are gone from that frame on."""
-    entries: list[tuple[int, MaskInput]] = []
+    objects are gone from that frame on. further: masks of frames from elsewhere, to be combined with them."""
+    entries = list(further)
     ends: dict[int, list[int]] = {}
     known: dict[int, Colour] = {}
     for argument in arguments:
@@ -198,6 +198,19 @@ def _read_folder(
         raise InputError(f"the masks in {folder} hold no object: every pixel of all {len(files)} is background")
 
 
+def match_frames(names: Sequence[str], source: FrameSource) -> tuple[NameMatch, list[str], bool]:
+    """Match names without endings to the frames of a source; returns the match, the names of the frames, and whether
+    these are only counted. Raises InputError in doubt."""
+    frames = source.frame_names()
+    counted = frames is None
+    if frames is None:
+        numbers = [int(digits[-1]) for name in names if (digits := re.findall(r"[0-9]+", name))]
+        last = min(max(numbers, default=0), _MOST_FRAMES)
+        count = source.count_up_to(last + 1)
+        frames = [f"{index:05d}" for index in range(last + 1 if count is None else min(count, last + 1))]
+    return match_names(names, frames, counted=counted), frames, counted
+
+
 def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path], list[str]]:
     """Frame index -> mask file of a folder, and sentences on how files were matched and which are not used."""
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
@@ -205,14 +218,7 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
         found = summarise_files(visible_files(folder)) or "no files"
         raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}{_masks_below(folder)}")
     files = files_by_frame(folder / name for name in names)
-    frames = source.frame_names()
-    counted = frames is None
-    if frames is None:
-        numbers = [int(digits[-1]) for stem in files if (digits := re.findall(r"[0-9]+", stem))]
-        last = min(max(numbers, default=0), _MOST_FRAMES)
-        count = source.count_up_to(last + 1)
-        frames = [f"{index:05d}" for index in range(last + 1 if count is None else min(count, last + 1))]
-    match = match_names(list(files), frames, counted=counted)
+    match, frames, counted = match_frames(list(files), source)
     place = {frame: index for index, frame in enumerate(frames)}
     stop = len(frames) if source.end is None else source.end
     used = {place[frame]: files[name] for name, frame in match.frames.items()}

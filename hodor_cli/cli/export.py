@@ -1,0 +1,109 @@
+"""`hodor export` and `hodor convert`: results and annotations in the formats of other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.terminal import counted, note, say
+from hodor_cli.errors import UsageError
+
+NameOption = Annotated[
+    list[str] | None,
+    typer.Option("--name", metavar="ID=NAME", help="What an object is called in report and exports. Repeatable."),
+]
+_SIMPLIFY = typer.Option(
+    "--simplify", metavar="PX", min=0, help="How far polygons may leave a mask's edge, for fewer points [0: exact]."
+)
+_FRAMES = typer.Option("--frames", help="Write the pictures beside the annotations, too.")
+
+
+def export(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="The folder of a finished `hodor segment`.")],
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT[,...]", help="Formats to write; `list` shows them.")],
+    out: Annotated[
+        Path | None, out_option("FOLDER", "Folder for a folder per format [default: RESULT/export].")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="SOURCE", help="The run's video, if it was moved.")
+    ] = None,
+    name: NameOption = None,
+    frames: Annotated[bool, _FRAMES] = False,
+    simplify: Annotated[float, _SIMPLIFY] = 0.0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Write the masks of a result as other tools read them: COCO, YOLO, LabelMe, CVAT, TIFF, CSV, video with alpha.
+
+    hodor export clip.hodor --to coco,csv
+    hodor export clip.hodor --to labelme --frames --name 1=mug
+    hodor export clip.hodor --to prores,webm
+    """
+    if to == "list":
+        _list_formats()
+        return
+    from hodor_cli.run.exporting import ExportOptions, export_result, names_of
+
+    options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source)
+    tell_exports(export_result(result, formats_of(to), options))
+
+
+def convert(
+    annotations: Annotated[Path, typer.Argument(metavar="IN", help="A file or folder that another tool wrote.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    *,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write; `list` shows them.")],
+    frames: Annotated[bool, _FRAMES] = False,
+    simplify: Annotated[float, _SIMPLIFY] = 0.0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Convert annotations between tools; what IN is, is recognised by its content.
+
+    hodor convert labelme_photos/ photos/ --to coco --frames
+    hodor convert annotations.xml masks/ --to png
+    """
+    from hodor_cli.formats.recognise import read_annotations, writer_of
+    from hodor_cli.formats.writing import new_folder
+
+    if to == "list":
+        _list_formats()
+        return
+    writer = writer_of(to)
+    if writer.media:
+        raise UsageError(f"{to} is made of a result: hodor export RESULT --to {to}")
+    found = read_annotations(annotations)
+    for line in (f"{annotations} is {found.tool}'s", *found.notes):
+        note(line)
+    with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
+        writer.write(found, folder)
+    objects = sum(len(picture.object_ids) for picture in found.pictures)
+    say(f"{out}  {counted(len(found.pictures), 'picture')}, {counted(objects, 'object')}: {writer.about}")
+
+
+def formats_of(text: str) -> list[str]:
+    """The names in FORMAT[,FORMAT]. Raises UsageError if there is none, or one is unknown."""
+    from hodor_cli.formats.recognise import writer_of
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise UsageError("no format is named; give one or more, for example coco,csv")
+    return [writer_of(name).name for name in names]
+
+
+def tell_exports(places: dict[str, Path]) -> None:
+    """Say what was exported where."""
+    from hodor_cli.formats.recognise import WRITERS
+
+    for name, path in places.items():
+        say(f"  {path}/  {WRITERS[name].about}")
+
+
+def _list_formats() -> None:
+    from hodor_cli.formats.recognise import WRITERS
+
+    width = max(map(len, WRITERS))
+    for writer in WRITERS.values():
+        say(f"{writer.name:<{width}}  {writer.about}")

@@ -1,0 +1,146 @@
+"""`--mask` arguments: masks as `datasets.labels.masks` reads them, and files of other tools, together per frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hodor_cli.datasets.labels.mask_values import MaskFile
+from hodor_cli.datasets.labels.masks import (
+    MaskInput,
+    frame_of_argument,
+    match_frames,
+    read_masks_and_ends,
+    require_frame,
+)
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Picture, number_together, overlaps, require_same_size
+from hodor_cli.formats.recognise import reader_of
+from hodor_cli.images.paths import exists, listed, plural
+from hodor_cli.video.frames import FrameSource
+
+
+@dataclass(frozen=True)
+class Given:
+    """What mask arguments give: masks by frame, ids that are gone from a frame on, and names of objects."""
+
+    masks: dict[int, MaskInput]
+    ends: dict[int, list[int]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+
+
+def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
+    """Read `[FRAME[:ID]=]FILE` and folders; FILE may be another tool's annotations, of one picture or many, and
+    `FILE#NAME` is one picture of them.
+
+    Pictures of another tool belong to the frames that have their names; the only picture of a file belongs to FRAME, or
+    to the first frame that is read. Raises UsageError and InputError, as `read_mask_arguments` does.
+    """
+    entries: list[tuple[int, MaskInput]] = []
+    plain: list[str] = []
+    drawn: list[tuple[Annotations, list[int]]] = []
+    for argument in arguments:
+        found = _annotated(argument, source)
+        if found is None:
+            plain.append(argument)
+        else:
+            drawn.append(found)
+    names: dict[int, str] = {}
+    for one, frames in zip(number_together([one for one, _ in drawn]), [frames for _, frames in drawn], strict=True):
+        _require_tracked(one)
+        names = {**one.names, **names}
+        notes = _notes(one)
+        for frame, picture in zip(frames, one.pictures, strict=True):
+            mask = MaskFile(picture.labels, notes)
+            if mask.labels.any():
+                entries.append((frame, MaskInput.from_mask(str(one.path), mask)))
+                notes = []
+    masks, ends = read_masks_and_ends(plain, source, entries)
+    return Given(masks, ends, names)
+
+
+def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[int]] | None:
+    """What another tool's file gives for the frames that are read, and these frames; None for any other argument."""
+    frame, text = None, argument
+    if not exists(Path(argument).expanduser()):
+        frame, text = frame_of_argument(argument, source, "[FRAME=]FILE")
+    path, name = Path(text).expanduser(), ""
+    if not exists(path) and "#" in text:
+        text, _, name = text.rpartition("#")
+        path = Path(text).expanduser()
+    reader = reader_of(path) if text.strip() and exists(path) else None
+    if reader is None:
+        return None
+    one = reader(path, (source.height, source.width))
+    pictures = [picture for picture in one.pictures if picture.shapes and _is_called(picture, name)]
+    if not pictures:
+        raise InputError(
+            f"{path} has no picture '{name}' with an object" if name else f"{path} holds no object to follow"
+        )
+    frames = _frames(pictures, frame, path, source)
+    chosen = [picture for picture in pictures if id(picture) in frames]
+    for picture in chosen:
+        require_same_size(picture, (source.height, source.width), path)
+    return replace(one, pictures=chosen), [frames[id(picture)] for picture in chosen]
+
+
+def _is_called(picture: Picture, name: str) -> bool:
+    return not name or name in (picture.name, Path(picture.name).name, Path(picture.name).stem)
+
+
+def _frames(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> dict[int, int]:
+    """id() of each picture that belongs to a frame that is read -> that frame."""
+    if given is not None:
+        if len(pictures) > 1:
+            names = listed([picture.name for picture in pictures], 3)
+            raise InputError(
+                f"{path} has {plural(len(pictures), 'picture')} with objects ({names}); "
+                f"say which with {given}={path}#NAME"
+            )
+        return {id(pictures[0]): given}
+    if pictures[0].frame is not None:
+        found = {id(picture): picture.frame for picture in pictures if picture.frame is not None}
+        read = {key: frame for key, frame in found.items() if source.start <= frame and source.has_frame(frame)}
+        if not read:
+            require_frame(min(found.values()), str(path), source)
+        return read
+    stems = {Path(picture.name).stem: picture for picture in pictures}
+    named = source.frame_names()
+    if len(pictures) == 1:
+        index = named.index(next(iter(stems))) if named is not None and next(iter(stems)) in named else source.start
+        require_frame(index, str(path), source)
+        return {id(pictures[0]): index}
+    match, frames, _ = match_frames(list(stems), source)
+    place = {frame: index for index, frame in enumerate(frames)}
+    used = {id(stems[name]): place[frame] for name, frame in match.frames.items() if source.has_frame(place[frame])}
+    if not used:
+        raise InputError(
+            f"no picture of {path} belongs to a frame that is read: they are named like {pictures[0].name}; "
+            f"give one as FRAME={path}#NAME"
+        )
+    return used
+
+
+def _require_tracked(one: Annotations) -> None:
+    if one.tracked:
+        return
+    name = next(shape.name for picture in one.pictures for shape in picture.shapes if _twice(picture, shape.name))
+    raise InputError(
+        f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is which in "
+        "the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or a name of its own"
+    )
+
+
+def _twice(picture: Picture, name: str) -> bool:
+    return sum(shape.name == name for shape in picture.shapes) > 1
+
+
+def _notes(one: Annotations) -> list[str]:
+    """How a file was understood: whose it is, which object is what, and what was changed."""
+    called = listed([f"{object_id} {name}" for object_id, name in one.names.items()], 6)
+    notes = [f"{one.path} is {one.tool}'s" + (f": {called}" if called else ""), *one.notes]
+    count = overlaps(one.pictures)
+    if count:
+        notes.append(f"objects overlap in {plural(count, 'picture')}; a pixel belongs to the one drawn last")
+    return notes

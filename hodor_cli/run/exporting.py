@@ -1,0 +1,182 @@
+"""The result of a run in the formats of other tools: `hodor export` and `segment --export`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
+from hodor_cli.formats.recognise import Writer, writer_of
+from hodor_cli.formats.writing import new_folder, require_free
+from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.records import Count, ObjectId, RunIdentity, require_inside
+from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.source import open_source
+
+#: Folder of the exports in a result folder.
+EXPORTS = "export"
+
+
+class _Seen(msgspec.Struct):
+    confidence: float = 0.0
+
+
+class _Frame(msgspec.Struct):
+    frame: Count
+    name: str
+    time: float
+    objects: dict[ObjectId, _Seen] = {}
+
+
+class _Result(RunIdentity, frozen=True, kw_only=True):
+    """The part of report.json that an export needs."""
+
+    format: str
+    frames: list[_Frame]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How a result is exported.
+
+    out: the folder for a folder per format; RESULT/export if None. overwrite: replace earlier exports. tolerance: how
+    far, in pixels, polygons may leave the edge of a mask (0: exact, with many points). frames: write the pictures
+    beside the annotations. names: object id -> name, over those of the report. source: the video or folder of the run,
+    if it is not where it was.
+    """
+
+    out: Path | None = None
+    overwrite: bool = False
+    tolerance: float = 0.0
+    frames: bool = False
+    names: Mapping[int, str] = field(default_factory=dict)
+    source: str | None = None
+
+
+class _Pictures(Collection[Picture]):
+    """The frames of a result, read one by one; with the source's pictures if `source` is given."""
+
+    def __init__(
+        self, folder: OutputFolder, result: _Result, names: dict[int, str], source: FrameSource | None
+    ) -> None:
+        self._folder, self._result, self._names, self._source = folder, result, names, source
+        files = getattr(source, "files", ()) if source is not None and source.kind == "folder" else ()
+        self._files = {Path(file).stem: Path(file) for file in files}
+
+    def __len__(self) -> int:
+        return len(self._result.frames)
+
+    def __contains__(self, item: object) -> bool:
+        return any(picture is item for picture in self)
+
+    def __iter__(self) -> Iterator[Picture]:
+        frames: Iterator[Frame] | None = None if self._source is None else iter(self._source)
+        for record in self._result.frames:
+            labels = read_label_png(self._folder.mask(record.name))
+            image = None
+            if frames is not None:
+                found = next((frame for frame in frames if frame.index == record.frame), None)
+                if found is None or found.image.shape[:2] != labels.shape:
+                    raise InputError(
+                        f"frame {record.frame} of {self._source and self._source.label} is missing or of another size "
+                        "than its mask; give the video of this result with `source`"
+                    )
+                image = found.image
+            file = self._files.get(record.name)
+            size = (labels.shape[0], labels.shape[1])
+            yield Picture(
+                file.name if file else record.name, size, shapes_of(labels, self._names), record.frame, record.time,
+                file=file, image=image,
+            )  # fmt: skip
+
+
+def export_result(result: Path, formats: Sequence[str], options: ExportOptions | None = None) -> dict[str, Path]:
+    """Write the masks of a finished run in each of `formats`; returns format -> folder.
+
+        export_result(Path("clip.hodor"), ["coco", "csv"])
+
+    Raises UsageError for an unknown format, InputError if `result` is no finished result or its video is missing where
+    a format needs it, OutputError if an export is there already.
+    """
+    options = options or ExportOptions()
+    writers = [writer_of(name) for name in dict.fromkeys(formats)]
+    folder = OutputFolder(result)
+    places = {writer.name: (options.out or folder.root / EXPORTS) / writer.name for writer in writers}
+    for place in places.values():
+        require_free(place, overwrite=options.overwrite)
+    report = _read(folder)
+    with _opened(report, writers, options) as source:
+        for writer in writers:
+            wants = source if options.frames or writer.media else None
+            with new_folder(
+                places[writer.name], tolerance=options.tolerance, frames=options.frames, overwrite=options.overwrite
+            ) as out:
+                writer.write(_annotations(folder, report, options, wants), out)
+    return places
+
+
+def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool) -> None:
+    """Raise UsageError or OutputError before a run, if what it makes could not be exported afterwards."""
+    for name in formats:
+        require_free(result / EXPORTS / writer_of(name).name, overwrite=overwrite)
+
+
+def _read(folder: OutputFolder) -> _Result:
+    try:
+        report = msgspec.json.decode(folder.report.read_bytes(), type=_Result)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(
+            f"{folder.root} is not the folder of a finished run, because its report.json is missing or damaged; give "
+            "one that `hodor segment` made"
+        ) from error
+    for frame in report.frames:
+        require_inside(frame.name, str(folder.report))
+    return report
+
+
+def _opened(report: _Result, writers: Sequence[Writer], options: ExportOptions) -> Any:
+    """The source of the run, opened, if something needs its frames; otherwise a context of None."""
+    media = [writer.name for writer in writers if writer.media]
+    place = options.source or report.place.get("source", "")
+    needed = bool(media) or options.frames
+    if not needed and (not place or not Path(place).is_dir()):
+        return nullcontext(None)
+    if not needed:  # the endings of the pictures' names
+        return open_source(place, start=report.source.start, end=report.source.end)
+    if not place or not Path(place).exists():
+        what = ", ".join(media) or "`frames`"
+        raise InputError(
+            f"{what} needs the video of the run, which is not at {place or 'a known place'}; give `source`"
+        )
+    scale = report.source.value_range
+    return open_source(place, start=report.source.start, end=report.source.end, value_range=scale)
+
+
+def _annotations(
+    folder: OutputFolder, report: _Result, options: ExportOptions, source: FrameSource | None
+) -> Annotations:
+    names = {**report.names, **options.names}
+    known = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
+    pictures = _Pictures(folder, report, names, source)
+    return Annotations(
+        "hodor", folder.root, pictures, names=names, video=report.source.name, fps=report.source.fps, known=known,
+        source=source,
+    )  # fmt: skip
+
+
+def names_of(arguments: Sequence[str]) -> dict[int, str]:
+    """Object id -> name, from texts "ID=NAME". Raises UsageError for another text."""
+    names: dict[int, str] = {}
+    for argument in arguments:
+        number, sign, name = argument.partition("=")
+        if not sign or not name.strip() or not number.strip().isdecimal() or not 0 < int(number) <= 65_535:
+            raise UsageError(f"{argument!r} names no object; give ID=NAME, for example 1=mug")
+        names[int(number)] = name.strip()
+    return names
