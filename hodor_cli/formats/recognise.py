@@ -11,7 +11,7 @@ import msgspec
 from hodor_cli.datasets.coco_find import annotations_in
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.errors import HodorError, InputError, UsageError
-from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, tables, yolo
+from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, media, tables, yolo
 from hodor_cli.formats.annotations import Annotations, numbered
 from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
@@ -43,6 +43,11 @@ WRITERS = {
         Writer("png", "label PNGs in DAVIS's colours", label_pictures.write_png),
         Writer("ctc", "mask000.tif and res_track.txt (Cell Tracking Challenge)", label_pictures.write_ctc),
         Writer("csv", "tracks.csv: frame, id, box, area, centre, confidence", tables.write),
+        Writer("cutouts", "ID_NAME/FRAME.png, each object with alpha", media.write_cutouts, media=True),
+        Writer("prores", "NAME.mov, ProRes 4444 with alpha", media.write_prores, media=True),
+        Writer("webm", "NAME.webm, VP9 with alpha", media.write_webm, media=True),
+        Writer("green", "NAME.mp4, objects on green", media.write_green, media=True),
+        Writer("matte", "NAME.mp4, objects white on black", media.write_matte, media=True),
     )
 }
 

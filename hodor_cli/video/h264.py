@@ -25,7 +25,7 @@ from hodor_cli.files import replacing, require_replaceable
 # encoder's output a little, so it is the same on every machine.
 _OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
 _THREADS = 2
-_BT709 = 1
+BT709 = 1
 _MOST_SIDE = 8192  # the most that common decoders accept
 _FALLBACK_RATE = Fraction(25)  # for a frame rate that is not plausible
 
@@ -91,7 +91,7 @@ class VideoWriter:
             self._open(*image.shape[:2])
         image = _fitted(image)
         frame = av.VideoFrame.from_ndarray(_even(image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709)
+        frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
         frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
         frame.time_base = self._timeline.time_base
         self._frames, self._last = self._frames + 1, frame.pts
@@ -142,7 +142,7 @@ class VideoWriter:
         aspect = self._pixel_aspect * Fraction(width * fitted[0], height * fitted[1])
         context.sample_aspect_ratio = aspect.limit_denominator(255)
         context.thread_count = _THREADS
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = 1  # limited range, which every player assumes
         stream.options = dict(_OPTIONS)
         self._stream = stream

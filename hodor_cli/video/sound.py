@@ -15,8 +15,13 @@ from hodor_cli.video.h264 import add_like
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-# Codecs that players of MP4 support; other sound, such as PCM or Vorbis, is encoded again.
-_MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+# By file format: codecs that players support, and the encoder for other sound, such as PCM.
+_CODECS = {
+    "mp4": (frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}), "aac"),
+    "mov": (frozenset({"aac", "mp3", "ac3", "alac"}), "aac"),
+    "webm": (frozenset({"opus", "vorbis"}), "libopus"),
+}
+_OPUS_RATE = 48_000
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,15 @@ class SoundTrack:
     whole: bool = True
 
 
-def add_sound(video: Path, sound: SoundTrack, begin: float) -> str:
-    """Add the sound to an MP4 whose first frame comes `begin` seconds after the source's first frame.
+def add_sound(video: Path, sound: SoundTrack, begin: float, container: str = "mp4") -> str:
+    """Add the sound to an MP4 (MOV, WebM) whose first frame comes `begin` seconds after the source's first frame.
 
     Returns "" after success. If the sound cannot be copied, returns the reason as a sentence and leaves the video
     without sound. Raises OSError if the disk is full.
     """
     try:
         with replacing(video) as temporary:
-            _mux(video, sound, begin, temporary)
+            _mux(video, sound, begin, temporary, container)
     except Exception as error:  # damaged sound must not lose the video
         if getattr(error, "errno", None) in NO_ROOM:
             raise
@@ -45,18 +50,18 @@ def add_sound(video: Path, sound: SoundTrack, begin: float) -> str:
     return ""
 
 
-def _mux(video: Path, sound: SoundTrack, begin: float, target: Path) -> None:
+def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: str) -> None:
     import av
 
-    options = {"movflags": "+faststart"}
+    options = {} if container == "webm" else {"movflags": "+faststart"}
     with (
         av.open(str(video)) as pictures,
         open_container(str(sound.path), str(sound.path)) as source,
-        av.open(str(target), "w", format="mp4", options=options) as out,
+        av.open(str(target), "w", format=container, options=options) as out,
     ):
         stream = pictures.streams.video[0]
         length = float(stream.duration * stream.time_base)
-        tracks = {track.index: _Track(out, track) for track in source.streams.audio}
+        tracks = {track.index: _Track(out, track, container) for track in source.streams.audio}
         picture_out = add_like(out, stream)
 
         def picture_packets() -> Iterator[tuple[float, Any]]:
@@ -90,23 +95,26 @@ def _sound_packets(
 
 
 class _Track:
-    """One track of sound that is written into an MP4: copied, or encoded as AAC."""
+    """One track of sound that is written into a video: copied, or encoded again."""
 
-    def __init__(self, out: Any, stream: Any) -> None:
+    def __init__(self, out: Any, stream: Any, container: str) -> None:
         import av
 
         self._stream = stream
         self._shift: float | None = None  # from the file's seconds to the written video's
         self._last: float | None = None  # end of the previous packet, in the written video's seconds
         self._samples: int | None = None  # written so far, if the sound is encoded again
-        self._copied = stream.codec_context.name in _MP4_CODECS
+        known, encoder = _CODECS[container]
+        self._copied = stream.codec_context.name in known
         if self._copied:
             self._out = add_like(out, stream)
         else:
-            self._out = out.add_stream("aac", rate=stream.codec_context.sample_rate)
+            self._rate = _OPUS_RATE if encoder == "libopus" else stream.codec_context.sample_rate
+            self._out = out.add_stream(encoder, rate=self._rate)
             layout = "mono" if stream.codec_context.channels == 1 else "stereo"
             self._out.layout = layout
-            self._resampler = av.AudioResampler("fltp", layout, stream.codec_context.sample_rate)
+            samples = "flt" if encoder == "libopus" else "fltp"
+            self._resampler = av.AudioResampler(samples, layout, self._rate)
 
     def since(self, zero: float, packet: Any) -> float:
         """The time of a packet in seconds after `zero`; if time stamps start again (joined streams), it continues."""
@@ -126,7 +134,7 @@ class _Track:
             packet.stream = self._out
             return [packet]
         if self._samples is None:
-            self._samples = max(0, round(time * self._stream.codec_context.sample_rate))
+            self._samples = max(0, round(time * self._rate))
         return [made for frame in self._stream.codec_context.decode(packet) for made in self._encode(frame)]
 
     def flush(self) -> list[Any]:

@@ -1,0 +1,356 @@
+"""Other tools' formats: what is written comes back, by our reader and by the tool's own, and examples of each tool."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import one_sentence
+from numpy.typing import NDArray
+
+from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, number_together, numbered, shapes_of
+from hodor_cli.formats.outlines import one_outline, outlines
+from hodor_cli.formats.recognise import WRITERS, read_annotations, writer_of
+from hodor_cli.formats.writing import new_folder
+
+SIZE = (90, 120)
+NAMES = {1: "mug", 3: "dog"}
+
+
+def labels_at(frame: int) -> NDArray[np.uint16]:
+    """A disk with a hole (1) and, but for frame 2, a rectangle in two parts (3)."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    distance = (y - 40) ** 2 + (x - 40 - frame) ** 2
+    labels = np.where((distance < 15**2) & (distance > 5**2), 1, 0).astype(np.uint16)
+    if frame != 2:
+        labels[(abs(y - 60) < 9) & (abs(x - 80) < 12) & (abs(x - 80 + frame) > 2)] = 3
+    return labels
+
+
+def clip() -> Annotations:
+    pictures = [
+        Picture(f"{frame:05d}", SIZE, shapes_of(labels_at(frame), NAMES), frame,
+                image=np.full((*SIZE, 3), 9, np.uint8)) for frame in range(4)
+    ]  # fmt: skip
+    return Annotations("hodor", Path("clip"), pictures, names=NAMES, video="clip", fps=25.0)
+
+
+def written(name: str, folder: Path, annotations: Annotations | None = None, **options: object) -> Path:
+    with new_folder(folder / name, **options) as out:  # type: ignore[arg-type]
+        writer_of(name).write(annotations or clip(), out)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "labelme", "cvat", "png", "ctc"])
+def test_what_is_written_comes_back_pixel_by_pixel(tmp_path: Path, name: str) -> None:
+    found = read_annotations(written(name, tmp_path), SIZE)
+    assert found.tracked and len(found.pictures) == 4
+    for frame, picture in enumerate(found.pictures):
+        truth = labels_at(frame)
+        if name == "yolo":  # it has no numbers for objects, so classes count from 1 in their order
+            truth[truth == 3] = 2
+        if name == "ctc" and frame == 3:  # back after it was away: a new track
+            truth[truth == 3] = 4
+        np.testing.assert_array_equal(picture.labels, truth)
+    if name in ("coco", "labelme", "cvat"):
+        assert found.names == NAMES
+
+
+def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: Path) -> None:
+    folder = written("ctc", tmp_path)
+    assert (folder / "res_track.txt").read_text().split("\n")[:3] == ["1 0 3 0", "3 0 1 0", "4 3 3 3"]
+
+
+def test_photographs_in_cvat_are_exact_masks(tmp_path: Path) -> None:
+    found = read_annotations(written("cvat", tmp_path, replace(clip(), video="")))
+    assert [picture.object_ids for picture in found.pictures] == [[1, 3], [1, 3], [1], [1, 3]]
+    np.testing.assert_array_equal(found.pictures[0].labels, labels_at(0))
+
+
+def test_the_table_of_tracks(tmp_path: Path) -> None:
+    known = {(0, 1): 0.5}
+    lines = (written("csv", tmp_path, replace(clip(), known=known)) / "tracks.csv").read_text().splitlines()
+    assert lines[0] == "frame,name,time,id,class,x,y,width,height,area,centre_x,centre_y,confidence"
+    area = int((labels_at(0) == 1).sum())
+    assert lines[1] == f"0,00000,0.0,1,mug,26,26,29,29,{area},40.5,40.5,0.5" and len(lines) == 8
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0])
+def test_outlines_give_back_the_mask(tolerance: float) -> None:
+    import cv2
+
+    from hodor_cli.datasets.rle import decode_segmentation
+
+    blobs = cv2.GaussianBlur(np.random.default_rng(0).random(SIZE), (0, 0), 4) > 0.5
+    for mask in (labels_at(0) == 1, labels_at(0) == 3, blobs, np.eye(90, 120, dtype=bool), np.ones(SIZE, bool)):
+        for parts in (outlines(mask, tolerance), [one_outline(mask, tolerance)]):
+            back = decode_segmentation([part.ravel().tolist() for part in parts], *SIZE)
+            shared = (back & mask).sum() / (back | mask).sum()
+            assert shared == 1 if tolerance == 0 else shared > 0.85
+    assert sum(map(len, outlines(blobs, 1.0))) < sum(map(len, outlines(blobs))) / 2
+
+
+# The tools' own readers ---------------------------------------------------------------------------------------------
+
+
+def test_labelme_reads_it(tmp_path: Path) -> None:
+    if "PyQt5" not in sys.modules:
+        pytest.importorskip("imgviz", reason="labelme is not installed")
+    label_file = pytest.importorskip("labelme._label_file", reason="labelme is not installed", exc_type=ImportError)
+    shape_tools = pytest.importorskip("labelme.utils.shape", exc_type=ImportError)
+    folder = written("labelme", tmp_path, frames=True)
+    data = label_file.read_label_file(str(folder / "00000.json"))
+    classes, instances = shape_tools.shapes_to_label(SIZE, data.shapes, {"mug": 1, "dog": 2})
+    assert {shape["group_id"] for shape in data.shapes} == {1, 3}
+    np.testing.assert_array_equal(classes == 2, labels_at(0) == 3)
+    assert len(np.unique(instances)) == 3 and data.image_path == "00000.jpg"
+
+
+def test_pycocotools_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pycocotools.coco import COCO
+
+    coco = COCO(str(written("coco", tmp_path) / "instances.json"))
+    first = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    np.testing.assert_array_equal(coco.annToMask(first[1]) > 0, labels_at(0) == 3)
+    assert coco.cats[first[1]["category_id"]]["name"] == "dog" and first[1]["bbox"] == [69, 52, 23, 17]
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo"])
+def test_supervision_reads_it(tmp_path: Path, name: str) -> None:
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    folder = written(name, tmp_path, frames=True)
+    images = str(folder / "images")
+    if name == "coco":
+        found = supervision.DetectionDataset.from_coco(images, str(folder / "instances.json"), force_masks=True)
+    else:
+        yaml = str(folder / "data.yaml")
+        found = supervision.DetectionDataset.from_yolo(images, str(folder / "labels"), yaml, force_masks=True)
+    assert found.classes == ["mug", "dog"]
+    detections = found.annotations[next(path for path in found.annotations if path.endswith("00000.jpg"))]
+    for index, object_id in enumerate((1, 3)):
+        truth, mask = labels_at(0) == object_id, detections.mask[list(detections.class_id).index(index)]
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+
+
+@pytest.mark.parametrize("video", ["clip", ""])
+def test_datumaro_reads_cvat(tmp_path: Path, video: str) -> None:
+    base = pytest.importorskip("datumaro.plugins.data_formats.cvat.base", reason="datumaro is not installed")
+    tools = pytest.importorskip("datumaro.util.mask_tools")
+    folder = written("cvat", tmp_path, replace(clip(), video=video), frames=True)
+    items = list(base.CvatBase(str(folder / "annotations.xml")))
+    shapes = [shape for shape in items[0].annotations if not shape.attributes.get("outside")]
+    assert len(items) == 4 and len(shapes) == 2
+    if video:
+        assert sorted(shape.attributes["track_id"] for shape in shapes) == [0, 2]
+        runs = tools.mask_to_rle  # its polygons are drawn by pycocotools, as ours are
+        assert runs is not None and shapes[0].get_area() == pytest.approx((labels_at(0) == 1).sum(), rel=0.1)
+    else:
+        np.testing.assert_array_equal(shapes[1].image > 0, labels_at(0) == 3)
+
+
+# What tools write ---------------------------------------------------------------------------------------------------
+
+
+def square(left: int, top: int, side: int) -> list[list[float]]:
+    return [[left, top], [left + side, top], [left + side, top + side], [left, top + side]]
+
+
+def labelme_file(path: Path, shapes: list[dict[str, object]], **more: object) -> Path:
+    content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": f"{path.stem}.png", "imageData": None}
+    path.write_text(json.dumps(content | {"imageHeight": 90, "imageWidth": 120} | more))
+    return path
+
+
+def shape(label: str, points: list[list[float]], group: int | None = None, kind: str = "polygon") -> dict[str, object]:
+    return {"label": label, "points": points, "group_id": group, "shape_type": kind, "flags": {}}
+
+
+def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
+    parts = [shape("cat", square(5, 5, 10), 7), shape("cat", square(40, 5, 10), 7), shape("cat", square(5, 60, 20), 2)]
+    path = labelme_file(tmp_path / "a.json", [*parts, shape("edge", [[0, 0], [9, 9]], kind="line")])
+    found = read_annotations(path)
+    assert found.pictures[0].object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
+    assert (found.pictures[0].labels == 7).sum() == 200
+    assert found.notes == (f"{path}: 1 shape of type line left out, which cover no area",)
+
+
+def test_labelme_with_its_picture_inside(tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(data, "PNG")
+    inside = base64.b64encode(data.getvalue()).decode()
+    mask = io.BytesIO()
+    Image.fromarray(np.ones((10, 8), bool)).save(mask, "PNG")
+    drawn = shape("cat", [[3, 4], [10, 13]], kind="mask") | {"mask": base64.b64encode(mask.getvalue()).decode()}
+    path = labelme_file(tmp_path / "a.json", [drawn], imageData=inside, imageHeight=None, imageWidth=None)
+    picture = read_annotations(path).pictures
+    labels = next(iter(picture)).labels
+    assert labels.shape == SIZE and labels[4:14, 3:11].all() and labels.sum() == 80
+
+
+CVAT_VIDEO = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><task><id>5</id><name>street</name><size>20</size><mode>interpolation</mode>
+<labels><label><name>car</name><attributes></attributes></label></labels>
+<original_size><width>640</width><height>480</height></original_size></task></meta>
+  <track id="0" label="car">
+    <polygon frame="0" points="324.79,213.16;323.74,227.90;347.42,237.37;371.11,217.37;350.05,190.00;318.47,191.58"
+      outside="0" occluded="0" keyframe="1"></polygon>
+    <polygon frame="1" points="324.79,213.16;323.74,227.90;347.42,237.37;371.11,217.37;350.05,190.00;318.47,191.58"
+      outside="1" occluded="0" keyframe="1"></polygon>
+    <polygon frame="6" points="305.32,237.90;312.16,207.90;352.69,206.32;355.32,233.16;331.11,254.74" outside="0"
+      occluded="0" keyframe="1"></polygon>
+  </track>
+</annotations>
+"""
+
+CVAT_IMAGES = """<?xml version="1.0" encoding="utf-8"?>
+<annotations><version>1.1</version><meta><task><name>t</name><mode>annotation</mode></task></meta>
+  <image id="0" name="a.png" width="120" height="90">
+    <polygon label="car" points="10,10;30,10;30,30;10,30" occluded="0" z_order="1"></polygon>
+    <mask label="dog" source="manual" occluded="0" rle="2, 2, 2, 6" left="20" top="20" width="4" height="3" z_order="0">
+    </mask>
+    <polyline label="line" points="0,0;9,9" occluded="0" z_order="3"></polyline>
+  </image>
+</annotations>
+"""
+
+
+def test_cvat_for_video_and_for_images(tmp_path: Path) -> None:
+    (tmp_path / "video.xml").write_text(CVAT_VIDEO)
+    found = read_annotations(tmp_path / "video.xml")
+    assert [(picture.frame, picture.object_ids) for picture in found.pictures] == [(0, [1]), (6, [1])]
+    assert found.names == {1: "car"} and found.video == "street"
+    (tmp_path / "images.xml").write_text(CVAT_IMAGES)
+    found = read_annotations(tmp_path / "images.xml")
+    (picture,) = found.pictures
+    assert {name: int((picture.labels == key).sum()) for key, name in found.names.items()} == {"dog": 0, "car": 400}
+    assert sum(int(part.mask(SIZE).sum()) for part in picture.shapes if part.name == "dog") == 8
+    assert "1 polyline left out" in found.notes[0]
+
+
+def test_label_studio_brush_and_polygon(tmp_path: Path) -> None:
+    brush = pytest.importorskip("label_studio_converter.brush", reason="label-studio-converter is not installed")
+    pixels = np.zeros((*SIZE, 4), np.uint8)
+    pixels[labels_at(0) == 1] = 255
+    region = {"original_width": 120, "original_height": 90, "image_rotation": 0}
+    painted = {"format": "rle", "rle": brush.encode_rle(pixels.ravel()), "brushlabels": ["mug"]}
+    drawn = {"points": [[10, 10], [20, 10], [20, 30]], "closed": True, "polygonlabels": ["dog"]}
+    results = [region | {"value": value, "type": kind, "id": kind}
+               for kind, value in (("brushlabels", painted), ("polygonlabels", drawn))]  # fmt: skip
+    task = {"id": 1, "data": {"image": "/data/upload/1/3f2a9c1d-a.png"}, "annotations": [{"result": results}]}
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    found = read_annotations(tmp_path / "export.json")
+    (picture,) = found.pictures
+    assert picture.name == "a.png" and found.names == {1: "mug", 2: "dog"}
+    assert ((picture.labels == 1) == (labels_at(0) == 1)).mean() > 0.99 and (picture.labels == 2).sum() > 90
+    (tmp_path / "min.json").write_text(json.dumps([{"image": "/data/upload/1/a.png", "tag": [painted | region]}]))
+    assert next(iter(read_annotations(tmp_path / "min.json").pictures)).shapes[0].name == "mug"
+
+
+def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for folder, colours in (("SegmentationObject", {1: (128, 0, 0), 3: (0, 128, 0)}),
+                            ("SegmentationClass", {1: (250, 50, 83), 3: (51, 221, 255)})):  # fmt: skip
+        rgb = np.zeros((*SIZE, 3), np.uint8)
+        for object_id, colour in colours.items():
+            rgb[labels_at(0) == object_id] = colour
+        (tmp_path / folder).mkdir()
+        Image.fromarray(rgb).save(tmp_path / folder / "a.png")
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nmug:250,50,83::\ndog:51,221,255::\n"
+    )
+    found = read_annotations(tmp_path)
+    assert found.names == {1: "mug", 2: "dog"}
+    np.testing.assert_array_equal(next(iter(found.pictures)).labels == 2, labels_at(0) == 3)
+
+
+def test_label_tiff_of_many_pages(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pages = [Image.fromarray(labels_at(frame)) for frame in range(4)]
+    pages[0].save(tmp_path / "labels.tif", save_all=True, append_images=pages[1:])
+    found = read_annotations(tmp_path / "labels.tif")
+    assert [picture.object_ids for picture in found.pictures] == [[1, 3], [1, 3], [1], [1, 3]]
+
+
+# Ids ----------------------------------------------------------------------------------------------------------------
+
+
+def test_objects_without_numbers_are_known_by_their_names_or_not_at_all() -> None:
+    box = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]]
+    once = [Picture(str(place), SIZE, tuple(Shape(name, box) for name in names))
+            for place, names in enumerate(["ab", "ba", "b"])]  # fmt: skip
+    found = numbered(Annotations("x", Path("x"), once))
+    assert found.tracked and [[one.object_id for one in picture.shapes] for picture in found.pictures] == [
+        [1, 2], [2, 1], [2]
+    ]  # fmt: skip
+    twice = [Picture("0", SIZE, (Shape("a", box), Shape("a", box))), Picture("1", SIZE, (Shape("a", box),))]
+    assert not numbered(Annotations("x", Path("x"), twice)).tracked
+
+
+def test_files_that_call_one_object_differently_are_refused() -> None:
+    box = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]]
+    files = [Annotations("x", Path(name), [Picture("0", SIZE, (Shape(name, box, 1),))]) for name in ("mug", "cup")]
+    with pytest.raises(InputError, match="cup calls object 1 'cup' and mug calls it 'mug'"):
+        number_together(files)
+
+
+# Mistakes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.json", '{"what": 1}', "is not a file of a tool that hodor knows"),
+        ("a.json", '{"shapes": [{"label": 1.5}]}', "is not LabelMe's JSON"),
+        ("a.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotations>&b;</annotations>", "is not CVAT's XML"),
+        ("a.xml", "<annotations></annotations>", "without an annotated image or track"),
+        ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, which is no outline"),
+        ("a.txt", "0 10 10 50 10 50 50", "shares from 0 to 1"),
+        ("a.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5", "does not lie beside it"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=said) as error:
+        read_annotations(tmp_path / name, None if "lie" in said else SIZE)
+    assert one_sentence(error)
+
+
+def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path: Path) -> None:
+    path = labelme_file(tmp_path / "a.json", [shape("cat", square(110, 80, 30))])
+    assert (next(iter(read_annotations(path).pictures)).labels > 0).sum() == 100
+    path = labelme_file(tmp_path / "a.json", [shape("cat", square(10**7, 0, 30))])
+    with pytest.raises(InputError, match=r"the outline of 'cat' in .*a.json cannot be drawn: .*reaches far outside"):
+        read_annotations(path)
+
+
+def test_nobody_elses_files_make_room(tmp_path: Path) -> None:
+    (tmp_path / "coco").mkdir()
+    (tmp_path / "coco" / "mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="holds other files"):
+        written("coco", tmp_path, overwrite=True)
+    written("labelme", tmp_path)
+    (tmp_path / "labelme" / "mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="set `overwrite`"):
+        written("labelme", tmp_path)
+    shorter = replace(clip(), pictures=list(clip().pictures)[:1])
+    written("labelme", tmp_path, shorter, overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "labelme").iterdir()) == [".hodor-export", "00000.json", "mine.txt"]
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_format_that_is_mistyped() -> None:
+    with pytest.raises(UsageError, match="there is no format 'cooc' to write; did you mean coco"):
+        writer_of("cooc")
+    assert isinstance(sys.modules["hodor_cli.formats"], ModuleType) and {"prores", "webm", "matte"} <= set(WRITERS)
