@@ -12,15 +12,15 @@ import pytest
 from data_fakes import make_coco, save_coco
 from PIL import Image
 
-from hodor_cli.datasets.check import check_dataset
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.opening import open_set
 from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.datasets.youtube_vos import read_meta
 from hodor_cli.errors import DataError, InputError
+from hodor_cli.formats.check import check_dataset
+from hodor_cli.formats.opening import open_set
 
 LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 

@@ -21,7 +21,11 @@ app = typer.Typer(
 )
 
 PathArgument = Annotated[
-    Path, typer.Argument(metavar="PATH", help="A COCO-format folder, or clips in the DAVIS or YouTube-VOS layout.")
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="A folder of labelled photographs (COCO, LabelMe, YOLO, CVAT, ...) or of clips (DAVIS, YouTube-VOS).",
+    ),
 ]
 AnnotationsOption = Annotated[
     Path | None, typer.Option("--annotations", metavar="FILE", help="COCO annotations; PATH then holds the images.")
@@ -47,8 +51,8 @@ def check(
 
     Ends with exit code 7 if training would stop at something or learn from something wrong.
     """
-    from hodor_cli.datasets.check import check_dataset
     from hodor_cli.datasets.limits import ObjectLimits
+    from hodor_cli.formats.check import check_dataset
 
     limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else ObjectLimits().at_area)
     with progress_bar("checking", None, "items") as advance:

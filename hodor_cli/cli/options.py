@@ -112,6 +112,15 @@ ValueRangeOption = Annotated[
         rich_help_panel=FRAMES,
     ),
 ]
+AxesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--axes",
+        metavar="AXES",
+        help="Of a TIFF with several axes: the one that is time, and the places of the others, like T,Z=3,C=0.",
+        rich_help_panel=FRAMES,
+    ),
+]
 CocoOption = Annotated[
     bool,
     typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),

@@ -13,6 +13,7 @@ from hodor_cli.cli.export import NameOption, formats_of, tell_exports
 from hodor_cli.cli.options import (
     SEGMENT_FIELDS,
     AdaptOption,
+    AxesOption,
     ClickOption,
     CocoOption,
     EndOption,
@@ -81,6 +82,7 @@ def segment(
     start: StartOption = 0,
     end: EndOption = None,
     value_range: ValueRangeOption = None,
+    axes: AxesOption = None,
     coco: CocoOption = False,
     name: NameOption = None,
     export: Annotated[
@@ -167,7 +169,7 @@ def segment(
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
-    with open_source(source, start=start, end=end, value_range=value_range_of(value_range)) as frames:
+    with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
         inputs = given_inputs(frames, mask or [], box or [], remove or [], click or [], name or [])
         folder = Path(f"{frames.name}.hodor") if out is None else out
         exports = formats_of(export) if export is not None else []

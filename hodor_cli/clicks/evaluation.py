@@ -19,8 +19,8 @@ from hodor_cli.clicks.simulation import next_click
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.opening import open_set
 from hodor_cli.errors import DataError
+from hodor_cli.formats.opening import open_set
 
 MOST_CLICKS = 20
 #: After so many clicks the mean IoU is told.

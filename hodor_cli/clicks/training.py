@@ -18,8 +18,8 @@ from hodor_cli.clicks.weights import load_click_net, save_click_net
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.opening import open_set
 from hodor_cli.errors import OutputError, TrainingError
+from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision, cpu_multiplies_bf16
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import LearningRate

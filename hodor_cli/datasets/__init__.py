@@ -11,11 +11,6 @@ Photographs (COCO format):
     stills = StillImages(folder)           coco.py       `load(index)` gives the image and its objects' masks
     ImageFinder(folder).find(file_name)    coco_find.py  the image file of a name in annotations
 
-Either of them:
-
-    open_set(folder, annotations)          opening.py    StillImages or ClipSet, or an error that says what to do
-    check_dataset(folder)                  check.py      all faults of the set that `open_set` opens
-
 Masks; 255 beside other ids is void, and the caller chooses what becomes of it (`Void.BACKGROUND`, `Void.APART`):
 
     LabelReader(name, void).read(file)     labels/decode.py      the masks of one sequence, in order

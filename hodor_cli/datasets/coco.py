@@ -52,7 +52,7 @@ class _StoredObject(msgspec.Struct, array_like=True):
 
 
 class StillImages:
-    """A COCO-format set of photographs, those with at least one object within the limits.
+    """A set of photographs, in COCO format or as `content`, those with at least one object within the limits.
 
     Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when their photograph
     is loaded, so that the set needs little memory. `faults` are the entries that cannot be used, `below_limits` is the
@@ -66,11 +66,14 @@ class StillImages:
         *,
         images_dir: str | Path | None = None,
         annotations_file: str | Path | None = None,
+        content: CocoFile | None = None,
         limits: ObjectLimits | None = None,
         allow_empty: bool = False,
     ) -> None:
         self.limits = limits or ObjectLimits()
-        if annotations_file is not None and images_dir is not None:
+        if content is not None and images_dir is not None:
+            images, annotations = Path(images_dir), content.path
+        elif annotations_file is not None and images_dir is not None:
             images, annotations = Path(images_dir), Path(annotations_file)
         elif folder is not None:
             images, annotations = find_coco(Path(folder))
@@ -80,7 +83,7 @@ class StillImages:
             raise DataError(f"there is no folder {images} to read training images from")
         self.annotations_file = annotations
         self.finder = ImageFinder(images)
-        content = read_coco(annotations)
+        content = content or read_coco(annotations)
         self.faults: Faults = content.faults
         self.listed: Sequence[ImageEntry] = tuple(content.images.values())
         """Every image of the file, with objects or without."""

@@ -58,11 +58,6 @@ def annotations_in(folder: Path) -> Path | None:
     return None
 
 
-def labelme_files(folder: Path) -> list[Path]:
-    """LabelMe's JSON files of a folder, one per image."""
-    return [path for path in sorted(folder.glob("*.json"))[:20] if _is_labelme(path)]
-
-
 def _is_labelme(path: Path) -> bool:
     try:
         start = read_start(path, 1 << 14)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,12 @@ class StepResult:
     objects: dict[int, ObjectResult] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     network_seconds: float = 0.0
+
+    def to_supervision(self, names: Mapping[int, str] | None = None) -> Any:
+        """The frame's objects as `supervision.Detections`, with their ids as `tracker_id`; names: id -> class name."""
+        from hodor_cli.formats.detections import detections_of
+
+        return detections_of(self.labels, {key: one.confidence for key, one in self.objects.items()}, names)
 
 
 @dataclass(frozen=True)

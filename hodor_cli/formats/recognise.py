@@ -85,6 +85,19 @@ def reader_of(path: Path) -> Reader | None:
         return None  # whoever reads the mask says what is wrong
 
 
+def is_coco(path: Path) -> bool:
+    """Whether a file, or the annotations of a folder, are COCO's, whose faults `StillImages` reports one by one."""
+    if path.is_dir():
+        if any(_json_kind(path / name) == "labelme" for name in visible_files(path)[:50] if name.endswith(".json")):
+            return False
+        try:
+            file = annotations_in(path)
+        except HodorError:
+            return True  # several files of it
+        return file is not None and _json_kind(file) in ("coco", None)
+    return path.suffix.lower() == ".json" and _json_kind(path) in ("coco", None)
+
+
 def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
     """Read what a tool wrote, with ids given to objects (`numbered`).
 

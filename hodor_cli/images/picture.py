@@ -25,7 +25,22 @@ Warn = Callable[[str], None]
 
 #: Endings of picture files, in lower case.
 PICTURE_SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif", ".bmp", ".dib"}
+    {
+        ".heic",
+        ".heif",
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".jp2",
+        ".webp",
+        ".avif",
+        ".gif",
+        ".bmp",
+        ".dib",
+    }
     | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 #: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
@@ -88,12 +103,13 @@ def read_picture(
 
 
 def read_pages(
-    path: Path, *, value_range: ValueRange | None = None, warn: Warn | None = None
+    path: Path, *, pages: Sequence[int] | None = None, value_range: ValueRange | None = None, warn: Warn | None = None
 ) -> Generator[tuple[NDArray[np.uint8], float | None], None, None]:
     """Yield every frame of an animation or page of a TIFF in order, as `read_picture` returns it, with the seconds it
-    is shown (None if the file does not say). The file is read once, one page at a time. Raises `InputError`."""
+    is shown (None if the file does not say); or those `pages` alone. The file is read once, one page at a time. Raises
+    `InputError`."""
     with _opened(path, "an image") as opened:
-        for page in range(_count_pages(opened.image)):
+        for page in range(_count_pages(opened.image)) if pages is None else pages:
             opened = opened.at(page) if page else opened
             pixels = _to_rgb8(opened, path, page, value_range, warn)
             shown = opened.image.info.get("duration")  # milliseconds; known once a page is decoded
@@ -159,6 +175,8 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
     """
     import PIL.Image
 
+    if path.suffix.lower() in (".heic", ".heif"):
+        _read_heif(path)
     try:
         # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
         with data or path.open("rb") as file, PIL.Image.open(file) as image:
@@ -178,6 +196,15 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
         raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
+
+
+def _read_heif(path: Path) -> None:
+    """Let Pillow read HEIF. Raises InputError without pillow-heif."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise InputError(f"{path} is HEIF, which needs another package; pip install 'hodor-cli[heic]'") from error
+    register_heif_opener()
 
 
 @dataclass(frozen=True)

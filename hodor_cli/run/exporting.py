@@ -12,6 +12,7 @@ import msgspec
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
+from hodor_cli.formats.detections import detections_of
 from hodor_cli.formats.recognise import Writer, writer_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
@@ -122,6 +123,16 @@ def export_result(result: Path, formats: Sequence[str], options: ExportOptions |
     return places
 
 
+def detections(result: Path) -> Iterator[Any]:
+    """`supervision.Detections` of every frame of a finished result, in order. Raises InputError."""
+    folder = OutputFolder(result)
+    report = _read(folder)
+    for record in report.frames:
+        labels = read_label_png(folder.mask(record.name))
+        confidence = {key: seen.confidence for key, seen in record.objects.items()}
+        yield detections_of(labels, confidence, report.names)
+
+
 def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool) -> None:
     """Raise UsageError or OutputError before a run, if what it makes could not be exported afterwards."""
     for name in formats:
@@ -155,8 +166,8 @@ def _opened(report: _Result, writers: Sequence[Writer], options: ExportOptions) 
         raise InputError(
             f"{what} needs the video of the run, which is not at {place or 'a known place'}; give `source`"
         )
-    scale = report.source.value_range
-    return open_source(place, start=report.source.start, end=report.source.end, value_range=scale)
+    scale, axes = report.source.value_range, report.place.get("axes")
+    return open_source(place, start=report.source.start, end=report.source.end, value_range=scale, axes=axes)
 
 
 def _annotations(

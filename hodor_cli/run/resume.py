@@ -165,7 +165,8 @@ def run_identity(
             "min_dim": getattr(segmenter, "min_dim", None),
             "max_dim": getattr(segmenter, "max_dim", None),
         },
-        place={"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label},
+        place={"source": str(Path(source.label).resolve()) if Path(source.label).exists() else source.label}
+        | ({"axes": axes} if (axes := getattr(source, "axes", None)) else {}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
@@ -108,6 +108,12 @@ class SegmentSummary:
     resumed_from: int = 0
     #: The run had been finished before; nothing was done.
     already_finished: bool = False
+
+    def to_supervision(self) -> Iterator[Any]:
+        """`supervision.Detections` of one frame after the other, with the objects' ids as `tracker_id`."""
+        from hodor_cli.run.exporting import detections
+
+        return detections(self.out)
 
     def _repr_html_(self) -> str:
         """The result as a notebook shows it: the overlay to play, its objects, the frames to review."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hodor_cli.datasets.check import check_dataset
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import workspace_stills
-from hodor_cli.datasets.opening import is_clips, open_set
 from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError
+from hodor_cli.formats.check import check_dataset
+from hodor_cli.formats.opening import is_clips, open_set
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.held_out import hold_out
 from hodor_cli.training.options import ClipOptions

@@ -19,6 +19,7 @@ def open_source(
     start: int = 0,
     end: int | None = None,
     value_range: tuple[float, float] | None = None,
+    axes: str | None = None,
 ) -> FrameSource:
     """Open a source of frames and check that it can be read.
 
@@ -30,6 +31,7 @@ def open_source(
         folder whose only picture is a file of many pictures is read like that file.
     start, end: read the frames start <= index < end, counted from 0.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
+    axes: of a TIFF with several axes, the one that is time and the place of each other one: "T,Z=3,C=0".
 
     Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end) and `UsageError` (an
     impossible range).
@@ -57,23 +59,24 @@ def open_source(
         if not value_range[0] < value_range[1]:
             raise UsageError(f"`value_range` {value_range} must rise from black to white")
         scale = ValueRange(*value_range)
-    if path.is_dir():
-        return _open_folder(path, start, end, scale)
-    return _open_file(path, start, end, scale)
+    source = _open_folder(path, start, end, scale, axes) if path.is_dir() else _open_file(path, start, end, scale, axes)
+    if axes is not None and not hasattr(source, "axes"):
+        raise UsageError(f"`axes` is for a TIFF of many pages, and {path} is none")
+    return source
 
 
-def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | None) -> FrameSource:
+def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
     from hodor_cli.images.listing import list_pictures
     from hodor_cli.images.picture import read_header
     from hodor_cli.video.image_folder import ImageFolderSource
 
     files = list_pictures(path).files
     if len(files) == 1 and read_header(files[0]).pages > 1:
-        return _open_file(files[0], start, end, scale)
+        return _open_file(files[0], start, end, scale, axes)
     return ImageFolderSource(path, start=start, end=end, value_range=scale)
 
 
-def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None) -> FrameSource:
+def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
         return _open_camera(int(path.name[5:]), start, end)
@@ -86,7 +89,7 @@ def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None
     from hodor_cli.video.stack import PictureStackSource, count_pages
 
     if count_pages(path) > 1:
-        return PictureStackSource(path, start=start, end=end, value_range=scale)
+        return PictureStackSource(path, start=start, end=end, value_range=scale, axes=axes)
     from hodor_cli.video.file import VideoFileSource
 
     return VideoFileSource(path, start=start, end=end, value_range=scale)

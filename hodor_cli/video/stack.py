@@ -9,6 +9,7 @@ from pathlib import Path
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural, read_start
 from hodor_cli.images.picture import read_header, read_pages
+from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.image_folder import FOLDER_FPS, measured_range
@@ -18,26 +19,35 @@ class PictureStackSource(FrameSource):
     """The pages of one picture file, numbered from 0. Times are the animation's; pages of a TIFF follow at `fps`.
 
     Pages of more than 8 bits are scaled by one range for the whole file: `value_range`, or measured on a few of them.
-    Pages of another size than the first (thumbnails in a TIFF) are left out, with a warning. Raises `InputError`: the
-    file is damaged, `start` is past the end.
+    Pages of another size than the first (thumbnails in a TIFF) are left out, with a warning. axes: which pages of a
+    TIFF with several axes are frames, "T,Z=3,C=0". Raises `InputError`: the file is damaged, has several axes and none
+    is chosen, `start` is past the end.
     """
 
     kind = "video"
 
     def __init__(
-        self, path: Path, *, start: int = 0, end: int | None = None, value_range: ValueRange | None = None
+        self,
+        path: Path,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        value_range: ValueRange | None = None,
+        axes: str | None = None,
     ) -> None:
         super().__init__(str(path), path.stem, start, end, value_range)
-        self.path = path
+        self.path, self.axes = path, axes
         header = read_header(path)
-        self.height, self.width, self._pages = header.height, header.width, header.pages
+        self._chosen = pages_along(path, axes)
+        pages = range(header.pages) if self._chosen is None else self._chosen
+        self.height, self.width, self._pages = header.height, header.width, len(pages)
         self.require_start(self._pages, "picture")
         self.length = (self._pages if end is None else min(end, self._pages)) - start
-        deep = [(path, page) for page in range(self._pages)] if header.deep else []
+        deep = [(path, page) for page in pages] if header.deep else []
         if value_range is None:
             self.value_range = measured_range(self, deep)
-        with closing(read_pages(path, value_range=self.value_range)) as pages:
-            _, shown = next(pages)
+        with closing(read_pages(path, pages=pages, value_range=self.value_range)) as read:
+            _, shown = next(read)
         self.fps = FOLDER_FPS if shown is None else 1 / shown
 
     def count_up_to(self, stop_at: int) -> int:
@@ -45,7 +55,7 @@ class PictureStackSource(FrameSource):
 
     def __iter__(self) -> Iterator[Frame]:
         time, index, skipped = 0.0, 0, 0
-        for image, shown in read_pages(self.path, value_range=self.value_range, warn=self.warn):
+        for image, shown in read_pages(self.path, pages=self._chosen, value_range=self.value_range, warn=self.warn):
             if self.end is not None and index >= self.end:
                 break
             if image.shape[:2] != (self.height, self.width):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.coco_find import annotations_in, find_coco, labelme_files
+from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
+from hodor_cli.datasets.coco_find import annotations_in, find_coco
 from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import DataError
+from hodor_cli.errors import DataError, HodorError
+from hodor_cli.formats.recognise import is_coco, reader_of
 from hodor_cli.images.paths import exists, plural, visible_folders
 
 
@@ -22,14 +26,17 @@ def open_set(
     split: str | None = None,
     allow_empty: bool = False,
 ) -> StillImages | ClipSet:
-    """Open the photographs (COCO format) or clips (any layout of videos) of a folder, or the photographs of the file
-    `annotations`, whose images lie in the folder.
+    """Open the photographs (of whichever tool) or clips (any layout of videos) of a folder, or the photographs of the
+    file `annotations`, whose images lie in the folder.
 
     resolution, split: of clips, as in `ClipSet`. allow_empty: return a set even if nothing in it can be used. Raises
     DataError if the folder holds neither (the message says what it holds and what to do), or if the annotations of
     photographs have serious faults.
     """
     images = Path(path)
+    if (other := _of_other_tool(images, annotations)) is not None:
+        found = StillImages(images_dir=images, content=other, limits=limits, allow_empty=allow_empty)
+        return _sound(found, allow_empty)
     if annotations is None:
         if not exists(images):
             raise DataError(f"there is no folder {images}")
@@ -40,9 +47,41 @@ def open_set(
         except DataError as error:
             raise DataError(explain_folder(images) or str(error)) from error
     found = StillImages(images_dir=images, annotations_file=annotations, limits=limits, allow_empty=allow_empty)
+    return _sound(found, allow_empty)
+
+
+def _sound(found: StillImages, allow_empty: bool) -> StillImages:
     if not allow_empty and (wrong := found.faults.sentence(found.annotations_file)):
         raise DataError(wrong)
     return found
+
+
+def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | None:
+    """What another tool than COCO says about photographs, as COCO has it; None for any other folder or file. Raises
+    DataError if it cannot be read."""
+    place = images if annotations is None else Path(annotations)
+    if not exists(place) or is_coco(place) or (reader := reader_of(place)) is None:
+        return None
+    try:
+        read = reader(place, None)
+    except HodorError as error:
+        raise DataError(str(error)) from error
+    content = CocoFile(place)
+    content.faults.facts.append(f"{place} is {read.tool}'s")
+    content.faults.facts.extend(read.notes)
+    classes: dict[str, int] = {}
+    for number, picture in enumerate(read.pictures, start=1):
+        inside = picture.file is not None and picture.file.is_relative_to(images)
+        name = picture.file.relative_to(images).as_posix() if picture.file and inside else picture.name
+        content.images[number] = ImageEntry(number, name, *picture.size)
+        for shape in picture.shapes:
+            category = classes.setdefault(shape.name or "object", len(classes) + 1)
+            segmentation = msgspec.Raw(msgspec.json.encode(shape.segmentation))
+            content.annotations.setdefault(number, []).append(
+                Annotation(number, category_id=category, segmentation=segmentation)
+            )
+    content.categories.update({number: name for name, number in classes.items()})
+    return content
 
 
 def is_clips(folder: Path) -> bool:
@@ -65,17 +104,12 @@ def explain_folder(folder: Path) -> str:
     """What a folder that is no data set holds and what to do, as a sentence; "" if unknown."""
     if folder.is_file():
         return f"{folder} is a file: give the folder of the data set, or its images and `annotations`"
-    if labelme := labelme_files(folder):
-        return (
-            f"{folder} holds LabelMe's files, one for each photograph ({labelme[0].name} and so on); convert them to "
-            "one COCO file (labelme2coco) and give that as `annotations`"
-        )
     if any(folder.glob("*.json")) or any((folder / "annotations").glob("*.json")):
         return ""  # the reader of the annotations says what is wrong with them
     if _has_text_labels(folder):
         return (
-            f"{folder} holds YOLO's labels (text files); export the set in COCO format, with an instances.json beside "
-            "the images"
+            f"{folder} holds text files in labels/ that are no outlines, boxes perhaps; export segmentation (YOLO's "
+            "polygons, or COCO's instances.json)"
         )
     images = pictures_in(folder).values()
     if not images:

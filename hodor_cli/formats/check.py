@@ -13,9 +13,9 @@ import numpy as np
 from hodor_cli.datasets.clips import Clip, ClipSet, ClipSizeError
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.opening import open_set
 from hodor_cli.datasets.report import CheckReport, Faults
 from hodor_cli.errors import DataError
+from hodor_cli.formats.opening import open_set
 from hodor_cli.images.paths import plural
 
 Progress = Callable[[int, int], None]

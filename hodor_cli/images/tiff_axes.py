@@ -1,0 +1,110 @@
+"""The axes of a TIFF of many pages (time, depth, channel), as OME, ImageJ and tifffile write them down.
+
+Which axis is time decides what is followed, so with several of them it is asked for, and never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.picture import open_picture
+
+_DESCRIPTION = 270
+Axes = list[tuple[str, int]]
+
+
+def read_axes(path: Path) -> Axes:
+    """(name, length) of each axis along which the pages of a TIFF lie, slowest first, those of length 1 left out.
+
+    Names are T, Z and C, or 0, 1, ... where the file names none. [] if it says nothing, or nothing that fits its pages.
+    Raises `InputError` if it is no picture.
+    """
+    with open_picture(path) as image:
+        if image.format != "TIFF":
+            return []
+        text, pages = str(image.tag_v2.get(_DESCRIPTION, "")), int(getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
+    for found in (_of_ome(text), _of_imagej(text), _of_shape(text)):
+        for axes in (found, [axis for axis in found if axis[0] != "C"]):  # colours may lie in one page
+            if axes and math.prod(length for _, length in axes) == pages:
+                return [axis for axis in axes if axis[1] > 1]
+    return []
+
+
+def pages_along(path: Path, chosen: str | None) -> Sequence[int] | None:
+    """The pages of a TIFF that are frames, in order; None for all.
+
+    chosen: the axis that is time, and the place of each other one: "T,Z=3,C=0". Raises InputError if the file has
+    several axes and none is chosen, or none that it has.
+    """
+    axes = read_axes(path)
+    if len(axes) < 2 and chosen is None:
+        return None
+    shown = ", ".join(f"{name} ({length})" for name, length in axes)
+    example = ",".join([axes[0][0], *(f"{name}=0" for name, _ in axes[1:])]) if axes else ""
+    if chosen is None:
+        raise InputError(
+            f"{path} has the axes {shown}, and which one is time is not said; give `axes`, for example {example}, with "
+            "the places (from 0) of the others"
+        )
+    if not axes:
+        raise InputError(f"{path} does not name axes for its pages, which are all frames; leave out `axes`")
+    time, fixed = _parsed(chosen)
+    names = [name for name, _ in axes]
+    missing = [name for name in names if name != time and name not in fixed]
+    if time not in names or missing or not set(fixed) <= set(names):
+        raise InputError(
+            f"{path} has the axes {shown}; give `axes` with time and a place for each other, like {example}"
+        )
+    pages = [0]
+    for name, length in axes:
+        place = fixed.get(name, 0)
+        if place >= length:
+            raise InputError(f"{path} has {length} places along {name}, counted from 0, and not {place}")
+        steps = range(length) if name == time else [place]
+        pages = [page * length + step for page in pages for step in steps]
+    return pages
+
+
+def _parsed(text: str) -> tuple[str, dict[str, int]]:
+    fixed: dict[str, int] = {}
+    time = ""
+    for part in text.upper().replace(" ", "").split(","):
+        name, sign, place = part.partition("=")
+        if sign and place.isdecimal():
+            fixed[name] = int(place)
+        elif not sign and name and not time:
+            time = name
+        else:
+            raise UsageError(f"`axes` {text!r} is not an axis and places of the others, like T,Z=3,C=0")
+    return time, fixed
+
+
+def _of_ome(text: str) -> Axes:
+    found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text)
+    if found is None:
+        return []
+    values = dict(re.findall(r'(\w+)="([^"]*)"', found[0]))
+    order = values.get("DimensionOrder", "XYZCT")[2:]
+    return [(name, int(values.get(f"Size{name}", "1") or 1)) for name in reversed(order) if name in "ZCT"]
+
+
+def _of_imagej(text: str) -> Axes:
+    if not text.startswith("ImageJ="):
+        return []
+    values = dict(line.partition("=")[::2] for line in text.splitlines())
+    names = (("T", "frames"), ("Z", "slices"), ("C", "channels"))
+    return [(name, int(values[key])) for name, key in names if values.get(key, "").isdecimal()]
+
+
+def _of_shape(text: str) -> Axes:
+    try:
+        shape = json.loads(text)["shape"]
+        lengths = [int(length) for length in shape[: -3 if len(shape) > 3 and shape[-1] in (3, 4) else -2]]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+    return [(str(place), length) for place, length in enumerate(lengths)]

@@ -1,0 +1,208 @@
+"""Masks drawn in other tools into a run, its result out again, and TIFFs with several axes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_video
+from segment_fakes import ColourSegmenter, read_video, two_squares
+from typer.testing import CliRunner
+
+from hodor_cli.cli import app
+from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.formats.mask_arguments import read_given
+from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.exporting import ExportOptions, export_result, names_of
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.runner import segment_source
+from hodor_cli.run.settings import SegmentSummary
+from hodor_cli.video.source import open_source
+
+
+def labelme(path: Path, *shapes: tuple[str, int | None, int, int], width: int = 64) -> Path:
+    """A LabelMe file with 12x12 squares: name, group, left, top."""
+    content = [
+        {"label": name, "group_id": group, "shape_type": "rectangle", "points": [[x, y], [x + 12, y + 12]], "flags": {}}
+        for name, group, x, y in shapes
+    ]
+    more = {"imagePath": f"{path.stem}.jpg", "imageData": None, "imageHeight": 48, "imageWidth": width}
+    path.write_text(json.dumps({"version": "5.5.0", "flags": {}, "shapes": content} | more))
+    return path
+
+
+BOTH = (("mug", 1, 2, 6), ("dog", 2, 34, 24))
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> SegmentSummary:
+    """Two objects followed through eight frames of an mp4, from a LabelMe file."""
+    folder = tmp_path_factory.mktemp("run")
+    write_video(folder / "clip.mp4", two_squares(8)[0])
+    with open_source(folder / "clip.mp4") as source:
+        given = read_given([str(labelme(folder / "first.json", *BOTH))], source)
+        inputs = RunInputs(given.masks, names=given.names | {2: "hound"})
+        return segment_source(source, inputs, folder / "out", ColourSegmenter())
+
+
+def test_names_stand_in_the_report_and_in_every_export(result: SegmentSummary, tmp_path: Path) -> None:
+    assert json.loads((result.out / "report.json").read_text())["names"] == {"1": "mug", "2": "hound"}
+    places = export_result(result.out, ["coco", "csv", "labelme", "cvat", "yolo"], ExportOptions(out=tmp_path))
+    for name, file in (("coco", "instances.json"), ("csv", "tracks.csv"), ("labelme", "00000.json"),
+                       ("cvat", "annotations.xml"), ("yolo", "data.yaml")):  # fmt: skip
+        text = (places[name] / file).read_text()
+        assert "mug" in text and "hound" in text, name
+    export_result(result.out, ["coco"], ExportOptions(out=tmp_path, overwrite=True, names={2: "fox"}))
+    assert "fox" in (tmp_path / "coco" / "instances.json").read_text()
+
+
+def test_an_export_serves_as_masks_again(result: SegmentSummary, tmp_path: Path) -> None:
+    export_result(result.out, ["cvat", "coco", "labelme"], ExportOptions(out=tmp_path))
+    with open_source(result.out.parent / "clip.mp4") as source:
+        for name in ("cvat/annotations.xml", "coco", "labelme"):
+            given = read_given([str(tmp_path / name)], source)
+            assert list(given.masks) == list(range(8)) and given.names == {1: "mug", 2: "hound"}
+            for frame, mask in given.masks.items():
+                np.testing.assert_array_equal(mask.labels, read_label_png(result.out / f"masks/{frame:05d}.png"))
+
+
+def test_objects_cut_out_of_the_video(result: SegmentSummary, tmp_path: Path) -> None:
+    import av
+    from PIL import Image
+
+    places = export_result(result.out, ["prores", "webm", "green", "matte", "cutouts"], ExportOptions(out=tmp_path))
+    truth = [read_label_png(result.out / f"masks/{frame:05d}.png") > 0 for frame in range(8)]
+    for name, decoder in (("prores/clip.mov", ""), ("webm/clip.webm", "libvpx-vp9")):
+        with av.open(str(tmp_path / name)) as container:
+            stream = container.streams.video[0]
+            context = av.CodecContext.create(decoder, "r") if decoder else stream.codec_context
+            frames = [frame for packet in container.demux(stream) if packet.size for frame in context.decode(packet)]
+            frames += context.decode(None)
+            assert float(stream.average_rate) == 25 and len(frames) == 8
+        for frame, mask in zip(frames, truth, strict=True):
+            alpha = frame.to_ndarray(format="rgba")[..., 3] > 127
+            assert (alpha & mask).sum() / (alpha | mask).sum() > 0.9, name
+    matte = read_video(places["matte"] / "clip.mp4")
+    assert all((((frame[..., 0] > 127) == mask).mean() > 0.99) for frame, mask in zip(matte, truth, strict=True))
+    green = read_video(places["green"] / "clip.mp4")[0]
+    assert green[0, 0, 1] > 240 and green[0, 0, 0] < 30 and green[12, 8, 0] > 150
+    with Image.open(tmp_path / "cutouts/1_mug/00000.png") as picture:
+        assert picture.mode == "RGBA" and max(picture.size) <= 14
+
+
+def test_frames_beside_labels(result: SegmentSummary, tmp_path: Path) -> None:
+    export_result(result.out, ["labelme"], ExportOptions(out=tmp_path, frames=True))
+    content = json.loads((tmp_path / "labelme/00003.json").read_text())
+    assert (tmp_path / "labelme" / content["imagePath"]).is_file() and content["imagePath"] == "00003.jpg"
+
+
+def test_supervision_gets_tracker_ids(result: SegmentSummary) -> None:
+    pytest.importorskip("supervision", reason="supervision is not installed")
+    frames = list(result.to_supervision())
+    assert len(frames) == 8 and list(frames[0].tracker_id) == [1, 2]
+    assert list(frames[0].data["class_name"]) == ["mug", "hound"] and frames[0].mask.shape == (2, 48, 64)
+
+
+def test_mistakes_with_exports(result: SegmentSummary, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not the folder of a finished run"):
+        export_result(tmp_path, ["coco"])
+    export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
+    with pytest.raises(OutputError, match="holds an export already"):
+        export_result(result.out, ["csv"], ExportOptions(out=tmp_path))
+    with pytest.raises(InputError, match="prores needs the video of the run"):
+        export_result(result.out, ["prores"], ExportOptions(out=tmp_path, source=str(tmp_path / "gone.mp4")))
+    with pytest.raises(UsageError, match="'mug' names no object; give ID=NAME"):
+        names_of(["mug"])
+
+
+def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", two_squares(8)[0])
+    first, later = labelme(tmp_path / "a.json", *BOTH), labelme(tmp_path / "b.json", ("mug", 1, 8, 6))
+    other = labelme(tmp_path / "c.json", ("cup", 1, 8, 6))
+    wide = labelme(tmp_path / "d.json", ("mug", 1, 8, 6), width=128)
+    with open_source(tmp_path / "clip.mp4") as source:
+        given = read_given([f"0={first}", f"5={later}"], source)
+        assert {frame: mask.object_ids for frame, mask in given.masks.items()} == {0: (1, 2), 5: (1,)}
+        assert "is LabelMe's: 1 mug, 2 dog" in given.masks[0].notes[0]
+        with pytest.raises(InputError, match="calls object 1 'cup' and .* calls it 'mug'"):
+            read_given([f"0={first}", f"5={other}"], source)
+        with pytest.raises(InputError, match="drawn on a picture of 128x48 pixels but the frames are 64x48"):
+            read_given([str(wide)], source)
+        (tmp_path / "folder").mkdir()
+        for name in ("00001", "00002"):
+            labelme(tmp_path / "folder" / f"{name}.json", ("cat", None, 2, 6), ("cat", None, 34, 24))
+        with pytest.raises(InputError, match="several objects called 'cat' in one picture"):
+            read_given([str(tmp_path / "folder")], source)
+        with pytest.raises(InputError, match=r"say which with 3=.*#NAME"):
+            read_given([f"3={tmp_path / 'folder'}"], source)
+        assert list(read_given([f"3={tmp_path / 'folder'}#00002.jpg"], source).masks) == [3]
+
+
+def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    values = np.zeros((4, 3, 2, 40, 60), np.uint8)  # time, depth, channel
+    for frame in range(4):
+        values[frame, 2, 1] = 50 * frame
+    for name, more in (("a.ome.tif", {"metadata": {"axes": "TZCYX"}}), ("b.tif", {"imagej": True}), ("c.tif", {})):
+        tifffile.imwrite(tmp_path / name, values, photometric="minisblack", **more)
+        letters = ("0", "1", "2") if name == "c.tif" else ("T", "Z", "C")
+        with pytest.raises(
+            InputError, match=rf"has the axes {letters[0]} \(4\), {letters[1]} \(3\), .*which one is time"
+        ):
+            open_source(tmp_path / name)
+        axes = f"{letters[0]},{letters[1]}=2,{letters[2]}=1"
+        with open_source(tmp_path / name, axes=axes) as source:
+            assert [int(frame.image[0, 0, 0]) for frame in source] == [0, 50, 100, 150]
+        with pytest.raises(InputError, match="3 places along"):
+            open_source(tmp_path / name, axes=axes.replace("=2", "=7"))
+    with pytest.raises(UsageError, match="is for a TIFF"):
+        write_video(tmp_path / "clip.mp4", two_squares(2)[0])
+        open_source(tmp_path / "clip.mp4", axes="T")
+
+
+def test_heic_photographs_stand_upright(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    from PIL import Image
+
+    heif.register_heif_opener()
+    (tmp_path / "frames").mkdir()
+    picture = np.zeros((64, 96, 3), np.uint8)
+    picture[:32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    for name in ("a", "b"):
+        Image.fromarray(picture).save(tmp_path / "frames" / f"{name}.heic", exif=exif)
+    with open_source(tmp_path / "frames") as source:
+        image = next(iter(source)).image
+    assert image.shape[:2] == (96, 64) and image[:, 48:].mean() > 240 and image[:, :16].mean() < 15
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "apng"])
+def test_animations_are_frames(tmp_path: Path, ending: str) -> None:
+    from PIL import Image
+
+    frames = [Image.fromarray(image) for image in two_squares(4)[0]]
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:], duration=100, lossless=True,
+                   format="PNG" if ending == "apng" else None)  # fmt: skip
+    with open_source(tmp_path / f"a.{ending}") as source:
+        found = list(source)
+    assert len(found) == 4 and found[0].image.shape == (48, 64, 3) and found[3].time == pytest.approx(0.3, abs=0.02)
+    assert abs(found[3].image[12, 12].astype(int) - np.array([200, 40, 30])).max() < 60
+
+
+def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("a", "b"):
+        labelme(tmp_path / f"{name}.json", *BOTH)
+        Image.fromarray(two_squares(1)[0][0]).save(tmp_path / f"{name}.jpg")
+    done = CliRunner().invoke(
+        app, ["data", "check", str(tmp_path), "--min-area", "50", "--min-side", "5", "--file-pixels"]
+    )
+    assert done.exit_code == 0 and "is LabelMe's" in done.output, done.output
+    done = CliRunner().invoke(app, ["convert", str(tmp_path), str(tmp_path / "yolo"), "--to", "yolo", "--frames"])
+    assert done.exit_code == 0 and "2 pictures, 4 objects" in done.output, done.output
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "yolo"), "--min-area", "50", "--min-side", "5"])
+    assert done.exit_code == 0 and "is YOLO's" in done.output, done.output
