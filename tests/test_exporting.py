@@ -126,14 +126,14 @@ def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:
         given = read_given([f"0={first}", f"5={later}"], source)
         assert {frame: mask.object_ids for frame, mask in given.masks.items()} == {0: (1, 2), 5: (1,)}
         assert "is LabelMe's: 1 mug, 2 dog" in given.masks[0].notes[0]
-        with pytest.raises(InputError, match="calls object 1 'cup' and .* calls it 'mug'"):
+        with pytest.raises(InputError, match=r"calls object 1 'cup' and .* calls it 'mug'"):
             read_given([f"0={first}", f"5={other}"], source)
         with pytest.raises(InputError, match="drawn on a picture of 128x48 pixels but the frames are 64x48"):
             read_given([str(wide)], source)
         (tmp_path / "folder").mkdir()
         for name in ("00001", "00002"):
             labelme(tmp_path / "folder" / f"{name}.json", ("cat", None, 2, 6), ("cat", None, 34, 24))
-        with pytest.raises(InputError, match="several objects called 'cat' in one picture"):
+        with pytest.raises(InputError, match=r"several objects called 'cat' in one picture"):
             read_given([str(tmp_path / "folder")], source)
         with pytest.raises(InputError, match=r"say which with 3=.*#NAME"):
             read_given([f"3={tmp_path / 'folder'}"], source)
@@ -206,3 +206,11 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "2 pictures, 4 objects" in done.output, done.output
     done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "yolo"), "--min-area", "50", "--min-side", "5"])
     assert done.exit_code == 0 and "is YOLO's" in done.output, done.output
+
+
+def test_evaluation_of_what_other_tools_drew(result: SegmentSummary, tmp_path: Path) -> None:
+    export_result(result.out, ["labelme", "coco"], ExportOptions(out=tmp_path, frames=True))
+    arguments = ["evaluate", str(tmp_path / "labelme"), "--predictions", str(tmp_path / "coco"), "--json", "-"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["global"]["J&F"] == 1

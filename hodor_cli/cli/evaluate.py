@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,37 +89,44 @@ def evaluate(
         raise UsageError("`resume` continues a model's run; scoring `predictions` starts anew: leave it out")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.datasets.dataset import recognise
+    from hodor_cli.formats.as_folders import mask_folder, sequence_folder
 
-    found = recognise(dataset[0]).select(_names(sequences))
-    console.print(found.describe())
-    if json_file not in (None, "-") and Path(str(json_file)).exists() and not (overwrite or resume):
-        raise OutputError(f"{json_file} exists already; choose another name for --json or add `overwrite` with `out`")
-    job: dict[str, Any] = {"output": output}
-    if predictions is not None:
-        job["predictions"] = predictions
-    else:
-        from hodor_cli.weights import load_model
+    with ExitStack() as stack:
+        root = stack.enter_context(sequence_folder(dataset[0]))
+        if predictions is not None:
+            predictions = stack.enter_context(mask_folder(predictions))
+        found = recognise(root).select(_names(sequences))
+        console.print(found.describe())
+        if json_file not in (None, "-") and Path(str(json_file)).exists() and not (overwrite or resume):
+            raise OutputError(
+                f"{json_file} exists already; choose another name for --json or add `overwrite` with `out`"
+            )
+        job: dict[str, Any] = {"output": output}
+        if predictions is not None:
+            job["predictions"] = predictions
+        else:
+            from hodor_cli.weights import load_model
 
-        settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
-        job["model"] = load_model(settings.weights or "mini")
-        if adapt is not None:
-            dims = job["model"].config.resolution(settings.min_dim, settings.max_dim, adapted=True)
-            job["on_start"] = adapting(adapt, dims, settings.precision)
-    results = _evaluate(found, lengths, settings, job)
-    if len(results) > 1:
-        _print_sweep(results, console, out)
-    else:
-        _print_result(results[0], console, out)
-    if json_file is not None:
-        from hodor_cli.evaluation.output import sweep_json
+            settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
+            job["model"] = load_model(settings.weights or "mini")
+            if adapt is not None:
+                dims = job["model"].config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+                job["on_start"] = adapting(adapt, dims, settings.precision)
+        results = _evaluate(found, lengths, settings, job)
+        if len(results) > 1:
+            _print_sweep(results, console, out)
+        else:
+            _print_result(results[0], console, out)
+        if json_file is not None:
+            from hodor_cli.evaluation.output import sweep_json
 
-        write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
-    failed = {name: message for result in results for name, message in result.failed.items()}
-    if failed:
-        for name, message in failed.items():
-            warn(f"{name}: {message}")
-        count = f"{len(failed)} of {len(found.sequences)} sequences"
-        raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
+            write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
+        failed = {name: message for result in results for name, message in result.failed.items()}
+        if failed:
+            for name, message in failed.items():
+                warn(f"{name}: {message}")
+            count = f"{len(failed)} of {len(found.sequences)} sequences"
+            raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
 
 
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
