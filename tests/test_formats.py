@@ -102,8 +102,6 @@ def test_outlines_give_back_the_mask(tolerance: float) -> None:
 
 
 def test_labelme_reads_it(tmp_path: Path) -> None:
-    if "PyQt5" not in sys.modules:
-        pytest.importorskip("imgviz", reason="labelme is not installed")
     label_file = pytest.importorskip("labelme._label_file", reason="labelme is not installed", exc_type=ImportError)
     shape_tools = pytest.importorskip("labelme.utils.shape", exc_type=ImportError)
     folder = written("labelme", tmp_path, frames=True)

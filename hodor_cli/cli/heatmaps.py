@@ -37,10 +37,10 @@ def heatmaps(
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
     from hodor_cli.datasets.labels.mask_file import read_mask
-    from hodor_cli.datasets.labels.masks import read_mask_arguments
     from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
     from hodor_cli.errors import InputError
     from hodor_cli.files import require_replaceable
+    from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
@@ -48,7 +48,7 @@ def heatmaps(
         # A container's length may be an estimate: what is a little beyond it is looked for.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
-        given = {index: file.labels for index, file in read_mask_arguments(mask, frames).items()}
+        given = {index: file.labels for index, file in read_given(mask, frames).masks.items()}
         beside = None
         if truth is not None:
             beside = ComparedMask("true mask", read_mask(truth, size=(frames.height, frames.width)).labels)

@@ -17,6 +17,7 @@ from hodor_cli.run.settings import Click, RunHooks, RunOutput, SegmentSettings, 
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
+    from hodor_cli.formats.mask_arguments import Given
     from hodor_cli.model.hodor import Hodor
 
 #: A mask as a file (or a folder of files named like the frames), or as an (H, W) array of object ids.
@@ -100,15 +101,19 @@ def _inputs(
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(frame, []).append(object_id)
-    return RunInputs({**_masks_of_files(frames, masks), **_masks_of_arrays(masks)}, by_frame, removals)
+    files = _masks_of_files(frames, masks, alone=not isinstance(mask, Mapping))
+    given: dict[int, NDArray[np.integer] | HasLabels] = {**files.masks, **_masks_of_arrays(masks)}
+    return RunInputs(given, by_frame, removals, names=files.names)
 
 
-def _masks_of_files(frames: FrameSource, masks: Mapping[int, Mask]) -> dict[int, HasLabels]:
-    from hodor_cli.datasets.labels.masks import read_mask_arguments
+def _masks_of_files(frames: FrameSource, masks: Mapping[int, Mask], *, alone: bool) -> Given:
+    """alone: one file, whose pictures may belong to several frames."""
+    from hodor_cli.formats.mask_arguments import read_given
 
     files = {frame: Path(given) for frame, given in masks.items() if isinstance(given, (str, Path))}
-    arguments = [str(path) if path.is_dir() else f"{frame}={path}" for frame, path in files.items()]
-    return {**read_mask_arguments(arguments, frames)}
+    return read_given(
+        [str(path) if alone or path.is_dir() else f"{frame}={path}" for frame, path in files.items()], frames
+    )
 
 
 def _masks_of_arrays(masks: Mapping[int, Mask]) -> dict[int, NDArray[np.integer]]:

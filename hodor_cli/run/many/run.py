@@ -209,7 +209,7 @@ def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], 
 
 
 def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> SegmentSummary:
-    from hodor_cli.datasets.labels.masks import read_mask_arguments
+    from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.adapting import adapted_to_given
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
@@ -217,7 +217,8 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
     from hodor_cli.video.source import open_source
 
     with open_source(job.source, start=options.start, end=options.end) as source:
-        inputs = RunInputs(masks=read_mask_arguments([str(job.masks)], source))
+        given = read_given([str(job.masks)], source)
+        inputs = RunInputs(masks=given.masks, names=given.names)
         settings = options.settings
         if options.adapt is not None:
             model, settings = adapted_to_given(model, source, inputs, options.adapt, settings)
