@@ -66,7 +66,7 @@ def _read_file(path: Path, file: Path | None, size: tuple[int, int] | None, name
         size = picture_size(file)
     if size is None:
         raise InputError(
-            f"{path} gives shares of a picture that does not lie beside it; put it into images/ beside labels/"
+            f"YOLO's {path} gives shares of a picture that does not lie beside it; put it into images/ beside labels/"
         )
     shapes = []
     for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):

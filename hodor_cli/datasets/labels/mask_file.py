@@ -153,19 +153,12 @@ def _other_format(path: Path) -> str | None:
     start = read_start(path, 1 << 16)
     if suffix == ".zip":
         return f"{path} is a zip archive; unpack it and give one of its masks, or the folder"
-    if suffix == ".json" and b'"shapes"' in start:
-        return (
-            f"{path} is LabelMe's JSON, which holds outlines; export it as a label PNG (`labelme_export_json` writes "
-            "label.png) and give that"
-        )
-    if suffix == ".json" and (b'"annotations"' in start or b'"images"' in start):
-        return (
-            f"{path} is COCO JSON, which is a data set of photographs; a mask is a PNG or an .npy array of object ids, "
-            "so export masks from the tool that wrote it (CVAT: Segmentation mask 1.1)"
-        )
+    if suffix == ".json" and any(key in start for key in (b'"shapes"', b'"annotations"', b'"images"')):
+        tool = "LabelMe's" if b'"shapes"' in start else "COCO or a similar tool's"
+        return f"{path} is {tool} JSON, which holds outlines and no picture; `read_annotations` makes label maps of it"
     return (
-        f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids, so "
-        "export masks as images from the tool that wrote it"
+        f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids, or "
+        "what LabelMe, COCO, YOLO, CVAT or Label Studio wrote"
     )
 
 
