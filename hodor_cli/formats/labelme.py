@@ -86,7 +86,7 @@ def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
             return image.height, image.width
     if file is None:
         raise InputError(
-            f"LabelMe's {path} does not say how large its picture is, and {content.imagePath or 'the picture'} does not lie "
+            f"LabelMe's {path} does not say how large its picture is, and {content.imagePath or 'it'} does not lie "
             "beside it; put the picture there"
         )
     return picture_size(file)
