@@ -60,7 +60,7 @@ def annotate_source(
 
 def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
     """Start from the masks of a folder. Raises OutputError where masks are already."""
-    from hodor_cli.datasets.labels.masks import read_mask_arguments
+    from hodor_cli.formats.mask_arguments import read_given
 
     if project.records:
         raise OutputError(
@@ -69,7 +69,7 @@ def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
         )
     fps = reader.source.fps or 25.0
     with project.change("masks") as change:
-        for index, given in read_mask_arguments([str(masks)], reader.source).items():
+        for index, given in read_given([str(masks)], reader.source).masks.items():
             labels = given.labels
             if labels.shape != project.size:
                 height, width = project.size
