@@ -173,7 +173,9 @@ def test_heic_photographs_stand_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to the right
     for name in ("a", "b"):
-        Image.fromarray(picture).save(tmp_path / "frames" / f"{name}.heic", exif=exif)
+        turned = Image.fromarray(picture)
+        turned.info["exif"] = exif.tobytes()
+        turned.save(tmp_path / "frames" / f"{name}.heic")
     with open_source(tmp_path / "frames") as source:
         image = next(iter(source)).image
     assert image.shape[:2] == (96, 64) and image[:, 48:].mean() > 240 and image[:, :16].mean() < 15
