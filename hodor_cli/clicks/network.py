@@ -35,7 +35,7 @@ class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
     #: The longer side, in pixels, at which a whole frame is seen, and that of a closer look at one object.
     side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 384
-    close_side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 256
+    close_side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 320
     key_heads: Width = 8
     key_channels: Width = 16
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)

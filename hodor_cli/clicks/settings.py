@@ -12,7 +12,7 @@ from hodor_cli.settings import about, check_settings
 class ClickTraining:
     """How the click network is trained. The defaults made the network in the package."""
 
-    minutes: Annotated[float, about("Time for training, in minutes, over all resumptions.", above=0)] = 60.0
+    minutes: Annotated[int, about("Time for training, in minutes, over all resumptions.", least=1)] = 60
     batch_size: Annotated[int, about("Pictures of an iteration.", least=1)] = 8
     objects: Annotated[int, about("Objects of a picture.", least=1)] = 2
     rounds: Annotated[int, about("Clicks that are learned from in an iteration.", least=1)] = 2
