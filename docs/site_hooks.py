@@ -19,6 +19,14 @@ ELSEWHERE = {
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
+def on_config(config: Any) -> Any:
+    """A page of docs/ that the nav does not name yet stands at the end of "How to"."""
+    named = re.findall(r"[\w./-]+\.md", str(config.nav))
+    more = sorted(path.name for path in (ROOT / "docs").glob("*.md") if path.name not in named)
+    next(part for part in config.nav if "How to" in part)["How to"].extend(more)
+    return config
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages from elsewhere."""
     for path, page in ELSEWHERE.items():
