@@ -81,10 +81,9 @@ class Annotations:
 
     tool: whose format it is, for messages. path: where it was read. pictures: those with objects, and perhaps others;
     of a result they are made one by one, each time anew. tracked: an object has one id in all pictures; otherwise every
-    picture counts its own from 1. names: object id -> name of its class, if `tracked`. images: the folder to which the
-    pictures' names are relative, None if unknown. notes: sentences for the user. video: name of the video of which
-    they are frames, "" for photographs. fps: its frame rate. known: confidence (0..1) by frame and object id.
-    source: the frames themselves, for writers of video.
+    picture counts its own from 1. names: object id -> name of its class, if `tracked`. notes: sentences for the user.
+    video: name of the video of which they are frames, "" for photographs. fps: its frame rate. known: confidence
+    (0..1) by frame and object id. source: the frames themselves, for writers of video.
     """
 
     tool: str
@@ -92,7 +91,6 @@ class Annotations:
     pictures: Collection[Picture]
     tracked: bool = True
     names: dict[int, str] = field(default_factory=dict)
-    images: Path | None = None
     notes: tuple[str, ...] = ()
     video: str = ""
     fps: float = 0.0

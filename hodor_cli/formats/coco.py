@@ -74,7 +74,7 @@ def read(path: Path, images: Path | None = None) -> Annotations:
                 shapes.append(Shape(_name(content, item), segmentation, _track(item)))
         file = finder.find(entry.file_name)
         pictures.append(Picture(entry.file_name, entry.size, tuple(shapes), file=file))
-    return Annotations("COCO", path, pictures, images=images or path.parent, notes=tuple(content.faults.facts))
+    return Annotations("COCO", path, pictures, notes=tuple(content.faults.facts))
 
 
 def read_video(path: Path, video: str = "") -> Annotations:
@@ -101,7 +101,7 @@ def read_video(path: Path, video: str = "") -> Annotations:
                 frame.append(shape)
     named = zip(chosen[0].file_names, frames, strict=True)
     pictures = [Picture(name, size, tuple(shapes), frame) for frame, (name, shapes) in enumerate(named)]
-    return Annotations("COCO for videos", path, pictures, images=path.parent, video=chosen[0].name or path.stem)
+    return Annotations("COCO for videos", path, pictures, video=chosen[0].name or path.stem)
 
 
 def _name(content: CocoFile, item: Annotation) -> str:

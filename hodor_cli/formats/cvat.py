@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
 from hodor_cli.datasets.video_rle import encode_rle
 from hodor_cli.errors import InputError
@@ -86,8 +87,11 @@ def _result(reading: _Reading) -> Annotations:
         raise InputError(f"{path} is CVAT's XML without an annotated image or track; give another file")
     notes = [f"{path}: {plural(count, what)} left out, which cover no area" for what, count in reading.left_out.items()]
     video = "" if reading.pictures else reading.video or path.stem
-    images = next((place for place in (path.parent / "images", path.parent) if place.is_dir()), None)
-    return Annotations("CVAT", path, pictures, images=images, notes=tuple(notes), video=video)
+    finder = ImageFinder(path.parent)
+    endings = ("",) if reading.pictures else (".png", ".PNG", ".jpg")
+    files = [next(filter(None, (finder.find(one.name + ending) for ending in endings)), None) for one in pictures]
+    found = [replace(picture, file=file) for picture, file in zip(pictures, files, strict=True)]
+    return Annotations("CVAT", path, found, notes=tuple(notes), video=video)
 
 
 def _take(

@@ -44,7 +44,7 @@ def read_voc(folder: Path) -> Annotations:
         pictures.append(_picture(name, labels, folder, names))
     named = [replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes))
              for picture in pictures]  # fmt: skip
-    return Annotations("Pascal VOC", folder, named, images=folder, notes=tuple(reader.notes))
+    return Annotations("Pascal VOC", folder, named, notes=tuple(reader.notes))
 
 
 def read_folder(folder: Path) -> Annotations:
@@ -52,7 +52,7 @@ def read_folder(folder: Path) -> Annotations:
     reader = LabelReader(folder.name, check_edges=False)
     pictures = [_picture(name, reader.read(path).ids, folder, {}) for name, path in masks_in(folder).items()]
     frames = [replace(picture, frame=place) for place, picture in enumerate(pictures)]
-    return Annotations("label pictures", folder, frames, images=None, notes=tuple(reader.notes), video=folder.name)
+    return Annotations("label pictures", folder, frames, notes=tuple(reader.notes), video=folder.name)
 
 
 def is_label_stack(path: Path) -> bool:

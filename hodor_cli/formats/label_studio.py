@@ -76,7 +76,7 @@ def read(path: Path) -> Annotations:
             pictures.append(_picture(name or f"task {number}", values, path))
     if not pictures:
         raise InputError(f"{path} is {_WHAT} without a brush or a polygon; export the task after it was submitted")
-    return Annotations("Label Studio", path, pictures, images=path.parent, notes=tuple(dict.fromkeys(notes)))
+    return Annotations("Label Studio", path, pictures, notes=tuple(dict.fromkeys(notes)))
 
 
 def _full(task: dict[str, msgspec.Raw], path: Path, number: int, notes: list[str]) -> tuple[str, list[_Value]]:

@@ -48,17 +48,10 @@ class _File(msgspec.Struct):
 def read(path: Path) -> Annotations:
     """Read a file, or a folder with one for each picture. Raises InputError."""
     files = [path] if path.is_file() else [path / name for name in visible_files(path) if name.endswith(".json")]
-    folder = path.parent if path.is_file() else path
     notes: dict[str, int] = {}
     pictures = [_picture(file, parse_json(file, _File, "LabelMe's JSON"), notes) for file in files]
     said = tuple(f"{path}: {plural(count, 'shape')} {what}" for what, count in notes.items())
-    return Annotations("LabelMe", path, pictures, images=folder, notes=said)
-
-
-def embedded_picture(path: Path) -> bytes | None:
-    """The picture that a file holds itself, as it was encoded; None if it holds none."""
-    data = parse_json(path, _File, "LabelMe's JSON").imageData
-    return _decoded(data, path) if data else None
+    return Annotations("LabelMe", path, pictures, notes=said)
 
 
 def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:

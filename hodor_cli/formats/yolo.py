@@ -57,8 +57,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
             continue
         picture = _read_file(file, picture_file, size, names)
         pictures.append(picture)
-    images = next((picture.file.parent for picture in pictures if picture.file), None)
-    return Annotations("YOLO", path, pictures, images=images, notes=notes)
+    return Annotations("YOLO", path, pictures, notes=notes)
 
 
 def _read_file(path: Path, file: Path | None, size: tuple[int, int] | None, names: dict[int, str]) -> Picture:
