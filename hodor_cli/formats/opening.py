@@ -35,7 +35,8 @@ def open_set(
     """
     images = Path(path)
     if (other := _of_other_tool(images, annotations)) is not None:
-        found = StillImages(images_dir=images, content=other, limits=limits, allow_empty=allow_empty)
+        folder = images if images.is_dir() else images.parent
+        found = StillImages(images_dir=folder, content=other, limits=limits, allow_empty=allow_empty)
         return _sound(found, allow_empty)
     if annotations is None:
         if not exists(images):
@@ -71,8 +72,9 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     content.faults.facts.extend(read.notes)
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
-        inside = picture.file is not None and picture.file.is_relative_to(images)
-        name = picture.file.relative_to(images).as_posix() if picture.file and inside else picture.name
+        folder = images if images.is_dir() else images.parent
+        inside = picture.file is not None and picture.file.is_relative_to(folder)
+        name = picture.file.relative_to(folder).as_posix() if picture.file and inside else picture.name
         content.images[number] = ImageEntry(number, name, *picture.size)
         for shape in picture.shapes:
             category = classes.setdefault(shape.name or "object", len(classes) + 1)

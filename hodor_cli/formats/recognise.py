@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -161,6 +162,15 @@ def _json_reader(path: Path) -> Reader | None:
 
 def _json_kind(path: Path) -> str | None:
     """What a JSON file is; None for one of no tool, and for damaged text."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return _kind_of(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=256)  # files of hundreds of megabytes are asked about several times
+def _kind_of(path: Path, _time: int, _size: int) -> str | None:
     try:
         data = read_bytes(path)
         if data.lstrip()[:1] == b"[":
