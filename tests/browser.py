@@ -43,6 +43,7 @@ class Browser:
         self._number = 0
         self.errors: list[str] = []
         self._session = ""
+        self._targets: dict[str, str] = {}
         self._size = (width, height)
 
     def open(self, url: str) -> str:
@@ -50,6 +51,7 @@ class Browser:
         target = self._call("Target.createTarget", {"url": "about:blank"}, tab=False)["targetId"]
         attached = self._call("Target.attachToTarget", {"targetId": target, "flatten": True}, tab=False)
         self.use(attached["sessionId"])
+        self._targets[self._session] = target
         self.resize(*self._size)
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
@@ -59,6 +61,19 @@ class Browser:
     def use(self, tab: str) -> None:
         """Use a tab that `open` gave."""
         self._session = tab
+
+    def reload(self) -> None:
+        """Load the page again."""
+        self.run("window.before = true")
+        self._call("Page.reload")
+        self.until("window.before === undefined", "the page to load again")
+
+    def close_tab(self) -> None:
+        """Close the tab in use, if there is one."""
+        target = self._targets.pop(self._session, None)
+        if target is not None:
+            self._call("Target.closeTarget", {"targetId": target}, tab=False)
+            self._session = ""
 
     def resize(self, width: int, height: int) -> None:
         """Give the page another size."""

@@ -258,6 +258,7 @@ def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
         (ask.Click(0, 1, 5.0, 5.0, positive=False), "first"),
         (ask.Box(0, 1, 200, 10, 20, 20), "box"),
         (ask.Tidy(FRAMES, 1, "fill"), "there is no frame 8"),
+        (ask.Tidy(0, 1, "clear"), "no object 1"),
         (ask.Paint(0, 1, 90, 60, 10, 10), "outside"),
         (ask.Track(0, "forward"), "click an object first"),
         (ask.Adapt(), "click an object first"),

@@ -156,6 +156,7 @@ class Session:
         self._edit(asked.frame, asked.object, mask, "paint" if asked.add else "erase")
 
     def _tidy(self, asked: ask.Tidy, _: bytes) -> None:
+        self._entry(asked.object)
         mask = self.project.labels(asked.frame) == asked.object
         if asked.how == "clear":
             mask[:] = False
@@ -275,7 +276,8 @@ class Session:
     # Jobs.
 
     def _track(self, asked: ask.Track, _: bytes) -> None:
-        if not self.project.labels(asked.frame).any():
+        everywhere = asked.direction == "both" and bool(self.project.given_frames())
+        if not everywhere and not self.project.labels(asked.frame).any():
             raise UsageError("there is no mask in this frame to track from; click an object first")
         self.warm()
         assert self._segmenter is not None
@@ -283,7 +285,7 @@ class Session:
         parts = ways(self.reader, asked.frame, asked.direction)
         clock = _Clock(self.emit, "track", sum(len(way) - 1 for way in parts))
         found = chain.from_iterable(tracker.from_frame(way) for way in parts)
-        if asked.direction == "both" and self.project.given_frames():
+        if everywhere:
             found, clock.total = tracker.everywhere(), _frames_to_visit(self.project, self.reader)
         with self.project.change("tracking") as change:
             for record, labels in found:

@@ -102,7 +102,7 @@ function begin(message, job) {
 }
 
 export function track(direction) {
-  if (!state.frames.has(view.shown)) { toast("Click an object in this frame first, then track it.", "bad"); return; }
+  if (direction !== "both" && !state.frames.has(view.shown)) { toast("Click an object in this frame first, then track it.", "bad"); return; }
   begin({ do: "track", frame: view.shown, direction }, "track");
 }
 

@@ -12,6 +12,7 @@ export function onEvent(name, handler) {
 export function connect({ take = false } = {}) {
   taking = take;
   ended = false;
+  if (socket) { socket.onclose = null; socket.close(); }
   const url = new URL("socket", location.href);
   url.protocol = url.protocol.replace("http", "ws");
   socket = new WebSocket(url);
