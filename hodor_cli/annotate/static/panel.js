@@ -110,6 +110,7 @@ export const adapt = () => begin({ do: "adapt", seconds: 60 }, "adapt");
 
 export function openExport() {
   by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Write besides:`;
+  by("export-command").textContent = `hodor export ${state.video.folder} --to labelme`;
   by("export-kinds").replaceChildren(...state.exports.map(({ kind, title: text }) => make("li", { "data-kind": kind },
     make("button", { text, onclick: () => begin({ do: "export", kind }, "export") }))));
   if (!by("export-sheet").open) by("export-sheet").showModal();
