@@ -43,6 +43,10 @@ def clip() -> Annotations:
     return Annotations("hodor", Path("clip"), pictures, names=NAMES, video="clip", fps=25.0)
 
 
+def first(annotations: Annotations) -> Picture:
+    return next(iter(annotations.pictures))
+
+
 def written(name: str, folder: Path, annotations: Annotations | None = None, **options: object) -> Path:
     with new_folder(folder / name, **options) as out:  # type: ignore[arg-type]
         writer_of(name).write(annotations or clip(), out)
@@ -72,7 +76,7 @@ def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: P
 def test_photographs_in_cvat_are_exact_masks(tmp_path: Path) -> None:
     found = read_annotations(written("cvat", tmp_path, replace(clip(), video="")))
     assert [picture.object_ids for picture in found.pictures] == [[1, 3], [1, 3], [1], [1, 3]]
-    np.testing.assert_array_equal(found.pictures[0].labels, labels_at(0))
+    np.testing.assert_array_equal(first(found).labels, labels_at(0))
 
 
 def test_the_table_of_tracks(tmp_path: Path) -> None:
@@ -180,8 +184,8 @@ def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
     parts = [shape("cat", square(5, 5, 10), 7), shape("cat", square(40, 5, 10), 7), shape("cat", square(5, 60, 20), 2)]
     path = labelme_file(tmp_path / "a.json", [*parts, shape("edge", [[0, 0], [9, 9]], kind="line")])
     found = read_annotations(path)
-    assert found.pictures[0].object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
-    assert (found.pictures[0].labels == 7).sum() == 200
+    assert first(found).object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
+    assert (first(found).labels == 7).sum() == 200
     assert found.notes == (f"{path}: 1 shape of type line left out, which cover no area",)
 
 
@@ -195,8 +199,7 @@ def test_labelme_with_its_picture_inside(tmp_path: Path) -> None:
     Image.fromarray(np.ones((10, 8), bool)).save(mask, "PNG")
     drawn = shape("cat", [[3, 4], [10, 13]], kind="mask") | {"mask": base64.b64encode(mask.getvalue()).decode()}
     path = labelme_file(tmp_path / "a.json", [drawn], imageData=inside, imageHeight=None, imageWidth=None)
-    picture = read_annotations(path).pictures
-    labels = next(iter(picture)).labels
+    labels = first(read_annotations(path)).labels
     assert labels.shape == SIZE and labels[4:14, 3:11].all() and labels.sum() == 80
 
 
@@ -256,7 +259,7 @@ def test_label_studio_brush_and_polygon(tmp_path: Path) -> None:
     assert picture.name == "a.png" and found.names == {1: "mug", 2: "dog"}
     assert ((picture.labels == 1) == (labels_at(0) == 1)).mean() > 0.99 and (picture.labels == 2).sum() > 90
     (tmp_path / "min.json").write_text(json.dumps([{"image": "/data/upload/1/a.png", "tag": [painted | region]}]))
-    assert next(iter(read_annotations(tmp_path / "min.json").pictures)).shapes[0].name == "mug"
+    assert first(read_annotations(tmp_path / "min.json")).shapes[0].name == "mug"
 
 
 def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
@@ -274,7 +277,7 @@ def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     )
     found = read_annotations(tmp_path)
     assert found.names == {1: "mug", 2: "dog"}
-    np.testing.assert_array_equal(next(iter(found.pictures)).labels == 2, labels_at(0) == 3)
+    np.testing.assert_array_equal(first(found).labels == 2, labels_at(0) == 3)
 
 
 def test_label_tiff_of_many_pages(tmp_path: Path) -> None:
@@ -332,7 +335,7 @@ def test_mistakes_are_one_sentence(tmp_path: Path, name: str, text: str, said: s
 
 def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path: Path) -> None:
     path = labelme_file(tmp_path / "a.json", [shape("cat", square(110, 80, 30))])
-    assert (next(iter(read_annotations(path).pictures)).labels > 0).sum() == 100
+    assert (first(read_annotations(path)).labels > 0).sum() == 100
     path = labelme_file(tmp_path / "a.json", [shape("cat", square(10**7, 0, 30))])
     with pytest.raises(InputError, match=r"the outline of 'cat' in .*a.json cannot be drawn: .*reaches far outside"):
         read_annotations(path)
