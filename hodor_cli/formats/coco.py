@@ -20,6 +20,7 @@ from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, chec
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.extent import box_of
+from hodor_cli.images.paths import listed
 
 
 class _Attributes(msgspec.Struct):
@@ -82,8 +83,8 @@ def read_video(path: Path, video: str = "") -> Annotations:
     content = parse_json(path, _VideoFile, "COCO's JSON for videos")
     chosen = [one for one in content.videos if one.name == video] or content.videos
     if len(chosen) != 1:
-        names = ", ".join(one.name or str(one.id) for one in chosen[:5])
-        raise InputError(f"{path} holds {len(chosen)} videos ({names}); name one as FILE#NAME")
+        held = listed([one.name or one.id for one in chosen])
+        raise InputError(f"{path} holds {len(chosen)} videos ({held}); name one as FILE#NAME")
     size = chosen[0].height, chosen[0].width
     names = {category.id: category.name for category in content.categories}
     frames: list[list[Shape]] = [[] for _ in chosen[0].file_names]

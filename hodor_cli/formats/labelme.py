@@ -11,6 +11,7 @@ import io
 import json
 import math
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -140,6 +141,12 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             for part in outlines(shape.mask(picture.size), out.tolerance)
         ]
         height, width = picture.size
-        content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image, "imageData": None}
+        content: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": image,
+            "imageData": None,
+        }
         content |= {"imageHeight": height, "imageWidth": width}
         out.text(f"{frame_name(Path(image))}.json", json.dumps(content, ensure_ascii=False, indent=1))

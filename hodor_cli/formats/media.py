@@ -66,7 +66,7 @@ def write_webm(annotations: Annotations, out: FolderWriter) -> None:
 
 def write_green(annotations: Annotations, out: FolderWriter) -> None:
     """Write NAME.mp4: the objects on green."""
-    _write_h264(annotations, out, lambda image, mask: np.where(mask[..., None], image, np.uint8(GREEN)))
+    _write_h264(annotations, out, lambda image, mask: np.where(mask[..., None], image, np.array(GREEN, np.uint8)))
 
 
 def write_matte(annotations: Annotations, out: FolderWriter) -> None:
