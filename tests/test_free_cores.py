@@ -25,11 +25,13 @@ def test_others_keep_their_cores(others: float, cores: int, most: int, threads: 
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, float]]:
     """A machine of four cores whose clock and other programs the test decides."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    state = {"clock": 100.0, "others": 0.0}
+    state = {"clock": 100.0, "others": 0.0, "waited": 0.0}
     monkeypatch.setattr(free_cores, "usable_cores", lambda: 4)
     monkeypatch.setattr("time.monotonic", lambda: state["clock"])
     monkeypatch.setattr(
-        Used, "now", lambda: Used(state["clock"], 4 * state["clock"] + state["others"], 4 * state["clock"])
+        Used,
+        "now",
+        lambda: Used(state["clock"], 4 * state["clock"] + state["others"], 4 * state["clock"], state["waited"]),
     )
     before = torch.get_num_threads()
     torch.set_num_threads(4)
@@ -45,6 +47,7 @@ def test_threads_follow_what_other_programs_use(machine: dict[str, float]) -> No
         assert torch.get_num_threads() == 4, "a moment says nothing yet"
         machine["clock"] += 1.9
         machine["others"] += 3.8
+        machine["waited"] += 3.8
         cores.adjust()
         assert torch.get_num_threads() == 2
         machine["clock"] += 1
@@ -52,9 +55,19 @@ def test_threads_follow_what_other_programs_use(machine: dict[str, float]) -> No
         assert torch.get_num_threads() == 4, "the other programs have ended"
         machine["clock"] += 1
         machine["others"] += 9
+        machine["waited"] += 9
         cores.adjust()
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 4
+
+
+def test_work_of_low_priority_takes_no_thread_away(machine: dict[str, float]) -> None:
+    with FreeCores() as cores:
+        machine["clock"] += 1
+        machine["others"] += 2
+        machine["waited"] += 0.1
+        cores.adjust()
+        assert torch.get_num_threads() == 4, "nothing waited for a core"
 
 
 def test_a_number_of_threads_that_the_user_set_stays(

@@ -29,7 +29,8 @@ def write_label_png(path: str | Path, labels: np.ndarray) -> None:
     path = Path(path)
     image = _to_image(np.asarray(labels))
     with writing_file(path, "free or change its disk"), replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+        # Areas of one value are small at any level, and the lowest takes half the time.
+        image.save(temporary, format="PNG", compress_level=1)
 
 
 def read_label_png(path: str | Path) -> np.ndarray:

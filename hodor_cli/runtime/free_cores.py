@@ -6,8 +6,10 @@ shares it comes last each time and the other one waits for it: two threads then 
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -17,14 +19,18 @@ from hodor_cli.runtime.threads import usable_cores
 _PERIOD = 0.5
 #: Cores that others may use before a thread less is used: a browser at rest, a terminal.
 _TOLERATED = 0.35
+#: Threads of ours that may wait for a core, on average; some do so for each other on an idle machine, too.
+_PATIENCE = 0.2
 
 
 class Used(NamedTuple):
-    """Seconds since some moment: on the clock, of the usable cores by all programs, and of them by this one."""
+    """Seconds since some moment: on the clock, of the usable cores by all programs and by this one, and those that this
+    one's threads waited for a core (None where the system does not say)."""
 
     clock: float
     by_all: float
     by_us: float
+    waited: float | None
 
     @staticmethod
     def now() -> Used | None:
@@ -40,7 +46,31 @@ class Used(NamedTuple):
         ours = [times[core] for core in usable if core < len(times)]
         resting = sum(core.idle + getattr(core, "iowait", 0.0) for core in ours)
         guests = sum(getattr(core, "guest", 0.0) + getattr(core, "guest_nice", 0.0) for core in ours)  # counted twice
-        return Used(time.monotonic(), sum(sum(core) for core in ours) - resting - guests, time.process_time())
+        return Used(
+            time.monotonic(), sum(sum(core) for core in ours) - resting - guests, time.process_time(), _waited()
+        )
+
+    def cores_of_others(self, earlier: Used) -> float:
+        """How many cores other programs have used since."""
+        return (self.by_all - earlier.by_all - (self.by_us - earlier.by_us)) / (self.clock - earlier.clock)
+
+    def waiting(self, earlier: Used) -> float:
+        """How many threads of this program have waited for a core since; infinite where the system does not say.
+
+        Work of low priority fills the gaps that a program leaves without taking anything from it.
+        """
+        if self.waited is None or earlier.waited is None:
+            return math.inf
+        return (self.waited - earlier.waited) / (self.clock - earlier.clock)
+
+
+def _waited() -> float | None:
+    """Seconds that this program's threads were ready to compute and had no core; None elsewhere than on Linux."""
+    try:
+        files = [task / "schedstat" for task in Path("/proc/self/task").iterdir()]
+        return sum(int(file.read_text().split()[1]) for file in files) / 1e9
+    except (OSError, IndexError, ValueError):  # a thread that has just ended
+        return None
 
 
 def threads_beside(others: float, cores: int, most: int) -> int:
@@ -72,10 +102,10 @@ class FreeCores:
         last, self._last = self._last, Used.now()
         if self._last is None:
             return
-        passed = self._last.clock - last.clock
-        others = (self._last.by_all - last.by_all - (self._last.by_us - last.by_us)) / passed
-        wanted = threads_beside(others, self._cores, self._most)
-        if wanted != torch.get_num_threads():
+        now = torch.get_num_threads()
+        wanted = threads_beside(self._last.cores_of_others(last), self._cores, self._most)
+        # More threads than cores show in waiting for one. With fewer nobody waits, and what others use is not free.
+        if wanted > now or (wanted < now and self._last.waiting(last) >= _PATIENCE):
             torch.set_num_threads(wanted)
 
     def __enter__(self) -> FreeCores:

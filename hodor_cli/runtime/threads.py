@@ -10,8 +10,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
-#: How long threads spin: turns for GNU's OpenMP (about 20 microseconds), milliseconds for LLVM's and Intel's.
-_SPINNING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+#: How long threads spin: turns for GNU's OpenMP (some microseconds), milliseconds for LLVM's and Intel's.
+_SPINNING = {"GOMP_SPINCOUNT": "300", "KMP_BLOCKTIME": "0"}
 #: Where Linux says how much processor time a container may use.
 _CGROUP = Path("/sys/fs/cgroup")
 
