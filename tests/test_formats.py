@@ -144,7 +144,9 @@ def test_supervision_reads_it(tmp_path: Path, name: str) -> None:
         mask = detections.mask[list(detections.class_id).index(index)]
         # It rounds a polygon's points to whole pixels and draws the edge as well.
         around = np.ones((3, 3), np.uint8)
-        assert mask[cv2.erode(truth, around) > 0].all() and not mask[cv2.dilate(truth, around) == 0].any()
+        assert mask[cv2.erode(truth, around) > 0].all()
+        bridge = mask & (cv2.dilate(truth, around) == 0)  # the line that joins two parts, in YOLO's one polygon
+        assert bridge.sum() <= (5 if name == "yolo" else 0)
 
 
 @pytest.mark.parametrize("video", ["clip", ""])
