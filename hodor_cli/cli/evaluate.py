@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hodor_cli.datasets.dataset import Dataset
+    from hodor_cli.evaluation.given import GivenSettings
     from hodor_cli.evaluation.results import EvaluationResult
     from hodor_cli.evaluation.settings import OnStart
 
@@ -52,6 +53,21 @@ def evaluate(
             "--history", metavar="N[,N...]", help="Frames of history; several numbers draw the curve over them."
         ),
     ] = "7",
+    given: Annotated[
+        str | None,
+        typer.Option(
+            "--given",
+            metavar="N[,N...]",
+            help="Give the true masks of N frames of each sequence and score the others; several draw the curve.",
+        ),
+    ] = None,
+    choose: Annotated[
+        str,
+        typer.Option("--choose", metavar="HOW", help="With --given: suggest, uniform or random, from the first frame."),
+    ] = "uniform",
+    one_way: Annotated[
+        bool, typer.Option("--one-way", help="With --given: masks count from their frame on, as in a live stream.")
+    ] = False,
     adapt: AdaptOption = None,
     out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,
     resume: Annotated[
@@ -71,6 +87,7 @@ def evaluate(
 
     hodor evaluate DAVIS -o results
     hodor evaluate DAVIS --predictions masks
+    hodor evaluate DAVIS --given 1,2,3,5 --choose suggest -o curve
     hodor evaluate --compare before/results.json after/results.json
     """
     console = stderr_console() if json_file == "-" else stdout_console()
@@ -78,6 +95,12 @@ def evaluate(
         _compare(dataset, json_file, console)
         return
     lengths = _history_lengths(history)
+    if given is not None:
+        if predictions is not None or adapt is not None or resume or len(lengths) > 1:
+            raise UsageError("--given runs a model by itself; leave out --predictions, --adapt, --resume and the sweep")
+        how = _given_settings(given, choose, one_way)
+        _evaluate_given(dataset, _names(sequences), how, replace(settings, history=lengths[0]), out, overwrite, console)
+        return
     _check_options(dataset, settings.weights, predictions, lengths)
     if len(lengths) > 1:
         from hodor_cli.evaluation.history_figure import require_matplotlib
@@ -127,6 +150,50 @@ def evaluate(
                 warn(f"{name}: {message}")
             count = f"{len(failed)} of {len(found.sequences)} sequences"
             raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
+
+
+def _given_settings(given: str, choose: str, one_way: bool) -> GivenSettings:
+    from hodor_cli.evaluation.given import GivenSettings
+
+    if choose not in ("suggest", "uniform", "random"):
+        raise UsageError(f"--choose takes suggest, uniform or random, not {choose!r}")
+    try:
+        counts = tuple(int(part) for part in given.split(","))
+    except ValueError:
+        raise UsageError(f"--given takes numbers of masks such as 1,2,3,5, not {given!r}") from None
+    return GivenSettings(counts, choose, one_way)  # type: ignore[arg-type]
+
+
+def _evaluate_given(
+    dataset: list[Path],
+    sequences: list[str] | None,
+    how: GivenSettings,
+    settings: EvaluationSettings,
+    out: Path | None,
+    overwrite: bool,
+    console: Console,
+) -> None:
+    """Run and print the curve over the number of given masks."""
+    from hodor_cli.cli.evaluate_tables import print_given
+    from hodor_cli.datasets.dataset import recognise
+    from hodor_cli.evaluation.given import evaluate_given, write_given
+    from hodor_cli.weights import load_model
+
+    if len(dataset) > 1:
+        raise UsageError(f"one data set at a time, not {len(dataset)}")
+    if out is not None and (out / "given.json").exists() and not overwrite:
+        raise OutputError(f"{out} holds results already; choose another folder, or replace them with `overwrite`")
+    found = recognise(dataset[0]).select(sequences)
+    console.print(found.describe())
+    weights = settings.weights or "mini"
+    segmenter = settings.offline(load_model(weights))
+    with progress_to("evaluating", None) as progress:
+        scores = evaluate_given(found, segmenter, how, progress=progress)
+    print_given(scores, console)
+    if out is not None:
+        facts = {"dataset": str(found.root), "weights": weights, "choose": how.choose, "one_way": how.forward}
+        write_given(scores, facts, out)
+        console.print(f"Results in {out}: given.json and given.png")
 
 
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hodor_cli.evaluation.comparison import ResultComparison
+    from hodor_cli.evaluation.given import GivenScore
     from hodor_cli.evaluation.results import EvaluationResult
 
 
@@ -67,6 +68,14 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
             *(_percent(value) for value in (result.jf, result.j, result.f)),
             "-" if speed is None or speed != speed else f"{speed:.2f}",
         )
+    console.print(table)
+
+
+def print_given(scores: list[GivenScore], console: Console) -> None:
+    """J&F against the number of given masks."""
+    table = _table("given masks", "J&F", "J", "F")
+    for score in scores:
+        table.add_row(str(score.given), *(_percent(value) for value in (score.jf, score.j, score.f)))
     console.print(table)
 
 

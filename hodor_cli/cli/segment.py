@@ -74,6 +74,15 @@ def segment(
         list[str] | None,
         typer.Option("--remove", metavar="ID=FRAME", help="The object ID is gone from frame FRAME on. Repeatable."),
     ] = None,
+    appear: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--appear",
+            metavar="ID=FRAME",
+            help="The object ID comes into view in frame FRAME, that of its first mask: it is not looked for before. "
+            "Repeatable.",
+        ),
+    ] = None,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
     settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
     adapt: AdaptOption = None,
@@ -166,11 +175,13 @@ def segment(
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
+    from hodor_cli.run.inputs import appearances_by_id
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
-        inputs = given_inputs(frames, mask or [], box or [], remove or [], click or [], name or [])
+        given = given_inputs(frames, mask or [], box or [], remove or [], click or [], name or [])
+        inputs = replace(given, appears=appearances_by_id(appear or [], frames))
         folder = Path(f"{frames.name}.hodor") if out is None else out
         exports = formats_of(export) if export is not None else []
         require_exportable(folder, exports, overwrite=overwrite or resume)
@@ -181,7 +192,7 @@ def segment(
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
         session = DescriptorSession(
-            settings.segmenter(model),
+            settings.offline(model),
             frames,
             masks=inputs.masks,
             known=known or (),
@@ -229,7 +240,7 @@ def _segmented(
                 hooks=RunHooks(progress=progress, on_step=session.on_step),
             )
     except (KeyboardInterrupt, HodorError):
-        if began and OutputFolder(folder).checkpoint.exists():
+        if began and OutputFolder(folder).run.exists():
             note(f"What is done is kept in {folder}; continue it by the same command with --resume.")
         raise
 

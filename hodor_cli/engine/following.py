@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ class GivenMasks:
     ended: Mapping[int, Iterable[int]] = field(default_factory=dict)
     appears: Mapping[int, int] = field(default_factory=dict)
 
+    @cached_property
     def plan(self) -> Plan:
         """Who is given where."""
         marked: dict[int, frozenset[int]] = {}
@@ -102,7 +104,7 @@ def follow(
     if isinstance(footage, FrameSource) and not footage.reiterable:
         raise UsageError(f"the frames of {footage.label} come only once, so nothing can be followed backward in it")
     known = given if isinstance(given, GivenMasks) else GivenMasks(given)
-    plan = known.plan()
+    plan = known.plan
     if not plan.marked:
         raise UsageError("there is no object to follow; give at least one mask")
     end = _last_frame(footage, last)
@@ -111,7 +113,11 @@ def follow(
     segmenter.plan(plan, first=first, maps=maps)
     encode_masks(segmenter, footage, known)
     if direction != "forward":
-        yield from pass_backward(segmenter, footage, known, first, end, shown=preview or direction == "backward")
+        shown = preview or direction == "backward"
+        for stretch in plan.stretches(first, end):
+            for found in pass_backward(segmenter, footage, known, stretch, shown=shown):
+                if shown:
+                    yield found
     if direction != "backward":
         for index, image, time in _read(footage, first, end):
             segmenter.step(image, known.at(index), time=time)
@@ -120,7 +126,7 @@ def follow(
 
 def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
     """Encode all masked frames."""
-    for frame in sorted(given.plan().marked):
+    for frame in sorted(given.plan.marked):
         masks = given.at(frame)
         for index, image, _ in _read(footage, frame, frame):
             assert masks is not None
@@ -128,16 +134,22 @@ def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMask
 
 
 def pass_backward(
-    segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks, first: int, last: int, *, shown: bool = False
+    segmenter: OfflineSegmenter,
+    footage: Footage,
+    given: GivenMasks,
+    stretch: tuple[int, int],
+    *,
+    shown: bool = False,
 ) -> Iterator[FollowedFrame]:
-    """Go back from every mask after which something is not known yet; yields the frames, later ones first."""
-    plan = given.plan()
-    for bottom, top in plan.stretches(first, last):
-        behind = segmenter.backward(top, shown=shown)
-        for index, image, time in _read(footage, bottom, top, backward=True):
-            behind.step(image, given.at(index), time=None if time is None else -time)
-            if shown:
-                yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
+    """Go back through one of the plan's stretches (bottom, top) and leave soft maps for the pass forward.
+
+    Yields the frames, later ones first; their label maps are empty unless `shown`.
+    """
+    bottom, top = stretch
+    behind = segmenter.backward(top, shown=shown)
+    for index, image, time in _read(footage, bottom, top, backward=True):
+        behind.step(image, given.at(index), time=None if time is None else -time)
+        yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
 
 
 def _read(footage: Footage, first: int, last: int, *, backward: bool = False) -> Iterator[NumberedFrame]:

@@ -77,6 +77,11 @@ class OfflineSegmenter(Segmenter):
         """The frame that the next step is about."""
         return self._first + self._direction * self._next_frame
 
+    def go_to(self, frame: int) -> None:
+        """Let the next step be about this frame, with nothing found before it."""
+        self._next_frame = self._direction * (frame - self._first)
+        self._known = Followed.none(self.history)
+
     @torch.inference_mode()
     def encode(self, frame: int, image: np.ndarray, masks: Masks) -> None:
         """Take a masked frame as a reference for all frames. Objects too small to be encoded are left out.

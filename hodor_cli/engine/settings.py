@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from hodor_cli.settings import about, check_settings
 
 if TYPE_CHECKING:
+    from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.model.hodor import Hodor
+
+Kind = TypeVar("Kind", bound="Segmenter")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,16 @@ class SegmenterSettings:
         """A new segmenter of this network. Raises DeviceError for a device or precision that is not there."""
         from hodor_cli.engine.segmenter import Segmenter
 
-        return Segmenter(
+        return self._make(Segmenter, model)
+
+    def offline(self, model: Hodor) -> OfflineSegmenter:
+        """The same for a video whose masks are all known beforehand."""
+        from hodor_cli.engine.keyframes import OfflineSegmenter
+
+        return self._make(OfflineSegmenter, model)
+
+    def _make(self, kind: type[Kind], model: Hodor) -> Kind:
+        return kind(
             model,
             history=self.history,
             min_dim=self.min_dim,

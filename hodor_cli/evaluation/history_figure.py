@@ -13,6 +13,7 @@ from hodor_cli.files import write_result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hodor_cli.evaluation.given import GivenScore
     from hodor_cli.evaluation.results import EvaluationResult
 
 J_COLOUR, SPEED_COLOUR = "#0b62a4", "#777777"
@@ -23,9 +24,7 @@ _LEAST_SPAN = 4.0
 
 def write_history_figure(results: Sequence[EvaluationResult], path: Path) -> None:
     """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1) as PNG."""
-    data = io.BytesIO()
-    history_figure(results).savefig(data, format="png", metadata={"Software": None})
-    write_result(path, data.getvalue())
+    _save(history_figure(results), path)
 
 
 def history_svg(results: Sequence[EvaluationResult]) -> str:
@@ -64,3 +63,28 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
         other.set_ylim(0, 1.15 * max(speed for speed in speeds if speed is not None))
     axes.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
     return figure
+
+
+def write_given_figure(scores: Sequence[GivenScore], choose: str, path: Path) -> None:
+    """J&F, J and F of the frames that were not given against the number of given masks, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    counts = [score.given for score in scores]
+    for name, values, style in (
+        ("J&F", [100 * score.jf for score in scores], "o-"),
+        ("J", [100 * score.j for score in scores], "^:"),
+        ("F", [100 * score.f for score in scores], "v:"),
+    ):
+        axes.plot(counts, values, style, label=name, color=J_COLOUR if name == "J&F" else SPEED_COLOUR)
+    axes.set(xlabel=f"given masks ({choose})", xticks=counts, ylabel="other frames (%)")
+    axes.grid(axis="y", color="#e6e6e6")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    write_result(path, data.getvalue())

@@ -24,6 +24,7 @@ from hodor_cli.run.results import ResultsWriter
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
+from hodor_cli.run.suggesting import suggested
 
 
 def finish_run(
@@ -52,7 +53,7 @@ def finish_run(
         report = folder.progress / folder.report.name
         write_report(
             report,
-            header | {"speed": speed, "warnings": warnings},
+            header | {"speed": speed, "warnings": warnings, "suggest": suggested(read_journal(folder.journal))},
             objects,
             review,
             lambda: read_journal(folder.journal),

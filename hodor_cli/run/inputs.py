@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -50,6 +50,7 @@ class RunInputs:
     boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks when the frame comes.
     clicks: frame -> {object id: its clicks}, likewise.
     removals: frame -> ids that are gone from this frame on.
+    appears: id -> the frame of its first mask, before which it is not in view and so not looked for.
     warnings: what was found wrong with the inputs so far; it is repeated in the result and the report.
     names: object id -> what it is called in the report and in exports.
     """
@@ -57,6 +58,7 @@ class RunInputs:
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
     boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    appears: Mapping[int, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class RunInputs:
 
             check_clicks(clicks, self._ids_of(frame, clicks=False), frame)
         self._check_removals(known)
+        self._check_appearances()
         named = sorted({*self.starts, *self.removals})
         for frame in {*named[:1], *named[-1:]}:  # asking about a frame may mean counting up to it
             if not source.has_frame(frame):
@@ -155,6 +158,19 @@ class RunInputs:
         prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
         return ({int(key) for key in marked} | {int(key) for key in prompted}) - {0}
 
+    def _check_appearances(self) -> None:
+        for object_id, frame in self.appears.items():
+            first = min((start for start in self.starts if object_id in self._ids_of(start)), default=None)
+            if first != frame:
+                where = (
+                    "there is no mask or box of it"
+                    if first is None
+                    else f"its first mask or box is that of frame {first}"
+                )
+                raise UsageError(
+                    f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
+                )
+
     def _check_removals(self, known: Collection[int]) -> None:
         followed = set(known)
         for frame in sorted({*self.starts, *self.removals} if self.removals else ()):
@@ -178,18 +194,28 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
 
     Raises UsageError for another text, InputError for a frame past the end.
     """
-    from hodor_cli.datasets.labels.masks import require_frame
-
     removals: dict[int, list[int]] = {}
-    for argument in arguments:
-        match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
-        if match is None:
-            raise UsageError(f"{argument!r} says no removal; give ID=FRAME, for example 1=200")
-        object_id, frame = (int(number) for number in match.groups())
-        require_frame(frame, argument, source)
+    for object_id, frame in _ids_and_frames(arguments, source, "removal"):
         if object_id not in removals.setdefault(frame, []):
             removals[frame].append(object_id)
     return removals
+
+
+def appearances_by_id(arguments: Sequence[str], source: FrameSource) -> dict[int, int]:
+    """Id -> the frame in which it comes into view, from texts "ID=FRAME". Raises as `removals_by_frame` does."""
+    return dict(_ids_and_frames(arguments, source, "appearance"))
+
+
+def _ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> Iterator[tuple[int, int]]:
+    from hodor_cli.datasets.labels.masks import require_frame
+
+    for argument in arguments:
+        match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
+        if match is None:
+            raise UsageError(f"{argument!r} says no {what}; give ID=FRAME, for example 1=200")
+        object_id, frame = (int(number) for number in match.groups())
+        require_frame(frame, argument, source)
+        yield object_id, frame
 
 
 def _known_ids(ids: Collection[int]) -> str:

@@ -169,7 +169,9 @@ class RunLoop:
             raise
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
-        extra = self._hooks.on_step(frame, last, self._segmenter) if self._hooks.on_step else None
+        extra = getattr(self._segmenter, "kept_extra", None)
+        if extra is None and self._hooks.on_step:
+            extra = self._hooks.on_step(frame, last, self._segmenter)
         return FrameResult(
             frame=frame,
             labels=labels,

@@ -39,6 +39,10 @@ class OutputFolder:
         self.run = self.progress / "run.json"
         self.journal = self.progress / "journal.jsonl"
         self.checkpoint = self.progress / "checkpoint.npz"
+        #: What passes backward found, by frame.
+        self.backward = self.progress / "backward"
+        #: Report and masks of the run that a correction changes.
+        self.earlier = self.progress / "earlier"
         #: The report of a run that is being replaced; it lists what is still to be removed.
         self.replaced = self.progress / "replaced-report.json"
 
@@ -71,8 +75,10 @@ class OutputFolder:
             raise OutputError(f"{self.root} is a folder with other files in it; choose another folder with `out`")
         return "new"
 
-    def remove_results(self) -> None:
+    def remove_results(self, *, keep_backward: bool = False) -> None:
         """Remove what an earlier run made, finished or not, and nothing else. Can be interrupted and called again.
+
+        keep_backward: leave what passes backward found.
 
         Raises OutputError, before anything is removed, if the earlier run's files name something outside the folder.
         """
@@ -92,7 +98,10 @@ class OutputFolder:
             self.remove_leftovers()
             for folder in (self.masks, self.box_masks):
                 remove_if_empty(folder)
-            if self.progress.is_dir():
+            for path in list(self.progress.iterdir()) if keep_backward else ():
+                if path not in (self.backward, self.earlier):
+                    path.unlink()
+            if self.progress.is_dir() and not keep_backward:
                 shutil.rmtree(self.progress)
 
     def remove_after(self, journal_bytes: int) -> None:
@@ -112,13 +121,14 @@ class OutputFolder:
         remove_if_empty(self.root)
 
     def _refuse_links(self) -> None:
-        for folder in (self.masks, self.box_masks, self.progress):
+        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.earlier):
             if folder.is_symlink():
                 raise OutputError(
                     f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
                     "another folder with `out`"
                 )
-        inside = list(self.progress.iterdir()) if self.progress.is_dir() else []
+        own = (self.backward, self.earlier)
+        inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
         for path in (self.report, self.overlay, self.annotations, self.review, *inside):
             require_replaceable(path)
 

@@ -33,8 +33,8 @@ Schema = TypeVar("Schema")
 class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     """One object in one frame: area (px), box (null where it is absent), confidence (0..1) and whether it is lost.
 
-    cut_off, agreement, change: as in `ObjectResult`. elsewhere: the share of the mask that is apart from its main part.
-    None, and then left out, is a share of 0 or what is not known.
+    cut_off, agreement, change, disagreement: as in `ObjectResult`. elsewhere: the share of the mask that is apart
+    from its main part. None, and then left out, is a share of 0 or what is not known.
     """
 
     area: Count
@@ -45,6 +45,7 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     elsewhere: float | None = None
     agreement: float | None = None
     change: float | None = None
+    disagreement: float | None = None
 
 
 class ReviewNote(Struct, frozen=True):
@@ -121,6 +122,7 @@ class RunIdentity(Struct, frozen=True):
     removals: dict[Count, tuple[ObjectId, ...]] = field(default_factory=dict)
     clicks: dict[Count, dict[ObjectId, tuple[ClickRecord, ...]]] = field(default_factory=dict)
     names: dict[ObjectId, str] = field(default_factory=dict)
+    appears: dict[ObjectId, Count] = field(default_factory=dict)
 
 
 class RunFile(RunIdentity, frozen=True, kw_only=True):
@@ -164,6 +166,14 @@ class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
     detail: str = ""
 
 
+class SuggestedFrame(Struct, frozen=True):
+    """A frame to mask next, and the share (0..1) of all doubt that its mask would spare."""
+
+    frame: Count
+    name: str
+    gain: float
+
+
 class ReportRecord(RunIdentity, frozen=True, kw_only=True):
     """report.json without its frames, which may be many."""
 
@@ -172,6 +182,7 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     objects: dict[ObjectId, ObjectSummary] = field(default_factory=dict)
     review: tuple[ReviewItem, ...] = ()
+    suggest: tuple[SuggestedFrame, ...] = ()
 
 
 class MadeFrame(Struct, frozen=True):

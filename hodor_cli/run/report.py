@@ -160,6 +160,7 @@ def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectReco
         elsewhere=_rounded(elsewhere(mask)) or None,
         agreement=_rounded(outcome.agreement, 2),
         change=_rounded(outcome.change, 2),
+        disagreement=_rounded(outcome.disagreement, 2),
     )
 
 

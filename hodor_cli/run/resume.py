@@ -157,6 +157,7 @@ def run_identity(
         },
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
         names=dict(sorted(inputs.names.items())),
+        appears=dict(sorted(inputs.appears.items())),
         weights=WeightsRecord(settings.weights, _fingerprint(segmenter)),
         settings={**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
         used={
@@ -186,6 +187,8 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
         before, after = getattr(then, kind), getattr(now, kind)
         frames = sorted({*before, *after})
         found += [f"{word} of frame {frame}" for frame in frames if before.get(frame) != after.get(frame)]
+    if then.appears != now.appears:
+        found.append("where objects appear")
     if then.weights.fingerprint != now.weights.fingerprint:
         found.append(f"the weights ({then.weights.name} then, {now.weights.name} now)")
     told = set()
@@ -196,6 +199,13 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
                 told.add(key)
                 found.append(f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
     return found
+
+
+def only_given_differs(then: RunIdentity, now: RunIdentity) -> bool:
+    """Whether two runs differ, and in nothing but what was given in which frame."""
+    parts = ("masks", "boxes", "removals", "appears")
+    same = msgspec.structs.replace(now, **{part: getattr(then, part) for part in parts})
+    return bool(differences(then, now)) and not differences(then, same)
 
 
 def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> None:

@@ -11,9 +11,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.engine.soft_maps import MapFolder
+from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import writing
 from hodor_cli.locks import locked_folder
+from hodor_cli.run.both_ways import able_to_go_back, follow_backward, goes_both_ways
+from hodor_cli.run.correcting import CorrectingSegmenter, EarlierRun, set_aside
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.loop import NothingToFollowError, RunLoop
@@ -24,6 +27,7 @@ from hodor_cli.run.resume import (
     Checkpoint,
     Progressed,
     load_checkpoint,
+    only_given_differs,
     read_run,
     refuse_differences,
     run_identity,
@@ -78,14 +82,19 @@ def segment_source(
     if output.resume and source.kind == "camera":
         raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
     ready = hasattr(network, "step")
-    segmenter = cast("RunSegmenter", network) if ready else settings.segmenter(cast("Hodor", network))
+    segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
     known = tuple(segmenter.object_ids)  # those that it follows from saved descriptors
-    inputs.check(source, known=known)
     folder = OutputFolder(Path(out))
+    earlier = None
+    if output.resume and able_to_go_back(source, segmenter):
+        earlier, inputs = _earlier(folder, source, inputs, settings, segmenter, output)
+    inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter, coco=output.coco)
-    if _state(folder, output) == "finished" and output.resume and not folder.progress.exists():
+    if _state(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
         return _finished(folder, identity)
     with locked_folder(folder.root, advice=_ADVICE):
+        if earlier is not None:
+            earlier = _aside(folder, identity)
         checkpoint = _prepare(folder, identity, output)
         if folder.state() == "finished":
             shutil.rmtree(folder.progress, ignore_errors=True)  # a kill came between the report and the tidying up
@@ -93,6 +102,11 @@ def segment_source(
         numbers = len({*inputs.object_ids, *known}) > 1
         drawing = Drawing(overlay=settings.overlay, numbers=numbers, rle=output.coco)
         try:
+            if earlier is not None:
+                maps = MapFolder(folder.backward)
+                segmenter = CorrectingSegmenter(segmenter, source, inputs, earlier, maps, hooks)
+            elif goes_both_ways(source, inputs, segmenter):
+                hooks = follow_backward(source, inputs, segmenter, folder, hooks)
             run = RunLoop(source, inputs, segmenter, folder, checkpoint, hooks)
             resumed = checkpoint.progress if checkpoint else Progressed()
             results = ResultsWriter(folder, source, drawing, resumed)
@@ -103,9 +117,41 @@ def segment_source(
                 results.abandon()
                 raise
         except BaseException as error:
-            if not folder.checkpoint.exists() or isinstance(error, NothingToFollowError):
+            begun = folder.checkpoint.exists() or folder.earlier.is_dir()
+            begun = begun or (folder.backward.is_dir() and not isinstance(error, HodorError))
+            if not begun or (isinstance(error, NothingToFollowError) and earlier is None):
                 folder.remove_results()
             raise
+
+
+def _earlier(
+    folder: OutputFolder,
+    source: FrameSource,
+    inputs: RunInputs,
+    settings: SegmentSettings,
+    segmenter: RunSegmenter,
+    output: RunOutput,
+) -> tuple[EarlierRun | None, RunInputs]:
+    """The finished run that these inputs correct, or None; and the inputs, with what was given to it."""
+    finished = folder.state() == "finished"
+    if not finished and not (folder.earlier / folder.report.name).exists():
+        return None, inputs
+    earlier = EarlierRun(folder, aside=not finished)
+    joined = earlier.inputs(inputs)
+    identity = run_identity(source, joined, settings, segmenter, coco=output.coco)
+    return (earlier, joined) if only_given_differs(earlier.report, identity) else (None, joined)
+
+
+def _aside(folder: OutputFolder, identity: RunIdentity) -> EarlierRun:
+    """Begin a correction, or continue it: the earlier run, moved out of the way."""
+    with writing(folder.root):
+        if folder.state() == "finished":
+            shutil.rmtree(folder.progress, ignore_errors=True)
+            folder.earlier.mkdir(parents=True)
+            write_run(folder.run, identity)
+        if not folder.checkpoint.exists():
+            set_aside(folder)
+    return EarlierRun(folder, aside=True)
 
 
 def _state(folder: OutputFolder, output: RunOutput) -> State:
@@ -137,13 +183,13 @@ def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> 
         )
     if output.resume and state == "finished":
         return None
-    checkpoint = None
+    checkpoint = interrupted = None
     if output.resume and (interrupted := read_run(folder.run)) is not None:
         refuse_differences(interrupted, identity, folder.root)
         checkpoint = load_checkpoint(folder.checkpoint)
     with writing(folder.root):
         if checkpoint is None:
-            folder.remove_results()
+            folder.remove_results(keep_backward=interrupted is not None)
         else:
             folder.remove_after(checkpoint.progress.journal_bytes)
             folder.remove_leftovers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -127,6 +128,38 @@ def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) 
     except (av.error.FFmpegError, OSError, ValueError):
         pass
     return count
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A file's table of frames: their time stamps in order, and those at which decoding can start."""
+
+    stamps: list[int]
+    keyframes: list[int]
+
+    def index(self, stamp: int | None) -> int | None:
+        """Which frame has this time stamp; None if none has."""
+        place = bisect_left(self.stamps, stamp) if stamp is not None else len(self.stamps)
+        return place if place < len(self.stamps) and self.stamps[place] == stamp else None
+
+    def keyframe(self, index: int) -> int:
+        """The time stamp of the last frame up to this one at which decoding can start."""
+        place = bisect_right(self.keyframes, self.stamps[index])
+        return self.keyframes[place - 1] if place else self.stamps[0]
+
+
+def read_entries(container: InputContainer, stream: VideoStream) -> Entries | None:
+    """Read the table from the packets, which are not decoded. None if they do not tell every frame by its time."""
+    stamps, keyframes = [], []
+    for packet in _packets(container, stream, Tally()):
+        if packet.pts is None or getattr(packet, "is_discard", False):
+            return None
+        stamps.append(packet.pts)
+        if packet.is_keyframe:
+            keyframes.append(packet.pts)
+    if not keyframes or len(set(stamps)) != len(stamps):
+        return None
+    return Entries(sorted(stamps), sorted(keyframes))
 
 
 def to_rgb(

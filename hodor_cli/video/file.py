@@ -14,11 +14,13 @@ from hodor_cli.video.container import describe_unused, frame_rate, open_containe
 from hodor_cli.video.container_size import count_missing_bytes
 from hodor_cli.video.decoding import (
     Decoded,
+    Entries,
     Tally,
     Turn,
     count_packets,
     decode_frames,
     deep_values,
+    read_entries,
     read_turn,
     to_rgb,
     upright_aspect,
@@ -51,6 +53,7 @@ class VideoFileSource(FrameSource):
         super().__init__(str(path), path.stem, start, end, value_range)
         self.path = path
         self._counted, self._counted_all = 0, False
+        self._table: list[Entries | None] = []
         self._missing_bytes = count_missing_bytes(path)
         with open_container(str(path), self.label) as container:
             no_frame = f"{self.label} holds no frame that can be decoded"
@@ -83,6 +86,43 @@ class VideoFileSource(FrameSource):
         if tally.finished:
             self._report_loss(count, tally)
         report_damage(self, tally)
+
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        """As any source's; from the keyframe before `first` on where time stamps say which frame is which."""
+        first, stop = max(first, self.start), stop if self.end is None else min(stop, self.end)
+        entries = self._entries()
+        if entries is None or first >= min(stop, len(entries.stamps)):
+            yield from super().between(first, stop)
+            return
+        for frame in self._from_keyframe(entries, first, stop):
+            yield frame
+            first = frame.index + 1
+        if first < min(stop, len(entries.stamps)):  # seeking led elsewhere, or the file is damaged
+            yield from super().between(first, stop)
+
+    def _from_keyframe(self, entries: Entries, first: int, stop: int) -> Iterator[Frame]:
+        """The frames from `first` on as long as they come one after the other."""
+        with open_container(str(self.path), self.label) as container:
+            stream = pick_stream(container, self.label)
+            tick = float(stream.time_base or 0)
+            container.seek(entries.keyframe(first), stream=stream)
+            for item in decode_frames(container, stream, Tally()):
+                index = entries.index(item.frame.pts)
+                if index is not None and index < first:
+                    continue
+                if index != first or index >= stop or deep_values(item.frame) is not None:
+                    return
+                image = to_rgb(item.frame, self._turn, (self.height, self.width))
+                time = entries.stamps[index] * tick - entries.stamps[0] * tick
+                yield Frame(index, f"{index:05d}", image, time, item.duration)
+                first += 1
+
+    def _entries(self) -> Entries | None:
+        """The file's table of frames, read once; None if its packets have no time stamps that tell them apart."""
+        if not self._table:
+            with open_container(str(self.path), self.label) as container:
+                self._table.append(read_entries(container, pick_stream(container, self.label)))
+        return self._table[0]
 
     def count_up_to(self, stop_at: int) -> int:
         """Counts the file's packets without decoding them; a damaged file can give fewer frames."""

@@ -1,0 +1,163 @@
+"""`segment` with masks at several frames: all of them serve the whole video, also after an interruption."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from segment_fakes import MemorySource
+from segmenter_fakes import frames_of, make_model, square
+from typer.testing import CliRunner
+
+from hodor_cli.engine import OfflineSegmenter, follow
+from hodor_cli.images.label_png import read_label_png
+from hodor_cli.model import Hodor
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.runner import segment_source
+from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
+
+COUNT = 16
+SETTINGS = SegmentSettings(min_dim=64, device="cpu", overlay=False)
+
+
+def labels(object_id: int, mask: np.ndarray) -> np.ndarray:
+    return np.where(mask, object_id, 0).astype(np.uint16)
+
+
+GIVEN = {4: labels(1, square(2, 2, 20)), 11: labels(1, square(10, 20, 20)) + labels(2, square(2, 50, 10))}
+
+
+@pytest.fixture(scope="module")
+def network() -> Hodor:
+    return make_model("mini")
+
+
+def run(network: Hodor, out: Path, *, stop: int | None = None, resume: bool = False, **inputs: object):
+    seen = []
+
+    def progress(done: int, total: int | None) -> None:
+        seen.append((done, total))
+        if done == stop:
+            raise KeyboardInterrupt
+
+    summary = segment_source(
+        MemorySource(frames_of(COUNT)),
+        RunInputs(inputs.pop("masks", GIVEN), **inputs),  # type: ignore[arg-type]
+        out,
+        network,
+        settings=SETTINGS,
+        output=RunOutput(resume=resume, checkpoint_seconds=0.0),
+        hooks=RunHooks(progress=progress),
+    )
+    return summary, seen
+
+
+def masks_in(out: Path) -> list[np.ndarray]:
+    return [read_label_png(file) for file in sorted((out / "masks").iterdir())]
+
+
+def test_a_run_gives_what_following_in_memory_gives(network: Hodor, tmp_path: Path) -> None:
+    summary, seen = run(network, tmp_path / "out")
+    assert summary.frames == COUNT and not (tmp_path / "out/.progress").exists()
+    # 4..0 once more, and 11..5 of frames 10..0 for the object that comes later
+    assert seen[-1] == (COUNT + 12, COUNT + 12)
+    segmenter = OfflineSegmenter(network, min_dim=64, device="cpu")
+    for found, mask in zip(
+        follow(segmenter, MemorySource(frames_of(COUNT)), GIVEN), masks_in(tmp_path / "out"), strict=True
+    ):
+        np.testing.assert_array_equal(found.labels, mask)
+    frames = json.loads((tmp_path / "out/report.json").read_text())["frames"]
+    assert "1" in frames[0]["objects"] and "2" in frames[0]["objects"]
+    assert "disagreement" in frames[8]["objects"]["1"] and "disagreement" not in frames[8]["objects"]["2"]
+
+
+@pytest.mark.parametrize("stop", [5, 14, 20])
+def test_an_interrupted_run_ends_with_the_same_masks(network: Hodor, tmp_path: Path, stop: int) -> None:
+    run(network, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(network, tmp_path / "again", stop=stop)
+    run(network, tmp_path / "again", resume=True)
+    for one, other in zip(masks_in(tmp_path / "whole"), masks_in(tmp_path / "again"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "again")]
+    assert reports[0]["frames"] == reports[1]["frames"]
+
+
+def test_an_object_that_appears_in_a_frame_is_in_none_before(network: Hodor, tmp_path: Path) -> None:
+    run(network, tmp_path / "out", appears={2: 11})
+    assert not any((mask == 2).any() for mask in masks_in(tmp_path / "out")[:11])
+
+
+def test_appear_names_the_frame_of_the_first_mask(tmp_path: Path) -> None:
+    from conftest import write_video
+
+    from hodor_cli.cli import app
+    from hodor_cli.images.label_png import write_label_png
+
+    clip = write_video(tmp_path / "clip.mp4", frames_of(6))
+    write_label_png(tmp_path / "a.png", GIVEN[4])
+    result = CliRunner().invoke(app, ["segment", str(clip), "--mask", f"3={tmp_path}/a.png", "--appear", "1=2"])
+    assert result.exit_code == 2
+    assert "object 1 cannot appear in frame 2: its first mask or box is that of frame 3" in " ".join(
+        result.output.split()
+    )
+
+
+# --- a further mask for a finished run
+
+
+def test_a_further_mask_gives_what_all_masks_at_once_give_and_keeps_the_rest(network: Hodor, tmp_path: Path) -> None:
+    first = {0: labels(1, square(2, 2, 20)), 8: labels(1, square(10, 20, 20))}
+    further = {4: labels(1, square(20, 40, 18))}
+    run(network, tmp_path / "step", masks=first)
+    before = [file.read_bytes() for file in sorted((tmp_path / "step/masks").iterdir())]
+    run(network, tmp_path / "step", masks=further, resume=True)
+    run(network, tmp_path / "once", masks=first | further)
+    for one, other in zip(masks_in(tmp_path / "once"), masks_in(tmp_path / "step"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    after = [file.read_bytes() for file in sorted((tmp_path / "step/masks").iterdir())]
+    assert [index for index in range(COUNT) if before[index] != after[index]] != []
+    assert all(before[index] == after[index] for index in (0, *range(8, COUNT)))
+    assert not (tmp_path / "step/.progress").exists()
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("once", "step")]
+    assert reports[0]["masks"] == reports[1]["masks"] and reports[0]["frames"] == reports[1]["frames"]
+
+
+def test_correcting_one_object_leaves_the_others_where_it_does_not_lie(network: Hodor, tmp_path: Path) -> None:
+    run(network, tmp_path / "out", masks={0: labels(1, square(2, 2, 14)) + labels(2, square(2, 40, 14))})
+    before = masks_in(tmp_path / "out")
+    run(network, tmp_path / "out", masks={6: labels(1, square(30, 2, 14))}, resume=True)
+    for old, new in zip(before, masks_in(tmp_path / "out"), strict=True):
+        apart = (old != 1) & (new != 1)
+        np.testing.assert_array_equal(old[apart], new[apart])
+
+
+def test_an_interrupted_correction_ends_the_same_and_nothing_is_lost(network: Hodor, tmp_path: Path) -> None:
+    first, further = {0: labels(1, square(2, 2, 20)), 8: labels(1, square(10, 20, 20))}, {4: labels(1, square(9, 9))}
+    run(network, tmp_path / "once", masks=first | further)
+    run(network, tmp_path / "out", masks=first)
+    for stop in (3, 11):
+        with pytest.raises(KeyboardInterrupt):
+            run(network, tmp_path / "out", masks=further, resume=True, stop=stop)
+    run(network, tmp_path / "out", masks=further, resume=True)
+    for one, other in zip(masks_in(tmp_path / "once"), masks_in(tmp_path / "out"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_resuming_a_finished_run_with_the_same_masks_does_nothing(network: Hodor, tmp_path: Path) -> None:
+    run(network, tmp_path / "out")
+    summary, seen = run(network, tmp_path / "out", resume=True)
+    assert summary.already_finished and seen == []
+
+
+def test_a_finished_run_names_the_frames_to_mask_next(network: Hodor, tmp_path: Path) -> None:
+    from hodor_cli.cli import app
+
+    run(network, tmp_path / "out")
+    suggested = json.loads((tmp_path / "out/report.json").read_text())["suggest"]
+    assert suggested and {4, 11}.isdisjoint(one["frame"] for one in suggested)
+    result = CliRunner().invoke(app, ["suggest", str(tmp_path / "out"), "--count", "2"])
+    assert result.exit_code == 0 and result.output.count("spares") == 2
+    assert f"frame {suggested[0]['frame']} " in result.output.splitlines()[0]

@@ -1,0 +1,65 @@
+"""Frames from the middle of a source, and from its last to its first: the same pictures and times as read forward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import hodor_cli.video.backwards as piecewise
+from hodor_cli.video.backwards import backwards
+from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.source import open_source
+
+
+def write(path: Path, codec: str, options: dict[str, str], count: int = 40) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(count):
+            image = np.full((48, 64, 3), 5 * index, np.uint8)
+            image[10:20, index : index + 12] = (255, 40, 90)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def assert_same(found: list, expected: list) -> None:
+    assert [frame.index for frame in found] == [frame.index for frame in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert one.time == pytest.approx(other.time, abs=1e-9) and one.name == other.name
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("closed.mp4", "libx264", {"g": "12"}),
+        ("open.mp4", "libx264", {"g": "12", "x264-params": "open-gop=1:bframes=3"}),
+        ("one.mkv", "libx264", {"g": "1000"}),
+        ("old.avi", "mpeg4", {"g": "7"}),
+    ],
+)
+def test_a_video_reads_the_same_from_its_middle_and_backward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str, options: dict[str, str]
+) -> None:
+    monkeypatch.setattr(piecewise, "_HELD", 9 * 48 * 64 * 3)
+    with open_source(write(tmp_path / name, codec, options)) as source:
+        forward = list(source)
+        assert_same(list(source.between(17, 30)), forward[17:30])
+        assert_same(list(backwards(source, 0, len(forward))), forward[::-1])
+
+
+def test_start_and_end_hold_in_the_middle_too(tmp_path: Path) -> None:
+    with open_source(write(tmp_path / "clip.mp4", "libx264", {"g": "8"}), start=10, end=20) as source:
+        assert [frame.index for frame in source.between(0, 99)] == list(range(10, 20))
+
+
+def test_only_a_piece_of_the_video_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_source(write(tmp_path / "clip.mp4", "libx264", {"g": "8", "x264-params": "scenecut=0"})) as source:
+        monkeypatch.setattr(FrameSource, "between", None)  # reading from the start
+        assert [frame.index for frame in source.between(33, 35)] == [33, 34]
