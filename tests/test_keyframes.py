@@ -120,3 +120,16 @@ def test_the_plan_says_from_which_masks_an_object_is_followed() -> None:
 def test_backward_stretches_are_cut_where_all_is_given() -> None:
     plan = Plan({5: frozenset({1}), 9: frozenset({1}), 12: frozenset({1})})
     assert list(plan.stretches(0, 30)) == [(10, 12), (6, 9), (0, 5)]
+
+
+def test_a_mask_between_masks_is_no_reference() -> None:
+    plan = Plan({frame: frozenset({1}) for frame in range(5)})
+    assert [frame for frame in range(5) if plan.serves(frame)] == [0, 4]
+
+
+def test_a_range_is_followed_from_the_masks_beyond_it(network: Hodor) -> None:
+    given = {0: {A: square(2, 2, 20)}, 10: {A: square(20, 30, 20)}}
+    whole, part = labels_of(network, given), labels_of(network, given, first=0, last=6)
+    assert list(part) == list(range(7))
+    for index, labels in part.items():
+        np.testing.assert_array_equal(labels, whole[index])

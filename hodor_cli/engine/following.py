@@ -116,7 +116,7 @@ def follow(
         shown = preview or direction == "backward"
         for stretch in plan.stretches(first, end):
             for found in pass_backward(segmenter, footage, known, stretch, shown=shown):
-                if shown:
+                if shown and found.frame <= end:
                     yield found
     if direction != "backward":
         for index, image, time in _read(footage, first, end):
@@ -125,8 +125,8 @@ def follow(
 
 
 def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
-    """Encode all masked frames."""
-    for frame in sorted(given.plan.marked):
+    """Encode the masked frames that others are followed from."""
+    for frame in filter(given.plan.serves, sorted(given.plan.marked)):
         masks = given.at(frame)
         for index, image, _ in _read(footage, frame, frame):
             assert masks is not None

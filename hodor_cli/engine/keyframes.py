@@ -4,7 +4,7 @@ Every given mask is encoded first. A frame between two masks of an object is dec
 hand, and its matching cue reads both, the nearer one more. It is followed twice, forward from the earlier and backward
 from the later mask, and the two are joined per pixel. Nothing that lies beyond an object's neighbouring masks reaches a
 frame: so a further mask changes the frames between its neighbours alone, and memory grows with neither the video nor,
-beyond a few hundred KB each, the masks.
+beyond 2 MB each at 480 lines, the masks.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import InputError
 from hodor_cli.model.background import reference_masks, to_stride8
+from hodor_cli.model.types import Maps
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
@@ -43,7 +44,7 @@ _LEAST = 1e-6
 @dataclass(frozen=True)
 class KeyFrame:
     """A frame whose masks were given: its entry for histories, and its keys and masks for matching, if the model does.
-    About 300 KB for two objects at 480 lines."""
+    About 2 MB at 480 lines, most of it keys."""
 
     entry: HistoryEntry
     stored: StoredFrame | None
@@ -101,8 +102,7 @@ class OfflineSegmenter(Segmenter):
         if not ids:
             return
         with autocast(self.device, self.dtype):
-            config = self.model.config
-            maps = self.model.extract(prepare_frame(image, geometry, config.pixel_mean, config.pixel_std, self.device))
+            maps = self._extract(image)
             objects, background = reference_masks(full[:, torch.tensor(visible, device=self.device)])
             descriptors = self.model.encode(maps, objects, background)
         self._require_numbers(descriptors.objects, frame)
@@ -138,6 +138,8 @@ class OfflineSegmenter(Segmenter):
         if self._direction < 0:
             self._leave(at, time)
         elif self._turn.later is not None:
+            if self.maps_are_read and masks is None and not self.object_ids:
+                self._extract(frame)
             self.last = self._joined(self._turn.later, self.last, masks)
         return self.last.labels
 
@@ -148,6 +150,12 @@ class OfflineSegmenter(Segmenter):
             return found
         background = later.descriptors.background if found.background is None else found.background
         return FrameDescriptors({**later.descriptors.objects, **found.objects}, background)
+
+    @torch.inference_mode()
+    def _extract(self, image: np.ndarray) -> Maps:
+        geometry, config = self._check_frame(image), self.model.config
+        with autocast(self.device, self.dtype):
+            return self.model.extract(prepare_frame(image, geometry, config.pixel_mean, config.pixel_std, self.device))
 
     def _read_references(self, at: int) -> None:
         """Put the masks around a frame where decoding and matching look for them."""

@@ -75,6 +75,11 @@ class Plan:
         """The objects that are followed backward to a frame, or marked in it."""
         return [i for i in self.object_ids if self.followed(i, frame).after is not None]
 
+    def serves(self, frame: int) -> bool:
+        """Whether the masks of a frame are anyone's reference: where the frames beside it have theirs, they are not."""
+        beside = [self.marked.get(near, frozenset()) for near in (frame - 1, frame + 1)]
+        return not all(ids >= self.marked.get(frame, frozenset()) for ids in beside)
+
     def nearness(self, object_id: int, frame: int) -> float:
         """How near a frame is to the mask after it: 0 in the mask before it, 1 in that after it; 0 or 1 if only one
         is."""
@@ -88,10 +93,13 @@ class Plan:
         return {object_id: self.nearness(object_id, frame) for object_id in object_ids}
 
     def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """(bottom, top): where something is followed backward from the mask of frame `top` to `bottom`, from first to
-        last; the stretches are apart, later ones first."""
+        """(bottom, top): where something is followed backward from the mask of frame `top` to `bottom`, for the frames
+        first to last; the stretches are apart, later ones first. The first `top` may lie beyond."""
+        last = min(last, max(self.marked, default=-1))
+        reached = (self.followed(i, last).after for i in self.object_ids)
+        start = max((mark for mark in reached if mark is not None), default=last)
         top = None
-        for frame in range(min(last, max(self.marked, default=-1)), first - 1, -1):
+        for frame in range(start, first - 1, -1):
             wanted = any(
                 (after := self.followed(i, frame).after) is not None and after > frame for i in self.object_ids
             )

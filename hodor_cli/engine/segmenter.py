@@ -107,6 +107,8 @@ class Segmenter:
         self.history = history
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.matching = matching
+        #: Whether others read the backbone's maps of every frame, also where no object is followed.
+        self.maps_are_read = False
         self.reset()
 
     def reset(self) -> None:

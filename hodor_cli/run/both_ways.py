@@ -21,12 +21,12 @@ from hodor_cli.video.frames import FrameSource
 
 
 class _MasksOfRun(Mapping[int, NDArray[np.integer]]):
-    """Frame -> label map, unpacked when it is needed; boxes are made masks once."""
+    """Frame -> label map, unpacked when it is needed; boxes and clicks are made masks once."""
 
     def __init__(self, source: FrameSource, inputs: RunInputs) -> None:
         self._inputs = inputs
         self._boxed: dict[int, tuple[bytes, tuple[int, ...]]] = {}
-        for index in inputs.boxes:
+        for index in {*inputs.boxes, *inputs.clicks}:
             for frame in source.between(index, index + 1):
                 labels = inputs.at(frame).labels
                 if labels is not None:

@@ -58,10 +58,10 @@ class EarlierRun:
         return read_label_png(self._masks / f"{self.records[frame].name}.png")
 
     def given(self) -> dict[int, Labels]:
-        """The masks given as such, by frame; those made from boxes are not among them."""
+        """The masks given as such, by frame; those made from boxes and clicks are not among them."""
         found = {}
         for frame, record in self.records.items():
-            ids = set(record.given).difference(record.boxes)
+            ids = set(record.given).difference(record.boxes, self.report.clicks.get(frame, {}))
             if ids:
                 labels = self.labels(frame)
                 found[frame] = np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint16)
@@ -77,15 +77,19 @@ class EarlierRun:
                 labels = np.where(labels > 0, labels, kept).astype(np.uint16)
             masks[frame] = labels
         boxes = {frame: dict(of) for frame, of in self.report.boxes.items()}
+        clicks: dict[int, Any] = {frame: dict(of) for frame, of in self.report.clicks.items()}
         removals = {frame: set(ids) for frame, ids in self.report.removals.items()}
         for frame, of in further.boxes.items():
             boxes.setdefault(frame, {}).update(of)
+        for frame, of_clicks in further.clicks.items():
+            clicks.setdefault(frame, {}).update(of_clicks)
         for frame, ids in further.removals.items():
             removals.setdefault(frame, set()).update(ids)
         return replace(
             further,
             masks=dict(sorted(masks.items())),
             boxes=dict(sorted(boxes.items())),
+            clicks=dict(sorted(clicks.items())),
             removals={frame: tuple(sorted(ids)) for frame, ids in sorted(removals.items())},
             appears={**self.report.appears, **further.appears},
         )
@@ -98,8 +102,8 @@ def set_aside(folder: OutputFolder) -> None:
         moved = folder.earlier / path.name
         if path.exists() and not moved.exists():
             os.replace(path, moved)
-    folder.overlay.unlink(missing_ok=True)
-    folder.annotations.unlink(missing_ok=True)
+    for made in (folder.overlay, folder.review, folder.annotations):
+        made.unlink(missing_ok=True)
 
 
 def changed(then: RunInputs, now: RunInputs, count: int) -> tuple[list[tuple[int, int]], set[int]]:
@@ -113,6 +117,9 @@ def changed(then: RunInputs, now: RunInputs, count: int) -> tuple[list[tuple[int
                 events.add((object_id, frame))
         if then.boxes.get(frame) != now.boxes.get(frame):
             events |= {(i, frame) for i in {*then.boxes.get(frame, {}), *now.boxes.get(frame, {})}}
+    for frame in {*then.clicks, *now.clicks}:
+        if then.clicks.get(frame) != now.clicks.get(frame):
+            events |= {(i, frame) for i in {*then.clicks.get(frame, {}), *now.clicks.get(frame, {})}}
     for frame in {*then.removals, *now.removals}:
         events |= {(i, frame) for i in {*then.removals.get(frame, ())} ^ {*now.removals.get(frame, ())}}
     for object_id in {*then.appears, *now.appears}:

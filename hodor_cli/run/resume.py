@@ -203,7 +203,7 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
 
 def only_given_differs(then: RunIdentity, now: RunIdentity) -> bool:
     """Whether two runs differ, and in nothing but what was given in which frame."""
-    parts = ("masks", "boxes", "removals", "appears")
+    parts = ("masks", "boxes", "clicks", "removals", "appears")
     same = msgspec.structs.replace(now, **{part: getattr(then, part) for part in parts})
     return bool(differences(then, now)) and not differences(then, same)
 

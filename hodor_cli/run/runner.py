@@ -137,6 +137,8 @@ def _earlier(
     if not finished and not (folder.earlier / folder.report.name).exists():
         return None, inputs
     earlier = EarlierRun(folder, aside=not finished)
+    if set(earlier.report.clicks).intersection(earlier.report.masks):
+        return None, inputs  # of a mask that clicks corrected, only what came of it is known
     joined = earlier.inputs(inputs)
     identity = run_identity(source, joined, settings, segmenter, coco=output.coco)
     return (earlier, joined) if only_given_differs(earlier.report, identity) else (None, joined)
