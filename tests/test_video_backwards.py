@@ -10,7 +10,7 @@ import pytest
 
 import hodor_cli.video.backwards as piecewise
 from hodor_cli.video.backwards import backwards
-from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.file import VideoFileSource
 from hodor_cli.video.source import open_source
 
 
@@ -61,5 +61,5 @@ def test_start_and_end_hold_in_the_middle_too(tmp_path: Path) -> None:
 
 def test_only_a_piece_of_the_video_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_source(write(tmp_path / "clip.mp4", "libx264", {"g": "8", "x264-params": "scenecut=0"})) as source:
-        monkeypatch.setattr(FrameSource, "between", None)  # reading from the start
+        monkeypatch.setattr(VideoFileSource, "_frames", None)  # reading from the start
         assert [frame.index for frame in source.between(33, 35)] == [33, 34]

@@ -208,15 +208,11 @@ class OfflineSegmenter(Segmenter):
     def _labels(
         self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry
     ) -> tuple[np.ndarray, dict[int, float]]:
-        if (
-            self._plan is None
-            or (self._direction < 0 and self._shown)
-            or (self._direction > 0 and not self._turn.later)
-        ):
+        shown = self._shown if self._direction < 0 else self._turn.later is None
+        if self._plan is None or shown:
             return super()._labels(logits, reference, geometry)
-        return np.zeros(
-            geometry.original, dtype=np.uint16
-        ), {}  # nobody looks, or all are joined at the end of the step
+        # Nobody looks, or the step ends with labels of all objects.
+        return np.zeros(geometry.original, dtype=np.uint16), {}
 
     def _leave(self, at: int, time: float | None) -> None:
         """Keep what a step backward found, for the step forward through the same frame."""

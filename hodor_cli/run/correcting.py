@@ -7,7 +7,7 @@ that nothing changes, its segmenter takes what the earlier run found, and the ne
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
-from hodor_cli.run.settings import RunHooks
+from hodor_cli.run.settings import Click, RunHooks
 from hodor_cli.video.frames import FrameSource
 
 Labels = NDArray[np.uint16]
@@ -77,7 +77,10 @@ class EarlierRun:
                 labels = np.where(labels > 0, labels, kept).astype(np.uint16)
             masks[frame] = labels
         boxes = {frame: dict(of) for frame, of in self.report.boxes.items()}
-        clicks: dict[int, Any] = {frame: dict(of) for frame, of in self.report.clicks.items()}
+        clicks: dict[int, dict[int, Sequence[Click]]] = {
+            frame: {key: [Click(*one) for one in found] for key, found in of.items()}
+            for frame, of in self.report.clicks.items()
+        }
         removals = {frame: set(ids) for frame, ids in self.report.removals.items()}
         for frame, of in further.boxes.items():
             boxes.setdefault(frame, {}).update(of)

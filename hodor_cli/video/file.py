@@ -69,8 +69,8 @@ class VideoFileSource(FrameSource):
     def __iter__(self) -> Iterator[Frame]:
         return self._frames(self.start)
 
-    def between(self, first: int, stop: int) -> Iterator[Frame]:
-        first = max(first, self.start)
+    def _from_start(self, first: int, stop: int) -> Iterator[Frame]:
+        """The frames from `first` on, by decoding all before them."""
         return islice(self._frames(first), max(0, stop - first))
 
     def _frames(self, first: int) -> Iterator[Frame]:
@@ -92,13 +92,13 @@ class VideoFileSource(FrameSource):
         first, stop = max(first, self.start), stop if self.end is None else min(stop, self.end)
         entries = self._entries()
         if entries is None or first >= min(stop, len(entries.stamps)):
-            yield from super().between(first, stop)
+            yield from self._from_start(first, stop)
             return
         for frame in self._from_keyframe(entries, first, stop):
             yield frame
             first = frame.index + 1
         if first < min(stop, len(entries.stamps)):  # seeking led elsewhere, or the file is damaged
-            yield from super().between(first, stop)
+            yield from self._from_start(first, stop)
 
     def _from_keyframe(self, entries: Entries, first: int, stop: int) -> Iterator[Frame]:
         """The frames from `first` on as long as they come one after the other."""
