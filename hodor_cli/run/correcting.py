@@ -95,6 +95,7 @@ class EarlierRun:
             clicks=dict(sorted(clicks.items())),
             removals={frame: tuple(sorted(ids)) for frame, ids in sorted(removals.items())},
             appears={**self.report.appears, **further.appears},
+            names={**self.report.names, **further.names},
         )
 
 
