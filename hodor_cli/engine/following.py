@@ -167,7 +167,10 @@ def _last_frame(footage: Footage, last: int | None) -> int:
         return last
     if not isinstance(footage, FrameSource):
         return len(footage) - 1
-    return (footage.count_up_to(1 << 30) or 1) - 1 if footage.end is None else footage.end - 1
+    if footage.end is not None:
+        return footage.end - 1
+    count = footage.count_up_to(1 << 30)
+    return (footage.start + (footage.length or 1) if count is None else count) - 1
 
 
 def _ids(masks: Masks) -> tuple[frozenset[int], frozenset[int]]:
