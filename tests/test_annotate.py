@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeVideo, moving_square
+from conftest import MakeVideo, moving_square, write_video
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.frames import FrameReader
@@ -31,16 +31,33 @@ from hodor_cli.run.settings import SegmentSettings
 FRAMES = 8
 
 
+class _Events(list[Mapping[str, Any]]):
+    """Events as they are told; `stop` is set by the first frame `stop_at`."""
+
+    stop_at: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stop = threading.Event()
+
+    def add(self, event: Mapping[str, Any], _: bytes) -> None:
+        self.append(event)
+        if self.stop_at is not None and event.get("frame") == self.stop_at:
+            self.stop.set()
+
+
 @dataclass
 class Desk:
     """A session on a small clip, and the events that it told."""
 
     session: Session
     folder: Path
-    events: list[Mapping[str, Any]] = field(default_factory=list)
+    events: _Events = field(default_factory=_Events)
+
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def do(self, asked: ask.Asked, payload: bytes = b"") -> None:
-        self.session.do(asked, payload)
+        self.session.do(asked, payload, self.stop)
 
     def paint(self, frame: int, object_id: int, x: int, y: int, side: int = 10, add: bool = True) -> None:
         square = np.ones((side, side), np.uint16)
@@ -65,16 +82,16 @@ def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[[], Desk]]:
     def make() -> Desk:
         source, folder = open_target(video, video.with_suffix(".hodor"))
         project = Project(folder, (source.height, source.width))
-        events: list[Mapping[str, Any]] = []
+        events = _Events()
         session = Session(
             project,
             FrameReader(source),
             lambda: toy,
             SegmentSettings(min_dim=64),
-            lambda event, _: events.append(event),
+            events.add,
         )
         session.save()
-        opened.append(Desk(session, folder.root, events))
+        opened.append(Desk(session, folder.root, events, events.stop))
         return opened[-1]
 
     yield make
@@ -188,14 +205,7 @@ def test_tracking_one_frame_and_stopping(desk: Desk) -> None:
     desk.paint(0, 1, 20, 20, side=20)
     desk.do(ask.Track(0, "one"))
     assert sorted(desk.session.project.records) == [0, 1]
-    emit = desk.session.emit
-
-    def stop_at_third(event: Mapping[str, Any], payload: bytes) -> None:
-        if event.get("frame") == 3:
-            desk.session.stopping.set()
-        emit(event, payload)
-
-    desk.session.emit = stop_at_third
+    desk.events.stop_at = 3
     desk.do(ask.Track(0, "forward"))
     assert sorted(desk.session.project.records) == [0, 1, 2, 3] and desk.told("done")[-1]["stopped"]
 
@@ -284,7 +294,7 @@ def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path
     assert folder.state() == "finished"
     assert len(report["frames"]) == FRAMES and report["objects"]["1"]["first_frame"] == 0
     assert report["frames"][0]["given"] == [1]
-    assert desk.told("review")
+    assert desk.told("advice")
     for kind in ("masks", "coco", "overlay"):
         desk.do(ask.Export(kind))
         assert not desk.told("done")[-1]["stopped"]
@@ -315,7 +325,7 @@ def test_a_result_of_segment_is_opened_and_one_that_was_made_anew_is_read_anew(
     (desk.folder / "report.json").write_text(json.dumps(report))
     again = open_desk()
     assert [entry["id"] for entry in again.session.snapshot()["objects"]] == [2]
-    again.session.dirty = True
+    again.do(ask.Hide(2, False))
     again.session.save()
     assert json.loads((desk.folder / "report.json").read_text())["frames"][0]["added_by"] == "a callback"
 
@@ -351,6 +361,40 @@ def test_a_frame_that_cannot_be_decoded_is_told(video: Path) -> None:
     with pytest.raises(InputError, match=r"frame 9 of .*cannot be decoded"):
         reader.read(9)
     assert reader.read(7).any()
+
+
+def test_a_video_that_changes_its_size_is_scaled_to_the_first_frame_and_says_so(tmp_path: Path, toy: Hodor) -> None:
+    video = tmp_path / "both.ts"
+    parts = [write_video(tmp_path / f"{width}.ts", moving_square(5, 64, width)[0]) for width in (96, 160)]
+    video.write_bytes(b"".join(part.read_bytes() for part in parts))
+    source, folder = open_target(video, tmp_path / "project")
+    project, reader = Project(folder, (source.height, source.width)), FrameReader(source)
+    session = Session(project, reader, lambda: toy, SegmentSettings(min_dim=64), lambda *_: None)
+    assert {reader.read(index).shape for index in range(reader.start, reader.end)} == {(64, 96, 3)}
+    assert reader.end > 5 and "changes its size to 160x64" in " ".join(session.snapshot()["warnings"])
+    session.do(ask.Paint(0, 1, 20, 20, 20, 20), pack_runs(np.ones((20, 20), np.uint16)))
+    session.do(ask.Track(0, "forward"))
+    assert sorted(project.records) == list(range(reader.end))
+    project.close()
+
+
+def test_names_and_frames_to_mask_next_are_in_the_report_and_on_the_page(
+    desk: Desk, open_desk: Callable[[], Desk]
+) -> None:
+    from hodor_cli.run.suggesting import suggested_in
+
+    desk.paint(0, 1, 20, 20, side=20)
+    desk.do(ask.Rename(1, "dog"))
+    assert desk.session.snapshot()["suggest"] == []  # where nothing was tracked there is nothing to doubt
+    desk.do(ask.Track(0, "forward"))
+    desk.session.save()
+    report = json.loads((desk.folder / "report.json").read_text())
+    assert report["names"] == {"1": "dog"}
+    told = desk.told("advice")[-1]["suggest"]
+    assert [one["frame"] for one in told] == [one.frame for one in suggested_in(desk.folder)]
+    assert told[0]["frame"] > 0 and desk.session.snapshot()["suggest"] == told
+    shutil.rmtree(desk.folder / ".annotate")  # as `segment --name` leaves a result
+    assert open_desk().session.snapshot()["objects"][0]["name"] == "dog"
 
 
 def test_messages_of_a_page_are_checked() -> None:
@@ -442,10 +486,8 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
 def test_a_port_in_use_is_one_sentence() -> None:
     from hodor_cli.annotate.server import Address, _listen
 
-    with _listen(Address()) as taken:
-        taken.listen()
-        with pytest.raises(UsageError, match="is in use; choose another"):
-            _listen(Address(port=taken.getsockname()[1]))
+    with _listen(Address()) as taken, pytest.raises(UsageError, match="is in use; choose another"):
+        _listen(Address(port=taken.getsockname()[1]))
 
 
 def test_thumbnails_stop_when_they_are_told(video: Path) -> None:

@@ -52,7 +52,7 @@ class Desk:
         self._pending: list[tuple[Asked | None, threading.Event]] = []
         self._last = time.monotonic()
         self.session = make_session(self._emit)
-        self._submit(None, self.session.warm)
+        self._submit(None, lambda _: self.session.warm())
         self._saver = asyncio.create_task(self._save_when_quiet())
 
     def claim(self, page: Page, *, take: bool) -> bool:
@@ -81,7 +81,7 @@ class Desk:
         for _, stop in self._pending:
             stop.set()
         if not isinstance(asked, ask.Stop | ask.Hello):
-            self._submit(asked, lambda: self.session.do(asked, payload))
+            self._submit(asked, lambda stop: self.session.do(asked, payload, stop))
 
     async def close(self) -> None:
         """End what works, and write everything down."""
@@ -92,14 +92,13 @@ class Desk:
         self._thread.shutdown()
         self.session.project.close()
 
-    def _submit(self, asked: Asked | None, work: Callable[[], None]) -> None:
+    def _submit(self, asked: Asked | None, work: Callable[[threading.Event], None]) -> None:
         entry = (asked, threading.Event())
         self._pending.append(entry)
 
         def run() -> None:
-            self.session.stopping = entry[1]
             try:
-                work()
+                work(entry[1])
             except HodorError as error:
                 self._emit({"event": "error", "text": harmless(str(error)).replace("`", "")})
             except Exception as error:
@@ -127,4 +126,4 @@ class Desk:
         while True:
             await asyncio.sleep(_QUIET_SECONDS / 2)
             if self.session.dirty and not self._pending and time.monotonic() - self._last > _QUIET_SECONDS:
-                self._submit(None, self.session.save)
+                self._submit(None, lambda _: self.session.save())

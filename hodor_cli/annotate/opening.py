@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project, edited_record
 from hodor_cli.annotate.result import open_target, write_result
@@ -68,8 +70,9 @@ def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
             "`out`"
         )
     fps = reader.source.fps or 25.0
+    files = read_given([str(masks)], reader.source)
     with project.change("masks") as change:
-        for index, given in read_given([str(masks)], reader.source).masks.items():
+        for index, given in files.masks.items():
             labels = given.labels
             if labels.shape != project.size:
                 height, width = project.size
@@ -79,3 +82,5 @@ def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
                 )
             empty = FrameRecord(index, reader.name(index), round(index / fps, 6), {})
             change.put(edited_record(empty, labels, given.object_ids), labels)
+        for key, entry in project.objects.items():
+            project.objects[key] = replace(entry, name=files.names.get(key, entry.name))

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.annotate.history import History, ObjectEntry, Step, keep, restore, sync
 from hodor_cli.errors import InputError, OutputError
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import harmless, write_whole, writing
 from hodor_cli.images.extent import box_of
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.output import OutputFolder
@@ -154,7 +154,8 @@ class Project:
         if saved is None:  # a new folder, or one that `segment` has written since
             shutil.rmtree(self._own, ignore_errors=True)
             self.mark = uuid.uuid4().hex
-            self.records = report_records(self.folder)
+            self.records, names = report_records(self.folder)
+            self.objects = {key: ObjectEntry(key, name) for key, name in names.items()}
         else:
             self.mark = saved.mark
             self.objects = {entry.id: entry for entry in saved.objects}
@@ -275,12 +276,12 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
     return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)), rle={})
 
 
-def report_records(folder: OutputFolder) -> dict[int, FrameRecord]:
-    """The frames of a result's report by index. Raises OutputError if it is damaged."""
+def report_records(folder: OutputFolder) -> tuple[dict[int, FrameRecord], dict[int, str]]:
+    """The frames of a result's report by index, and the names of its objects. Raises OutputError if it is damaged."""
     if not folder.report.is_file():
-        return {}
+        return {}, {}
     data = folder.report.read_bytes()
-    decode(data, ReportRecord, str(folder.report))
+    names = decode(data, ReportRecord, str(folder.report)).names
     known = set(FrameRecord.__struct_fields__)
     found: dict[int, FrameRecord] = {}
     for plain in decode(data, _Frames, str(folder.report)).frames:
@@ -288,7 +289,7 @@ def report_records(folder: OutputFolder) -> dict[int, FrameRecord]:
         line = msgspec.json.encode({key: plain[key] for key in plain if key in known} | {"extra": extra})
         record = decode(line, FrameRecord, str(folder.report))
         found[record.frame] = record
-    return found
+    return found, {key: harmless(name)[:80] for key, name in names.items()}
 
 
 class _Frames(Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,21 @@ from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ReportRecord, ReviewItem, RunIdentity, SpeedRecord, decode, is_report
+from hodor_cli.run.records import (
+    FrameRecord,
+    ReportRecord,
+    ReviewItem,
+    RunIdentity,
+    SpeedRecord,
+    SuggestedFrame,
+    decode,
+    is_report,
+)
 from hodor_cli.run.report import summarise_objects, write_report
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.suggesting import suggested
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
@@ -42,29 +53,39 @@ def given_inputs(project: Project) -> RunInputs:
     return RunInputs(
         masks={index: GivenMask(project, index) for index in project.given_frames()},
         removals={index: record.removed for index, record in sorted(project.records.items()) if record.removed},
+        names={entry.id: entry.name for entry in project.entries() if entry.name},
     )
 
 
-def review_of(project: Project) -> list[ReviewItem]:
-    """The frames that a person should look at."""
-    return review_frames(_in_order(project))
+@dataclass(frozen=True)
+class Advice:
+    """The frames that a person should look at, and those whose masks would help most, the most useful one first."""
+
+    review: list[ReviewItem]
+    suggest: tuple[SuggestedFrame, ...]
 
 
-def write_result(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> list[ReviewItem]:
-    """Write report.json; returns the frames to review. Raises OutputError.
+def advice_of(project: Project) -> Advice:
+    """What the masks as they are now ask for."""
+    return Advice(review_frames(_in_order(project)), suggested(_in_order(project)))
+
+
+def write_result(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
+    """Write report.json; returns what it advises. Raises OutputError.
 
     segmenter: what the masks were made with, None before there is one.
     """
     folder = project.folder
     coco = folder.annotations.is_file()
     identity: RunIdentity = run_identity(source, given_inputs(project), settings, segmenter, coco=coco)
-    review = review_of(project)
+    advice = advice_of(project)
     header = {"hodor_version": _version(), "annotated": project.mark, **msgspec.to_builtins(identity, str_keys=True)}
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
+    header |= {"suggest": advice.suggest}
     objects = summarise_objects(_in_order(project))
     with writing(folder.root):
-        write_report(folder.report, header, objects, review, lambda: _in_order(project))
-    return review
+        write_report(folder.report, header, objects, advice.review, lambda: _in_order(project))
+    return advice
 
 
 def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, OutputFolder]:

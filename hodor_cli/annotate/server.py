@@ -26,6 +26,7 @@ from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError, UsageError
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -52,23 +53,32 @@ def serve(make_session: MakeSession, readers: tuple[FrameReader, FrameReader], a
     readers: one for the page, one for thumbnails. opened: called with the page's URL when the server listens. Raises
     UsageError if it cannot listen at `address`.
     """
-    import uvicorn
-
     token = new_token()
     listening = _listen(address)
     port = listening.getsockname()[1]
     host = f"[{address.host}]" if ":" in address.host else address.host
     url = f"http://{host if address.host not in ('0.0.0.0', '::') else socket.gethostname()}:{port}/{token}/"
-    app = Guard(_Routes(make_session, *readers, lambda: opened(url)).app(), token)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, ws_max_size=_MOST_BYTES, timeout_graceful_shutdown=1, lifespan="on",
-        server_header=False,
-    )  # fmt: skip
+    server = page_server(make_session, readers, token, lambda: opened(url))
     with listening:
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
         except KeyboardInterrupt:  # raised again by the server after it has ended cleanly
             pass
+
+
+def page_server(
+    make_session: MakeSession, readers: tuple[FrameReader, FrameReader], token: str, ready: Callable[[], None]
+) -> uvicorn.Server:
+    """The guarded server, not yet running. ready: called when it answers."""
+    import uvicorn
+
+    app = Guard(_Routes(make_session, *readers, ready).app(), token)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, ws_max_size=_MOST_BYTES, timeout_graceful_shutdown=1,
+            lifespan="on", server_header=False,
+        )
+    )  # fmt: skip
 
 
 def _listen(address: Address) -> socket.socket:
@@ -77,6 +87,7 @@ def _listen(address: Address) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address.host, address.port))
+        listening.listen(128)  # now, so that a browser that is quick waits instead of being refused
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:

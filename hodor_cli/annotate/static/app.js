@@ -19,7 +19,7 @@ onEvent("hello", (event) => {
   state.frames.clear();
   event.frames.forEach(learn);
   forgetMasks();
-  set({ video: { name, width, height, fps, start, end, folder }, exports: event.exports, review: event.review ?? [] });
+  set({ video: { name, width, height, fps, start, end, folder }, exports: event.exports, review: event.review, suggest: event.suggest });
   document.title = `${name} - hodor annotate`;
   document.getElementById("name").textContent = name;
   document.getElementById("name").title = folder;
@@ -75,7 +75,7 @@ onEvent("done", (event) => {
   toast(event.text);
   if (event.job === "export" && !event.stopped) exported(event);
 });
-onEvent("review", ({ items }) => set({ review: items }));
+onEvent("advice", ({ review, suggest }) => set({ review, suggest }));
 onEvent("ready", () => set({ ready: true }));
 onEvent("error", async ({ text }) => {
   set({ job: null });

@@ -3,7 +3,7 @@
 import { adapt, hide, openExport, stop, theme, toast, track } from "./panel.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
-import { nextReview, play } from "./timeline.js";
+import { nextReview, nextSuggestion, play } from "./timeline.js";
 import { cancel, closePolygon, holdSpace, tidy } from "./tools.js";
 import { fit, go, zoom } from "./view.js";
 
@@ -51,6 +51,7 @@ const KEYS = [
   [["End"], "last frame", () => go(Infinity)],
   [["j"], "review: the frame before", () => nextReview(-1)],
   [["k"], "review: the next frame", () => nextReview(1)],
+  [["u"], "the frame to mask next", nextSuggestion],
   [["+", "="], "zoom in", () => zoom(1.25)],
   [["-"], "zoom out", () => zoom(0.8)],
   [["0"], "fit the picture", fit],

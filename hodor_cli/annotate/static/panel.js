@@ -2,6 +2,7 @@
 
 import { send } from "./socket.js";
 import { state, on, set } from "./state.js";
+import { openSuggestions } from "./timeline.js";
 import { go, view } from "./view.js";
 
 const by = (id) => document.getElementById(id);
@@ -67,6 +68,15 @@ function drawReview() {
       title: item.detail || item.reason,
     }))));
   if (!state.review.length) by("review").append(make("li", { class: "none", text: state.frames.size ? "nothing stands out" : "after tracking" }));
+}
+
+function drawSuggestions() {
+  const open = openSuggestions();
+  by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
+    class: "quiet", onclick: () => go(frame), text: `${frame}  spares ${Math.round(gain * 100)}% of the doubt`,
+    title: "A mask made by hand in this frame helps most",
+  }))));
+  by("suggest-title").hidden = !open.length;
 }
 
 const nameOf = (id) => title(state.objects.find((entry) => entry.id === id) ?? { id });
@@ -151,6 +161,7 @@ by("outline").addEventListener("change", () => set({ outline: by("outline").chec
 
 on("objects object", drawObjects);
 on("review objects frames", drawReview);
+on("suggest frames", drawSuggestions);
 on("job", drawJob);
 on("undo redo", () => { by("undo").disabled = !state.undo; by("redo").disabled = !state.redo; });
 on("brush", () => { by("size").value = state.brush; by("size-shown").textContent = `${state.brush} px`; });

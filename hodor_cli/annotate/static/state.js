@@ -5,6 +5,7 @@ export const state = {
   frames: new Map(),      // index -> {given: Set of ids, seen: Map id -> confidence, -1 lost}
   objects: [],            // {id, name, hidden, colour: [r, g, b]}
   review: [],             // {object, reason, first, last, detail}
+  suggest: [],            // {frame, gain}: masks that would help most, the most useful first
   exports: [],            // {kind, title}
   frame: 0,
   object: 1,

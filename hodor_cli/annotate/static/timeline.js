@@ -73,6 +73,13 @@ function drawMarks(style) {
   const wide = Math.max(2, width() / count());
   context.fillStyle = style.getPropertyValue("--doubt");
   for (const { first, last } of state.review) context.fillRect(xOf(first), THUMBS + 6, Math.max(wide, xOf(last + 1) - xOf(first)), 3);
+  context.fillStyle = style.getPropertyValue("--accent");
+  for (const { frame } of openSuggestions()) {
+    const x = xOf(frame) + wide / 2, y = THUMBS + 4.5;
+    context.beginPath();
+    for (const [dx, dy] of [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]]) context.lineTo(x + dx, y + dy);
+    context.fill();
+  }
   context.fillStyle = style.getPropertyValue("--text");
   for (const [index, { given }] of state.frames) {
     if (!given.size) continue;
@@ -128,6 +135,15 @@ export function nextReview(way) {
   if (found !== undefined) go(found);
 }
 
+// Frames to mask next that were not masked since they were suggested.
+export const openSuggestions = () => state.suggest.filter(({ frame }) => !state.frames.get(frame)?.given.size);
+
+export function nextSuggestion() {
+  const found = openSuggestions();
+  const next = found[(found.findIndex(({ frame }) => frame === state.frame) + 1) % found.length];
+  if (next) go(next.frame);
+}
+
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   play(false);
@@ -146,5 +162,5 @@ on("video", () => {
   number.max = state.video.end - 1;
   document.getElementById("of").textContent = `of ${state.video.end - 1}`;
 });
-on("frame frames objects review video theme", redraw);
+on("frame frames objects review suggest video theme", redraw);
 new ResizeObserver(redraw).observe(canvas.parentElement);

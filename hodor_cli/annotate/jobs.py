@@ -1,0 +1,110 @@
+"""What takes long: tracking, adaptation and export. They tell how far they are, and end soon after `stop` is set."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.export import Exporter, Stopped
+from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.result import given_inputs
+from hodor_cli.annotate.telling import Clock, Teller
+from hodor_cli.annotate.tracking import Tracked, Tracker, new_segmenter, ways
+from hodor_cli.errors import UsageError
+from hodor_cli.files import harmless
+from hodor_cli.run.settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from hodor_cli.engine.keyframes import OfflineSegmenter
+    from hodor_cli.model.hodor import Hodor
+
+
+class Jobs:
+    """The jobs of a session, and the network that they use. load: gives it, when it is first needed."""
+
+    def __init__(
+        self,
+        project: Project,
+        reader: FrameReader,
+        teller: Teller,
+        load: Callable[[], Hodor],
+        settings: SegmentSettings,
+    ) -> None:
+        self._project, self._reader, self._teller = project, reader, teller
+        self._load, self._settings = load, settings
+        self.segmenter: OfflineSegmenter | None = None
+
+    def warm(self) -> OfflineSegmenter:
+        """Load the network, if that was not done, and return what tracks with it."""
+        if self.segmenter is None:
+            self.segmenter = new_segmenter(self._load(), self._settings)
+        return self.segmenter
+
+    def track(self, asked: ask.Track, stop: threading.Event) -> None:
+        """Follow the objects; what was found when the job is stopped stays, and is undone as one change."""
+        project, reader = self._project, self._reader
+        everywhere = asked.direction == "both" and bool(project.given_frames())
+        if not everywhere and not project.labels(asked.frame).any():
+            raise UsageError("there is no mask in this frame to track from; click an object first")
+        tracker = Tracker(project, reader, self.warm(), stop)
+        parts = ways(reader, asked.frame, asked.direction)
+        total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
+        found: Iterator[Tracked] = (
+            tracker.everywhere() if everywhere else chain.from_iterable(map(tracker.from_frame, parts))
+        )
+        clock = Clock(self._teller, "track", total)
+        with project.change("tracking") as change:
+            for record, labels in found:
+                change.put(record, labels)
+                clock.advance()
+                self._teller.frame(record.frame, labels, streamed=True)
+        self._teller.changed()
+        self._done("track", clock.text(), stopped=stop.is_set())
+
+    def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
+        """Fine-tune a copy of the network on what was made by hand."""
+        from hodor_cli.run.adapting import adapted_to_given
+
+        if not self._project.given_frames():
+            raise UsageError("there is no mask made by hand to adapt to; click an object first")
+
+        def progress(state: Any) -> None:
+            if stop.is_set():
+                raise Stopped
+            left = (1 - state.share) * asked.seconds
+            self._teller.tell("progress", job="adapt", share=float(state.share), left=left)
+
+        try:
+            model, settings = adapted_to_given(
+                self._load(), self._reader.source, given_inputs(self._project), f"{asked.seconds}s", self._settings,
+                progress=progress,
+            )  # fmt: skip
+        except Stopped:
+            self._done("adapt", "adaptation stopped", stopped=True)
+            return
+        self.segmenter = new_segmenter(model, settings)
+        self._done("adapt", "adapted; track again to use it")
+
+    def export(self, asked: ask.Export, stop: threading.Event) -> None:
+        """Write a format beside the masks."""
+        exporter = Exporter(self._project, self._reader.source, stop)
+        clock = Clock(self._teller, "export", self._reader.end - self._reader.start)
+        try:
+            path = exporter.write(asked.kind, clock.advance)
+        except Stopped:
+            self._done("export", "export stopped", stopped=True)
+            return
+        self._done("export", f"wrote {harmless(str(path))}", kind=asked.kind, name=harmless(path.name))
+
+    def _done(self, job: str, text: str, *, stopped: bool = False, **more: Any) -> None:
+        self._teller.tell("done", job=job, stopped=stopped, text=text, **more)
+
+
+def _frames_to_visit(project: Project, reader: FrameReader) -> int:
+    """How many frames `Tracker.everywhere` yields: all, and those before the last mask that have none yet."""
+    last = max(project.given_frames())
+    return reader.end - reader.start + sum(index not in project.records for index in range(reader.start, last))

@@ -1,0 +1,99 @@
+"""What is done to objects as a whole: a new one, names, and ids in all frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.history import ObjectEntry
+from hodor_cli.annotate.project import Change, Project, edited_record
+from hodor_cli.annotate.telling import Teller
+from hodor_cli.errors import UsageError
+from hodor_cli.files import harmless
+
+
+class Objects:
+    """The objects of a project. Raises UsageError for one that is not there."""
+
+    def __init__(self, project: Project, teller: Teller) -> None:
+        self._project, self._teller = project, teller
+
+    def entry(self, object_id: int) -> ObjectEntry:
+        """An object as the list shows it."""
+        entry = self._project.objects.get(object_id)
+        if entry is None:
+            raise UsageError(f"there is no object {object_id} any more; reload the page")
+        return entry
+
+    def add(self) -> None:
+        """A new object with the smallest free id."""
+        new = self._project.free_id()
+        with self._project.change("new object"):
+            self._project.objects[new] = ObjectEntry(new)
+        self._teller.changed(select=new)
+
+    def rename(self, asked: ask.Rename) -> None:
+        """A new name."""
+        name = harmless(" ".join(asked.name.split()))
+        with self._project.change("rename"):
+            self._project.objects[asked.object] = replace(self.entry(asked.object), name=name)
+        self._teller.changed()
+
+    def hide(self, asked: ask.Hide) -> None:
+        """How the page looks is no change of the masks, so it is not undone."""
+        self._project.objects[asked.object] = replace(self.entry(asked.object), hidden=asked.hidden)
+        self._project.save_objects()
+        self._teller.changed()
+
+    def delete(self, asked: ask.DeleteObject) -> None:
+        """Remove an object from all frames."""
+        self.entry(asked.object)
+        with self._project.change("delete object") as change:
+            self._relabel(change, {asked.object: 0})
+            self._project.objects.pop(asked.object)
+        self._teller.frames(change.frames)
+
+    def merge(self, asked: ask.Merge) -> None:
+        """Make one object part of another."""
+        self._pair(asked.object, asked.other)
+        with self._project.change("merge") as change:
+            self._relabel(change, {asked.other: asked.object})
+            self._project.objects.pop(asked.other)
+        self._teller.frames(change.frames, select=asked.object)
+
+    def swap(self, asked: ask.Swap) -> None:
+        """Two objects change ids."""
+        self._pair(asked.object, asked.other)
+        with self._project.change("swap") as change:
+            self._relabel(change, {asked.object: asked.other, asked.other: asked.object}, asked.start)
+        self._teller.frames(change.frames)
+
+    def _pair(self, one: int, other: int) -> None:
+        self.entry(one), self.entry(other)
+        if one == other:
+            raise UsageError(f"object {one} cannot be joined or swapped with itself; choose another")
+
+    def _relabel(self, change: Change, to: Mapping[int, int], start: int = 0) -> None:
+        """Give objects other ids in all frames from `start` on; 0 removes one."""
+        for index, record in sorted(self._project.records.items()):
+            if index < start or not (set(record.objects) | set(record.given) | set(record.removed)) & set(to):
+                continue
+            table = np.arange(65_536, dtype=np.uint16)
+            table[list(to)] = list(to.values())
+            labels = table[self._project.labels(index)]
+            objects: dict[int, Any] = {}
+            for key, entry in record.objects.items():
+                new = to.get(key, key)
+                if new and (new not in objects or objects[new].lost):
+                    objects[new] = entry
+            given, removed = _renamed(record.given, to), _renamed(record.removed, to)
+            base = replace(record, objects=objects, given=given, removed=removed, boxes={}, review=())
+            change.put(edited_record(base, labels, given, by_hand=False), labels)
+
+
+def _renamed(ids: Iterable[int], to: Mapping[int, int]) -> tuple[int, ...]:
+    return tuple(sorted({to.get(key, key) for key in ids} - {0}))

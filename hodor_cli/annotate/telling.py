@@ -1,0 +1,103 @@
+"""What a page is told: events, each a dict for JSON and bytes that follow it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.result import Advice
+from hodor_cli.annotate.runs import pack_runs
+from hodor_cli.run.records import FrameRecord
+from hodor_cli.video.overlay import object_colours
+
+Labels = NDArray[np.uint16]
+Emit = Callable[[Mapping[str, Any], bytes], None]
+
+
+class Teller:
+    """Tells what changed in a project, and keeps in `dirty` that the report does not know it yet."""
+
+    def __init__(self, project: Project, emit: Emit) -> None:
+        self._project, self._emit = project, emit
+        self.dirty = False
+
+    def tell(self, event: str, payload: bytes = b"", **fields: Any) -> None:
+        """Tell an event."""
+        self._emit({"event": event, **fields}, payload)
+
+    def frame(self, index: int, labels: Labels, *, streamed: bool = False, clicks: Any = None) -> None:
+        """The label map of one frame. streamed: a job made it; clicks: those that it comes from, if it does."""
+        record = self._project.records.get(index)
+        more = {} if clicks is None else {"clicks": clicks}
+        state = frame_state(record) if record else [index, [], []]
+        self.tell("frame", pack_runs(labels), frame=index, state=state, streamed=streamed, **more)
+
+    def frames(self, frames: Iterable[int], **more: Any) -> None:
+        """Many frames at once, without their label maps, and the objects."""
+        known = self._project.records
+        self.tell("frames", states=[frame_state(known[i]) if i in known else [i, [], []] for i in frames])
+        self.changed(**more)
+
+    def changed(self, **more: Any) -> None:
+        """The objects, and what can be undone. select: the object to make current."""
+        self.dirty = True
+        self.tell("changed", **self.objects(), **more)
+
+    def objects(self) -> dict[str, Any]:
+        """The objects as the page lists them, and whether there is something to undo and to redo."""
+        entries = self._project.entries()
+        colours = object_colours(np.array([entry.id for entry in entries], dtype=np.int64)).tolist()
+        objects = [
+            {"id": entry.id, "name": entry.name, "hidden": entry.hidden, "colour": colour}
+            for entry, colour in zip(entries, colours, strict=True)
+        ]
+        undo, redo = self._project.history.labels()
+        return {"objects": objects, "undo": undo, "redo": redo}
+
+
+class Clock:
+    """Tells how far a job is: frames done, frames per second, seconds left."""
+
+    def __init__(self, teller: Teller, job: str, total: int) -> None:
+        self._teller, self._job, self._total = teller, job, max(1, total)
+        self._began, self._told, self._done = time.monotonic(), 0.0, 0
+
+    def advance(self) -> None:
+        """One more frame is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._told < 0.1 and self._done < self._total:
+            return
+        self._told = now
+        rate = self._done / max(1e-6, now - self._began)
+        left = (self._total - self._done) / rate
+        share = min(1.0, self._done / self._total)
+        self._teller.tell("progress", job=self._job, share=share, rate=rate, left=left)
+
+    def text(self) -> str:
+        """What was done, for a person."""
+        seconds = max(1e-6, time.monotonic() - self._began)
+        word = "frame" if self._done == 1 else "frames"
+        return f"tracked {self._done} {word} in {seconds:.1f} s ({self._done / seconds:.1f} per second)"
+
+
+def advice_state(advice: Advice) -> dict[str, Any]:
+    """Frames to review and frames to mask next, as the page lists them."""
+    review = [
+        {"object": item.object_id, "reason": item.reason, "first": item.first_frame, "last": item.last_frame,
+         "detail": item.detail}
+        for item in advice.review
+    ]  # fmt: skip
+    return {"review": review, "suggest": [{"frame": one.frame, "gain": one.gain} for one in advice.suggest]}
+
+
+def frame_state(record: FrameRecord) -> list[Any]:
+    """What the timeline shows of a frame: its index, the ids made by hand, and [id, confidence] of each object, where
+    -1 stands for one that is lost."""
+    seen = [[key, -1 if entry.lost else round(entry.confidence, 3)] for key, entry in record.objects.items()]
+    return [record.frame, list(record.given), seen]

@@ -1,0 +1,120 @@
+"""The server of the annotation page and pages that talk to it, without a browser."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import wait_for
+from conftest import moving_square, write_video
+from segmenter_fakes import make_model
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.result import open_target, write_result
+from hodor_cli.annotate.runs import pack_runs, unpack_runs
+from hodor_cli.annotate.server import Address, _listen, page_server
+from hodor_cli.annotate.session import Session
+from hodor_cli.run.settings import SegmentSettings
+
+FRAMES, TOKEN = 24, "secret-token"
+
+
+@dataclass
+class Served:
+    """A server of a small clip that works in this process."""
+
+    project: Project
+    port: int
+
+    def page(self) -> ClientConnection:
+        """A page that has not said hello yet."""
+        host = f"127.0.0.1:{self.port}"
+        return connect(f"ws://{host}/{TOKEN}/socket", origin=Origin(f"http://{host}"), max_size=None, compression=None)
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{TOKEN}/{path}") as answer:
+            return bytes(answer.read())
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    video = write_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
+    source, folder = open_target(video, tmp_path / "project")
+    project, settings = Project(folder, (source.height, source.width)), SegmentSettings(min_dim=64)
+    write_result(project, source, settings, None)
+    ready = threading.Event()
+    readers = FrameReader(source), FrameReader(source)
+    server = page_server(
+        lambda emit: Session(project, FrameReader(source), lambda: make_model("toy"), settings, emit),
+        readers, TOKEN, ready.set,
+    )  # fmt: skip
+    with _listen(Address()) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        assert ready.wait(30)
+        yield Served(project, listening.getsockname()[1])
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def _until(page: ClientConnection, event: str) -> dict[str, Any]:
+    """The next event of a kind; all others are read and left."""
+    while True:
+        message = page.recv(30)
+        head = (message.encode() if isinstance(message, str) else message).partition(b"\n")[0]
+        told: dict[str, Any] = json.loads(head)
+        if told["event"] == event:
+            return told
+        assert told["event"] != "error", told
+
+
+def _paint(page: ClientConnection, mask: np.ndarray) -> None:
+    asked = {"do": "paint", "frame": 0, "object": 1, "x": 0, "y": 0, "width": mask.shape[1], "height": mask.shape[0]}
+    page.send(json.dumps(asked).encode() + b"\n" + pack_runs(mask.astype(np.uint16)))
+    _until(page, "changed")
+
+
+def test_tracking_continues_when_the_page_goes_away_and_the_next_page_finds_it(served: Served) -> None:
+    with served.page() as page:
+        page.send('{"do": "hello"}')
+        assert _until(page, "hello")["frames"] == []
+        _paint(page, moving_square(FRAMES)[1][0])
+        page.send('{"do": "track", "frame": 0, "direction": "forward"}')
+        while not _until(page, "frame")["streamed"]:
+            pass
+        page.socket.close()  # as when the network or the browser dies: no goodbye
+    wait_for(lambda: len(served.project.records) == FRAMES, "tracking without a page")
+    with served.page() as page:
+        page.send('{"do": "hello", "take": true}')
+        assert len(_until(page, "hello")["frames"]) == FRAMES
+        shown = unpack_runs(served.get(f"labels/{FRAMES - 1}"), (64, 96))
+        assert np.array_equal(shown, served.project.labels(FRAMES - 1))
+
+
+def test_a_message_of_more_than_8_mb_is_refused_and_changes_nothing(served: Served) -> None:
+    with served.page() as page:
+        page.send('{"do": "hello"}')
+        _until(page, "hello")
+        page.send(b'{"do": "junk"}\n' + bytes((8 << 20) - 20))
+        assert "reload it" in _until(page, "error")["text"]  # one that is shorter is read
+        with pytest.raises(ConnectionClosedError):
+            page.send(b'{"do": "junk"}\n' + bytes(8 << 20))
+            _until(page, "error")
+    assert not served.project.records
+    with served.page() as page:
+        page.send('{"do": "hello", "take": true}')
+        _until(page, "hello")
+        _paint(page, moving_square(FRAMES)[1][0])
+    assert sorted(served.project.records) == [0]
