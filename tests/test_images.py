@@ -196,8 +196,8 @@ def test_listing_is_in_natural_order_with_endings_in_any_case(tmp_path: Path) ->
 
 def test_files_of_unknown_ending_are_named(tmp_path: Path) -> None:
     fill(tmp_path, "1.jpg", "2.jpg")
-    (tmp_path / "3.heic").touch()
-    assert "1 .heic file left out" in list_pictures(tmp_path).left_out[0]
+    (tmp_path / "3.psd").touch()
+    assert "1 .psd file left out" in list_pictures(tmp_path).left_out[0]
 
 
 @pytest.mark.parametrize("frames", ["jpg", "png"])

@@ -16,7 +16,11 @@ NameOption = Annotated[
     typer.Option("--name", metavar="ID=NAME", help="What an object is called in report and exports. Repeatable."),
 ]
 _SIMPLIFY = typer.Option(
-    "--simplify", metavar="PX", min=0, help="How far polygons may leave a mask's edge, for fewer points [0: exact]."
+    "--simplify",
+    metavar="PX",
+    min=0,
+    help="How far polygons may leave a mask's edge, for fewer points [0: exact].",
+    show_default=False,
 )
 _FRAMES = typer.Option("--frames", help="Write the pictures beside the annotations, too.")
 

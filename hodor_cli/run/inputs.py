@@ -58,10 +58,10 @@ class RunInputs:
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
     boxes: Mapping[int, Mapping[int, Box]] = field(default_factory=dict)
     removals: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    appears: Mapping[int, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     clicks: Mapping[int, Mapping[int, Sequence[Click]]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
+    appears: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def starts(self) -> list[int]:
