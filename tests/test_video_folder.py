@@ -137,8 +137,8 @@ def test_what_a_folder_holds_and_is_not_used_is_named(tmp_path: Path) -> None:
     Image.fromarray(picture(1)).save(tmp_path / "3.gif", save_all=True, append_images=[Image.fromarray(picture(2))])
     (tmp_path / "3.jpg").unlink()
     Image.fromarray(np.zeros((48, 64), np.uint8)).save(tmp_path / "2_mask.png")
-    (tmp_path / "4.heic").touch()
+    (tmp_path / "4.psd").touch()
     source = open_source(tmp_path)
     assert [frame.name for frame in source] == ["0", "1", "2", "3"]
     said = "\n".join(source.warnings)
-    assert "1 .heic file" in said and "2_mask.png looks like a mask" in said and "3.gif holds several pictures" in said
+    assert "1 .psd file" in said and "2_mask.png looks like a mask" in said and "3.gif holds several pictures" in said
