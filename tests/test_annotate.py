@@ -354,6 +354,19 @@ def test_frames_come_in_any_order(video: Path) -> None:
         reader.read(8)
 
 
+def test_few_frames_are_kept_however_small_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hodor_cli.annotate import frames
+
+    monkeypatch.setattr(frames, "_KEPT_FRAMES", 5)
+    source, _ = open_target(write_video(tmp_path / "clip.mp4", moving_square(12)[0]), None)
+    reader = FrameReader(source)
+    for index in range(12):
+        reader.read(index)
+    assert [index for index in range(12) if reader.peek(index) is not None] == [7, 8, 9, 10, 11]
+    reader.close()
+    assert reader.peek(11) is None and reader.read(3).any()
+
+
 def test_a_frame_that_cannot_be_decoded_is_told(video: Path) -> None:
     source, _ = open_target(video, None)
     reader = FrameReader(source)

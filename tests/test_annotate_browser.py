@@ -51,7 +51,8 @@ class Page:
 
     def wait(self) -> None:
         """Wait until the page shows a frame and the network is loaded."""
-        self.browser.until("document.querySelector('#wait')?.hidden", "the page and the network")
+        self.browser.until("import('./state.js').then(({ state }) => state.ready)", "the page and the network")
+        self.browser.until("document.querySelector('#wait').hidden", "the page to say so")
         self.browser.until("(async () => (await import('./view.js')).view.shown >= 0)()", "a frame")
 
     def state(self, expression: str) -> Any:

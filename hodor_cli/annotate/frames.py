@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.frames import Frame, FrameSource
 
-_KEPT_BYTES = 64 << 20  # of frames as pixels
+_KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less
 _THUMB_HEIGHT = 54
 _THUMBS = 48
 
@@ -67,6 +67,12 @@ class FrameReader:
         """A frame that is kept, without waiting for who reads."""
         return self._kept.get(index)
 
+    def close(self) -> None:
+        """Let go of the open reading and of the frames that are kept; the next `read` starts anew."""
+        with self._lock:
+            self._open = None
+            self._kept.clear()
+
     def _seek(self, index: int) -> Frame:
         if not self.has(index):
             raise InputError(f"there is no frame {index}; {self.source.label} has {self.start} to {self.end - 1}")
@@ -92,7 +98,7 @@ class FrameReader:
 
     @staticmethod
     def _room(frame_bytes: int) -> int:
-        return max(4, _KEPT_BYTES // frame_bytes)
+        return max(4, min(_KEPT_FRAMES, _KEPT_BYTES // frame_bytes))
 
 
 def timeline_frames(reader: FrameReader) -> list[int]:
@@ -102,16 +108,17 @@ def timeline_frames(reader: FrameReader) -> list[int]:
 
 
 def make_thumbnails(reader: FrameReader, done: Callable[[int, bytes], Any], stop: threading.Event) -> None:
-    """Call `done(index, jpeg)` for each thumbnail of the timeline, in order, until `stop` is set."""
+    """Call `done(index, jpeg)` for each thumbnail of the timeline, in order, until `stop` is set; closes the reader."""
     for index in timeline_frames(reader):
         if stop.is_set():
-            return
+            break
         try:
             image = reader.read(index)
         except InputError:
             continue
         width = max(1, round(image.shape[1] * _THUMB_HEIGHT / image.shape[0]))
         done(index, _jpeg(cv2.resize(image, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA), 80))
+    reader.close()
 
 
 def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:

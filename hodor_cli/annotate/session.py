@@ -106,6 +106,7 @@ class Session:
             "warnings": [harmless(text) for text in source.warnings],
             "frames": [frame_state(record) for _, record in sorted(self.project.records.items())],
             "exports": [{"kind": kind, "title": title} for kind, title in EXPORTS.items()],
+            "ready": self._prompter is not None,
             **self._advice,
             **self._teller.objects(),
         }

@@ -19,7 +19,7 @@ onEvent("hello", (event) => {
   state.frames.clear();
   event.frames.forEach(learn);
   forgetMasks();
-  set({ video: { name, width, height, fps, start, end, folder }, exports: event.exports, review: event.review, suggest: event.suggest });
+  set({ video: { name, width, height, fps, start, end, folder }, exports: event.exports, review: event.review, suggest: event.suggest, ready: event.ready });
   document.title = `${name} - hodor annotate`;
   document.getElementById("name").textContent = name;
   document.getElementById("name").title = folder;

@@ -111,10 +111,7 @@ function begin(message, job) {
   set({ job: { job } });
 }
 
-export function track(direction) {
-  if (direction !== "both" && !state.frames.has(view.shown)) { toast("Click an object in this frame first, then track it.", "bad"); return; }
-  begin({ do: "track", frame: view.shown, direction }, "track");
-}
+export const track = (direction) => begin({ do: "track", frame: view.shown, direction }, "track");
 
 export const adapt = () => begin({ do: "adapt", seconds: 60 }, "adapt");
 
