@@ -50,7 +50,7 @@ class CommandSpec:
         command.name = name
         return keep_examples(command)
 
-    def placeholder(self, name: str) -> TyperCommand:
+    def unloaded(self, name: str) -> TyperCommand:
         """What the help table and shell completion need: a name and a line of help."""
         return TyperCommand(name, help=self.help, short_help=self.help, hidden=self.hidden)
 
@@ -98,7 +98,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         spec = self.specs.get(cmd_name)
-        return spec.placeholder(cmd_name) if spec is not None and spec.exists() else None
+        return spec.unloaded(cmd_name) if spec is not None and spec.exists() else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         # The base class proposes a similar name from this dictionary when the name is unknown.

@@ -70,7 +70,7 @@ def _front_matter(card: HubCard) -> str:
     return "\n".join(lines) + "\n"
 
 
-_USE = """Follow objects through video from one mask, with [hodor](https://pypi.org/project/hodor-cli/):
+_USE = """Follow objects through video from one mask, with `hodor`:
 
 ```
 pip install 'hodor-cli[hub]'
