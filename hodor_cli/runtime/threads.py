@@ -10,8 +10,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
-#: How long threads spin: turns for GNU's OpenMP (some microseconds), milliseconds for LLVM's and Intel's.
-_SPINNING = {"GOMP_SPINCOUNT": "300", "KMP_BLOCKTIME": "0"}
+#: How long threads spin: turns for GNU's OpenMP (tens of microseconds), milliseconds for LLVM's and Intel's.
+_SPINNING = {"GOMP_SPINCOUNT": "3000", "KMP_BLOCKTIME": "0"}
 #: Where Linux says how much processor time a container may use.
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -73,7 +73,7 @@ def wait_briefly(environ: MutableMapping[str, str] | None = None) -> None:
 
     After each layer PyTorch's threads wait for the slowest of them. Where another program needs one of the cores,
     spinning takes its time from the thread that all are waiting for: on two cores beside two busy processes a network
-    was 16 times as fast with short spinning. On an idle machine it costs nothing, other than never to spin.
+    was 16 times as fast with short spinning. On an idle machine it costs less than a tenth.
     Call it before PyTorch is imported. Processes started later inherit it; what the user has set is kept.
     """
     environ = os.environ if environ is None else environ
