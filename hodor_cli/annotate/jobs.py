@@ -13,7 +13,7 @@ from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import given_inputs
 from hodor_cli.annotate.telling import Clock, Teller
-from hodor_cli.annotate.tracking import Tracked, Tracker, new_segmenter, ways
+from hodor_cli.annotate.tracking import Tracked, Tracker, ways
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
 from hodor_cli.run.settings import SegmentSettings
@@ -41,7 +41,7 @@ class Jobs:
     def warm(self) -> OfflineSegmenter:
         """Load the network, if that was not done, and return what tracks with it."""
         if self.segmenter is None:
-            self.segmenter = new_segmenter(self._load(), self._settings)
+            self.segmenter = self._settings.offline(self._load())
         return self.segmenter
 
     def track(self, asked: ask.Track, stop: threading.Event) -> None:
@@ -86,7 +86,7 @@ class Jobs:
         except Stopped:
             self._done("adapt", "adaptation stopped", stopped=True)
             return
-        self.segmenter = new_segmenter(model, settings)
+        self.segmenter = settings.offline(model)
         self._done("adapt", "adapted; track again to use it")
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:

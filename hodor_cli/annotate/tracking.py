@@ -21,26 +21,11 @@ from hodor_cli.video.frames import Frame
 if TYPE_CHECKING:
     from hodor_cli.annotate.frames import FrameReader
     from hodor_cli.engine import StepResult
-    from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.records import FrameRecord
-    from hodor_cli.run.settings import SegmentSettings
 
 Labels = NDArray[np.uint16]
 #: A frame that was followed: its record and label map.
 Tracked = tuple["FrameRecord", Labels]
-
-
-def new_segmenter(model: Hodor, settings: SegmentSettings) -> OfflineSegmenter:
-    """A segmenter for all directions. Raises DeviceError for a device or precision that is not there."""
-    return OfflineSegmenter(
-        model,
-        history=settings.history,
-        min_dim=settings.min_dim,
-        max_dim=settings.max_dim,
-        device=settings.device,
-        precision=settings.precision,
-        matching=settings.matching,
-    )
 
 
 class Tracker:
