@@ -74,6 +74,19 @@ def whole(out: Path) -> None:
         assert [frame["frame"] for frame in report["frames"]] == list(range(COUNT))
 
 
+def test_results_are_exported_and_what_is_missing_is_exported_later(library: Path, toy: Path) -> None:
+    arguments = ("clips", "--masks", "masks", "--weights", toy.resolve(), "--no-overlay", "--end", 3, "--out", "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(library)
+        hodor(*arguments, "--export", "csv")
+        csv = library / "out" / "a" / "export" / "csv" / "tracks.csv"
+        written = csv.stat().st_mtime_ns
+        assert "coco-video, csv" in hodor(*arguments, "--export", "coco-video,csv", "--resume")
+        assert csv.stat().st_mtime_ns == written
+        assert (library / "out" / "b" / "export" / "coco-video" / "annotations.json").is_file()
+        assert "there is no format 'cocoo'" in hodor(*arguments, "--export", "cocoo", code=2)
+
+
 def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(library)
     output = hodor("clips", "--masks", "masks", "--weights", toy.resolve(), "--workers", 2)

@@ -59,9 +59,9 @@ def test_names_stand_in_the_report_and_in_every_export(result: SegmentSummary, t
 
 
 def test_an_export_serves_as_masks_again(result: SegmentSummary, tmp_path: Path) -> None:
-    export_result(result.out, ["cvat", "coco", "labelme"], ExportOptions(out=tmp_path))
+    export_result(result.out, ["cvat", "coco", "coco-video", "labelme"], ExportOptions(out=tmp_path))
     with open_source(result.out.parent / "clip.mp4") as source:
-        for name in ("cvat/annotations.xml", "coco", "labelme"):
+        for name in ("cvat/annotations.xml", "coco", "coco-video/annotations.json", "labelme"):
             given = read_given([str(tmp_path / name)], source)
             assert list(given.masks) == list(range(8)) and given.names == {1: "mug", 2: "hound"}
             for frame, mask in given.masks.items():

@@ -60,7 +60,7 @@ def hodor(*arguments: object, code: int = 0):
 
 def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    result = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--coco")
+    result = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--coco", "--export", "csv")
     out = tmp_path / "clip.hodor"
     assert len(list((out / "masks").glob("*.png"))) == COUNT
     assert len(read_video(out / "overlay.mp4")) == COUNT
@@ -70,7 +70,13 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     report = json.loads((out / "report.json").read_text())
     assert report["weights"]["name"] == str(toy) and re.fullmatch(r"[0-9a-f]{64}", report["weights"]["fingerprint"])
     assert report["used"]["device"] in ("cpu", "cuda", "mps") and report["used"]["min_dim"] == 64
-    assert (out / "annotations.json").exists() and not (out / ".progress").exists()
+    assert (out / "export" / "csv" / "tracks.csv").is_file() and not (out / ".progress").exists()
+    annotations = json.loads((out / "export" / "coco-video" / "annotations.json").read_text())
+    assert len(annotations["annotations"][0]["segmentations"]) == COUNT
+    assert "warning: --coco is --export coco-video now" in result.output
+    again = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--overwrite", "--export", "csv")
+    assert not (out / "export" / "coco-video").exists() and (out / "export" / "csv").is_dir()
+    assert "hodor export clip.hodor --to coco-video" in again.output
 
 
 def test_descriptors_alone_are_one_option_away(tmp_path: Path, clip: Path) -> None:

@@ -28,7 +28,7 @@ torch.manual_seed(0)
 with open_source(sys.argv[1], end=int(sys.argv[4])) as source:
     masks = read_mask_arguments([sys.argv[2]], source)
     settings = SegmentSettings(device="cpu", precision="fp32", min_dim=32, max_dim=64)
-    output = RunOutput(coco=True, checkpoint_seconds=0.2)
+    output = RunOutput(checkpoint_seconds=0.2)
     inputs = RunInputs(masks)
     summary = segment_source(source, inputs, sys.argv[3], build_model("toy"), settings=settings, output=output)
 assert summary.frames == int(sys.argv[4]), summary.frames

@@ -43,7 +43,7 @@ def run(
         out,
         segmenter,
         settings=options.pop("settings", None),
-        output=RunOutput(coco=options.pop("coco", True), checkpoint_seconds=every, **options),
+        output=RunOutput(checkpoint_seconds=every, **options),
         hooks=RunHooks(on_frame=stop),
     )
 
@@ -62,7 +62,6 @@ def assert_same_results(one: Path, other: Path) -> None:
     for path in (one / "masks").iterdir():
         assert path.read_bytes() == (other / "masks" / path.name).read_bytes()
     assert report_of(one) == report_of(other)
-    assert (one / "annotations.json").read_bytes() == (other / "annotations.json").read_bytes()
     assert (one / "overlay.mp4").read_bytes() == (other / "overlay.mp4").read_bytes()
 
 
@@ -111,7 +110,7 @@ def test_a_kill_while_the_results_are_put_together(
     from hodor_cli.run import finish
 
     out = tmp_path / "out"
-    for name in ("write_video_annotations", "write_report"):
+    for name in ("write_review_page", "write_report"):
         monkeypatch.setattr(finish, name, lambda *_, **__: (_ for _ in ()).throw(StopError()))
         with pytest.raises(StopError):
             run(out, resume=True)
@@ -141,7 +140,6 @@ def test_other_settings_or_inputs_are_refused_and_named(tmp_path: Path) -> None:
         ({"settings": SegmentSettings(history=3)}, "history \\(7 then, 3 now\\)"),
         ({"settings": SegmentSettings(overlay=False)}, "overlay \\(on then, off now\\)"),
         ({"settings": SegmentSettings(min_dim=256)}, "min-dim \\(default then, 256 now\\)"),
-        ({"coco": False}, "coco"),
         ({"masks": {0: other}}, "the mask of frame 0"),
         ({"masks": {0: first, 4: first}}, "the mask of frame 4"),
         ({"boxes": {2: {5: (0, 0, 9, 9)}}}, "the box of frame 2"),

@@ -12,6 +12,7 @@ from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
@@ -103,14 +104,9 @@ def test_overlay_keeps_the_times_of_a_variable_frame_rate(tmp_path: Path) -> Non
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-3)
 
 
-def test_without_overlay_and_with_coco(tmp_path: Path) -> None:
-    summary = run(tmp_path / "out", 4, coco=True, settings=SegmentSettings(overlay=False))
-    assert not (tmp_path / "out" / "overlay.mp4").exists()
-    annotations = json.loads((tmp_path / "out" / "annotations.json").read_text())
-    assert [entry["object_id"] for entry in annotations["annotations"]] == [1, 2]
-    assert annotations["annotations"][0]["areas"][0] == 144
-    assert "rle" not in json.loads((tmp_path / "out" / "report.json").read_text())["frames"][0]
-    assert summary.files["annotations"] == tmp_path / "out" / "annotations.json"
+def test_without_overlay(tmp_path: Path) -> None:
+    summary = run(tmp_path / "out", 4, settings=SegmentSettings(overlay=False))
+    assert not (tmp_path / "out" / "overlay.mp4").exists() and "overlay" not in summary.files
 
 
 def test_objects_may_start_late_and_on_a_box(tmp_path: Path) -> None:
@@ -165,12 +161,25 @@ def test_an_existing_result_is_not_touched_unless_asked(tmp_path: Path) -> None:
 
 def test_overwrite_removes_the_old_results_and_only_them(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run(out, 6, coco=True)
+    run(out, 6)
+    export_result(out, ["png", "csv", "yolo"])
     (out / "notes.txt").write_text("mine")
     (out / "masks" / "mine.png").write_bytes(b"mine")
+    (out / "export" / "yolo" / "labels" / "mine.txt").write_text("mine")
     run(out, 3, overwrite=True)
     masks = [f"masks/{index:05d}.png" for index in range(3)]
-    assert files(out) == ["masks", *masks, "masks/mine.png", "notes.txt", "overlay.mp4", "report.json", "review.html"]
+    kept = ["export", "export/yolo", "export/yolo/labels", "export/yolo/labels/mine.txt"]
+    made = ["masks", *masks, "masks/mine.png", "notes.txt", "overlay.mp4", "report.json", "review.html"]
+    assert files(out) == kept + made
+
+
+def test_exports_that_lie_elsewhere_stay(tmp_path: Path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    run(out, 2)
+    export_result(out, ["csv"], ExportOptions(out=elsewhere))
+    (out / "export").symlink_to(elsewhere, target_is_directory=True)
+    run(out, 2, overwrite=True)
+    assert (elsewhere / "csv" / "tracks.csv").is_file()
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_
         length=3,
         object_ids=[5, 300],
         frames_of=lambda object_id: iter(frames[object_id]),
+        names={300: "cat"},
     )
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["videos"] == [
@@ -71,6 +72,7 @@ def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_
     ]
     first, second = found["annotations"]
     assert first["object_id"] == 5 and first["category_id"] == found["categories"][0]["id"]
+    assert second["category_id"] == 2 and [category["name"] for category in found["categories"]] == ["object", "cat"]
     assert first["segmentations"][0] is None and first["bboxes"] == [None, [27, 7, 66, 66], None]
     assert np.array_equal(decode_segmentation(first["segmentations"][1], 81, 121), mask)
     assert second["areas"] == [int(mask.sum())] * 3 and second["id"] == 2

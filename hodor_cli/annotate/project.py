@@ -245,7 +245,7 @@ class Change:
 
 def empty_record(record: FrameRecord) -> FrameRecord:
     """The record of a frame without any object."""
-    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=(), rle={}, extra={})
+    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=(), extra={})
 
 
 def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:
@@ -273,7 +273,7 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
         elif old is not None:
             objects[object_id] = ObjectRecord(0, None, 0.0, True)
             given.discard(object_id)
-    return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)), rle={})
+    return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)))
 
 
 def report_records(folder: OutputFolder) -> tuple[dict[int, FrameRecord], dict[int, str]]:

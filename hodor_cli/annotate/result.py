@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from hodor_cli.annotate.project import Project
@@ -76,8 +75,7 @@ def write_result(project: Project, source: FrameSource, settings: SegmentSetting
     segmenter: what the masks were made with, None before there is one.
     """
     folder = project.folder
-    coco = folder.annotations.is_file()
-    identity: RunIdentity = run_identity(source, given_inputs(project), settings, segmenter, coco=coco)
+    identity: RunIdentity = run_identity(source, given_inputs(project), settings, segmenter)
     advice = advice_of(project)
     header = {"hodor_version": _version(), "annotated": project.mark, **msgspec.to_builtins(identity, str_keys=True)}
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
@@ -109,7 +107,7 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
     if is_report(folder.report):
         then, now = (
             _report(folder.report).source,
-            run_identity(frames, RunInputs(), SegmentSettings(), None, coco=False),
+            run_identity(frames, RunInputs(), SegmentSettings(), None),
         )
         if (then.start, then.end) != (0, None):
             frames.close()
@@ -125,7 +123,7 @@ def _report(path: Path) -> ReportRecord:
 
 def _in_order(project: Project) -> Iterator[FrameRecord]:
     for index in sorted(project.records):
-        yield replace(project.records[index], rle={})
+        yield project.records[index]
 
 
 def _version() -> str:

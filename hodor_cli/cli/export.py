@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hodor_cli.cli.options import OverwriteOption, out_option
-from hodor_cli.cli.terminal import counted, note, say
+from hodor_cli.cli.terminal import counted, note, say, warn
 from hodor_cli.errors import UsageError
 
 NameOption = Annotated[
@@ -95,6 +95,14 @@ def formats_of(text: str) -> list[str]:
     if not names:
         raise UsageError("no format is named; give one or more, for example coco,csv")
     return [writer_of(name).name for name in names]
+
+
+def exports_of(export: str | None, coco: bool) -> list[str]:
+    """The formats of --export, and of --coco, which is on its way out. Raises UsageError for an unknown one."""
+    if coco:
+        warn("--coco is --export coco-video now, written to export/coco-video/; --coco goes in the next version")
+    names = formats_of(export) if export is not None else []
+    return list(dict.fromkeys([*names, *(["coco-video"] if coco else [])]))
 
 
 def tell_exports(places: dict[str, Path]) -> None:

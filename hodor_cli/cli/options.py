@@ -121,7 +121,14 @@ AxesOption = Annotated[
         rich_help_panel=FRAMES,
     ),
 ]
-CocoOption = Annotated[
-    bool,
-    typer.Option("--coco", help="Also write annotations.json (COCO video run lengths).", rich_help_panel=RESULTS),
+ExportOption = Annotated[
+    str | None,
+    typer.Option(
+        "--export",
+        metavar="FORMAT[,...]",
+        help="Also write the result as other tools read it, into export/ (see `hodor export`).",
+        rich_help_panel=RESULTS,
+    ),
 ]
+#: The spelling of version 0.1.
+CocoOption = Annotated[bool, typer.Option("--coco", hidden=True, help="See --export coco-video.")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.export import NameOption, formats_of, tell_exports
+from hodor_cli.cli.export import NameOption, exports_of, tell_exports
 from hodor_cli.cli.options import (
     SEGMENT_FIELDS,
     AdaptOption,
@@ -17,6 +17,7 @@ from hodor_cli.cli.options import (
     ClickOption,
     CocoOption,
     EndOption,
+    ExportOption,
     OverwriteOption,
     ResumeOption,
     StartOption,
@@ -94,15 +95,7 @@ def segment(
     axes: AxesOption = None,
     coco: CocoOption = False,
     name: NameOption = None,
-    export: Annotated[
-        str | None,
-        typer.Option(
-            "--export",
-            metavar="FORMAT[,...]",
-            help="Also write the result as other tools read it, into export/ (see `hodor export`).",
-            rich_help_panel=RESULTS,
-        ),
-    ] = None,
+    export: ExportOption = None,
     descriptors: Annotated[
         Path | None,
         typer.Option(
@@ -166,7 +159,7 @@ def segment(
 
         segment_many(
             source, masks=masks, out=out, settings=settings, adapt=adapt, resume=resume, overwrite=overwrite,
-            workers=workers, gpus=gpus, ray=ray, start=start, end=end, coco=coco,
+            workers=workers, gpus=gpus, ray=ray, start=start, end=end, export=export, coco=coco,
         )  # fmt: skip
         return
     for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
@@ -176,6 +169,7 @@ def segment(
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.inputs import appearances_by_id
+    from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
@@ -183,7 +177,7 @@ def segment(
         given = given_inputs(frames, mask or [], box or [], remove or [], click or [], name or [])
         inputs = replace(given, appears=appearances_by_id(appear or [], frames))
         folder = Path(f"{frames.name}.hodor") if out is None else out
-        exports = formats_of(export) if export is not None else []
+        exports = exports_of(export, coco)
         require_exportable(folder, exports, overwrite=overwrite or resume)
 
         from hodor_cli.weights import load_model
@@ -200,9 +194,13 @@ def segment(
             record=descriptors,
             options=RecordOptions(result=folder),
         )
-        run = RunOutput(overwrite=overwrite, resume=resume, coco=coco)
+        run = RunOutput(overwrite=overwrite, resume=resume)
+        earlier = OutputFolder(folder).exported()
         summary = _segmented(frames, inputs, folder, session, settings, run)
     print_summary(summary)
+    gone = [name for name in earlier if name not in (*OutputFolder(folder).exported(), *exports)]
+    if gone:
+        note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if exports:
         tell_exports(export_result(folder, exports, ExportOptions(overwrite=overwrite or resume, source=source)))
     _tell_about_descriptors(session, descriptors, folder)
@@ -350,7 +348,6 @@ def print_summary(summary: SegmentSummary) -> None:
         "overlay": "the video with the objects drawn over it",
         "review": "the frames to review, objects over time: open it",
         "report": "area, box, confidence per frame and object",
-        "annotations": "COCO video run lengths",
         "boxes": "masks made from boxes and clicks: check them",
     }
     shown = {key: f"{path}/" if path.is_dir() else str(path) for key, path in summary.files.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hodor_cli.cli.export import exports_of
 from hodor_cli.cli.flags import with_flags
 from hodor_cli.cli.options import (
     SEGMENT_FIELDS,
     AdaptOption,
     CocoOption,
     EndOption,
+    ExportOption,
     OverwriteOption,
     ResumeOption,
     StartOption,
@@ -72,6 +74,7 @@ def segment_many(
     ] = None,
     start: StartOption = 0,
     end: EndOption = None,
+    export: ExportOption = None,
     coco: CocoOption = False,
 ) -> None:
     """Segment every video of a folder or list, side by side, from the first masks in another folder.
@@ -92,7 +95,7 @@ def segment_many(
         settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
         start=start,
         end=end,
-        coco=coco,
+        export=tuple(exports_of(export, coco)),
         adapt=adapt,
         resume=resume,
         overwrite=overwrite,
@@ -109,7 +112,7 @@ def segment_many(
     except KeyboardInterrupt:
         note(f"What is done is kept in {options.out}; continue it by the same command with --resume.")
         raise
-    _print_summary(summary)
+    _print_summary(summary, options.export)
     if summary.failed:
         raise typer.Exit(1)
 
@@ -171,7 +174,7 @@ def _display(total: int) -> Iterator[Any]:
         yield show
 
 
-def _print_summary(summary: BatchSummary) -> None:
+def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     done = [result for result in summary.results if not result.error]
     before = sum(result.already_finished for result in done)
     again = f" ({before} of them before)" if before else ""
@@ -179,6 +182,8 @@ def _print_summary(summary: BatchSummary) -> None:
     videos, frames = counted(len(done), "video"), counted(summary.frames, "frame")
     say(f"{videos} of {len(summary.results)} done{again}, {frames}, {rate:.1f} frames/s.")
     say(f"  {summary.out}/NAME/  masks, overlay and report of each video")
+    if exports:
+        say(f"  {summary.out}/NAME/export/  {', '.join(exports)}")
     say(f"  {summary.out}/summary.json  how each of them ended")
     review = [result for result in done if result.review]
     if review:

@@ -14,8 +14,8 @@ import msgspec
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import RunLengths
-from hodor_cli.datasets.video_rle import encode_rle
-from hodor_cli.errors import HodorError, InputError
+from hodor_cli.datasets.video_rle import VideoMask, encode_rle, write_video_annotations
+from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, checked_shape
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
@@ -141,3 +141,34 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
     content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
     out.text("instances.json", json.dumps(content | {"annotations": entries, "categories": categories}))
+
+
+def write_video(annotations: Annotations, out: FolderWriter) -> None:
+    """Write annotations.json: one video, and for each object the run lengths of all frames (YouTube-VIS). Raises
+    UsageError for photographs, whose objects are no tracks."""
+    if not annotations.tracked:
+        raise UsageError("coco-video holds the objects of a video; these are photographs, which `coco` holds")
+    masks: dict[int, dict[int, VideoMask]] = {}
+    names: dict[int, str] = {}
+    files: list[str] = []
+    size = (1, 1)
+    for place, picture in enumerate(annotations.pictures):
+        size = picture.size
+        files.append(out.picture(picture, "images"))
+        for shape in picture.shapes:
+            mask = shape.mask(size)
+            if (box := box_of(mask)) is None:
+                continue
+            names.setdefault(shape.object_id, annotations.class_of(shape))
+            packed = encode_rle(mask)["counts"]
+            masks.setdefault(shape.object_id, {})[place] = {"counts": packed, "area": int(mask.sum()), "box": list(box)}
+    write_video_annotations(
+        out.place("annotations.json"),
+        name=annotations.video or annotations.path.stem,
+        size=size,
+        file_names=files,
+        length=len(files),
+        object_ids=sorted(masks),
+        frames_of=lambda object_id: map(masks[object_id].get, range(len(files))),
+        names=names,
+    )

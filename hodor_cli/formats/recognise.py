@@ -38,6 +38,7 @@ WRITERS = {
     writer.name: writer
     for writer in (
         Writer("coco", "instances.json with run lengths and track_id", coco.write),
+        Writer("coco-video", "annotations.json: run lengths by object (YouTube-VIS)", coco.write_video),
         Writer("yolo", "labels/NAME.txt and data.yaml", yolo.write),
         Writer("labelme", "NAME.json with polygons and group_id", labelme.write),
         Writer("cvat", "annotations.xml: tracks of a video, masks of photographs", cvat.write),

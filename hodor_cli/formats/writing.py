@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,13 +116,35 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
 
 def _replace(hidden: Path, path: Path, made: list[str]) -> None:
     """Move the files of a new export over an earlier one, and remove those that it does not have any more."""
+    _remove_listed(path)
+    for name in made:
+        target = path.joinpath(*name.split("/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(hidden.joinpath(*name.split("/")), target)
+
+
+def is_export(path: Path) -> bool:
+    """Whether `path` is a folder that `new_folder` made, and no link to one."""
+    return not path.is_symlink() and (path / _LIST).is_file()
+
+
+def remove_export(path: Path) -> None:
+    """Remove the files of an export, and the folders that are empty then; files that a user put there stay."""
+    folders = {target.parent for target in _remove_listed(path)} | {path}
+    (path / _LIST).unlink(missing_ok=True)
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        with suppress(OSError):  # something else is in it
+            folder.rmdir()
+
+
+def _remove_listed(path: Path) -> list[Path]:
+    """Remove the files of an export; returns where they were."""
     listed = (path / _LIST).read_text(encoding="utf-8").splitlines() if (path / _LIST).is_file() else []
+    found = []
     for name in listed:
         target = path.joinpath(*name.split("/"))
         inside = target.parent.resolve().is_relative_to(path.resolve())
         if inside and all(is_plain_name(part) for part in name.split("/")):
             target.unlink(missing_ok=True)
-    for name in made:
-        target = path.joinpath(*name.split("/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(hidden.joinpath(*name.split("/")), target)
+            found.append(target)
+    return found

@@ -106,8 +106,7 @@ def set_aside(folder: OutputFolder) -> None:
         moved = folder.earlier / path.name
         if path.exists() and not moved.exists():
             os.replace(path, moved)
-    for made in (folder.overlay, folder.review, folder.annotations):
-        made.unlink(missing_ok=True)
+    folder.remove_drawn()
 
 
 def changed(then: RunInputs, now: RunInputs, count: int) -> tuple[list[tuple[int, int]], set[int]]:

@@ -21,9 +21,6 @@ from hodor_cli.run.records import Count, ObjectId, RunIdentity, require_inside
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
 
-#: Folder of the exports in a result folder.
-EXPORTS = "export"
-
 
 class _Seen(msgspec.Struct):
     confidence: float = 0.0
@@ -109,7 +106,7 @@ def export_result(result: Path, formats: Sequence[str], options: ExportOptions |
     options = options or ExportOptions()
     writers = [writer_of(name) for name in dict.fromkeys(formats)]
     folder = OutputFolder(result)
-    places = {writer.name: (options.out or folder.root / EXPORTS) / writer.name for writer in writers}
+    places = {writer.name: (options.out or folder.exports) / writer.name for writer in writers}
     for place in places.values():
         require_free(place, overwrite=options.overwrite)
     report = _read(folder)
@@ -136,7 +133,7 @@ def detections(result: Path) -> Iterator[Any]:
 def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool) -> None:
     """Raise UsageError or OutputError before a run, if what it makes could not be exported afterwards."""
     for name in formats:
-        require_free(result / EXPORTS / writer_of(name).name, overwrite=overwrite)
+        require_free(OutputFolder(result).exports / writer_of(name).name, overwrite=overwrite)
 
 
 def _read(folder: OutputFolder) -> _Result:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from hodor_cli.datasets.video_rle import VideoMask, write_video_annotations
 from hodor_cli.files import writing
 from hodor_cli.run.loop import RunLoop
 from hodor_cli.run.output import OutputFolder
@@ -35,8 +33,6 @@ def finish_run(
     run.take_warnings()  # the sound may not have been copied
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))
-        if identity.settings["coco"]:
-            _write_annotations(folder, identity, results.done, list(objects))
         review = review_frames(read_journal(folder.journal))
         speed = SpeedRecord(
             frames=results.done,
@@ -89,29 +85,6 @@ def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
     return summary, report
 
 
-def _write_annotations(folder: OutputFolder, identity: RunIdentity, frames: int, object_ids: list[int]) -> None:
-    annotations = folder.progress / folder.annotations.name
-    write_video_annotations(
-        annotations,
-        name=identity.source.name,
-        size=identity.source.size,
-        file_names=(f"{record.name}.png" for record in read_journal(folder.journal)),
-        length=frames,
-        object_ids=object_ids,
-        frames_of=lambda object_id: _masks_of(folder, object_id),
-    )
-    annotations.replace(folder.annotations)
-
-
-def _masks_of(folder: OutputFolder, object_id: int) -> Iterator[VideoMask | None]:
-    for record in read_journal(folder.journal):
-        counts, entry = record.rle.get(object_id), record.objects.get(object_id)
-        if counts is None or entry is None or entry.box is None:
-            yield None
-        else:
-            yield {"counts": counts, "area": entry.area, "box": list(entry.box)}
-
-
 def _warnings(folder: OutputFolder, warnings: tuple[str, ...]) -> tuple[str, ...]:
     """Every warning once, in order: of the source and the inputs, then of the frames."""
     found = dict.fromkeys(warnings)
@@ -126,7 +99,6 @@ def _files(folder: OutputFolder) -> dict[str, Path]:
         "overlay": folder.overlay,
         "review": folder.review,
         "report": folder.report,
-        "annotations": folder.annotations,
         "boxes": folder.box_masks,
     }
     return {key: path for key, path in places.items() if path.exists()}

@@ -2,7 +2,9 @@
 
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes and clicks
-OUT/overlay.mp4, OUT/review.html, OUT/annotations.json
+OUT/overlay.mp4, OUT/review.html
+OUT/annotations.json    what the page of `hodor annotate` exports
+OUT/export/FORMAT/      the masks as other tools read them
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
 OUT/.hodor.lock         exists while a run writes, or was killed while it did
@@ -18,6 +20,7 @@ from typing import Literal
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import require_replaceable, writing
+from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
 from hodor_cli.run.records import MadeFrame, MadeFrames, decode, is_report, read_made_frames
 
@@ -34,6 +37,7 @@ class OutputFolder:
         self.overlay = root / "overlay.mp4"
         self.annotations = root / "annotations.json"
         self.review = root / "review.html"
+        self.exports = root / "export"
         self.report = root / "report.json"
         self.progress = root / ".progress"
         self.run = self.progress / "run.json"
@@ -92,9 +96,7 @@ class OutputFolder:
                 self.mask(frame.name).unlink(missing_ok=True)
                 for object_id in (*frame.boxes, *frame.clicks):
                     self.box_mask(frame.name, object_id).unlink(missing_ok=True)
-            self.overlay.unlink(missing_ok=True)
-            self.annotations.unlink(missing_ok=True)
-            self.review.unlink(missing_ok=True)
+            self.remove_drawn()
             self.remove_leftovers()
             for folder in (self.masks, self.box_masks):
                 remove_if_empty(folder)
@@ -103,6 +105,21 @@ class OutputFolder:
                     path.unlink()
             if self.progress.is_dir() and not keep_backward:
                 shutil.rmtree(self.progress)
+
+    def exported(self) -> list[str]:
+        """The formats that the masks were exported in."""
+        if self.exports.is_symlink() or not self.exports.is_dir():
+            return []
+        return sorted(entry.name for entry in self.exports.iterdir() if is_export(entry))
+
+    def remove_drawn(self) -> None:
+        """Remove what was made of the masks: overlay, review page and exports."""
+        for made in (self.overlay, self.review, self.annotations):
+            made.unlink(missing_ok=True)
+        for name in self.exported():
+            remove_export(self.exports / name)
+        if not self.exports.is_symlink():
+            remove_if_empty(self.exports)
 
     def remove_after(self, journal_bytes: int) -> None:
         """Remove the masks of frames past the checkpoint, which are about to be made again, from an unfinished run."""

@@ -59,8 +59,8 @@ class ReviewNote(Struct, frozen=True):
 class FrameRecord(Struct, frozen=True, omit_defaults=True):
     """One frame: its index from 0, the name of its mask file without ending, its time in seconds, and its objects.
 
-    given, boxes, clicks and removed: the objects whose mask, box, clicks or end was given in it. rle: masks as COCO run
-    lengths. ticks: its time in the overlay. extra: what a caller added.
+    given, boxes, clicks and removed: the objects whose mask, box, clicks or end was given in it. ticks: its time in the
+    overlay. extra: what a caller added.
     """
 
     frame: Count
@@ -73,7 +73,6 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     removed: tuple[ObjectId, ...] = ()
     warnings: tuple[str, ...] = ()
     review: tuple[ReviewNote, ...] = ()
-    rle: dict[ObjectId, str] = field(default_factory=dict)
     ticks: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -81,7 +80,7 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
         """As it stands in report.json: without what only the run needs."""
         plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
         added = plain.pop("extra", {})
-        return {key: value for key, value in plain.items() if key not in ("rle", "ticks")} | added
+        return {key: value for key, value in plain.items() if key != "ticks"} | added
 
 
 class SourceRecord(Struct, frozen=True):

@@ -52,19 +52,15 @@ class FrameResult:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def frame_record(result: FrameResult, *, ticks: int, with_rle: bool = False) -> FrameRecord:
-    """One frame's entry in journal and report; `with_rle` adds the masks as COCO run lengths.
+def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
+    """One frame's entry in journal and report.
 
     Raises UsageError if what a callback added is no `review` list of object, reason and detail.
     """
-    from hodor_cli.datasets.video_rle import encode_rle
-
-    objects, runs = {}, {}
-    for object_id, outcome in sorted(result.objects.items()):
-        mask = result.labels == object_id
-        objects[object_id] = entry = _object_record(outcome, mask)
-        if with_rle and entry.box is not None:
-            runs[object_id] = encode_rle(mask)["counts"]
+    objects = {
+        object_id: _object_record(outcome, result.labels == object_id)
+        for object_id, outcome in sorted(result.objects.items())
+    }
     extra = dict(result.extra)
     try:
         review = msgspec.convert(extra.pop("review", []), type=tuple[ReviewNote, ...])
@@ -81,7 +77,6 @@ def frame_record(result: FrameResult, *, ticks: int, with_rle: bool = False) -> 
         removed=tuple(sorted(result.removed)),
         warnings=result.warnings,
         review=review,
-        rle=runs,
         ticks=ticks,
         extra=extra,
     )

@@ -52,11 +52,10 @@ class SavePoint:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is made of every frame: the overlay, object numbers in it, masks as run lengths in the journal."""
+    """What is made of every frame: the overlay, and object numbers in it."""
 
     overlay: bool
     numbers: bool
-    rle: bool
 
 
 class ResultsWriter:
@@ -121,7 +120,7 @@ class ResultsWriter:
         self._first_time = frame.time if self._first_time is None else self._first_time
         self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
         # The journal comes first: it lists every file that a later run with `overwrite` has to remove.
-        self._journal.append(frame_record(item, ticks=self._ticks, with_rle=self._drawing.rle))
+        self._journal.append(frame_record(item, ticks=self._ticks))
         _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)

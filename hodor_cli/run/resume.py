@@ -131,9 +131,7 @@ def read_run(path: Path) -> RunIdentity | None:
     return decode(data, RunFile, str(path))
 
 
-def run_identity(
-    source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any, *, coco: bool
-) -> RunIdentity:
+def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any) -> RunIdentity:
     """Everything that decides the results of a run. Content counts, not where it lies."""
     return RunIdentity(
         source=SourceRecord(
@@ -159,7 +157,7 @@ def run_identity(
         names=dict(sorted(inputs.names.items())),
         appears=dict(sorted(inputs.appears.items())),
         weights=WeightsRecord(settings.weights, _fingerprint(segmenter)),
-        settings={**{key: value for key, value in asdict(settings).items() if key != "weights"}, "coco": coco},
+        settings={key: value for key, value in asdict(settings).items() if key != "weights"},
         used={
             "device": str(getattr(segmenter, "device", "")),
             "precision": str(getattr(segmenter, "dtype", "")).removeprefix("torch."),

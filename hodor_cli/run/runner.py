@@ -89,7 +89,7 @@ def segment_source(
     if output.resume and able_to_go_back(source, segmenter):
         earlier, inputs = _earlier(folder, source, inputs, settings, segmenter, output)
     inputs.check(source, known=known)
-    identity = run_identity(source, inputs, settings, segmenter, coco=output.coco)
+    identity = run_identity(source, inputs, settings, segmenter)
     if _state(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
         return _finished(folder, identity)
     with locked_folder(folder.root, advice=_ADVICE):
@@ -100,7 +100,7 @@ def segment_source(
             shutil.rmtree(folder.progress, ignore_errors=True)  # a kill came between the report and the tidying up
             return _finished(folder, identity)
         numbers = len({*inputs.object_ids, *known}) > 1
-        drawing = Drawing(overlay=settings.overlay, numbers=numbers, rle=output.coco)
+        drawing = Drawing(overlay=settings.overlay, numbers=numbers)
         try:
             if earlier is not None:
                 maps = MapFolder(folder.backward)
@@ -140,7 +140,7 @@ def _earlier(
     if set(earlier.report.clicks).intersection(earlier.report.masks):
         return None, inputs  # of a mask that clicks corrected, only what came of it is known
     joined = earlier.inputs(inputs)
-    identity = run_identity(source, joined, settings, segmenter, coco=output.coco)
+    identity = run_identity(source, joined, settings, segmenter)
     return (earlier, joined) if only_given_differs(earlier.report, identity) else (None, joined)
 
 

@@ -46,13 +46,12 @@ class RunOutput:
     """What happens to the result folder.
 
     overwrite: replace the results that an earlier run left in it (and no other files). resume: continue an interrupted
-    run of the same inputs and settings; a finished one is left as it is. coco: write annotations.json (COCO run
-    lengths) as well. checkpoint_seconds: about how much work a kill may lose; at most 48 frames in any case.
+    run of the same inputs and settings; a finished one is left as it is. checkpoint_seconds: about how much work a kill
+    may lose; at most 48 frames in any case.
     """
 
     overwrite: bool = False
     resume: bool = False
-    coco: bool = False
     checkpoint_seconds: float = 2.0
 
 
@@ -102,7 +101,7 @@ class SegmentSummary:
     frames_per_second: float
     review: tuple[ReviewItem, ...]
     warnings: tuple[str, ...]
-    #: Result files and folders by what they are: "masks", "overlay", "review", "report", "annotations", "boxes".
+    #: Result files and folders by what they are: "masks", "overlay", "review", "report", "boxes".
     files: Mapping[str, Path] = field(default_factory=dict)
     #: Frames that an earlier, interrupted run had done.
     resumed_from: int = 0

@@ -37,7 +37,7 @@ def make_inputs(root: Path) -> Path:
     _weights(root)
     segment = ["segment", str(root / "clip.mp4"), "--mask", str(root / "mask.png")]
     weights = ["--weights", str(root / "toy.safetensors")]
-    _hodor(*segment, *weights, "-o", str(root / "result"), "--coco")
+    _hodor(*segment, *weights, "-o", str(root / "result"), "--export", "coco-video")
     _hodor("export-descriptors", str(root / "result"), *weights, "-o", str(root / "objects.h5"))
     _interrupted(root)
     _hodor(

@@ -14,6 +14,7 @@ from hodor_cli.files import write_whole, writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
+from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.settings import SegmentSettings, SegmentSummary
 
 if TYPE_CHECKING:
@@ -28,13 +29,14 @@ class WorkOptions:
 
     settings: Where `weights` is a file, its path must be one that every worker can read.
     adapt: Budget of the adaptation to each video's masks (`60s`, `200steps`); None: none.
+    export: Formats in which each result is exported (`hodor_cli.run.exporting`).
     """
 
     out: Path
     settings: SegmentSettings = field(default_factory=SegmentSettings)
     start: int = 0
     end: int | None = None
-    coco: bool = False
+    export: tuple[str, ...] = ()
     adapt: str | None = None
     resume: bool = False
     overwrite: bool = False
@@ -227,7 +229,7 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
         # A network that is adapted again is another one, with which a run cannot be resumed.
         folder = attempts.final if there else attempts.begin(resume=resume and options.adapt is None)
         try:
-            output = RunOutput(resume=resume or not there, coco=options.coco)
+            output = RunOutput(resume=resume or not there)
             summary = segment_source(source, inputs, folder, model, settings=settings, output=output)
         except HodorError:
             attempts.drop_if_empty(folder)
@@ -236,4 +238,14 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             attempts.clear()
         else:
             attempts.publish(folder, overwrite=options.overwrite)
+        _export(attempts.final, options.export, keep=there)
         return summary
+
+
+def _export(result: Path, formats: tuple[str, ...], *, keep: bool) -> None:
+    """Export a result; keep: what an earlier run exported of the same masks stays."""
+    from hodor_cli.run.exporting import ExportOptions, export_result
+
+    there = OutputFolder(result).exported() if keep else []
+    if missing := [name for name in formats if name not in there]:
+        export_result(result, missing, ExportOptions(overwrite=True))
