@@ -81,7 +81,7 @@ def test_photographs_in_cvat_are_exact_masks(tmp_path: Path) -> None:
 
 def test_the_table_of_tracks(tmp_path: Path) -> None:
     known = {(0, 1): 0.5}
-    lines = (written("csv", tmp_path, replace(clip(), known=known)) / "tracks.csv").read_text().splitlines()
+    lines = (written("csv", tmp_path, replace(clip(), confidence=known)) / "tracks.csv").read_text().splitlines()
     assert lines[0] == "frame,name,time,id,class,x,y,width,height,area,centre_x,centre_y,confidence"
     area = int((labels_at(0) == 1).sum())
     assert lines[1] == f"0,00000,0.0,1,mug,26,26,29,29,{area},40.5,40.5,0.5" and len(lines) == 8

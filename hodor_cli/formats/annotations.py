@@ -1,6 +1,6 @@
-"""The one form between all formats: pictures with objects, and the rule by which objects get their ids.
+"""The form that all formats convert from and to: pictures with objects, and the rule that gives objects their ids.
 
-A reader makes `Annotations` of a file or folder, without ids; `numbered` gives the ids; a writer takes the result.
+A reader returns `Annotations` without ids, `numbered` assigns the ids, and a writer takes the result.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import RunLengths, Segmentation, check_segmentation, decode_segmentation
-from hodor_cli.datasets.video_rle import encode_rle
+from hodor_cli.datasets.labels.mask_values import ids_in
+from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
+from hodor_cli.formats.drawing import run_lengths
 from hodor_cli.images.label_png import MAX_ID
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ Key = int | str
 class Shape:
     """One object in one picture, or a part of it.
 
-    name: of its class, "" if the tool has none. segmentation: polygons in pixels (pixel i reaches from i to i + 1), or
-    run lengths. key: what the tool calls the object, if it says so (a group, a track); parts of one object share it.
+    name: the class, "" if there is none. segmentation: polygons in pixels (pixel i reaches from i to i + 1), or run
+    lengths. key: the tool's own id of the object (a group, a track), if it has one; parts of an object share it.
     object_id: 1..65535, 0 before `numbered`.
     """
 
@@ -40,7 +41,7 @@ class Shape:
     object_id: int = 0
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W) bool. Raises ValueError, with the reason, if the shape is no mask of that size."""
+        """(H, W) bool. Raises ValueError, with the reason, if the shape cannot be drawn at that size."""
         return decode_segmentation(self.segmentation, *size)
 
 
@@ -48,10 +49,10 @@ class Shape:
 class Picture:
     """One annotated picture.
 
-    name: of its file, relative to the folder of pictures, or of its frame. size: (height, width) of the upright
-    picture. shapes: later ones lie on top. frame: its number in its video, from 0; None if only the name says which.
-    time: in seconds from the video's first frame. file: where the picture lies, and image: (H, W, 3) uint8 RGB, for
-    writers that want it beside its objects.
+    name: of the file, relative to the folder of pictures, or of the frame. size: (height, width) of the upright
+    picture. shapes: later ones lie on top. frame: its index in the video; None if only the name identifies it. time: in
+    seconds from the video's first frame. file: path of the picture, and image: (H, W, 3) uint8 RGB, for writers that
+    also write the pictures.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Picture:
 
     @cached_property
     def labels(self) -> NDArray[np.uint16]:
-        """(H, W) object ids, 0 background; a pixel of several shapes belongs to the last one."""
+        """(H, W) object ids, 0 background; a pixel covered by several shapes belongs to the last one."""
         labels = np.zeros(self.size, np.uint16)
         for shape in self.shapes:
             labels[shape.mask(self.size)] = shape.object_id
@@ -77,13 +78,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What a file or folder says about its pictures.
+    """The annotated pictures of a file or folder.
 
-    tool: whose format it is, for messages. path: where it was read. pictures: those with objects, and perhaps others;
-    of a result they are made one by one, each time anew. tracked: an object has one id in all pictures; otherwise every
-    picture counts its own from 1. names: object id -> name of its class, if `tracked`. notes: sentences for the user.
-    video: name of the video of which they are frames, "" for photographs. fps: its frame rate. known: confidence
-    (0..1) by frame and object id. source: the frames themselves, for writers of video.
+    tool: name of the format, for messages. path: the file or folder. pictures: all with objects, and possibly others;
+    the pictures of a result are read anew each time they are iterated over. tracked: an object has the same id in all
+    pictures; otherwise each picture numbers its objects from 1. names: object id -> class, if `tracked`. notes:
+    sentences for the user. video: name of the video whose frames the pictures are, "" for photographs. fps: its frame
+    rate. confidence: 0..1 by (frame, object id). source: the frames, for writers of video.
     """
 
     tool: str
@@ -94,29 +95,25 @@ class Annotations:
     notes: tuple[str, ...] = ()
     video: str = ""
     fps: float = 0.0
-    known: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    confidence: Mapping[tuple[int, int], float] = field(default_factory=dict)
     source: FrameSource | None = None
 
     def class_of(self, shape: Shape) -> str:
-        """The name of a shape's class; "object" without one."""
+        """The class of a shape; "object" if it has none."""
         own = self.names.get(shape.object_id) if self.tracked else None
         return own or shape.name or "object"
 
 
 def shapes_of(labels: NDArray[np.integer], names: dict[int, str] | None = None) -> tuple[Shape, ...]:
-    """The objects of a label map as shapes of run lengths, named by `names`."""
-    ids = [int(value) for value in np.flatnonzero(np.bincount(labels.ravel())) if value]
-    found = []
-    for object_id in ids:
-        packed = encode_rle(labels == object_id)
-        height, width = packed["size"]
-        runs = RunLengths(packed["counts"], (height, width))
-        found.append(Shape((names or {}).get(object_id, ""), runs, object_id, object_id))
-    return tuple(found)
+    """The objects of a label map as shapes with run lengths; `names` gives their classes."""
+    return tuple(
+        Shape((names or {}).get(object_id, ""), run_lengths(labels == object_id), object_id, object_id)
+        for object_id in ids_in(labels)
+    )
 
 
 def checked_shape(shape: Shape, picture: str, size: tuple[int, int], path: Path) -> Shape | None:
-    """The shape if it can be drawn, None if it has no pixel. Raises InputError if it is wrong."""
+    """The shape with its segmentation checked; None if it covers no pixel. Raises InputError if it cannot be drawn."""
     try:
         segmentation = check_segmentation(shape.segmentation, *size)
     except ValueError as error:
@@ -127,16 +124,17 @@ def checked_shape(shape: Shape, picture: str, size: tuple[int, int], path: Path)
 
 
 def numbered(annotations: Annotations) -> Annotations:
-    """The same with object ids; see `number_together`."""
+    """The annotations with object ids, as `number_together` assigns them."""
     return number_together([annotations])[0]
 
 
 def number_together(several: Sequence[Annotations]) -> list[Annotations]:
-    """Give objects their ids, the same object the same id in all of `several`.
+    """Assign object ids, so that an object has the same id in all of `several`.
 
-    What the tool calls an object (a group, a track) decides, and such whole numbers stay as they are. Without that,
-    objects of one name are one object, if no picture has two of a name. Otherwise every picture counts its objects from
-    1, and they are not `tracked`. Raises InputError if files call one object differently, or for too many objects.
+    Shapes with the same name and key (a group, a track) are one object, and a whole-number key becomes its id. If no
+    shape has a key, shapes with the same name are one object, provided that no picture has two shapes of one name.
+    Otherwise each picture numbers its objects from 1, and the result is not `tracked`. Raises InputError if two files
+    give one key different names, or if there are more than 65,535 objects.
     """
     pictures = [picture for one in several for picture in one.pictures]
     if any(shape.key is not None for picture in pictures for shape in picture.shapes):
@@ -161,13 +159,13 @@ def _with_ids(one: Annotations, id_of: Callable[[Picture, int], int], tracked: b
 
 
 def _key(picture: Picture, place: int) -> tuple[str, Key]:
-    """What tells an object from others; one without a key, among others that have one, is an object of its own."""
+    """(name, key) of the shape's object. A shape without a key, where others have one, is an object of its own."""
     shape = picture.shapes[place]
     return shape.name, f"{picture.name}#{place}" if shape.key is None else shape.key
 
 
 def _ids_by_key(several: Sequence[Annotations]) -> dict[tuple[str, Key], int]:
-    """The id of each object: its own number if that is free, else the first number that nothing wants."""
+    """The id of each object: its key if that is a number that no object before it has, else the first unused number."""
     paths: dict[tuple[str, Key], Path] = {}
     first: dict[Key, tuple[str, Key]] = {}
     for one in several:
@@ -198,7 +196,7 @@ def _names_differ(picture: Picture) -> bool:
 
 
 def require_same_size(picture: Picture, size: tuple[int, int], path: Path) -> None:
-    """Raise InputError unless a picture was annotated at the (height, width) of the frames."""
+    """Raise InputError unless the picture has the (height, width) of the frames."""
     if picture.size == size:
         return
     (height, width), (want_height, want_width) = picture.size, size
@@ -215,7 +213,7 @@ def require_same_size(picture: Picture, size: tuple[int, int], path: Path) -> No
 
 
 def overlaps(pictures: Iterable[Picture]) -> int:
-    """In how many pictures shapes of different objects share pixels."""
+    """The number of pictures in which shapes overlap."""
     return sum(
         sum(int(shape.mask(picture.size).sum()) for shape in picture.shapes) > int((picture.labels > 0).sum())
         for picture in pictures

@@ -1,4 +1,4 @@
-"""What another tool annotated as folders of label PNGs, for whoever reads only those (evaluation)."""
+"""Converts the annotations of another tool to temporary folders of label PNGs, which evaluation reads."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from hodor_cli.images.paths import exists
 
 @contextmanager
 def sequence_folder(path: Path) -> Iterator[Path]:
-    """A data set in DAVIS's layout with the frames and true masks of another tool's `path`, for the time of the block;
-    `path` itself if it is a folder of videos. Raises InputError if frames do not lie beside their annotations."""
+    """Yield a temporary data set in the DAVIS layout with the frames and true masks of another tool's `path`; `path`
+    itself if it already is a folder of videos. Raises InputError if the frames are not beside their annotations."""
     if not exists(path) or depth(path / "Annotations") > 0 or reader_of(path) is None:
         yield path
         return
     found = read_annotations(path)
     if not found.tracked:
-        raise InputError(f"{path} does not say which object is which from frame to frame, so it is no truth of a video")
+        raise InputError(
+            f"{path} does not say which object is which from frame to frame, so it cannot be scored against; give each "
+            "object a group, a track or a name of its own"
+        )
     name = found.video or path.stem
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         frames, masks = Path(folder) / "JPEGImages" / name, Path(folder) / "Annotations" / name
@@ -44,8 +47,8 @@ def sequence_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def mask_folder(path: Path) -> Iterator[Path]:
-    """A folder of label PNGs with the masks of another tool's `path`, for the time of the block; `path` itself if it is
-    a folder of masks."""
+    """Yield a temporary folder of label PNGs with the masks of another tool's `path`; `path` itself if it already is a
+    folder of masks."""
     if not exists(path) or reader_of(path) is None:
         yield path
         return

@@ -1,6 +1,6 @@
 """Checks a data set before training and reports all faults at once.
 
-The check loads what training loads, `StillImages` or `ClipSet`, and reports what they leave out and why.
+It opens the set as training does (`StillImages` or `ClipSet`) and reports what they leave out and why.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_dataset(
 
     path: the set's folder, or the folder of the images if `annotations` (a COCO file) is given. full: also open every
     image and every mask; otherwise only names, sizes and numbers are compared. progress: called with (done, total).
-    Raises DataError only if `path` is no data set; the message says what it is instead.
+    Raises DataError only if `path` is not a data set; the message says what the folder holds.
     """
     limits = limits or ObjectLimits()
     found = open_set(path, annotations, limits=limits, resolution=resolution, split=split, allow_empty=True)
@@ -113,7 +113,7 @@ def _check_clips(
             for frame in range(len(clip.frames)):
                 _check_frame(clips, number, frame, report.noted)
         chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
-        share = 1 if full else len(clip.labelled)  # unopened annotations count like the middle one
+        share = 1 if full else len(clip.labelled)  # the middle annotation stands for those that are not opened
         for frame in chosen:
             found = _check_labels(clips, number, frame, limits, report.noted)
             report.samples += share * (found > 0)

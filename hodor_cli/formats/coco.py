@@ -1,6 +1,6 @@
-"""COCO: `instances.json` for pictures, and the form of YouTube-VIS for videos (`annotations.json`).
+"""COCO: `instances.json` for pictures, and YouTube-VIS JSON for videos (`annotations.json`).
 
-CVAT, Roboflow, Label Studio and supervision write and read the first one; CVAT puts tracks into `attributes`.
+CVAT, Roboflow, Label Studio and supervision read and write the former; CVAT stores track ids in `attributes`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class _VideoFile(msgspec.Struct):
 
 
 def read(path: Path, images: Path | None = None) -> Annotations:
-    """Read a file of photographs or of frames; the pictures lie in `images`. Raises InputError for serious faults."""
+    """Read a file of photographs or frames. images: their folder, by default the file's. Raises InputError."""
     try:
         content = read_coco(path)
     except HodorError as error:
@@ -110,7 +110,7 @@ def _name(content: CocoFile, item: Annotation) -> str:
 
 
 def _track(item: Annotation) -> Key | None:
-    """What says that annotations of several frames are one object."""
+    """The id that annotations of one object share in several frames."""
     if item.track_id is not None or item.object_id is not None:
         return item.object_id if item.track_id is None else item.track_id
     try:
@@ -120,7 +120,7 @@ def _track(item: Annotation) -> Key | None:
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write instances.json, with run lengths and `track_id`, and images/ if pictures are wanted."""
+    """Write instances.json with run lengths and `track_id`, and images/ if `out.frames`."""
     classes: dict[str, int] = {}
     images: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []

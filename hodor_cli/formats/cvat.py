@@ -1,12 +1,11 @@
-"""CVAT's own XML, version 1.1: for images (`<image>` with shapes) and for video (`<track>` with a shape per frame).
+"""CVAT's XML, version 1.1: for images (`<image>` with shapes) and for video (`<track>` with a shape per frame).
 
-Its COCO and mask exports are read as COCO and as Pascal VOC. docs.cvat.ai describes the XML; run lengths of a mask go
-along the rows of its box, background first.
+docs.cvat.ai describes the format. The run lengths of a mask go along the rows of its box, background first. CVAT's COCO
+and mask exports are read as COCO and as Pascal VOC.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
-from hodor_cli.datasets.video_rle import encode_rle
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.drawing import ellipse, placed, run_lengths, turned
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.parsing import xml_elements
 from hodor_cli.formats.writing import FolderWriter
@@ -37,7 +36,7 @@ _LINES = ("polyline", "points", "cuboid", "skeleton")
 
 @dataclass
 class _Reading:
-    """What is known of a file while it is read."""
+    """The state of reading one file."""
 
     path: Path
     size: tuple[int, int] = (0, 0)
@@ -141,12 +140,9 @@ def _segmentation(element: Element, size: tuple[int, int]) -> Segmentation:
         corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     else:
         x, y, across, down = (float(element.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
-        angles = np.linspace(0, 2 * np.pi, 65)[:-1]
-        corners = np.stack([x + across * np.cos(angles), y + down * np.sin(angles)], axis=1)
-    turn = math.radians(float(element.get("rotation") or 0))
+        corners = ellipse((across, down), (x, y))
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
-    matrix = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return [((corners - middle) @ matrix + middle).ravel().tolist()]
+    return [(turned(corners - middle, float(element.get("rotation") or 0)) + middle).ravel().tolist()]
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -161,15 +157,11 @@ def _mask(element: Element, size: tuple[int, int]) -> RunLengths:
     runs = np.array([int(count) for count in element.attrib["rle"].split(",")], dtype=np.int64)
     if runs.min(initial=0) < 0 or runs.max(initial=0) > width * height or runs.sum() != width * height:
         raise ValueError(f"its run lengths do not fill a box of {width}x{height}")
-    part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
-    whole = np.zeros(size, dtype=bool)
-    window = whole[top : top + height, left : left + width]
-    window[:] = part[: window.shape[0], : window.shape[1]]
-    return RunLengths(encode_rle(whole)["counts"], size)
+    return run_lengths(placed(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width), left, top, size))
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write annotations.xml: tracks of polygons for a video (CVAT's tracks hold no masks), masks for photographs."""
+    """Write annotations.xml: tracks of polygons for a video (CVAT tracks cannot hold masks), masks for photographs."""
     if annotations.video:
         _write_tracks(annotations, out)
         return

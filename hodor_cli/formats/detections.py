@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.errors import InputError
 from hodor_cli.images.extent import box_of
 
@@ -15,13 +16,13 @@ from hodor_cli.images.extent import box_of
 def detections_of(
     labels: NDArray[np.integer], confidence: Mapping[int, float] | None = None, names: Mapping[int, str] | None = None
 ) -> Any:
-    """`sv.Detections` of an (H, W) label map: boxes and masks, `tracker_id` the object ids, `class_id` the place of the
-    object's name in the order of names, `data["class_name"]` the name. Raises InputError without supervision."""
+    """`sv.Detections` of an (H, W) label map: boxes and masks; `tracker_id` is the object id, `class_id` the index of
+    the class among `names`, `data["class_name"]` the class. Raises InputError if supervision is not installed."""
     try:
         import supervision
     except ImportError as error:
         raise InputError("supervision is not installed; pip install 'hodor-cli[supervision]'") from error
-    ids = [int(value) for value in np.flatnonzero(np.bincount(np.asarray(labels).ravel())) if value]
+    ids = ids_in(np.asarray(labels))
     if not ids:
         return supervision.Detections.empty()
     masks = np.stack([np.asarray(labels) == object_id for object_id in ids])

@@ -1,5 +1,5 @@
-"""Label pictures: folders of PNGs as DAVIS and Pascal VOC have them (CVAT's mask export too), and label TIFFs of many
-pages; the Cell Tracking Challenge's names and its table of tracks on the way out."""
+"""Label pictures: folders of PNGs as in DAVIS, Pascal VOC and CVAT's mask export, and label TIFFs of many pages. Also
+writes the files of the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.mask_values import mask_from_values
+from hodor_cli.datasets.labels.mask_values import ids_in, mask_from_values
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
 from hodor_cli.formats.parsing import read_bytes
@@ -25,14 +25,14 @@ _PICTURES = ("JPEGImages", "images", "frames")
 
 
 def voc_folder(folder: Path) -> Path | None:
-    """The folder with one colour for each object of a Pascal VOC set, or with one for each class."""
+    """The folder of a Pascal VOC set with one colour per object, or else one per class; None without either."""
     return next(
         (folder / name for name in ("SegmentationObject", "SegmentationClass") if masks_in(folder / name)), None
     )
 
 
 def read_voc(folder: Path) -> Annotations:
-    """Read a Pascal VOC set; SegmentationClass and labelmap.txt name its objects. Raises InputError."""
+    """Read a Pascal VOC set, whose SegmentationClass and labelmap.txt give the classes. Raises InputError."""
     masks = voc_folder(folder) or folder
     colours = _labelmap(folder / "labelmap.txt")
     of_classes = masks_in(folder / "SegmentationClass") if colours else {}
@@ -56,7 +56,7 @@ def read_folder(folder: Path) -> Annotations:
 
 
 def is_label_stack(path: Path) -> bool:
-    """Whether this is a TIFF of several pages with one whole number per pixel."""
+    """Whether the file is a TIFF of several pages with one whole number per pixel."""
     if path.suffix.lower() not in (".tif", ".tiff"):
         return False
     header = read_header(path)
@@ -64,7 +64,7 @@ def is_label_stack(path: Path) -> bool:
 
 
 def read_stack(path: Path) -> Annotations:
-    """Read a TIFF whose pages are the label maps of the frames. Raises InputError."""
+    """Read a TIFF whose pages are the frames' label maps. Raises InputError."""
     pictures: list[Picture] = []
     for page in range(read_header(path).pages):
         values = read_stored(path, "a label TIFF", page=page).values
@@ -89,7 +89,7 @@ def _beside(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _labelmap(path: Path) -> dict[tuple[int, int, int], str]:
-    """Colour -> class of the lines `label:r,g,b:parts:actions`; {} without the file."""
+    """Colour -> class, from the lines `label:r,g,b:parts:actions`; {} without the file."""
     found = {}
     for line in read_bytes(path).decode("utf-8", "replace").splitlines() if path.is_file() else []:
         fields = line.split(":")
@@ -100,7 +100,7 @@ def _labelmap(path: Path) -> dict[tuple[int, int, int], str]:
 
 
 def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, int, int], str]) -> dict[int, str]:
-    """The class of each object: that of most of its pixels in the picture of classes."""
+    """The class of each object: the one that most of its pixels have in the picture of classes."""
     stored = read_stored(path, "a picture of classes")
     rgb = stored.palette[stored.values] if stored.palette is not None else stored.values
     if rgb.ndim != 3 or rgb.shape[:2] != labels.shape:
@@ -114,7 +114,7 @@ def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, int
 
 
 def write_png(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.png for every picture, its values the ids, in DAVIS's colours."""
+    """Write NAME.png for each picture: pixel values are object ids, in DAVIS's colours."""
     for picture in annotations.pictures:
         name = out.picture(picture, "JPEGImages")
         folder = "Annotations/" if out.frames else ""
@@ -122,8 +122,9 @@ def write_png(annotations: Annotations, out: FolderWriter) -> None:
 
 
 def write_ctc(annotations: Annotations, out: FolderWriter) -> None:
-    """Write the Cell Tracking Challenge's mask000.tif ... (16-bit ids) and res_track.txt: id, first and last frame,
-    parent, here 0. An object that was away begins a new track whose parent is the track before."""
+    """Write the Cell Tracking Challenge's mask000.tif ... (16-bit ids) and res_track.txt (id, first and last frame,
+    parent). An object that returns after an absence begins a new track, whose parent is its earlier track; the parent
+    of a first track is 0."""
     import PIL.Image
 
     tracks: list[list[int]] = []
@@ -133,8 +134,7 @@ def write_ctc(annotations: Annotations, out: FolderWriter) -> None:
     free = 1 + max((shape.object_id for picture in annotations.pictures for shape in picture.shapes), default=0)
     for frame, picture in enumerate(annotations.pictures):
         labels = picture.labels.copy()
-        now = {int(value) for value in np.flatnonzero(np.bincount(labels.ravel())) if value}
-        for object_id in sorted(now):
+        for object_id in ids_in(labels):
             place = running.get(object_id)
             if place is None or tracks[place][2] < frame - 1:
                 label = object_id if object_id not in numbers else free
@@ -146,13 +146,12 @@ def write_ctc(annotations: Annotations, out: FolderWriter) -> None:
             tracks[running[object_id]][2] = frame
             if (label := tracks[running[object_id]][0]) != object_id:
                 labels[picture.labels == object_id] = label
-        place_of = out.place(f"mask{frame:0{digits}d}.tif")
-        PIL.Image.fromarray(labels).save(place_of, compression="tiff_deflate")
+        PIL.Image.fromarray(labels).save(out.place(f"mask{frame:0{digits}d}.tif"), compression="tiff_deflate")
     out.text("res_track.txt", "\n".join(" ".join(map(str, track)) for track in tracks))
 
 
 def read_one(path: Path) -> Annotations:
-    """Read one mask picture, as `hodor segment` reads it. Raises InputError."""
+    """Read one mask, as `hodor segment` reads it. Raises InputError."""
     mask = read_mask(path)
     size = (mask.labels.shape[0], mask.labels.shape[1])
     return Annotations("a mask", path, [Picture(path.stem, size, shapes_of(mask.labels))], notes=tuple(mask.notes))

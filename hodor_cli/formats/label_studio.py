@@ -1,8 +1,7 @@
-"""Label Studio: its JSON and JSON-MIN exports, with brushes (packed run lengths), polygons, rectangles, ellipses."""
+"""Label Studio: JSON and JSON-MIN exports with brushes (packed run lengths), polygons, rectangles and ellipses."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,20 +11,20 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
-from hodor_cli.datasets.video_rle import encode_rle
+from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.drawing import ellipse, run_lengths, turned
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.images.paths import plural
 
 _WHAT = "Label Studio's JSON"
-#: What Label Studio puts in front of the name of a picture that was uploaded.
+#: The prefix that Label Studio gives to the name of an uploaded picture.
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
 
 
 class _Value(msgspec.Struct):
-    """The value of a region; JSON-MIN has it, and its size, without what stands around it."""
+    """The value of a region. In JSON-MIN it also holds the size of the picture."""
 
     rle: list[int] | None = None
     points: list[tuple[float, float]] | None = None
@@ -97,7 +96,7 @@ def _full(task: dict[str, msgspec.Raw], path: Path, number: int, notes: list[str
 
 
 def _minimal(task: dict[str, msgspec.Raw]) -> tuple[str, list[_Value]]:
-    """JSON-MIN: fields of the data, and lists of values, side by side."""
+    """JSON-MIN: the task's data fields and lists of values in one object."""
     values: list[_Value] = []
     for raw in task.values():
         try:
@@ -108,7 +107,7 @@ def _minimal(task: dict[str, msgspec.Raw]) -> tuple[str, list[_Value]]:
 
 
 def _image_name(fields: Iterable[msgspec.Raw]) -> str:
-    """The file name in the first text that looks like a picture's address."""
+    """The file name in the first field that looks like a picture's address."""
     for raw in fields:
         try:
             text = msgspec.json.decode(raw, type=str)
@@ -145,35 +144,32 @@ def _label(value: _Value) -> str:
 
 
 def _segmentation(value: _Value, size: tuple[int, int]) -> Segmentation | None:
-    """The region's outline; its numbers are percent of the picture."""
+    """The region's outline in pixels; the file has percentages of the picture's sides."""
     height, width = size
     scale = np.array([width, height]) / 100
     if value.rle is not None:
-        return RunLengths(encode_rle(unpack(value.rle, size))["counts"], size)
+        return run_lengths(unpack(value.rle, size))
     if value.points is not None:
         return [(np.array(value.points) * scale).ravel().tolist()]
     if value.x is None or value.y is None:
         return None
     corner = np.array([value.x, value.y]) * scale
     if value.radiusX is not None:
-        angles = np.linspace(0, 2 * np.pi, 65)[:-1]
-        radii = np.array([value.radiusX, value.radiusY]) * scale
-        points = np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii
+        points = ellipse((value.radiusX, value.radiusY)) * scale
     elif value.width > 0:
         points = np.array([[0, 0], [value.width, 0], [value.width, value.height], [0, value.height]]) * scale
     else:
         return None
-    turn = math.radians(value.rotation)  # around the corner of a rectangle, the middle of an ellipse
-    matrix = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return [(points @ matrix + corner).ravel().tolist()]
+    # A rectangle turns around its corner, an ellipse around its middle.
+    return [(turned(points, value.rotation) + corner).ravel().tolist()]
 
 
 def unpack(packed: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """(H, W) bool from a brush's bytes: RGBA pixels as the bit stream of the JavaScript package rle-pack.
+    """(H, W) bool from a brush's bytes: RGBA pixels in the bit stream of the JavaScript package rle-pack.
 
-    32 bits are the number of values, 5 the bits of a value less 1, four times 4 the bits of the four kinds of lengths
-    less 1. Then come runs: a bit (1: one value repeated, 0: single values), 2 bits for the kind of length, the length
-    less 1, and the value or values. Raises ValueError if it does not fill the picture.
+    Header: the number of values (32 bits), bits per value - 1 (5 bits), and for each of four length kinds its number of
+    bits - 1 (4 bits each). Each run: 1 bit (1: one repeated value, 0: separate values), the length kind (2 bits), the
+    length - 1, and the value or values. Raises ValueError if the runs do not fill the picture.
     """
     data = np.asarray(packed)
     if data.size and (data.min() < 0 or data.max() > 255):

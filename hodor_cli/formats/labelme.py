@@ -1,6 +1,6 @@
-"""LabelMe: one JSON for each picture, with polygons; `group_id` says which shapes are one object.
+"""LabelMe: one JSON file for each picture, with polygons; shapes with the same `group_id` are one object.
 
-Written by github.com/wkentaro/labelme 4 to 6. Its shapes of type `mask` hold pixels.
+Reads the files of github.com/wkentaro/labelme 4 to 6, whose shapes of type `mask` hold pixels.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from hodor_cli.datasets.rle import RunLengths, Segmentation
-from hodor_cli.datasets.video_rle import encode_rle
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.drawing import ellipse, placed, run_lengths
 from hodor_cli.formats.outlines import outlines
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
@@ -47,7 +47,7 @@ class _File(msgspec.Struct):
 
 
 def read(path: Path) -> Annotations:
-    """Read a file, or a folder with one for each picture. Raises InputError."""
+    """Read one file, or a folder with one file for each picture. Raises InputError."""
     files = [path] if path.is_file() else [path / name for name in visible_files(path) if name.endswith(".json")]
     notes: dict[str, int] = {}
     pictures = [_picture(file, parse_json(file, _File, "LabelMe's JSON"), notes) for file in files]
@@ -56,7 +56,7 @@ def read(path: Path) -> Annotations:
 
 
 def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
-    named = PureWindowsPath(content.imagePath or "").name  # it may lead out of the folder, and the picture lies beside
+    named = PureWindowsPath(content.imagePath or "").name  # only the name: the path may lead out of the folder
     beside = [path.with_name(named)] if named else []
     beside += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]
     file = next((place for place in beside if place.is_file()), None)
@@ -98,8 +98,7 @@ def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[s
     if kind == "circle" and len(points) == 2:
         (x, y), (edge_x, edge_y) = points
         radius = math.hypot(edge_x - x, edge_y - y)
-        angles = np.linspace(0, 2 * np.pi, 65)[:-1]
-        return [np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1).ravel().tolist()]
+        return [ellipse((radius, radius), (x, y)).ravel().tolist()]
     what = f"of type {kind} left out, which cover no area"
     notes[what] = notes.get(what, 0) + 1
     return None
@@ -109,11 +108,7 @@ def _mask(text: str, corner: Point, size: tuple[int, int], path: Path) -> RunLen
     with open_picture(path, "a mask", io.BytesIO(_decoded(text, path))) as image:
         part = np.asarray(image.convert("L")) > 0
     left, top = (max(0, round(side)) for side in corner)
-    whole = np.zeros(size, dtype=bool)
-    window = whole[top : top + part.shape[0], left : left + part.shape[1]]
-    window[:] = part[: window.shape[0], : window.shape[1]]
-    packed = encode_rle(whole)
-    return RunLengths(packed["counts"], size)
+    return run_lengths(placed(part, left, top, size))
 
 
 def _decoded(text: str, path: Path) -> bytes:
@@ -124,8 +119,8 @@ def _decoded(text: str, path: Path) -> bytes:
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.json for every picture, the pictures beside them; a part of an object is a polygon with the object's
-    id as `group_id`."""
+    """Write NAME.json for each picture, and the picture beside it if `out.frames`. Each part of an object is a polygon
+    whose `group_id` is the object's id."""
     for picture in annotations.pictures:
         image = out.picture(picture, "")
         shapes = [
@@ -141,12 +136,6 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             for part in outlines(shape.mask(picture.size), out.tolerance)
         ]
         height, width = picture.size
-        content: dict[str, Any] = {
-            "version": "5.5.0",
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": image,
-            "imageData": None,
-        }
-        content |= {"imageHeight": height, "imageWidth": width}
+        content: dict[str, Any] = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image}
+        content |= {"imageData": None, "imageHeight": height, "imageWidth": width}
         out.text(f"{frame_name(Path(image))}.json", json.dumps(content, ensure_ascii=False, indent=1))

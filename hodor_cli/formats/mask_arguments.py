@@ -1,4 +1,4 @@
-"""`--mask` arguments: masks as `datasets.labels.masks` reads them, and files of other tools, together per frame."""
+"""Reads `--mask` arguments: masks, as `datasets.labels.masks` reads them, and files of other tools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hodor_cli.video.frames import FrameSource
 
 @dataclass(frozen=True)
 class Given:
-    """What mask arguments give: masks by frame, ids that are gone from a frame on, and names of objects."""
+    """What mask arguments give: masks by frame, ids that end at a frame, and names of objects."""
 
     masks: dict[int, MaskInput]
     ends: dict[int, list[int]] = field(default_factory=dict)
@@ -31,11 +31,11 @@ class Given:
 
 
 def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
-    """Read `[FRAME[:ID]=]FILE` and folders; FILE may be another tool's annotations, of one picture or many, and
-    `FILE#NAME` is one picture of them.
+    """Read arguments `[FRAME[:ID]=]FILE` and folders. FILE may be another tool's annotations of one or many pictures;
+    `FILE#NAME` selects one picture.
 
-    Pictures of another tool belong to the frames that have their names; the only picture of a file belongs to FRAME, or
-    to the first frame that is read. Raises UsageError and InputError, as `read_mask_arguments` does.
+    A picture of another tool belongs to the frame of the same name. If the file has only one picture, it belongs to
+    FRAME, or to the first frame that is read. Raises UsageError and InputError.
     """
     entries: list[tuple[int, MaskInput]] = []
     plain: list[str] = []
@@ -61,7 +61,7 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
 
 
 def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[int]] | None:
-    """What another tool's file gives for the frames that are read, and these frames; None for any other argument."""
+    """The pictures of another tool's file for the frames that are read, and these frames; None for a plain mask."""
     frame, text = None, argument
     if not exists(Path(argument).expanduser()):
         frame, text = frame_of_argument(argument, source, "[FRAME=]FILE")
@@ -90,7 +90,7 @@ def _is_called(picture: Picture, name: str) -> bool:
 
 
 def _frames(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> dict[int, int]:
-    """id() of each picture that belongs to a frame that is read -> that frame."""
+    """id() of each picture -> its frame, for the frames that are read."""
     if given is not None:
         if len(pictures) > 1:
             names = listed([picture.name for picture in pictures], 3)
@@ -137,7 +137,7 @@ def _twice(picture: Picture, name: str) -> bool:
 
 
 def _notes(one: Annotations) -> list[str]:
-    """How a file was understood: whose it is, which object is what, and what was changed."""
+    """Notes for the user: the file's format, its objects' names, and what was changed."""
     called = listed([f"{object_id} {name}" for object_id, name in one.names.items()], 6)
     notes = [f"{one.path} is {one.tool}'s" + (f": {called}" if called else ""), *one.notes]
     count = overlaps(one.pictures)

@@ -1,6 +1,6 @@
-"""The objects themselves, cut out of the frames: pictures and videos with alpha, on green, and as a matte.
+"""Objects cut out of the frames: pictures and videos with alpha, videos on green, and mattes.
 
-Videos have the frame times, the aspect and the sound of the source. Alpha is straight: no colour is multiplied by it.
+Videos keep the source's frame times, pixel aspect and sound. Alpha is straight (not premultiplied).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _VP9 = _Codec("libvpx-vp9", "yuva420p", {"crf": "24", "deadline": "good", "cpu-u
 
 
 def write_cutouts(annotations: Annotations, out: FolderWriter) -> None:
-    """Write ID_NAME/FRAME.png, each object cut to its box, with alpha."""
+    """Write ID_NAME/FRAME.png with alpha, each object cropped to its box."""
     for picture in annotations.pictures:
         image = _image(picture)
         for shape in picture.shapes:
@@ -55,7 +55,7 @@ def write_cutouts(annotations: Annotations, out: FolderWriter) -> None:
 
 
 def write_prores(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.mov: ProRes 4444, whose alpha is 255 inside of objects."""
+    """Write NAME.mov: ProRes 4444, with alpha 255 inside objects."""
     _write_alpha(annotations, out, _PRORES)
 
 
@@ -70,7 +70,7 @@ def write_green(annotations: Annotations, out: FolderWriter) -> None:
 
 
 def write_matte(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.mp4: objects white on black."""
+    """Write NAME.mp4: the objects white on black."""
     _write_h264(annotations, out, lambda image, mask: np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
 
 
@@ -125,7 +125,7 @@ def _stream(container: Any, codec: _Codec, timeline: Timeline, size: tuple[int, 
     context.time_base = timeline.time_base
     context.colorspace = context.color_primaries = context.color_trc = BT709
     context.color_range = 1  # limited, which every player assumes
-    context.bit_rate = 0  # quality decides
+    context.bit_rate = 0  # constant quality
     return stream
 
 
@@ -136,7 +136,7 @@ def _mux(container: Any, packets: Any, timeline: Timeline) -> None:
 
 
 def _timed(annotations: Annotations) -> Iterator[tuple[Picture, int]]:
-    """Every picture with its time in ticks of `Timeline`."""
+    """Yield each picture with its time in ticks of `Timeline`."""
     timeline, ticks, first = Timeline(annotations.fps), None, None
     for place, picture in enumerate(annotations.pictures):
         time = place / annotations.fps if picture.time is None else picture.time
@@ -164,6 +164,6 @@ def _with_alpha(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np
 
 
 def _even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A transparent row or column more where a side is odd, which half-size colours need."""
+    """The picture with even sides, which subsampled colour needs: an odd side gets a transparent row or column."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0))) if height % 2 or width % 2 else pixels

@@ -1,4 +1,4 @@
-"""Opens the data set of a folder, photographs or clips, or says what the folder holds instead."""
+"""Opens the data set in a folder, photographs or clips, or explains what the folder holds instead."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ def open_set(
     split: str | None = None,
     allow_empty: bool = False,
 ) -> StillImages | ClipSet:
-    """Open the photographs (of whichever tool) or clips (any layout of videos) of a folder, or the photographs of the
-    file `annotations`, whose images lie in the folder.
+    """Open a folder of photographs (annotated with any known tool) or of clips (in any known layout).
 
-    resolution, split: of clips, as in `ClipSet`. allow_empty: return a set even if nothing in it can be used. Raises
-    DataError if the folder holds neither (the message says what it holds and what to do), or if the annotations of
-    photographs have serious faults.
+    annotations: a file that annotates the photographs in `path`. resolution, split: of clips, as in `ClipSet`.
+    allow_empty: return a set even if nothing in it can be used. Raises DataError if the folder holds neither (the
+    message says what it holds and what to do), or if the annotations have serious faults.
     """
     images = Path(path)
     if (other := _of_other_tool(images, annotations)) is not None:
@@ -58,8 +57,8 @@ def _sound(found: StillImages, allow_empty: bool) -> StillImages:
 
 
 def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | None:
-    """What another tool than COCO says about photographs, as COCO has it; None for any other folder or file. Raises
-    DataError if it cannot be read."""
+    """The annotations of a tool other than COCO, converted to COCO; None for any other folder or file. Raises DataError
+    if they cannot be read."""
     place = images if annotations is None else Path(annotations)
     if not exists(place) or is_coco(place) or (reader := reader_of(place)) is None:
         return None
@@ -87,8 +86,8 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
 
 
 def is_clips(folder: Path) -> bool:
-    """Whether a folder holds clips and not photographs: folders of frames and of masks without COCO annotations beside
-    them. (LabelMe exports photographs as JPEGImages beside annotations.json.)"""
+    """Whether a folder holds clips: folders of frames and of masks, without COCO annotations beside them. (LabelMe
+    exports photographs as JPEGImages beside annotations.json.)"""
     for root in (folder, folder / "train"):
         images, masks = root / "JPEGImages", root / "Annotations"
         if depth(masks) > 0 or (depth(images) > 0 and masks.is_dir()):
@@ -103,11 +102,11 @@ def is_clips(folder: Path) -> bool:
 
 
 def explain_folder(folder: Path) -> str:
-    """What a folder that is no data set holds and what to do, as a sentence; "" if unknown."""
+    """A sentence that says what a folder without a data set holds and what to do; "" if unknown."""
     if folder.is_file():
         return f"{folder} is a file: give the folder of the data set, or its images and `annotations`"
     if any(folder.glob("*.json")) or any((folder / "annotations").glob("*.json")):
-        return ""  # the reader of the annotations says what is wrong with them
+        return ""  # the reader of these annotations reports what is wrong with them
     if _has_text_labels(folder):
         return (
             f"{folder} holds text files in labels/ that are no outlines, boxes perhaps; export segmentation (YOLO's "

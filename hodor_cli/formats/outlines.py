@@ -1,7 +1,7 @@
-"""Outlines of masks as polygons, for tools that store no pixels.
+"""Outlines of masks as polygons, for tools that do not store pixels.
 
-A polygon follows the sides of the pixels, a little inside of them: pixel i reaches from i to i + 1. So tools that fill
-the area give back exactly the mask, and so do those that cut coordinates to whole pixels and draw the edge as well.
+A polygon runs slightly inside the sides of the mask's pixels (pixel i reaches from i to i + 1). So a tool that fills
+the area reproduces the mask exactly, and so does one that truncates coordinates and also draws the edge.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: How far inside the pixels' sides an outline runs.
+#: Distance, in pixels, between an outline and the sides of the pixels that it encloses.
 INSET = 0.1
 
 Points = NDArray[np.float64]
 
 
 def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
-    """The closed polygons, each (N, 2) x, y, around the parts of an (H, W) mask; a part's holes are joined to it by
-    cuts of no width.
+    """The closed polygons around the parts of an (H, W) mask, each (N, 2) x, y. Cuts of zero width join a part's holes
+    to its outline.
 
-    tolerance: how far, in pixels, a polygon may leave the mask's edge, so that it has fewer points; 0 is exact.
+    tolerance: how far, in pixels, a polygon may deviate from the mask's edge to have fewer points; 0 is exact.
     """
     import cv2
 
@@ -36,21 +36,21 @@ def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
 
 
 def one_outline(mask: NDArray[np.bool_], tolerance: float = 0.0) -> Points:
-    """One closed polygon around all parts of a mask, joined by cuts of no width, for formats with one polygon per
+    """One closed polygon around all parts of a mask, joined by cuts of zero width, for formats with one polygon per
     object; (0, 2) for an empty mask."""
     parts = sorted(outlines(mask, tolerance), key=len, reverse=True)
     return _joined(parts[0], parts[1:]) if parts else np.zeros((0, 2))
 
 
 def _rings(window: NDArray[np.bool_], tolerance: float) -> list[Points]:
-    """The closed edges of a 4-connected part with a free border: the outer one first, then those of its holes."""
+    """The closed edges of a 4-connected part that does not touch the window's border: the outer one, then the holes."""
     rings = [_inset(ring) for ring in _traced(window)]
     rings.sort(key=lambda ring: abs(_area(ring)), reverse=True)
     return [_simplified(ring, tolerance) for ring in rings]
 
 
 def _traced(window: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The corners of each edge of the part, in order, with the part on the right-hand side (y points down)."""
+    """The corners of each edge of the part, in the order that keeps the part on the right-hand side (y points down)."""
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
     # (shift to the outer neighbour, begin and end of that side of the pixel)
     sides = (((-1, 0), (0, 0), (1, 0)), ((0, 1), (1, 0), (1, 1)), ((1, 0), (1, 1), (0, 1)), ((0, -1), (0, 1), (0, 0)))
@@ -65,7 +65,7 @@ def _traced(window: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
         ring = []
         while True:
             choices = edges[at]
-            # Where two pixels touch at a corner only, the edge turns back to its own pixel: the right turn.
+            # Where two pixels touch only at a corner, the edge turns right, to stay with its own pixel.
             right = (at[0] - heading[1], at[1] + heading[0])
             following = right if right in choices else choices[0]
             choices.remove(following)
@@ -82,7 +82,7 @@ def _traced(window: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
 
 
 def _inset(ring: NDArray[np.int64]) -> Points:
-    """The corners moved diagonally into the part."""
+    """The corners moved diagonally into the part, by INSET."""
     before = np.sign(ring - np.roll(ring, 1, axis=0))
     after = np.sign(np.roll(ring, -1, axis=0) - ring)
     inward = [np.stack([-heading[:, 1], heading[:, 0]], axis=1) for heading in (before, after)]
@@ -101,7 +101,7 @@ def _simplified(ring: Points, tolerance: float) -> Points:
 
 
 def _joined(outer: Points, others: list[Points]) -> Points:
-    """`outer` with each of `others` spliced in at the nearest corner, there and back."""
+    """`outer` with each of `others` spliced in at the nearest pair of corners."""
     for other in others:
         distance = ((outer[:, None] - other[None]) ** 2).sum(axis=2)
         here, there = np.unravel_index(int(distance.argmin()), distance.shape)

@@ -1,4 +1,4 @@
-"""Files of other tools as typed values: JSON by msgspec, XML without entities, and one sentence for what is wrong."""
+"""Parses files of other tools: JSON by msgspec, XML without entities. A fault becomes one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's text as UTF-8 without a byte-order mark; programs on Windows write that mark, and UTF-16."""
+    """The file's text as UTF-8 without a byte-order mark. Programs on Windows write such marks, and UTF-16."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -30,7 +30,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_json(path: Path, form: type[T], what: str) -> T:
-    """The file's JSON as `form`. Raises InputError if it is not `what`, with the reason."""
+    """The file's JSON as a value of type `form`. Raises InputError with the reason if it is not `what`."""
     try:
         return msgspec.json.decode(read_bytes(path), type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -38,7 +38,7 @@ def parse_json(path: Path, form: type[T], what: str) -> T:
 
 
 def xml_elements(path: Path, what: str) -> Iterator[tuple[str, Element]]:
-    """Yield ("start" or "end", element) of an XML file; entities and other files are never loaded. Raises InputError
+    """Yield ("start" or "end", element) of an XML file. Entities and external files are never loaded. Raises InputError
     if it is not `what`."""
     from xml.etree.ElementTree import ParseError
 

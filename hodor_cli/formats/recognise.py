@@ -1,4 +1,4 @@
-"""Which tool wrote a file or folder, by its content: the one place that knows all readers, and all writers."""
+"""Recognises the tool that wrote a file or folder by its content, and lists all readers and writers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOOLS = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, labe
 
 @dataclass(frozen=True)
 class Writer:
-    """One format to write: its name, a sentence about it, and the function. media: it shows the frames themselves."""
+    """An output format: its name, a description, and the function. media: it needs the frames' pixels."""
 
     name: str
     about: str
@@ -54,12 +54,12 @@ WRITERS = {
 }
 
 
-#: An empty `Raw`: the key is absent.
+#: Marks a key as absent.
 _ABSENT = msgspec.Raw(b"")
 
 
 class _Head(msgspec.Struct):
-    """The keys by which a JSON object is known."""
+    """The keys by which a tool's JSON object is recognised."""
 
     shapes: msgspec.Raw = _ABSENT
     images: msgspec.Raw = _ABSENT
@@ -71,7 +71,7 @@ class _Head(msgspec.Struct):
 
 def reader_of(path: Path) -> Reader | None:
     """The reader for a file or folder that another tool wrote; None for masks (a picture, an array, a folder of them)
-    and what nobody knows."""
+    and for unknown files."""
     if path.is_dir():
         return _folder_reader(path)
     suffix = path.suffix.lower()
@@ -84,30 +84,30 @@ def reader_of(path: Path) -> Reader | None:
     try:
         return _plain(label_pictures.read_stack) if label_pictures.is_label_stack(path) else None
     except InputError:
-        return None  # whoever reads the mask says what is wrong
+        return None  # the reader of masks reports what is wrong
 
 
 def is_coco(path: Path) -> bool:
-    """Whether a file, or the annotations of a folder, are COCO's, whose faults `StillImages` reports one by one."""
+    """Whether a file, or the annotations of a folder, are in COCO format. `StillImages` reports their faults."""
     if path.is_dir():
         if any(_json_kind(path / name) == "labelme" for name in visible_files(path)[:50] if name.endswith(".json")):
             return False
         try:
             file = annotations_in(path)
         except HodorError:
-            return True  # several files of it
+            return True  # there are several COCO files
         return file is not None and _json_kind(file) in ("coco", None)
     return path.suffix.lower() == ".json" and _json_kind(path) in ("coco", None)
 
 
 def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
-    """Read what a tool wrote, with ids given to objects (`numbered`).
+    """Read the annotations of any known tool, or masks, and give the objects ids (`numbered`).
 
         for picture in read_annotations("photos/").pictures:
             print(picture.name, picture.labels.shape, picture.object_ids)
 
-    size: (height, width) of pictures that the format does not say and that do not lie beside it (YOLO). A folder of
-    label pictures, and a single mask, are read too. Raises InputError if nobody knows the file.
+    path: a file or folder of a tool, a folder of label pictures, or one mask. size: (height, width) of the pictures,
+    for a format that does not store it (YOLO) without pictures beside it. Raises InputError for an unknown format.
     """
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
@@ -122,7 +122,7 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
 
 
 def unknown(path: Path) -> str:
-    """The sentence about a file or folder that no reader knows."""
+    """The sentence about a file or folder of unknown format."""
     what = f"holds {summarise_files(visible_files(path)) or 'no files'}" if path.is_dir() else "is not a file"
     return f"{path} {what} of a tool that hodor knows; {_TOOLS}"
 
@@ -162,7 +162,7 @@ def _json_reader(path: Path) -> Reader | None:
 
 
 def _json_kind(path: Path) -> str | None:
-    """What a JSON file is; None for one of no tool, and for damaged text."""
+    """The tool that wrote a JSON file; None if it is unknown or the file is damaged."""
     try:
         state = path.stat()
     except OSError:
@@ -170,7 +170,7 @@ def _json_kind(path: Path) -> str | None:
     return _kind_of(path, state.st_mtime_ns, state.st_size)
 
 
-@lru_cache(maxsize=256)  # files of hundreds of megabytes are asked about several times
+@lru_cache(maxsize=256)  # the kind of a file of hundreds of megabytes is needed several times
 def _kind_of(path: Path, _time: int, _size: int) -> str | None:
     try:
         data = read_bytes(path)

@@ -1,4 +1,4 @@
-"""The table of tracks as CSV: a line for each object in each frame."""
+"""The table of tracks as CSV: one line for each object in each frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = ("frame", "name", "time", "id", "class", "x", "y", "width", "height", 
 def write(annotations: Annotations, out: FolderWriter) -> None:
     """Write tracks.csv.
 
-    Times are in seconds, boxes and centres of mass in pixels (pixel i reaches from i to i + 1), areas in pixels.
+    Times are in seconds; boxes, centres of mass and areas are in pixels (pixel i reaches from i to i + 1).
     """
     rows: list[tuple[object, ...]] = [COLUMNS]
     for place, picture in enumerate(annotations.pictures):
@@ -28,7 +28,7 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
                 continue
             left, top, width, height = box
             ys, xs = np.nonzero(mask[top : top + height, left : left + width])
-            confidence = annotations.known.get((frame, shape.object_id), "")
+            confidence = annotations.confidence.get((frame, shape.object_id), "")
             middle = round(left + float(xs.mean()) + 0.5, 2), round(top + float(ys.mean()) + 0.5, 2)
             rows.append((frame, picture.name, time, shape.object_id, annotations.class_of(shape), *box, len(xs),
                          *middle, confidence))  # fmt: skip

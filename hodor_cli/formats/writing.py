@@ -1,4 +1,4 @@
-"""Where a format is written: a folder that appears when it is whole, and never takes the place of a user's files."""
+"""The folder that an export writes: it appears only when it is complete, and never replaces a user's own files."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     from hodor_cli.formats.annotations import Picture
 
-#: Lists the files that an export made, so that only these are replaced.
+#: The file that lists what an export wrote, so that a later export replaces only these files.
 _LIST = ".hodor-export"
-#: Ending of pictures that are written beside annotations, if they had no file.
+#: Ending of a written picture that had no file of its own.
 _ENDING = ".jpg"
 _QUALITY = 95
 
 
 class FolderWriter:
-    """The files of one export below `root`, a folder that nobody sees yet.
+    """Writes the files of one export below `root`, a hidden folder.
 
-    tolerance: how far, in pixels, polygons may leave the edge of a mask. frames: write the pictures too.
+    tolerance: how far, in pixels, polygons may deviate from the edge of a mask. frames: also write the pictures.
     """
 
     def __init__(self, root: Path, *, tolerance: float = 0.0, frames: bool = False) -> None:
         self.root, self.tolerance, self.frames = root, tolerance, frames
 
     def place(self, name: str) -> Path:
-        """Where to write the file `name`, whose parts are separated by /. Raises OutputError if it leads elsewhere."""
+        """The path for the file `name`, whose parts are separated by /. Raises OutputError if it leads outside."""
         parts = name.split("/")
         if not all(is_plain_name(part) for part in parts):
             raise OutputError(f"{name[:80]!r} cannot be the name of a file in the export; rename the picture")
@@ -50,7 +50,7 @@ class FolderWriter:
         self.place(name).write_text(content + "\n", encoding="utf-8")
 
     def picture(self, picture: Picture, folder: str) -> str:
-        """The file name of a picture; if pictures are wanted, it is written into `folder` ("" is the root)."""
+        """The file name of a picture. With `frames`, also write the picture into `folder` ("" is the root)."""
         name = Path(picture.name).name
         if Path(name).suffix.lower() not in PICTURE_SUFFIXES:
             name += _ENDING
@@ -64,7 +64,7 @@ class FolderWriter:
 
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the file's ending; JPEG with quality 95."""
+    """Write (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the file's ending (JPEG at quality 95)."""
     import PIL.Image
 
     options = {"quality": _QUALITY, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
@@ -72,7 +72,7 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputError unless an export may be written to `path`: nothing is there, an empty folder, or, with
+    """Raise OutputError unless an export may be written to `path`: nothing or an empty folder is there, or, with
     `overwrite`, an earlier export or a regular file."""
     if not path.exists() and not path.is_symlink():
         return
@@ -90,9 +90,9 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 @contextmanager
 def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, overwrite: bool = False
                ) -> Iterator[FolderWriter]:  # fmt: skip
-    """Yield the writer of a folder that becomes `path` at the end of the block, and is removed if the block raises.
+    """Yield the writer of a folder that becomes `path` at the end of the block and is removed if the block raises.
 
-    With `overwrite` the files of an earlier export make room; other files in the folder stay. Raises OutputError.
+    With `overwrite`, the files of an earlier export are replaced; other files in the folder stay. Raises OutputError.
     """
     require_free(path, overwrite=overwrite)
     hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -115,7 +115,7 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
 
 
 def _replace(hidden: Path, path: Path, made: list[str]) -> None:
-    """Move the files of a new export over an earlier one, and remove those that it does not have any more."""
+    """Move the files of a new export over an earlier one, and remove files that only the earlier one has."""
     _remove_listed(path)
     for name in made:
         target = path.joinpath(*name.split("/"))
@@ -124,12 +124,12 @@ def _replace(hidden: Path, path: Path, made: list[str]) -> None:
 
 
 def is_export(path: Path) -> bool:
-    """Whether `path` is a folder that `new_folder` made, and no link to one."""
+    """Whether `path` is a folder that `new_folder` made, and not a link to one."""
     return not path.is_symlink() and (path / _LIST).is_file()
 
 
 def remove_export(path: Path) -> None:
-    """Remove the files of an export, and the folders that are empty then; files that a user put there stay."""
+    """Remove the files of an export, and the folders that this empties; other files stay."""
     folders = {target.parent for target in _remove_listed(path)} | {path}
     (path / _LIST).unlink(missing_ok=True)
     for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):

@@ -1,5 +1,7 @@
-"""YOLO segmentation: a text file for each picture, a line for each object (its class, then x y x y ... as shares of the
-picture's width and height), and `data.yaml` with the names of classes. Ultralytics and Roboflow write and read it.
+"""YOLO segmentation, as Ultralytics and Roboflow read and write it.
+
+Each picture has a text file with a line for each object: its class, then x y x y ... as shares of the picture's width
+and height. `data.yaml` names the classes.
 """
 
 from __future__ import annotations
@@ -28,14 +30,14 @@ class _Data(msgspec.Struct):
 
 
 def is_labels(path: Path) -> bool:
-    """Whether a text file looks like YOLO's labels: every line is a number of a class and numbers."""
+    """Whether a text file looks like YOLO labels: each line is a class index followed by numbers."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:20]
     rows = [line.split() for line in lines if line.strip()]
     return bool(rows) and all(len(row) >= 5 and row[0].isdecimal() and _numbers(row[1:]) is not None for row in rows)
 
 
 def find_labels(folder: Path) -> list[Path]:
-    """The folders of labels in a data set, one for each split; none if it is no YOLO data set."""
+    """The folders of labels in a YOLO data set, one for each split; empty if `folder` is not one."""
     places = [folder / "labels" / split for split in _SPLITS] + [folder / split / "labels" for split in _SPLITS[1:]]
     named = any((folder / name).is_file() for name in _DATA)
     places += [folder] if named or any(is_labels(path) for path in _texts(folder)[:3]) else []
@@ -43,8 +45,8 @@ def find_labels(folder: Path) -> list[Path]:
 
 
 def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
-    """Read a file of labels, `data.yaml`, or the folder of a data set; `size` is the (height, width) of pictures that
-    do not lie beside their labels. Raises InputError."""
+    """Read a file of labels, `data.yaml`, or the folder of a data set. size: (height, width) of pictures that are not
+    beside their labels. Raises InputError."""
     if path.name.endswith((".yaml", ".yml")):
         path = path.parent
     files = [path] if path.is_file() else [file for folder in find_labels(path) for file in _texts(folder)]
@@ -102,7 +104,7 @@ def _numbers(fields: list[str]) -> list[float] | None:
 
 
 def _class_names(path: Path) -> dict[int, str]:
-    """The names in data.yaml, in the folder of the labels or one of the three above it."""
+    """The class names in data.yaml, which is in the folder of the labels or one of the three above it."""
     folder = path if path.is_dir() else path.parent
     for place in (folder, *list(folder.resolve().parents)[:3]):
         for name in _DATA:
@@ -125,7 +127,7 @@ def _read_names(path: Path) -> dict[int, str]:
 
 
 def _picture_of(label: Path) -> Path | None:
-    """The picture of a file of labels: beside it, or in `images` in place of the last `labels` of its path."""
+    """The picture of a file of labels: beside it, or in the path whose last `labels` is replaced by `images`."""
     folders = [label.parent]
     parts = list(label.parent.parts)
     if "labels" in parts:
@@ -150,8 +152,8 @@ def _filled(path: Path) -> bool:
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write labels/NAME.txt, data.yaml, and images/ if pictures are wanted. An object is one polygon; what cuts it into
-    parts is bridged by lines of no width."""
+    """Write labels/NAME.txt, data.yaml, and images/ if `out.frames`. An object is one polygon; cuts of zero width join
+    its parts."""
     classes: dict[str, int] = {}
     for picture in annotations.pictures:
         name = out.picture(picture, "images")

@@ -171,11 +171,11 @@ def _annotations(
     folder: OutputFolder, report: _Result, options: ExportOptions, source: FrameSource | None
 ) -> Annotations:
     names = {**report.names, **options.names}
-    known = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
+    confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
     pictures = _Pictures(folder, report, names, source)
     return Annotations(
-        "hodor", folder.root, pictures, names=names, video=report.source.name, fps=report.source.fps, known=known,
-        source=source,
+        "hodor", folder.root, pictures, names=names, video=report.source.name, fps=report.source.fps,
+        confidence=confidence, source=source,
     )  # fmt: skip
 
 
