@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from conftest import write_video
+from PIL import Image
+from segmenter_fakes import HEIGHT, WIDTH, frames_of, label_map, square
 from typer.testing import CliRunner
 
 from hodor_cli.cli import app
 from hodor_cli.engine import ObjectResult
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
+from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.label_png import write_label_png
 
 
 def test_without_a_sign_of_doubt_the_middle_of_the_longest_gap_is_named() -> None:
@@ -23,6 +30,7 @@ def test_doubt_draws_the_suggestion_to_itself() -> None:
 def test_each_suggestion_counts_on_those_before_it() -> None:
     found = suggest_frames([0.1] * 61, [0], 3)
     assert len({one.frame for one in found}) == 3 and found[0].gain >= found[1].gain >= found[2].gain
+    assert sum(one.gain for one in suggest_frames([0.1] * 61, [0], 60)) == pytest.approx(60 / 61)
     assert suggest_frames([0.1, 0.1], [0, 1], 5) == []
 
 
@@ -32,6 +40,30 @@ def test_every_witness_adds_doubt(worse: dict[str, float]) -> None:
     assert doubt_of([ObjectResult(**(good | worse))]) > doubt_of([ObjectResult(**good)])  # type: ignore[arg-type]
 
 
-def test_a_folder_without_a_run_is_refused(tmp_path: object) -> None:
-    result = CliRunner().invoke(app, ["suggest", str(tmp_path)])
-    assert result.exit_code != 0 and "holds no finished run" in " ".join(result.output.split())
+def words(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["suggest", *map(str, arguments)])
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_a_folder_or_video_without_a_run_is_refused(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", frames_of(4))
+    for place in (tmp_path, clip, tmp_path / "nothing"):
+        code, said = words(place)
+        assert code == InputError.exit_code and "holds no finished run" in said and "give its first --mask" in said
+
+
+def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_page(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", frames_of(9))
+    write_label_png(tmp_path / "a.png", label_map({1: square(2, 2)}))
+    code, said = words(
+        clip, "--mask", tmp_path / "a.png", "--count", 2, "--min-dim", 64, "--out", tmp_path / "next.png"
+    )
+    assert code == 0 and said.count("spares") == 2 and "frame 0 (" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "clip.mp4", "next.png"]
+    with Image.open(tmp_path / "next.png") as page:
+        assert page.size == (2 * WIDTH, HEIGHT)
+    assert words(clip, "--mask", f"99={tmp_path}/a.png")[0] == InputError.exit_code
+    run = ["segment", str(clip), "--mask", str(tmp_path / "a.png"), "--min-dim", "64", "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, run).exit_code == 0
+    code, said = words(tmp_path / "out", "--mask", tmp_path / "a.png")
+    assert code == UsageError.exit_code and "is a finished run" in said

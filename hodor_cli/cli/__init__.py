@@ -30,7 +30,7 @@ COMMANDS: dict[str, CommandSpec] = {
         "hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True, lone_values=_ADAPT
     ),
     "annotate": CommandSpec("hodor_cli.cli.annotate", "annotate", "Click, track, correct and export in the browser."),
-    "suggest": CommandSpec("hodor_cli.cli.suggest", "suggest", "Name the frames of a result to mask next."),
+    "suggest": CommandSpec("hodor_cli.cli.suggest", "suggest", "Name the frames of a video to mask next."),
     "evaluate": CommandSpec(
         "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made.", lone_values=_ADAPT
     ),

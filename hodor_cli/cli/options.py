@@ -48,6 +48,27 @@ AdaptOption = Annotated[
         "200steps); mini then works at 384 lines.",
     ),
 ]
+MaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mask",
+        metavar="[FRAME[:ID]=]FILE",
+        help="Where the objects are in frame FRAME (from 0; the first if left out): a PNG whose values are object "
+        "ids, an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or what "
+        "LabelMe, CVAT, COCO, YOLO or Label Studio wrote. "
+        "Repeatable; all serve the whole video, and say nothing of objects that they do not show. FRAME:ID=FILE gives "
+        "one object its id; an empty file then means that the object is not there.",
+    ),
+]
+BoxOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--box",
+        metavar="[FRAME[:ID]=]x,y,w,h",
+        help="A box in pixels instead of a mask; a network finds the object in it; check the mask it saves. "
+        "With the ID of a known object it corrects that one.",
+    ),
+]
 ClickOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -14,10 +14,12 @@ from hodor_cli.cli.options import (
     SEGMENT_FIELDS,
     AdaptOption,
     AxesOption,
+    BoxOption,
     ClickOption,
     CocoOption,
     EndOption,
     ExportOption,
+    MaskOption,
     OverwriteOption,
     ResumeOption,
     StartOption,
@@ -49,27 +51,8 @@ def segment(
         typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or - (a stream)."),
     ],
     *,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mask",
-            metavar="[FRAME[:ID]=]FILE",
-            help="Where the objects are in frame FRAME (from 0; the first if left out): a PNG whose values are object "
-            "ids, an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or what "
-            "LabelMe, CVAT, COCO, YOLO or Label Studio wrote. "
-            "Repeatable; a mask for a known id corrects it from there on. FRAME:ID=FILE gives one object its id; an "
-            "empty file then means that the object is gone.",
-        ),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--box",
-            metavar="[FRAME[:ID]=]x,y,w,h",
-            help="A box in pixels instead of a mask; a network finds the object in it; check the mask it saves. "
-            "With the ID of a known object it corrects that one.",
-        ),
-    ] = None,
+    mask: MaskOption = None,
+    box: BoxOption = None,
     click: ClickOption = None,
     remove: Annotated[
         list[str] | None,

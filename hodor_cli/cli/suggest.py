@@ -2,31 +2,75 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import out_option
-from hodor_cli.cli.terminal import say
+from hodor_cli.cli.options import BoxOption, ClickOption, EndOption, MaskOption, StartOption, out_option
+from hodor_cli.cli.parameters import Fields
+from hodor_cli.cli.terminal import progress_to, say
+from hodor_cli.errors import UsageError
+from hodor_cli.run.settings import RunHooks, SegmentSettings
+
+if TYPE_CHECKING:
+    from hodor_cli.run.records import SuggestedFrame
 
 
 def suggest(
-    result: Annotated[
-        Path, typer.Argument(metavar="RESULT", help="The folder that `hodor segment` wrote.", show_default=False)
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESULT|SOURCE",
+            help="The folder that `hodor segment` wrote; or a video file or a folder of images, with the masks so far.",
+            show_default=False,
+        ),
     ],
     *,
+    mask: MaskOption = None,
+    box: BoxOption = None,
+    click: ClickOption = None,
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many frames to name.")] = 5,
-    out: Annotated[Path | None, out_option("FILE", "Also draw them on a page, a PNG.")] = None,
+    out: Annotated[Path | None, out_option("FILE", "Also draw them with their masks on a page, a PNG.")] = None,
+    start: StartOption = 0,
+    end: EndOption = None,
+    settings: Annotated[
+        SegmentSettings,
+        Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision"),
+    ],
 ) -> None:
-    """Name the frames of a result whose masks would help most: where doubt is high and given masks are far.
+    """Name the frames whose masks would help most: where doubt is high and given masks are far.
 
+    hodor suggest clip.mp4 --mask first.png -o next.png
+    hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
     hodor suggest clip.hodor
-    hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png --resume
     """
-    from hodor_cli.run.suggesting import suggested_in, write_sheet
+    from hodor_cli.run.records import is_report
+    from hodor_cli.run.suggesting import suggested_in
 
-    found = suggested_in(result, count)
+    given = bool(mask or box or click)
+    if not given or is_report(Path(source) / "report.json"):
+        if given:
+            raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
+        _tell(suggested_in(Path(source), count), Path(source), out)
+        return
+    from hodor_cli.cli.segment import given_inputs
+    from hodor_cli.run.suggesting import suggested_for
+    from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
+
+    with open_source(source, start=start, end=end) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
+        inputs, model = given_inputs(frames, mask or [], box or [], [], click or []), load_model(settings.weights)
+        with progress_to(frames.name, frames.length) as progress:
+            hooks = RunHooks(progress=progress)
+            found = suggested_for(frames, inputs, model, Path(folder), settings=settings, hooks=hooks, count=count)
+        _tell(found, Path(folder), out)
+
+
+def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> None:
+    from hodor_cli.run.suggesting import write_sheet
+
     for one in found:
         say(f"frame {one.frame} ({one.name}): spares {one.gain:.0%} of the doubt")
     if not found:

@@ -64,11 +64,14 @@ def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int 
         masked: positions in `doubts` of the frames that have masks.
         count: how many frames.
     """
-    values, marks, found = np.asarray(doubts, dtype=float), sorted(set(masked)), []
+    values, marks, found = np.array(doubts, dtype=float), sorted(set(masked)), []
     total = max(float(values.sum()), 1e-9)
     for _ in range(min(count, len(values) - len(marks))):
-        frame, gain = max((_best(values, *gap) for gap in _gaps(marks, len(values))), key=lambda item: item[1])
-        found.append(Suggestion(frame, min(gain / total, 1.0)))
+        gap, frame, shares = max(
+            (_best(values, *gap) for gap in _gaps(marks, len(values))), key=lambda one: one[2].sum()
+        )
+        found.append(Suggestion(frame, min(float(shares.sum()) / total, 1.0)))
+        values[gap] -= shares
         marks = sorted((*marks, frame))
     return found
 
@@ -79,8 +82,8 @@ def _gaps(marks: list[int], length: int) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(edges) if b - a > 1]
 
 
-def _best(values: np.ndarray, before: int, after: int) -> tuple[int, float]:
-    """The frame of a gap whose mask spares most, and how much."""
+def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.ndarray]:
+    """A gap's frames, the one of them whose mask spares most, and the doubt that it spares each."""
     inside = np.arange(before + 1, after)
     far = np.full(len(inside), float(len(inside)))
     if before >= 0:
@@ -89,6 +92,6 @@ def _best(values: np.ndarray, before: int, after: int) -> tuple[int, float]:
         far = np.minimum(far, after - inside)
     tried = inside[np.unique(np.linspace(0, len(inside) - 1, min(len(inside), _TRIED)).round().astype(int))]
     near = np.abs(inside[None] - tried[:, None])
-    spared = np.clip(1 - near / far, 0, 1) @ values[inside]
-    place = int(spared.argmax())
-    return int(tried[place]), float(spared[place])
+    spared = np.clip(1 - near / far, 0, 1) * values[inside]
+    place = int(spared.sum(axis=1).argmax())
+    return slice(before + 1, after), int(tried[place]), spared[place]

@@ -1,8 +1,9 @@
-"""Which frames of a finished run to mask next, and a page of them."""
+"""Which frames of a video to mask next, and a page of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,19 @@ import msgspec
 import numpy as np
 
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
-from hodor_cli.errors import InputError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import new_file
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ReportRecord, SuggestedFrame, decode
+from hodor_cli.run.records import FrameRecord, ReportRecord, SuggestedFrame, decode, is_report
+from hodor_cli.run.settings import RunHooks, SegmentSettings
+from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from hodor_cli.model.hodor import Hodor
+    from hodor_cli.run.inputs import RunInputs
 
 #: Pixels of a picture's longer side on the page, and pictures in a row.
 _SIDE, _COLUMNS = 400, 3
@@ -43,6 +49,31 @@ def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[Suggested
 def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
     """The same of a result folder. Raises InputError if it holds no finished run, OutputError if it is damaged."""
     return suggested(decode(_report(result).read_bytes(), _ReportFrames, str(result)).frames, count)
+
+
+def suggested_for(
+    source: FrameSource,
+    inputs: RunInputs,
+    network: Hodor,
+    folder: Path,
+    *,
+    settings: SegmentSettings | None = None,
+    hooks: RunHooks | None = None,
+    count: int = 5,
+) -> tuple[SuggestedFrame, ...]:
+    """The same of a video that was not segmented yet: it is, without an overlay, into `folder`.
+
+    Raises UsageError for a source that comes only once, and as `segment_source` does.
+    """
+    from hodor_cli.run.runner import segment_source
+
+    if not source.reiterable:
+        raise UsageError(
+            f"the frames of {source.label} come only once, so none can be masked next; save the video first"
+        )
+    settings = replace(settings or SegmentSettings(), overlay=False)
+    segment_source(source, inputs, folder, network, settings=settings, hooks=hooks)
+    return suggested_in(folder, count)
 
 
 def write_sheet(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
@@ -77,7 +108,7 @@ def write_sheet(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> N
 
 
 def _report(result: Path) -> Path:
-    folder = OutputFolder(result)
-    if folder.state() != "finished":
-        raise InputError(f"{result} holds no finished run; run hodor segment into it first")
-    return folder.report
+    report = OutputFolder(result).report
+    if not is_report(report):
+        raise InputError(f"{result} holds no finished run of hodor segment; for a video, give its first `mask` as well")
+    return report
