@@ -38,8 +38,20 @@ def test_the_picture_has_the_frames_size_and_is_named_by_the_frame(clip: Path) -
     assert "clip.frame1.png: frame 1 of clip, 160x120, a line every 20 px" in look("clip", "--frame", "1")
     with Image.open("clip.frame1.png") as picture:
         assert picture.size == (160, 120)
+    look("clip", "--frame", "1")  # its own picture makes room
+    Image.new("RGB", (4, 4)).save("clip.frame1.png")
     assert "exists already" in look("clip", "--frame", "1", code=6)
     look("clip", "--frame", "1", "--overwrite")
+
+
+def test_the_frame_of_the_first_mask_is_shown_by_both_spellings(clip: Path) -> None:
+    boxes = ("--box", "2=72,42,40,40", "--box", "1:5=62,42,40,40")
+    said = look("clip", *boxes)
+    assert "clip.frame1.png: frame 1 of clip" in said and "object 5: " in said
+    drawn = Path("clip.frame1.png").read_bytes()
+    result = CliRunner().invoke(app, ["segment", "clip", *boxes, "--preview"])
+    assert result.exit_code == 0 and result.output == said, result.output
+    assert Path("clip.frame1.png").read_bytes() == drawn and not Path("clip.hodor").exists()
 
 
 def test_a_box_shows_the_mask_it_would_become_in_the_frame_that_is_shown(clip: Path) -> None:

@@ -139,9 +139,9 @@ def record(index: int, **of: Any) -> FrameRecord:
 @pytest.mark.parametrize(
     ("of", "reason"),
     [
-        ({"agreement": 0.05}, "disagrees with its given mask"),
-        ({"change": 1.2}, "looks unlike its given mask"),
-        ({"agreement": None, "change": 1.2}, "looks unlike its given mask"),
+        ({"agreement": 0.05}, "differs from the match with its given frame"),
+        ({"change": 1.2}, "has changed much since it was given"),
+        ({"agreement": None, "change": 1.2}, "has changed much since it was given"),
         ({"elsewhere": 0.45}, "lies in several places"),
         ({"cut_off": 0.3}, "moved too far and was cut off"),
         ({"box": (80, 10, 30, 30)}, "place jumped"),

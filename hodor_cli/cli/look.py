@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import ClickOption, OverwriteOption, ValueRangeOption, out_option
+from hodor_cli.cli.options import AxesOption, ClickOption, OverwriteOption, ValueRangeOption, out_option
 from hodor_cli.cli.terminal import counted, say
 from hodor_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.video.frames import FrameSource
+
+#: In the pictures that this command draws.
+_MADE_BY = ("Software", "hodor look")
 
 
 def look(
@@ -17,7 +24,12 @@ def look(
         str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or -.")
     ],
     *,
-    start: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")] = 0,
+    start: Annotated[
+        int | None,
+        typer.Option(
+            "--frame", metavar="N", min=0, help="The frame to show, from 0 [default: the first with a mask, or 0]."
+        ),
+    ] = None,
     mask: Annotated[
         list[str] | None,
         typer.Option("--mask", metavar="[FRAME[:ID]=]FILE", help="Show this mask, as `hodor segment` would read it."),
@@ -29,6 +41,7 @@ def look(
     click: ClickOption = None,
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
     value_range: ValueRangeOption = None,
+    axes: AxesOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Look before an hour is spent: a frame with its coordinates, and the mask that a run would start from.
@@ -36,32 +49,61 @@ def look(
     hodor look clip.mp4
     hodor look clip.mp4 --frame 40 --box 40=310,120,200,260
 
-    Read a box off the grid: x and y of its upper left corner, then its width and height.
+    Read a box off the grid: x and y of its upper left corner, then its width and height. `hodor segment` with --preview
+    draws the same.
     """
     from hodor_cli.cli.segment import given_inputs, value_range_of
-    from hodor_cli.run.look import draw_look, first_frame, grid_step, object_areas
     from hodor_cli.video.source import open_source
 
-    with open_source(source, start=start, value_range=value_range_of(value_range)) as frames:
-        picture = Path(f"{frames.name}.frame{start}.png") if out is None else out
-        if picture.exists() and not overwrite:
-            raise OutputError(f"{picture} exists already; give another --out or --overwrite")
+    with open_source(source, start=start or 0, value_range=value_range_of(value_range), axes=axes) as frames:
         inputs = given_inputs(frames, mask or [], box or [], [], click or [])
-        if inputs.starts:
-            inputs.check(frames)
-        shown = first_frame(frames)
+        show(frames, inputs, start, out, overwrite=overwrite)
+
+
+def show(
+    source: FrameSource,
+    inputs: RunInputs,
+    index: int | None = None,
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Draw frame `index` (see `frame_to_show`) into `out`, or into NAME.frameN.png, and say what it shows.
+
+    A picture that this drew is replaced unasked. Raises OutputError for any other file.
+    """
+    from hodor_cli.run.look import draw_look, frame_to_show, grid_step, object_areas
+
+    shown = frame_to_show(source, inputs, index)
+    picture = Path(f"{source.name}.frame{shown.index}.png") if out is None else out
+    if picture.exists() and not overwrite and not _is_ours(picture):
+        raise OutputError(f"{picture} exists already; give another --out or --overwrite")
     labels = inputs.at(shown).labels
     _save(picture, draw_look(shown.image, labels))
     height, width = shown.image.shape[:2]
-    say(f"{picture}: frame {start} of {frames.name}, {width}x{height}, a line every {grid_step(max(height, width))} px")
+    step = grid_step(max(height, width))
+    say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
     for object_id, pixels in object_areas(labels):
         say(f"  object {object_id}: {counted(pixels, 'pixel')}")
 
 
 def _save(path: Path, picture: object) -> None:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     from hodor_cli.files import ELSEWHERE, replacing, writing_file
 
+    made_by = PngInfo()
+    made_by.add_text(*_MADE_BY)
     with writing_file(path, ELSEWHERE), replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")  # type: ignore[arg-type]
+        Image.fromarray(picture).save(temporary, format="PNG", pnginfo=made_by)  # type: ignore[arg-type]
+
+
+def _is_ours(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.info.get(_MADE_BY[0]) == _MADE_BY[1]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

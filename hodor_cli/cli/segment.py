@@ -67,6 +67,14 @@ def segment(
             "Repeatable.",
         ),
     ] = None,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview",
+            help="Only draw the frame with the first mask, a grid of coordinates over it, into a picture (see `hodor "
+            "look`).",
+        ),
+    ] = False,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
     settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
     adapt: AdaptOption = None,
@@ -119,6 +127,7 @@ def segment(
 
     hodor segment clip.mp4 --mask first_frame.png
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
+    hodor segment clip.mp4 --box 310,120,200,260 --preview
     hodor segment clip.mp4 --box 310,120,200,260
     hodor segment clip.mp4 --click 320,200 --click -300,260
     hodor segment other.mp4 --from objects.h5#clip/1
@@ -160,6 +169,11 @@ def segment(
         given = given_inputs(frames, mask or [], box or [], remove or [], click or [], name or [])
         inputs = replace(given, appears=appearances_by_id(appear or [], frames))
         folder = Path(f"{frames.name}.hodor") if out is None else out
+        if preview:
+            from hodor_cli.cli.look import show
+
+            show(frames, inputs)
+            return
         exports = exports_of(export, coco)
         require_exportable(folder, exports, overwrite=overwrite or resume)
 

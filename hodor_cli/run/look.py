@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
 
@@ -15,11 +16,15 @@ _STEPS = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000)
 _LINE_SHARE = 0.35
 
 
-def first_frame(source: FrameSource) -> Frame:
-    """The first frame that is read. Raises InputError if there is none."""
-    for frame in source:
+def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = None) -> Frame:
+    """Frame `index`, or the first in which something is given, or the first that is read. Raises InputError if it is
+    missing, or if what is given cannot belong to this source."""
+    if inputs.starts:
+        inputs.check(source)
+    index = min(inputs.starts, default=source.start) if index is None else index
+    for frame in source.between(index, index + 1):
         return frame
-    raise InputError(f"{source.label} has no frame {source.start}; frames count from 0")
+    raise InputError(f"{source.label} has no frame {index}; frames count from 0")
 
 
 def object_areas(labels: NDArray[np.uint16] | None) -> list[tuple[int, int]]:

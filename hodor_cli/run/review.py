@@ -22,7 +22,7 @@ from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord, ReviewIt
 LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
 AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "place jumped", "moved too far and was cut off"
-UNLIKE_REFERENCE, CHANGED = "disagrees with its given mask", "looks unlike its given mask"
+UNLIKE_REFERENCE, CHANGED = "differs from the match with its given frame", "has changed much since it was given"
 SCATTERED = "lies in several places"
 #: All reasons that a run itself gives; a caller may add others.
 REASONS = (
