@@ -1,4 +1,4 @@
-"""The local page: masks by clicking, tracking that can be watched and corrected, review and export in the browser.
+"""The local page: make masks by clicking, watch and correct tracking, review and export in the browser.
 
-browser <-> server (guarded) <-> session (one command after the other) -> project folder, prompts, tracking
+browser <-> server (guarded) <-> session (one request at a time) -> project folder, prompts, tracking
 """

@@ -1,4 +1,4 @@
-"""Between the server's event loop and the one thread in which a session works; and the one page that it works for."""
+"""Connects the server's event loop to the thread in which a session works, and to the one page that it serves."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError
 from hodor_cli.files import harmless
 
-#: A page that is so many messages behind gets no more masks of tracking; it fetches those that it shows.
+#: A page with more unsent messages gets no more masks of tracking; it fetches those that it shows.
 _BEHIND = 32
-#: The report is written when nothing was asked for so many seconds.
+#: The report is written after this time without a request.
 _QUIET_SECONDS = 1.0
 
 
 class Page:
-    """A connected page: what is still to be sent to it."""
+    """A connected page, with the queue of messages to send to it."""
 
     def __init__(self) -> None:
         self.outgoing: asyncio.Queue[str | bytes | None] = asyncio.Queue()
 
     def push(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Queue an event; with a payload it goes out as bytes, its JSON in the first line."""
+        """Queue an event: as JSON text, or, with a payload, as bytes whose first line is the JSON."""
         if event.get("streamed") and self.outgoing.qsize() > _BEHIND:
             payload = b""
         line = msgspec.json.encode(event)
         self.outgoing.put_nowait(line + b"\n" + payload if payload else line.decode())
 
     def end(self) -> None:
-        """Let what sends come to an end."""
+        """End the queue."""
         self.outgoing.put_nowait(None)
 
 
 class Desk:
-    """Runs a session's work in its thread and passes its events to the page. All methods belong to the event loop."""
+    """Runs a session's work in its thread and passes its events to the page. Call all methods in the event loop."""
 
     def __init__(self, make_session: Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -56,7 +56,7 @@ class Desk:
         self._saver = asyncio.create_task(self._save_when_quiet())
 
     def claim(self, page: Page, *, take: bool) -> bool:
-        """Make `page` the one that is worked for. False if another one is, unless `take`: then that one is told."""
+        """Make `page` the current one. If another page is current, return False, or, with `take`, end that page."""
         if self._page is not None and not take:
             return False
         if self._page is not None:
@@ -68,23 +68,23 @@ class Desk:
         return True
 
     def leave(self, page: Page) -> None:
-        """The page is gone. What it started continues."""
+        """Note that the page is gone. Its jobs continue."""
         if self._page is page:
             self._page = None
 
     def is_current(self, page: Page) -> bool:
-        """Whether this is the page that is worked for."""
+        """Whether `page` is the current one."""
         return self._page is page
 
     def ask(self, asked: Asked, payload: bytes) -> None:
-        """Do what the page asks for, after what it asked for before; a job that works is ended first."""
+        """Carry out a page's request after its earlier ones; a running job is stopped first."""
         for _, stop in self._pending:
             stop.set()
         if not isinstance(asked, ask.Stop | ask.Hello):
             self._submit(asked, lambda stop: self.session.do(asked, payload, stop))
 
     async def close(self) -> None:
-        """End what works, and write everything down."""
+        """Stop running jobs and save everything."""
         self._saver.cancel()
         for _, stop in self._pending:
             stop.set()
@@ -114,8 +114,8 @@ class Desk:
         self._last = time.monotonic()
 
     def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
-        """From the session's thread to the page, if there is one."""
-        with suppress(RuntimeError):  # the loop is closed: the server ends
+        """Send an event from the session's thread to the page, if there is one."""
+        with suppress(RuntimeError):  # the loop is closed, because the server ends
             self._loop.call_soon_threadsafe(self._push, event, payload)
 
     def _push(self, event: Mapping[str, Any], payload: bytes) -> None:

@@ -1,7 +1,7 @@
-"""Any frame of a source, in any order, as pixels or as a picture for the page.
+"""Any frame of a source, in any order, as pixels or as a JPEG for the page.
 
-A source streams. So one reading is kept open and continued when a later frame is wanted; an earlier frame starts it
-again. A few frames and pictures are kept, whatever the length of the video.
+A source is a stream, so it is kept open and read on for a later frame, and opened again for an earlier one. Only a few
+frames are kept in memory, whatever the length of the video.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _THUMBS = 48
 
 
 class FrameReader:
-    """Reads frames of a source by index. One instance serves one thread at a time; others wait.
+    """Reads frames of a source by index. Only one thread at a time reads; the others wait.
 
     Raises UsageError for a source that can be read only once, and for one without frames.
     """
@@ -47,7 +47,7 @@ class FrameReader:
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
     def name(self, index: int) -> str:
-        """The frame's name, which is its mask's without ending."""
+        """The frame's name, which is its mask's file name without the ending."""
         return self._names[index] if self._names else f"{index:05d}"
 
     def has(self, index: int) -> bool:
@@ -64,11 +64,11 @@ class FrameReader:
             return kept
 
     def peek(self, index: int) -> NDArray[np.uint8] | None:
-        """A frame that is kept, without waiting for who reads."""
+        """The frame if it is in memory, without waiting for another thread."""
         return self._kept.get(index)
 
     def close(self) -> None:
-        """Let go of the open reading and of the frames that are kept; the next `read` starts anew."""
+        """Close the stream and forget the kept frames; the next `read` opens it again."""
         with self._lock:
             self._open = None
             self._kept.clear()
@@ -85,7 +85,7 @@ class FrameReader:
             self._next = frame.index + 1
             if frame.index == index:
                 return frame
-            if back:  # whoever goes back wants these next
+            if back:  # a user who goes back will probably want these next
                 self._keep(frame.index, frame.image)
         self._open = None
         raise InputError(f"frame {index} of {self.source.label} cannot be decoded; the frames before it can be used")
@@ -102,7 +102,7 @@ class FrameReader:
 
 
 def timeline_frames(reader: FrameReader) -> list[int]:
-    """The frames whose thumbnails stand on the timeline."""
+    """The frames whose thumbnails are on the timeline."""
     count = reader.end - reader.start
     return sorted({reader.start + round(position * (count - 1) / (_THUMBS - 1)) for position in range(_THUMBS)})
 
@@ -122,7 +122,7 @@ def make_thumbnails(reader: FrameReader, done: Callable[[int, bytes], Any], stop
 
 
 def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
-    """A frame as a JPEG of full size and colour resolution."""
+    """A frame as a JPEG at full size and full colour resolution."""
     return _jpeg(rgb, 95, sharp=True)
 
 

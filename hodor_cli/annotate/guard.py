@@ -1,9 +1,9 @@
-"""Who may talk to the server: only the page that was opened with the secret address, from this machine's own name.
+"""Restricts who may talk to the server: only a page that was opened with the secret address.
 
-- The first part of every path is a random token. Another user of the machine, or another site, does not know it.
-- `Host` must be an address, `localhost` or the machine's name: a foreign name that was made to point here (DNS
-  rebinding) is refused.
-- `Origin`, which browsers add, must be this server: another site's page is refused, even if it knows the token.
+- The first part of every path is a random token, which other users of the machine and other sites do not know.
+- `Host` must be an IP address, `localhost` or the machine's name. This refuses a foreign name that points to this
+  machine (DNS rebinding).
+- `Origin`, which browsers add, must be this server. This refuses another site's page even if it knows the token.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _HEADERS = [
 
 
 def new_token() -> str:
-    """A token that nobody guesses."""
+    """A random token that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 
 class Guard:
-    """An ASGI application in front of another, which sees only requests that may come, without the token."""
+    """An ASGI application that passes only permitted requests to another application, without the token."""
 
     def __init__(self, app: App, token: str) -> None:
         self._app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Pass on or refuse one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -73,13 +73,13 @@ class Guard:
         host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin")
         if not _own_name(host):
             return False
-        if origin is None:  # a page's address typed or clicked; its WebSocket always has one
+        if origin is None:  # the address was typed or clicked; a WebSocket always has an origin
             return scope["type"] == "http" and headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin")
         return origin.decode("latin-1") == f"http://{host}"
 
 
 def _own_name(host: str) -> bool:
-    """Whether a `Host` is an address, localhost, or this machine's name."""
+    """Whether a `Host` is an IP address, localhost, or this machine's name."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() and not host.endswith("]") else host
     try:
         ipaddress.ip_address(name.strip("[]"))

@@ -1,10 +1,10 @@
-"""Undo and redo on disk: each change keeps the masks of before and after, as links to files that nobody rewrites.
+"""Undo and redo on disk: each change keeps hard links to the masks before and after it.
 
-.annotate/history/000012/step.json      what changed, written last: a folder without it is a change that was cut off
+.annotate/history/000012/step.json      the change, written last: a folder without it is an incomplete change
 .annotate/history/000012/before, after  the label PNGs of the frames that changed
-.annotate/history/position              how many of the changes are made and not taken back
+.annotate/history/position              the number of changes that are made and not undone
 
-A mask file is always replaced, never written into, so a link costs no room and keeps the old pixels.
+A mask file is always replaced and never rewritten, so a link takes no space and keeps the old pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from msgspec import Struct
 from hodor_cli.files import write_whole
 from hodor_cli.run.records import FrameRecord, ObjectId, decode
 
-#: Changes that can be taken back.
+#: The number of changes that can be undone.
 MOST_STEPS = 200
 
 
@@ -34,7 +34,7 @@ class ObjectEntry(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One change: its name, the records of the frames before and after it (None: no mask), and the objects."""
+    """One change: its name, the frames' records before and after it (None: no mask), and the objects."""
 
     label: str
     frames: tuple[tuple[int, FrameRecord | None, FrameRecord | None], ...]
@@ -58,7 +58,7 @@ class History:
             self._done = min(int((folder / "position").read_text()), self._done)
 
     def begin(self) -> Path:
-        """A folder for a new change. What had been taken back can no longer be made again."""
+        """Create the folder of a new change. Changes that were undone can no longer be redone."""
         for number in self._numbers[self._done :]:
             shutil.rmtree(self._path(number), ignore_errors=True)
         del self._numbers[self._done :]
@@ -72,25 +72,25 @@ class History:
         return path
 
     def commit(self, path: Path, step: Step) -> None:
-        """The change that began with `path` is made."""
+        """Complete the change in `path`."""
         write_whole(path / "step.json", msgspec.json.encode(step))
         self._numbers.append(int(path.name))
         self._move(len(self._numbers))
 
     def newest(self) -> tuple[Path, Step] | None:
-        """What `undo` takes back."""
+        """The change that `undo` takes back, with its folder."""
         return self._load(self._done - 1) if self._done else None
 
     def next(self) -> tuple[Path, Step] | None:
-        """What `redo` makes again."""
+        """The change that `redo` makes again, with its folder."""
         return self._load(self._done) if self._done < len(self._numbers) else None
 
     def undone(self) -> None:
-        """The newest change was taken back."""
+        """Note that the newest change was undone."""
         self._move(self._done - 1)
 
     def redone(self) -> None:
-        """The next change was made again."""
+        """Note that the next change was redone."""
         self._move(self._done + 1)
 
     def labels(self) -> tuple[bool, bool]:
@@ -110,7 +110,7 @@ class History:
 
 
 def keep(file: Path, folder: Path) -> None:
-    """Keep what is in a file now, if there is one, in a folder; what is kept there already stays."""
+    """Keep a file's current content in a folder, if the file exists; content that was kept earlier stays."""
     target = folder / file.name
     if target.exists() or not file.exists():
         return
@@ -118,7 +118,7 @@ def keep(file: Path, folder: Path) -> None:
 
 
 def restore(file: Path, folder: Path) -> None:
-    """Make a file what was kept of it; remove it if nothing was."""
+    """Give a file the content that was kept in a folder; remove it if none was."""
     kept = folder / file.name
     if not kept.exists():
         file.unlink(missing_ok=True)
@@ -130,14 +130,14 @@ def restore(file: Path, folder: Path) -> None:
 
 
 def sync(files: Sequence[Path]) -> None:
-    """Wait until files are on the disk, so that a power cut cannot take them."""
+    """Wait until files are on the disk, so that they survive a power failure."""
     for file in files:
         with suppress(OSError), file.open("rb") as opened:
             os.fsync(opened.fileno())
 
 
 def _link(file: Path, target: Path) -> None:
-    """A link to a file, or a copy where the file system has no links."""
+    """Link to a file, or copy it if the file system has no links."""
     try:
         os.link(file, target)
     except OSError:

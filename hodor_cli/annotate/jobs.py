@@ -1,4 +1,4 @@
-"""What takes long: tracking, adaptation and export. They tell how far they are, and end soon after `stop` is set."""
+"""Long jobs: tracking, adaptation and export. They report their progress, and end soon after `stop` is set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Jobs:
-    """The jobs of a session, and the network that they use. load: gives it, when it is first needed."""
+    """The jobs of a session. load: returns the network; it is called at the first need."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Jobs:
         self.segmenter: OfflineSegmenter | None = None
 
     def warm(self) -> OfflineSegmenter:
-        """Load the network, if that was not done, and return what tracks with it."""
+        """The segmenter that tracks; the first call loads its network."""
         if self.segmenter is None:
             self.segmenter = self._settings.offline(self._load())
         return self.segmenter
 
     def track(self, asked: ask.Track, stop: threading.Event) -> None:
-        """Follow the objects; what was found when the job is stopped stays, and is undone as one change."""
+        """Track the objects. Masks found before the job is stopped stay; undo takes them back as one change."""
         project, reader = self._project, self._reader
         everywhere = asked.direction == "both" and bool(project.given_frames())
         if not everywhere and not project.labels(asked.frame).any():
@@ -66,7 +66,7 @@ class Jobs:
         self._done("track", clock.text(), stopped=stop.is_set())
 
     def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
-        """Fine-tune a copy of the network on what was made by hand."""
+        """Fine-tune a copy of the network on the masks made by hand."""
         from hodor_cli.run.adapting import adapted_to_given
 
         if not self._project.given_frames():
@@ -90,7 +90,7 @@ class Jobs:
         self._done("adapt", "adapted; track again to use it")
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:
-        """Write a format beside the masks."""
+        """Write an export beside the masks."""
         exporter = Exporter(self._project, self._reader.source, stop)
         clock = Clock(self._teller, "export", self._reader.end - self._reader.start)
         try:
@@ -105,6 +105,7 @@ class Jobs:
 
 
 def _frames_to_visit(project: Project, reader: FrameReader) -> int:
-    """How many frames `Tracker.everywhere` yields: all, and those before the last mask that have none yet."""
+    """The number of frames that `Tracker.everywhere` yields: all, and those before the last given mask without a mask a
+    second time."""
     last = max(project.given_frames())
     return reader.end - reader.start + sum(index not in project.records for index in range(reader.start, last))

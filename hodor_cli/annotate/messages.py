@@ -1,4 +1,4 @@
-"""What a page may ask for, one record for each kind; what does not fit them is refused before anything is done."""
+"""The requests of a page, one struct for each kind. A message that fits none of them is refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,30 @@ ExportKind = Annotated[str, Meta(max_length=40)]
 
 
 class Ask(Struct, frozen=True, tag_field="do", forbid_unknown_fields=True):
-    """The base of all: `do` names the kind."""
+    """The base of all requests; `do` names the kind."""
+
+
+class _OnObject(Ask, frozen=True):
+    """The base of requests about an object in a frame."""
+
+    frame: Index
+    object: ObjectId
+
+
+class _Rectangle(_OnObject, frozen=True):
+    """The base of requests about a rectangle of a frame, in pixels."""
+
+    x: Index
+    y: Index
+    width: Side
+    height: Side
+
+
+class _Pair(Ask, frozen=True):
+    """The base of requests about two objects."""
+
+    object: ObjectId
+    other: ObjectId
 
 
 class Hello(Ask, frozen=True, tag="hello"):
@@ -26,44 +49,27 @@ class Hello(Ask, frozen=True, tag="hello"):
     take: bool = False
 
 
-class Click(Ask, frozen=True, tag="click"):
-    """A click at (x, y) in pixels: the object is there, or is not."""
+class Click(_OnObject, frozen=True, tag="click"):
+    """A click at (x, y) in pixels: positive on the object, negative off it."""
 
-    frame: Index
-    object: ObjectId
     x: float
     y: float
     positive: bool = True
 
 
-class Box(Ask, frozen=True, tag="box"):
-    """A box in pixels around the object."""
-
-    frame: Index
-    object: ObjectId
-    x: Index
-    y: Index
-    width: Side
-    height: Side
+class Box(_Rectangle, frozen=True, tag="box"):
+    """A box around the object."""
 
 
-class Paint(Ask, frozen=True, tag="paint"):
-    """A stroke or polygon: behind the message come runs of 0 and 1 inside the rectangle x, y, width, height."""
+class Paint(_Rectangle, frozen=True, tag="paint"):
+    """A stroke or polygon; runs of 0 and 1 that fill the rectangle follow the message."""
 
-    frame: Index
-    object: ObjectId
-    x: Index
-    y: Index
-    width: Side
-    height: Side
     add: bool = True
 
 
-class Tidy(Ask, frozen=True, tag="tidy"):
-    """Fill the object's holes in a frame, keep its largest piece, or clear it there."""
+class Tidy(_OnObject, frozen=True, tag="tidy"):
+    """Fill the object's holes in a frame, keep only its largest piece, or clear it there."""
 
-    frame: Index
-    object: ObjectId
     how: Literal["fill", "largest", "clear"]
 
 
@@ -91,50 +97,45 @@ class DeleteObject(Ask, frozen=True, tag="delete-object"):
     object: ObjectId
 
 
-class Merge(Ask, frozen=True, tag="merge"):
-    """`other` becomes part of `object` in all frames."""
-
-    object: ObjectId
-    other: ObjectId
+class Merge(_Pair, frozen=True, tag="merge"):
+    """Make `other` part of `object` in all frames."""
 
 
-class Swap(Ask, frozen=True, tag="swap"):
-    """Two objects change ids from frame `start` on: 0 for all frames."""
+class Swap(_Pair, frozen=True, tag="swap"):
+    """Exchange the ids of two objects from frame `start` on."""
 
-    object: ObjectId
-    other: ObjectId
     start: Index = 0
 
 
 class Undo(Ask, frozen=True, tag="undo"):
-    """Take back the newest change."""
+    """Undo the newest change."""
 
 
 class Redo(Ask, frozen=True, tag="redo"):
-    """Make again what was taken back."""
+    """Redo the change that was undone last."""
 
 
 class Track(Ask, frozen=True, tag="track"):
-    """Follow the objects from a frame on."""
+    """Track the objects from a frame on."""
 
     frame: Index
     direction: Direction
 
 
 class Adapt(Ask, frozen=True, tag="adapt"):
-    """Fine-tune a copy of the network on the given masks."""
+    """Fine-tune a copy of the network on the masks made by hand."""
 
     seconds: Annotated[int, Meta(ge=5, le=3600)] = 60
 
 
 class Export(Ask, frozen=True, tag="export"):
-    """Write a format beside the masks."""
+    """Write an export beside the masks."""
 
     kind: ExportKind
 
 
 class Stop(Ask, frozen=True, tag="stop"):
-    """End tracking, adaptation or export; what is done stays."""
+    """End tracking, adaptation or export; finished frames stay."""
 
 
 Edit: TypeAlias = (
@@ -147,7 +148,7 @@ _decoder = msgspec.json.Decoder(Asked)
 
 
 def decode(message: str | bytes) -> tuple[Asked, bytes]:
-    """A page's message, and the bytes that follow its first line. Raises InputError for anything else."""
+    """Decode a page's message into a request and the bytes after its first line. Raises InputError."""
     head, _, rest = (message.encode() if isinstance(message, str) else message).partition(b"\n")
     try:
         return _decoder.decode(head), rest

@@ -1,4 +1,4 @@
-"""What is done to objects as a whole: a new one, names, and ids in all frames."""
+"""Operations on whole objects: add, rename, hide, delete, merge, swap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.files import harmless
 
 
 class Objects:
-    """The objects of a project. Raises UsageError for one that is not there."""
+    """The objects of a project. Methods raise UsageError for an object that does not exist."""
 
     def __init__(self, project: Project, teller: Teller) -> None:
         self._project, self._teller = project, teller
@@ -30,21 +30,21 @@ class Objects:
         return entry
 
     def add(self) -> None:
-        """A new object with the smallest free id."""
+        """Add an object with the smallest free id."""
         new = self._project.free_id()
         with self._project.change("new object"):
             self._project.objects[new] = ObjectEntry(new)
         self._teller.changed(select=new)
 
     def rename(self, asked: ask.Rename) -> None:
-        """A new name."""
+        """Rename an object."""
         name = harmless(" ".join(asked.name.split()))
         with self._project.change("rename"):
             self._project.objects[asked.object] = replace(self.entry(asked.object), name=name)
         self._teller.changed()
 
     def hide(self, asked: ask.Hide) -> None:
-        """How the page looks is no change of the masks, so it is not undone."""
+        """Hide or show an object. This changes only the page, not the masks, so it is no step of undo."""
         self._project.objects[asked.object] = replace(self.entry(asked.object), hidden=asked.hidden)
         self._project.save_objects()
         self._teller.changed()
@@ -58,7 +58,7 @@ class Objects:
         self._teller.frames(change.frames)
 
     def merge(self, asked: ask.Merge) -> None:
-        """Make one object part of another."""
+        """Make `other` part of `object`."""
         self._pair(asked.object, asked.other)
         with self._project.change("merge") as change:
             self._relabel(change, {asked.other: asked.object})
@@ -66,7 +66,7 @@ class Objects:
         self._teller.frames(change.frames, select=asked.object)
 
     def swap(self, asked: ask.Swap) -> None:
-        """Two objects change ids."""
+        """Exchange the ids of two objects."""
         self._pair(asked.object, asked.other)
         with self._project.change("swap") as change:
             self._relabel(change, {asked.object: asked.other, asked.other: asked.object}, asked.start)
@@ -78,7 +78,7 @@ class Objects:
             raise UsageError(f"object {one} cannot be joined or swapped with itself; choose another")
 
     def _relabel(self, change: Change, to: Mapping[int, int], start: int = 0) -> None:
-        """Give objects other ids in all frames from `start` on; 0 removes one."""
+        """Change object ids in all frames from `start` on; the id 0 removes an object."""
         for index, record in sorted(self._project.records.items()):
             if index < start or not (set(record.objects) | set(record.given) | set(record.removed)) & set(to):
                 continue

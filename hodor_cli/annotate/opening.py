@@ -1,4 +1,4 @@
-"""From the command's arguments to a page that is served."""
+"""Opens a source and a project, and serves the page for them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def annotate_source(
     options: AnnotateOptions,
     opened: Callable[[str, Path], Any],
 ) -> Path:
-    """Serve the page for a video or a result until Ctrl-C; returns the project folder.
+    """Serve the page for a video or a result until Ctrl-C. Returns the project folder.
 
-    opened: called with the page's address and the folder when it can be opened. Raises HodorError for anything that
-    cannot be opened, before a server listens.
+    opened: called with the page's address and the folder as soon as the page can be opened. Raises HodorError if the
+    source or project cannot be opened, before the server starts.
     """
     from hodor_cli.weights import load_model
 
     model = load_model(settings.weights)
-    settings.segmenter(model)  # a device that is not there is told before anything is made
+    settings.segmenter(model)  # raises for a missing device before any file is written
     frames, folder = open_target(source, options.out)
     with frames:
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames)
@@ -61,7 +61,7 @@ def annotate_source(
 
 
 def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
-    """Start from the masks of a folder. Raises OutputError where masks are already."""
+    """Start from the masks of a folder. Raises OutputError if the project has masks already."""
     from hodor_cli.formats.mask_arguments import read_given
 
     if project.records:

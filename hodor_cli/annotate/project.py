@@ -1,11 +1,11 @@
-"""The project: a result folder, as `hodor segment` writes it, that can be changed, and continued after a kill.
+"""A project: a result folder, as `hodor segment` writes it, that can be edited and survives a kill.
 
-OUT/masks/NAME.png, OUT/report.json   as of `hodor segment`; the report is written anew when work pauses
+OUT/masks/NAME.png, OUT/report.json   as `hodor segment` writes them; the report is rewritten when work pauses
 OUT/.annotate/project.json            the objects' names, and the mark that the report carries
-OUT/.annotate/journal.jsonl           a line for each frame that changed; the last line of a frame counts
+OUT/.annotate/journal.jsonl           a line for each changed frame; the last line of a frame is valid
 OUT/.annotate/history/                undo and redo
 
-A mask is on the disk before its line is in the journal, so a kill loses at most the change that is being written.
+A mask is written before its line in the journal, so a kill loses at most the change that is being written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ObjectRecord, ReportRecord, decode, read_journal
 
 Labels = NDArray[np.uint16]
-_FEW = 8  # frames of a change whose files are waited for one by one
+#: Up to so many files of a change are flushed to the disk one by one, more by one call for the whole system.
+_FEW = 8
 
 
 class ProjectFile(Struct, frozen=True):
@@ -50,7 +51,7 @@ class _Mark(Struct, frozen=True):
 
 
 class Project:
-    """Label maps and records of all frames, and the objects. Changes are made in `change`, by one thread.
+    """Label maps and records of all frames, and the objects. One thread makes changes, within `change`.
 
     size: (height, width) of the frames.
     """
@@ -66,7 +67,7 @@ class Project:
             self._compact()
 
     def labels(self, index: int) -> Labels:
-        """The (H, W) label map of a frame; empty if there is none. Raises InputError if its file is damaged."""
+        """The (H, W) label map of a frame; all 0 without a mask. Raises InputError if its file is damaged."""
         record = self.records.get(index)
         path = None if record is None else self.folder.mask(record.name)
         if path is None or not path.is_file():
@@ -77,22 +78,22 @@ class Project:
         return labels
 
     def given(self, index: int) -> Labels:
-        """The part of a frame's label map that was made by hand."""
+        """The label map of a frame with only the objects that were made by hand."""
         record = self.records.get(index)
         labels = self.labels(index)
         return np.where(np.isin(labels, record.given), labels, 0).astype(np.uint16) if record else labels
 
     def given_frames(self) -> list[int]:
-        """The frames with something made by hand."""
+        """The frames with a mask made by hand."""
         return sorted(index for index, record in list(self.records.items()) if record.given)
 
     def free_id(self) -> int:
-        """The smallest id that no object has."""
+        """The smallest unused id."""
         return next(number for number in range(1, len(self.objects) + 2) if number not in self.objects)
 
     @contextmanager
     def change(self, label: str) -> Iterator[Change]:
-        """A change that can be undone as a whole, also if the block raises half-way."""
+        """Yield a change that can be undone as a whole, even if the block raises half-way."""
         with writing(self.folder.root):
             change = Change(self, self.history.begin())
             try:
@@ -101,7 +102,7 @@ class Project:
                 change.commit(label)
 
     def undo(self) -> Step | None:
-        """Take back the newest change; returns it."""
+        """Undo the newest change and return it; None if there is none."""
         found = self.history.newest()
         if found is None:
             return None
@@ -111,7 +112,7 @@ class Project:
         return step
 
     def redo(self) -> Step | None:
-        """Make again what was taken back last; returns it."""
+        """Redo the change that was undone last and return it; None if there is none."""
         found = self.history.next()
         if found is None:
             return None
@@ -137,11 +138,11 @@ class Project:
         return tuple(self.objects[key] for key in sorted(self.objects))
 
     def sync(self) -> None:
-        """Wait until the journal is on the disk."""
+        """Flush the journal to the disk."""
         os.fsync(self._journal.fileno())
 
     def close(self) -> None:
-        """Let go of the journal."""
+        """Close the journal."""
         self._journal.close()
 
     def _load(self) -> None:
@@ -151,7 +152,7 @@ class Project:
                 f"{self.folder.root} holds an unfinished run of hodor segment; finish it with `resume`, then open it"
             )
         saved = self._saved()
-        if saved is None:  # a new folder, or one that `segment` has written since
+        if saved is None:  # a new folder, or `segment` has replaced the result since
             shutil.rmtree(self._own, ignore_errors=True)
             self.mark = uuid.uuid4().hex
             self.records, names = report_records(self.folder)
@@ -175,7 +176,7 @@ class Project:
         return saved
 
     def _compact(self) -> None:
-        """Write the journal with one line per frame, and continue it."""
+        """Rewrite the journal with one line per frame and open it to append."""
         self.folder.masks.mkdir(parents=True, exist_ok=True)
         self.folder.remove_leftovers()
         lines = [msgspec.json.encode(self.records[index]) + b"\n" for index in sorted(self.records)]
@@ -198,7 +199,7 @@ class Project:
 
 
 class Change:
-    """A change in the making: `put` writes frames, `objects` of the project may be changed beside it."""
+    """A change being made: `put` writes frames; the project's `objects` may be changed as well."""
 
     def __init__(self, project: Project, folder: Path) -> None:
         self._project, self._folder = project, folder
@@ -224,7 +225,7 @@ class Change:
         return list(self._before)
 
     def commit(self, label: str) -> None:
-        """Make the change one step of the history; nothing if it changed nothing."""
+        """Add the change to the history, unless it changed nothing."""
         project, objects = self._project, self._project.entries()
         if not self._before and objects == self._objects:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -249,10 +250,10 @@ def empty_record(record: FrameRecord) -> FrameRecord:
 
 
 def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:
-    """A frame's record after its label map was changed.
+    """A frame's record after its label map was edited.
 
-    touched: the objects that were edited; those of them that are in the frame count as given, the others as gone from
-    it on. An object that an edit only painted over keeps what was known of it.
+    touched: the edited objects; those in the frame become given, the others removed from this frame on. An object that
+    the edit only painted over keeps its confidence.
     """
     objects: dict[int, ObjectRecord] = {}
     touched = set(touched)
@@ -277,7 +278,7 @@ def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, 
 
 
 def report_records(folder: OutputFolder) -> tuple[dict[int, FrameRecord], dict[int, str]]:
-    """The frames of a result's report by index, and the names of its objects. Raises OutputError if it is damaged."""
+    """The frames of a result's report by index, and its objects' names. Raises OutputError if it is damaged."""
     if not folder.report.is_file():
         return {}, {}
     data = folder.report.read_bytes()

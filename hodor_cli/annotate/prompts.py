@@ -1,4 +1,4 @@
-"""From clicks and boxes to masks: the one file that knows how."""
+"""Makes masks from the page's clicks and boxes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Point = tuple[float, float, bool]
 
 @dataclass
 class Clicks:
-    """The clicks on one object in one frame, (x, y, positive), oldest first, and the mask that they started from."""
+    """The clicks (x, y, positive) on one object in one frame, oldest first, and the object's mask before them."""
 
     frame: int
     object_id: int
@@ -26,39 +26,40 @@ class Clicks:
 
 
 class Prompter:
-    """Masks from clicks and boxes. A frame's features are computed once, as long as prompts stay in it."""
+    """Makes masks from clicks and boxes. A frame's features are computed once for consecutive prompts in it."""
 
     def __init__(self, device: str = "auto") -> None:
         self._clicker = Clicker(device=device)
         self._frame: int | None = None
-        self._said: tuple[int, list[Point]] | None = None
+        #: The object and the clicks that the clicker has; None if it must start again.
+        self._clicked: tuple[int, list[Point]] | None = None
 
     def click(self, image: Image, clicks: Clicks) -> Mask:
-        """The mask (H, W) after the newest of the clicks. Raises UsageError where a mask must come first."""
+        """The mask (H, W) after the newest click. Raises UsageError if the first click is negative."""
         self._show(image, clicks.frame)
         fresh = list(clicks.points)
-        if self._said == (clicks.object_id, fresh[:-1]):
+        if self._clicked == (clicks.object_id, fresh[:-1]):
             fresh = fresh[-1:]
-        else:  # another object, or a click was taken back: all is said again
+        else:  # another object, or a click was undone
             self._clicker.reset(clicks.object_id)
             if clicks.start.any():
                 self._clicker.set_mask(clicks.start, object=clicks.object_id)
-        self._said = None
+        self._clicked = None
         mask = clicks.start
         for x, y, positive in fresh:
             mask = self._clicker.click(x, y, positive=positive, object=clicks.object_id)
-        self._said = (clicks.object_id, list(clicks.points))
+        self._clicked = (clicks.object_id, list(clicks.points))
         return _found(mask)
 
     def box(self, image: Image, frame: int, object_id: int, box: tuple[int, int, int, int]) -> Mask:
         """The mask (H, W) of the object in a box (x, y, width, height). Raises UsageError for one outside the frame."""
         self._show(image, frame)
-        self._said = None
+        self._clicked = None
         return _found(self._clicker.box(box, object=object_id))
 
     def _show(self, image: Image, frame: int) -> None:
         if frame != self._frame:
-            self._frame = self._said = None
+            self._frame = self._clicked = None
             self._clicker.set_frame(image)
             self._frame = frame
 

@@ -1,4 +1,4 @@
-"""The report of a project, so that every command that takes a result of `hodor segment` takes a project."""
+"""Writes a project's report, so that every command that takes a result of `hodor segment` also takes a project."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from hodor_cli.video.source import open_source
 
 
 class GivenMask:
-    """The part of a frame's label map that was made by hand, read when it is needed."""
+    """The objects of a frame that were made by hand; the label map is read at each use."""
 
     def __init__(self, project: Project, index: int) -> None:
         self._project, self._index = project, index
@@ -48,7 +48,7 @@ class GivenMask:
 
 
 def given_inputs(project: Project) -> RunInputs:
-    """Everything made by hand, as a run of `hodor segment` would take it."""
+    """All masks made by hand, as the inputs of a run of `hodor segment`."""
     return RunInputs(
         masks={index: GivenMask(project, index) for index in project.given_frames()},
         removals={index: record.removed for index, record in sorted(project.records.items()) if record.removed},
@@ -58,21 +58,21 @@ def given_inputs(project: Project) -> RunInputs:
 
 @dataclass(frozen=True)
 class Advice:
-    """The frames that a person should look at, and those whose masks would help most, the most useful one first."""
+    """The frames to review, and the frames whose masks would help most, the most useful first."""
 
     review: list[ReviewItem]
     suggest: tuple[SuggestedFrame, ...]
 
 
 def advice_of(project: Project) -> Advice:
-    """What the masks as they are now ask for."""
+    """The advice for the current masks."""
     return Advice(review_frames(_in_order(project)), suggested(_in_order(project)))
 
 
 def write_result(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
-    """Write report.json; returns what it advises. Raises OutputError.
+    """Write report.json and return its advice. Raises OutputError.
 
-    segmenter: what the masks were made with, None before there is one.
+    segmenter: the one that made the masks; None if none was loaded yet.
     """
     folder = project.folder
     identity: RunIdentity = run_identity(source, given_inputs(project), settings, segmenter)
@@ -87,9 +87,9 @@ def write_result(project: Project, source: FrameSource, settings: SegmentSetting
 
 
 def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, OutputFolder]:
-    """The frames and the project folder that `hodor annotate SOURCE --out OUT` means: SOURCE is a video or a result.
+    """Open the frames and the project folder of `hodor annotate SOURCE --out OUT`; SOURCE is a video or a result.
 
-    Raises InputError where a result's video is gone, OutputError for a folder of another video, and as `open_source`.
+    Raises InputError if a result's video is missing, OutputError for a folder of another video, and as `open_source`.
     """
     path = Path(source)
     if path.is_dir() and is_report(path / "report.json"):

@@ -1,6 +1,6 @@
-"""Label maps between server and page as runs: pairs of little-endian uint32 (object id, number of pixels), row by row.
+"""The form in which server and page exchange label maps: runs (object id, number of pixels), row by row.
 
-A label map of 1920x1080 with a few objects is some 30 KB, and the page unpacks it in a millisecond.
+Each run is two little-endian uint32. A label map of 1920x1080 with a few objects takes about 30 KB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def pack_runs(labels: NDArray[np.integer]) -> bytes:
 
 
 def unpack_runs(data: bytes, size: tuple[int, int]) -> NDArray[np.uint16]:
-    """The (H, W) label map of runs that came from a page. Raises InputError unless they fill it exactly."""
+    """The (H, W) label map of runs from a page. Raises InputError unless they fill it exactly."""
     if len(data) % 8:
         raise InputError("the drawing arrived cut off; draw it again")
     pairs = np.frombuffer(data, dtype="<u4").reshape(-1, 2)

@@ -1,6 +1,6 @@
-"""The local server: the page's files, the frames, the masks, and the socket by which page and session talk.
+"""The local server: the page's files, frames, masks, and the WebSocket between page and session.
 
-No path that comes from a browser is opened: files are looked up by name among those of the package, frames by number.
+It opens no path that comes from a browser: files are looked up by name among those of the package, frames by index.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
-#: The longest message that a page may send.
+#: The longest message that a page may send, in bytes.
 _MOST_BYTES = 8 << 20
 
-#: Makes the session, given where its events go.
+#: Makes the session, given the function that sends its events.
 MakeSession = Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen: on this machine only, unless told otherwise, and on any free port."""
+    """Where the server listens: by default only on this machine, on any free port."""
 
     host: str = "127.0.0.1"
     port: int = 0
 
 
 def serve(make_session: MakeSession, readers: tuple[FrameReader, FrameReader], address: Address, opened: Any) -> None:
-    """Serve the page until Ctrl-C; returns when everything is saved.
+    """Serve the page until Ctrl-C; returns after everything is saved.
 
-    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server listens. Raises
+    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server answers. Raises
     UsageError if it cannot listen at `address`.
     """
     token = new_token()
@@ -62,7 +62,7 @@ def serve(make_session: MakeSession, readers: tuple[FrameReader, FrameReader], a
     with listening:
         try:
             server.run(sockets=[listening])
-        except KeyboardInterrupt:  # raised again by the server after it has ended cleanly
+        except KeyboardInterrupt:  # the server raises it again after it has ended cleanly
             pass
 
 
@@ -87,7 +87,7 @@ def _listen(address: Address) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address.host, address.port))
-        listening.listen(128)  # now, so that a browser that is quick waits instead of being refused
+        listening.listen(128)  # before the server runs, so that an early browser waits instead of being refused
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
@@ -112,7 +112,7 @@ class _Routes:
         self._desk: Desk
 
     def app(self) -> Starlette:
-        """All routes; everything but the socket is only read."""
+        """The application with its routes. Only the socket changes anything."""
         from starlette.applications import Starlette
         from starlette.routing import Route, WebSocketRoute
 
@@ -200,7 +200,7 @@ class _Routes:
                     self._desk.ask(asked, payload)
                 elif isinstance(asked, Hello) and not self._desk.claim(page, take=asked.take):
                     page.push({"event": "busy"})
-        except (WebSocketDisconnect, RuntimeError):  # the page went away while something was sent
+        except (WebSocketDisconnect, RuntimeError):  # the page was closed during a send
             return
         finally:
             self._desk.leave(page)
@@ -208,7 +208,7 @@ class _Routes:
 
 
 async def _send(socket: WebSocket, page: Page) -> None:
-    """Send a page's events until it is taken over."""
+    """Send a page's events until its queue ends."""
     while (message := await page.outgoing.get()) is not None:
         if isinstance(message, bytes):
             await socket.send_bytes(message)
@@ -218,7 +218,7 @@ async def _send(socket: WebSocket, page: Page) -> None:
 
 
 async def _read(make: Callable[[], bytes], kind: str) -> Response:
-    """What is read from video or disk, in a thread; or one sentence and 404 where that fails."""
+    """A response whose data is read in a thread; if that fails, one sentence and status 404."""
     from starlette.responses import PlainTextResponse, Response
 
     try:
@@ -234,7 +234,7 @@ def _answer(data: bytes | None, kind: str) -> Response:
 
 
 def _static_files() -> dict[str, tuple[bytes, str]]:
-    """The page's files by name, with their kinds."""
+    """The page's files by name, with their media types."""
     found = {}
     for file in resources.files("hodor_cli.annotate").joinpath("static").iterdir():
         kind = {"js": "text/javascript"}.get(file.name.rpartition(".")[2]) or mimetypes.guess_type(file.name)[0]

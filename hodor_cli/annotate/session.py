@@ -1,6 +1,6 @@
-"""What the page asks for is done here, one thing after the other, in one thread.
+"""Carries out the page's requests one after the other, in one thread.
 
-Edits are short. Jobs (tracking, adaptation, export) are long; an edit that comes while a job works ends it first.
+Edits are short. Jobs (tracking, adaptation, export) are long; an edit that arrives during a job stops it first.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
-#: What a page asks for in words, for the history.
+#: The requests of `Tidy` in words, for the history.
 _NAMES = {"fill": "fill holes", "largest": "keep the largest piece", "clear": "clear"}
 
 
 class Session:
-    """A project, its frames and the network, and what the page may do with them.
+    """A project with its frames and networks, and the operations of the page on them.
 
-    load: gives the network, when it is first needed. emit: where events go. All methods but `snapshot` belong to one
-    thread.
+    load: returns the network; it is called at the first need. emit: sends an event to the page. All methods except
+    `snapshot` must be called in the same thread.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Session:
 
     @property
     def dirty(self) -> bool:
-        """Whether something changed that the report does not know."""
+        """Whether something changed since the report was written."""
         return self._teller.dirty
 
     def do(self, asked: ask.Asked, payload: bytes = b"", stop: threading.Event | None = None) -> None:
-        """Do what a page asked for; a job ends soon after `stop` is set.
+        """Carry out a request; a job ends soon after `stop` is set.
 
-        Raises HodorError where it cannot be done; the project is whole then, too.
+        Raises HodorError if that is not possible; the project stays consistent.
         """
         if not isinstance(asked, ask.Click | ask.Undo | ask.Redo):
             self._clicks = None
@@ -92,7 +92,7 @@ class Session:
         self._long[type(asked)](asked, stop or threading.Event())
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything a page needs when it opens."""
+        """The state that a page shows when it opens."""
         source, reader = self.reader.source, self.reader
         return {
             "event": "hello",
@@ -112,13 +112,13 @@ class Session:
         }
 
     def warm(self) -> None:
-        """Load the networks, so that the first click does not wait for them."""
+        """Load the networks, so that the first click need not wait."""
         self._jobs.warm()
         self._prompts()
         self._teller.tell("ready")
 
     def save(self) -> None:
-        """Bring the report up to date with the masks."""
+        """Update the report if the masks have changed."""
         if self.dirty or not self.project.folder.report.is_file():
             advice = write_result(self.project, self.reader.source, self._settings, self._jobs.segmenter)
             self._advice, self._teller.dirty = advice_state(advice), False
@@ -170,7 +170,7 @@ class Session:
         self._edit(asked.frame, asked.object, mask, _NAMES[asked.how])
 
     def _edit(self, frame: int, object_id: int, mask: NDArray[np.bool_], label: str, points: Any = None) -> None:
-        """Make `mask` the object's mask in a frame; it takes the place of other objects under it."""
+        """Make `mask` the object's mask in a frame; it replaces other objects under it."""
         before = self.project.labels(frame)
         labels = np.where(before == object_id, 0, before).astype(np.uint16)
         labels[mask] = object_id

@@ -1,4 +1,4 @@
-"""What the tools do to a mask: fill its holes, keep its largest piece."""
+"""Operations on a mask: fill its holes, keep its largest piece."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Mask = NDArray[np.bool_]
 
 
 def without_holes(mask: Mask) -> Mask:
-    """An (H, W) mask with every region of background filled that does not reach the border."""
+    """An (H, W) mask with all background regions filled that do not touch the border."""
     count, parts = cv2.connectedComponents((~np.pad(mask, 1)).astype(np.uint8), connectivity=4)
     if count < 3:  # the mask itself and the one region around it
         return mask.copy()
@@ -18,7 +18,7 @@ def without_holes(mask: Mask) -> Mask:
 
 
 def largest_piece(mask: Mask) -> Mask:
-    """The largest connected piece of an (H, W) mask."""
+    """The largest connected component of an (H, W) mask."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     if count < 3:
         return mask.copy()

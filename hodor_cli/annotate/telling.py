@@ -1,4 +1,4 @@
-"""What a page is told: events, each a dict for JSON and bytes that follow it."""
+"""The events that a page receives: a dict for JSON, and bytes that follow it."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ Emit = Callable[[Mapping[str, Any], bytes], None]
 
 
 class Teller:
-    """Tells what changed in a project, and keeps in `dirty` that the report does not know it yet."""
+    """Sends events about changes of a project. dirty: whether there were changes since the report was written."""
 
     def __init__(self, project: Project, emit: Emit) -> None:
         self._project, self._emit = project, emit
         self.dirty = False
 
     def tell(self, event: str, payload: bytes = b"", **fields: Any) -> None:
-        """Tell an event."""
+        """Send an event."""
         self._emit({"event": event, **fields}, payload)
 
     def frame(self, index: int, labels: Labels, *, streamed: bool = False, clicks: Any = None) -> None:
-        """The label map of one frame. streamed: a job made it; clicks: those that it comes from, if it does."""
+        """Send the label map of one frame. streamed: a job made it. clicks: those that made it, if any."""
         record = self._project.records.get(index)
         more = {} if clicks is None else {"clicks": clicks}
         state = frame_state(record) if record else [index, [], []]
         self.tell("frame", pack_runs(labels), frame=index, state=state, streamed=streamed, **more)
 
     def frames(self, frames: Iterable[int], **more: Any) -> None:
-        """Many frames at once, without their label maps, and the objects."""
+        """Send the states of many frames, without their label maps, and the objects."""
         known = self._project.records
         self.tell("frames", states=[frame_state(known[i]) if i in known else [i, [], []] for i in frames])
         self.changed(**more)
 
     def changed(self, **more: Any) -> None:
-        """The objects, and what can be undone. select: the object to make current."""
+        """Send the objects and whether undo and redo are possible. select: the object to make current."""
         self.dirty = True
         self.tell("changed", **self.objects(), **more)
 
     def objects(self) -> dict[str, Any]:
-        """The objects as the page lists them, and whether there is something to undo and to redo."""
+        """The objects as the page lists them, and whether undo and redo are possible."""
         entries = self._project.entries()
         colours = object_colours(np.array([entry.id for entry in entries], dtype=np.int64)).tolist()
         objects = [
@@ -61,14 +61,14 @@ class Teller:
 
 
 class Clock:
-    """Tells how far a job is: frames done, frames per second, seconds left."""
+    """Sends the progress of a job: share done, frames per second, seconds left."""
 
     def __init__(self, teller: Teller, job: str, total: int) -> None:
         self._teller, self._job, self._total = teller, job, max(1, total)
         self._began, self._told, self._done = time.monotonic(), 0.0, 0
 
     def advance(self) -> None:
-        """One more frame is done."""
+        """Note that one more frame is done."""
         self._done += 1
         now = time.monotonic()
         if now - self._told < 0.1 and self._done < self._total:
@@ -80,14 +80,14 @@ class Clock:
         self._teller.tell("progress", job=self._job, share=share, rate=rate, left=left)
 
     def text(self) -> str:
-        """What was done, for a person."""
+        """The result as a sentence."""
         seconds = max(1e-6, time.monotonic() - self._began)
         word = "frame" if self._done == 1 else "frames"
         return f"tracked {self._done} {word} in {seconds:.1f} s ({self._done / seconds:.1f} per second)"
 
 
 def advice_state(advice: Advice) -> dict[str, Any]:
-    """Frames to review and frames to mask next, as the page lists them."""
+    """The frames to review and to mask next, as the page lists them."""
     review = [
         {"object": item.object_id, "reason": item.reason, "first": item.first_frame, "last": item.last_frame,
          "detail": item.detail}
@@ -97,7 +97,7 @@ def advice_state(advice: Advice) -> dict[str, Any]:
 
 
 def frame_state(record: FrameRecord) -> list[Any]:
-    """What the timeline shows of a frame: its index, the ids made by hand, and [id, confidence] of each object, where
-    -1 stands for one that is lost."""
+    """A frame as the timeline shows it: its index, the ids made by hand, and [id, confidence] of each object, with
+    confidence -1 for a lost one."""
     seen = [[key, -1 if entry.lost else round(entry.confidence, 3)] for key, entry in record.objects.items()]
     return [record.frame, list(record.given), seen]

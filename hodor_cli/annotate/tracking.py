@@ -1,4 +1,4 @@
-"""Following objects from a frame to one side, or from all masks made by hand both ways."""
+"""Tracks objects from one frame in one direction, or from all masks made by hand in both directions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from hodor_cli.run.records import FrameRecord
 
 Labels = NDArray[np.uint16]
-#: A frame that was followed: its record and label map.
+#: A tracked frame: its record and label map.
 Tracked = tuple["FrameRecord", Labels]
 
 
 class Tracker:
-    """Follows the objects of a project; what it yields is not yet written. `stop` ends it before the next frame.
+    """Tracks the objects of a project and yields the frames, without writing them. `stop` ends it before the next one.
 
-    What was made by hand in a frame on the way stays as it is, and corrects the object from there on.
+    Objects that were made by hand in a frame keep their masks there, and are tracked on from them.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Tracker:
         self._project, self._reader, self._segmenter, self._stop = project, reader, segmenter, stop
 
     def from_frame(self, way: Iterable[int]) -> Iterator[Tracked]:
-        """Follow what is in the first frame of `way` through the others; yields each of these."""
+        """Track the objects in the first frame of `way` through the other frames, and yield these."""
         segmenter, fps = self._segmenter, self._reader.source.fps or 25.0
         segmenter.reset()
         for position, index in enumerate(way):
@@ -58,10 +58,10 @@ class Tracker:
                 yield self._tracked(index, labels, segmenter.last, image)
 
     def everywhere(self) -> Iterator[Tracked]:
-        """Follow from all masks made by hand through the whole video, forward and backward at once.
+        """Track from all masks made by hand through the whole video, forward and backward.
 
-        What goes backward alone is yielded for frames that have no mask yet, so that it can be watched; then every
-        frame comes with what both ways together say.
+        First yields results of the backward pass for frames without a mask, so that the user can watch; then yields
+        every frame with the result of both directions.
         """
         reader = self._reader
         records = dict(self._project.records)
@@ -101,7 +101,7 @@ class Tracker:
 
 
 class _MadeByHand(Mapping[int, Labels]):
-    """The label maps made by hand by frame, read when they are needed."""
+    """The label maps made by hand, by frame; each is read at its use."""
 
     def __init__(self, project: Project) -> None:
         self._project, self._frames = project, project.given_frames()
@@ -119,7 +119,7 @@ class _MadeByHand(Mapping[int, Labels]):
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:
-    """The frames to go through, the start first: one range for each direction."""
+    """The frames to track, beginning with `start`: one range for each direction."""
     forward, backward = range(start, reader.end), range(start, reader.start - 1, -1)
     one = range(start, min(start + 2, reader.end))
     return {"forward": [forward], "backward": [backward], "both": [forward, backward], "one": [one]}[direction]

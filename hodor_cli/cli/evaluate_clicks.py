@@ -49,7 +49,7 @@ def evaluate_clicks(
     if method is Method.grabcut and weights is not None:
         raise UsageError("`weights` are of the click network; leave them out with `method` grabcut")
     from hodor_cli.clicks.clicker import Clicker
-    from hodor_cli.clicks.evaluation import TARGETS, TOLD, cases_of, evaluate_clicks
+    from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
     from hodor_cli.clicks.grabcut import GrabCutClicker
     from hodor_cli.clicks.weights import CLICK_WEIGHTS
 
@@ -65,9 +65,9 @@ def evaluate_clicks(
     from rich.table import Table
 
     console = stderr_console() if json_file == "-" else stdout_console()
-    table = Table("clicks", *(str(n) for n in TOLD), *(f"NoC@{100 * target:.0f}" for target in TARGETS))
+    table = Table("clicks", *(str(n) for n in REPORTED), *(f"NoC@{100 * target:.0f}" for target in TARGETS))
     table.add_row(
-        "mean IoU", *(f"{scores.mean_iou(n):.3f}" for n in TOLD), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)
+        "mean IoU", *(f"{scores.mean_iou(n):.3f}" for n in REPORTED), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)
     )
     console.print(table)
     missed = ", ".join(f"{scores.failures(t)} never reach {t:.2f}" for t in TARGETS)

@@ -1,6 +1,6 @@
-"""Masks from clicks, boxes, scribbles and earlier masks, by a small network of its own.
+"""Masks from clicks, boxes, scribbles and earlier masks, made by a small separate network.
 
-`Clicker` is imported when it is first used, so that the settings are there without PyTorch.
+`Clicker` is imported at its first use, so that the settings can be imported without PyTorch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Masks of a frame's objects from what a user says about them: clicks, boxes, scribbles, earlier masks."""
+"""Masks of a frame's objects from a user's prompts: clicks, boxes, scribbles and earlier masks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hodor_cli.runtime.device import choose_device
 from hodor_cli.runtime.preprocess import normalise
 
 Box = tuple[float, float, float, float]
-#: Points of a scribble, at most; more say nothing new.
+#: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What was said about one object: points (x, y, +1 or -1), a box, a mask to start from; and what was found.
+class _State:
+    """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the mask that they gave.
 
     logits: of the mask at stride 4 of the frame's view, before the closer look. mask: (H, W) bool.
     """
@@ -41,9 +41,13 @@ class _Said:
 
 @dataclass
 class _Object:
-    """The states of one object, oldest first; the last one holds."""
+    """The states of one object, oldest first; the last one is current."""
 
-    states: list[_Said] = field(default_factory=lambda: [_Said()])
+    states: list[_State] = field(default_factory=lambda: [_State()])
+
+    @property
+    def current(self) -> _State:
+        return self.states[-1]
 
 
 class Clicker:
@@ -58,13 +62,13 @@ class Clicker:
         mask = clicker.box((40, 60, 200, 150), object=2)   # x, y, width, height
         clicker.undo(object=2)
 
-    Objects have the ids of the user (1..65535) and do not know of each other.
+    The user chooses the object ids (1..65535). The mask of an object does not depend on the other objects.
 
     Args:
-        net: the network, or the file of one; by default the package's own.
+        net: the network, or its file; by default the network in the package.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        side: the longer side, in pixels, at which the whole frame is seen; None for the network's own.
-        closer: look again, closer, at an object that fills a small part of the frame.
+        side: the longer side, in pixels, to which the frame is resized; None for the network's own.
+        closer: take a second, closer look at an object that fills a small part of the frame.
     """
 
     def __init__(
@@ -105,31 +109,24 @@ class Clicker:
 
     @property
     def object_ids(self) -> list[int]:
-        """The objects about which something was said."""
+        """The ids of the objects that have a prompt."""
         return sorted(key for key, found in self._objects.items() if len(found.states) > 1)
 
     def mask(self, object: int = 1) -> NDArray[np.bool_]:
-        """The object's mask as it is, (H, W) bool; empty if nothing was said about it."""
-        found = self._objects.get(object, _Object()).states[-1].mask
+        """The object's current mask, (H, W) bool; empty if it has no prompt."""
+        found = self._objects.get(object, _Object()).current.mask
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
 
     def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> NDArray[np.bool_]:
-        """A click at pixel (x, y), counted from 0 at the upper left: on the object, or on what is not.
+        """Add a click at pixel (x, y), counted from 0 at the upper left: on the object, or on what does not belong.
 
-        Returns the object's mask, (H, W) bool. Raises UsageError for a click outside the frame, or a first one that is
-        negative: it does not say where the object is.
+        Returns the object's mask, (H, W) bool. Raises UsageError for a click outside the frame, and for a first prompt
+        that is a negative click, because it does not show where the object is.
         """
-        self._check_inside(x, y, "the click")
-        said = self._said(object)
-        if not positive and not said.points and said.box is None and said.given is None:
-            raise UsageError(
-                f"the first click of object {object} is negative; first say where the object is, by a positive click, "
-                "a box or a mask"
-            )
-        return self._say(object, replace(said, points=(*said.points, (float(x), float(y), 1.0 if positive else -1.0))))
+        return self._add_points(object, [(x, y)], positive, "click")
 
     def box(self, box: Box, *, object: int = 1) -> NDArray[np.bool_]:
-        """A box (x, y, width, height) around the object; it replaces what was said before. Returns the mask.
+        """Replace the object's prompts by a box (x, y, width, height) around it. Returns the mask.
 
         Raises UsageError for a box without an area in the frame.
         """
@@ -138,75 +135,84 @@ class Clicker:
         left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
         if not (right - left >= 1 and bottom - top >= 1):
             raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} has no area in the {width}x{height} frame")
-        self._said(object)
-        return self._say(object, _Said(box=(left, top, right - left, bottom - top)))
+        self._object(object)
+        return self._prompt(object, _State(box=(left, top, right - left, bottom - top)))
 
     def scribble(
         self, points: Sequence[tuple[float, float]], *, positive: bool = True, object: int = 1
     ) -> NDArray[np.bool_]:
-        """A line through pixels (x, y), on the object or on what is not. Returns the mask. Raises as `click` does."""
+        """Add a line through pixels (x, y), on the object or on what does not belong. Returns the mask. Raises
+        UsageError as `click` does."""
         if not len(points):
             raise UsageError("a scribble needs at least one point")
-        for x, y in points:
-            self._check_inside(x, y, "the scribble")
-        said = self._said(object)
-        if not positive and not said.points and said.box is None and said.given is None:
-            raise UsageError(f"the first scribble of object {object} is negative; first say where the object is")
-        chosen = np.linspace(0, len(points) - 1, min(len(points), _STROKE_POINTS)).round().astype(int)
-        sign = 1.0 if positive else -1.0
-        stroke = tuple((float(points[i][0]), float(points[i][1]), sign) for i in chosen)
-        return self._say(object, replace(said, points=(*said.points, *stroke)))
+        return self._add_points(object, points, positive, "scribble")
 
     def set_mask(self, mask: NDArray[np.bool_], *, object: int = 1) -> NDArray[np.bool_]:
-        """Start from a mask (H, W), as tracking or another tool gave it, which clicks then correct. Returns it."""
+        """Start from a mask (H, W), for example from tracking, which clicks then correct. Returns the mask."""
         mask = np.asarray(mask).astype(bool)
         if mask.shape != self._frame().shape[:2]:
             raise UsageError(f"the mask is {mask.shape} and the frame {self._frame().shape[:2]}; give one of its size")
-        self._said(object)
-        self._objects[object].states.append(_Said(given=mask, mask=mask))
+        self._object(object).states.append(_State(given=mask, mask=mask))
         return mask.copy()
 
     def undo(self, object: int = 1) -> NDArray[np.bool_]:
-        """Take back the last thing said about the object. Returns the mask before it."""
+        """Take back the object's last prompt. Returns the mask before it."""
         if object in self._objects and len(self._objects[object].states) > 1:
             self._objects[object].states.pop()
         return self.mask(object)
 
+    def _add_points(
+        self, object: int, points: Sequence[tuple[float, float]], positive: bool, kind: str
+    ) -> NDArray[np.bool_]:
+        for x, y in points:
+            self._check_inside(x, y, kind)
+        state = self._object(object).current
+        if not positive and not state.points and state.box is None and state.given is None:
+            raise UsageError(
+                f"the first {kind} of object {object} is negative; first show where the object is, with a positive "
+                "click, a box or a mask"
+            )
+        chosen = np.linspace(0, len(points) - 1, min(len(points), _STROKE_POINTS)).round().astype(int)
+        sign = 1.0 if positive else -1.0
+        added = tuple((float(points[i][0]), float(points[i][1]), sign) for i in chosen)
+        return self._prompt(object, replace(state, points=(*state.points, *added)))
+
     @torch.inference_mode()
-    def _say(self, object: int, said: _Said) -> NDArray[np.bool_]:
+    def _prompt(self, object: int, state: _State) -> NDArray[np.bool_]:
+        """Compute the mask of new prompts and make it the object's current state."""
         assert self._whole is not None
         view, maps = self._whole
-        logits = self._look(view, maps, said, said.logits)
+        logits = self._look(view, maps, state, state.logits)
         found = view.to_frame(logits)
         if self.closer:
-            found = self._look_closer(object, said, found)
+            found = self._look_closer(object, state, found)
         mask = found > 0
-        self._objects[object].states.append(replace(said, logits=logits, mask=mask))
+        self._objects[object].states.append(replace(state, logits=logits, mask=mask))
         return mask.copy()
 
-    def _look_closer(self, object: int, said: _Said, found: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The logits (H, W) of a look at the object alone, where that shows it larger; else those given."""
+    def _look_closer(self, object: int, state: _State, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (H, W) in which a crop around the object replaces `found`, if the crop shows it larger."""
         assert self._whole is not None
-        view = View.around(found > 0, said.points, self._whole[0], self.net.config.close_side)
+        view = View.around(found > 0, state.points, self._whole[0], self.net.config.close_side)
         if view is None:
             return found
         known = self._close.get(object)
         if known is None or not known[0].serves(view):
             self._close[object] = known = (view, self._features(view))
         before = known[0].from_frame(found)
-        close = known[0].to_frame(self._look(*known, said, before))
+        close = known[0].to_frame(self._look(*known, state, before))
         return np.where(known[0].inside(), close, found)
 
-    def _look(self, view: View, maps: FrameMaps, said: _Said, before: Tensor | None) -> Tensor:
-        """Logits (1, 1, h, w) at stride 4 of a view."""
-        points = view.points(said.points) or [(0.0, 0.0, 0.0)]
+    def _look(self, view: View, maps: FrameMaps, state: _State, before: Tensor | None) -> Tensor:
+        """Logits (1, 1, h, w) at stride 4 of a view. before: those of the mask so far."""
+        points = view.points(state.points) or [(0.0, 0.0, 0.0)]
         values = torch.tensor(points, device=self.device)[None]
-        box = [float("nan")] * 4 if said.box is None else view.box(said.box)
+        box = [float("nan")] * 4 if state.box is None else view.box(state.box)
         size = maps.levels[0].shape[-2:]
         if before is not None:
             previous = torch.sigmoid(before)
-        elif said.given is not None:
-            previous = view.share(said.given).to(self.device)
+        elif state.given is not None:
+            previous = view.share(state.given).to(self.device)
         else:
             previous = torch.full((1, 1, *size), -1.0, device=self.device)
         prompts = Prompts(values[..., :2], values[..., 2], torch.tensor([box], device=self.device), previous)
@@ -225,15 +231,15 @@ class Clicker:
             raise UsageError("there is no frame yet; call set_frame first")
         return self._image
 
-    def _said(self, object: int) -> _Said:
+    def _object(self, object: int) -> _Object:
         check_object_id(object, "of a click")
         self._frame()
-        return self._objects.setdefault(object, _Object()).states[-1]
+        return self._objects.setdefault(object, _Object())
 
-    def _check_inside(self, x: float, y: float, what: str) -> None:
+    def _check_inside(self, x: float, y: float, kind: str) -> None:
         height, width = self._frame().shape[:2]
         if not (0 <= x < width and 0 <= y < height):
             raise UsageError(
-                f"{what} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from 0 to"
-                f" {height - 1}"
+                f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from 0 "
+                f"to {height - 1}"
             )

@@ -1,7 +1,7 @@
-"""How good masks from clicks are, by the field's protocol: simulated clicks at the centre of the largest error.
+"""Evaluation of masks from clicks by the field's protocol (RITM, sec. 4): simulated clicks in the largest error.
 
-As RITM (sec. 4) and those before it measure: NoC@85 and NoC@90 are the clicks needed for an IoU of 0.85 and 0.90, at
-most 20, counted as 20 where it is not reached.
+NoC@85 and NoC@90 are the numbers of clicks needed for an IoU of 0.85 and 0.90; an object that does not reach it in 20
+clicks counts as 20.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from hodor_cli.errors import DataError
 from hodor_cli.formats.opening import open_set
 
 MOST_CLICKS = 20
-#: After so many clicks the mean IoU is told.
-TOLD = (1, 2, 3, 5, 10)
+#: The mean IoU is reported after these numbers of clicks.
+REPORTED = (1, 2, 3, 5, 10)
 TARGETS = (0.85, 0.90)
 _LIMITS = ObjectLimits(min_area=300, min_side=10)
 
 
-class Method(Protocol):
-    """What is evaluated: `Clicker`, or anything that takes a frame and clicks."""
+class ClickMethod(Protocol):
+    """What is evaluated: `Clicker`, or any other method that takes a frame and clicks."""
 
     def set_frame(self, image: NDArray[np.uint8]) -> None: ...
     def click(self, x: float, y: float, *, positive: bool = True) -> NDArray[np.bool_]: ...
 
 
 class Case(NamedTuple):
-    """An object to be clicked: the frame (H, W, 3) and its true mask (H, W)."""
+    """An object to click: the frame (H, W, 3) and the object's true mask (H, W)."""
 
     name: str
     image: NDArray[np.uint8]
@@ -46,14 +46,14 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class ClickScores:
-    """ious: case -> IoU after each click. seconds: of the frames, and of the single clicks."""
+    """ious: case -> IoU after each click. frame_seconds, click_seconds: time for each frame and each click."""
 
     ious: dict[str, tuple[float, ...]]
     frame_seconds: tuple[float, ...] = field(default=())
     click_seconds: tuple[float, ...] = field(default=())
 
     def mean_iou(self, clicks: int) -> float:
-        """Mean IoU after so many clicks."""
+        """Mean IoU after a number of clicks."""
         return float(np.mean([ious[clicks - 1] for ious in self.ious.values()]))
 
     def clicks_for(self, iou: float) -> float:
@@ -61,14 +61,14 @@ class ClickScores:
         return float(np.mean([_needed(ious, iou) for ious in self.ious.values()]))
 
     def failures(self, iou: float) -> int:
-        """Cases that do not reach the IoU with all clicks."""
+        """Number of cases that do not reach the IoU."""
         return sum(max(ious) < iou for ious in self.ious.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """All scores as JSON values."""
         return {
             "cases": len(self.ious),
-            "mean_iou": {str(n): round(self.mean_iou(n), 4) for n in TOLD},
+            "mean_iou": {str(n): round(self.mean_iou(n), 4) for n in REPORTED},
             "noc": {f"{round(100 * t)}": round(self.clicks_for(t), 3) for t in TARGETS},
             "not_reached": {f"{round(100 * t)}": self.failures(t) for t in TARGETS},
             "ms_per_frame": round(1000 * float(np.median(self.frame_seconds)), 1),
@@ -78,9 +78,12 @@ class ClickScores:
 
 
 def evaluate_clicks(
-    cases: Iterator[Case], method: Method, progress: Callable[[int], None] | None = None
+    cases: Iterator[Case], method: ClickMethod, progress: Callable[[int], None] | None = None
 ) -> ClickScores:
-    """Click every case, at most 20 times, and compare each mask with the truth. progress: called with cases done."""
+    """Click each case, at most 20 times, and compare each mask with the truth.
+
+    progress: called with the number of cases done. Raises DataError if there is no case.
+    """
     ious: dict[str, tuple[float, ...]] = {}
     frames: list[float] = []
     clicks: list[float] = []
@@ -97,10 +100,10 @@ def evaluate_clicks(
 
 
 def cases_of(folder: str | Path, limit: int | None = None) -> tuple[int, Iterator[Case]]:
-    """The number of cases of a data set, at most `limit` (evenly chosen), and the cases.
+    """The number of cases of a data set, at most `limit` (evenly spread), and the cases.
 
-    Clips: the objects of the first, the middle and the last labelled frame. Photographs: one object of each, the one
-    in the middle of the list. Raises DataError.
+    Of a clip: the objects of its first, middle and last labelled frame. Of a photograph: the object in the middle of
+    its list. Raises DataError.
     """
     found = open_set(folder, limits=_LIMITS)
     if isinstance(found, StillImages):
@@ -140,15 +143,15 @@ def _of_clips(clips: ClipSet, objects: list[tuple[int, int, int]]) -> Iterator[C
         yield Case(f"{clip.name}/{clip.frames[frame].name}#{object_id}", image, labels == object_id)
 
 
-def _click_through(case: Case, method: Method, seconds: list[float]) -> tuple[float, ...]:
-    """IoU after each of the 20 clicks; the last one holds where nothing is left to be corrected."""
+def _click_through(case: Case, method: ClickMethod, seconds: list[float]) -> tuple[float, ...]:
+    """IoU after each of the 20 clicks; the last IoU is repeated where nothing is left to correct."""
     mask = np.zeros_like(case.truth)
     clicked = np.zeros_like(case.truth)
     ious: list[float] = []
     while len(ious) < MOST_CLICKS:
         click = next_click(case.truth, mask, clicked)
-        # After ten clicks only the clicks needed for 0.90 are still counted.
-        if click is None or (len(ious) >= max(TOLD) and max(ious) >= max(TARGETS)):
+        # After ten clicks, only cases that have not reached 0.90 need more.
+        if click is None or (len(ious) >= max(REPORTED) and max(ious) >= max(TARGETS)):
             break
         clicked[click.y, click.x] = True
         began = time.perf_counter()

@@ -1,18 +1,18 @@
-"""GrabCut (Rother, Kolmogorov, Blake, SIGGRAPH 2004) from clicks: what the click network is compared with."""
+"""GrabCut (Rother, Kolmogorov, Blake, SIGGRAPH 2004) from clicks: the baseline for the click network."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: GrabCut works on a picture of at most this many pixels a side; its time grows with the area.
+#: The longer side, in pixels, to which a picture is reduced; GrabCut's time grows with the area.
 _WORK_SIDE = 400
 _RADIUS = 5
 _ITERATIONS = 3
 
 
 class GrabCutClicker:
-    """One object of a frame from clicks, by colours alone."""
+    """Segments one object of a frame from clicks, by colour alone."""
 
     def __init__(self) -> None:
         self._labels: NDArray[np.uint8] = np.zeros((0, 0), dtype=np.uint8)
@@ -29,7 +29,7 @@ class GrabCutClicker:
         self._clicked: NDArray[np.uint8] = np.full(size[::-1], 255, dtype=np.uint8)
 
     def click(self, x: float, y: float, *, positive: bool = True) -> NDArray[np.bool_]:
-        """A click at pixel (x, y). Returns the mask, (H, W) bool."""
+        """Add a click at pixel (x, y). Returns the mask, (H, W) bool."""
         import cv2
 
         sure = cv2.GC_FGD if positive else cv2.GC_BGD
@@ -42,7 +42,7 @@ class GrabCutClicker:
         background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
         try:
             cv2.grabCut(self._bgr, labels, (0, 0, 1, 1), background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
-        except cv2.error:  # too few pixels of one kind: what was clicked is all that is known
+        except cv2.error:  # too few pixels of one kind; the clicked pixels remain the result
             pass
         found = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
         self._labels = np.where(found, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)

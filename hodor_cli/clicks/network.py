@@ -1,11 +1,11 @@
-"""The click network: what a frame shows is computed once, what the user says is added late, in a light head.
+"""The click network: a backbone computes a frame's features once, a light head combines them with the prompts.
 
     features(frames)                 -> maps at strides 4, 8, 16, 32 and keys: once per frame
     head(maps, prompts, previous)    -> logits at stride 4: once per click
 
-After RITM (Sofiiuk, Petrov, Konushin, ICIP 2022): discs for clicks and the previous mask are inputs. Two things differ:
-prompts join at the head, so that a further click costs little, and the head sees how much each place looks like what
-was clicked (a descriptor of it, as HODOR describes an object, multiplied with the frame's keys).
+As in RITM (Sofiiuk, Petrov, Konushin, ICIP 2022), discs at the clicks and the previous mask are inputs. Two things
+differ. Prompts enter at the head, so that another click costs little. And the head sees how similar each place is to
+the clicked ones: a descriptor of the clicked places, as HODOR describes an object, multiplied with the frame's keys.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from hodor_cli.clicks.prompts import PROMPT_CHANNELS, Prompts, prompt_maps
 from hodor_cli.config import MobileNetConfig, Name, Width
 from hodor_cli.model.mobilenet import MobileNetV2
 
-#: Descriptors that the keys are compared with: of positive clicks, the first click, negative clicks, the previous mask
-#: and what is outside it.
+#: Descriptors that the keys are compared with: of positive clicks, the first click, negative clicks, the inside and the
+#: outside of the previous mask.
 _DESCRIPTORS = 5
 
 
 class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sizes of a click network. `widths` are those of the head's maps at strides 4, 8, 16 and 32."""
+    """The sizes of a click network. widths: of the head's maps at strides 4, 8, 16 and 32."""
 
     name: Name = "clicks"
     backbone: MobileNetConfig = MobileNetConfig()
     widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
-    #: The longer side, in pixels, at which a whole frame is seen, and that of a closer look at one object.
+    #: The longer side, in pixels, to which a frame and a closer look at one object are resized.
     side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 384
     close_side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 320
     key_heads: Width = 8
@@ -43,8 +43,8 @@ class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FrameMaps(NamedTuple):
-    """What the head needs of B frames: a map (B, widths[i], H/s, W/s) for each stride s = 4, 8, 16, 32, and unit keys
-    (B, heads, channels, H/8, W/8)."""
+    """The head's input from B frames: a map (B, widths[i], H/s, W/s) for each stride s = 4, 8, 16, 32, and keys of unit
+    length (B, heads, channels, H/8, W/8)."""
 
     levels: tuple[Tensor, Tensor, Tensor, Tensor]
     keys: Tensor
@@ -77,7 +77,7 @@ class _Mix(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Backbone maps -> maps of the head's widths, each with what the coarser ones know."""
+    """Backbone maps -> maps of the head's widths, each combined with the coarser ones."""
 
     def __init__(self, inputs: tuple[int, ...], widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _Pyramid(nn.Module):
 
 
 class _Head(nn.Module):
-    """Prompts and a frame's maps -> logits, by a small U-Net."""
+    """Prompts and a frame's maps -> logits: a small U-Net."""
 
     def __init__(self, widths: tuple[int, ...], similarities: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _Head(nn.Module):
 
 
 class ClickNet(nn.Module):
-    """The click network of a configuration, with random weights until some are loaded."""
+    """The click network of a configuration, with random weights."""
 
     def __init__(self, config: ClickConfig) -> None:
         super().__init__()
@@ -148,24 +148,24 @@ class ClickNet(nn.Module):
         return self.features_from(self.backbone(frames))
 
     def features_from(self, maps: list[Tensor]) -> FrameMaps:
-        """As `features`, from the backbone's maps."""
+        """The maps and keys from the backbone's maps."""
         levels = self.pyramid(maps)
         keys = self.keys(levels[1]).unflatten(1, (self.config.key_heads, self.config.key_channels))
         return FrameMaps(levels, F.normalize(keys.float(), dim=2))
 
     def forward(self, maps: FrameMaps, prompts: Prompts) -> Tensor:
-        """Logits (N, 1, H/4, W/4), float32, of N objects: one for each entry of the maps and of the prompts."""
+        """Logits (N, 1, H/4, W/4), float32, of N objects, from N entries in the maps and in the prompts."""
         said = prompt_maps(prompts, (int(maps.levels[0].shape[-2]), int(maps.levels[0].shape[-1])))
         return self.head(maps, said.maps, _similarities(maps.keys, said.places)).float()
 
 
 def channels_last(net: ClickNet) -> ClickNet:
-    """The network with its weights laid out channels last, in which its convolutions are fastest on CPUs."""
+    """The network with its weights in channels-last layout, in which its convolutions are fastest on CPUs."""
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _similarities(keys: Tensor, places: Tensor) -> Tensor:
-    """Cosine of each place's key with the mean key of what `places` (N, D, H/4, W/4) weigh: (N, D * heads, h, w)."""
+    """Cosine of each key with the mean key under each weight map in `places` (N, D, H/4, W/4): (N, D * heads, h, w)."""
     n, *_, h, w = keys.shape
     weights = F.avg_pool2d(places, 2).flatten(2)  # (N, D, hw)
     weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-4)

@@ -1,4 +1,4 @@
-"""Prompts as tensors, and as the maps that the click network reads."""
+"""Prompts as tensors, and their maps, which are the input of the click network's head."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch import Tensor
 
 #: Channels of `PromptMaps.maps`.
 PROMPT_CHANNELS = 11
-#: Radius of a click's disc, in cells of stride 4; and the widths of the two bells around it.
+#: Radius of a click's disc, and the decay lengths of the two maps of the distance to it, in cells of stride 4.
 _DISC, _NEAR, _FAR = 1.5, 5.0, 20.0
-#: Distance of clicks that there are none of.
+#: The distance to clicks of a kind that there are none of.
 _NOWHERE = 1e4
 
 
 class Prompts(NamedTuple):
-    """What the user says about N objects, in pixels of the network's input.
+    """The prompts for N objects, in pixels of the network's input.
 
-    points: (N, P, 2) x, y of pixels; signs: (N, P) 1 for the object, -1 for what is not, 0 for no point. The first
-    point is the first click. boxes: (N, 4) left, top, right, bottom, all NaN without a box. previous: (N, 1, H/4, W/4)
-    probabilities of the mask so far, all negative where there is none.
+    points: (N, P, 2) x, y of clicks, the first click first; signs: (N, P) 1 on the object, -1 off it, 0 for no click.
+    boxes: (N, 4) left, top, right, bottom, all NaN without a box. previous: (N, 1, H/4, W/4) probabilities of the mask
+    so far, all negative without one.
     """
 
     points: Tensor
@@ -30,7 +30,7 @@ class Prompts(NamedTuple):
 
 
 class PromptMaps(NamedTuple):
-    """maps: (N, PROMPT_CHANNELS, h, w), the head's input; places: (N, 5, h, w) weights >= 0, what to describe."""
+    """maps: (N, PROMPT_CHANNELS, h, w), the head's input; places: (N, 5, h, w) weights >= 0 of the descriptors."""
 
     maps: Tensor
     places: Tensor
@@ -53,12 +53,12 @@ def prompt_maps(prompts: Prompts, size: tuple[int, int]) -> PromptMaps:
     boxed = prompts.boxes[:, 0].isfinite().view(-1, 1, 1, 1)
     inside = boxed & (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
     outside = boxed & ~inside
-    # Where the first thing said was: the object is told apart by its place, whatever its size.
+    # Coordinates relative to the first prompt, the middle of the box or the first click, tell the object from others.
     middle = torch.stack(((left + right) / 2, (top + bottom) / 2)).nan_to_num()
-    said = (signs[:, :1] != 0) & ~boxed
+    clicked = (signs[:, :1] != 0) & ~boxed
     x0, y0 = (
-        torch.where(said, cells[:, 0, 0].view(-1, 1, 1, 1), middle[0]),
-        torch.where(said, cells[:, 0, 1].view(-1, 1, 1, 1), middle[1]),
+        torch.where(clicked, cells[:, 0, 0].view(-1, 1, 1, 1), middle[0]),
+        torch.where(clicked, cells[:, 0, 1].view(-1, 1, 1, 1), middle[1]),
     )
     scale = max(h, w) / 2
 

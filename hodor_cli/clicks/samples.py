@@ -1,4 +1,4 @@
-"""Training crops: an object of a photograph or a clip's frame, somewhere in a square picture, with changed colours."""
+"""Training crops: a square picture around an object of a photograph or a clip's frame, with augmented colours."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from hodor_cli.training.samples.colour import ColourChange, degrade, frame_colou
 from hodor_cli.training.samples.sets import ClipFrames
 from hodor_cli.training.samples.settings import AugmentSettings
 
-#: Share of crops around one object, as for the second look at it; the others show most of the picture.
+#: Share of crops that show little more than one object, as a closer look does; the others show most of the picture.
 _CLOSE = 0.4
-#: Objects of fewer pixels in the crop are no sample.
+#: Objects with fewer pixels in the crop are left out.
 _FEWEST = 60
 _TRIES = 6
 
 
 class Crop(NamedTuple):
-    """image: (S, S, 3) uint8 RGB. masks: (K, S, S) bool, the same object twice if there is one."""
+    """image: (S, S, 3) uint8 RGB. masks: (K, S, S) bool, with an object repeated if the crop has fewer than K."""
 
     image: NDArray[np.uint8]
     masks: NDArray[np.bool_]
 
 
 class CropMaker:
-    """Draws crops of `side` pixels with `objects` masks each from photographs and frames.
+    """Draws crops of `side` pixels with `objects` masks each from photographs and clips' frames.
 
-    Kinds of photographs (`StillImages.groups`) are drawn by the root of their number, so that none is forgotten; a clip
-    counts as much as `frame_share` says of all drawings.
+    A group of photographs (`StillImages.groups`) is drawn in proportion to the square root of its size, so that small
+    groups are seen too. frame_share: the share of crops from clips.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class CropMaker:
         return len(self._items)
 
     def draw(self, rng: np.random.Generator) -> Crop:
-        """One crop."""
+        """Draw one crop."""
         while True:
             part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self) - 1))]
             image, masks = _load(part, index)
@@ -109,7 +109,7 @@ class CropMaker:
             scale = min(scale, 4.0)
             middle = centre + rng.uniform(-0.2, 0.2, 2) * extent
         else:
-            # From the whole picture in the crop to a picture one and a half times as large.
+            # The picture is scaled to between 0.9 and 1.8 times the size that just fits into the crop.
             scale = self.side / max(height, width) * np.exp(rng.uniform(-0.1, 0.6))
             view = self.side / scale
             low, high = np.minimum(view / 2, [width / 2, height / 2]), np.array([width, height])

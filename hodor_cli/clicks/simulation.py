@@ -1,4 +1,4 @@
-"""Simulated users: where the next click goes, as in the field's evaluation, and with variety for training."""
+"""Simulated users: where the next click goes, exactly as in the field's evaluation, or at random for training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class SimulatedClick(NamedTuple):
-    """A click at pixel (x, y): positive on what is missing from the mask, negative on what is too much."""
+    """A click at pixel (x, y): positive where the mask misses the object, negative where it covers something else."""
 
     x: int
     y: int
@@ -22,10 +22,10 @@ def next_click(
     avoid: NDArray[np.bool_] | None = None,
     rng: np.random.Generator | None = None,
 ) -> SimulatedClick | None:
-    """The click of a user who wants `truth` and sees `mask`, both (H, W); None where nothing is to be corrected.
+    """The click of a user who wants `truth` and sees `mask`, both (H, W); None if nothing is left to correct.
 
-    It is at the innermost pixel of what is missing or of what is too much, whichever goes deeper (RITM, sec. 4).
-    avoid: pixels clicked before. rng: take any pixel of that piece at least half as deep instead.
+    The click is at the pixel of the missing or of the wrong area that is farthest from the area's border (RITM,
+    sec. 4). avoid: pixels clicked before. rng: instead choose any pixel of that area at least half as far from it.
     """
     missing, extra = _depth(truth & ~mask, avoid), _depth(mask & ~truth, avoid)
     deepest = max(float(missing.max()), float(extra.max()))
@@ -39,7 +39,7 @@ def next_click(
 
 
 def _depth(error: NDArray[np.bool_], avoid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-    """How far each pixel of an error is from its border, and from the picture's; 0 outside it and at `avoid`."""
+    """Distance of each pixel of an error from the error's and the picture's border; 0 outside it and at `avoid`."""
     import cv2
 
     padded = np.pad(error, 1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Training of the click network, for a given time, resumable."""
+"""Trains the click network for a given time; a run can be resumed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hodor_cli.training.state import TrainingState, read_state, restore_state, s
 from hodor_cli.weights import load_model
 from hodor_cli.weights.imagenet import load_imagenet_backbone
 
-#: The finest scale at which the rate of learning follows the time that is used up.
+#: Steps of the learning rate's schedule over the training time.
 _STEPS = 10_000
 _SAVE_EVERY = 300.0  # seconds
 _LIMITS = ObjectLimits(min_area=500, min_side=12)
@@ -38,7 +38,7 @@ _LIMITS = ObjectLimits(min_area=500, min_side=12)
 
 @dataclass(frozen=True)
 class ClickProgress:
-    """Where a run is: iterations, the share of the time, running means of the loss and of the IoU after each click."""
+    """The progress of a run: iterations, share of the time used, running means of the loss and of the IoU per click."""
 
     iteration: int
     share: float
@@ -58,11 +58,11 @@ def train_clicks(
 ) -> Path:
     """Train a click network on photographs (COCO format) and frames of clips; write it to `out`/clicks.safetensors.
 
-    start: what training starts from: ImageNet weights of a MobileNetV2 (safetensors), a click network's file, or
-    weights of `hodor` (a name or a file), of which the backbone is taken. resume: continue what lies in `out`.
+    start: the initial weights: a MobileNetV2 trained on ImageNet (safetensors), a click network, or weights of `hodor`
+    (a name or a file), whose backbone is used. resume: continue the run in `out`.
 
-    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run that is not to be
-    resumed, TrainingError for a loss that is no number.
+    Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run and `resume` is
+    not set, TrainingError if the loss is not a number.
     """
     settings, out = settings or ClickTraining(), Path(out)
     state = read_state(out) if out.is_dir() else None
@@ -78,7 +78,7 @@ def train_clicks(
 
 
 def starting_net(start: str | Path) -> ClickNet:
-    """A network whose head is new and whose backbone comes from `start`, or all of it if that is a click network."""
+    """The network to train: that in `start`, or a new one with the backbone of `start` if that is no click network."""
     path = Path(start)
     if path.suffix == ".safetensors" and path.is_file():
         header = _header(path)
@@ -114,7 +114,7 @@ def _crops(data: Sequence[str | Path], settings: ClickTraining) -> CropMaker:
 
 
 class _Run:
-    """A run as it goes."""
+    """The state of a run."""
 
     def __init__(self, net: ClickNet, crops: CropMaker, settings: ClickTraining, out: Path) -> None:
         self.net, self.crops, self.settings, self.out = net, crops, settings, out
@@ -176,7 +176,7 @@ class _Run:
         self.ious += new * (np.array(ious) - self.ious)
 
     def save(self) -> None:
-        """The state, and the averaged network as it is."""
+        """Write the state and the averaged network."""
         config = {**asdict(self.settings), "seconds": self.seconds}
         save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
         self.finish()

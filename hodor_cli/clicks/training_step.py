@@ -1,4 +1,4 @@
-"""One training step: features once, then rounds of clicks by a simulated user (RITM's iterative training, sec. 3.3)."""
+"""One training step: features once, then several rounds of simulated clicks (RITM's iterative training, sec. 3.3)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hodor_cli.runtime.preprocess import normalise
 
 #: Most points of a training prompt.
 _POINTS = 24
-#: How often objects are begun with a box, a scribble, or a wrong mask to be corrected; else with a click.
+#: Shares of objects whose first prompt is a box, a scribble, or a wrong mask to correct; the others start with a click.
 _BOX, _SCRIBBLE, _WRONG = 0.2, 0.08, 0.12
-#: How often clicks go before those that are learned from, so that late ones are met, too.
+#: Share of iterations with clicks before those that contribute to the loss, so that later clicks are trained, too.
 _LATE = 0.35
 
 
 class Simulation:
-    """The prompts of N objects, extended by a click for each after every look at the masks. truths: (N, S, S) bool."""
+    """Simulated prompts for N objects; `look` adds a click for each, given the masks. truths: (N, S, S) bool."""
 
     def __init__(self, truths: NDArray[np.bool_], rng: np.random.Generator) -> None:
         self.truths, self._rng = truths, rng
@@ -41,12 +41,12 @@ class Simulation:
 
     @property
     def prompts(self) -> Prompts:
-        """What is known so far."""
+        """The prompts so far."""
         points, signs, boxes = (torch.from_numpy(a.copy()) for a in (self._points, self._signs, self._boxes))
         return Prompts(points, signs, boxes, self._previous)
 
     def look(self, logits: Tensor) -> None:
-        """Take in the logits (N, 1, S/4, S/4) and add each object's next click."""
+        """Add each object's next click, given the logits (N, 1, S/4, S/4) of the masks so far."""
         found = logits.detach().float()
         side = self.truths.shape[-1]
         masks = F.interpolate(found, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy() > 0
@@ -83,7 +83,7 @@ class Simulation:
 
 
 def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool_]]:
-    """Normalised frames (B, 3, S, S) and all masks (B * K, S, S)."""
+    """The crops' normalised frames (B, 3, S, S) and masks (B * K, S, S)."""
     frames = torch.from_numpy(np.stack([crop.image for crop in crops])).permute(0, 3, 1, 2).float()
     frames = normalise(frames, net.config.pixel_mean, net.config.pixel_std)
     return frames.contiguous(memory_format=torch.channels_last), np.concatenate([crop.masks for crop in crops])
@@ -92,7 +92,7 @@ def batch(crops: Sequence[Crop], net: ClickNet) -> tuple[Tensor, NDArray[np.bool
 def losses(
     net: ClickNet, frames: Tensor, truths: NDArray[np.bool_], settings: ClickTraining, rng: np.random.Generator
 ) -> tuple[Tensor, list[float]]:
-    """The loss of all rounds, and the mean IoU after each."""
+    """The mean loss over all rounds, and the mean IoU after each."""
     maps = net.features(frames).repeat(len(truths) // len(frames))
     simulation = Simulation(truths, rng)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def losses(
 
 
 def _loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy and soft Jaccard, a mean over objects."""
+    """Cross-entropy plus soft Jaccard loss, averaged over objects."""
     entropy = F.binary_cross_entropy_with_logits(logits, target)
     p = torch.sigmoid(logits)
     both = (p * target).sum((1, 2, 3))
@@ -127,7 +127,7 @@ def _iou(logits: Tensor, target: Tensor) -> float:
 
 
 def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
-    """The object's box, drawn by a hand: each edge off by up to a tenth of the side, mostly outwards."""
+    """The object's box as drawn by hand: each edge is off by up to a tenth of the side, mostly outwards."""
     rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
     box = np.array([columns[0], rows[0], columns[-1], rows[-1]], dtype=np.float32)
     sides = np.array([box[2] - box[0], box[3] - box[1]] * 2) + 1
@@ -136,7 +136,7 @@ def _loose_box(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np
 
 
 def _wrong(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A mask as tracking may leave it: grown or shrunk, shifted, with a piece missing or a piece too much."""
+    """A mask with the errors of tracking: grown or shrunk, shifted, with a piece removed or added."""
     import cv2
 
     size = 2 * int(rng.integers(1, 6)) + 1
@@ -155,7 +155,7 @@ def _wrong(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.boo
 
 
 def _stroke(truth: NDArray[np.bool_], rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Points of a scribble: what lies inside the object of a line between two of its pixels."""
+    """Points of a scribble: the part inside the object of a line between two of its pixels."""
     inside = np.argwhere(truth)
     (y0, x0), (y1, x1) = inside[rng.integers(len(inside), size=2)].tolist()
     steps = np.linspace(0, 1, _POINTS // 2)

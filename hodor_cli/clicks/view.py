@@ -1,4 +1,4 @@
-"""Views of a frame: the whole of it, or a piece, scaled to what the network reads, and back."""
+"""Views of a frame: the whole frame or a piece of it, resized for the network, and the way back."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from hodor_cli.runtime.preprocess import STRIDE
 
-#: A closer look shows the object's box and this share of its sides around it; it is made anew where the box leaves the
-#: part within _TIGHT or fills less than _LOOSE of the look's sides.
+#: A closer look shows the object's box with a margin of _AROUND times its longer side. It is computed again when the
+#: margin of the current box falls below _TIGHT, or the box fills less than _LOOSE of the look.
 _AROUND, _TIGHT, _LOOSE = 0.4, 0.08, 0.35
-#: What a closer look must enlarge the object by to be worth its time.
+#: The least factor by which a closer look must enlarge the object to be worth its time.
 _GAIN = 1.3
 _LEAST_SIDE = 48
 
@@ -31,21 +31,21 @@ class View:
 
     @staticmethod
     def of(frame: tuple[int, int], piece: tuple[int, int, int, int], side: int) -> View:
-        """The piece with its longer side scaled to `side`."""
+        """The view of a piece with its longer side scaled to `side`."""
         height, width = piece[3] - piece[1], piece[2] - piece[0]
         scale = side / max(height, width)
         return View(frame, piece, (max(1, round(height * scale)), max(1, round(width * scale))))
 
     @staticmethod
     def whole(frame: tuple[int, int], side: int) -> View:
-        """All of the frame."""
+        """The view of the whole frame."""
         return View.of(frame, (0, 0, frame[1], frame[0]), side)
 
     @staticmethod
     def around(
         mask: NDArray[np.bool_], points: Sequence[tuple[float, float, float]], whole: View, side: int
     ) -> View | None:
-        """A closer look at the object of a mask (H, W) and the points on it; None if it would show little more."""
+        """A closer look at the object of a mask (H, W) and the clicks on it; None if it would hardly enlarge it."""
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if not len(rows):
             return None
@@ -63,11 +63,11 @@ class View:
 
     @property
     def scale(self) -> float:
-        """Pixels of the view for each of the frame."""
+        """Pixels of the view per pixel of the frame."""
         return self.scaled[1] / (self.piece[2] - self.piece[0])
 
     def serves(self, wanted: View) -> bool:
-        """Whether this look is still good where `wanted` would be made: it shows the object, and large enough."""
+        """Whether this look can be used instead of `wanted`: it shows the whole object, large enough."""
         mine, other = self.piece, wanted.piece
         slack = (_AROUND / 2 - _TIGHT) * max(other[2] - other[0], other[3] - other[1]) / (1 + _AROUND)
         shown = (
@@ -79,7 +79,7 @@ class View:
         )
 
     def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The view of a frame (H, W, 3), (h, w, 3) uint8."""
+        """Cut the view out of a frame (H, W, 3): (h, w, 3) uint8."""
         import cv2
 
         left, top, right, bottom = self.piece
@@ -87,7 +87,7 @@ class View:
         return np.asarray(cv2.resize(image[top:bottom, left:right], self.scaled[::-1], interpolation=way), np.uint8)
 
     def pad(self, frames: Tensor) -> Tensor:
-        """Zeros at the right and the bottom, up to sides that are multiples of 32."""
+        """Pad with zeros at the right and the bottom to sides that are multiples of 32."""
         return F.pad(frames, (0, -self.scaled[1] % STRIDE, 0, -self.scaled[0] % STRIDE))
 
     def points(self, points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
@@ -102,21 +102,21 @@ class View:
         return [*corners[0][:2], *corners[1][:2]]
 
     def share(self, mask: NDArray[np.bool_]) -> Tensor:
-        """A mask (H, W) of the frame as shares (1, 1, h, w) of the view's cells at stride 4."""
+        """A mask (H, W) of the frame as the share that it covers of the view's cells at stride 4, (1, 1, h, w)."""
         left, top, right, bottom = self.piece
         soft = torch.from_numpy(mask[top:bottom, left:right].astype(np.float32))[None, None]
         soft = F.interpolate(soft, size=self.scaled, mode="bilinear", align_corners=False, antialias=self.scale < 1)
         return F.avg_pool2d(self.pad(soft), 4)
 
     def from_frame(self, logits: NDArray[np.float32]) -> Tensor:
-        """Logits (H, W) of the frame at stride 4 of the view, (1, 1, h, w); far below zero in the padding."""
+        """Logits (H, W) of the frame, resized to stride 4 of the view, (1, 1, h, w); far below 0 in the padding."""
         left, top, right, bottom = self.piece
         cut = torch.from_numpy(np.ascontiguousarray(logits[top:bottom, left:right]))[None, None]
         cut = F.interpolate(cut, size=self.scaled, mode="bilinear", align_corners=False)
         return F.avg_pool2d(F.pad(cut, (0, -self.scaled[1] % STRIDE, 0, -self.scaled[0] % STRIDE), value=-10.0), 4)
 
     def to_frame(self, logits: Tensor) -> NDArray[np.float32]:
-        """Logits (1, 1, h, w) at stride 4 of the view, at the frame's pixels (H, W); far below 0 outside it."""
+        """Logits (1, 1, h, w) at stride 4 of the view, resized to the frame (H, W); far below 0 outside the view."""
         import cv2
 
         left, top, right, bottom = self.piece
@@ -128,7 +128,7 @@ class View:
         return out
 
     def inside(self) -> NDArray[np.bool_]:
-        """(H, W) bool: the piece."""
+        """(H, W) bool: the pixels of the frame in the piece."""
         out = np.zeros(self.frame, dtype=bool)
         out[self.piece[1] : self.piece[3], self.piece[0] : self.piece[2]] = True
         return out

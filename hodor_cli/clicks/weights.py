@@ -1,4 +1,4 @@
-"""Files of click networks: safetensors with the configuration in the header, and the network in the package."""
+"""Files of click networks: safetensors with the configuration in the header."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _FORMAT = "hodor-clicks"
 def save_click_net(
     path: str | Path, net: ClickNet, metadata: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write a click network, its configuration and JSON metadata as one safetensors file, whole or not at all.
+    """Write a click network with its configuration and JSON metadata as one safetensors file, complete or not at all.
 
-    Raises OutputError when it cannot be written.
+    Raises OutputError if it cannot be written.
     """
     path = Path(path)
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in net.state_dict().items()}
@@ -43,9 +43,9 @@ def save_click_net(
 
 
 def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
-    """The click network of a file, by default the package's own, in evaluation mode, float32 on the CPU.
+    """Load a click network, by default the one in the package, in evaluation mode, float32 on the CPU.
 
-    Raises InputError if there is no such file, WeightsError if it is damaged or holds another network.
+    Raises InputError if the file is missing, WeightsError if it is damaged or holds another network.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-// The page: what the server tells goes into the state, and the parts draw themselves from it.
+// The page: events of the server change the state, and the parts of the page draw themselves from it.
 
 import "./keys.js";
 import { exported, toast } from "./panel.js";
@@ -81,16 +81,16 @@ onEvent("error", async ({ text }) => {
   set({ job: null });
   toast(text, "bad");
   if (view.shown < 0) return;
-  view.clicks = [];   // what was drawn ahead of the server's answer goes away
+  view.clicks = [];   // remove what was drawn before the server answered
   replaceMask(await mask(view.shown));
 });
 
 onEvent("busy", () => {
-  // A page that is loaded again can be quicker than the goodbye of the one before.
+  // A reloaded page can connect before the server notices that its predecessor is gone.
   if (tries++ < 3) { leave(); setTimeout(connect, 300); return; }
   ask("This project is open in another tab or window.");
 });
-onEvent("taken", () => ask("This project is now worked on in another tab or window."));
+onEvent("taken", () => ask("This project is now open in another tab or window."));
 
 function ask(text) {
   leave();

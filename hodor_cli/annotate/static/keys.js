@@ -1,4 +1,4 @@
-// The keyboard: one table for what keys do and for the sheet that explains them.
+// The keyboard: one table for the keys' functions and for the help sheet.
 
 import { adapt, hide, openExport, stop, theme, toast, track } from "./panel.js";
 import { send } from "./socket.js";
@@ -13,7 +13,7 @@ const pick = (way) => {
   if (ids.length) set({ object: ids[(ids.indexOf(state.object) + way + ids.length) % ids.length] });
 };
 
-// [keys, what they do, how]. A key is named as the browser names it, with Ctrl+ and Shift+ in front.
+// [keys, description, function]. A key has the browser's name, with Ctrl+ and Shift+ in front.
 const KEYS = [
   [["v"], "click tool", () => set({ tool: "click" })],
   [["b"], "box", () => set({ tool: "box" })],
@@ -25,7 +25,7 @@ const KEYS = [
   [["]"], "larger brush", () => grow(1.18)],
   [["f"], "fill holes", () => tidy("fill")],
   [["l"], "keep the largest piece", () => tidy("largest")],
-  [["Delete", "Backspace"], "the object is gone from this frame", () => tidy("clear")],
+  [["Delete", "Backspace"], "remove the object from this frame on", () => tidy("clear")],
   [["Enter"], "close the polygon", closePolygon],
   [["n"], "new object", () => send({ do: "add-object" })],
   [["1…9"], "select an object", null],
@@ -44,9 +44,9 @@ const KEYS = [
   [["a"], "adapt the network", adapt],
   [[" "], "play; hold it to move the picture", null],
   [["ArrowLeft"], "one frame back", () => go(state.frame - 1)],
-  [["ArrowRight"], "one frame on", () => go(state.frame + 1)],
+  [["ArrowRight"], "one frame forward", () => go(state.frame + 1)],
   [["Shift+ArrowLeft"], "ten frames back", () => go(state.frame - 10)],
-  [["Shift+ArrowRight"], "ten frames on", () => go(state.frame + 10)],
+  [["Shift+ArrowRight"], "ten frames forward", () => go(state.frame + 10)],
   [["Home"], "first frame", () => go(0)],
   [["End"], "last frame", () => go(Infinity)],
   [["j"], "review: the frame before", () => nextReview(-1)],

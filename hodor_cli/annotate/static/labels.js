@@ -1,4 +1,4 @@
-// Label maps: runs as the server sends them, pixels as they are drawn. One map is worked on: that of the frame in view.
+// Label maps: runs from the server, and pixels to draw. There is one map, that of the frame in view.
 
 import { state } from "./state.js";
 
@@ -43,7 +43,7 @@ export class LabelMap {
     }
   }
 
-  // Draw a rectangle of the map into its canvas: an edge where another object or nothing is near.
+  // Draw a rectangle of the map into its canvas, with edges where an object borders on another label.
   paint(x0 = 0, y0 = 0, x1 = this.width, y1 = this.height) {
     const { width, height, ids, pixels, fill, edge } = this;
     const thick = Math.max(1, Math.round(Math.min(width, height) / 400));
@@ -67,7 +67,7 @@ export class LabelMap {
 
 const pack = ([red, green, blue], alpha) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
-// A stroke or polygon in the making: the pixels it covers, and the rectangle around them.
+// A stroke or polygon being drawn: the pixels that it covers, and the rectangle around them.
 export class Coverage {
   constructor(map, object, add) {
     this.map = map;
@@ -94,7 +94,7 @@ export class Coverage {
     this.grow(x0, y0, x1, y1);
   }
 
-  // Cover the inside of a polygon, by the browser's own filling.
+  // Cover the inside of a polygon, which the browser fills.
   polygon(points) {
     const { width, height } = this.map;
     const canvas = new OffscreenCanvas(width, height);
@@ -130,7 +130,7 @@ export class Coverage {
     this.map.paint(x0, y0, x1, y1);
   }
 
-  // The rectangle, and runs of 0 and 1 in it, as the server takes them.
+  // The rectangle and its runs of 0 and 1, as the server expects them.
   pack() {
     const { x0, y0, x1, y1 } = this.box;
     const runs = [];

@@ -1,4 +1,4 @@
-// The bar on top and the panel at the side: objects, display, review, what works right now.
+// The bar on top and the panel at the side: objects, display, review, the running job.
 
 import { send } from "./socket.js";
 import { state, on, set } from "./state.js";
@@ -8,7 +8,7 @@ import { go, view } from "./view.js";
 const by = (id) => document.getElementById(id);
 const REASONS_SHOWN = 40;
 
-// An element with a class, text and attributes; texts are never taken as HTML.
+// An element with a class, text and attributes; text is never parsed as HTML.
 function make(tag, { text, ...attributes } = {}, ...children) {
   const element = document.createElement(tag);
   if (text !== undefined) element.textContent = text;
@@ -116,7 +116,7 @@ export const track = (direction) => begin({ do: "track", frame: view.shown, dire
 export const adapt = () => begin({ do: "adapt", seconds: 60 }, "adapt");
 
 export function openExport() {
-  by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Write besides:`;
+  by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Also write:`;
   by("export-command").textContent = `hodor export ${state.video.folder} --to labelme`;
   by("export-kinds").replaceChildren(...state.exports.map(({ kind, title: text }) => make("li", { "data-kind": kind },
     make("button", { text, onclick: () => begin({ do: "export", kind }, "export") }))));

@@ -1,9 +1,9 @@
-// The connection to the server. What it says arrives as events: a JSON line, and bytes behind it for masks.
+// The connection to the server. It sends events: a line of JSON, followed by bytes for masks.
 
 const handlers = new Map();
 let socket = null;
 let taking = false;
-let ended = false;   // another tab works on the project: no new attempt until the user asks for it
+let ended = false;   // another tab has the project: do not reconnect until the user asks for it
 
 export function onEvent(name, handler) {
   handlers.set(name, handler);
@@ -26,7 +26,7 @@ export function connect({ take = false } = {}) {
   };
 }
 
-// Give up the connection: another tab has the project.
+// Close the connection, because another tab has the project.
 export function leave() {
   ended = true;
 }

@@ -1,4 +1,4 @@
-// What the page knows, and who wants to be told when some of it changes.
+// The state of the page, and the listeners to its changes.
 
 export const state = {
   video: null,            // {name, width, height, fps, start, end, folder}
@@ -21,7 +21,7 @@ export const state = {
 
 const listeners = new Map();
 
-// Call `listener` whenever one of the topics (names of fields, divided by spaces) is told.
+// Call `listener` whenever one of the topics (names of fields, separated by spaces) changes.
 export function on(topics, listener) {
   for (const topic of topics.split(" ")) {
     if (!listeners.has(topic)) listeners.set(topic, new Set());

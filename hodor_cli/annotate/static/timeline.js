@@ -92,7 +92,7 @@ function drawMarks(style) {
   }
 }
 
-// An object's row: solid where it was made by hand, its colour by confidence where it was tracked.
+// An object's row: solid where it was made by hand, shaded by confidence where it was tracked.
 function drawRow({ id, colour }, top, style) {
   const wide = width() / count();
   const lost = style.getPropertyValue("--lost");
@@ -108,7 +108,7 @@ function drawRow({ id, colour }, top, style) {
   context.globalAlpha = 1;
 }
 
-// Play: as many frames a second as the video has, fewer where they do not come in time.
+// Play at the video's frame rate, or slower if frames arrive late.
 export async function play(wish = !playing) {
   if (!wish || playing) { playing = null; show(); return; }
   const mine = {};
@@ -135,7 +135,7 @@ export function nextReview(way) {
   if (found !== undefined) go(found);
 }
 
-// Frames to mask next that were not masked since they were suggested.
+// Suggested frames that have not been masked since.
 export const openSuggestions = () => state.suggest.filter(({ frame }) => !state.frames.get(frame)?.given.size);
 
 export function nextSuggestion() {

@@ -1,4 +1,4 @@
-// What the pointer does on the canvas: mouse, pen and fingers alike. A tool gets places in pixels of the frame.
+// The tools on the canvas, for mouse, pen and fingers. A tool gets positions in pixels of the frame.
 
 import { Coverage } from "./labels.js";
 import { send } from "./socket.js";
@@ -7,9 +7,9 @@ import { view, inside, pan, place, redraw, zoom } from "./view.js";
 
 const canvas = view.canvas;
 const fingers = new Map();      // id -> last place on the screen, of touches
-let held = null;                // the tool at work: {move, up, cancel}
+let held = null;                // the tool in use: {move, up, cancel}
 let spaceHeld = false;
-let corners = [];               // of a polygon in the making
+let corners = [];               // of the polygon being drawn
 let pointer = null;             // where the pointer is, in pixels of the frame
 
 const colourOf = (id) => {
@@ -17,7 +17,7 @@ const colourOf = (id) => {
   return entry ? `rgb(${entry.colour.join(" ")})` : "#ffd23f";
 };
 
-// The object that is worked on; the first click makes one.
+// The current object; the first click creates one.
 function target() {
   if (!state.objects.some((entry) => entry.id === state.object)) set({ object: freeId() });
   return state.object;
@@ -112,7 +112,7 @@ export function closePolygon() {
   redraw();
 }
 
-// Stop what is in the making; true if something was.
+// Cancel what is being drawn; true if there was something.
 export function cancel() {
   const busy = held !== null || corners.length > 0;
   held?.cancel();
@@ -126,7 +126,7 @@ export function tidy(how) {
   if (view.shown >= 0) send({ do: "tidy", frame: view.shown, object: state.object, how });
 }
 
-// What follows the pointer: the brush's rim, the polygon so far.
+// Drawn at the pointer: the brush's outline, the polygon so far.
 function cursor(context, unit) {
   context.lineWidth = 1.5 * unit;
   if (pointer && (state.tool === "brush" || state.tool === "eraser")) {

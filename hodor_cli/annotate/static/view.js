@@ -11,9 +11,9 @@ const LEAST = 0.05, MOST = 40;
 export const view = {
   canvas,
   map: null,               // the LabelMap of the frame in view
-  shown: -1,               // the frame in view; `state.frame` is the one that is wanted
+  shown: -1,               // the frame in view; `state.frame` is the one to show next
   scale: 1, x: 0, y: 0,    // screen = frame * scale + (x, y), in CSS pixels
-  stroke: null,            // a Coverage in the making
+  stroke: null,            // the Coverage being drawn
   preview: null,           // draws a tool's own lines: (context, unit) => {}
   clicks: [],              // [x, y, positive] of the frame in view
 };
@@ -69,8 +69,8 @@ export function place(event) {
 
 export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width && y < state.video.height;
 
-// Show a frame. What is in view stays until picture and mask are both there, so nothing flickers; of frames asked for
-// in the meantime only the last one is loaded.
+// Show a frame. The frame in view stays until picture and mask have both arrived, so that nothing flickers; of the frames
+// requested in the meantime only the last one is loaded.
 let loading = false;
 export async function go(index) {
   if (!state.video) return;
