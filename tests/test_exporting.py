@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from segment_fakes import ColourSegmenter, read_video, two_squares
 from typer.testing import CliRunner
 
 from hodor_cli.cli import app
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import read_label_png
@@ -29,6 +32,7 @@ def labelme(path: Path, *shapes: tuple[str, int | None, int, int], width: int = 
         for name, group, x, y in shapes
     ]
     more = {"imagePath": f"{path.stem}.jpg", "imageData": None, "imageHeight": 48, "imageWidth": width}
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"version": "5.5.0", "flags": {}, "shapes": content} | more))
     return path
 
@@ -208,6 +212,34 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "2 pictures, 4 objects" in done.output, done.output
     done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "yolo"), "--min-area", "50", "--min-side", "5"])
     assert done.exit_code == 0 and "is YOLO's" in done.output, done.output
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kind: str) -> None:
+    from PIL import Image
+
+    from hodor_cli.formats.opening import open_set
+
+    image = two_squares(1)[0][0]
+    for name in ("a", "b"):
+        file = labelme(tmp_path / "set" / f"{name}.json", *BOTH)
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, kind)
+        content = json.loads(file.read_text()) | {"imageData": base64.b64encode(buffer.getvalue()).decode()}
+        file.write_text(json.dumps(content))
+    limits = ("--min-area", "50", "--min-side", "5", "--file-pixels")
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set"), *limits, "--full"])
+    assert done.exit_code == 0 and "2 photographs" in done.output, done.output
+    still = open_set(tmp_path / "set", limits=ObjectLimits(min_area=50, min_side=5)).load(1)
+    assert abs(still.image.astype(int) - image).mean() < 6 and len(still.objects) == 2
+    done = CliRunner().invoke(
+        app, ["convert", str(tmp_path / "set"), str(tmp_path / "coco"), "--to", "coco", "--frames"]
+    )
+    assert done.exit_code == 0 and Image.open(tmp_path / "coco" / "images" / "a.jpg").format == kind, done.output
+    broken = json.loads(file.read_text()) | {"imageData": "bm8gcGljdHVyZQ=="}
+    file.write_text(json.dumps(broken))
+    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set"), *limits, "--full"])
+    assert done.exit_code == 7 and "broken image (1, such as b.json" in done.output, done.output
 
 
 def test_evaluation_of_what_other_tools_drew(result: SegmentSummary, tmp_path: Path) -> None:

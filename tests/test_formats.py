@@ -205,6 +205,19 @@ def test_labelme_with_its_picture_inside(tmp_path: Path) -> None:
     assert labels.shape == SIZE and labels[4:14, 3:11].all() and labels.sum() == 80
 
 
+def test_names_that_differ_between_files_are_told(tmp_path: Path) -> None:
+    labelme_file(tmp_path / "a.json", [shape("mug", square(5, 5, 10), 1), shape("dog", square(40, 5, 10), 2)])
+    labelme_file(tmp_path / "b.json", [shape("cup", square(5, 5, 10), 1), shape("dog", square(40, 5, 10), 2)])
+    found = read_annotations(tmp_path)
+    assert "object 1 has the names 'mug' (a.png), 'cup' (b.png) and is taken for 2 objects" in found.notes[-1]
+    assert found.names == {1: "mug", 2: "dog", 3: "cup"}
+    labelme_file(tmp_path / "a.json", [shape("Mug", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
+    labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("dog", square(40, 5, 10))])
+    assert "something has the names 'Mug' (a.png), 'mug' (b.png)" in read_annotations(tmp_path).notes[-1]
+    labelme_file(tmp_path / "b.json", [shape("mug", square(5, 5, 10)), shape("Mug", square(40, 5, 10))])
+    assert read_annotations(tmp_path).notes == ()  # both in one picture: two objects
+
+
 CVAT_VIDEO = """<?xml version="1.0" encoding="utf-8"?>
 <annotations><version>1.1</version><meta><task><id>5</id><name>street</name><size>20</size><mode>interpolation</mode>
 <labels><label><name>car</name><attributes></attributes></label></labels>

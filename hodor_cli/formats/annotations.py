@@ -19,6 +19,7 @@ from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segm
 from hodor_cli.errors import InputError
 from hodor_cli.formats.drawing import run_lengths
 from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.paths import listed
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
@@ -137,6 +138,8 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
     give one key different names, or if there are more than 65,535 objects.
     """
     pictures = [picture for one in several for picture in one.pictures]
+    doubts = _differing_names(pictures)
+    several = [*several[:-1], *(replace(one, notes=(*one.notes, *doubts)) for one in several[-1:])]
     if any(shape.key is not None for picture in pictures for shape in picture.shapes):
         ids = _ids_by_key(several)
         return [_with_ids(one, lambda picture, place: ids[_key(picture, place)]) for one in several]
@@ -145,6 +148,29 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
         order = {name: number for number, name in enumerate(names, start=1)}
         return [_with_ids(one, lambda picture, place: order[picture.shapes[place].name]) for one in several]
     return [_with_ids(one, lambda picture, place: place + 1, tracked=len(pictures) == 1) for one in several]
+
+
+def _differing_names(pictures: Iterable[Picture]) -> list[str]:
+    """Sentences about objects that may be one under two names: the same key, or names that differ in capitals alone,
+    and never both in one picture."""
+    called: dict[tuple[str, Key], dict[str, str]] = {}
+    apart: set[tuple[str, Key]] = set()
+    for picture in pictures:
+        here: dict[tuple[str, Key], str] = {}
+        for shape in picture.shapes:
+            keys: list[tuple[str, Key]] = [("name", shape.name.casefold())]
+            keys += [("key", shape.key)] if shape.key is not None else []
+            for key in keys:
+                called.setdefault(key, {}).setdefault(shape.name, picture.name)
+                if here.setdefault(key, shape.name) != shape.name:
+                    apart.add(key)
+    found = []
+    for key, names in called.items():
+        if len(names) > 1 and key not in apart:
+            named = listed([f"'{name}' ({picture})" for name, picture in names.items()], 3)
+            what = f"object {key[1]} has" if key[0] == "key" else "something has"
+            found.append(f"{what} the names {named} and is taken for {len(names)} objects; give it one if it is one")
+    return found
 
 
 def _with_ids(one: Annotations, id_of: Callable[[Picture, int], int], tracked: bool = True) -> Annotations:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,10 @@ from hodor_cli.errors import InputError
 from hodor_cli.formats.label_pictures import write_png
 from hodor_cli.formats.recognise import read_annotations, reader_of
 from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.embedded import picture_bytes
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import exists
+from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 
 @contextmanager
@@ -40,8 +41,10 @@ def sequence_folder(path: Path) -> Iterator[Path]:
                 raise InputError(
                     f"the frame {picture.name} does not lie beside {path}; put the frames into images/ there"
                 )
-            shutil.copyfile(picture.file, frames / picture.file.name)
-            write_label_png(masks / f"{picture.file.stem}.png", picture.labels)
+            file = Path(picture.file)
+            ending = file.suffix if file.suffix.lower() in PICTURE_SUFFIXES else ".png"
+            (frames / f"{file.stem}{ending}").write_bytes(picture_bytes(picture.file))
+            write_label_png(masks / f"{file.stem}.png", picture.labels)
         yield Path(folder)
 
 

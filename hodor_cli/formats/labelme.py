@@ -5,8 +5,6 @@ Reads the files of github.com/wkentaro/labelme 4 to 6, whose shapes of type `mas
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import json
 import math
@@ -23,6 +21,7 @@ from hodor_cli.formats.drawing import ellipse, placed, run_lengths
 from hodor_cli.formats.outlines import outlines
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.embedded import decoded_picture
 from hodor_cli.images.listing import frame_name
 from hodor_cli.images.paths import plural, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, open_picture, picture_size
@@ -60,6 +59,8 @@ def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
     beside = [path.with_name(named)] if named else []
     beside += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]
     file = next((place for place in beside if place.is_file()), None)
+    if file is None and content.imageData:
+        file = path  # whoever reads it finds the picture inside
     size = _size(content, file, path)
     shapes = []
     for item in content.shapes:
@@ -69,15 +70,12 @@ def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
         shape = checked_shape(Shape(str(item.label), segmentation, item.group_id), path.name, size, path)
         if shape is not None:
             shapes.append(shape)
-    return Picture(file.name if file else named or path.stem, size, tuple(shapes), file=file)
+    return Picture(file.name if file and file != path else named or path.stem, size, tuple(shapes), file=file)
 
 
 def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
     if content.imageHeight and content.imageWidth:
         return content.imageHeight, content.imageWidth
-    if content.imageData:
-        with open_picture(path, "a picture", io.BytesIO(_decoded(content.imageData, path))) as image:
-            return image.height, image.width
     if file is None:
         raise InputError(
             f"LabelMe's {path} does not say how large its picture is, and {content.imagePath or 'it'} does not lie "
@@ -105,17 +103,10 @@ def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[s
 
 
 def _mask(text: str, corner: Point, size: tuple[int, int], path: Path) -> RunLengths:
-    with open_picture(path, "a mask", io.BytesIO(_decoded(text, path))) as image:
+    with open_picture(path, "a mask", io.BytesIO(decoded_picture(text, path))) as image:
         part = np.asarray(image.convert("L")) > 0
     left, top = (max(0, round(side)) for side in corner)
     return run_lengths(placed(part, left, top, size))
-
-
-def _decoded(text: str, path: Path) -> bytes:
-    try:
-        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=False)
-    except (binascii.Error, ValueError) as error:
-        raise InputError(f"the picture inside {path} is damaged; save the file again with LabelMe") from error
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:

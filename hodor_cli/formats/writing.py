@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name, require_replaceable, writing
+from hodor_cli.images.embedded import picture_bytes
 from hodor_cli.images.paths import visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
@@ -59,7 +60,7 @@ class FolderWriter:
             if picture.image is not None:
                 write_picture(place, picture.image)
             elif picture.file is not None:
-                shutil.copyfile(picture.file, place)
+                place.write_bytes(picture_bytes(picture.file))
         return name
 
 

@@ -6,6 +6,7 @@ AVIF, a tag of its own in TIFF). It refuses pictures with more pixels than Pillo
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.embedded import picture_bytes
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
 
 if TYPE_CHECKING:
@@ -171,7 +173,7 @@ def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) 
 def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = None) -> Iterator[Image]:
     """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file.
 
-    data: the picture's bytes, if it stands inside the file.
+    data: the picture's bytes, if it stands inside the file; those in a JSON of LabelMe are found.
     """
     import PIL.Image
 
@@ -179,7 +181,7 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
         _read_heif(path)
     try:
         # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
-        with data or path.open("rb") as file, PIL.Image.open(file) as image:
+        with data or _open(path) as file, PIL.Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
                 raise PIL.Image.DecompressionBombError
             yield image
@@ -196,6 +198,10 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
         raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
         raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
+
+
+def _open(path: Path) -> BinaryIO:
+    return io.BytesIO(picture_bytes(path)) if path.suffix.lower() == ".json" else path.open("rb")
 
 
 def _read_heif(path: Path) -> None:
@@ -257,7 +263,7 @@ def _orientation(image: Image) -> int:
 
 def _may_be_turned(path: Path) -> bool:
     """Whether a PNG has a chunk that can hold an orientation; Pillow decodes all pixels to find chunks after them."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length = int.from_bytes(head[:4], "big")
@@ -318,7 +324,7 @@ def _deep_values(opened: _Opened, path: Path, page: int) -> NDArray[Any]:
         return np.asarray(opened.image)
     import cv2  # Pillow drops the lower byte of 16-bit colour
 
-    data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    data = np.frombuffer(picture_bytes(path), dtype=np.uint8)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     pages = cv2.imdecodemulti(data, flags)[1] if page else [cv2.imdecode(data, flags)]
     if page >= len(pages) or pages[page] is None:
