@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from segmenter_fakes import IDS, THREE, frames_of, label_map, make_model, square
 
 from hodor_cli.engine import GivenMasks, OfflineSegmenter, Plan, Segmenter, follow
+from hodor_cli.engine.following import encode_masks, pass_backward
 from hodor_cli.engine.soft_maps import MapFolder, SoftMap
 from hodor_cli.model import Hodor
 
@@ -62,6 +65,23 @@ def test_a_further_mask_changes_the_frames_between_its_neighbours_alone(network:
     for index in (*range(5), *range(8, 14)):
         np.testing.assert_array_equal(before[index], after[index], err_msg=str(index))
     assert any((before[index] != after[index]).any() for index in (5, 6, 7))
+
+
+def test_a_mask_of_one_object_leaves_the_others_of_its_frame_as_they_were(network: Hodor) -> None:
+    given = GivenMasks({0: THREE, 6: {A: square(20, 34)}})
+    frames, segmenter = frames_of(8), offline(network)
+    segmenter.plan(given.plan)
+    encode_masks(segmenter, frames, given)
+    for stretch in given.plan.stretches(0, 7):
+        assert list(pass_backward(segmenter, frames, given, stretch))
+    for index in range(6):
+        segmenter.step(frames[index], given.at(index))
+    same = copy.copy(segmenter)
+    same._known = segmenter._known.copy()
+    found, expected = segmenter.step(frames[6], given.at(6)), same.step(frames[6]).copy()
+    expected[expected == A] = 0
+    expected[square(20, 34)] = A
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_joining_gives_each_direction_its_say_near_its_mask(network: Hodor) -> None:

@@ -145,6 +145,20 @@ def test_a_correction_replaces_all_that_was_believed(model: Hodor) -> None:
     assert history_of(segmenter.state(), 7) == [3, 4]
 
 
+@pytest.mark.parametrize("given", [300, 42], ids=["corrected", "started"])
+def test_a_mask_leaves_the_other_objects_of_its_frame_as_they_were(model: Hodor, given: int) -> None:
+    with_mask, without, frames = segmenter_for(model), segmenter_for(model), frames_of(4)
+    for one in (with_mask, without):
+        for index, frame in enumerate(frames[:3]):
+            one.step(frame, THREE if index == 0 else None)
+    mask = square(20, 34)
+    found, expected = with_mask.step(frames[3], {given: mask}), without.step(frames[3])
+    assert set(np.unique(expected)) - {0, given}
+    expected[expected == given] = 0
+    expected[mask] = given
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("history", [1, 7])
 def test_the_only_object_can_be_corrected(model: Hodor, history: int) -> None:
     segmenter, frames = segmenter_for(model, history=history), frames_of(5)

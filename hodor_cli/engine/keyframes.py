@@ -25,7 +25,7 @@ from hodor_cli.engine.labels import areas, label_map
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.matching_memory import StoredFrame, stored_frame
 from hodor_cli.engine.plan import Plan
-from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.engine.segmenter import Decoded, Segmenter
 from hodor_cli.engine.soft_maps import SoftMap
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
@@ -164,9 +164,11 @@ class OfflineSegmenter(Segmenter):
         between: set[int] = set()
         for object_id in self._plan.object_ids:
             around = self._plan.references(object_id, at)
-            share = self._plan.nearness(object_id, at)
+            if around.before == at:  # its mask is given: until then it is followed from the one behind
+                around = self._plan.behind(object_id, at, self._direction)
+            share = around.nearness(at)
             for key, weight in ((around.before, 1 - share), (around.after, share)):
-                if key is not None and key != at and key in self._keys:
+                if key is not None and key in self._keys:
                     rows.setdefault(key, {})[object_id] = weight
             if around.before is not None and around.after is not None:
                 between.add(object_id)
@@ -205,12 +207,10 @@ class OfflineSegmenter(Segmenter):
             return _as_logits(joined, self._known.ids, logits)
         return logits
 
-    def _labels(
-        self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry
-    ) -> tuple[np.ndarray, dict[int, float]]:
+    def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
         shown = self._shown if self._direction < 0 else self._turn.later is None
         if self._plan is None or shown:
-            return super()._labels(logits, reference, geometry)
+            return super()._labels(decoded, geometry)
         # Nobody looks, or the step ends with labels of all objects.
         return np.zeros(geometry.original, dtype=np.uint16), {}
 

@@ -15,6 +15,13 @@ class Around:
     before: int | None
     after: int | None
 
+    def nearness(self, frame: int) -> float:
+        """How near a frame is to the mask after it: 0 in the mask before it, 1 in that after it; 0 or 1 if only one
+        is."""
+        if self.before is None or self.after is None:
+            return 0.0 if self.after is None else 1.0
+        return (frame - self.before) / max(self.after - self.before, 1)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,6 +59,12 @@ class Plan:
         after = marks[place] if place < len(marks) else None
         return Around(after if after == frame else marks[place - 1] if place else None, after)
 
+    def behind(self, object_id: int, frame: int, direction: int) -> Around:
+        """The mask of an object that lies behind one who comes to a frame forward (1) or backward (-1)."""
+        if direction > 0:
+            return Around(self.references(object_id, frame - 1).before, None)
+        return Around(None, self.references(object_id, frame + 1).after)
+
     def followed(self, object_id: int, frame: int) -> Around:
         """The masks from which an object is followed to a frame, forward and backward."""
         around, ends = self.references(object_id, frame), self._ends[object_id]
@@ -80,17 +93,9 @@ class Plan:
         beside = [self.marked.get(near, frozenset()) for near in (frame - 1, frame + 1)]
         return not all(ids >= self.marked.get(frame, frozenset()) for ids in beside)
 
-    def nearness(self, object_id: int, frame: int) -> float:
-        """How near a frame is to the mask after it: 0 in the mask before it, 1 in that after it; 0 or 1 if only one
-        is."""
-        around = self.references(object_id, frame)
-        if around.before is None or around.after is None:
-            return 0.0 if around.after is None else 1.0
-        return (frame - around.before) / max(around.after - around.before, 1)
-
     def shares(self, object_ids: Iterable[int], frame: int) -> dict[int, float]:
-        """How far what is found backward is to be believed: `nearness` of each object to its later mask."""
-        return {object_id: self.nearness(object_id, frame) for object_id in object_ids}
+        """How far what is found backward is to be believed: how near each object is to its later mask."""
+        return {object_id: self.references(object_id, frame).nearness(frame) for object_id in object_ids}
 
     def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """(bottom, top): where something is followed backward from the mask of frame `top` to `bottom`, for the frames

@@ -17,15 +17,19 @@ from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import areas, label_map
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.motion import limited
+from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import DeviceError, InputError, UsageError, WeightsError
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.types import Maps
+from hodor_cli.model.types import Cue, Maps
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
+
+#: The logit of an object that is nowhere.
+_NOWHERE = -1e4
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,17 @@ class _Step:
     maps: Maps
     given: dict[int, np.ndarray]
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the history says of a frame: logits (1, 10 + I, h, w) of the objects followed so far, the cue that they were
+    decoded with, and by id the share that was cut off."""
+
+    object_ids: ObjectIds
+    logits: Tensor
+    cue: Cue | None
+    cut_off: dict[int, float]
 
 
 @dataclass
@@ -136,7 +151,9 @@ class Segmenter:
         Args:
             frame: (H, W, 3) uint8 RGB; all frames have the same size.
             masks: reference masks given in this frame: a label map (H, W) of object ids, or {id: (H, W) bool}, or None.
-                An empty mask of a followed object says that it is gone: it is followed no longer.
+                They say nothing of other objects, which keep in this frame the masks they would have without them,
+                except where these overlap. An empty mask says that a followed object is not there: it is followed no
+                longer.
             time: when the frame was taken, in seconds; the longer after the frame before, the farther objects may have
                 moved. None: frames follow each other as in ordinary video.
         Returns:
@@ -247,16 +264,15 @@ class Segmenter:
 
     def _follow(self, step: _Step) -> StepResult:
         known = self._known
-        existed = bool(known.ids)
         known.ring.advance(step.index)
-        # 1. Reference masks of this frame are encoded alone and join the history.
+        # 1. Decode the history, as if nothing were given here: so a mask leaves the objects beside it as they were.
+        decoded = self._decode(step) if known.ids else None
+        # 2. Reference masks of this frame are encoded alone and join the history.
         reference = self._encode_given(step)
-        found = _Found()
-        if not existed:
-            labels = np.zeros(step.geometry.original, dtype=np.uint16)
-        else:
-            # 2. Decode the history, put the reference masks in, and encode what came out as this frame's entry.
-            labels, found = self._decode(step, reference)
+        labels, found = np.zeros(step.geometry.original, dtype=np.uint16), _Found()
+        if decoded is not None:
+            # 3. Put the reference masks in, and encode what came out as this frame's entry.
+            labels, found = self._settle(step, decoded, reference)
         for object_id, mask in step.given.items():
             labels[labels == object_id] = 0
             labels[mask] = object_id
@@ -290,35 +306,45 @@ class Segmenter:
         objects, background = reference_masks(full)
         descriptors = self.model.encode(step.maps, objects, background)
         self._require_numbers(descriptors.objects, step.index)
-        known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
-        if self.matching and not existed:
-            known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
-            known.motion.observe(ids, objects[0], step.time)
+        if not existed:  # otherwise what all objects come to in this frame is encoded
+            known.ring.put(HistoryEntry.of(step.index, ids, descriptors))
+            if self.matching:
+                known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
+                known.motion.observe(ids, objects[0], step.time)
         return dict(zip(ids, full[0], strict=True))
 
-    def _decode(self, step: _Step, reference: dict[int, Tensor]) -> tuple[np.ndarray, _Found]:
-        """The label map of a frame in which objects are followed, and what else was found."""
+    def _decode(self, step: _Step) -> Decoded:
+        """What the objects that are followed come to, whatever is given in this frame."""
         known, maps = self._known, step.maps
         cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
         self._require_numbers(logits, step.index)
-        found = _Found()
+        cut_off: dict[int, float] = {}
         if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
             was = known.memory.previous.keyed_masks(known.ids).masks[0]
             radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
             logits, shares = limited(logits, was, radii)
-            found.cut_off = dict(zip(known.ids, shares, strict=True))
-        logits = self._settled(logits)
-        labels, found.confidence = self._labels(logits, reference, step.geometry)
+            cut_off = dict(zip(known.ids, shares, strict=True))
+        return Decoded(known.ids, self._settled(logits), cue, cut_off)
+
+    def _settle(self, step: _Step, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, _Found]:
+        """The label map of a frame in which objects are followed, and what else was found; memory takes it in."""
+        known, maps = self._known, step.maps
+        # Objects that start here have no channel yet; their masks are given.
+        started = len(known.ids) - len(decoded.object_ids)
+        logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
+        found = _Found(cut_off=dict(decoded.cut_off))
+        labels, found.confidence = self._labels(decoded, step.geometry)
         masks = self._masks_to_encode(logits, reference, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
         if self.model.config.hold_lost_objects:
             entry = self._hold_lost(entry, masks[0])
-        if cue is not None:
-            found.agreement = dict(zip(known.ids, agreements(cue.reference[0], masks[0]), strict=True))
+        if decoded.cue is not None:
+            witnesses = agreements(decoded.cue.reference[0], masks[0, : len(decoded.object_ids)])
+            found.agreement = dict(zip(decoded.object_ids, witnesses, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
         for object_id in reference:  # what was given needs no witness
             for witness in (found.cut_off, found.agreement, found.change):
@@ -333,13 +359,10 @@ class Segmenter:
         """The logits that a frame's masks and its entry in the history are made of; for what knows more to decide."""
         return logits
 
-    def _labels(
-        self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry
-    ) -> tuple[np.ndarray, dict[int, float]]:
+    def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
         """The label map at the frame's own size, and the mean probability inside each object's mask."""
-        probabilities = resize(logits, geometry.padded).softmax(dim=1)
-        probabilities = self._put_in(probabilities, reference)
-        return label_map(probabilities, geometry, self.object_ids)
+        probabilities = resize(decoded.logits, geometry.padded).softmax(dim=1)
+        return label_map(probabilities, geometry, list(decoded.object_ids))
 
     def _masks_to_encode(self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry) -> Tensor:
         """Soft object masks (1, I, h, w) at stride 8 for this frame's descriptors."""
