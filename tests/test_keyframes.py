@@ -149,7 +149,7 @@ def test_a_mask_between_masks_is_no_reference() -> None:
 
 def test_a_range_is_followed_from_the_masks_beyond_it(network: Hodor) -> None:
     given = {0: {A: square(2, 2, 20)}, 10: {A: square(20, 30, 20)}}
-    whole, part = labels_of(network, given), labels_of(network, given, first=0, last=6)
+    whole, part = labels_of(network, given), labels_of(network, given, frames=(0, 6))
     assert list(part) == list(range(7))
     for index, labels in part.items():
         np.testing.assert_array_equal(labels, whole[index])

@@ -74,8 +74,7 @@ class Tracker:
                 self._segmenter,
                 reader.source,
                 given,
-                first=reader.start,
-                last=reader.end - 1,
+                frames=(reader.start, reader.end - 1),
                 preview=True,
                 maps=MapFolder(Path(maps)),
             ):

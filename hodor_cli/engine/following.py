@@ -1,4 +1,4 @@
-"""The door for a video whose masks are all known: frames and masks in, label maps out, both ways or one."""
+"""Segments a video whose masks are all known: frames and masks in, label maps out, in both directions or in one."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from hodor_cli.video.backwards import backwards
 from hodor_cli.video.frames import FrameSource
 
 Direction = Literal["both", "forward", "backward"]
-#: A source that can be read more than once, or RGB frames (H, W, 3) uint8 by number.
+#: A source that can be read more than once, or RGB frames (H, W, 3) uint8 by index.
 Footage = FrameSource | Sequence[np.ndarray]
-#: Number, image, time in seconds (None: frames follow each other as in ordinary video).
+#: Index, image, time in seconds (None: frames follow each other as in ordinary video).
 NumberedFrame = tuple[int, np.ndarray, "float | None"]
 
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """All that is known of a video's objects beforehand, by frame number.
+    """All that is known of a video's objects beforehand, by frame index.
 
-    masks: frame -> label map (H, W) of object ids, or {id: (H, W) bool}. An object that a frame's masks do not name is
-        not spoken of there; one with an empty mask is not there, from that frame on until its next mask.
-    ended: frame -> ids that are not there, as an empty mask says.
-    appears: id -> the frame of its first mask, before which it is not looked for.
+    masks: frame -> label map (H, W) of object ids, or {id: (H, W) bool}. Masks say nothing about objects that they do
+        not name; an empty mask means that the object is absent from that frame until its next mask.
+    ended: frame -> ids that are absent, as with an empty mask.
+    appears: id -> frame of its first mask, before which the object is not searched.
     """
 
     masks: Mapping[int, Masks]
@@ -39,7 +39,7 @@ class GivenMasks:
 
     @cached_property
     def plan(self) -> Plan:
-        """Who is given where."""
+        """The plan that follows from these masks."""
         marked: dict[int, frozenset[int]] = {}
         ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
         for frame in sorted(self.masks):
@@ -51,7 +51,7 @@ class GivenMasks:
         return Plan(marked, ended, dict(self.appears))
 
     def at(self, frame: int) -> Masks | None:
-        """The masks of a frame that mark something."""
+        """The masks of a frame without empty ones; None if there is none."""
         masks = self.masks.get(frame)
         if isinstance(masks, Mapping):
             masks = {object_id: mask for object_id, mask in masks.items() if np.any(mask)}
@@ -60,8 +60,10 @@ class GivenMasks:
 
 @dataclass(frozen=True)
 class FollowedFrame:
-    """What is known of a frame: its number, the label map (H, W) uint16, what is said of each object, and whether this
-    is all: before the pass forward, frames come once with what the pass backward found alone."""
+    """The result for a frame: its index, the label map (H, W) uint16, and the details by object.
+
+    final: False for the result of the pass backward alone, which the pass forward completes later.
+    """
 
     frame: int
     labels: np.ndarray
@@ -74,13 +76,12 @@ def follow(
     footage: Footage,
     given: GivenMasks | Mapping[int, Masks],
     *,
-    first: int = 0,
-    last: int | None = None,
+    frames: tuple[int, int | None] = (0, None),
     direction: Direction = "both",
     preview: bool = False,
     maps: MutableMapping[int, bytes] | None = None,
 ) -> Iterator[FollowedFrame]:
-    """Follow objects from all given masks at once, one frame at a time; stop iterating to stop.
+    """Follow objects from all given masks and yield frame by frame; to stop early, stop iterating.
 
         frames = [read_picture(file) for file in sorted(Path("clip").glob("*.jpg"))]
         given = {0: first_labels, 40: {1: corrected_mask}}
@@ -89,14 +90,15 @@ def follow(
             show(found.frame, found.labels)
 
     Args:
-        segmenter: decides network, resolution and device; what it followed before is forgotten.
+        segmenter: has the network, resolution and device; it is reset.
         footage: a `FrameSource` that can be read again (files, folders), or a sequence of frames.
         given: the masks, and where objects end and appear.
-        first, last: the frames to follow through. Masks beyond them are references as well.
-        direction: "forward" or "backward" from the given masks alone, or "both", joined where masks lie on both sides.
-            Frames come in the direction's order.
-        preview: with "both", also yield what the pass backward finds (`final` is False).
-        maps: where the pass backward keeps its soft maps; in memory if None, a few KB a frame. `MapFolder` takes files.
+        frames: the first and the last frame to segment (None: of the video). Masks beyond them are references as well.
+        direction: "forward" or "backward" for one pass only, or "both", joined where an object has masks on both sides.
+            Frames come in the order of the direction.
+        preview: with "both", also yield the results of the pass backward (`final` is False).
+        maps: where the pass backward stores its soft maps, a few KB per frame; in memory if None. `MapFolder` stores
+            them as files.
 
     Raises:
         UsageError for a source that can be read only once. InputError for masks that do not fit.
@@ -107,8 +109,8 @@ def follow(
     plan = known.plan
     if not plan.marked:
         raise UsageError("there is no object to follow; give at least one mask")
-    end = _last_frame(footage, last)
-    if max(plan.marked) > end and last is None:
+    first, end = frames[0], _last_frame(footage, frames[1])
+    if max(plan.marked) > end and frames[1] is None:
         raise InputError(f"there is no frame {max(plan.marked)} for a mask: the last one is {end}; frames count from 0")
     segmenter.plan(plan, first=first, maps=maps)
     encode_masks(segmenter, footage, known)
@@ -125,7 +127,7 @@ def follow(
 
 
 def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
-    """Encode the masked frames that others are followed from."""
+    """Encode the masked frames that are references for others."""
     for frame in filter(given.plan.serves, sorted(given.plan.marked)):
         masks = given.at(frame)
         for index, image, _ in _read(footage, frame, frame):
@@ -141,7 +143,7 @@ def pass_backward(
     *,
     shown: bool = False,
 ) -> Iterator[FollowedFrame]:
-    """Go back through one of the plan's stretches (bottom, top) and leave soft maps for the pass forward.
+    """Go backward through one of the plan's ranges (bottom, top) and store soft maps for the pass forward.
 
     Yields the frames, later ones first; their label maps are empty unless `shown`.
     """

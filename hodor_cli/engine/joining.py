@@ -1,4 +1,4 @@
-"""One mask from two passes: per pixel, by distance in time and by confidence."""
+"""Joins the masks of the passes forward and backward per pixel, weighted by distance in time and by confidence."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hodor_cli.engine.soft_maps import SoftMap
 
 
 def join(forward: SoftMap, backward: SoftMap, shares: Mapping[int, float]) -> tuple[SoftMap, dict[int, float]]:
-    """Join what the passes from an earlier and from a later mask found in one frame.
+    """Join the soft maps of both passes in one frame.
 
     Args:
-        forward, backward: the soft maps, which may know different objects.
-        shares: how near (0..1) each object of both is to its later mask: 0 in the frame of the earlier one, 1 in that
-            of the later one. So the joined mask passes into the given ones without a jump.
+        forward, backward: the soft maps, which may have different objects.
+        shares: weight (0..1) of the pass backward for each object of both: 0 in the frame of the earlier mask, 1 in
+            that of the later one, so that the joined masks change into the given ones without a jump.
     Returns:
-        The soft map of all objects of either, and the disagreement (0..1) of those that both followed.
+        The soft map of all objects, and the disagreement (0..1) of the objects of both passes.
     """
     ids = forward.object_ids.adding(backward.object_ids)
     parts, disagreement = [], {}
@@ -32,7 +32,7 @@ def join(forward: SoftMap, backward: SoftMap, shares: Mapping[int, float]) -> tu
         else:
             parts.append(ways[0])
     objects = torch.stack(parts)
-    # A background channel counts by its maximum; its share of all that is background is what both passes say it is.
+    # `background` is the highest background channel. Its share of all background is the mean of both passes' shares.
     outside = (1 - forward.objects.sum(dim=0)) + (1 - backward.objects.sum(dim=0))
     highest = (forward.background + backward.background) / outside.clamp(min=1e-4)
     background = (1 - objects.sum(dim=0)).clamp(min=0) * highest.clamp(max=1)
@@ -41,7 +41,7 @@ def join(forward: SoftMap, backward: SoftMap, shares: Mapping[int, float]) -> tu
 
 
 def _mixed(forward: Tensor, backward: Tensor, share: float) -> Tensor:
-    """Probabilities weighted by nearness in time and, pixel by pixel, by how far each is from undecided."""
+    """Probabilities weighted by nearness in time and, per pixel, by their distance from 0.5."""
     before = (1 - share) * (2 * forward - 1).abs().clamp(min=1e-3)
     after = share * (2 * backward - 1).abs().clamp(min=1e-3)
     return (before * forward + after * backward) / (before + after)

@@ -1,10 +1,10 @@
-"""Following objects both ways between masks that are all known before the video is followed.
+"""Segments a video forward and backward from masks that are all known beforehand.
 
-Every given mask is encoded first. A frame between two masks of an object is decoded with the descriptors of both at
-hand, and its matching cue reads both, the nearer one more. It is followed twice, forward from the earlier and backward
-from the later mask, and the two are joined per pixel. Nothing that lies beyond an object's neighbouring masks reaches a
-frame: so a further mask changes the frames between its neighbours alone, and memory grows with neither the video nor,
-beyond 2 MB each at 480 lines, the masks.
+All given masks are encoded first. A frame between two masks of an object is decoded with the descriptors of both, and
+its matching cue reads both, weighted by how near they are. Each frame is decoded twice, in a pass forward from the
+earlier mask and in a pass backward from the later one, and the two results are joined per pixel. Masks beyond an
+object's neighbouring ones have no influence on a frame. So an additional mask changes only the frames between its
+neighbours, and memory does not grow with the video; it grows by 2 MB per mask at 480 lines.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks,
 
 Masks = np.ndarray | Mapping[int, np.ndarray]
 _Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
-#: Probabilities below this are one and the same.
+#: Smaller probabilities are raised to this one before a logarithm is taken.
 _LEAST = 1e-6
 
 
 @dataclass(frozen=True)
 class KeyFrame:
-    """A frame whose masks were given: its entry for histories, and its keys and masks for matching, if the model does.
-    About 2 MB at 480 lines, most of it keys."""
+    """A frame with given masks: its history entry, and, if the model matches, its keys and masks for matching. About
+    2 MB at 480 lines, most of it keys."""
 
     entry: HistoryEntry
     stored: StoredFrame | None
 
 
 class OfflineSegmenter(Segmenter):
-    """A segmenter that is told all masks beforehand; until then it is a plain `Segmenter`.
+    """A segmenter that knows all masks beforehand; before `plan` is called it is a plain `Segmenter`.
 
-    `encode` takes the masked frames, in any order, and `backward` gives the segmenter that goes back from a mask; both
-    come before the steps forward, which join what they find with what the backward passes left in `maps`.
-    `hodor_cli.engine.follow` does all that in the right order.
+    First `encode` takes the masked frames, in any order. Then `backward` returns segmenters for the passes backward,
+    which store their results in `maps`. The steps forward read these and join them with their own results.
+    `hodor_cli.engine.follow` calls all of them in this order.
     """
 
     def reset(self) -> None:
@@ -68,27 +68,28 @@ class OfflineSegmenter(Segmenter):
         self._turn = _Turn()
 
     def plan(self, plan: Plan, *, first: int = 0, maps: MutableMapping[int, bytes] | None = None) -> None:
-        """Follow this plan from frame `first` on. `maps`: what backward passes leave, by frame; in memory if None."""
+        """Reset, and follow a plan from frame `first` on. maps: where the passes backward store their results, by
+        frame; in memory if None."""
         self.reset()
         self._plan, self._first = plan, first
         self._maps = {} if maps is None else maps
 
     @property
     def position(self) -> int:
-        """The frame that the next step is about."""
+        """The frame of the next step."""
         return self._first + self._direction * self._next_frame
 
     def go_to(self, frame: int) -> None:
-        """Let the next step be about this frame, with nothing found before it."""
+        """Continue at this frame, without results of earlier frames."""
         self._next_frame = self._direction * (frame - self._first)
         self._known = Followed.none(self.history)
 
     @torch.inference_mode()
     def encode(self, frame: int, image: np.ndarray, masks: Masks) -> None:
-        """Take a masked frame as a reference for all frames. Objects too small to be encoded are left out.
+        """Encode a masked frame as a reference for other frames. Objects too small to be encoded are left out.
 
         Args:
-            frame: its number. image: (H, W, 3) uint8 RGB.
+            frame: its index. image: (H, W, 3) uint8 RGB.
             masks: label map (H, W) of object ids, or {id: (H, W) bool}.
         Raises:
             InputError as `step` does.
@@ -106,16 +107,16 @@ class OfflineSegmenter(Segmenter):
             objects, background = reference_masks(full[:, torch.tensor(visible, device=self.device)])
             descriptors = self.model.encode(maps, objects, background)
         self._require_numbers(descriptors.objects, frame)
-        # Where another object is in view that has no mask here, what is unmarked is not all background.
+        # If an object of the plan has no mask here, the unmarked pixels are not all background.
         whole = {*self._plan.forward(frame), *self._plan.backward(frame)} <= set(ids)
         entry = HistoryEntry.of(-1, ids, descriptors, background=whole)
         stored = stored_frame(maps, ids, objects[0]) if self.matching else None
         self._keys[frame] = KeyFrame(entry, stored)
 
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:
-        """A segmenter for frames top, top - 1, ...: its steps leave their soft maps for this one.
+        """A segmenter for the frames top, top - 1, ..., whose steps store soft maps for this one.
 
-        Its times are negative: give `-time`. shown: whether its steps also return label maps, which takes longer.
+        Give its steps negative times, `-time`. shown: whether its steps also return label maps, which takes longer.
         """
         other = copy.copy(self)
         Segmenter.reset(other)
@@ -123,7 +124,7 @@ class OfflineSegmenter(Segmenter):
         return other
 
     def step(self, frame: np.ndarray, masks: Masks | None = None, *, time: float | None = None) -> np.ndarray:
-        """Segment the next frame in this direction; see `Segmenter.step`. `masks` are those that the plan marks."""
+        """Segment the next frame in this direction; see `Segmenter.step`. masks: those that the plan has for it."""
         if self._plan is None:
             return super().step(frame, masks, time=time)
         at = self.position
@@ -131,7 +132,7 @@ class OfflineSegmenter(Segmenter):
         for object_id in set(self.object_ids).difference(followed):
             self.remove(object_id)
         if self._plan.marked.get(at, frozenset()).issuperset(self.object_ids):
-            self._known = Followed.none(self.history)  # all is given: nothing that was found before counts
+            self._known = Followed.none(self.history)  # all masks are given, so earlier results have no influence
         self._read_references(at)
         self._turn = _Turn(at, self._found_later(at, time))
         super().step(frame, masks, time=time)
@@ -144,7 +145,7 @@ class OfflineSegmenter(Segmenter):
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:
-        """As `Segmenter.descriptors`; of objects followed backward alone, what the backward pass found."""
+        """As `Segmenter.descriptors`; objects that only the pass backward follows have its descriptors."""
         found, later = super().descriptors(), self._turn.later
         if later is None:
             return found
@@ -158,7 +159,7 @@ class OfflineSegmenter(Segmenter):
             return self.model.extract(prepare_frame(image, geometry, config.pixel_mean, config.pixel_std, self.device))
 
     def _read_references(self, at: int) -> None:
-        """Put the masks around a frame where decoding and matching look for them."""
+        """Give decoding and matching the reference masks of a frame."""
         assert self._plan is not None
         rows: dict[int, dict[int, float]] = {}
         between: set[int] = set()
@@ -184,7 +185,7 @@ class OfflineSegmenter(Segmenter):
                 memory.weights.append(weights)
 
     def _found_later(self, at: int, time: float | None) -> SoftMap | None:
-        """What a backward pass found in a frame. Raises InputError if it was another frame."""
+        """The result of the pass backward in a frame; None without one. Raises InputError if the times differ."""
         if self._direction < 0 or at not in self._maps:
             return None
         later = SoftMap.unpack(self._maps[at], self.device)
@@ -211,11 +212,11 @@ class OfflineSegmenter(Segmenter):
         shown = self._shown if self._direction < 0 else self._turn.later is None
         if self._plan is None or shown:
             return super()._labels(decoded, geometry)
-        # Nobody looks, or the step ends with labels of all objects.
+        # The labels are not used, or `_joined` makes them at the end of the step.
         return np.zeros(geometry.original, dtype=np.uint16), {}
 
     def _leave(self, at: int, time: float | None) -> None:
-        """Keep what a step backward found, for the step forward through the same frame."""
+        """Store the result of a step backward for the step forward through the same frame."""
         if self._turn.own is None:  # all objects of the frame have a mask
             return
         found = self.last.objects
@@ -228,7 +229,7 @@ class OfflineSegmenter(Segmenter):
         ).pack()
 
     def _joined(self, later: SoftMap, own: StepResult, masks: Masks | None) -> StepResult:
-        """A step's result with what was found backward: of all objects, in one label map."""
+        """The result of a step for all objects, with the result of the pass backward, in one label map."""
         size = own.labels.shape
         geometry = Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim)
         soft = self._turn.own or later
@@ -261,8 +262,8 @@ class OfflineSegmenter(Segmenter):
 
 @dataclass
 class _Turn:
-    """What one step knows: its frame, what was found in it backward, its own soft map (joined with that), and how much
-    the two differ."""
+    """The data of one step: its frame, the soft map of the pass backward (later), its own soft map (joined with it in
+    the pass forward), and the disagreement of the two by object id."""
 
     frame: int = -1
     later: SoftMap | None = None
@@ -271,16 +272,17 @@ class _Turn:
 
 
 def soft_labels(soft: SoftMap, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-    """The label map (H, W) at the frame's own size that a soft map comes to, and the objects' confidence."""
+    """The label map (H, W) of a soft map at the frame's own size, and each object's confidence."""
     rest = (1 - soft.objects.sum(dim=0) - soft.background).clamp(min=_LEAST)
     channels = torch.cat((rest[None], soft.background[None], soft.objects)).clamp(min=_LEAST).log()[None]
     probabilities = resize(channels, geometry.padded).softmax(dim=1)
-    # The first channel is of many, none of which is as high as the second.
+    # The first channel is the rest of the background channels, each of which is lower than the highest one.
     return label_map(probabilities[:, 1:], geometry, list(soft.object_ids), background=1)
 
 
 def _as_logits(soft: SoftMap, object_ids: Iterable[int], logits: Tensor) -> Tensor:
-    """Logits (1, 10 + I, h, w) of some objects that say what a soft map says; the background is divided as it was."""
+    """Logits (1, 10 + I, h, w) that give the objects the probabilities of a soft map; the ten other channels share the
+    rest in the proportions that they have in `logits`."""
     own = soft.objects[soft.object_ids.rows(object_ids)]
     rest = (1 - own.sum(dim=0, keepdim=True)).clamp(min=_LEAST).log()
     background = logits[0, :NUM_NON_OBJECT].float().log_softmax(dim=0) + rest
@@ -288,7 +290,7 @@ def _as_logits(soft: SoftMap, object_ids: Iterable[int], logits: Tensor) -> Tens
 
 
 def _only(frame: _Kept, object_ids: set[int]) -> _Kept | None:
-    """A frame with no other objects than these; None if it has none of them."""
+    """The frame with only these objects; None if it has none of them."""
     if object_ids.isdisjoint(frame.object_ids):
         return None
     for object_id in set(frame.object_ids).difference(object_ids):

@@ -1,4 +1,4 @@
-"""What was given where, and what follows from it for every frame: which objects are followed from which masks."""
+"""The plan of an offline run: which masks are given in which frames, and from which of them each frame is decoded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Around:
-    """The masked frames of an object nearest to a frame, before (or in) it and after (or in) it; None where none is."""
+    """An object's nearest masked frames at or before, and at or after, a frame; None if there is none."""
 
     before: int | None
     after: int | None
@@ -25,14 +25,14 @@ class Around:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is given for a video, known before it is followed. Frames count from 0.
+    """The masks that are given for a video, and where objects end and appear. Frames count from 0.
 
-    marked: frame -> ids whose masks are given in it. ended: frame -> ids that are not there from it on, until their
-    next mask. appears: id -> the frame of the mask with which it first comes into view: it is not looked for before.
+    marked: frame -> ids with a mask in it. ended: frame -> ids that are absent from it until their next mask. appears:
+    id -> frame of its first mask, before which the object is not searched.
 
-    An object is followed forward from each of its masks, to the frame where it ends; and backward from each of its
-    masks, down to the mask before, to an end before, or to the first frame. Its references in a frame are its nearest
-    masks before and after: so a mask changes only the frames between its neighbours.
+    An object is followed forward from each of its masks to the frame where it ends, and backward from each of its masks
+    to the mask or end before it, or to the first frame. Its references in a frame are its nearest masks before and
+    after it, so a mask changes only the frames between its neighbours.
     """
 
     marked: Mapping[int, frozenset[int]]
@@ -41,7 +41,7 @@ class Plan:
 
     @cached_property
     def object_ids(self) -> list[int]:
-        """The ids that have a mask anywhere."""
+        """All ids that have a mask."""
         return sorted({object_id for ids in self.marked.values() for object_id in ids})
 
     @cached_property
@@ -53,7 +53,7 @@ class Plan:
         return {i: sorted(frame for frame, ids in self.ended.items() if i in ids) for i in self.object_ids}
 
     def references(self, object_id: int, frame: int) -> Around:
-        """The nearest masks of an object, whether or not it is followed from them."""
+        """The nearest masks of an object, even if it is not followed from them to this frame."""
         marks = self._marks[object_id]
         place = bisect_left(marks, frame)
         after = marks[place] if place < len(marks) else None
@@ -89,17 +89,17 @@ class Plan:
         return [i for i in self.object_ids if self.followed(i, frame).after is not None]
 
     def serves(self, frame: int) -> bool:
-        """Whether the masks of a frame are anyone's reference: where the frames beside it have theirs, they are not."""
+        """Whether a frame's masks are references: they are not if both neighbouring frames mark the same objects."""
         beside = [self.marked.get(near, frozenset()) for near in (frame - 1, frame + 1)]
         return not all(ids >= self.marked.get(frame, frozenset()) for ids in beside)
 
     def shares(self, object_ids: Iterable[int], frame: int) -> dict[int, float]:
-        """How far what is found backward is to be believed: how near each object is to its later mask."""
+        """The weight of the pass backward for each object: how near the frame is to its later mask."""
         return {object_id: self.references(object_id, frame).nearness(frame) for object_id in object_ids}
 
     def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """(bottom, top): where something is followed backward from the mask of frame `top` to `bottom`, for the frames
-        first to last; the stretches are apart, later ones first. The first `top` may lie beyond."""
+        """Yield (bottom, top), the separate ranges of frames within first..last in which an object is followed
+        backward, later ranges first. The first `top` may be after `last`."""
         last = min(last, max(self.marked, default=-1))
         reached = (self.followed(i, last).after for i in self.object_ids)
         start = max((mark for mark in reached if mark is not None), default=last)

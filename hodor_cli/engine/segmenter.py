@@ -34,7 +34,7 @@ _NOWHERE = -1e4
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step works on: the frame's index, time, geometry and maps, and the masks given in it."""
+    """The input of a step: the frame's index, time, geometry and maps, and the masks given in it."""
 
     index: int
     time: float | None
@@ -57,7 +57,7 @@ class Decoded:
 
 @dataclass
 class _Found:
-    """What decoding says about the objects besides their masks, by id."""
+    """The results of decoding besides the masks, by object id."""
 
     confidence: dict[int, float] = field(default_factory=dict)
     cut_off: dict[int, float] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class _Found:
     change: dict[int, float] = field(default_factory=dict)
 
     def results(self, labels: np.ndarray, object_ids: Iterable[int]) -> dict[int, ObjectResult]:
-        """What is said of each object of a label map (H, W)."""
+        """The result of each object in a label map (H, W)."""
         counts = areas(labels, list(object_ids))
         return {
             i: ObjectResult(
@@ -122,7 +122,7 @@ class Segmenter:
         self.history = history
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.matching = matching
-        #: Whether others read the backbone's maps of every frame, also where no object is followed.
+        #: Whether other code reads the backbone's maps of every frame, even if no object is followed.
         self.maps_are_read = False
         self.reset()
 
@@ -232,10 +232,10 @@ class Segmenter:
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continue from what `state` gave, or the file that `np.savez` made of it.
+        """Continue from the result of `state`, or from the file that `np.savez` made of it.
 
-        Raises InputError if it is no state, or was made with another architecture or working resolution; what is
-        followed then stays as it was.
+        Raises InputError if it is not a state, or was made with another architecture or working resolution; the
+        segmenter is then unchanged.
         """
         config = self.model.config
         height, width = (int(n) for n in state.get("size", (0, 0)))
@@ -300,7 +300,7 @@ class Segmenter:
         full = prepared[:, torch.tensor(visible, device=self.device)]
         existed = bool(known.ids)
         for object_id in ids:
-            if object_id in known.ids:  # a correction: what was believed of the object before is void
+            if object_id in known.ids:  # a correction makes earlier results for the object invalid
                 known.forget(object_id)
         known.ids = known.ids.adding(ids)
         objects, background = reference_masks(full)
@@ -346,7 +346,7 @@ class Segmenter:
             witnesses = agreements(decoded.cue.reference[0], masks[0, : len(decoded.object_ids)])
             found.agreement = dict(zip(decoded.object_ids, witnesses, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
-        for object_id in reference:  # what was given needs no witness
+        for object_id in reference:  # these measures are only for masks that the network found
             for witness in (found.cut_off, found.agreement, found.change):
                 witness.pop(object_id, None)
         known.ring.put(entry)
@@ -356,7 +356,7 @@ class Segmenter:
         return labels, found
 
     def _settled(self, logits: Tensor) -> Tensor:
-        """The logits that a frame's masks and its entry in the history are made of; for what knows more to decide."""
+        """The logits from which a frame's masks and its history entry are made; a subclass may change them."""
         return logits
 
     def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
@@ -405,7 +405,7 @@ class Segmenter:
 
 
 def placed(model: Hodor, device: torch.device) -> Hodor:
-    """The model in evaluation mode on a device: itself if it is so already, else a copy, so that the caller's stays."""
+    """The model in evaluation mode on a device: the model itself if it already is, otherwise a copy."""
     if model.training or any(parameter.device != device for parameter in model.parameters()):
         model = copy.deepcopy(model).eval()
     # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.

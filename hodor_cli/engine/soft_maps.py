@@ -1,4 +1,4 @@
-"""Soft masks of single frames, small enough to be kept for a whole video: what one pass tells another."""
+"""Soft masks of single frames, which the pass backward stores for the pass forward; a few KB each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LEVELS = 255
 
 @dataclass(frozen=True)
 class SoftMap:
-    """The objects' probabilities (I, h, w) in a frame at stride 4, and the highest of a background channel (h, w).
+    """A frame's object probabilities (I, h, w) at stride 4, and the highest background channel (h, w).
 
-    witnesses: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN stands for what is not known.
-    descriptors: what `Segmenter.descriptors` gave in that frame. time: the frame's, None where it has none.
+    witnesses: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN if unknown. descriptors: of the
+    frame, from `Segmenter.descriptors`. time: of the frame, in seconds, or None.
     """
 
     object_ids: ObjectIds
@@ -38,12 +38,12 @@ class SoftMap:
 
     @staticmethod
     def of(object_ids: ObjectIds, logits: Tensor) -> SoftMap:
-        """From logits (1, 10 + I, h, w)."""
+        """The soft map of logits (1, 10 + I, h, w)."""
         probabilities = logits.float().softmax(dim=1)[0]
         return SoftMap(object_ids, probabilities[NUM_NON_OBJECT:], probabilities[:NUM_NON_OBJECT].amax(dim=0))
 
     def pack(self) -> bytes:
-        """A few KB: probabilities in 256 steps, compressed."""
+        """Compress to a few KB, with probabilities in 256 steps."""
         levels = torch.cat((self.objects, self.background[None])).mul(_LEVELS).round().to(torch.uint8).cpu().numpy()
         unknown = (0.0, np.nan, np.nan)
         arrays = {
@@ -63,7 +63,7 @@ class SoftMap:
 
     @staticmethod
     def unpack(data: bytes, device: torch.device) -> SoftMap:
-        """What `pack` gave. Raises InputError for other bytes."""
+        """Restore the soft map from the result of `pack`. Raises InputError for other bytes."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 shape = tuple(int(side) for side in arrays["shape"])
@@ -73,13 +73,13 @@ class SoftMap:
                 witnesses = dict(zip(ids, arrays["witnesses"].tolist(), strict=True))
                 rows = {int(i): row for i, row in zip(arrays["row_ids"], arrays["rows"], strict=True)}
                 known = FrameDescriptors(rows, arrays.get("cells"))
-        except Exception as error:  # damaged: any kind may come out
-            raise InputError("what a backward pass left is damaged; start the run again with `overwrite`") from error
+        except Exception as error:  # damaged data can raise any kind of exception
+            raise InputError("a soft map of the pass backward is damaged; start again with `overwrite`") from error
         return SoftMap(ids, maps[:-1], maps[-1], witnesses, known, None if np.isnan(time) else time)
 
 
 class MapFolder(MutableMapping[int, bytes]):
-    """Frame -> packed map, as files of a folder; a dict does for what fits into memory."""
+    """Frame -> packed map, stored as files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,4 +1,7 @@
-"""Which frame to mask next: the one whose mask would spare the most doubt in the frames around it (as XMem++ asks)."""
+"""Suggests the frame to mask next: the one whose mask would remove most doubt from the frames around it.
+
+XMem++ (ICCV 2023) proposes frames for the same purpose, by another criterion.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,18 @@ from typing import Protocol
 
 import numpy as np
 
-#: What a frame is worth by itself: without any sign of doubt, masks are spread evenly.
+#: The doubt of a frame without any sign of doubt, so that suggestions are then spread evenly.
 _BASE = 0.05
-#: Share of the disagreement of two passes, and of a look that has changed, that counts beside missing confidence.
+#: Weights of the disagreement of both passes and of the descriptor's change (up to _MOST_CHANGE) beside 1 - confidence.
 _DISAGREEMENT, _CHANGE, _MOST_CHANGE = 0.5, 0.1, 1.0
-#: An object that is nowhere to be seen is in doubt by this much: it may be hidden.
+#: The doubt of a lost object, which may be hidden.
 _LOST = 0.3
-#: Frames of a gap that are tried.
+#: The number of frames of a gap that are tried.
 _TRIED = 256
 
 
 class Doubtful(Protocol):
-    """What is said of an object in a frame; `ObjectResult` and a report's records are."""
+    """An object's result in a frame, such as `ObjectResult` or a record of the report."""
 
     @property
     def confidence(self) -> float: ...
@@ -34,14 +37,14 @@ class Doubtful(Protocol):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A frame to mask: its number, and the share (0..1) of all doubt that its mask would spare."""
+    """A frame to mask: its index, and the share (0..1) of all doubt that its mask would remove."""
 
     frame: int
     gain: float
 
 
 def doubt_of(objects: Iterable[Doubtful]) -> float:
-    """How doubtful a frame's masks are: the mean over its objects, 0 for a frame without any."""
+    """How doubtful a frame's masks are: the mean over its objects; 0 without objects."""
     doubts = [
         _LOST
         if entry.lost
@@ -54,15 +57,15 @@ def doubt_of(objects: Iterable[Doubtful]) -> float:
 
 
 def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int = 1) -> list[Suggestion]:
-    """The frames to mask next, the most useful one first; each counts on those before it.
+    """The frames to mask next, the most useful first; each one assumes that those before it will be masked.
 
-    A frame's doubt is taken to grow with its distance from the nearest masked frame; so a mask in between spares each
-    frame the share by which it brings that distance down.
+    The doubt of a frame is assumed to be proportional to its distance from the nearest masked frame. So a new mask
+    removes from each frame's doubt the share by which it reduces that distance.
 
     Args:
-        doubts: of every frame, as `doubt_of` gives it.
-        masked: positions in `doubts` of the frames that have masks.
-        count: how many frames.
+        doubts: of all frames, as `doubt_of` returns them.
+        masked: positions in `doubts` of the masked frames.
+        count: the number of suggestions.
     """
     values, marks, found = np.array(doubts, dtype=float), sorted(set(masked)), []
     total = max(float(values.sum()), 1e-9)
@@ -77,13 +80,13 @@ def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int 
 
 
 def _gaps(marks: list[int], length: int) -> list[tuple[int, int]]:
-    """(before, after): masked frames with others between them; -1 and `length` where there is none."""
+    """(before, after): masked frames with unmasked ones between them; -1 and `length` stand for no masked frame."""
     edges = [-1, *marks, length]
     return [(a, b) for a, b in pairwise(edges) if b - a > 1]
 
 
 def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.ndarray]:
-    """A gap's frames, the one of them whose mask spares most, and the doubt that it spares each."""
+    """The frames of a gap, the one whose mask removes most doubt, and the doubt that it removes from each."""
     inside = np.arange(before + 1, after)
     far = np.full(len(inside), float(len(inside)))
     if before >= 0:

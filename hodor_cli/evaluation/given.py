@@ -131,7 +131,7 @@ class _Clip:
                 self.found[index] = segmenter.step(self[index], given.get(index))
                 self.objects[index] = segmenter.last.objects
             return
-        for one in follow(segmenter, self, given, first=first, last=last):  # type: ignore[arg-type]
+        for one in follow(segmenter, self, given, frames=(first, last)):  # type: ignore[arg-type]
             self.found[one.frame], self.objects[one.frame] = one.labels, one.result.objects
 
     def score(self, marks: Sequence[int]) -> list[tuple[float, float]]:
