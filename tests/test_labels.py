@@ -1,0 +1,42 @@
+"""Label maps: only where objects may be is looked at, and the result is that of resizing everything."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.labels import label_map
+from hodor_cli.runtime.preprocess import Geometry
+
+
+def probabilities(geometry: Geometry, places: list[tuple[int, int]]) -> torch.Tensor:
+    """Background cells everywhere, and an object around each place (row, column at the scaled size)."""
+    generator = torch.Generator().manual_seed(0)
+    height, width = geometry.padded
+    logits = F.interpolate(
+        torch.randn(1, NUM_NON_OBJECT + len(places), 6, 8, generator=generator), size=(height, width), mode="bilinear"
+    )
+    y, x = torch.arange(height)[:, None], torch.arange(width)
+    for number, (row, column) in enumerate(places):
+        logits[0, NUM_NON_OBJECT + number] += 6 - ((y - row) ** 2 + (x - column) ** 2).sqrt()
+    return logits.softmax(dim=1)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (180, 241), (60, 75), (96, 127)])
+@pytest.mark.parametrize("places", [[(20, 30)], [(0, 0), (90, 120)], [(-900, -900)], [(40, 60), (44, 66), (5, 100)]])
+def test_labels_are_those_of_all_channels_resized(size: tuple[int, int], places: list[tuple[int, int]]) -> None:
+    geometry = Geometry.of(*size, min_dim=96, max_dim=128)
+    values = probabilities(geometry, places)
+    ids = [7 * (i + 1) for i in range(len(places))]
+    labels, confidence = label_map(values, geometry, ids)
+    cut = values[..., : geometry.scaled[0], : geometry.scaled[1]]
+    full = F.interpolate(cut, size=size, mode="bilinear", align_corners=False)[0]
+    wanted = np.array([0] * NUM_NON_OBJECT + ids)[full.argmax(dim=0).numpy()]
+    assert labels.dtype == np.uint16 and np.array_equal(labels, wanted)
+    for number, key in enumerate(ids):
+        inside = torch.from_numpy(wanted == key)
+        mean = full[NUM_NON_OBJECT + number][inside].mean().item() if inside.any() else 0.0
+        assert confidence[key] == pytest.approx(mean, abs=1e-5)
