@@ -14,6 +14,8 @@ import pytest
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SECONDS = 40.0
+#: Keys that the browser itself answers, by their number.
+_CODES = {"Escape": 27, "Enter": 13}
 
 
 def find_browser() -> str:
@@ -93,10 +95,13 @@ class Browser:
         """Wait until an expression is true; returns its value."""
         return wait_for(lambda: self.run(script), what, seconds)
 
-    def mouse(self, kind: str, x: float, y: float, button: str = "left", modifiers: int = 0) -> None:
-        """One mouse event: "Pressed", "Moved" or "Released"."""
+    def mouse(
+        self, kind: str, x: float, y: float, button: str = "left", modifiers: int = 0, device: str = "mouse"
+    ) -> None:
+        """One event of a mouse or pen: "Pressed", "Moved" or "Released"."""
         held = {"left": 1, "right": 2, "middle": 4, "none": 0}[button] if kind != "Released" else 0
         event = {"type": f"mouse{kind}", "x": x, "y": y, "button": button, "buttons": held, "clickCount": 1}
+        event |= {"pointerType": device}
         self._call("Input.dispatchMouseEvent", event | {"modifiers": modifiers})
 
     def click(self, x: float, y: float, button: str = "left") -> None:
@@ -105,18 +110,27 @@ class Browser:
         self.mouse("Pressed", x, y, button)
         self.mouse("Released", x, y, button)
 
-    def drag(self, *places: tuple[float, float], button: str = "left") -> None:
+    def drag(self, *places: tuple[float, float], button: str = "left", device: str = "mouse") -> None:
         """Press at the first place, move over the others, release."""
-        self.mouse("Pressed", *places[0], button)
+        self.mouse("Pressed", *places[0], button, device=device)
         for place in places[1:]:
-            self.mouse("Moved", *place, button)
-        self.mouse("Released", *places[-1], button)
+            self.mouse("Moved", *place, button, device=device)
+        self.mouse("Released", *places[-1], button, device=device)
+
+    def touch(self, *steps: list[tuple[float, float]]) -> None:
+        """Put fingers down where the first step says (a place for each), move them as the others say, lift them."""
+        for number, step in enumerate(steps):
+            points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(step)]
+            kind = "touchMove" if number else "touchStart"
+            self._call("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        self._call("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def key(self, key: str, modifiers: int = 0) -> None:
         """Press a key; modifiers: 1 Alt, 2 Ctrl, 8 Shift."""
         text = {"text": key} if len(key) == 1 and not modifiers & 3 else {}
         for kind in ("keyDown", "keyUp"):
             event = {"type": kind, "key": key, "modifiers": modifiers}
+            event |= {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}
             self._call("Input.dispatchKeyEvent", event | (text if kind == "keyDown" else {}))
 
     def screenshot(self, path: Path) -> None:

@@ -295,11 +295,17 @@ def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path
     assert len(report["frames"]) == FRAMES and report["objects"]["1"]["first_frame"] == 0
     assert report["frames"][0]["given"] == [1]
     assert desk.told("advice")
-    for kind in ("masks", "coco", "overlay"):
+    names = {
+        "masks": "masks.zip",
+        "overlay": "overlay.mp4",
+        "to-labelme": "labelme.zip",
+        "to-coco-video": "annotations.json",
+    }
+    for kind, name in names.items():
         desk.do(ask.Export(kind))
-        assert not desk.told("done")[-1]["stopped"]
-    assert folder.overlay.is_file()
-    annotations = json.loads(folder.annotations.read_text())
+        assert not desk.told("done")[-1]["stopped"] and desk.told("done")[-1]["name"] == name
+    assert folder.overlay.is_file() and folder.exported() == ["coco-video", "labelme"]
+    annotations = json.loads((folder.exports / "coco-video" / "annotations.json").read_text())
     from pycocotools import mask as coco
 
     first = coco.decode(annotations["annotations"][0]["segmentations"][0])
@@ -352,6 +358,42 @@ def test_frames_come_in_any_order(video: Path) -> None:
         assert np.array_equal(reader.read(index), plain[index])
     with pytest.raises(InputError, match="there is no frame 8"):
         reader.read(8)
+
+
+def test_a_jump_decodes_a_group_of_pictures_and_not_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    from hodor_cli.video import file as video_file
+    from hodor_cli.video.decoding import decode_frames
+
+    path = tmp_path / "long.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10", "x264-params": "scenecut=0:bframes=0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(120):
+            image = np.full((48, 64, 3), 2 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    source, _ = open_target(path, None)
+    plain = [frame.image for frame in source]
+    decoded = 0
+
+    def counted(*args: Any) -> Iterator[Any]:
+        nonlocal decoded
+        for item in decode_frames(*args):
+            decoded += 1
+            yield item
+
+    monkeypatch.setattr(video_file, "decode_frames", counted)
+    reader = FrameReader(source)
+    for index in (100, 35, 119, 64):
+        decoded = 0
+        assert np.array_equal(reader.read(index), plain[index])
+        assert decoded <= 10
+    decoded = 0
+    for index in range(65, 75):  # what follows is read on
+        assert np.array_equal(reader.read(index), plain[index])
+    assert decoded <= 10
 
 
 def test_few_frames_are_kept_however_small_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

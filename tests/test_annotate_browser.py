@@ -55,12 +55,31 @@ class Page:
         self.browser.until("document.querySelector('#wait').hidden", "the page to say so")
         self.browser.until("(async () => (await import('./view.js')).view.shown >= 0)()", "a frame")
 
+    def run(self, expression: str) -> Any:
+        return self.browser.run(f"import('./state.js').then((state) => {expression})")
+
+    def until(self, expression: str, what: str) -> None:
+        self.browser.until(f"import('./state.js').then(({{ state }}) => {expression})", what)
+
     def state(self, expression: str) -> Any:
         return self.browser.run(f"import('./state.js').then(({{ state }}) => {expression})")
 
     def go(self, frame: int) -> None:
         self.browser.run(f"import('./view.js').then((view) => view.go({frame}))")
         self.browser.until(f"import('./view.js').then(({{ view }}) => view.shown === {frame})", f"frame {frame}")
+
+    def begin(self) -> None:
+        """Open the page anew, with one object in the first frame alone."""
+        self.open()
+        self.run(
+            "import('./socket.js').then(({ send }) => "
+            "state.state.objects.forEach(({ id }) => send({ do: 'delete-object', object: id })))"
+        )
+        self.until("!state.objects.length", "all objects deleted")
+        self.go(0)
+        self.browser.key("p")
+        self.browser.drag(self.place(20, 48), self.place(40, 48))
+        self.until("state.objects.length === 1 && state.frames.size === 1 && state.object === 1", "an object")
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """A pixel of the frame as a place of the window."""
@@ -157,9 +176,10 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
 
     # Export, and compare with the files.
     browser.key("s", 2)
-    browser.run("document.querySelector('[data-kind=coco] button').click()")
-    browser.until("document.querySelector('[data-kind=coco] a') !== null", "the export")
-    text = browser.run("fetch(document.querySelector('[data-kind=coco] a').href).then((answer) => answer.text())")
+    browser.run("document.querySelector('#format').value = 'to-coco-video'")
+    browser.run("document.querySelector('#write-format').click()")
+    browser.until("document.querySelector('[data-kind=other] a') !== null", "the export")
+    text = browser.run("fetch(document.querySelector('[data-kind=other] a').href).then((answer) => answer.text())")
     from pycocotools import mask as coco
 
     for index, run in enumerate(json.loads(text)["annotations"][0]["segmentations"]):
@@ -179,6 +199,150 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
         page.go(frame)
         assert np.array_equal(page.labels(), files[f"{frame:05d}.png"])
     assert [error for error in browser.errors if "WebSocket" not in error and "ERR_CONNECTION" not in error] == []
+
+
+def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
+    page.begin()
+    browser, area = page.browser, lambda: int((page.labels() == page.state("state.object")).sum())
+    browser.key("n")
+    page.until("state.object === 2", "a new object")
+    areas = [0]
+
+    def done(what: str) -> int:
+        page.until("state.undo", what)
+        wait_for(lambda: np.array_equal(page.labels(), page.saved(0)) and area() != areas[-1], what)
+        areas.append(area())
+        return areas[-1] - areas[-2]
+
+    ring = [(60 + 16 * np.cos(turn), 40 + 16 * np.sin(turn)) for turn in np.linspace(0, 7, 24)]
+    page.state("(state.brush = 3)")
+    browser.key("p")
+    browser.drag(*(page.place(*place) for place in ring))
+    assert done("a ring") > 300
+    browser.key("f")
+    assert done("its hole filled") > 300
+    browser.key("e")
+    browser.drag(page.place(50, 20), page.place(50, 60))
+    assert done("a line erased") < 0
+    browser.key("l")
+    assert done("its largest piece") < 0
+    browser.key("g")
+    for corner in ((100, 60), (130, 60), (130, 90), (100, 90)):
+        browser.click(*page.place(*corner))
+    browser.key("Enter")
+    assert 800 < done("a polygon") < 1000
+    browser.key("b")
+    browser.drag(page.place(5, 30), page.place(60, 80))
+    done("a box")
+    browser.run("document.querySelector('#merge').click()")
+    page.until("state.objects.length === 1", "two objects merged")
+    for before in reversed(areas):
+        browser.key("z", 2)
+        wait_for(lambda before=before: area() == before, f"undo down to {before} pixels")
+
+
+def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    view = "import('./view.js').then(({ view }) => [view.scale, view.x, view.y])"
+    first = page.saved(0)
+    browser.key("v")
+    shown = browser.run(view)
+    left, right = page.place(40, 40), page.place(100, 40)
+    wide = [(left[0] - 60, left[1]), (right[0] + 60, right[1])]
+    browser.touch([left], [left, right], [wide[0], wide[1]])  # two fingers zoom, and are no click
+    assert browser.run(view)[0] > shown[0] * 1.2
+    browser.key("0")
+    assert np.array_equal(page.saved(0), first)
+    browser.key("p")
+    browser.touch([page.place(20, 80)], [page.place(60, 80)])
+    wait_for(lambda: page.saved(0)[80, 40], "a finger's stroke")
+    browser.drag(page.place(20, 10), page.place(60, 10), device="pen")
+    wait_for(lambda: page.saved(0)[10, 40], "a pen's stroke")
+    painted, shown = page.saved(0), browser.run(view)
+    browser.touch([page.place(80, 50)], [page.place(100, 60)])
+    assert browser.run(view)[1] > shown[1] + 10 and np.array_equal(page.saved(0), painted)
+    browser.key("0")
+
+
+#: Keys of the sheet -> what is true after each press of them.
+SHORTCUTS: list[tuple[str, str, int, str]] = [
+    ("V", "v", 0, "state.tool === 'click'"),
+    ("B", "b", 0, "state.tool === 'box'"),
+    ("E", "e", 0, "state.tool === 'eraser'"),
+    ("G", "g", 0, "state.tool === 'polygon'"),
+    ("H", "h", 0, "state.tool === 'hand'"),
+    ("P", "p", 0, "state.tool === 'brush'"),
+    ("[", "[", 0, "state.brush < 16"),
+    ("]", "]", 0, "state.brush >= 16"),
+    ("N", "n", 0, "state.objects.length === 2 && state.object === 2"),
+    (",", ",", 0, "state.object === 1"),
+    (".", ".", 0, "state.object === 2"),
+    ("1…9", "1", 0, "state.object === 1"),
+    ("X", "x", 0, "state.objects[0].hidden"),
+    ("", "x", 0, "!state.objects[0].hidden"),
+    ("Ctrl+Z", "z", 2, "state.objects.length === 1 && state.redo"),
+    ("Ctrl+Y", "y", 2, "state.objects.length === 2"),
+    ("Ctrl+Shift+Z", "z", 10, "!state.redo"),
+    ("", "2", 0, "state.object === 2"),
+    ("Shift+Delete", "Delete", 8, "state.objects.length === 1 && state.object === 1"),
+    ("Home", "Home", 0, "view.shown === 0"),
+    ("Delete", "Delete", 0, "!state.frames.get(0)?.given.size"),
+    ("", "z", 2, "state.frames.get(0)?.given.size === 1"),
+    ("Backspace", "Backspace", 0, "!state.frames.get(0)?.given.size"),
+    ("", "z", 2, "state.frames.get(0)?.given.size === 1"),
+    ("End", "End", 0, "view.shown === state.video.end - 1"),
+    ("←", "ArrowLeft", 0, "view.shown === state.video.end - 2"),
+    ("→", "ArrowRight", 0, "view.shown === state.video.end - 1"),
+    ("Shift+←", "ArrowLeft", 8, "view.shown === state.video.end - 11"),
+    ("Shift+→", "ArrowRight", 8, "view.shown === state.video.end - 1"),
+    ("J", "j", 0, "view.shown === 12"),
+    ("", "Home", 0, "view.shown === 0"),
+    ("K", "k", 0, "view.shown === 12"),
+    ("U", "u", 0, "view.shown === 5"),
+    ("Space", " ", 0, "document.querySelector('#play').ariaPressed === 'true'"),
+    ("", " ", 0, "document.querySelector('#play').ariaPressed === 'false'"),
+    ("+", "+", 0, "view.scale > fitted * 1.2"),
+    ("-", "-", 0, "Math.abs(view.scale / fitted - 1) < 0.01"),
+    ("=", "=", 0, "view.scale > fitted * 1.2"),
+    ("0", "0", 0, "Math.abs(view.scale / fitted - 1) < 0.01"),
+    ("M", "m", 0, "state.outline && document.querySelector('#outline').checked"),
+    ("", "m", 0, "!state.outline"),
+    ("D", "d", 0, "document.documentElement.dataset.theme"),
+    ("?", "?", 0, "document.querySelector('#help-sheet').open"),
+    ("", "?", 0, "!document.querySelector('#help-sheet').open"),
+    ("Ctrl+S", "s", 2, "document.querySelector('#export-sheet').open"),
+    ("", "Escape", 0, "!document.querySelector('#export-sheet').open"),
+    ("", "Home", 0, "view.shown === 0"),
+    ("O", "o", 0, "!state.job && view.shown === 1"),
+    ("T", "t", 0, "state.job?.job === 'track' || view.shown > 2"),
+    ("Esc", "Escape", 0, "!state.job"),
+    ("Shift+T", "T", 8, "state.job?.job === 'track' || view.shown === 0"),
+    ("", "Escape", 0, "!state.job"),
+    ("R", "r", 0, "state.job?.job === 'track'"),
+    ("", "Escape", 0, "!state.job"),
+    ("A", "a", 0, "state.job?.job === 'adapt'"),
+    ("", "Escape", 0, "!state.job"),
+]
+
+
+def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("?")
+    sheet = set(browser.run("Array.from(document.querySelectorAll('#help-keys kbd')).map((one) => one.textContent)"))
+    browser.key("?")
+    tested = {name for name, *_ in SHORTCUTS} | {"F", "L", "Enter"}  # these by the test of tools
+    assert sheet == tested - {""}
+    fitted = browser.run("import('./view.js').then(({ view }) => view.scale)")
+    advice = "review: [{ object: 1, reason: '', first: 12, last: 13 }], suggest: [{ frame: 5, gain: 0.5 }]"
+    both = "Promise.all([import('./state.js'), import('./view.js')])"
+    for name, key, modifiers, after in SHORTCUTS:
+        if key in "jku":
+            page.run(f"state.set({{ {advice} }})")
+        browser.key(key, modifiers)
+        script = f"{both}.then(([{{ state }}, {{ view }}]) => {{ const fitted = {fitted}; return Boolean({after}); }})"
+        browser.until(script, f"{name or key}: {after}")
 
 
 def test_a_second_tab_is_told_and_may_take_over(page: Page) -> None:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from hodor_cli.annotate.project import Project
-from hodor_cli.datasets.video_rle import VideoMask, encode_rle, write_video_annotations
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing, writing
-from hodor_cli.images.extent import box_of
+from hodor_cli.formats.recognise import WRITERS
+from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.overlay import draw_overlay
 from hodor_cli.video.sound import add_sound
 
-#: Kind -> what the page calls it.
+#: Kind -> what the page calls it; besides, every format of `hodor export` is a kind, with this in front.
 EXPORTS = {
     "masks": "Masks: one PNG for each frame, in a ZIP file",
-    "coco": "COCO video run lengths (annotations.json)",
     "overlay": "Overlay: the video with the objects drawn over it",
 }
+TO = "to-"
 Advance = Callable[[], None]
+
+
+def all_exports() -> dict[str, str]:
+    """Every kind, and what the page calls it."""
+    return EXPORTS | {f"{TO}{writer.name}": f"{writer.name}: {writer.about}" for writer in WRITERS.values()}
 
 
 class Stopped(Exception):  # noqa: N818  # no error: the user asked for it
@@ -42,16 +47,33 @@ class Exporter:
     def path(self, kind: str) -> Path:
         """Where an export lies. Raises UsageError for an unknown kind."""
         own = self._files.root / ".annotate"
-        paths = {"masks": own / "masks.zip", "coco": self._files.annotations, "overlay": self._files.overlay}
-        if kind not in paths:
-            raise UsageError(f"there is no export called {kind[:40]!r}; choose one of {', '.join(paths)}")
-        return paths[kind]
+        paths = {"masks": own / "masks.zip", "overlay": self._files.overlay}
+        if kind in paths:
+            return paths[kind]
+        if kind not in all_exports():
+            raise UsageError(f"there is no export called {kind[:40]!r}; choose one of {', '.join(all_exports())}")
+        name = kind.removeprefix(TO)
+        files = _files_in(self._files.exports / name)
+        return files[0] if len(files) == 1 else own / f"{name}.zip"
 
     def write(self, kind: str, advance: Advance) -> Path:
         """Write an export and return its file; `advance` is called for each frame."""
         path = self.path(kind)
         with writing(self._files.root):
-            {"masks": self._masks, "coco": self._coco, "overlay": self._overlay}[kind](path, advance)
+            if kind not in EXPORTS:
+                return self._other_tool(kind, advance)
+            {"masks": self._masks, "overlay": self._overlay}[kind](path, advance)
+        return path
+
+    def _other_tool(self, kind: str, advance: Advance) -> Path:
+        """A folder below export/, as `hodor export` writes it, and its one file or a ZIP file of all to download."""
+        options = ExportOptions(overwrite=True, each=lambda: self._next(advance))
+        (folder,) = export_result(self._files.root, [kind.removeprefix(TO)], options).values()
+        files, path = _files_in(folder), self.path(kind)
+        if len(files) != 1:
+            with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as packed:
+                for file in files:
+                    packed.write(file, file.relative_to(folder))
         return path
 
     def _masks(self, path: Path, advance: Advance) -> None:
@@ -61,35 +83,6 @@ class Exporter:
                 if mask.is_file():
                     file.write(mask, mask.name)
                 self._next(advance)
-
-    def _coco(self, path: Path, advance: Advance) -> None:
-        indices, known = sorted(self._project.records), self._project.records
-        first = True
-
-        def masks_of(object_id: int) -> Iterator[VideoMask | None]:
-            nonlocal first
-            for index in indices:
-                mask = self._project.labels(index) == object_id if object_id in known[index].objects else None
-                if mask is None or not mask.any():
-                    yield None
-                else:
-                    box = box_of(mask) or (0, 0, 0, 0)
-                    yield {"counts": encode_rle(mask)["counts"], "area": int(mask.sum()), "box": list(box)}
-                if first:
-                    self._next(advance)
-                elif self._stop.is_set():
-                    raise Stopped
-            first = False
-
-        write_video_annotations(
-            path,
-            name=self._source.name,
-            size=self._project.size,
-            file_names=(f"{known[index].name}.png" for index in indices),
-            length=len(indices),
-            object_ids=sorted({key for record in known.values() for key in record.objects}),
-            frames_of=masks_of,
-        )
 
     def _overlay(self, path: Path, advance: Advance) -> None:
         ids = len(self._project.objects) > 1
@@ -111,3 +104,7 @@ class Exporter:
         if self._stop.is_set():
             raise Stopped
         advance()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))

@@ -1,7 +1,7 @@
 """Any frame of a source, in any order, as pixels or as a JPEG for the page.
 
-A source is a stream, so it is kept open and read on for a later frame, and opened again for an earlier one. Only a few
-frames are kept in memory, whatever the length of the video.
+A source streams. So one reading is kept open and continued when a frame soon after is wanted; for any other one it
+starts again, at the keyframe before that. A few frames are kept, whatever the length of the video.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.frames import Frame, FrameSource
 
 _KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less
+_FEW = 8  # frames; to read through them costs no more than to open the file again
+_BACK = 16  # frames read at once when one goes back by steps
 _THUMB_HEIGHT = 54
 _THUMBS = 48
 
@@ -76,19 +78,27 @@ class FrameReader:
     def _seek(self, index: int) -> Frame:
         if not self.has(index):
             raise InputError(f"there is no frame {index}; {self.source.label} has {self.start} to {self.end - 1}")
-        back = self._open is None or index < self._next
-        if self._open is None or back:
-            height, width = self.source.height, self.source.width
-            self._next = max(self.start, index - self._room(height * width * 3) // 2)
+        steps_back = 0
+        if self._open is None or index < self._next or not self._soon(index):
+            if self._open is not None and self._next - 2 * _BACK <= index < self._next:
+                # Whoever goes back a little wants those before next.
+                steps_back = min(_BACK, self._room(self.source.height * self.source.width * 3) // 2)
+            self._next = max(self.start, index - steps_back)
             self._open = iter(self.source.between(self._next, self.end))
         for frame in self._open:
             self._next = frame.index + 1
             if frame.index == index:
                 return frame
-            if back:  # a user who goes back will probably want these next
+            if steps_back:  # a user who goes back will probably want these next
                 self._keep(frame.index, frame.image)
         self._open = None
         raise InputError(f"frame {index} of {self.source.label} cannot be decoded; the frames before it can be used")
+
+    def _soon(self, index: int) -> bool:
+        """Whether a later frame comes sooner from the open reading, which makes pictures of all frames on its way, than
+        from the keyframe before it, behind which frames are decoded only."""
+        passed = index - self._next
+        return passed < _FEW or 2 * passed <= index - self.source.nearest_start(index)
 
     def _keep(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self._kept[index] = image

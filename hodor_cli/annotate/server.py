@@ -17,7 +17,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.annotate.desk import Desk, Page
-from hodor_cli.annotate.export import EXPORTS, Exporter
+from hodor_cli.annotate.export import Exporter, all_exports
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails, timeline_frames
 from hodor_cli.annotate.guard import Guard, new_token
 from hodor_cli.annotate.messages import Hello, decode
@@ -173,9 +173,8 @@ class _Routes:
         from starlette.responses import FileResponse
 
         session, kind = self._desk.session, request.path_params["kind"]
-        path = (
-            Exporter(session.project, session.reader.source, threading.Event()).path(kind) if kind in EXPORTS else None
-        )
+        known = kind in all_exports()
+        path = Exporter(session.project, session.reader.source, threading.Event()).path(kind) if known else None
         if path is None or not path.is_file():
             return _answer(None, "")
         return FileResponse(path, filename=f"{session.reader.source.name}-{path.name}")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.export import EXPORTS
+from hodor_cli.annotate.export import all_exports
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 #: The requests of `Tidy` in words, for the history.
-_NAMES = {"fill": "fill holes", "largest": "keep the largest piece", "clear": "clear"}
+_NAMES = {"fill": "fill holes", "largest": "keep the largest piece", "clear": "removal from this frame on"}
 
 
 class Session:
@@ -105,7 +105,7 @@ class Session:
             "folder": harmless(str(self.project.folder.root)),
             "warnings": [harmless(text) for text in source.warnings],
             "frames": [frame_state(record) for _, record in sorted(self.project.records.items())],
-            "exports": [{"kind": kind, "title": title} for kind, title in EXPORTS.items()],
+            "exports": [{"kind": kind, "title": title} for kind, title in all_exports().items()],
             "ready": self._prompter is not None,
             **self._advice,
             **self._teller.objects(),

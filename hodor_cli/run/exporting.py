@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +47,7 @@ class ExportOptions:
     out: the folder for a folder per format; RESULT/export if None. overwrite: replace earlier exports. tolerance: how
     far, in pixels, polygons may leave the edge of a mask (0: exact, with many points). frames: write the pictures
     beside the annotations. names: object id -> name, over those of the report. source: the video or folder of the run,
-    if it is not where it was.
+    if it is not where it was. each: called for each frame that is read; what it raises ends the export.
     """
 
     out: Path | None = None
@@ -56,15 +56,21 @@ class ExportOptions:
     frames: bool = False
     names: Mapping[int, str] = field(default_factory=dict)
     source: str | None = None
+    each: Callable[[], object] = lambda: None
 
 
 class _Pictures(Collection[Picture]):
     """The frames of a result, read one by one; with the source's pictures if `source` is given."""
 
     def __init__(
-        self, folder: OutputFolder, result: _Result, names: dict[int, str], source: FrameSource | None
+        self,
+        folder: OutputFolder,
+        result: _Result,
+        names: dict[int, str],
+        source: FrameSource | None,
+        each: Callable[[], object],
     ) -> None:
-        self._folder, self._result, self._names, self._source = folder, result, names, source
+        self._folder, self._result, self._names, self._source, self._each = folder, result, names, source, each
         files = getattr(source, "files", ()) if source is not None and source.kind == "folder" else ()
         self._files = {Path(file).stem: Path(file) for file in files}
 
@@ -77,6 +83,7 @@ class _Pictures(Collection[Picture]):
     def __iter__(self) -> Iterator[Picture]:
         frames: Iterator[Frame] | None = None if self._source is None else iter(self._source)
         for record in self._result.frames:
+            self._each()
             labels = read_label_png(self._folder.mask(record.name))
             image = None
             if frames is not None:
@@ -172,7 +179,7 @@ def _annotations(
 ) -> Annotations:
     names = {**report.names, **options.names}
     confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
-    pictures = _Pictures(folder, report, names, source)
+    pictures = _Pictures(folder, report, names, source, options.each)
     return Annotations(
         "hodor", folder.root, pictures, names=names, video=report.source.name, fps=report.source.fps,
         confidence=confidence, source=source,

@@ -100,6 +100,13 @@ class VideoFileSource(FrameSource):
         if first < min(stop, len(entries.stamps)):  # seeking led elsewhere, or the file is damaged
             yield from self._from_start(first, stop)
 
+    def nearest_start(self, index: int) -> int:
+        """The keyframe before `index`, where time stamps say which frame is which."""
+        entries = self._entries()
+        if entries is None or index >= len(entries.stamps):
+            return self.start
+        return entries.index(entries.keyframe(index)) or 0
+
     def _from_keyframe(self, entries: Entries, first: int, stop: int) -> Iterator[Frame]:
         """The frames from `first` on as long as they come one after the other."""
         with open_container(str(self.path), self.label) as container:

@@ -101,6 +101,11 @@ class FrameSource(ABC):
             if frame.index + 1 >= stop:
                 return
 
+    def nearest_start(self, index: int) -> int:
+        """The frame at which `between` has to begin, so that it gives frame `index`: the first one of a source into
+        which no other way leads."""
+        return self.start
+
     def has_frame(self, index: int) -> bool:
         """Whether frame `index` will be read: it is inside start..end and, if the source knows its end, before that."""
         if index < self.start or (self.end is not None and index >= self.end):

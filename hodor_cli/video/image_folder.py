@@ -74,6 +74,9 @@ class ImageFolderSource(FrameSource):
                 raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
             yield Frame(index, frame_name(file), image, index / self.fps)
 
+    def nearest_start(self, index: int) -> int:
+        return index
+
     def _read_headers(self) -> tuple[int, int, list[tuple[Path, int]]]:
         """Height and width of all frames, and (file, page 0) of each file that has more than 8 bits per value."""
         first, deep, paged = None, [], []

@@ -4,12 +4,13 @@ import "./keys.js";
 import { exported, toast } from "./panel.js";
 import { forgetMasks, keepMask, mask } from "./pictures.js";
 import { connect, leave, onEvent } from "./socket.js";
-import { learn, set, state, tell } from "./state.js";
+import { shown, learn, on, set, state, tell } from "./state.js";
 import { loadThumbs } from "./timeline.js";
 import { go, open, replaceMask, view } from "./view.js";
 
 const saved = document.getElementById("saved");
 let tries = 0;
+let followed = null;   // the frame of tracking that was gone to; who leaves it is left alone
 
 onEvent("hello", (event) => {
   document.getElementById("busy-sheet").close();
@@ -29,19 +30,23 @@ onEvent("hello", (event) => {
     loadThumbs();
   }
   changed(event);
+  followed = null;
   set({ job: event.job ? { job: event.job } : null });
   tell("frames", "tool", "brush", "ready", "opacity");
   const first = [...state.frames.keys()].sort((a, b) => a - b)[0];
   view.shown = -1;
-  go(again ? state.frame : first ?? start);
+  const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
+  go(again ? state.frame : Number(left ?? first ?? start));
   saved.textContent = "saved";
 });
 
 // Objects and history; `select` is the object that a command made current.
 function changed(event) {
-  const ids = event.objects.map((entry) => entry.id);
+  const objects = event.objects.map((entry) => ({ ...entry, colour: shown(entry.colour) }));
+  const ids = objects.map((entry) => entry.id);
   const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
-  set({ objects: event.objects, undo: event.undo, redo: event.redo, object });
+  const fresh = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
+  set({ ...(fresh && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
   saved.textContent = "saved";
 }
 onEvent("changed", changed);
@@ -53,7 +58,11 @@ onEvent("frame", (event, runs) => {
   if (event.frame === view.shown) {
     if (event.clicks) view.clicks = event.clicks;
     if (runs) replaceMask(runs);
-  } else if (event.streamed) go(event.frame);   // tracking is watched
+  }
+  if (event.streamed && (followed === null || followed === state.frame)) {   // tracking is watched
+    followed = event.frame;
+    if (event.frame !== view.shown) go(event.frame);
+  }
 });
 
 onEvent("frames", async ({ states }) => {
@@ -72,6 +81,7 @@ onEvent("moved", ({ text, frame }) => {
 onEvent("progress", (event) => set({ job: event }));
 onEvent("done", (event) => {
   set({ job: null });
+  followed = null;
   toast(event.text);
   if (event.job === "export" && !event.stopped) exported(event);
 });
@@ -104,6 +114,8 @@ onEvent("offline", () => {
   saved.textContent = "no connection";
   set({ job: null });
 });
+
+on("frame", () => sessionStorage.setItem(`frame of ${state.video.folder}`, state.frame));
 
 document.addEventListener("reload-mask", async () => replaceMask(await mask(view.shown)));
 

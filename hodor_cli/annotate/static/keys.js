@@ -13,8 +13,9 @@ const pick = (way) => {
   if (ids.length) set({ object: ids[(ids.indexOf(state.object) + way + ids.length) % ids.length] });
 };
 
-// [keys, description, function]. A key has the browser's name, with Ctrl+ and Shift+ in front.
+// [keys, description, function], below headings. A key has the browser's name, with Ctrl+ and Shift+ in front.
 const KEYS = [
+  "Tools",
   [["v"], "click tool", () => set({ tool: "click" })],
   [["b"], "box", () => set({ tool: "box" })],
   [["p"], "brush", () => set({ tool: "brush" })],
@@ -25,23 +26,23 @@ const KEYS = [
   [["]"], "larger brush", () => grow(1.18)],
   [["f"], "fill holes", () => tidy("fill")],
   [["l"], "keep the largest piece", () => tidy("largest")],
-  [["Delete", "Backspace"], "remove the object from this frame on", () => tidy("clear")],
+  [["Delete", "Backspace"], "remove from this frame on", () => tidy("clear")],
   [["Enter"], "close the polygon", closePolygon],
+  "Objects",
   [["n"], "new object", () => send({ do: "add-object" })],
   [["1…9"], "select an object", null],
-  [["Tab"], "next control", null],
   [[","], "object before", () => pick(-1)],
   [["."], "object after", () => pick(1)],
   [["x"], "show or hide the object", () => hide()],
   [["Shift+Delete"], "delete the object from all frames", () => send({ do: "delete-object", object: state.object })],
-  [["Ctrl+z"], "undo", () => send({ do: "undo" })],
-  [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" })],
+  "Track",
   [["t"], "track forward", () => track("forward")],
   [["Shift+t"], "track backward", () => track("backward")],
   [["r"], "track both ways", () => track("both")],
   [["o"], "track one frame", () => track("one")],
   [["Escape"], "stop tracking, or what is being drawn", () => cancel() || stop()],
   [["a"], "adapt the network", adapt],
+  "Frames",
   [[" "], "play; hold it to move the picture", null],
   [["ArrowLeft"], "one frame back", () => go(state.frame - 1)],
   [["ArrowRight"], "one frame forward", () => go(state.frame + 1)],
@@ -52,24 +53,30 @@ const KEYS = [
   [["j"], "review: the frame before", () => nextReview(-1)],
   [["k"], "review: the next frame", () => nextReview(1)],
   [["u"], "the frame to mask next", nextSuggestion],
+  "Picture",
   [["+", "="], "zoom in", () => zoom(1.25)],
   [["-"], "zoom out", () => zoom(0.8)],
   [["0"], "fit the picture", fit],
   [["m"], "outline or fill", () => set({ outline: !state.outline })],
-  [["Ctrl+s"], "export", openExport],
   [["d"], "dark or light", theme],
   [["?"], "this sheet", () => help()],
+  "Changes",
+  [["Ctrl+z"], "undo", () => send({ do: "undo" })],
+  [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" })],
+  [["Ctrl+s"], "export", openExport],
 ];
 
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
-const actions = new Map(KEYS.flatMap(([keys, , action]) => (action ? keys.map((key) => [key, action]) : [])));
+const actions = new Map(KEYS.filter(Array.isArray).flatMap(([keys, , action]) => (action ? keys.map((key) => [key, action]) : [])));
 
 export function help() {
   const sheet = document.getElementById("help-sheet");
   if (sheet.open) { sheet.close(); return; }
   const list = document.getElementById("help-keys");
-  list.replaceChildren(...KEYS.map(([keys, text]) => {
-    const row = document.createElement("div");
+  list.replaceChildren(...KEYS.map((entry) => {
+    const row = document.createElement(typeof entry === "string" ? "h3" : "div");
+    if (typeof entry === "string") { row.textContent = entry; return row; }
+    const [keys, text] = entry;
     for (const key of keys) {
       const cap = document.createElement("kbd");
       cap.textContent = key.split("+").map((part) => NAMES[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join("+") || "+";
@@ -85,7 +92,10 @@ let spaceDown = 0;
 
 addEventListener("keydown", (event) => {
   const { target } = event;
-  if (target.matches("input:not([type=range]):not([type=checkbox]), select")) { if (event.key === "Escape") target.blur(); return; }
+  if (target.matches("input:not([type=range]):not([type=checkbox]), select")) {
+    if (["Escape", "Enter"].includes(event.key)) target.blur();
+    return;
+  }
   if (document.querySelector("dialog[open]") && event.key !== "?") return;
   if (!state.video || event.metaKey && !["z", "y", "s"].includes(event.key.toLowerCase())) return;
   if (event.key === " ") {
@@ -117,6 +127,9 @@ function digit(name) {
   const entry = /^[1-9]$/.test(name) ? state.objects.find((one) => one.id === Number(name)) : null;
   return entry ? () => set({ object: entry.id }) : null;
 }
+
+// A button that was pressed by the pointer gives the keyboard back: Space plays, and presses it no second time.
+addEventListener("click", (event) => { if (event.detail) event.target.closest?.("button")?.blur(); });
 
 document.getElementById("help").addEventListener("click", help);
 document.addEventListener("trouble", ({ detail }) => toast(detail, "bad"));

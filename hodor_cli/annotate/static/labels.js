@@ -36,10 +36,8 @@ export class LabelMap {
     const alpha = state.outline ? 0 : Math.round(state.opacity * 255);
     for (const { id, hidden, colour } of state.objects) {
       if (hidden) continue;
-      const brightest = Math.max(...colour, 1);
-      const bright = colour.map((value) => Math.round(Math.min(255, 40 + (value * 215) / brightest)));
-      this.fill[id] = pack(colour.map((value) => Math.round(value * 0.85 + 255 * 0.15 * (value / brightest))), alpha);
-      this.edge[id] = pack(bright, state.outline ? 255 : Math.max(alpha, Math.min(255, alpha * 2)));
+      this.fill[id] = pack(colour, alpha);
+      this.edge[id] = pack(colour, state.outline ? 255 : Math.min(255, alpha * 2));
     }
   }
 

@@ -64,18 +64,16 @@ function drawReview() {
   by("review").replaceChildren(...state.review.slice(0, REASONS_SHOWN).map((item) => make("li", {},
     make("button", {
       class: "quiet", onclick: () => { set({ object: item.object }); go(item.first); },
-      text: `${item.first}${item.last > item.first ? `-${item.last}` : ""}  ${nameOf(item.object)}: ${item.reason}`,
       title: item.detail || item.reason,
-    }))));
+    }, make("span", { text: `${item.first}${item.last > item.first ? `–${item.last}` : ""}` }), `${nameOf(item.object)}: ${item.reason}`))));
   if (!state.review.length) by("review").append(make("li", { class: "none", text: state.frames.size ? "nothing stands out" : "after tracking" }));
 }
 
 function drawSuggestions() {
   const open = openSuggestions();
   by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
-    class: "quiet", onclick: () => go(frame), text: `${frame}  spares ${Math.round(gain * 100)}% of the doubt`,
-    title: "A mask made by hand in this frame helps most",
-  }))));
+    class: "quiet", onclick: () => go(frame), title: `A mask made by hand in frame ${frame} settles ${Math.round(gain * 100)}% of what is in doubt`,
+  }, make("span", { text: frame }), make("meter", { max: 1, value: gain })))));
   by("suggest-title").hidden = !open.length;
 }
 
@@ -90,17 +88,21 @@ function drawJob() {
   const { job } = state;
   by("job").hidden = !job;
   by("tracking").hidden = Boolean(job);
+  by("export-progress").hidden = job?.job !== "export";
   if (!job) return;
-  by("share").value = job.share ?? 0;
+  by("share").value = by("export-share").value = job.share ?? 0;
   const rate = job.rate ? `${job.rate.toFixed(1)} frames/s, ` : "";
   const word = { track: "tracking", adapt: "adapting", export: "exporting" }[job.job] ?? "";
-  by("rate").textContent = job.left === undefined ? `${word}…` : `${word}: ${rate}${clock(job.left)} left`;
+  by("rate").textContent = by("export-rate").textContent = job.left === undefined ? `${word}…` : `${word}: ${rate}${clock(job.left)} left`;
 }
 
 export function toast(text, kind = "") {
   const shown = make("div", { class: `toast ${kind}`, text });
-  by("toasts").append(shown);
-  while (by("toasts").children.length > 3) by("toasts").firstChild.remove();
+  const list = by("toasts");
+  list.append(shown);
+  while (list.children.length > 3) list.firstChild.remove();
+  list.hidePopover();
+  list.showPopover();   // once more, so that it is above a sheet
   setTimeout(() => shown.remove(), kind === "bad" ? 9000 : 3500);
 }
 
@@ -117,15 +119,18 @@ export const adapt = () => begin({ do: "adapt", seconds: 60 }, "adapt");
 
 export function openExport() {
   by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Also write:`;
-  by("export-command").textContent = `hodor export ${state.video.folder} --to labelme`;
-  by("export-kinds").replaceChildren(...state.exports.map(({ kind, title: text }) => make("li", { "data-kind": kind },
-    make("button", { text, onclick: () => begin({ do: "export", kind }, "export") }))));
+  const own = state.exports.filter(({ kind }) => !kind.startsWith("to-")), others = state.exports.filter((one) => !own.includes(one));
+  const write = (kind) => begin({ do: "export", kind }, "export");
+  const rows = own.map(({ kind, title: text }) => make("li", { "data-kind": kind }, make("button", { text, onclick: () => write(kind) })));
+  const choice = make("select", { id: "format", "aria-label": "Format of another tool" }, ...others.map(({ kind, title: text }) => make("option", { value: kind, text })));
+  const last = make("li", { "data-kind": "other" }, choice, make("button", { id: "write-format", text: "Write", onclick: () => write(choice.value) }));
+  by("export-kinds").replaceChildren(...rows, last);
   if (!by("export-sheet").open) by("export-sheet").showModal();
 }
 
 // A finished export can be downloaded from the sheet.
 export function exported({ kind, name }) {
-  const row = document.querySelector(`#export-kinds [data-kind="${CSS.escape(kind)}"]`);
+  const row = document.querySelector(`#export-kinds [data-kind="${kind.startsWith("to-") ? "other" : CSS.escape(kind)}"]`);
   row?.querySelector("a")?.remove();
   row?.append(make("a", { href: `export/${encodeURIComponent(kind)}`, download: "", text: `Download ${name}` }));
 }

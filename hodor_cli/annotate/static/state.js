@@ -45,6 +45,15 @@ export function learn([index, given, seen]) {
   else state.frames.set(index, { given: new Set(given), seen: new Map(seen) });
 }
 
+// An object's colour as the page shows it: about equally bright for all objects, so on dark and on light alike.
+export function shown(colour) {
+  const most = Math.max(...colour, 1);
+  const vivid = colour.map((value) => 50 + (value * 195) / most);
+  const light = 0.21 * vivid[0] + 0.72 * vivid[1] + 0.07 * vivid[2];
+  const white = Math.max(0, (105 - light) / (255 - light)), less = Math.min(1, 150 / light);
+  return vivid.map((value) => Math.round((value + (255 - value) * white) * less));
+}
+
 export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, index));
 
 export const freeId = () => {

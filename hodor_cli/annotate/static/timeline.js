@@ -5,12 +5,13 @@ import { go } from "./view.js";
 
 const canvas = document.getElementById("strip");
 const context = canvas.getContext("2d");
-const THUMBS = 54, ROW = 9, GAP = 3, MOST_ROWS = 6, MARKS = 10;
+const THUMBS = 54, MARKS = 11, BAND = 36, FEW_ROWS = 3, MOST_ROWS = 12;   // the strip keeps its height with every object
 
 let thumbs = new Map();      // frame -> ImageBitmap
 let wanted = [];
 let waiting = false;
 let playing = null;
+let hovered = null;          // the frame under the pointer
 
 export async function loadThumbs() {
   const listed = await (await fetch("thumbs")).json();
@@ -38,7 +39,7 @@ function redraw() {
 
 function draw() {
   if (!state.video) return;
-  const dense = devicePixelRatio || 1, tall = THUMBS + MARKS + Math.max(1, rows().length) * (ROW + GAP) + 4;
+  const dense = devicePixelRatio || 1, tall = THUMBS + MARKS + BAND + 2;
   canvas.style.height = `${tall}px`;
   canvas.width = Math.round(width() * dense);
   canvas.height = Math.round(tall * dense);
@@ -48,13 +49,28 @@ function draw() {
   context.fillRect(0, 0, width(), tall);
   drawThumbs();
   drawMarks(style);
-  rows().forEach((entry, number) => drawRow(entry, THUMBS + MARKS + number * (ROW + GAP), style));
+  const each = BAND / Math.max(FEW_ROWS, rows().length), gap = each > 5 ? 3 : 1;
+  rows().forEach((entry, number) => drawRow(entry, THUMBS + MARKS + number * each, each - gap, style));
   const x = xOf(state.frame), wide = Math.max(2, width() / count());
   context.fillStyle = style.getPropertyValue("--accent");
   context.globalAlpha = 0.35;
   context.fillRect(x, 0, wide, tall);
   context.globalAlpha = 1;
   context.fillRect(x + wide / 2 - 1, 0, 2, tall);
+  if (hovered !== null) drawHovered(style, tall);
+}
+
+function drawHovered(style, tall) {
+  const x = xOf(hovered) + width() / count() / 2;
+  context.font = "600 12px system-ui, sans-serif";
+  const wide = context.measureText(hovered).width + 12, left = Math.max(0, Math.min(width() - wide, x - wide / 2));
+  context.fillStyle = style.getPropertyValue("--text");
+  context.fillRect(x - 0.5, 0, 1, tall);
+  context.beginPath();
+  context.roundRect(left, 3, wide, 18, 5);
+  context.fill();
+  context.fillStyle = style.getPropertyValue("--panel");
+  context.fillText(hovered, left + 6, 16);
 }
 
 function drawThumbs() {
@@ -93,7 +109,7 @@ function drawMarks(style) {
 }
 
 // An object's row: solid where it was made by hand, shaded by confidence where it was tracked.
-function drawRow({ id, colour }, top, style) {
+function drawRow({ id, colour }, top, tall, style) {
   const wide = width() / count();
   const lost = style.getPropertyValue("--lost");
   for (const [index, { given, seen }] of state.frames) {
@@ -102,8 +118,8 @@ function drawRow({ id, colour }, top, style) {
     const x = xOf(index);
     context.fillStyle = confidence < 0 ? lost : `rgb(${colour.join(" ")})`;
     const high = given.has(id) ? 1 : confidence < 0 ? 0.25 : Math.max(0.2, (confidence - 0.4) / 0.6);
-    context.globalAlpha = given.has(id) || confidence < 0 ? 1 : 0.45 + 0.5 * Math.max(0, confidence);
-    context.fillRect(x, top + ROW * (1 - high), Math.max(1, wide + 0.5), ROW * high);
+    context.globalAlpha = given.has(id) || confidence < 0 ? 1 : 0.4 + 0.45 * Math.max(0, confidence);
+    context.fillRect(x, top + tall * (1 - high), Math.max(1, wide + 0.5), tall * high);
   }
   context.globalAlpha = 1;
 }
@@ -149,7 +165,13 @@ canvas.addEventListener("pointerdown", (event) => {
   play(false);
   go(frameAt(event.offsetX));
 });
-canvas.addEventListener("pointermove", (event) => { if (event.buttons & 1) go(frameAt(event.offsetX)); });
+canvas.addEventListener("pointermove", (event) => {
+  if (!state.video) return;
+  hovered = frameAt(event.offsetX);
+  if (event.buttons & 1) go(hovered);
+  redraw();
+});
+for (const name of ["pointerleave", "pointercancel"]) canvas.addEventListener(name, () => { hovered = null; redraw(); });
 document.getElementById("play").addEventListener("click", () => play());
 document.getElementById("previous").addEventListener("click", () => go(state.frame - 1));
 document.getElementById("next").addEventListener("click", () => go(state.frame + 1));

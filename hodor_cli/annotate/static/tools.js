@@ -2,35 +2,50 @@
 
 import { Coverage } from "./labels.js";
 import { send } from "./socket.js";
+import { hide, toast } from "./panel.js";
 import { state, set, on, freeId } from "./state.js";
 import { view, inside, pan, place, redraw, zoom } from "./view.js";
 
 const canvas = view.canvas;
+const BRUSHES = ["brush", "eraser"];
 const fingers = new Map();      // id -> last place on the screen, of touches
 let held = null;                // the tool in use: {move, up, cancel}
 let spaceHeld = false;
 let corners = [];               // of the polygon being drawn
 let pointer = null;             // where the pointer is, in pixels of the frame
+let penned = false;             // a pen draws here, so fingers move the picture
 
 const colourOf = (id) => {
   const entry = state.objects.find((one) => one.id === id);
   return entry ? `rgb(${entry.colour.join(" ")})` : "#ffd23f";
 };
 
-// The current object; the first click creates one.
+// The current object, made visible; the first click creates one.
 function target() {
-  if (!state.objects.some((entry) => entry.id === state.object)) set({ object: freeId() });
+  const entry = state.objects.find((one) => one.id === state.object);
+  if (!entry) set({ object: freeId() });
+  else if (entry.hidden) hide(entry.id);
   return state.object;
 }
+
+// Whether a press removes: the right button, Alt, or the other end of a pen.
+const removes = (event) => event.button === 2 || event.button === 5 || event.altKey;
+
+// A tap counts when the finger is lifted: a second finger may come, and then it was none.
+const onTap = (event, act) => {
+  if (event.pointerType !== "touch") { act(); return null; }
+  return { move() {}, up: act, cancel() {} };
+};
 
 const tools = {
   click(at, event) {
     if (!inside(at)) return null;
-    const positive = !(event.button === 2 || event.altKey);
-    view.clicks.push([at.x, at.y, positive]);
-    redraw();
-    send({ do: "click", frame: view.shown, object: target(), x: at.x, y: at.y, positive });
-    return null;
+    return onTap(event, () => {
+      const positive = !removes(event);
+      view.clicks.push([at.x, at.y, positive]);
+      redraw();
+      send({ do: "click", frame: view.shown, object: target(), x: at.x, y: at.y, positive });
+    });
   },
 
   box(from) {
@@ -57,15 +72,17 @@ const tools = {
     };
   },
 
-  brush: (at, event) => paint(at, !(event.button === 2 || event.altKey)),
+  brush: (at, event) => paint(at, !removes(event)),
   eraser: (at) => paint(at, false),
 
   polygon(at, event) {
-    if (event.button === 2) { corners = []; redraw(); return null; }
-    if (corners.length > 2 && Math.hypot(at.x - corners[0].x, at.y - corners[0].y) * view.scale < 10) closePolygon();
-    else corners.push(at);
-    redraw();
-    return null;
+    if (removes(event)) { corners.pop(); redraw(); return null; }
+    return onTap(event, () => {
+      const near = ({ x, y }) => Math.hypot(at.x - x, at.y - y) * view.scale < 10;
+      if (corners.length > 2 && near(corners[0])) closePolygon();
+      else if (!corners.some(near)) corners.push(at);
+      redraw();
+    });
   },
 
   hand(_, event) {
@@ -81,6 +98,13 @@ const tools = {
   },
 };
 
+// The rectangle of the frame around the brush's rim at some places.
+function around(...places) {
+  const far = state.brush + 3 / view.scale;
+  const xs = places.map(({ x }) => x), ys = places.map(({ y }) => y);
+  return { x0: Math.min(...xs) - far, y0: Math.min(...ys) - far, x1: Math.max(...xs) + far, y1: Math.max(...ys) + far };
+}
+
 // A stroke appears at once, and goes to the server when it ends.
 function paint(from, add) {
   const stroke = new Coverage(view.map, target(), add);
@@ -90,7 +114,7 @@ function paint(from, add) {
   stroke.line(from, from, state.brush);
   redraw();
   return {
-    move(at) { stroke.line(last, at, state.brush); last = at; redraw(); },
+    move(at) { stroke.line(last, at, state.brush); redraw(around(last, at)); last = at; },
     up() { view.stroke = null; sendCoverage(stroke, frame); },
     cancel() { view.stroke = null; document.dispatchEvent(new CustomEvent("reload-mask")); },
   };
@@ -123,13 +147,14 @@ export function cancel() {
 }
 
 export function tidy(how) {
-  if (view.shown >= 0) send({ do: "tidy", frame: view.shown, object: state.object, how });
+  if (!state.objects.some((entry) => entry.id === state.object)) toast("There is no object yet; click one in the picture.");
+  else if (view.shown >= 0) send({ do: "tidy", frame: view.shown, object: state.object, how });
 }
 
 // Drawn at the pointer: the brush's outline, the polygon so far.
 function cursor(context, unit) {
   context.lineWidth = 1.5 * unit;
-  if (pointer && (state.tool === "brush" || state.tool === "eraser")) {
+  if (pointer && BRUSHES.includes(state.tool)) {
     context.beginPath();
     context.arc(pointer.x, pointer.y, state.brush, 0, 2 * Math.PI);
     context.strokeStyle = "#000a";
@@ -165,19 +190,22 @@ canvas.addEventListener("pointerdown", (event) => {
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     if (fingers.size > 1) { held?.cancel(); held = null; return; }   // two fingers zoom and move
   }
-  const hand = event.button === 1 || spaceHeld;
+  penned ||= event.pointerType === "pen";
+  const hand = event.button === 1 || spaceHeld || (penned && event.pointerType === "touch");
   if (event.button === 1) event.preventDefault();
   held = tools[hand ? "hand" : state.tool](place(event), event);
 });
 
 canvas.addEventListener("pointermove", (event) => {
   if (!state.video) return;
+  const before = pointer;
   pointer = place(event);
   if (event.pointerType === "touch" && fingers.size > 1) { pinch(event); return; }
   if (held) {
     const moves = event.getCoalescedEvents?.() ?? [];
     for (const move of moves.length ? moves : [event]) held.move(place(move), move);
-  } else if (state.tool !== "click") redraw();
+  } else if (BRUSHES.includes(state.tool)) redraw(before && around(before, pointer));
+  else if (corners.length) redraw();
 });
 
 function pinch(event) {
@@ -212,6 +240,7 @@ for (const button of document.querySelectorAll("[data-tool]")) {
 }
 document.getElementById("fill").addEventListener("click", () => tidy("fill"));
 document.getElementById("largest").addEventListener("click", () => tidy("largest"));
+on("brush", () => redraw());
 on("tool", () => {
   cancel();
   canvas.dataset.tool = state.tool;

@@ -21,6 +21,7 @@ export const view = {
 let image = null;
 let fitted = false;
 let waiting = false;
+let dirty = null;          // the rectangle of the frame to draw again; null: everything
 
 export function open() {
   const { width, height } = state.video;
@@ -79,10 +80,11 @@ export async function go(index) {
   loading = true;
   try {
     while (view.shown !== state.frame) {
-      const wanted = state.frame;
+      const wanted = state.frame, step = wanted - view.shown;
       try {
         const [bitmap, runs] = await Promise.all([picture(wanted), mask(wanted)]);
         show(wanted, bitmap, runs);
+        if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
       } catch (error) {
         show(wanted, null, null);
         document.dispatchEvent(new CustomEvent("trouble", { detail: error.message }));
@@ -109,15 +111,35 @@ export function replaceMask(runs) {
   redraw();
 }
 
-export function redraw() {
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => { waiting = false; draw(); });
+// Draw again in the next picture of the screen: everything, or a rectangle {x0, y0, x1, y1} in pixels of the frame.
+export function redraw(part = null) {
+  if (!waiting) {
+    waiting = true;
+    dirty = part;
+    requestAnimationFrame(() => { waiting = false; draw(); });
+  } else if (part === null || dirty === null) dirty = null;
+  else {
+    dirty = { x0: Math.min(dirty.x0, part.x0), y0: Math.min(dirty.y0, part.y0), x1: Math.max(dirty.x1, part.x1), y1: Math.max(dirty.y1, part.y1) };
+  }
 }
 
 function draw() {
   const dense = devicePixelRatio || 1;
-  context.setTransform(dense, 0, 0, dense, 0, 0);
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  if (dirty) {   // whole pixels of the screen, so that no seam is seen
+    const left = Math.floor((dirty.x0 * view.scale + view.x) * dense) - 3, top = Math.floor((dirty.y0 * view.scale + view.y) * dense) - 3;
+    const right = Math.ceil((dirty.x1 * view.scale + view.x) * dense) + 3, bottom = Math.ceil((dirty.y1 * view.scale + view.y) * dense) + 3;
+    context.beginPath();
+    context.rect(left, top, right - left, bottom - top);
+    context.clip();
+  }
+  context.scale(dense, dense);
+  drawAll(dense);
+  context.restore();
+}
+
+function drawAll(dense) {
   context.fillStyle = getComputedStyle(document.body).getPropertyValue("--stage");
   context.fillRect(0, 0, canvas.width, canvas.height);
   if (!state.video || !view.map) return;
