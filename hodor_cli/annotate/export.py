@@ -89,7 +89,8 @@ class Exporter:
         timeline, ticks = Timeline(self._source.fps), None
         first_time = None
         with replacing(path) as temporary:
-            with VideoWriter(temporary, self._source.fps, self._source.pixel_aspect) as video:
+            source = self._source
+            with VideoWriter(temporary, source.fps, source.pixel_aspect, source.colours) as video:
                 for position, frame in enumerate(self._source):
                     first_time = frame.time if first_time is None else first_time
                     ticks = timeline.ticks(position, frame.time - first_time, ticks)

@@ -199,7 +199,8 @@ def segment(
     if gone:
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if exports:
-        tell_exports(export_result(folder, exports, ExportOptions(overwrite=overwrite or resume, source=source)))
+        options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
+        tell_exports(export_result(folder, exports, options))
     _tell_about_descriptors(session, descriptors, folder)
 
 

@@ -41,9 +41,9 @@ def sequence_folder(path: Path) -> Iterator[Path]:
                 raise InputError(
                     f"the frame {picture.name} does not lie beside {path}; put the frames into images/ there"
                 )
-            file = Path(picture.file)
+            file = picture.file
             ending = file.suffix if file.suffix.lower() in PICTURE_SUFFIXES else ".png"
-            (frames / f"{file.stem}{ending}").write_bytes(picture_bytes(picture.file))
+            (frames / f"{file.stem}{ending}").write_bytes(picture_bytes(file))
             write_label_png(masks / f"{file.stem}.png", picture.labels)
         yield Path(folder)
 

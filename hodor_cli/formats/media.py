@@ -1,6 +1,6 @@
 """Objects cut out of the frames: pictures and videos with alpha, videos on green, and mattes.
 
-Videos keep the source's frame times, pixel aspect and sound. Alpha is straight (not premultiplied).
+Videos keep the source's frame times, pixel aspect, colour coding and sound. Alpha is straight (not premultiplied).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from hodor_cli.errors import InputError, OutputError
 from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.writing import FolderWriter, write_picture
 from hodor_cli.images.extent import box_of
-from hodor_cli.video.h264 import BT709, Timeline, VideoWriter
+from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.sound import add_sound
 
 GREEN = (0, 255, 0)
@@ -27,15 +27,19 @@ GREEN = (0, 255, 0)
 
 @dataclass(frozen=True)
 class _Codec:
-    """How a video with alpha is encoded: the encoder, its pixels and options, and the file format."""
+    """How a video with alpha is encoded: the encoder, its pixels and options, the file format, and whether that can say
+    that values fill the full range."""
 
     encoder: str
     pixels: str
     options: dict[str, str]
     container: str
+    full_range: bool = True
 
 
-_PRORES = _Codec("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"}, "mov")
+_PRORES = _Codec(
+    "prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"}, "mov", full_range=False
+)
 _VP9 = _Codec("libvpx-vp9", "yuva420p", {"crf": "24", "deadline": "good", "cpu-used": "4", "auto-alt-ref": "0"}, "webm")
 
 
@@ -82,7 +86,7 @@ def _write_h264(
     source = annotations.source
     assert source is not None
     path = out.place(f"{annotations.video}.mp4")
-    with VideoWriter(path, annotations.fps, source.pixel_aspect) as video:
+    with VideoWriter(path, annotations.fps, source.pixel_aspect, source.colours) as video:
         for picture, ticks in _timed(annotations):
             drawn = draw(_image(picture), picture.labels > 0)
             video.write(np.ascontiguousarray(drawn, dtype=np.uint8), ticks=ticks)
@@ -97,6 +101,7 @@ def _write_alpha(annotations: Annotations, out: FolderWriter, codec: _Codec) -> 
     source, timeline = annotations.source, Timeline(annotations.fps)
     assert source is not None
     path = out.place(f"{annotations.video}.{codec.container}")
+    colours = replace(source.colours, full=source.colours.full and codec.full_range)
     with ExitStack() as stack:
         container: Any = None
         stream: Any = None
@@ -106,8 +111,8 @@ def _write_alpha(annotations: Annotations, out: FolderWriter, codec: _Codec) -> 
                 container = stack.enter_context(av.open(str(path), "w", format=codec.container))
                 stream = _stream(container, codec, timeline, pixels.shape[:2])
                 stream.codec_context.sample_aspect_ratio = source.pixel_aspect.limit_denominator(255)
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgba")
-            frame = frame.reformat(format=codec.pixels, dst_colorspace=BT709)
+                colours.tag(stream.codec_context)
+            frame = colours.encoded(av.VideoFrame.from_ndarray(pixels, format="rgba"), codec.pixels)
             frame.pts, frame.time_base = ticks, timeline.time_base
             _mux(container, stream.encode(frame), timeline)
         if container is not None:
@@ -123,8 +128,6 @@ def _stream(container: Any, codec: _Codec, timeline: Timeline, size: tuple[int, 
     stream.metadata["alpha_mode"] = "1"
     context = stream.codec_context
     context.time_base = timeline.time_base
-    context.colorspace = context.color_primaries = context.color_trc = BT709
-    context.color_range = 1  # limited, which every player assumes
     context.bit_rate = 0  # constant quality
     return stream
 

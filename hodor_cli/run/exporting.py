@@ -38,6 +38,7 @@ class _Result(RunIdentity, frozen=True, kw_only=True):
 
     format: str
     frames: list[_Frame]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class ExportOptions:
     out: the folder for a folder per format; RESULT/export if None. overwrite: replace earlier exports. tolerance: how
     far, in pixels, polygons may leave the edge of a mask (0: exact, with many points). frames: write the pictures
     beside the annotations. names: object id -> name, over those of the report. source: the video or folder of the run,
-    if it is not where it was. each: called for each frame that is read; what it raises ends the export.
+    if it is not where it was. each: called for each frame that is read; what it raises ends the export. warn: called
+    with a sentence about whatever is missing in an export, such as sound.
     """
 
     out: Path | None = None
@@ -57,6 +59,7 @@ class ExportOptions:
     names: Mapping[int, str] = field(default_factory=dict)
     source: str | None = None
     each: Callable[[], object] = lambda: None
+    warn: Callable[[str], object] = lambda sentence: None
 
 
 class _Pictures(Collection[Picture]):
@@ -124,6 +127,9 @@ def export_result(result: Path, formats: Sequence[str], options: ExportOptions |
                 places[writer.name], tolerance=options.tolerance, frames=options.frames, overwrite=options.overwrite
             ) as out:
                 writer.write(_annotations(folder, report, options, wants), out)
+        for sentence in source.warnings if source is not None else ():
+            if sentence not in report.warnings:
+                options.warn(sentence)
     return places
 
 

@@ -133,7 +133,8 @@ class ResultsWriter:
             return
         if self._piece is None:
             buffer = io.BytesIO()  # a piece is small, and a full disk shows only when it is written, in one place
-            self._piece = (buffer, VideoWriter(buffer, self._source.fps, self._source.pixel_aspect), ticks)
+            source = self._source
+            self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
         drawn = draw_overlay(frame.image, labels, ids=self._drawing.numbers)
         self._piece[1].write(drawn, ticks=ticks - self._piece[2], duration=frame.duration)
         self._drawn += 1

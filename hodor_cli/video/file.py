@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
 from hodor_cli.images.value_range import ValueRange, measure_range
+from hodor_cli.video.colours import Colours
 from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
 from hodor_cli.video.container_size import count_missing_bytes
 from hodor_cli.video.decoding import (
@@ -152,8 +153,8 @@ class VideoFileSource(FrameSource):
 def read_first(
     source: FrameSource, container: InputContainer, tally: Tally, no_frame: str
 ) -> tuple[VideoStream, Decoded, Iterator[Decoded], Turn]:
-    """Set `source`'s size, rate and pixel aspect from the stream to read; returns that stream, its first frame, the
-    further frames, and its rotation. Raises `InputError` with the message `no_frame` if none can be decoded."""
+    """Set size, rate, pixel aspect and colours of `source` by the stream to read; return the stream, its first frame,
+    the further frames, and its rotation. Raises `InputError` with the message `no_frame` if none can be decoded."""
     stream = pick_stream(container, source.label)
     source.fps = frame_rate(stream)
     source.warn(describe_unused(container, stream, source.label))
@@ -164,6 +165,7 @@ def read_first(
     turn = read_turn(first.frame)
     source.height, source.width = upright_size(first.frame, turn)
     source.pixel_aspect = upright_aspect(pixel_aspect(stream), turn)
+    source.colours = Colours.of(first.frame, stream.codec_context)
     return stream, first, decoded, turn
 
 

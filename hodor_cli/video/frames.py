@@ -17,6 +17,7 @@ import numpy as np
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural, readable_name
 from hodor_cli.images.value_range import ValueRange
+from hodor_cli.video.colours import Colours
 from hodor_cli.video.sound import SoundTrack
 
 SourceT = TypeVar("SourceT", bound="FrameSource")
@@ -51,6 +52,7 @@ class FrameSource(ABC):
     label:        the source as the user named it, for messages.
     height/width: of every frame, in pixels, after rotation.
     pixel_aspect: width of a pixel divided by its height when shown; not 1 in anamorphic video.
+    colours:      how a video codes colours, for videos made of it; frames are RGB.
     fps:          frames per second; the average where the rate varies.
     sound:        where to copy the source's sound from; None without sound.
     start, end:   the source reads the frames start <= index < end (end None: to the last).
@@ -68,6 +70,7 @@ class FrameSource(ABC):
     height: int
     width: int
     pixel_aspect: Fraction = Fraction(1)
+    colours: Colours = Colours()
     fps: float
     sound: SoundTrack | None = None
     start: int

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import replacing, require_replaceable
+from hodor_cli.video.colours import Colours
 
 # No B-frames: they reorder packets, and joining would depend on the encoder's delay. The number of threads changes the
 # encoder's output a little, so it is the same on every machine.
 _OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
 _THREADS = 2
-BT709 = 1
 _MOST_SIDE = 8192  # the most that common decoders accept
 _FALLBACK_RATE = Fraction(25)  # for a frame rate that is not plausible
 
@@ -64,13 +64,20 @@ class VideoWriter:
     with a side too long for decoders are scaled down and shown with the same aspect.
 
     `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
-    the width of a pixel divided by its height. As a context manager it calls `close` after success and `discard` after
-    an error. Raises OutputError if the video cannot be written.
+    the width of a pixel divided by its height, `colours` how colours are coded. As a context manager it calls `close`
+    after success and `discard` after an error. Raises OutputError if the video cannot be written.
     """
 
-    def __init__(self, target: Path | str | io.IOBase, fps: float, pixel_aspect: Fraction = Fraction(1)) -> None:
+    def __init__(
+        self,
+        target: Path | str | io.IOBase,
+        fps: float,
+        pixel_aspect: Fraction = Fraction(1),
+        colours: Colours | None = None,
+    ) -> None:
         self._timeline = Timeline(fps)
         self._pixel_aspect = pixel_aspect
+        self._colours = colours or Colours()
         self._target = Path(target) if isinstance(target, (str, Path)) else None
         self._sink: Any = target if self._target is None else self._target.with_name(f".{self._target.name}.tmp")
         self._container: Any = None
@@ -90,8 +97,7 @@ class VideoWriter:
         if self._container is None:
             self._open(*image.shape[:2])
         image = _fitted(image)
-        frame = av.VideoFrame.from_ndarray(_even(image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=BT709)
+        frame = self._colours.encoded(av.VideoFrame.from_ndarray(_even(image), format="rgb24"), "yuv420p")
         frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
         frame.time_base = self._timeline.time_base
         self._frames, self._last = self._frames + 1, frame.pts
@@ -142,8 +148,7 @@ class VideoWriter:
         aspect = self._pixel_aspect * Fraction(width * fitted[0], height * fitted[1])
         context.sample_aspect_ratio = aspect.limit_denominator(255)
         context.thread_count = _THREADS
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = 1  # limited range, which every player assumes
+        self._colours.tag(context)
         stream.options = dict(_OPTIONS)
         self._stream = stream
 

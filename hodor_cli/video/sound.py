@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def add_sound(video: Path, sound: SoundTrack, begin: float, container: str = "mp
     except Exception as error:  # damaged sound must not lose the video
         if getattr(error, "errno", None) in NO_ROOM:
             raise
-        return f"the sound of {sound.path} could not be copied into the overlay ({error})"
+        return f"the sound of {sound.path} could not be copied ({error})"
     return ""
 
 
@@ -60,7 +61,7 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
         av.open(str(target), "w", format=container, options=options) as out,
     ):
         stream = pictures.streams.video[0]
-        length = float(stream.duration * stream.time_base)
+        length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # of a WebM
         tracks = {track.index: _Track(out, track, container) for track in source.streams.audio}
         picture_out = add_like(out, stream)
 
@@ -146,7 +147,7 @@ class _Track:
     def _encode(self, frame: Any) -> list[Any]:
         made = []
         for part in self._resampler.resample(frame):
-            part.pts = self._samples
+            part.pts, part.time_base = self._samples, Fraction(1, self._rate)
             self._samples = (self._samples or 0) + part.samples
             made += self._out.encode(part)
         return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -238,14 +238,16 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             attempts.clear()
         else:
             attempts.publish(folder, overwrite=options.overwrite)
-        _export(attempts.final, options.export, keep=there)
-        return summary
+        warnings = _export(attempts.final, options.export, keep=there)
+        return replace(summary, warnings=(*summary.warnings, *warnings))
 
 
-def _export(result: Path, formats: tuple[str, ...], *, keep: bool) -> None:
-    """Export a result; keep: what an earlier run exported of the same masks stays."""
+def _export(result: Path, formats: tuple[str, ...], *, keep: bool) -> list[str]:
+    """Export a result and return warnings; keep: what an earlier run exported of the same masks stays."""
     from hodor_cli.run.exporting import ExportOptions, export_result
 
     there = OutputFolder(result).exported() if keep else []
+    warnings: list[str] = []
     if missing := [name for name in formats if name not in there]:
-        export_result(result, missing, ExportOptions(overwrite=True))
+        export_result(result, missing, ExportOptions(overwrite=True, warn=warnings.append))
+    return warnings
