@@ -67,7 +67,7 @@ class Exporter:
 
     def _other_tool(self, kind: str, advance: Advance) -> Path:
         """A folder below export/, as `hodor export` writes it, and its one file or a ZIP file of all to download."""
-        options = ExportOptions(overwrite=True, each=lambda: self._next(advance))
+        options = ExportOptions(overwrite=True, each=lambda: self._next(advance), warn=self._source.warn)
         (folder,) = export_result(self._files.root, [kind.removeprefix(TO)], options).values()
         files, path = _files_in(folder), self.path(kind)
         if len(files) != 1:

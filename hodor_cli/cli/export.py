@@ -51,7 +51,7 @@ def export(
         return
     from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 
-    options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, warn)
+    options = ExportOptions(out, overwrite, simplify, frames, names_of(name or []), source, warn=warn)
     tell_exports(export_result(result, formats_of(to), options))
 
 
