@@ -58,11 +58,17 @@ class TrainingError(HodorError):
     exit_code = 8
 
 
+def require_matplotlib(purpose: str) -> None:
+    """Raise UsageError, before a long computation, if matplotlib, which `purpose` needs, is not installed."""
+    with extra("figures", purpose):
+        import matplotlib.figure  # noqa: F401
+
+
 @contextmanager
 def extra(name: str, purpose: str) -> Iterator[None]:
-    """The imports of this block come with the optional extra `name`, which `purpose` needs.
+    """Raise UsageError, with the command that installs the package, if an import in the block fails.
 
-    Raises UsageError, naming the package and how to install it, if it is not there.
+    name: the optional extra that has the package. purpose: what needs it.
     """
     try:
         yield

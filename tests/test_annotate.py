@@ -453,7 +453,7 @@ def test_names_and_frames_to_mask_next_are_in_the_report_and_on_the_page(
 
 
 def test_messages_of_a_page_are_checked() -> None:
-    assert ask.decode(
+    assert ask.decode_request(
         b'{"do": "paint", "frame": 1, "object": 2, "x": 0, "y": 0, "width": 3, "height": 1}\n\x01\n\x02'
     ) == (
         ask.Paint(1, 2, 0, 0, 3, 1),
@@ -466,7 +466,7 @@ def test_messages_of_a_page_are_checked() -> None:
         '{"do": "rename", "object": 1, "name": "' + "x" * 200 + '"}', "[" * 100_000,
     ):  # fmt: skip
         with pytest.raises(InputError, match="reload it"):
-            ask.decode(bad)
+            ask.decode_request(bad)
 
 
 TOKEN = "secret-token"

@@ -21,7 +21,7 @@ from websockets.typing import Origin
 
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.result import open_target, write_result
+from hodor_cli.annotate.result import open_target, write_project_report
 from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.annotate.server import Address, _listen, page_server
 from hodor_cli.annotate.session import Session
@@ -52,7 +52,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     video = write_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
     source, folder = open_target(video, tmp_path / "project")
     project, settings = Project(folder, (source.height, source.width)), SegmentSettings(min_dim=64)
-    write_result(project, source, settings, None)
+    write_project_report(project, source, settings, None)
     ready = threading.Event()
     readers = FrameReader(source), FrameReader(source)
     server = page_server(

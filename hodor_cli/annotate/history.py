@@ -33,7 +33,7 @@ class ObjectEntry(Struct, frozen=True):
     hidden: bool = False
 
 
-class Step(Struct, frozen=True):
+class HistoryStep(Struct, frozen=True):
     """One change: its name, the frames' records before and after it (None: no mask), and the objects."""
 
     label: str
@@ -41,7 +41,7 @@ class Step(Struct, frozen=True):
     objects: tuple[tuple[ObjectEntry, ...], tuple[ObjectEntry, ...]]
 
 
-class History:
+class ChangeHistory:
     """The changes of a project, oldest first."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,17 +71,17 @@ class History:
             (path / part).mkdir(parents=True)
         return path
 
-    def commit(self, path: Path, step: Step) -> None:
+    def commit(self, path: Path, step: HistoryStep) -> None:
         """Complete the change in `path`."""
         write_whole(path / "step.json", msgspec.json.encode(step))
         self._numbers.append(int(path.name))
         self._move(len(self._numbers))
 
-    def newest(self) -> tuple[Path, Step] | None:
+    def newest(self) -> tuple[Path, HistoryStep] | None:
         """The change that `undo` takes back, with its folder."""
         return self._load(self._done - 1) if self._done else None
 
-    def next(self) -> tuple[Path, Step] | None:
+    def next(self) -> tuple[Path, HistoryStep] | None:
         """The change that `redo` makes again, with its folder."""
         return self._load(self._done) if self._done < len(self._numbers) else None
 
@@ -97,9 +97,9 @@ class History:
         """Whether there is something to undo, and to redo."""
         return self._done > 0, self._done < len(self._numbers)
 
-    def _load(self, position: int) -> tuple[Path, Step]:
+    def _load(self, position: int) -> tuple[Path, HistoryStep]:
         path = self._path(self._numbers[position])
-        return path, decode((path / "step.json").read_bytes(), Step, str(path / "step.json"))
+        return path, decode((path / "step.json").read_bytes(), HistoryStep, str(path / "step.json"))
 
     def _move(self, done: int) -> None:
         self._done = done

@@ -11,8 +11,8 @@ from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import Exporter, Stopped
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.result import given_inputs
-from hodor_cli.annotate.telling import Clock, Teller
+from hodor_cli.annotate.result import inputs_by_hand
+from hodor_cli.annotate.telling import JobProgress, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
@@ -56,7 +56,7 @@ class Jobs:
         found: Iterator[Tracked] = (
             tracker.everywhere() if everywhere else chain.from_iterable(map(tracker.from_frame, parts))
         )
-        clock = Clock(self._teller, "track", total)
+        clock = JobProgress(self._teller, "track", total)
         with project.change("tracking") as change:
             for record, labels in found:
                 change.put(record, labels)
@@ -80,7 +80,7 @@ class Jobs:
 
         try:
             model, settings = adapted_to_given(
-                self._load(), self._reader.source, given_inputs(self._project), f"{asked.seconds}s", self._settings,
+                self._load(), self._reader.source, inputs_by_hand(self._project), f"{asked.seconds}s", self._settings,
                 progress=progress,
             )  # fmt: skip
         except Stopped:
@@ -92,7 +92,7 @@ class Jobs:
     def export(self, asked: ask.Export, stop: threading.Event) -> None:
         """Write an export beside the masks."""
         exporter = Exporter(self._project, self._reader.source, stop)
-        clock = Clock(self._teller, "export", self._reader.end - self._reader.start)
+        clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start)
         try:
             path = exporter.write(asked.kind, clock.advance)
         except Stopped:

@@ -147,7 +147,7 @@ Asked: TypeAlias = Hello | Stop | Edit | Job
 _decoder = msgspec.json.Decoder(Asked)
 
 
-def decode(message: str | bytes) -> tuple[Asked, bytes]:
+def decode_request(message: str | bytes) -> tuple[Asked, bytes]:
     """Decode a page's message into a request and the bytes after its first line. Raises InputError."""
     head, _, rest = (message.encode() if isinstance(message, str) else message).partition(b"\n")
     try:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project, edited_record
-from hodor_cli.annotate.result import open_target, write_result
+from hodor_cli.annotate.result import open_target, write_project_report
 from hodor_cli.annotate.server import Address, serve
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import OutputError, UsageError
@@ -51,7 +51,7 @@ def annotate_source(
             project = Project(folder, (frames.height, frames.width))
             if options.masks is not None:
                 _take_masks(project, readers[0], options.masks)
-            write_result(project, frames, settings, None)
+            write_project_report(project, frames, settings, None)
 
             def make(emit: Callable[[Mapping[str, Any], bytes], None]) -> Session:
                 return Session(project, readers[0], lambda: model, settings, emit)

@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.history import History, ObjectEntry, Step, keep, restore, sync
+from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, keep, restore, sync
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import harmless, write_whole, writing
 from hodor_cli.images.extent import box_of
@@ -63,7 +63,7 @@ class Project:
         self.objects: dict[int, ObjectEntry] = {}
         with writing(folder.root):
             self._load()
-            self.history = History(self._own / "history")
+            self.history = ChangeHistory(self._own / "history")
             self._compact()
 
     def labels(self, index: int) -> Labels:
@@ -101,7 +101,7 @@ class Project:
             finally:
                 change.commit(label)
 
-    def undo(self) -> Step | None:
+    def undo(self) -> HistoryStep | None:
         """Undo the newest change and return it; None if there is none."""
         found = self.history.newest()
         if found is None:
@@ -111,7 +111,7 @@ class Project:
         self.history.undone()
         return step
 
-    def redo(self) -> Step | None:
+    def redo(self) -> HistoryStep | None:
         """Redo the change that was undone last and return it; None if there is none."""
         found = self.history.next()
         if found is None:
@@ -241,7 +241,7 @@ class Change:
         if objects != self._objects:
             project.save_objects()
         project.sync()
-        project.history.commit(self._folder, Step(label, frames, (self._objects, objects)))
+        project.history.commit(self._folder, HistoryStep(label, frames, (self._objects, objects)))
 
 
 def empty_record(record: FrameRecord) -> FrameRecord:

@@ -47,7 +47,7 @@ class GivenMask:
         return self._project.given(self._index)
 
 
-def given_inputs(project: Project) -> RunInputs:
+def inputs_by_hand(project: Project) -> RunInputs:
     """All masks made by hand, as the inputs of a run of `hodor segment`."""
     return RunInputs(
         masks={index: GivenMask(project, index) for index in project.given_frames()},
@@ -69,13 +69,13 @@ def advice_of(project: Project) -> Advice:
     return Advice(review_frames(_in_order(project)), suggested(_in_order(project)))
 
 
-def write_result(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
+def write_project_report(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
     """Write report.json and return its advice. Raises OutputError.
 
     segmenter: the one that made the masks; None if none was loaded yet.
     """
     folder = project.folder
-    identity: RunIdentity = run_identity(source, given_inputs(project), settings, segmenter)
+    identity: RunIdentity = run_identity(source, inputs_by_hand(project), settings, segmenter)
     advice = advice_of(project)
     header = {"hodor_version": _version(), "annotated": project.mark, **msgspec.to_builtins(identity, str_keys=True)}
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}

@@ -20,7 +20,7 @@ from hodor_cli.annotate.desk import Desk, Page
 from hodor_cli.annotate.export import Exporter, all_exports
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails, timeline_frames
 from hodor_cli.annotate.guard import Guard, new_token
-from hodor_cli.annotate.messages import Hello, decode
+from hodor_cli.annotate.messages import Hello, decode_request
 from hodor_cli.annotate.runs import pack_runs
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError, UsageError
@@ -191,7 +191,7 @@ class _Routes:
                 if received["type"] == "websocket.disconnect":
                     return
                 try:
-                    asked, payload = decode(received.get("bytes") or received.get("text") or "")
+                    asked, payload = decode_request(received.get("bytes") or received.get("text") or "")
                 except HodorError as error:
                     page.push({"event": "error", "text": str(error)})
                     continue

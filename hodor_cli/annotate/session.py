@@ -19,7 +19,7 @@ from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
 from hodor_cli.annotate.project import Project, edited_record
 from hodor_cli.annotate.prompts import Clicks, Prompter
-from hodor_cli.annotate.result import advice_of, write_result
+from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
 from hodor_cli.annotate.shapes import largest_piece, without_holes
 from hodor_cli.annotate.telling import Emit, Teller, advice_state, frame_state
@@ -120,7 +120,7 @@ class Session:
     def save(self) -> None:
         """Update the report if the masks have changed."""
         if self.dirty or not self.project.folder.report.is_file():
-            advice = write_result(self.project, self.reader.source, self._settings, self._jobs.segmenter)
+            advice = write_project_report(self.project, self.reader.source, self._settings, self._jobs.segmenter)
             self._advice, self._teller.dirty = advice_state(advice), False
             self._teller.tell("advice", **self._advice)
 

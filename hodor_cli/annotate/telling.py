@@ -60,7 +60,7 @@ class Teller:
         return {"objects": objects, "undo": undo, "redo": redo}
 
 
-class Clock:
+class JobProgress:
     """Sends the progress of a job: share done, frames per second, seconds left."""
 
     def __init__(self, teller: Teller, job: str, total: int) -> None:

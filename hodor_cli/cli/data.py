@@ -81,10 +81,10 @@ def preview(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw samples as the network is fed them: frames side by side, masks as outlines, invalid pixels hatched."""
-    from hodor_cli.training.pictures import PreviewOptions, preview_samples, require_free, write_sheet
+    from hodor_cli.training.pictures import PreviewOptions, preview_samples, require_new_sheet, write_sheet
     from hodor_cli.training.sources import DataSource
 
-    require_free(out, overwrite=overwrite)
+    require_new_sheet(out, overwrite=overwrite)
     options = PreviewOptions(count, preset, mode, area, seed)
     source = DataSource(path, annotations=annotations)
     with progress_bar("drawing", count, "samples") as advance:

@@ -14,7 +14,7 @@ import typer
 from hodor_cli.cli.options import AdaptOption, JsonFileOption, OverwriteOption, out_option, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_to, stderr_console, stdout_console, warn
-from hodor_cli.errors import DataError, OutputError, UsageError
+from hodor_cli.errors import DataError, OutputError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def evaluate(
         return
     _check_options(dataset, settings.weights, predictions, lengths)
     if len(lengths) > 1:
-        from hodor_cli.evaluation.history_figure import require_matplotlib
-
-        require_matplotlib()
+        require_matplotlib("a sweep of `history`")
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
     if resume and predictions is not None:

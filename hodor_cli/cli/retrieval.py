@@ -92,7 +92,7 @@ def retrieval(
     from hodor_cli.descriptors.search.protocol import QuerySample
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.store.store import DescriptorStore
-    from hodor_cli.errors import UsageError
+    from hodor_cli.errors import UsageError, require_matplotlib
     from hodor_cli.files import require_replaceable
 
     if pr_curve == (query is not None):
@@ -104,9 +104,7 @@ def retrieval(
     with DescriptorStore(find_store(store)) as library:
         compared: Any = None if by is None else by.value
         if pr_curve:
-            from hodor_cli.descriptors.views.curves import require_matplotlib
-
-            require_matplotlib()
+            require_matplotlib("`pr_curve`")
             if compared is None and projection is None:
                 wanted = possible_comparisons(library)
                 if len(wanted) == 1:

@@ -69,12 +69,12 @@ def suggest(
 
 
 def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> None:
-    from hodor_cli.run.suggesting import write_sheet
+    from hodor_cli.run.suggesting import write_suggestions
 
     for one in found:
         say(f"frame {one.frame} ({one.name}): spares {one.gain:.0%} of the doubt")
     if not found:
         say("Every frame has a mask.")
     elif out is not None:
-        write_sheet(out, result, found)
+        write_suggestions(out, result, found)
         say(f"  {out}  the frames and their masks")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hodor_cli.errors import extra
+from hodor_cli.errors import require_matplotlib
 from hodor_cli.files import write_result
 
 if TYPE_CHECKING:
@@ -34,15 +34,9 @@ def history_svg(results: Sequence[EvaluationResult]) -> str:
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
-def require_matplotlib() -> None:
-    """Raise UsageError before a sweep begins whose figure could not be drawn."""
-    with extra("figures", "a sweep of `history`"):
-        import matplotlib.figure  # noqa: F401
-
-
 def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     """The figure itself. Raises UsageError without matplotlib."""
-    require_matplotlib()
+    require_matplotlib("a sweep of `history`")
     from matplotlib.figure import Figure
 
     lengths = [int(result.settings["history"]) for result in results]

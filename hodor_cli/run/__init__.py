@@ -1,1 +1,1 @@
-"""A job over a source: the loop, its result folder, resuming, the report; many videos."""
+"""Segments a source into a result folder: the loop, resuming, the report; and many sources in processes or on Ray."""

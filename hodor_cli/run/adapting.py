@@ -1,4 +1,4 @@
-"""Adapting a network to the frames of a source whose masks were given, before the source is followed."""
+"""Adapts a network to the frames with given masks before a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.adaptation import AdaptProgress
 
-#: Frames after the first given one that adaptation checks itself on: a dozen, every third.
+#: Up to _FOLLOWING frames after the first given one, every _EVERY-th, on which adaptation checks its result.
 _FOLLOWING, _EVERY = 12, 3
 
 
@@ -31,8 +31,8 @@ def adapted_to_given(
     *,
     progress: Callable[[AdaptProgress], None] | None = None,
 ) -> tuple[Hodor, SegmentSettings]:
-    """A copy of the model adapted to the masks and boxes of `inputs`, or the cached one; and the settings to run it
-    with, which name the resolution of adapted runs unless they named one before.
+    """A copy of the model adapted to the masks and boxes of `inputs` (from the cache if possible), and the settings to
+    run it with, which have the resolution of adapted runs unless the user chose one.
 
     budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
     for masks that do not fit.
@@ -59,9 +59,9 @@ def adapted_to_given(
 def given_examples(
     source: FrameSource, inputs: RunInputs
 ) -> tuple[list[tuple[NDArray[np.uint8], Labels]], list[NDArray[np.uint8]]]:
-    """The frames for which masks or boxes are given, each with its label map, and some that follow the first of them.
+    """The frames with given masks or boxes, each with its label map, and some frames after the first of them.
 
-    They are read ahead of the run. Raises UsageError for a source whose frames come only once.
+    The source is read for this before the run. Raises UsageError for a source that can be read only once.
     """
     if not source.reiterable:
         raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")

@@ -1,6 +1,6 @@
-"""What a run does before its loop when masks are known beforehand: encode them, and follow objects backward from them.
+"""Prepares a run in both directions: encodes all given masks and makes the passes backward.
 
-The loop then goes forward as ever; the segmenter joins what it finds with the soft maps that lie in `.progress`.
+The loop then goes forward as in any run, and the segmenter joins its results with the soft maps in `.progress`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hodor_cli.video.frames import FrameSource
 
 
 class _MasksOfRun(Mapping[int, NDArray[np.integer]]):
-    """Frame -> label map, unpacked when it is needed; boxes and clicks are made masks once."""
+    """Frame -> label map, unpacked at each use; masks of boxes and clicks are computed once."""
 
     def __init__(self, source: FrameSource, inputs: RunInputs) -> None:
         self._inputs = inputs
@@ -49,14 +49,14 @@ class _MasksOfRun(Mapping[int, NDArray[np.integer]]):
 
 
 def able_to_go_back(source: FrameSource, segmenter: Any) -> bool:
-    """Whether frames can be read again, and the segmenter can follow objects backward."""
+    """Whether frames can be read again and the segmenter can follow objects backward."""
     return source.reiterable and hasattr(segmenter, "backward") and not segmenter.object_ids
 
 
 def goes_both_ways(source: FrameSource, inputs: RunInputs, segmenter: Any) -> bool:
-    """Whether masks lie elsewhere than in the first frame, in a source and with a segmenter that can go back.
+    """Whether the run needs both directions: a mask is given after the first frame, and `able_to_go_back`.
 
-    A camera and a pipe give their frames once: there every mask counts from its frame on.
+    The frames of a camera or a pipe come only once, so there a mask is used only from its frame on.
     """
     return able_to_go_back(source, segmenter) and set(inputs.starts) != {source.start}
 
@@ -64,9 +64,9 @@ def goes_both_ways(source: FrameSource, inputs: RunInputs, segmenter: Any) -> bo
 def follow_backward(
     source: FrameSource, inputs: RunInputs, segmenter: Any, folder: OutputFolder, hooks: RunHooks
 ) -> RunHooks:
-    """Encode all masks and make the passes backward that are not there yet; the segmenter then starts forward.
+    """Encode all masks and make the passes backward that are not finished; the segmenter can then go forward.
 
-    Returns the hooks for the loop, whose progress counts the frames of both.
+    Returns the hooks for the loop, whose progress includes the frames of the passes backward.
     """
     from hodor_cli.engine.following import GivenMasks, encode_masks, pass_backward
     from hodor_cli.engine.soft_maps import MapFolder
@@ -80,7 +80,7 @@ def follow_backward(
     behind = sum(top - bottom + 1 for bottom, top in stretches)
     done = 0
     for bottom, top in stretches:
-        if bottom not in maps:  # maps come later frames first: an unfinished pass is made again
+        if bottom not in maps:  # `bottom` is a pass's last frame, so the pass is unfinished and is made again
             with writing(folder.root):
                 for _ in pass_backward(segmenter, source, given, (bottom, top)):
                     done += 1

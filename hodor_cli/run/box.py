@@ -1,4 +1,4 @@
-"""A box instead of a mask: parsing and checking it."""
+"""Parses and checks boxes, which can be given instead of masks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIN_SIDE = 4
 
 @dataclass(frozen=True)
 class BoxArgument:
-    """A box as text gives it. frame: None stands for the first frame that is read. object_id: None for a new object."""
+    """A parsed box. frame: None for the first frame that is read. object_id: None for a new object."""
 
     frame: int | None
     box: Box
@@ -30,9 +30,9 @@ class BoxArgument:
 
 
 def parse_box(argument: str, source: FrameSource | None = None) -> BoxArgument:
-    """Parse "[FRAME[:ID]=]x,y,w,h". With `source`, FRAME and the box are checked against it and a missing FRAME becomes
-    the first one read. Raises `UsageError` for what is no box or does not lie in the picture, `InputError` for a FRAME
-    past the end."""
+    """Parse "[FRAME[:ID]=]x,y,w,h". With `source`, also check FRAME and the box against it, and replace a missing FRAME
+    by the first one that is read. Raises UsageError for an invalid box or one outside the picture, InputError for a
+    FRAME after the end."""
     match = re.fullmatch(r"\s*(?:(\d+)(?::(\d+))?\s*=)?\s*([^=]*)", argument)
     parts = match.group(3).split(",") if match else []
     try:
@@ -60,9 +60,9 @@ def boxes_by_frame(
 ) -> dict[int, dict[int, Box]]:
     """Boxes by frame and object id, from texts "[FRAME[:ID]=]x,y,w,h".
 
-    A box without an id is a new object: it gets the smallest id that no mask (`taken`) and no other box has, in the
-    order given; with the id of another box or mask it corrects that object. Raises UsageError for two boxes of one
-    object in one frame, and as `parse_box` does.
+    A box without an id starts a new object with the smallest id that neither a mask (`taken`) nor another box has. A
+    box with the id of another box or mask corrects that object. Raises UsageError for two boxes of one object in one
+    frame, and as `parse_box` does.
     """
     parsed = [parse_box(argument, source) for argument in arguments]
     used = {*taken, *(box.object_id for box in parsed if box.object_id is not None)}
@@ -80,8 +80,8 @@ def boxes_by_frame(
 
 
 def check_box(box: Box, size: tuple[int, int]) -> None:
-    """Raise `UsageError` unless the box has an area and lies inside a picture of `size` (height, width) without being
-    all of it."""
+    """Raise UsageError unless the box has an area and is inside a picture of `size` (height, width), but not the whole
+    picture."""
     x, y, width, height = box
     text = f"the box {x},{y},{width},{height}"
     picture = f"the {size[1]}x{size[0]} picture"

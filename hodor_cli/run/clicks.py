@@ -1,4 +1,4 @@
-"""Clicks and boxes instead of masks: parsing clicks, and the masks that the click network makes of both."""
+"""Parses clicks, and makes masks from clicks and boxes with the click network."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 
 _FORM = "[FRAME=][-]x,y[,ID]"
 _PATTERN = re.compile(r"\s*(?:(\d+)\s*=)?\s*(-?)\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*(?:,\s*(\d+)\s*)?")
-#: Less than this of a box is no object.
+#: The smallest share of a box that an object must fill.
 _MIN_SHARE = 0.03
 
 
 def clicks_by_frame(
     arguments: Sequence[str], source: FrameSource, taken: Collection[int] = ()
 ) -> dict[int, dict[int, tuple[Click, ...]]]:
-    """Clicks by frame and object id, from texts "[FRAME=][-]x,y[,ID]"; a minus sign says what is not the object.
+    """Clicks by frame and object id, from texts "[FRAME=][-]x,y[,ID]"; a minus sign marks a negative click.
 
-    All clicks without an id are about one object, which gets the smallest id that nothing else has; `taken` are the ids
-    of masks and boxes. Raises UsageError for what is no click or lies outside the frame, InputError for a FRAME past
-    the end.
+    All clicks without an id belong to one object, which gets the smallest unused id; `taken` are the ids of masks and
+    boxes. Raises UsageError for an invalid click or one outside the frame, InputError for a FRAME after the end.
     """
     from hodor_cli.datasets.labels.masks import require_frame
 
@@ -56,7 +55,7 @@ def clicks_by_frame(
 
 
 def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int], frame: int) -> None:
-    """Raise UsageError for an object that has negative clicks alone and no mask or box in the frame (`started`)."""
+    """Raise UsageError for an object that has only negative clicks, and no mask or box in the frame (`started`)."""
     for object_id, of_object in clicks.items():
         if object_id not in started and not any(click.positive for click in of_object):
             raise UsageError(
@@ -71,10 +70,10 @@ def masks_from_prompts(
     clicks: Mapping[int, Sequence[Click]],
     given: Mapping[int, NDArray[np.bool_]],
 ) -> dict[int, NDArray[np.bool_]]:
-    """The masks of objects with a box or clicks in a frame, by the click network: object id -> (H, W) bool.
+    """Make the masks of objects with a box or clicks in a frame: object id -> (H, W) bool.
 
-    image: (H, W, 3) uint8 RGB. given: the masks that clicks correct. A box alone holds all of its object. The
-    same input gives the same masks. Raises UsageError for a box that does not fit, InputError where nothing is found.
+    image: (H, W, 3) uint8 RGB. given: masks that clicks correct. The mask of a box without clicks stays inside the box.
+    The same input gives the same masks. Raises UsageError for an invalid box, InputError if nothing is found.
     """
     from hodor_cli.clicks import Clicker
     from hodor_cli.run.box import check_box
@@ -89,7 +88,7 @@ def masks_from_prompts(
             clicker.box(box, object=object_id)
         elif object_id in given:
             clicker.set_mask(given[object_id], object=object_id)
-        # Positive ones first: the network wants to know where the object is before it hears where it is not.
+        # Positive clicks first, because the first prompt must show where the object is.
         for click in sorted(of_object, key=lambda click: not click.positive):
             clicker.click(click.x, click.y, positive=click.positive, object=object_id)
         mask = clicker.mask(object_id)
@@ -101,9 +100,7 @@ def masks_from_prompts(
             mask &= inside
             least = _MIN_SHARE * width * height
         if mask.sum() < least:
-            said = (
-                f"in the box {','.join(map(str, box))}" if box is not None else f"at the clicks of object {object_id}"
-            )
-            raise InputError(f"nothing is found {said}; click on the object, or give a mask")
+            place = f"at the clicks of object {object_id}" if box is None else f"in the box {','.join(map(str, box))}"
+            raise InputError(f"nothing is found {place}; click on the object, or give a mask")
         found[object_id] = mask
     return found

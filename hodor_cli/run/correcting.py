@@ -1,7 +1,7 @@
-"""A finished run with a further mask: only the frames between that mask's neighbours are followed again.
+"""Corrects a finished run with additional masks: only frames between a new mask's neighbours are segmented again.
 
-The run goes through the whole source once more, and so keeps journal, checkpoints and overlay as ever; but in frames
-that nothing changes, its segmenter takes what the earlier run found, and the network does not run.
+The run goes through the whole source again, with journal, checkpoints and overlay as in any run. In frames that do not
+change, its segmenter returns the results of the earlier run, without using the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _RawFrames(msgspec.Struct, frozen=True):
 
 
 class EarlierRun:
-    """What a finished run found: its masks and its report, wherever they lie now."""
+    """The masks and the report of a finished run, in their places or set aside."""
 
     def __init__(self, folder: OutputFolder, *, aside: bool = False) -> None:
         """aside: whether `set_aside` has begun to move them."""
@@ -41,7 +41,7 @@ class EarlierRun:
         aside = aside and moved.exists()
         self._masks = folder.earlier / folder.masks.name if aside else folder.masks
         if not self._masks.is_dir():
-            self._masks = folder.masks  # cut off between moving the report and the masks
+            self._masks = folder.masks  # interrupted after the report was moved, before the masks were
         data = (moved if aside else folder.report).read_bytes()
         self.report = decode(data, ReportRecord, str(folder.report))
         raw = decode(data, _RawFrames, str(folder.report)).frames
@@ -58,7 +58,7 @@ class EarlierRun:
         return read_label_png(self._masks / f"{self.records[frame].name}.png")
 
     def given(self) -> dict[int, Labels]:
-        """The masks given as such, by frame; those made from boxes and clicks are not among them."""
+        """The masks that were given, by frame, without those made from boxes and clicks."""
         found = {}
         for frame, record in self.records.items():
             ids = set(record.given).difference(record.boxes, self.report.clicks.get(frame, {}))
@@ -68,7 +68,7 @@ class EarlierRun:
         return found
 
     def inputs(self, further: RunInputs) -> RunInputs:
-        """All that was given then and now. In a frame of both, what is given now counts, object by object."""
+        """The inputs of the earlier run together with `further`, which take precedence for each object in a frame."""
         masks: dict[int, Any] = dict(self.given())
         for frame in further.masks:
             labels = further.labels(frame)
@@ -100,7 +100,8 @@ class EarlierRun:
 
 
 def set_aside(folder: OutputFolder) -> None:
-    """Move the earlier run's report and masks to where the correction reads them; can be called again."""
+    """Move the earlier run's report and masks to the place from which the correction reads them. It can be called again
+    after an interruption."""
     folder.earlier.mkdir(parents=True, exist_ok=True)
     for path in (folder.report, folder.masks):
         moved = folder.earlier / path.name
@@ -110,7 +111,7 @@ def set_aside(folder: OutputFolder) -> None:
 
 
 def changed(then: RunInputs, now: RunInputs, count: int) -> tuple[list[tuple[int, int]], set[int]]:
-    """The ranges (first, last) of frames that may change between two sets of inputs, and the objects that do."""
+    """The ranges (first, last) of frames that may change between two sets of inputs, and the changed objects."""
     plans = [GivenMasks(_labels_of(inputs), inputs.removals, inputs.appears).plan for inputs in (then, now)]
     events: set[tuple[int, int]] = set()
     for frame in sorted({*then.starts, *now.starts}):
@@ -139,7 +140,7 @@ def changed(then: RunInputs, now: RunInputs, count: int) -> tuple[list[tuple[int
 
 
 def _reach(plans: Iterable[Plan], object_id: int, frame: int, count: int) -> tuple[int, int]:
-    """The frames between the neighbouring masks of an object around a frame, in whichever plan they are farther."""
+    """The range of frames between an object's masks before and after a frame, the larger one of all plans."""
     low, high = frame, frame
     for plan in plans:
         marks = [mark for mark, ids in plan.marked.items() if object_id in ids]
@@ -157,9 +158,9 @@ def _ids(labels: NDArray[np.integer] | None) -> set[int]:
 
 
 class CorrectingSegmenter:
-    """Gives what the earlier run found, and follows the changed objects again where they may change.
+    """Returns the results of the earlier run, except for changed objects in frames that may change.
 
-    Other objects keep their masks, except where a changed one lies now or lay before.
+    Other objects keep their masks, except where a changed object is now or was before.
     """
 
     def __init__(
@@ -171,7 +172,7 @@ class CorrectingSegmenter:
         maps: MutableMapping[int, bytes],
         hooks: RunHooks,
     ) -> None:
-        """Goes back at once, leaving in `maps` what that found; `inputs` is what is given then and now."""
+        """Make the passes backward at once and store their results in `maps`. inputs: of the earlier run and now."""
         self._segmenter, self._earlier, self._next = segmenter, earlier, source.start
         then = earlier.inputs(RunInputs())
         last = max(earlier.records)
@@ -202,19 +203,19 @@ class CorrectingSegmenter:
 
     @property
     def object_ids(self) -> list[int]:
-        """None that a caller could remove: the plan says who is followed."""
+        """Always empty, because the plan decides which objects are followed, and callers must not remove any."""
         return []
 
     @property
     def kept_extra(self) -> Mapping[str, Any] | None:
-        """What callers had added to the newest frame, if it was kept."""
+        """What callers had added to the newest frame's record in the earlier run; None if the frame is corrected."""
         frame = self._next - 1
         return None if self._inside(frame) else self._earlier.extras.get(frame, {})
 
     def step(
         self, frame: NDArray[np.uint8], masks: NDArray[np.integer] | None = None, *, time: float | None = None
     ) -> Labels:
-        """The next frame's label map, found again or kept."""
+        """The next frame's label map, segmented again or from the earlier run."""
         at = self._next
         inside, starts = self._inside(at), self._inside(at + 1)
         if inside or starts:
@@ -226,15 +227,15 @@ class CorrectingSegmenter:
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:
-        """Those of the newest frame; none of a kept one."""
+        """The descriptors of the newest frame; empty if its result is from the earlier run."""
         return self._segmenter.descriptors() if self._inside(self._next - 1) else FrameDescriptors({}, None)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """As a segmenter's."""
+        """As `Segmenter.state`."""
         return {**self._segmenter.state(), "correcting/next": np.array(self._next)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """What `state` gave."""
+        """Continue from the result of `state`."""
         self._segmenter.load_state(state)
         self._next = int(state["correcting/next"])
 
@@ -242,7 +243,7 @@ class CorrectingSegmenter:
         return any(low <= frame <= high for low, high in self._ranges)
 
     def _joined(self, frame: int, given: NDArray[np.integer] | None) -> Labels:
-        """What is given in a frame, and the unchanged objects where they were found."""
+        """The masks given in a frame, together with the earlier masks of unchanged objects."""
         labels = self._earlier.labels(frame)
         labels[np.isin(labels, [*self._changed, *_ids(given)])] = 0
         return labels if given is None else np.where(given > 0, given, labels).astype(np.uint16)

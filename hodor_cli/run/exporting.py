@@ -1,4 +1,4 @@
-"""The result of a run in the formats of other tools: `hodor export` and `segment --export`."""
+"""Exports the result of a run to the formats of other tools: `hodor export` and `segment --export`."""
 
 from __future__ import annotations
 
@@ -45,11 +45,18 @@ class _Result(RunIdentity, frozen=True, kw_only=True):
 class ExportOptions:
     """How a result is exported.
 
+<<<<<<< HEAD
     out: the folder for a folder per format; RESULT/export if None. overwrite: replace earlier exports. tolerance: how
     far, in pixels, polygons may leave the edge of a mask (0: exact, with many points). frames: write the pictures
     beside the annotations. names: object id -> name, over those of the report. source: the video or folder of the run,
     if it is not where it was. each: called for each frame that is read; what it raises ends the export. warn: called
     with a sentence about whatever is missing in an export, such as sound.
+=======
+    out: the folder that gets a subfolder for each format; RESULT/export if None. overwrite: replace earlier exports.
+    tolerance: how far, in pixels, polygons may deviate from the edge of a mask (0: exact, with many points). frames:
+    also write the pictures. names: object id -> name, instead of that in the report. source: the video or folder of
+    the run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export.
+>>>>>>> d92af98 (A run: plain English; things that shared a name have names of their own)
     """
 
     out: Path | None = None
@@ -63,7 +70,7 @@ class ExportOptions:
 
 
 class _Pictures(Collection[Picture]):
-    """The frames of a result, read one by one; with the source's pictures if `source` is given."""
+    """The frames of a result, read one by one, with the pictures of `source` unless it is None."""
 
     def __init__(
         self,
@@ -106,12 +113,12 @@ class _Pictures(Collection[Picture]):
 
 
 def export_result(result: Path, formats: Sequence[str], options: ExportOptions | None = None) -> dict[str, Path]:
-    """Write the masks of a finished run in each of `formats`; returns format -> folder.
+    """Write the masks of a finished run in each of `formats`. Returns format -> folder.
 
         export_result(Path("clip.hodor"), ["coco", "csv"])
 
-    Raises UsageError for an unknown format, InputError if `result` is no finished result or its video is missing where
-    a format needs it, OutputError if an export is there already.
+    Raises UsageError for an unknown format, InputError if `result` is not a finished result or a format needs its video
+    and it is missing, OutputError if an export exists already.
     """
     options = options or ExportOptions()
     writers = [writer_of(name) for name in dict.fromkeys(formats)]
@@ -144,7 +151,7 @@ def detections(result: Path) -> Iterator[Any]:
 
 
 def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool) -> None:
-    """Raise UsageError or OutputError before a run, if what it makes could not be exported afterwards."""
+    """Raise UsageError or OutputError before a run if its result could not be exported afterwards."""
     for name in formats:
         require_free(OutputFolder(result).exports / writer_of(name).name, overwrite=overwrite)
 
@@ -163,7 +170,7 @@ def _read(folder: OutputFolder) -> _Result:
 
 
 def _opened(report: _Result, writers: Sequence[Writer], options: ExportOptions) -> Any:
-    """The source of the run, opened, if something needs its frames; otherwise a context of None."""
+    """The opened source of the run if an export needs its frames; otherwise a context that yields None."""
     media = [writer.name for writer in writers if writer.media]
     place = options.source or report.place.get("source", "")
     needed = bool(media) or options.frames

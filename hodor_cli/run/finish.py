@@ -1,4 +1,4 @@
-"""The end of a run: the overlay joined, annotations and report written, and what was only needed on the way removed."""
+"""Finishes a run: joins the overlay, writes review page and report, and removes `.progress`."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
 
 
 def _warnings(folder: OutputFolder, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    """Every warning once, in order: of the source and the inputs, then of the frames."""
+    """All warnings without duplicates: of the source and the inputs, then of the frames."""
     found = dict.fromkeys(warnings)
     for record in read_journal(folder.journal):
         found.update(dict.fromkeys(record.warnings))

@@ -1,4 +1,4 @@
-"""What starts, corrects and ends objects in a run: masks, boxes and removals by frame."""
+"""The inputs of a run that start, correct and end objects: masks, boxes, clicks and removals by frame."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Labels = NDArray[np.uint16]
 
 
 class HasLabels(Protocol):
-    """A mask that is unpacked when it is needed, as `read_mask_arguments` returns it."""
+    """A mask whose label map is unpacked at each use."""
 
     @property
     def labels(self) -> NDArray[np.integer]: ...
@@ -28,8 +28,8 @@ class HasLabels(Protocol):
 
 @dataclass(frozen=True)
 class FrameInputs:
-    """What is given in one frame: the label map for the segmenter (None: nothing), ids that end, the boxes and
-    clicks, the masks made from them, and warnings."""
+    """The inputs of one frame: the label map for the segmenter (None without one), ids that end, the boxes and clicks,
+    the masks made from them, and warnings."""
 
     labels: Labels | None = None
     removed: tuple[int, ...] = ()
@@ -43,16 +43,16 @@ class FrameInputs:
 class RunInputs:
     """The objects of a run, by frame index (from 0 in the source).
 
-    A mask, a box or clicks start an object, or correct the object that has its id already; a removal ends it until
-    something later has its id. Clicks on an object that has a mask or a box in the same frame correct that.
+    A mask, a box or clicks start an object, or correct it if its id exists already. A removal ends an object until
+    something later has its id. Clicks on an object with a mask or a box in the same frame correct that mask or box.
 
-    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or something with `labels`.
-    boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks when the frame comes.
+    masks: frame -> label map (H, W) of the frames' size whose values are object ids, or an object with `labels`.
+    boxes: frame -> {object id: (x, y, width, height)}; the click network makes the masks during the run.
     clicks: frame -> {object id: its clicks}, likewise.
-    removals: frame -> ids that are gone from this frame on.
-    appears: id -> the frame of its first mask, before which it is not in view and so not looked for.
-    warnings: what was found wrong with the inputs so far; it is repeated in the result and the report.
-    names: object id -> what it is called in the report and in exports.
+    removals: frame -> ids that are absent from this frame on.
+    appears: id -> frame of its first mask, before which the object is not in view and so not searched.
+    warnings: about the inputs; the result and the report repeat them.
+    names: object id -> its name in the report and in exports.
     """
 
     masks: Mapping[int, NDArray[np.integer] | HasLabels] = field(default_factory=dict)
@@ -74,14 +74,14 @@ class RunInputs:
         return sorted({object_id for frame in self.starts for object_id in self._ids_of(frame)})
 
     def labels(self, frame: int) -> NDArray[np.integer] | None:
-        """The label map given for a frame, None if there is none."""
+        """The label map given for a frame; None without one."""
         given = self.masks.get(frame)
         return None if given is None else np.asarray(getattr(given, "labels", given))
 
     def check(self, source: FrameSource, *, known: Collection[int] = ()) -> None:
-        """Raise UsageError or InputError if something cannot belong to this source.
+        """Raise UsageError or InputError if the inputs do not fit this source.
 
-        known: ids that the segmenter follows already, so that masks may be absent.
+        known: ids that the segmenter follows already, for which no mask is needed.
         """
         if not self.starts and not known:
             raise UsageError("there is no object to follow; give at least one `mask`, `box` or `click`")
@@ -109,7 +109,7 @@ class RunInputs:
         self._check_removals(known)
         self._check_appearances()
         named = sorted({*self.starts, *self.removals})
-        for frame in {*named[:1], *named[-1:]}:  # asking about a frame may mean counting up to it
+        for frame in {*named[:1], *named[-1:]}:  # only two, because `has_frame` may have to count frames
             if not source.has_frame(frame):
                 last = "the end" if source.end is None else source.end - 1
                 what = "start an object in" if frame in self.starts else "remove an object in"
@@ -119,7 +119,7 @@ class RunInputs:
                 )
 
     def at(self, frame: Frame) -> FrameInputs:
-        """What is given in this frame. A mask's pixels stay its own where one made from a box or clicks overlaps it."""
+        """The inputs of a frame. Where a mask made from a box or clicks overlaps a given mask, the given mask wins."""
         labels, index = self.labels(frame.index), frame.index
         boxes, clicks = self.boxes.get(index, {}), self.clicks.get(index, {})
         removed = tuple(self.removals.get(index, ()))
@@ -148,11 +148,11 @@ class RunInputs:
         return FrameInputs(joined if joined.any() else None, removed, dict(boxes), dict(clicks), made, tuple(warnings))
 
     def unused(self, first: int, last: int) -> list[int]:
-        """The frames of masks, boxes and removals that did not come, given the first and last frame that did."""
+        """The frames of masks, boxes and removals outside the first and last frame of the run."""
         return sorted(frame for frame in {*self.starts, *self.removals} if not first <= frame <= last)
 
     def _ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
-        """The ids that start or are corrected in a frame, with or without those that clicks name."""
+        """The ids of the masks and boxes in a frame, and of the clicks if `clicks`."""
         labels = self.labels(frame)
         marked = set() if labels is None else set(np.unique(labels).tolist())
         prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
@@ -190,9 +190,9 @@ class RunInputs:
 
 
 def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int, list[int]]:
-    """Frame -> ids that are gone from there on, from texts "ID=FRAME".
+    """Frame -> ids that are absent from it on, from texts "ID=FRAME".
 
-    Raises UsageError for another text, InputError for a frame past the end.
+    Raises UsageError for another text, InputError for a frame after the end.
     """
     removals: dict[int, list[int]] = {}
     for object_id, frame in _ids_and_frames(arguments, source, "removal"):
@@ -202,7 +202,7 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
 
 
 def appearances_by_id(arguments: Sequence[str], source: FrameSource) -> dict[int, int]:
-    """Id -> the frame in which it comes into view, from texts "ID=FRAME". Raises as `removals_by_frame` does."""
+    """Id -> frame in which the object comes into view, from texts "ID=FRAME". Raises as `removals_by_frame` does."""
     return dict(_ids_and_frames(arguments, source, "appearance"))
 
 

@@ -1,4 +1,4 @@
-"""A frame with a grid of coordinates and the masks a run would start from: to find boxes, and to check a start."""
+"""Draws a frame with a grid of coordinates and the masks that a run would start from."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hodor_cli.run.inputs import RunInputs
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.overlay import draw_overlay
 
-#: About how many lines the longer side gets, and the distances that are easy to read.
+#: The most lines along the longer side, and the possible distances of lines, in pixels.
 _LINES = 12
 _STEPS = (10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000)
 _LINE_SHARE = 0.35
 
 
 def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = None) -> Frame:
-    """Frame `index`, or the first in which something is given, or the first that is read. Raises InputError if it is
-    missing, or if what is given cannot belong to this source."""
+    """Frame `index`; if None, the first frame with inputs, or else the first frame. Raises InputError if the frame is
+    missing or the inputs do not fit the source."""
     if inputs.starts:
         inputs.check(source)
     index = min(inputs.starts, default=source.start) if index is None else index
@@ -36,7 +36,7 @@ def object_areas(labels: NDArray[np.uint16] | None) -> list[tuple[int, int]]:
 
 
 def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) RGB with its objects drawn over it and a grid whose numbers are pixels of the source."""
+    """The picture (H, W, 3) RGB with its objects drawn over it, and a grid labelled with pixel coordinates."""
     import cv2
 
     drawn = image.copy() if labels is None else draw_overlay(image, labels, ids=True)

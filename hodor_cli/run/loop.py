@@ -1,4 +1,4 @@
-"""The loop of a run: between the thread that reads and the thread that writes, one step per frame."""
+"""The loop of a run, one step per frame, between the thread that reads and the thread that writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
 from hodor_cli.run.records import FrameRecord, read_journal
 from hodor_cli.run.report import FrameResult
 from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter, SavePoint
-from hodor_cli.run.resume import Checkpoint, Progressed, damaged
+from hodor_cli.run.resume import Progressed, RunState, damaged
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.video.frames import Frame, FrameSource
@@ -31,7 +31,7 @@ class NothingToFollowError(InputError):
 
 @dataclass
 class _Position:
-    """First and last frame done, how many are, and whether the segmenter's state is that after the last one."""
+    """The first and last frame done, their number, and whether the segmenter's state is that after the last one."""
 
     first: int | None = None
     last: int | None = None
@@ -48,7 +48,7 @@ class RunLoop:
         inputs: RunInputs,
         segmenter: RunSegmenter,
         folder: OutputFolder,
-        checkpoint: Checkpoint | None,
+        checkpoint: RunState | None,
         hooks: RunHooks,
     ) -> None:
         self._source, self._inputs, self._segmenter, self._hooks = source, inputs, segmenter, hooks
@@ -62,14 +62,14 @@ class RunLoop:
                 segmenter.load_state(dict(checkpoint.state))
             except HodorError:
                 raise
-            except Exception as error:  # arrays of another run, or changed ones: any kind may come out
+            except Exception as error:  # arrays of another run, or changed ones, can raise any kind of exception
                 raise damaged(folder.checkpoint) from error
 
     def work(self, results: ResultsWriter, output: RunOutput, *, redraw: bool) -> None:
-        """Segment every frame that is not done yet; when it returns, all are written and a last checkpoint too.
+        """Segment all frames that are not done; on return all of them and a last checkpoint are written.
 
-        redraw: draw the unfinished piece of the overlay again. A camera runs until it is interrupted
-        (KeyboardInterrupt), which ends its stream and is no error.
+        redraw: draw the unfinished piece of the overlay again. A camera runs until KeyboardInterrupt, which then ends
+        the run normally.
         """
         depth = queue_depth(self._source.height, self._source.width)
         writer: _Writer = WriteBehind(results.handle, depth)
@@ -102,7 +102,7 @@ class RunLoop:
             writer.close()
             self.seconds = carried + time.perf_counter() - began
         except BaseException as error:
-            # What was handed over is written, so that resuming starts as late as possible.
+            # Frames handed over are still written, so that a resumed run continues as late as possible.
             if self._at.settled and not unfinished and self._at.done and not isinstance(error, HodorError):
                 with suppress(Exception):
                     writer.put(self._save_point())
@@ -110,7 +110,7 @@ class RunLoop:
             raise
 
     def _done_frames(self) -> list[FrameRecord]:
-        """The records of the frames done whose overlay piece is unfinished; notes the first and the last frame."""
+        """The records of the done frames whose overlay piece is unfinished. Sets the first and last frame done."""
         unfinished: list[FrameRecord] = []
         if not self._resumed.done:
             return unfinished
@@ -131,7 +131,7 @@ class RunLoop:
         return [] if len(unfinished) == PIECE_FRAMES else unfinished
 
     def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
-        """The source's frames from the first that is needed on."""
+        """The source's frames from the first needed one on."""
         last = self._at.last
         needed = unfinished[0].frame if unfinished else -1 if last is None else last + 1
         return (frame for frame in self._source if frame.index >= needed)
@@ -145,7 +145,7 @@ class RunLoop:
         return Redraw(frame, labels, record.ticks)
 
     def _segment(self, frame: Frame, writer: _Writer) -> None:
-        """One new frame: segment it, hand it to the writer, and tell the caller."""
+        """Segment a new frame, pass it to the writer, and call the hooks."""
         self._at.settled = False
         result = self._step(frame)
         writer.put(result)
@@ -159,13 +159,13 @@ class RunLoop:
     def _step(self, frame: Frame) -> FrameResult:
         given = self._inputs.at(frame)
         for object_id in given.removed:
-            if object_id in self._segmenter.object_ids:  # one too small to be encoded never was followed
+            if object_id in self._segmenter.object_ids:  # an object too small to be encoded is not followed
                 self._segmenter.remove(object_id)
         before = self._segmenter.last
         try:
             labels = self._segmenter.step(frame.image, masks=given.labels, time=frame.time)
         except BaseException:
-            self._at.settled = self._segmenter.last is before  # a step that did not end leaves the state as it was
+            self._at.settled = self._segmenter.last is before  # an unfinished step does not change the state
             raise
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
@@ -186,7 +186,7 @@ class RunLoop:
         )
 
     def take_warnings(self) -> None:
-        """Add what the source has complained about since."""
+        """Add new warnings of the source."""
         self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
 
     def _save_point(self) -> SavePoint:
@@ -195,7 +195,7 @@ class RunLoop:
         return SavePoint(state, self.seconds, self.network_seconds, self.warnings)
 
     def _check_all_used(self) -> None:
-        """Complain about masks of frames that never came: the source was shorter than it said."""
+        """Warn or raise if inputs were given for frames that did not come because the source is shorter than stated."""
         first, last = self._at.first, self._at.last
         if first is None or last is None:
             raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check `start`")

@@ -1,4 +1,4 @@
-"""How the result of a run shows itself in a notebook: the overlay to play, its objects, and the frames to review."""
+"""Renders the result of a run in a notebook: the overlay video, its objects, and the frames to review."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from hodor_cli.video.overlay import object_colours
 if TYPE_CHECKING:
     from hodor_cli.run.settings import SegmentSummary
 
-#: A notebook keeps what it shows; a larger video is named instead of put in.
+#: A larger video is named instead of embedded, because a notebook file stores all that it shows.
 _MOST_BYTES = 12 * 2**20
 _MOST_REVIEWS = 8
 
 
 def notebook_html(summary: SegmentSummary) -> str:
-    """The HTML of a result. What was removed since is left out."""
+    """The HTML of a result. Files that were removed since are left out."""
     overlay = summary.files.get("overlay")
     rows = [
         (object_id, tuple(int(value) for value in object_colours(np.array([object_id]))[0]), of_object)

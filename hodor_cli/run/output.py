@@ -1,4 +1,4 @@
-"""The result folder of a run: where everything lies, what state it is in, and what may be removed from it.
+"""The result folder of a run: its files, its state, and the removal of results.
 
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes and clicks
@@ -6,8 +6,8 @@ OUT/overlay.mp4, OUT/review.html
 OUT/annotations.json    of earlier versions
 OUT/export/FORMAT/      the masks as other tools read them
 OUT/report.json         written last: a folder with a report is finished
-OUT/.progress/          exists while a run is unfinished; holds all that resuming needs
-OUT/.hodor.lock         exists while a run writes, or was killed while it did
+OUT/.progress/          exists while a run is unfinished; holds the data for resuming
+OUT/.hodor.lock         exists while a run writes, or after it was killed
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class OutputFolder:
         self.run = self.progress / "run.json"
         self.journal = self.progress / "journal.jsonl"
         self.checkpoint = self.progress / "checkpoint.npz"
-        #: What passes backward found, by frame.
+        #: Results of the passes backward, by frame.
         self.backward = self.progress / "backward"
         #: Report and masks of the run that a correction changes.
         self.earlier = self.progress / "earlier"
@@ -61,10 +61,10 @@ class OutputFolder:
         return self.progress / f"overlay-{number:06d}.mp4"
 
     def state(self) -> State:
-        """What is there.
+        """The state of the folder.
 
-        Raises OutputError for a file, a folder with things in it that no run made, or one with links in it by which
-        results would be written or removed elsewhere.
+        Raises OutputError for a file, for a folder with files that no run made, and for links through which results
+        would be written or removed elsewhere.
         """
         if not self.root.exists():
             return "new"
@@ -80,16 +80,16 @@ class OutputFolder:
         return "new"
 
     def remove_results(self, *, keep_backward: bool = False) -> None:
-        """Remove what an earlier run made, finished or not, and nothing else. Can be interrupted and called again.
+        """Remove only the files of an earlier run, finished or not. It can be called again after an interruption.
 
-        keep_backward: leave what passes backward found.
+        keep_backward: keep the results of the passes backward.
 
         Raises OutputError, before anything is removed, if the earlier run's files name something outside the folder.
         """
         with writing(self.root):
             if is_report(self.report):
                 decode(self.report.read_bytes(), MadeFrames, str(self.report))
-                # Out of its place first: a folder that has lost masks must not look finished.
+                # Move the report first, so that a folder that has lost masks does not look finished.
                 self.progress.mkdir(exist_ok=True)
                 os.replace(self.report, self.replaced)
             for frame in list(self._made_frames()):
@@ -107,13 +107,13 @@ class OutputFolder:
                 shutil.rmtree(self.progress)
 
     def exported(self) -> list[str]:
-        """The formats that the masks were exported in."""
+        """The formats to which the masks were exported."""
         if self.exports.is_symlink() or not self.exports.is_dir():
             return []
         return sorted(entry.name for entry in self.exports.iterdir() if is_export(entry))
 
     def remove_drawn(self) -> None:
-        """Remove what was made of the masks: overlay, review page and exports."""
+        """Remove the files made from the masks: overlay, review page and exports."""
         for made in (self.overlay, self.review, self.annotations):
             made.unlink(missing_ok=True)
         for name in self.exported():
@@ -122,7 +122,7 @@ class OutputFolder:
             remove_if_empty(self.exports)
 
     def remove_after(self, journal_bytes: int) -> None:
-        """Remove the masks of frames past the checkpoint, which are about to be made again, from an unfinished run."""
+        """Remove the masks of frames after the checkpoint, which will be made again."""
         if not self.journal.is_file() or self.journal.stat().st_size < journal_bytes:
             raise OutputError(f"{self.journal} is damaged, so the run cannot be resumed; start again with `overwrite`")
         for frame in list(read_made_frames(self.journal, journal_bytes)):
@@ -150,7 +150,7 @@ class OutputFolder:
             require_replaceable(path)
 
     def _made_frames(self) -> Iterator[MadeFrame]:
-        """Every frame for which files were written. Raises OutputError for a name that leads elsewhere."""
+        """All frames for which files were written. Raises OutputError for a name that leads outside the folder."""
         if self.replaced.is_file():
             yield from decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
         yield from read_made_frames(self.journal)

@@ -1,8 +1,8 @@
-"""Threads around the network: one reads ahead of it, one writes behind it, in order and in bounded memory.
+"""Threads around the network: one reads ahead, one writes behind, in order and in bounded memory.
 
-Ctrl-C raises KeyboardInterrupt between any two steps of Python in the main thread, and inside `queue.Queue` it can
-leave a lock taken or a waiter asleep for ever. So the main thread waits in `queue.SimpleQueue` alone, whose put and get
-are single steps of C, takes a lock by `with` alone, which is another, and no wait lasts longer than _PATIENCE.
+Ctrl-C raises KeyboardInterrupt between any two steps of Python in the main thread. Inside `queue.Queue` it can leave a
+lock taken or a waiter asleep for ever. So the main thread waits only in `queue.SimpleQueue`, whose put and get are
+single steps in C, takes locks only by `with`, also a single step, and waits at most _PATIENCE at a time.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class _End:
 
 
 class ReadAhead(Generic[Item]):
-    """Iterates over `items` in a thread of its own, at most `depth` items ahead; an error surfaces in its place.
+    """Iterates over `items` in a separate thread, at most `depth` items ahead; an error is raised in its place.
 
-    A context manager: leaving it stops the thread, also half-way. Iterating works once.
+    A context manager whose exit stops the thread. It can be iterated over once.
     """
 
     def __init__(self, items: Iterable[Item], depth: int) -> None:
@@ -63,7 +63,7 @@ class ReadAhead(Generic[Item]):
             yield item
 
     def close(self) -> None:
-        """Stop reading. Waits a moment for the thread; one that hangs in a dead camera does not hold up the program."""
+        """Stop reading. Waits at most 5 s for the thread, which may hang in a camera that does not answer."""
         self._stopped = True
         self._free.put(None)  # wakes a thread that waits for room
         self._thread.join(timeout=5)
@@ -76,7 +76,7 @@ class ReadAhead(Generic[Item]):
 
 
 class WriteBehind(Generic[Item]):
-    """Calls `handle` on every item in order, in a thread of its own, at most `depth` items behind.
+    """Calls `handle` on every item in order, in a separate thread, at most `depth` items behind.
 
     An error of `handle` is raised by the next `put` or by `close`; items after it are dropped.
     """
@@ -109,17 +109,17 @@ class WriteBehind(Generic[Item]):
     def _hand_over(self, item: Item | _End) -> None:
         with self._lock:
             self._items.append(item)
-            # Ctrl-C in here can leave the writer asleep, which then looks by itself a moment later.
+            # If Ctrl-C interrupts this, the writer wakes by itself after _PATIENCE.
             self._more.notify()
 
     def put(self, item: Item) -> None:
-        """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised on an earlier."""
+        """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised before."""
         self._raise()
         _wait_for(self._free)
         self._hand_over(item)
 
     def close(self) -> None:
-        """Write what was handed over, then stop. Raises what `handle` raised."""
+        """Write all items handed over, then stop. Raises what `handle` raised."""
         self.finish()
         self._raise()
 
@@ -141,7 +141,7 @@ def queue_depth(height: int, width: int, most: int = 8, budget: int = 64 * 2**20
 
 
 def _slots(depth: int) -> queue.SimpleQueue[None]:
-    """A queue with one entry for every item that may be on its way."""
+    """A queue with one entry for each item that may be handed over."""
     free: queue.SimpleQueue[None] = queue.SimpleQueue()
     for _ in range(max(1, depth)):
         free.put(None)

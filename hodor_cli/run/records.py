@@ -1,7 +1,7 @@
-"""What a run writes down, as typed records: one schema per file, checked when it is read again.
+"""The files of a run as typed records: one schema per file, checked on reading.
 
-report.json and the journal lie where anyone may have changed them. Names in them become paths, so a record that names
-anything but an entry of its folder is refused as a whole.
+Others may have changed report.json and the journal. Names in them become paths, so a record with a name that leads
+outside its folder is refused as a whole.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Schema = TypeVar("Schema")
 class ObjectRecord(Struct, frozen=True, omit_defaults=True):
     """One object in one frame: area (px), box (null where it is absent), confidence (0..1) and whether it is lost.
 
-    cut_off, agreement, change, disagreement: as in `ObjectResult`. elsewhere: the share of the mask that is apart
-    from its main part. None, and then left out, is a share of 0 or what is not known.
+    cut_off, agreement, change, disagreement: as in `ObjectResult`. elsewhere: the share of the mask outside its
+    largest part. None, which is left out of the file, stands for a share of 0 or an unknown value.
     """
 
     area: Count
@@ -49,7 +49,7 @@ class ObjectRecord(Struct, frozen=True, omit_defaults=True):
 
 
 class ReviewNote(Struct, frozen=True):
-    """Something about an object that a frame's own callback wants looked at."""
+    """A note for review about an object, from a frame's callback."""
 
     object: int
     reason: str
@@ -77,15 +77,15 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     extra: dict[str, Any] = field(default_factory=dict)
 
     def for_report(self) -> dict[str, Any]:
-        """As it stands in report.json: without what only the run needs."""
+        """The record for report.json, without the fields that only the run needs."""
         plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
         added = plain.pop("extra", {})
         return {key: value for key, value in plain.items() if key != "ticks"} | added
 
 
 class SourceRecord(Struct, frozen=True):
-    """Where the frames came from; `content` is a fingerprint of the file or folder, `value_range` what became black and
-    white in frames of more than 8 bits."""
+    """The source of the frames. content: a fingerprint of the file or folder. value_range: the values that became black
+    and white in frames of more than 8 bits."""
 
     name: str
     kind: str
@@ -105,10 +105,10 @@ class WeightsRecord(Struct, frozen=True):
 
 
 class RunIdentity(Struct, frozen=True):
-    """Everything that decides the results of a run, so that it is only resumed with the same.
+    """All inputs and settings that determine the results of a run; a run is resumed only with the same ones.
 
-    masks: frame -> hash of its label map. used: what settings left open came to. place: where the source lay, names:
-    what objects are called; these two are not compared.
+    masks: frame -> hash of its label map. used: the values chosen for automatic settings. place: path of the source,
+    and names: of the objects; these two are not compared.
     """
 
     source: SourceRecord
@@ -125,14 +125,14 @@ class RunIdentity(Struct, frozen=True):
 
 
 class RunFile(RunIdentity, frozen=True, kw_only=True):
-    """run.json of an unfinished run; that of a training is another kind."""
+    """run.json of an unfinished run of `segment`; training runs have another format."""
 
     format: Literal["hodor-segment-run"] = "hodor-segment-run"
     version: int = 1
 
 
 class SpeedRecord(Struct, frozen=True):
-    """How long a run took, in seconds of wall time and of the network's."""
+    """The duration of a run: seconds of wall time and of the network."""
 
     frames: Count
     frames_per_second: float
@@ -150,10 +150,10 @@ class ObjectSummary(Struct, frozen=True):
 
 
 class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
-    """A stretch of frames in which a person should look at one object.
+    """A range of frames in which a person should review one object.
 
-    reason: one of `hodor_cli.run.review.REASONS`, or one added by the caller. detail: one number or phrase about it,
-    such as "from 0.93 to 0.71".
+    reason: one of `hodor_cli.run.review.REASONS`, or one added by the caller. detail: a number or phrase, such as
+    "from 0.93 to 0.71".
     """
 
     object_id: int
@@ -166,7 +166,7 @@ class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
 
 
 class SuggestedFrame(Struct, frozen=True):
-    """A frame to mask next, and the share (0..1) of all doubt that its mask would spare."""
+    """A frame to mask next, and the share (0..1) of all doubt that its mask would remove."""
 
     frame: Count
     name: str
@@ -174,7 +174,7 @@ class SuggestedFrame(Struct, frozen=True):
 
 
 class ReportRecord(RunIdentity, frozen=True, kw_only=True):
-    """report.json without its frames, which may be many."""
+    """report.json without its frames."""
 
     format: Literal["hodor-report"]
     speed: SpeedRecord
@@ -185,7 +185,7 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
 
 
 class MadeFrame(Struct, frozen=True):
-    """The part of a frame's record that says which files belong to it."""
+    """The part of a frame's record that determines its files."""
 
     name: str
     boxes: dict[ObjectId, Any] = field(default_factory=dict)
@@ -193,7 +193,7 @@ class MadeFrame(Struct, frozen=True):
 
 
 class MadeFrames(Struct, frozen=True):
-    """The part of report.json that says which files belong to the run."""
+    """The part of report.json that determines the run's files."""
 
     format: Literal["hodor-report"]
     frames: list[MadeFrame]
@@ -204,7 +204,8 @@ class _ReportHead(Struct, frozen=True):
 
 
 def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
-    """JSON that lies in a result folder as a record. Raises OutputError, saying `what` it is, if it is none."""
+    """Decode JSON from a result folder into a record. Raises OutputError, which names the file `what`, if it is not
+    valid."""
     try:
         record = msgspec.json.decode(data, type=schema)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -219,7 +220,7 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
 
 
 def require_inside(name: str, what: str) -> None:
-    """Raise OutputError for a frame's name whose mask would not lie in its folder."""
+    """Raise OutputError for a frame's name whose mask would be outside its folder."""
     if not (is_plain_name(name) and is_plain_name(f"{name}.png")):
         raise OutputError(
             f"{what} names the frame {name[:80]!r}, which leads outside its folder, so hodor did not write it; remove "
@@ -228,7 +229,7 @@ def require_inside(name: str, what: str) -> None:
 
 
 def is_report(path: Path) -> bool:
-    """Whether this is a report that a run of `segment` wrote."""
+    """Whether the file is a report of `segment`."""
     try:
         msgspec.json.decode(path.read_bytes(), type=_ReportHead)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -237,7 +238,7 @@ def is_report(path: Path) -> bool:
 
 
 def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[FrameRecord]:
-    """The journal's whole records between two offsets, one at a time; a line that a kill cut off is left out.
+    """Yield the journal's complete records between two offsets; an incomplete last line is left out.
 
     Raises OutputError for a line that hodor did not write.
     """
@@ -246,7 +247,7 @@ def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> 
 
 
 def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
-    """Which files the frames of a journal have, from an offset on; lines that a power cut damaged are left out.
+    """Yield the frames of a journal from an offset on, with what determines their files; damaged lines are left out.
 
     Raises OutputError for a name that leads outside the folder.
     """
@@ -260,7 +261,7 @@ def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
 
 
 def _lines(path: Path, from_byte: int, to_byte: int | None) -> Iterator[bytes]:
-    """The whole lines between two offsets."""
+    """Yield the complete lines between two offsets."""
     try:
         file = path.open("rb")
     except FileNotFoundError:

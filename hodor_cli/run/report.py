@@ -1,4 +1,4 @@
-"""The report of a run: what happened to every object in every frame, and which frames a person should look at."""
+"""The report of a run: the result for every object in every frame, and the frames to review."""
 
 from __future__ import annotations
 
@@ -31,14 +31,13 @@ from hodor_cli.video.frames import Frame
 if TYPE_CHECKING:
     from hodor_cli.engine import ObjectResult
 
-#: Components are looked for at about this many pixels of the longer side: specks do not matter.
+#: Pixels of the longer side at which components are counted; a low resolution ignores specks.
 _COMPONENT_SIDE = 288
 
 
 @dataclass(frozen=True)
 class FrameResult:
-    """One frame as it comes from the network; `given`, `removed`, `boxes` and `clicks` are what the user gave in it,
-    `extra` what a callback added."""
+    """The result for one frame. given, removed, boxes, clicks: the user's inputs in it. extra: added by a callback."""
 
     frame: Frame
     labels: NDArray[np.uint16]
@@ -53,9 +52,9 @@ class FrameResult:
 
 
 def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
-    """One frame's entry in journal and report.
+    """The record of one frame for journal and report.
 
-    Raises UsageError if what a callback added is no `review` list of object, reason and detail.
+    Raises UsageError if a callback added a `review` that is not a list of object, reason and detail.
     """
     objects = {
         object_id: _object_record(outcome, result.labels == object_id)
@@ -83,7 +82,7 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
 
 
 def elsewhere(mask: NDArray[np.bool_]) -> float:
-    """The share (0..1) of an (H, W) mask that does not hang together with its largest part."""
+    """The share (0..1) of an (H, W) mask outside its largest connected component."""
     import cv2
 
     step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
@@ -93,7 +92,7 @@ def elsewhere(mask: NDArray[np.bool_]) -> float:
 
 
 def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
-    """Per object: its first frame, in how many frames it is present or lost, and its mean confidence where present."""
+    """For each object: its first frame, the numbers of frames where it is present and lost, and its mean confidence."""
     first: dict[int, int] = {}
     present: dict[int, int] = {}
     lost: dict[int, int] = {}
@@ -123,10 +122,10 @@ def write_report(
     review: Iterable[ReviewItem],
     records: Callable[[], Iterable[FrameRecord]],
 ) -> None:
-    """Write report.json, one frame at a time so that memory does not grow with the video. The file appears whole.
+    """Write report.json, one frame at a time so that memory does not grow with the video; it appears when complete.
 
-    `header` holds what stands in front of the frames (source, weights, settings, speed, warnings), `objects` what
-    `summarise_objects` gives.
+    header: the fields before the frames (source, weights, settings, speed, warnings). objects: the result of
+    `summarise_objects`.
     """
     with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
@@ -160,5 +159,5 @@ def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectReco
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:
-    """Rounded for the report: to no more digits than agree between machines and numbers of threads."""
+    """The value rounded to digits that agree between machines and numbers of threads."""
     return None if value is None or not math.isfinite(value) else round(float(value), digits)

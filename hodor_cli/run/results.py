@@ -1,7 +1,7 @@
-"""The writing half of a run: every frame's mask, overlay and journal entry, in the order of the frames.
+"""Writes every frame's mask, overlay and journal entry, in the order of the frames, in the writing thread.
 
-Runs in a thread of its own behind the network. Nothing here depends on when a run was interrupted: the overlay is cut
-into pieces at fixed frames, and frames of an unfinished piece are drawn again from their masks.
+The results do not depend on when a run was interrupted: the overlay is divided into pieces at fixed frames, and frames
+of an unfinished piece are drawn again from their masks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hodor_cli.images.label_png import write_label_png
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import read_journal
 from hodor_cli.run.report import FrameResult, frame_record
-from hodor_cli.run.resume import Checkpoint, Journal, Progressed, save_checkpoint
+from hodor_cli.run.resume import Journal, Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_overlay
@@ -33,7 +33,7 @@ PIECE_FRAMES = 48
 
 @dataclass(frozen=True)
 class Redraw:
-    """A frame that an earlier run had done, whose piece of the overlay it had not finished."""
+    """A frame done by the interrupted run whose piece of the overlay is unfinished."""
 
     frame: Frame
     labels: NDArray[np.uint16]
@@ -52,17 +52,17 @@ class SavePoint:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is made of every frame: the overlay, and object numbers in it."""
+    """Whether to draw the overlay, and object ids in it."""
 
     overlay: bool
     numbers: bool
 
 
 class ResultsWriter:
-    """Writes masks, overlay pieces, journal and checkpoints into an output folder; `handle` takes them in order."""
+    """Writes masks, overlay pieces, journal and checkpoints into an output folder; pass items to `handle` in order."""
 
     def __init__(self, folder: OutputFolder, source: FrameSource, drawing: Drawing, resumed: Progressed) -> None:
-        """`source` says the overlay's frame rate, aspect and sound, `resumed` where to continue."""
+        """source: has the overlay's frame rate, aspect and sound. resumed: where to continue."""
         self._folder, self._source, self._drawing = folder, source, drawing
         self._timeline = Timeline(source.fps)
         #: Frames whose results are written.
@@ -76,11 +76,11 @@ class ResultsWriter:
         with writing(folder.root):
             self._journal = Journal(folder.journal, resumed.journal_bytes)
         self._piece: tuple[io.BytesIO, VideoWriter, int] | None = None
-        # Frames of the unfinished piece come first, as redrawn ones.
+        # The frames of the unfinished piece come first, as `Redraw` items.
         self._drawn = self.done // PIECE_FRAMES * PIECE_FRAMES
 
     def handle(self, item: FrameResult | Redraw | SavePoint) -> None:
-        """Write one item. Raises OutputError if the disk refuses."""
+        """Write one item. Raises OutputError if it cannot be written."""
         with writing(self._folder.root):
             if isinstance(item, FrameResult):
                 self._write(item)
@@ -88,10 +88,10 @@ class ResultsWriter:
                 self._draw(item.frame, item.labels, item.ticks)
             else:
                 progress = Progressed(self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings)
-                save_checkpoint(self._folder.checkpoint, Checkpoint(progress, item.state))
+                save_run_state(self._folder.checkpoint, RunState(progress, item.state))
 
     def finish(self) -> None:
-        """Close the last piece and join all into overlay.mp4, without encoding again."""
+        """Close the last piece and join all pieces into overlay.mp4 without encoding them again."""
         with writing(self._folder.root):
             self._close_piece()
             self._journal.close()
@@ -109,7 +109,7 @@ class ResultsWriter:
                 joined.replace(self._folder.overlay)
 
     def abandon(self) -> None:
-        """Let go of what is open; what the last checkpoint covers stays usable."""
+        """Close all files without finishing; the run can be resumed from its last checkpoint."""
         self._journal.close()
         if self._piece is not None:
             self._piece[1].discard()
@@ -119,7 +119,7 @@ class ResultsWriter:
         frame = item.frame
         self._first_time = frame.time if self._first_time is None else self._first_time
         self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
-        # The journal comes first: it lists every file that a later run with `overwrite` has to remove.
+        # The journal is written first, because it lists the files that a later run with `overwrite` removes.
         self._journal.append(frame_record(item, ticks=self._ticks))
         _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.box_masks.items():
@@ -132,7 +132,7 @@ class ResultsWriter:
         if not self._drawing.overlay:
             return
         if self._piece is None:
-            buffer = io.BytesIO()  # a piece is small, and a full disk shows only when it is written, in one place
+            buffer = io.BytesIO()  # a piece is small; only `_close_piece` writes to the disk and can find it full
             source = self._source
             self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
         drawn = draw_overlay(frame.image, labels, ids=self._drawing.numbers)
@@ -154,5 +154,5 @@ def _write_mask(path: Path, labels: NDArray[np.integer]) -> None:
     try:
         write_label_png(path, labels)
     except OutputError as error:
-        # The operating system's own error, so that a full disk is told with the way out that a run has.
+        # The original OSError, so that the message for a full disk names the run's way out.
         raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None

@@ -1,8 +1,8 @@
-"""What an interrupted run leaves behind so that it can be resumed: its identity, a journal and a checkpoint.
+"""The data with which an interrupted run is resumed: its identity, a journal and a checkpoint.
 
-- The identity says what the run was about. Resuming with anything else would give a mixture, so it is refused.
-- The journal has one line of JSON per frame. A line that a kill cut off, and lines past the checkpoint, are dropped.
-- The checkpoint is the segmenter's state after a frame, small and written whole.
+- The identity holds the inputs and settings. A run is resumed only with the same ones.
+- The journal has one line of JSON per frame. An incomplete line, and lines after the checkpoint, are dropped.
+- The checkpoint is the segmenter's state after a frame. It is small and replaced atomically.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 @dataclass(frozen=True)
 class Progressed:
-    """How far a run is: frames done, bytes of the journal that belong to them, seconds used, the source's warnings."""
+    """The progress of a run: frames done, the journal's bytes for them, seconds used, and the source's warnings."""
 
     done: _Count = 0
     journal_bytes: _Count = 0
@@ -45,15 +45,15 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Where a run can be resumed: how far it is, and the segmenter's state after its last frame."""
+class RunState:
+    """A point at which a run can be resumed: its progress, and the segmenter's state after its last frame."""
 
     progress: Progressed
     state: Mapping[str, NDArray[Any]]
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint so that the one before stays until the new one is whole. Raises OSError."""
+def save_run_state(path: Path, checkpoint: RunState) -> None:
+    """Write a checkpoint; the earlier one stays until the new one is complete. Raises OSError."""
     arrays = {_STATE + key: np.asarray(value) for key, value in checkpoint.state.items()}
     buffer = io.BytesIO()
     meta = np.array(msgspec.json.encode(checkpoint.progress).decode())
@@ -61,7 +61,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def load_checkpoint(path: Path) -> Checkpoint | None:
+def load_run_state(path: Path) -> RunState | None:
     """The checkpoint, or None if none was written yet. Raises OutputError if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -84,19 +84,19 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         msgspec.MsgspecError,
     ) as error:
         raise damaged(path) from error
-    return Checkpoint(progress, state)
+    return RunState(progress, state)
 
 
 def damaged(path: Path) -> OutputError:
-    """What to raise for a file without which a run cannot be resumed."""
+    """The error for a damaged file that is needed for resuming."""
     return OutputError(f"{path} is damaged, so the run cannot be resumed; start it again with `overwrite`")
 
 
 class Journal:
-    """The records of the frames done so far, on disk and not in memory."""
+    """The records of the frames done so far, on disk."""
 
     def __init__(self, path: Path, keep_bytes: int = 0) -> None:
-        """Open for appending; only the first `keep_bytes` bytes of what is there stay."""
+        """Open for appending, after truncating the file to `keep_bytes` bytes."""
         self._file = path.open("r+b" if keep_bytes else "wb", buffering=0)
         self._file.truncate(keep_bytes)
         self._file.seek(keep_bytes)
@@ -115,13 +115,14 @@ class Journal:
 
 
 def write_run(path: Path, identity: RunIdentity) -> None:
-    """Write down what the run is about. Raises OSError."""
+    """Write the identity of a run. Raises OSError."""
     file = RunFile(**{name: getattr(identity, name) for name in identity.__struct_fields__})
     write_whole(path, msgspec.json.format(msgspec.json.encode(file), indent=1))
 
 
 def read_run(path: Path) -> RunIdentity | None:
-    """What an unfinished run is about; None if it was cut off before it wrote that. Raises OutputError if damaged."""
+    """The identity of an unfinished run; None if the run was interrupted before writing it. Raises OutputError if it is
+    damaged."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -132,7 +133,7 @@ def read_run(path: Path) -> RunIdentity | None:
 
 
 def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any) -> RunIdentity:
-    """Everything that decides the results of a run. Content counts, not where it lies."""
+    """The inputs and settings that determine the results of a run, independent of the files' places."""
     return RunIdentity(
         source=SourceRecord(
             name=source.name,
@@ -170,7 +171,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
 
 
 def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
-    """What differs between two identities, in a user's words."""
+    """The differences between two identities, as phrases for the user."""
     found = []
     for key in SourceRecord.__struct_fields__:
         was, value = getattr(then.source, key), getattr(now.source, key)
@@ -190,7 +191,7 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
     if then.weights.fingerprint != now.weights.fingerprint:
         found.append(f"the weights ({then.weights.name} then, {now.weights.name} now)")
     told = set()
-    for part in ("settings", "used"):  # "auto" may have come to something else on another machine
+    for part in ("settings", "used"):  # "auto" may have another value on another machine
         for key, value in getattr(now, part).items():
             was = getattr(then, part).get(key)
             if was != value and key not in told:
@@ -200,7 +201,7 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
 
 
 def only_given_differs(then: RunIdentity, now: RunIdentity) -> bool:
-    """Whether two runs differ, and in nothing but what was given in which frame."""
+    """Whether two runs differ only in the masks, boxes, clicks, removals and appearances given."""
     parts = ("masks", "boxes", "clicks", "removals", "appears")
     same = msgspec.structs.replace(now, **{part: getattr(then, part) for part in parts})
     return bool(differences(then, now)) and not differences(then, same)
@@ -217,7 +218,7 @@ def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> Non
 
 
 def _fingerprint(segmenter: Any) -> str:
-    """The fingerprint of the segmenter's network; empty for one that has none."""
+    """The fingerprint of the segmenter's network; empty without one."""
     model = getattr(segmenter, "model", None)
     if model is None:
         return ""

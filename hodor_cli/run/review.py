@@ -1,10 +1,10 @@
-"""Which frames of a run a person should look at.
+"""Finds the frames of a run that a person should review.
 
-What happens to an object (it is lost, returns, jumps in size) is worth a look in itself. Whether a mask is still good
-is estimated from four witnesses, of which only the first is the network's own opinion: its confidence, the agreement
-with what matching carries over from the frame in which the object was given, the change of its descriptor since then,
-and how much of it lies apart. Weights and limit are fitted to frames with truth by `benchmarks/review.py`, which also
-prints precision and recall.
+Events of an object (it is lost, returns, jumps in size) are always listed. Whether a mask is still good is estimated by
+logistic regression from four measures: the network's confidence, the agreement with the mask that matching carries over
+from the frame in which the object was given, the change of the object's descriptor since then, and the share of the
+mask outside its largest part. `benchmarks/review.py` fits weights and limit to frames with true masks, and prints
+precision and recall.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
 AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "place jumped", "moved too far and was cut off"
 UNLIKE_REFERENCE, CHANGED = "differs from the match with its given frame", "has changed much since it was given"
 SCATTERED = "lies in several places"
-#: All reasons that a run itself gives; a caller may add others.
+#: All reasons that a run gives; a caller may add others.
 REASONS = (
     LOST, RETURNED, LOW_CONFIDENCE, CONFIDENCE_FELL, AREA_JUMPED, PLACE_JUMPED, CUT_OFF, UNLIKE_REFERENCE, CHANGED,
     SCATTERED,
 )  # fmt: skip
 
-#: A present object whose mean probability inside its mask is below this is worth a look.
+# A present object is listed if ...
+#: ... the mean probability inside its mask is below this,
 _LOW_CONFIDENCE = 0.6
-#: So is one whose confidence falls by this much below the median of the frames just before,
+#: its confidence falls by more than this below the median of the frames just before,
 _CONFIDENCE_FALL = 0.15
-#: one whose area grows or shrinks by more than this factor from one frame to the next,
+#: its area grows or shrinks by more than this factor from one frame to the next,
 _AREA_JUMP = 2.5
-#: one whose box moves by more than this many of its own sides from one frame to the next,
+#: its box moves by more than this many of its own sides from one frame to the next,
 _PLACE_JUMP = 1.0
-#: one of which more than this share lies apart from the rest,
+#: more than this share of it is outside its largest part,
 _SCATTERED = 0.3
-#: and one of which at least this share was cut off because it moved farther than expected.
+#: or at least this share was cut off because it moved farther than expected.
 _CUT_OFF = 0.1
-#: Areas below this many pixels jump without meaning anything.
+#: Jumps of areas below this many pixels are ignored.
 _SMALL_AREA = 64
 _RECENT_FRAMES = 5
 
-#: A mask is doubted above this probability that its IoU with the truth is below 0.5.
+#: A mask is listed above this probability that its IoU with the truth is below 0.5.
 DOUBT = 0.5
 
 
 @dataclass(frozen=True)
-class _Witness:
-    """One term of the estimate: its weight, what a good mask has, and the words for a mask that it speaks against."""
+class _Measure:
+    """One term of the estimate: its weight, the value of a good mask, and the reason and words for a bad one."""
 
     weight: float
     good: float
@@ -60,36 +61,36 @@ class _Witness:
     words: str
 
 
-_WITNESSES = {
-    "confidence": _Witness(-10.4, 0.97, LOW_CONFIDENCE, "down to {:.2f}"),
-    "agreement": _Witness(-8.2, 0.67, UNLIKE_REFERENCE, "agreement {:.2f}"),
-    "change": _Witness(5.7, 0.13, CHANGED, "change {:.2f}"),
-    "elsewhere": _Witness(1.3, 0.0, SCATTERED, "{:.0%} of it apart"),
+_MEASURES = {
+    "confidence": _Measure(-10.4, 0.97, LOW_CONFIDENCE, "down to {:.2f}"),
+    "agreement": _Measure(-8.2, 0.67, UNLIKE_REFERENCE, "agreement {:.2f}"),
+    "change": _Measure(5.7, 0.13, CHANGED, "change {:.2f}"),
+    "elsewhere": _Measure(1.3, 0.0, SCATTERED, "{:.0%} of it apart"),
 }
 _BIAS = -4.5
-#: Of models that do not match frames, and so have no agreement.
+#: For models without matching, which have no agreement.
 _BIAS_WITHOUT_AGREEMENT = -2.0
-#: Descriptors of something else altogether are all the same to the estimate.
+#: A larger change counts as this one.
 _MOST_CHANGE = 3.0
 
 
 def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
-    """How likely (0..1) the IoU of a present object's mask is below 0.5, the reason that says most, and its number."""
+    """The probability that the IoU of a present object's mask is below 0.5, the main reason, and its detail."""
     terms = {}
-    for name, witness in _WITNESSES.items():
+    for name, measure in _MEASURES.items():
         value = getattr(entry, name)
         if value is not None:
-            terms[name] = witness.weight * (min(value, _MOST_CHANGE) - witness.good)
+            terms[name] = measure.weight * (min(value, _MOST_CHANGE) - measure.good)
     bias = _BIAS if entry.agreement is not None else _BIAS_WITHOUT_AGREEMENT
     worst = max(terms, key=lambda name: terms[name])
-    witness = _WITNESSES[worst]
+    measure = _MEASURES[worst]
     probability = 1 / (1 + math.exp(-min(max(bias + sum(terms.values()), -50.0), 50.0)))
-    return probability, witness.reason, witness.words.format(getattr(entry, worst))
+    return probability, measure.reason, measure.words.format(getattr(entry, worst))
 
 
 @dataclass
 class _Recent:
-    """What came before, of one object."""
+    """An object's results in the frames before."""
 
     area: int = 0
     box: BoxRecord | None = None
@@ -98,7 +99,7 @@ class _Recent:
 
 
 def review_frames(records: Iterable[FrameRecord]) -> list[ReviewItem]:
-    """The stretches of frames to look at, by frame, with what the records themselves name (`review`)."""
+    """The ranges of frames to review, in order, including those that the records themselves name (`review`)."""
     recent: dict[int, _Recent] = {}
     running: dict[tuple[int, str], tuple[int, ReviewItem]] = {}
     done: list[ReviewItem] = []
@@ -109,15 +110,15 @@ def review_frames(records: Iterable[FrameRecord]) -> list[ReviewItem]:
             if item is None or last != position - 1:
                 done += [] if item is None else [item]
                 item = ReviewItem(object_id, reason, index, index, name, name, detail)
-            # The lowest confidence of a stretch; of anything else, what was said first.
-            said = min(item.detail, detail) if reason == LOW_CONFIDENCE else item.detail or detail
-            running[object_id, reason] = (position, replace(item, last_frame=index, last_name=name, detail=said))
+            # A range keeps its lowest confidence, and the first detail of any other reason.
+            kept = min(item.detail, detail) if reason == LOW_CONFIDENCE else item.detail or detail
+            running[object_id, reason] = (position, replace(item, last_frame=index, last_name=name, detail=kept))
     done += [item for _, item in running.values()]
     return sorted(done, key=lambda item: (item.first_frame, item.object_id, item.reason))
 
 
 def reasons(record: FrameRecord, recent: dict[int, _Recent]) -> Iterator[tuple[int, str, str]]:
-    """(object id, reason, detail) of everything in one frame; `recent` is carried from frame to frame."""
+    """Yield (object id, reason, detail) for one frame; `recent` is carried from frame to frame."""
     for object_id, entry in record.objects.items():
         known = recent.setdefault(object_id, _Recent())
         given = object_id in record.given
@@ -161,7 +162,7 @@ def _of_present(entry: ObjectRecord, known: _Recent) -> Iterator[tuple[str, str]
 
 
 def _moved(before: BoxRecord | None, after: BoxRecord | None) -> float:
-    """How far the middle of a box moved, in units of the larger box's mean side; 0 where there is none."""
+    """The distance that the middle of a box moved, in units of the larger box's mean side; 0 without a box."""
     if before is None or after is None:
         return 0.0
     ways = (after[axis] + after[axis + 2] / 2 - before[axis] - before[axis + 2] / 2 for axis in (0, 1))

@@ -1,6 +1,6 @@
-"""review.html: what happened to every object over time, the frames to look at, and the overlay to play, on one page.
+"""review.html: a page with the timeline of every object, the frames to review, and the overlay video.
 
-The page lies beside the overlay and plays it; everything else is in the page itself.
+The page plays the overlay beside it; everything else is embedded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hodor_cli.pages import render
 from hodor_cli.run.records import FrameRecord, ObjectSummary, ReviewItem, RunIdentity
 from hodor_cli.video.overlay import object_colours
 
-#: Stretches with a picture; later ones are lines of text. Columns of a timeline: more than a screen shows.
+#: The number of ranges shown with a picture; later ones are lines of text. The columns of a timeline.
 _MOST_PICTURES = 12
 _COLUMNS = 480
 _PICTURE_WIDTH = 360
@@ -25,7 +25,7 @@ _PICTURE_WIDTH = 360
 
 @dataclass
 class _Column:
-    """A few frames of one object in its timeline: the lowest confidence, and in how many it is present or lost."""
+    """Some frames of one object in its timeline: the lowest confidence, and how often it is present and lost."""
 
     confidence: float = 1.0
     present: int = 0
@@ -33,8 +33,8 @@ class _Column:
 
 
 @dataclass
-class Timeline:
-    """One object over time. `bars` are (x, width, height, kind) in a picture `_COLUMNS` wide and 1 high."""
+class ObjectTimeline:
+    """One object over time, in a picture `_COLUMNS` wide and 1 high."""
 
     object_id: int
     colour: tuple[int, ...]
@@ -44,7 +44,7 @@ class Timeline:
 
     @property
     def bars(self) -> Iterator[tuple[int, float, str]]:
-        """(x, height 0..1, "present" or "lost") of each column that has the object."""
+        """Yield (x, height 0..1, "present" or "lost") for each column that has the object."""
         for x, column in sorted(self.columns.items()):
             kind = "present" if column.present else "lost"
             yield x, max(0.06, column.confidence) if column.present else 1.0, kind
@@ -52,7 +52,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch to look at: when it begins (s from the overlay's beginning), what is wrong, and a picture of it."""
+    """A range to review: its time in the overlay in seconds, its reason, and a picture."""
 
     item: ReviewItem
     seconds: float
@@ -67,7 +67,7 @@ def write_review_page(
     records: Iterable[FrameRecord],
     overlay: Path | None,
 ) -> None:
-    """Write the page. overlay: the finished overlay video, whose name the page plays; None if there is none."""
+    """Write the page. overlay: the finished overlay video, which the page plays; None without one."""
     wanted = {item.first_frame for item in review}
     count, seconds, positions = 0, {}, {}
     start: float | None = None
@@ -106,11 +106,11 @@ def write_review_page(
 
 def _timeline(
     object_id: int, summary: ObjectSummary, places: Iterable[tuple[int, float, bool]], count: int
-) -> Timeline:
+) -> ObjectTimeline:
     colour = tuple(int(value) for value in object_colours(np.array([object_id]))[0])
-    line = Timeline(object_id, colour, summary)
+    line = ObjectTimeline(object_id, colour, summary)
     for position, confidence, lost in places:
-        # A short clip has fewer frames than columns; its frames become as wide as they must.
+        # A clip with fewer frames than columns uses one column per frame, which the page widens.
         column = line.columns.setdefault(position * min(count, _COLUMNS) // count, _Column())
         column.present += not lost
         column.lost += lost
@@ -120,7 +120,7 @@ def _timeline(
 
 
 def _pictures(overlay: Path, seconds: Sequence[float]) -> dict[float, NDArray[np.uint8]]:
-    """Small pictures of the overlay at these times; a time at which nothing can be decoded has none."""
+    """Small pictures of the overlay at these times, where they can be decoded."""
     import av
     import cv2
 

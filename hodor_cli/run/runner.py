@@ -1,8 +1,8 @@
-"""Segment a whole source into a result folder: the library door behind `hodor segment`.
+"""Segments a whole source into a result folder: the library function behind `hodor segment`.
 
     source -> reading thread -> Segmenter.step -> writing thread -> masks/, overlay.mp4, report.json
 
-Memory does not grow with the number of frames: queues are bounded, everything else lies on disk.
+Memory does not grow with the number of frames: queues are bounded, and everything else is on disk.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from hodor_cli.run.output import OutputFolder, State
 from hodor_cli.run.records import RunIdentity
 from hodor_cli.run.results import Drawing, ResultsWriter
 from hodor_cli.run.resume import (
-    Checkpoint,
     Progressed,
-    load_checkpoint,
+    RunState,
+    load_run_state,
     only_given_differs,
     read_run,
     refuse_differences,
@@ -61,15 +61,15 @@ def segment_source(
     Args:
         source: An open `hodor_cli.video.FrameSource`.
         inputs: The masks, boxes and removals by frame.
-        out: The result folder; `hodor_cli/run/output.py` says what lies where. It is locked meanwhile.
+        out: The result folder, as `hodor_cli/run/output.py` describes it. It is locked during the run.
         network: The network, as `load_model` returns it; or a segmenter that is new, reset, or started from saved
-            descriptors, and then decides history, resolution, device and precision itself.
+            descriptors, with its own history, resolution, device and precision.
         settings: History, working resolution, device, precision, and whether to draw the overlay.
-        output: Whether to replace or resume what is in `out`, and what to write besides.
+        output: Whether to replace or resume the results in `out`.
         hooks: What to call after each frame.
 
     Returns:
-        What was made, which frames to review, and warnings.
+        The files, the frames to review, and warnings.
 
     Raises:
         UsageError, InputError: The inputs do not fit; nothing is left in `out`.
@@ -83,7 +83,7 @@ def segment_source(
         raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
     ready = hasattr(network, "step")
     segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
-    known = tuple(segmenter.object_ids)  # those that it follows from saved descriptors
+    known = tuple(segmenter.object_ids)  # objects started from saved descriptors
     folder = OutputFolder(Path(out))
     earlier = None
     if output.resume and able_to_go_back(source, segmenter):
@@ -97,7 +97,7 @@ def segment_source(
             earlier = _aside(folder, identity)
         checkpoint = _prepare(folder, identity, output)
         if folder.state() == "finished":
-            shutil.rmtree(folder.progress, ignore_errors=True)  # a kill came between the report and the tidying up
+            shutil.rmtree(folder.progress, ignore_errors=True)  # killed after the report, before the cleanup
             return _finished(folder, identity)
         numbers = len({*inputs.object_ids, *known}) > 1
         drawing = Drawing(overlay=settings.overlay, numbers=numbers)
@@ -132,20 +132,20 @@ def _earlier(
     segmenter: RunSegmenter,
     output: RunOutput,
 ) -> tuple[EarlierRun | None, RunInputs]:
-    """The finished run that these inputs correct, or None; and the inputs, with what was given to it."""
+    """The finished run that these inputs correct, or None; and the inputs together with those of that run."""
     finished = folder.state() == "finished"
     if not finished and not (folder.earlier / folder.report.name).exists():
         return None, inputs
     earlier = EarlierRun(folder, aside=not finished)
     if set(earlier.report.clicks).intersection(earlier.report.masks):
-        return None, inputs  # of a mask that clicks corrected, only what came of it is known
+        return None, inputs  # the masks before the clicks corrected them are not stored
     joined = earlier.inputs(inputs)
     identity = run_identity(source, joined, settings, segmenter)
     return (earlier, joined) if only_given_differs(earlier.report, identity) else (None, joined)
 
 
 def _aside(folder: OutputFolder, identity: RunIdentity) -> EarlierRun:
-    """Begin a correction, or continue it: the earlier run, moved out of the way."""
+    """Begin or continue a correction: set the earlier run aside and return it."""
     with writing(folder.root):
         if folder.state() == "finished":
             shutil.rmtree(folder.progress, ignore_errors=True)
@@ -157,7 +157,7 @@ def _aside(folder: OutputFolder, identity: RunIdentity) -> EarlierRun:
 
 
 def _state(folder: OutputFolder, output: RunOutput) -> State:
-    """What is in the folder. Raises OutputError if it may not be used as `output` says."""
+    """The state of the folder. Raises OutputError if it holds results and `output` says nothing about them."""
     state = folder.state()
     if state != "new" and not output.overwrite and not output.resume:
         what = "results" if state == "finished" else "the results of an unfinished run"
@@ -168,27 +168,21 @@ def _state(folder: OutputFolder, output: RunOutput) -> State:
 
 
 def _finished(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
-    """The summary of a run that is finished. Raises OutputError if it was another one."""
+    """The summary of a finished run. Raises OutputError if its identity differs."""
     summary, earlier = read_summary(folder)
     refuse_differences(earlier, identity, folder.root)
     return summary
 
 
-def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> Checkpoint | None:
-    """Bring the folder into the state from which frames are written, and find where to resume; a finished run that is
-    to be resumed is left alone. Raises OutputError if the folder may not be used."""
-    state = folder.state()
-    if state != "new" and not output.overwrite and not output.resume:
-        what = "results" if state == "finished" else "the results of an unfinished run"
-        raise OutputError(
-            f"{folder.root} holds {what} already; add `resume` to continue or `overwrite` to replace them"
-        )
-    if output.resume and state == "finished":
+def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> RunState | None:
+    """Prepare the folder for writing frames and return the checkpoint to resume from, if there is one. A finished run
+    to be resumed is not changed. Raises OutputError if the folder may not be used."""
+    if _state(folder, output) == "finished" and output.resume:
         return None
     checkpoint = interrupted = None
     if output.resume and (interrupted := read_run(folder.run)) is not None:
         refuse_differences(interrupted, identity, folder.root)
-        checkpoint = load_checkpoint(folder.checkpoint)
+        checkpoint = load_run_state(folder.checkpoint)
     with writing(folder.root):
         if checkpoint is None:
             folder.remove_results(keep_backward=interrupted is not None)

@@ -1,4 +1,4 @@
-"""One call for one video: what `hodor segment` does with its everyday options, from Python."""
+"""One call for one video: `hodor segment` with its everyday options, from Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of `segment` can be told, and what it returns."""
+"""The settings and the summary of a run of `segment`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Click(NamedTuple):
-    """A click at pixel (x, y) of the source's frames, on an object or on what is not."""
+    """A click at pixel (x, y) of the source's frames, on an object (positive) or off it."""
 
     x: int
     y: int
@@ -29,7 +29,7 @@ class Click(NamedTuple):
 
 @dataclass(frozen=True)
 class SegmentSettings(SegmenterSettings):
-    """Everything that changes the masks or the overlay of a run; written into the report and compared on resuming."""
+    """All settings that change the masks or the overlay of a run. The report stores them; resuming compares them."""
 
     #: As the user gave it; the fingerprint of the weights is stored beside it.
     weights: Annotated[str, about("Weights by name (`hodor weights list`), a file, hf://OWNER/NAME or https://...")] = (
@@ -43,11 +43,11 @@ class SegmentSettings(SegmenterSettings):
 
 @dataclass(frozen=True)
 class RunOutput:
-    """What happens to the result folder.
+    """How the result folder is used.
 
-    overwrite: replace the results that an earlier run left in it (and no other files). resume: continue an interrupted
-    run of the same inputs and settings; a finished one is left as it is. checkpoint_seconds: about how much work a kill
-    may lose; at most 48 frames in any case.
+    overwrite: replace the results of an earlier run in it, but no other files. resume: continue an interrupted run with
+    the same inputs and settings, or correct a finished one with additional masks. checkpoint_seconds: about how much
+    work a kill may lose; at most 48 frames.
     """
 
     overwrite: bool = False
@@ -56,9 +56,9 @@ class RunOutput:
 
 
 class RunSegmenter(Protocol):
-    """The part of `hodor_cli.engine.Segmenter` that a run needs; anything with it can stand in.
+    """The part of `hodor_cli.engine.Segmenter` that a run needs.
 
-    A step that raises leaves the state, and `last`, as they were.
+    A step that raises must not change the state and `last`.
     """
 
     def step(
@@ -73,7 +73,7 @@ class RunSegmenter(Protocol):
     def object_ids(self) -> list[int]: ...
 
 
-#: Called after each frame with the frames done and how many there are (None: nobody knows).
+#: Called after each frame with the number of frames done and of all frames (None if unknown).
 Progress = Callable[[int, "int | None"], None]
 #: Called after each new frame with the frame and its label map.
 OnFrame = Callable[["Frame", NDArray[np.uint16]], None]
@@ -84,7 +84,7 @@ OnStep = Callable[["Frame", Any, Any], "Mapping[str, Any] | None"]
 
 @dataclass(frozen=True)
 class RunHooks:
-    """What a caller wants to see while a run works."""
+    """Functions that a run calls."""
 
     progress: Progress | None = None
     on_frame: OnFrame | None = None
@@ -93,7 +93,7 @@ class RunHooks:
 
 @dataclass(frozen=True)
 class SegmentSummary:
-    """What a finished run made."""
+    """The result of a finished run."""
 
     out: Path
     frames: int
@@ -103,19 +103,19 @@ class SegmentSummary:
     warnings: tuple[str, ...]
     #: Result files and folders by what they are: "masks", "overlay", "review", "report", "boxes".
     files: Mapping[str, Path] = field(default_factory=dict)
-    #: Frames that an earlier, interrupted run had done.
+    #: The number of frames that the interrupted run had done.
     resumed_from: int = 0
-    #: The run had been finished before; nothing was done.
+    #: Whether the run was finished before, so that nothing was done.
     already_finished: bool = False
 
     def to_supervision(self) -> Iterator[Any]:
-        """`supervision.Detections` of one frame after the other, with the objects' ids as `tracker_id`."""
+        """Yield `supervision.Detections` frame by frame, with the objects' ids as `tracker_id`."""
         from hodor_cli.run.exporting import detections
 
         return detections(self.out)
 
     def _repr_html_(self) -> str:
-        """The result as a notebook shows it: the overlay to play, its objects, the frames to review."""
+        """The result as a notebook shows it: the overlay video, its objects, the frames to review."""
         from hodor_cli.run.notebook import notebook_html
 
         return notebook_html(self)

@@ -1,4 +1,4 @@
-"""Which frames of a video to mask next, and a page of them."""
+"""Suggests which frames of a video to mask next, and draws them on one page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _ReportFrames(msgspec.Struct, frozen=True):
 
 
 def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[SuggestedFrame, ...]:
-    """The frames whose masks would help most, the most useful one first."""
+    """The frames whose masks would help most, the most useful first."""
     names, doubts, masked = [], [], []
     for position, record in enumerate(records):
         names.append((record.frame, record.name))
@@ -47,7 +47,7 @@ def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[Suggested
 
 
 def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
-    """The same of a result folder. Raises InputError if it holds no finished run, OutputError if it is damaged."""
+    """Suggestions for a result folder. Raises InputError if it has no finished run, OutputError if it is damaged."""
     return suggested(decode(_report(result).read_bytes(), _ReportFrames, str(result)).frames, count)
 
 
@@ -61,9 +61,9 @@ def suggested_for(
     hooks: RunHooks | None = None,
     count: int = 5,
 ) -> tuple[SuggestedFrame, ...]:
-    """The same of a video that was not segmented yet: it is, without an overlay, into `folder`.
+    """Suggestions for a video, which is first segmented into `folder`, without an overlay.
 
-    Raises UsageError for a source that comes only once, and as `segment_source` does.
+    Raises UsageError for a source that can be read only once, and as `segment_source` does.
     """
     from hodor_cli.run.runner import segment_source
 
@@ -76,8 +76,8 @@ def suggested_for(
     return suggested_in(folder, count)
 
 
-def write_sheet(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
-    """A page of frames with their masks drawn over them, as PNG; the video must lie where it lay."""
+def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
+    """Write a PNG page of frames with their masks drawn over them. Raises InputError if the video was moved."""
     from PIL import Image, ImageDraw
 
     from hodor_cli.video.overlay import draw_overlay

@@ -93,7 +93,7 @@ def draw_sheet(samples: Sequence[TrainingSample]) -> Picture:
     return _joined([_joined(row, axis=1) for row in rows], axis=0)
 
 
-def require_free(path: str | Path, *, overwrite: bool = False) -> None:
+def require_new_sheet(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise OutputError when the file exists already (unless `overwrite`), has no folder, or is not named as a PNG."""
     target = Path(path)
     if target.suffix.lower() != ".png":
@@ -107,7 +107,7 @@ def require_free(path: str | Path, *, overwrite: bool = False) -> None:
 
 def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
     """Write the sheet as a PNG. Raises OutputError when the file exists (unless `overwrite`) or cannot be written."""
-    require_free(path, overwrite=overwrite)
+    require_new_sheet(path, overwrite=overwrite)
     _write_png(Path(path), draw_sheet(samples), ELSEWHERE)
 
 

@@ -38,7 +38,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """A run as its processes need to know it; pickled if there are several.
 
     state: what is resumed. until: when to stop, in seconds since 1970. record: what goes into run.json.
@@ -87,7 +87,7 @@ class Plan:
         return network
 
 
-def decide(asked: Asked, layout: Layout) -> Plan:
+def decide(asked: Asked, layout: Layout) -> TrainingPlan:
     """Make the plan of a run. What is quick to refuse comes first; the first process alone checks the data, last.
 
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
@@ -128,7 +128,7 @@ def decide(asked: Asked, layout: Layout) -> Plan:
         clips=clips if clips.mode else None, weights=weights, backbone=backbone, processes=layout.world,
     )  # fmt: skip
     callbacks = dataclasses.replace(asked.callbacks, checking=None)  # no longer needed, and it can seldom be pickled
-    return Plan(folder, config, tuple(sources), asked.run, callbacks, state, until, record)
+    return TrainingPlan(folder, config, tuple(sources), asked.run, callbacks, state, until, record)
 
 
 def random_backbone(model: Hodor) -> str:

@@ -21,7 +21,7 @@ from hodor_cli.training.options import (
     TrainingResult,
 )
 from hodor_cli.training.pictures import SheetWriter
-from hodor_cli.training.plan import Asked, Plan, decide, random_backbone
+from hodor_cli.training.plan import Asked, TrainingPlan, decide, random_backbone
 from hodor_cli.training.process import Process, micro_batch
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.sources import Data, build_split, parse_sources
@@ -126,7 +126,7 @@ def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
 
 
 @contextmanager
-def _taken(plan: Plan) -> Iterator[None]:
+def _taken(plan: TrainingPlan) -> Iterator[None]:
     """Hold the lock of the folder inside the block; with `overwrite`, an earlier run in it is removed first."""
     folder, record = plan.folder, plan.record
     if plan.state is None:
@@ -149,7 +149,7 @@ def _taken(plan: Plan) -> Iterator[None]:
         yield
 
 
-def _train(process: Process, plan: Plan) -> None:
+def _train(process: Process, plan: TrainingPlan) -> None:
     """The part of one process."""
     folder, callbacks, config = plan.folder, plan.callbacks, plan.config
     sets, apart = build_split(plan.sources, config, plan.record.clips or ClipOptions())

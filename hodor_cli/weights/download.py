@@ -27,7 +27,7 @@ _INSTEAD = "check the network, or fetch it yourself and give the file"
 
 
 @dataclass(frozen=True)
-class Address:
+class WeightsAddress:
     """An address without its fragment, the pinned SHA-256 (None: not pinned), and the file's name in the cache."""
 
     url: str
@@ -35,7 +35,7 @@ class Address:
     name: str
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> WeightsAddress:
     """Take an address apart. Raises UsageError for plain http, a file that is no weights, and a malformed hash."""
     from hodor_cli.weights.remote import require_suffix
 
@@ -48,7 +48,7 @@ def parse_address(text: str) -> Address:
         raise UsageError(f"{text} ends in no hash; give #sha256= and its 64 hexadecimal digits")
     name = re.sub(r"[^\w.-]", "_", unquote(parts.path.rpartition("/")[2]))[-100:]
     require_suffix(name, text)
-    return Address(url, pinned[1].lower() if pinned else None, name)
+    return WeightsAddress(url, pinned[1].lower() if pinned else None, name)
 
 
 def download(text: str, cache: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
@@ -123,7 +123,7 @@ def _require_bounded(url: str, size: int) -> None:
         raise WeightsError(f"{url} is larger than {MOST_BYTES // 2**30} GiB, which no weights are; check the address")
 
 
-def _check(address: Address, partial: Path) -> None:
+def _check(address: WeightsAddress, partial: Path) -> None:
     """Raise WeightsError, and remove the file, if its hash is not the pinned one or it is surely no network."""
     found = _sha256(partial)
     with partial.open("rb") as file:

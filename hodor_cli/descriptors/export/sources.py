@@ -57,7 +57,7 @@ class ExportSource:
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class DescriptorExportOptions:
     """every: keep every so many frames (or photographs). name: of the video in the store, its own by default."""
 
     every: int = 1
@@ -83,7 +83,7 @@ def find_sources(
     every: keep every so many frames. name: of the one video in the store. Raises InputError, DataError or UsageError,
     saying what was expected.
     """
-    options = ExportOptions(every, name)
+    options = DescriptorExportOptions(every, name)
     if path.is_dir() and is_segment_result(path):
         return [segment_result(path, None, options)]
     if annotations is not None or path.suffix.lower() == ".json":
@@ -147,7 +147,7 @@ def video_with_masks(
     source: FrameSource,
     path: Path,
     masks: Path,
-    options: ExportOptions = ExportOptions(),
+    options: DescriptorExportOptions = DescriptorExportOptions(),
     *,
     confidence: Mapping[int, Mapping[int, float]] | None = None,
     kind: str = "video",
@@ -219,7 +219,9 @@ def is_segment_result(folder: Path) -> bool:
     return (folder / "report.json").is_file() and (folder / "masks").is_dir()
 
 
-def segment_result(folder: Path, video: Path | None, options: ExportOptions = ExportOptions()) -> ExportSource:
+def segment_result(
+    folder: Path, video: Path | None, options: DescriptorExportOptions = DescriptorExportOptions()
+) -> ExportSource:
     """The masks in `folder`/masks, with each object's confidence from report.json, on the video they were made from.
 
     video: where the video is; by default where the report says, or else beside the folder.
@@ -251,7 +253,7 @@ def _find_video(folder: Path, report: _Report) -> Path | None:
 
 
 def dataset_sequences(
-    root: Path, predictions: Path | None = None, options: ExportOptions = ExportOptions()
+    root: Path, predictions: Path | None = None, options: DescriptorExportOptions = DescriptorExportOptions()
 ) -> list[ExportSource]:
     """One source per sequence of a data set, in any split, with its true masks or those in `predictions`/SEQUENCE/.
 
@@ -272,7 +274,7 @@ def dataset_sequences(
             folders = [*folders[: bool(sequence.images)], *[folder for folder in own if folder.is_dir()][:1]]
         if len(folders) == 2:
             images = ImageFolderSource(folders[0], fps=_DATASET_FPS)
-            named = ExportOptions(options.every, name)
+            named = DescriptorExportOptions(options.every, name)
             sources.append(video_with_masks(images, folders[0], folders[1], named, kind=kind))
     if not sources:
         raise InputError(
@@ -282,7 +284,7 @@ def dataset_sequences(
 
 
 def coco_stills(
-    images: Path, annotations: Path | None = None, options: ExportOptions = ExportOptions()
+    images: Path, annotations: Path | None = None, options: DescriptorExportOptions = DescriptorExportOptions()
 ) -> list[ExportSource]:
     """A COCO-format folder (or image folder and annotation file) in videos of 500 photographs, NAME-0000, NAME-0500 ...
 
@@ -303,11 +305,11 @@ def coco_stills(
     for start in range(0, len(chosen), STILLS_PER_VIDEO):
         part = chosen[start : start + STILLS_PER_VIDEO]
         name = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
-        sources.append(_stills_source(stills, part, ExportOptions(options.every, name)))
+        sources.append(_stills_source(stills, part, DescriptorExportOptions(options.every, name)))
     return sources
 
 
-def _stills_source(stills: StillImages, part: range, options: ExportOptions) -> ExportSource:
+def _stills_source(stills: StillImages, part: range, options: DescriptorExportOptions) -> ExportSource:
     """Some photographs of a set as one video."""
 
     def frames() -> Iterator[LabelledFrame]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hodor_cli.descriptors.search.protocol import RECALL_LEVELS, RetrievalScores
-from hodor_cli.errors import extra
+from hodor_cli.errors import require_matplotlib
 from hodor_cli.files import csv_text, harmless, new_file
 
 Curves = Mapping[str, RetrievalScores]
@@ -23,15 +23,9 @@ def write_curves_csv(path: Path, curves: Curves) -> None:
         temporary.write_text(csv_text([["recall", *curves], *rows]), encoding="utf-8")
 
 
-def require_matplotlib() -> None:
-    """Raise UsageError before curves are computed that could not be drawn."""
-    with extra("figures", "`pr_curve`"):
-        import matplotlib.figure  # noqa: F401
-
-
 def write_curves_image(path: Path, curves: Curves, title: str = "") -> None:
     """One panel per gallery, one line per curve, with each curve's mean average precision in the legend."""
-    require_matplotlib()
+    require_matplotlib("`pr_curve`")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

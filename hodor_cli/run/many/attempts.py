@@ -21,7 +21,7 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.output import OutputFolder, remove_if_empty
-from hodor_cli.run.resume import load_checkpoint
+from hodor_cli.run.resume import load_run_state
 
 UNFINISHED = ".unfinished"
 _TAIL_BYTES = 1 << 16
@@ -102,7 +102,7 @@ class VideoAttempts:
         found = {}
         for folder in self._folders():
             try:
-                checkpoint = load_checkpoint(OutputFolder(folder).checkpoint)
+                checkpoint = load_run_state(OutputFolder(folder).checkpoint)
             except OutputError:  # damaged
                 checkpoint = None
             found[folder] = checkpoint.progress.done if checkpoint is not None else 0
