@@ -26,9 +26,9 @@ def open_source(
         with open_source("clip.mp4", start=100) as source:
             frames = [frame.image for frame in source]
 
-    path_or_camera: a video file, a folder of images, a file of many pictures (TIFF, animated WebP, PNG or AVIF), a
-        camera index (0 or "0"; a file or folder of that name takes precedence), or "-" for a video on standard input. A
-        folder whose only picture is a file of many pictures is read like that file.
+    path_or_camera: a video file, a folder of images or of DICOM files, a file of many pictures (TIFF, DICOM, animated
+        WebP, PNG or AVIF), a camera index (0 or "0"; a file or folder of that name takes precedence), or "-" for a
+        video on standard input. A folder whose only picture is a file of many pictures is read like that file.
     start, end: read the frames start <= index < end, counted from 0.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
     axes: of a TIFF with several axes, the one that is time and the place of each other one: "T,Z=3,C=0".
@@ -73,6 +73,10 @@ def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | No
     files = list_pictures(path).files
     if len(files) == 1 and read_header(files[0]).pages > 1:
         return _open_file(files[0], start, end, scale, axes)
+    from hodor_cli.video.dicom import DicomSource, dicom_files
+
+    if not files and (series := dicom_files(path)):
+        return DicomSource(path, series, start=start, end=end, value_range=scale)
     return ImageFolderSource(path, start=start, end=end, value_range=scale)
 
 
@@ -90,6 +94,10 @@ def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None
 
     if count_pages(path) > 1:
         return PictureStackSource(path, start=start, end=end, value_range=scale, axes=axes)
+    from hodor_cli.video.dicom import DicomSource, is_dicom
+
+    if is_dicom(path):
+        return DicomSource(path, [path], start=start, end=end, value_range=scale)
     from hodor_cli.video.file import VideoFileSource
 
     return VideoFileSource(path, start=start, end=end, value_range=scale)

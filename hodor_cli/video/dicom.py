@@ -1,0 +1,203 @@
+"""DICOM as a stream of frames: a folder of files (a series), or one file of many frames. Needs pydicom."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import listed, plural, read_start, readable_name, visible_files
+from hodor_cli.images.picture import MOST_PIXELS
+from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
+from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.image_folder import FOLDER_FPS
+
+#: Endings that are no part of a frame's name. Many files have none, and their names have dots.
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_MEASURED = 9
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a file says: its size, its place in its series (None: not said), its frames, and their time in ms."""
+
+    file: Path
+    size: tuple[int, int]
+    number: int | None
+    series: str
+    title: str
+    frames: int
+    shown: float
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its content."""
+    return read_start(path, 132)[128:] == b"DICM"
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """The DICOM files of a folder in natural order, without its index."""
+    files = (folder / name for name in visible_files(folder) if name.upper() != "DICOMDIR")
+    return [file for file in files if is_dicom(file)]
+
+
+class DicomSource(FrameSource):
+    """Slices or frames in the order of their instance numbers; a folder's frames are named like its files.
+
+    Grey values are those of the modality (Hounsfield units of a CT), scaled by one range for the whole series:
+    `value_range`, or measured on a few frames. Raises InputError: pydicom or a decoder is not installed, a file is
+    damaged, the folder holds several series or sizes, `start` is past the end.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[Path],
+        *,
+        start: int = 0,
+        end: int | None = None,
+        value_range: ValueRange | None = None,
+    ) -> None:
+        name = path.resolve().name if path.is_dir() else _frame_name(path)
+        super().__init__(str(path), name, start, end, value_range)
+        ordered = _ordered(path, [header for file in files if (header := _header(file)).size != (0, 0)])
+        count = ordered[0].frames
+        self.kind = "video" if path.is_file() else "folder"
+        self.height, self.width = ordered[0].size
+        shown = ordered[0].shown
+        self.fps = 1000 / shown if count > 1 and 1 <= shown <= 60_000 else FOLDER_FPS
+        #: File, place in it, and name of each frame.
+        self._frames: list[tuple[Path, int, str]] = [
+            (header.file, place, f"{place:05d}" if count > 1 else _frame_name(header.file))
+            for header in ordered for place in range(count)
+        ]  # fmt: skip
+        if len({name for _, _, name in self._frames}) < len(self._frames):
+            raise InputError(f"{path} holds two files of one name with different endings; keep one of them")
+        self.require_start(len(self._frames), "picture")
+        if path.is_file():
+            self.path = path  # as of a video
+        else:
+            self.files = [file for file, _, _ in self._frames[start:end]]
+        self._indices = {name: index for index, (_, _, name) in enumerate(self._frames)}
+        self.length = len(range(len(self._frames))[start:end])
+        self.exact_length = True
+        if value_range is None:
+            self.value_range = self._measured()
+
+    def count_up_to(self, stop_at: int) -> int:
+        return len(self._frames)
+
+    def frame_names(self) -> list[str] | None:
+        return list(self._indices)
+
+    def index_of(self, name: str) -> int | None:
+        return self._indices.get(readable_name(name))
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.between(self.start, len(self._frames) if self.end is None else self.end)
+
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        last = len(self._frames) if self.end is None else min(self.end, len(self._frames))
+        for index in range(max(first, self.start), min(stop, last)):
+            file, place, name = self._frames[index]
+            values, inverted = _values(file, place)
+            if values.shape[:2] != (self.height, self.width):
+                raise InputError(f"{file} has another size than its header says; write the series again")
+            image = scale_to_rgb8(values, self.value_range or ValueRange(0, 255))
+            yield Frame(index, name, 255 - image if inverted else image, index / self.fps)
+
+    def _measured(self) -> ValueRange | None:
+        """The range of a few frames; None where values have 8 bits."""
+        chosen = np.unique(np.linspace(0, len(self._frames) - 1, _MEASURED).round().astype(int))
+        found = [_values(*self._frames[int(index)][:2])[0] for index in chosen]
+        if all(values.dtype == np.uint8 for values in found):
+            return None
+        measured = measure_range(found)
+        self.warn(measured.describe())
+        return measured
+
+
+def _frame_name(file: Path) -> str:
+    name = readable_name(file.name)
+    return file.stem if file.suffix.lower() in _SUFFIXES else name
+
+
+def _ordered(path: Path, headers: list[_Header]) -> list[_Header]:
+    """The files of one series by their instance numbers, or by their names if these do not tell them apart."""
+    if not headers:
+        raise InputError(f"{path} holds no DICOM file with a picture")
+    series = {header.series: header.title for header in headers}
+    if len(series) > 1:
+        raise InputError(
+            f"{path} holds {len(series)} DICOM series ({listed(series.values())}); put one into a folder of its own"
+        )
+    sizes = {header.size for header in headers}
+    if len(sizes) > 1:
+        raise InputError(f"the pictures of {path} differ in size ({listed(f'{w}x{h}' for h, w in sorted(sizes))})")
+    if headers[0].size[0] * headers[0].size[1] > MOST_PIXELS:
+        raise InputError(f"the pictures of {path} are too large to read")
+    many = next((header.file for header in headers if header.frames > 1), None)
+    if many is not None and len(headers) > 1:
+        raise InputError(f"{many} holds many frames, and {path} {plural(len(headers), 'file')}; give the file itself")
+    numbers = [header.number for header in headers if header.number is not None]
+    if len(set(numbers)) < len(headers):
+        return headers
+    return sorted(headers, key=lambda header: header.number or 0)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes pydicom raise into one InputError; its warnings are not shown."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError as error:
+        raise InputError(f"{file} is DICOM, which needs another package; pip install 'hodor-cli[dicom]'") from error
+    except Exception as error:
+        said = " ".join(str(error).split())
+        if "missing dependencies" in said:
+            raise InputError(
+                f"{file} is compressed in a way that needs another package; pip install pylibjpeg pylibjpeg-openjpeg"
+            ) from error
+        raise InputError(f"{file} is no DICOM file that can be read: {said[:200].rstrip('.')}") from error
+
+
+def _header(file: Path) -> _Header:
+    with _reading(file):
+        import pydicom
+
+        data = pydicom.dcmread(file, stop_before_pixels=True)
+        number = data.get("InstanceNumber")
+        return _Header(
+            file,
+            (int(data.get("Rows") or 0), int(data.get("Columns") or 0)),
+            None if number is None else int(number),
+            str(data.get("SeriesInstanceUID")),
+            str(data.get("SeriesDescription") or data.get("SeriesNumber") or "without a name"),
+            max(1, int(data.get("NumberOfFrames") or 1)),
+            float(data.get("FrameTime") or 0),
+        )
+
+
+def _values(file: Path, place: int) -> tuple[NDArray[Any], bool]:
+    """(H, W) grey or (H, W, 3) RGB values of a frame, and whether low values are bright."""
+    with _reading(file):
+        import pydicom
+        from pydicom.pixels import apply_modality_lut, pixel_array
+
+        data = pydicom.dcmread(file, stop_before_pixels=True)
+        values = pixel_array(file, index=place)  # of a file, it reads that frame alone
+        kind = str(data.get("PhotometricInterpretation", ""))
+        if kind == "PALETTE COLOR":
+            raise ValueError("colours of a palette are not read")
+        if values.ndim == 2:
+            values = np.asarray(apply_modality_lut(values, data))
+        return values, kind == "MONOCHROME1"
