@@ -12,7 +12,7 @@ from segment_fakes import read_video
 
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import davis_palette
-from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
+from hodor_cli.video.h264 import Piece, Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_overlay, inner_edge, object_colours
 from hodor_cli.video.sound import SoundTrack, add_sound
 from hodor_cli.video.source import open_source
@@ -140,7 +140,7 @@ def test_the_index_stands_in_front_so_that_players_start_at_once(tmp_path: Path)
             writer.write(grey(value=value))
     data = (tmp_path / "a.mp4").read_bytes()
     assert 0 < data.find(b"moov") < data.find(b"mdat")
-    join_videos([(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 25)
+    join_videos([Piece(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 25)
     data = (tmp_path / "b.mp4").read_bytes()
     assert 0 < data.find(b"moov") < data.find(b"mdat")
 
@@ -157,7 +157,7 @@ def test_joined_pieces_play_like_one_video(tmp_path: Path) -> None:
             for image in images[first:last]:
                 writer.write(image)
         apart += read_video(path)
-        pieces.append((path, first * timeline.duration))
+        pieces.append(Piece(path, first * timeline.duration))
     join_videos(pieces, tmp_path / "joined.mp4", 30)
     assert all(
         np.array_equal(one, other) for one, other in zip(apart, read_video(tmp_path / "joined.mp4"), strict=True)
@@ -171,7 +171,7 @@ def test_joined_pieces_play_like_one_video(tmp_path: Path) -> None:
 def test_a_damaged_piece_is_said_and_no_video_is_left(tmp_path: Path) -> None:
     (tmp_path / "0.mp4").write_bytes(b"no video")
     with pytest.raises(OutputError, match=r"0\.mp4.*damaged"):
-        join_videos([(tmp_path / "0.mp4", 0)], tmp_path / "joined.mp4", 25)
+        join_videos([Piece(tmp_path / "0.mp4", 0)], tmp_path / "joined.mp4", 25)
     assert [path.name for path in tmp_path.iterdir()] == ["0.mp4"]
 
 
@@ -181,7 +181,7 @@ def test_a_damaged_piece_is_said_and_no_video_is_left(tmp_path: Path) -> None:
 def test_pixel_aspect_is_kept(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 25, Fraction(2, 1)) as writer:
         writer.write(grey())
-    join_videos([(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 25)
+    join_videos([Piece(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 25)
     with av.open(str(tmp_path / "b.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == 2
 
@@ -202,7 +202,7 @@ def test_uneven_times_and_the_last_duration_are_kept(tmp_path: Path) -> None:
         for index, seconds in enumerate(times):
             previous = timeline.ticks(index, float(seconds), previous)
             writer.write(grey(), ticks=previous, duration=0.5)
-    join_videos([(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 11.76)
+    join_videos([Piece(tmp_path / "a.mp4", 0)], tmp_path / "b.mp4", 11.76)
     with av.open(str(tmp_path / "b.mp4")) as container:
         stream = container.streams.video[0]
         assert [float(frame.pts * stream.time_base) for frame in container.decode(stream)] == pytest.approx(

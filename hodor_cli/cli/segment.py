@@ -236,7 +236,7 @@ def _segmented(
                 hooks=RunHooks(progress=progress, on_step=session.on_step),
             )
     except (KeyboardInterrupt, HodorError):
-        if began and OutputFolder(folder).run.exists():
+        if began and OutputFolder(folder).can_be_continued:
             note(f"What is done is kept in {folder}; continue it by the same command with --resume.")
         raise
 

@@ -88,10 +88,11 @@ def follow_backward(
                         hooks.progress(done, None if source.length is None else behind + source.length)
         else:
             done += top - bottom + 1
-    return _counting_from(behind, hooks)
+    return counting_from(behind, hooks)
 
 
-def _counting_from(behind: int, hooks: RunHooks) -> RunHooks:
+def counting_from(behind: int, hooks: RunHooks) -> RunHooks:
+    """Hooks whose progress counts frames done before as well."""
     shown = hooks.progress
     if shown is None:
         return hooks

@@ -1,14 +1,16 @@
 """Corrects a finished run with additional masks: only frames between a new mask's neighbours are segmented again.
 
-The run goes through the whole source again, with journal, checkpoints and overlay as in any run. In frames that do not
-change, its segmenter returns the results of the earlier run, without using the network.
+A correction is a run of its own in a folder inside `.progress`, over the parts of the video that change (whole pieces of
+the overlay, if there is one). When it is finished, its masks replace those that differ, and journal and overlay are
+joined from both runs. Until then the earlier result does not change.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import replace
+import sys
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -18,143 +20,184 @@ from numpy.typing import NDArray
 from hodor_cli.engine.following import GivenMasks, encode_masks, pass_backward
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.files import replacing, writing
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.earlier import EarlierRun, Labels, ids_of
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ReportRecord, decode
-from hodor_cli.run.settings import Click, RunHooks
+from hodor_cli.run.records import is_report, read_journal
+from hodor_cli.run.results import PIECE_FRAMES, Drawing
+from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.h264 import Piece, frame_times
 
-Labels = NDArray[np.uint16]
-
-
-class _RawFrames(msgspec.Struct, frozen=True):
-    frames: list[dict[str, Any]]
+#: Pairs of frames: first and last, or first and stop.
+Ranges = list[tuple[int, int]]
 
 
-class EarlierRun:
-    """The masks and the report of a finished run, in their places or set aside."""
+@dataclass(frozen=True)
+class Change:
+    """Ranges (first, last) of frames that may change between two sets of inputs, and the changed objects."""
 
-    def __init__(self, folder: OutputFolder, *, aside: bool = False) -> None:
-        """aside: whether `set_aside` has begun to move them."""
-        moved = folder.earlier / folder.report.name
-        aside = aside and moved.exists()
-        self._masks = folder.earlier / folder.masks.name if aside else folder.masks
-        if not self._masks.is_dir():
-            self._masks = folder.masks  # interrupted after the report was moved, before the masks were
-        data = (moved if aside else folder.report).read_bytes()
-        self.report = decode(data, ReportRecord, str(folder.report))
-        raw = decode(data, _RawFrames, str(folder.report)).frames
-        fields = set(FrameRecord.__struct_fields__)
-        self.records: dict[int, FrameRecord] = {}
-        self.extras: dict[int, dict[str, Any]] = {}
-        for frame in raw:
-            record = decode(msgspec.json.encode(frame), FrameRecord, str(folder.report))
-            self.records[record.frame] = record
-            self.extras[record.frame] = {key: frame[key] for key in frame if key not in fields or key == "review"}
+    ranges: Ranges
+    object_ids: frozenset[int]
 
-    def labels(self, frame: int) -> Labels:
-        """The label map of a frame."""
-        return read_label_png(self._masks / f"{self.records[frame].name}.png")
+    def covers(self, frame: int) -> bool:
+        """Whether a frame may change."""
+        return any(low <= frame <= high for low, high in self.ranges)
 
-    def given(self) -> dict[int, Labels]:
-        """The masks that were given, by frame, without those made from boxes and clicks."""
-        found = {}
-        for frame, record in self.records.items():
-            ids = set(record.given).difference(record.boxes, self.report.clicks.get(frame, {}))
-            if ids:
-                labels = self.labels(frame)
-                found[frame] = np.where(np.isin(labels, list(ids)), labels, 0).astype(np.uint16)
-        return found
-
-    def inputs(self, further: RunInputs) -> RunInputs:
-        """The inputs of the earlier run together with `further`, which take precedence for each object in a frame."""
-        masks: dict[int, Any] = dict(self.given())
-        for frame in further.masks:
-            labels = further.labels(frame)
-            if labels is not None and frame in masks:
-                kept = np.where(np.isin(masks[frame], np.unique(labels)), 0, masks[frame])
-                labels = np.where(labels > 0, labels, kept).astype(np.uint16)
-            masks[frame] = labels
-        boxes = {frame: dict(of) for frame, of in self.report.boxes.items()}
-        clicks: dict[int, dict[int, Sequence[Click]]] = {
-            frame: {key: [Click(*one) for one in found] for key, found in of.items()}
-            for frame, of in self.report.clicks.items()
-        }
-        removals = {frame: set(ids) for frame, ids in self.report.removals.items()}
-        for frame, of in further.boxes.items():
-            boxes.setdefault(frame, {}).update(of)
-        for frame, of_clicks in further.clicks.items():
-            clicks.setdefault(frame, {}).update(of_clicks)
-        for frame, ids in further.removals.items():
-            removals.setdefault(frame, set()).update(ids)
-        return replace(
-            further,
-            masks=dict(sorted(masks.items())),
-            boxes=dict(sorted(boxes.items())),
-            clicks=dict(sorted(clicks.items())),
-            removals={frame: tuple(sorted(ids)) for frame, ids in sorted(removals.items())},
-            appears={**self.report.appears, **further.appears},
-            names={**self.report.names, **further.names},
-        )
+    @staticmethod
+    def between(then: RunInputs, now: RunInputs, first: int, last: int) -> Change:
+        """The change within the frames first to last."""
+        plans = [GivenMasks(_labels_of(inputs), inputs.removals, inputs.appears).plan for inputs in (then, now)]
+        events: set[tuple[int, int]] = set()
+        for frame in {*then.starts, *now.starts}:
+            before, after = (inputs.labels(frame) for inputs in (then, now))
+            for object_id in ids_of(before) | ids_of(after):
+                if before is None or after is None or ((before == object_id) != (after == object_id)).any():
+                    events.add((object_id, frame))
+        given: list[tuple[Mapping[int, Mapping[int, Any]], Mapping[int, Mapping[int, Any]]]] = [
+            (then.boxes, now.boxes),
+            (then.clicks, now.clicks),
+            (_by_id(then.removals), _by_id(now.removals)),
+        ]
+        for was, is_now in given:
+            for frame in {*was, *is_now}:
+                one, other = was.get(frame, {}), is_now.get(frame, {})
+                events |= {(i, frame) for i in {*one, *other} if (i in one, one.get(i)) != (i in other, other.get(i))}
+        for object_id in {*then.appears, *now.appears}:
+            frames = {inputs.appears.get(object_id) for inputs in (then, now)}
+            events |= {(object_id, frame) for frame in frames if frame is not None and len(frames) > 1}
+        reached = (_reach(plans, object_id, frame) for object_id, frame in events)
+        ranges = merged((max(low, first), min(high, last)) for low, high in reached)
+        return Change(ranges, frozenset(object_id for object_id, _ in events))
 
 
-def set_aside(folder: OutputFolder) -> None:
-    """Move the earlier run's report and masks to the place from which the correction reads them. It can be called again
-    after an interruption."""
-    folder.earlier.mkdir(parents=True, exist_ok=True)
-    for path in (folder.report, folder.masks):
-        moved = folder.earlier / path.name
-        if path.exists() and not moved.exists():
-            os.replace(path, moved)
-    folder.remove_drawn()
-
-
-def changed(then: RunInputs, now: RunInputs, count: int) -> tuple[list[tuple[int, int]], set[int]]:
-    """The ranges (first, last) of frames that may change between two sets of inputs, and the changed objects."""
-    plans = [GivenMasks(_labels_of(inputs), inputs.removals, inputs.appears).plan for inputs in (then, now)]
-    events: set[tuple[int, int]] = set()
-    for frame in sorted({*then.starts, *now.starts}):
-        before, after = (inputs.labels(frame) for inputs in (then, now))
-        for object_id in _ids(before) | _ids(after):
-            if before is None or after is None or ((before == object_id) != (after == object_id)).any():
-                events.add((object_id, frame))
-        if then.boxes.get(frame) != now.boxes.get(frame):
-            events |= {(i, frame) for i in {*then.boxes.get(frame, {}), *now.boxes.get(frame, {})}}
-    for frame in {*then.clicks, *now.clicks}:
-        if then.clicks.get(frame) != now.clicks.get(frame):
-            events |= {(i, frame) for i in {*then.clicks.get(frame, {}), *now.clicks.get(frame, {})}}
-    for frame in {*then.removals, *now.removals}:
-        events |= {(i, frame) for i in {*then.removals.get(frame, ())} ^ {*now.removals.get(frame, ())}}
-    for object_id in {*then.appears, *now.appears}:
-        if then.appears.get(object_id) != now.appears.get(object_id):
-            events.add((object_id, then.appears.get(object_id, now.appears.get(object_id, 0))))
-    ranges = sorted(_reach(plans, object_id, frame, count) for object_id, frame in events)
-    merged: list[tuple[int, int]] = []
-    for low, high in ranges:
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Sorted ranges; overlapping and adjacent ones are joined."""
+    found: Ranges = []
+    for low, high in sorted(ranges):
+        if found and low <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
         else:
-            merged.append((low, high))
-    return merged, {object_id for object_id, _ in events}
+            found.append((low, high))
+    return found
 
 
-def _reach(plans: Iterable[Plan], object_id: int, frame: int, count: int) -> tuple[int, int]:
+def _reach(plans: Iterable[Plan], object_id: int, frame: int) -> tuple[int, int]:
     """The range of frames between an object's masks before and after a frame, the larger one of all plans."""
     low, high = frame, frame
     for plan in plans:
         marks = [mark for mark, ids in plan.marked.items() if object_id in ids]
         low = min(low, max((mark for mark in marks if mark < frame), default=-1) + 1)
-        high = max(high, min((mark for mark in marks if mark > frame), default=count) - 1)
+        high = max(high, min((mark for mark in marks if mark > frame), default=sys.maxsize) - 1)
     return low, high
+
+
+def _by_id(removals: Mapping[int, Iterable[int]]) -> dict[int, dict[int, None]]:
+    return {frame: dict.fromkeys(ids) for frame, ids in removals.items()}
 
 
 def _labels_of(inputs: RunInputs) -> dict[int, Labels]:
     return {frame: np.asarray(inputs.labels(frame), np.uint16) for frame in inputs.masks}
 
 
-def _ids(labels: NDArray[np.integer] | None) -> set[int]:
-    return set() if labels is None else {int(i) for i in np.unique(labels) if i}
+class Correction:
+    """The parts of a finished run that are made again, and how they are joined with the rest."""
+
+    def __init__(self, folder: OutputFolder, earlier: EarlierRun, inputs: RunInputs, drawing: Drawing) -> None:
+        """inputs: those of the earlier run and the new ones together. drawing: how to draw the overlay."""
+        self.folder, self.earlier = folder, earlier
+        self._frames = sorted(earlier.records)
+        self.change = Change.between(earlier.inputs, inputs, self._frames[0], self._frames[-1])
+        fps = earlier.report.source.fps
+        times = frame_times(folder.overlay, fps) if drawing.overlay else []
+        alike = (len(earlier.inputs.object_ids) > 1) == drawing.numbers
+        fits = len(times) == len(self._frames) and all(key for _, key in times[::PIECE_FRAMES])
+        #: Frame -> time in the overlay; empty if no piece of the overlay can be kept.
+        self.ticks = {frame: ticks for frame, (ticks, _) in zip(self._frames, times, strict=False)} if fits else {}
+        #: The frames (first, stop) to segment or draw again.
+        self.parts = self._parts(whole=drawing.overlay and not (fits and alike))
+
+    def _parts(self, *, whole: bool) -> Ranges:
+        first, last = self._frames[0], self._frames[-1]
+        if whole:
+            return [(first, last + 1)]
+        parts = []
+        for low, high in self.change.ranges:
+            low, high = max(low - 1, first), min(high, last)  # it begins with the objects' masks in the frame before
+            if self.ticks:
+                low = first + (low - first) // PIECE_FRAMES * PIECE_FRAMES
+                high = min(first + ((high - first) // PIECE_FRAMES + 1) * PIECE_FRAMES - 1, last)
+            parts.append((low, high))
+        return [(low, high + 1) for low, high in merged(parts)]
+
+    @property
+    def frames(self) -> Iterator[int]:
+        """All frames of `parts`."""
+        return (frame for first, stop in self.parts for frame in range(first, stop))
+
+    def pieces(self, made: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces of the whole overlay in order. made: those that were drawn again."""
+        if not self.ticks:
+            yield from made
+            return
+        drawn = set(self.frames)
+        again, kept = iter(made), 0
+        for position in range(0, len(self._frames), PIECE_FRAMES):
+            count = min(PIECE_FRAMES, len(self._frames) - position)
+            if self._frames[position] not in drawn:
+                kept += count
+                continue
+            yield from self._old_piece(position - kept, kept)
+            kept = 0
+            yield next(again)._replace(start=self._start(position))
+        yield from self._old_piece(len(self._frames) - kept, kept)
+
+    def _old_piece(self, position: int, count: int) -> Iterator[Piece]:
+        if count:
+            yield Piece(self.folder.overlay, self._start(position), position, count)
+
+    def _start(self, position: int) -> int:
+        return self.ticks[self._frames[position]]
+
+    def write_journal(self) -> None:
+        """Write the journal of the whole result, with the new records of frames that may change.
+
+        If it exists without a report, masks are being moved.
+        """
+        again = {record.frame: record for record in read_journal(self.folder.part.journal)}
+        with writing(self.folder.root), replacing(self.folder.journal) as temporary, temporary.open("wb") as file:
+            for frame in self._frames:
+                changed = again.get(frame) if self.change.covers(frame) else None
+                record = msgspec.structs.replace(changed or self.earlier.records[frame], ticks=self.ticks.get(frame, 0))
+                file.write(msgspec.json.encode(record) + b"\n")
+
+
+def is_moving(folder: OutputFolder) -> bool:
+    """Whether a correction was interrupted while its masks were moved to their places."""
+    return folder.journal.is_file() and folder.part.journal.is_file() and not is_report(folder.report)
+
+
+def move_masks(folder: OutputFolder) -> None:
+    """Move the masks that differ, and the overlay, to their places. Can be called again after an interruption."""
+    part = folder.part
+    with writing(folder.root):
+        if is_report(folder.report):
+            os.replace(
+                folder.report, folder.replaced
+            )  # so that a folder with masks of both runs does not look finished
+        for record in read_journal(part.journal):
+            new, old = part.mask(record.name), folder.mask(record.name)
+            if new.is_file() and not (old.is_file() and np.array_equal(read_label_png(new), read_label_png(old))):
+                os.replace(new, old)
+            for object_id in (*record.boxes, *record.clicks):
+                if part.box_mask(record.name, object_id).is_file():
+                    folder.box_masks.mkdir(exist_ok=True)
+                    os.replace(part.box_mask(record.name, object_id), folder.box_mask(record.name, object_id))
+        folder.remove_exports()
+        if folder.joined.is_file():
+            os.replace(folder.joined, folder.overlay)
 
 
 class CorrectingSegmenter:
@@ -168,20 +211,19 @@ class CorrectingSegmenter:
         segmenter: Any,
         source: FrameSource,
         inputs: RunInputs,
-        earlier: EarlierRun,
+        correction: Correction,
         maps: MutableMapping[int, bytes],
         hooks: RunHooks,
     ) -> None:
-        """Make the passes backward at once and store their results in `maps`. inputs: of the earlier run and now."""
-        self._segmenter, self._earlier, self._next = segmenter, earlier, source.start
-        then = earlier.inputs(RunInputs())
-        last = max(earlier.records)
-        self._ranges, self._changed = changed(then, inputs, last + 1)
+        """Make the passes backward at once and store their results in `maps`."""
+        self._segmenter, self._change, self._earlier = segmenter, correction.change, correction.earlier
+        self._frames, self._next = list(correction.frames), 0
+        ranges = self._change.ranges
         masks: dict[int, Labels] = {}
-        for low, high in self._ranges:
+        for low, high in ranges:
             for edge in (low - 1, high + 1):
-                if edge in earlier.records:
-                    masks[edge] = earlier.labels(edge)
+                if edge in self._earlier.records:
+                    masks[edge] = self._earlier.labels(edge)
             for index in inputs.starts:
                 if low <= index <= high:
                     for frame in source.between(index, index + 1):
@@ -189,13 +231,18 @@ class CorrectingSegmenter:
         self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
         segmenter.plan(given.plan, first=source.start, maps=maps)
         encode_masks(segmenter, source, given)
+        stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
+        #: Number of frames in the passes backward.
+        self.behind = sum(top - bottom + 1 for bottom, top in stretches)
         done = 0
-        for low, high in self._ranges:
-            for bottom, top in given.plan.stretches(low, high + 1):
-                for _ in pass_backward(segmenter, source, given, (bottom, top)):
-                    done += 1
-                    if hooks.progress:
-                        hooks.progress(done, None)
+        for bottom, top in stretches:
+            if bottom in maps:  # the last map of a pass is that of its first frame: it is finished
+                done += top - bottom + 1
+                continue
+            for _ in pass_backward(segmenter, source, given, (bottom, top)):
+                done += 1
+                if hooks.progress:
+                    hooks.progress(done, self.behind + len(self._frames))
         self.last = StepResult(np.zeros((0, 0), np.uint16))
 
     def __getattr__(self, name: str) -> Any:
@@ -207,28 +254,27 @@ class CorrectingSegmenter:
         return []
 
     @property
-    def kept_extra(self) -> Mapping[str, Any] | None:
-        """What callers had added to the newest frame's record in the earlier run; None if the frame is corrected."""
-        frame = self._next - 1
-        return None if self._inside(frame) else self._earlier.extras.get(frame, {})
+    def kept(self) -> bool:
+        """Whether the result of the newest frame is from the earlier run."""
+        return not self._change.covers(self._frames[self._next - 1])
 
     def step(
         self, frame: NDArray[np.uint8], masks: NDArray[np.integer] | None = None, *, time: float | None = None
     ) -> Labels:
         """The next frame's label map, segmented again or from the earlier run."""
-        at = self._next
-        inside, starts = self._inside(at), self._inside(at + 1)
+        at = self._frames[self._next]
+        inside, starts = self._change.covers(at), self._change.covers(at + 1)
         if inside or starts:
             if not inside or self._segmenter.position != at:
                 self._segmenter.go_to(at)
             self._segmenter.step(frame, self._given.at(at), time=time)
         self.last = self._corrected(at, self._segmenter.last) if inside else self._kept(at)
-        self._next = at + 1
+        self._next += 1
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:
         """The descriptors of the newest frame; empty if its result is from the earlier run."""
-        return self._segmenter.descriptors() if self._inside(self._next - 1) else FrameDescriptors({}, None)
+        return FrameDescriptors({}, None) if self.kept else self._segmenter.descriptors()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """As `Segmenter.state`."""
@@ -239,13 +285,10 @@ class CorrectingSegmenter:
         self._segmenter.load_state(state)
         self._next = int(state["correcting/next"])
 
-    def _inside(self, frame: int) -> bool:
-        return any(low <= frame <= high for low, high in self._ranges)
-
     def _joined(self, frame: int, given: NDArray[np.integer] | None) -> Labels:
         """The masks given in a frame, together with the earlier masks of unchanged objects."""
         labels = self._earlier.labels(frame)
-        labels[np.isin(labels, [*self._changed, *_ids(given)])] = 0
+        labels[np.isin(labels, [*self._change.object_ids, *ids_of(given)])] = 0
         return labels if given is None else np.where(given > 0, given, labels).astype(np.uint16)
 
     def _kept(self, frame: int) -> StepResult:
@@ -260,16 +303,16 @@ class CorrectingSegmenter:
         return StepResult(self._earlier.labels(frame), objects, warnings)
 
     def _corrected(self, frame: int, found: StepResult) -> StepResult:
-        kept = self._kept(frame)
-        touched = np.isin(kept.labels, list(self._changed)) | np.isin(found.labels, list(self._changed))
+        kept, changed = self._kept(frame), list(self._change.object_ids)
+        touched = np.isin(kept.labels, changed) | np.isin(found.labels, changed)
         labels = np.where(touched, found.labels, kept.labels)
-        objects = {key: entry for key, entry in kept.objects.items() if key not in self._changed}
+        objects = {key: entry for key, entry in kept.objects.items() if key not in changed}
         for key, entry in objects.items():
             area = int((labels == key).sum())
             objects[key] = entry if area == entry.area else replace(entry, area=area, lost=not area)
         objects |= {
             key: replace(entry, area=int((labels == key).sum()))
             for key, entry in found.objects.items()
-            if key in self._changed
+            if key in changed
         }
         return replace(found, labels=labels, objects=objects)

@@ -1,4 +1,4 @@
-"""Finishes a run: joins the overlay, writes review page and report, and removes `.progress`."""
+"""Finishes a run: writes review page and report, and removes `.progress`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 
 from hodor_cli.files import writing
-from hodor_cli.run.loop import RunLoop
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import (
     ReportRecord,
@@ -18,29 +17,28 @@ from hodor_cli.run.records import (
     read_journal,
 )
 from hodor_cli.run.report import summarise_objects, write_report
-from hodor_cli.run.results import ResultsWriter
+from hodor_cli.run.resume import Progressed
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
 from hodor_cli.run.suggesting import suggested
 
 
-def finish_run(
-    folder: OutputFolder, results: ResultsWriter, identity: RunIdentity, run: RunLoop, *, resumed_from: int
-) -> SegmentSummary:
-    """Write everything that needs the whole run, report.json last, and remove `.progress`. Raises OutputError."""
-    results.finish()
-    run.take_warnings()  # the sound may not have been copied
+def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *, resumed_from: int) -> SegmentSummary:
+    """Write what needs the journal of the whole run, report.json last, and remove `.progress`. Raises OutputError.
+
+    spent: frames that were gone through, in which time, and warnings.
+    """
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))
         review = review_frames(read_journal(folder.journal))
         speed = SpeedRecord(
-            frames=results.done,
-            frames_per_second=round(results.done / run.seconds, 3) if run.seconds > 0 else 0.0,
-            seconds=round(run.seconds, 3),
-            network_seconds=round(run.network_seconds, 3),
+            frames=sum(1 for _ in read_journal(folder.journal)),
+            frames_per_second=round(spent.done / spent.seconds, 3) if spent.seconds > 0 else 0.0,
+            seconds=round(spent.seconds, 3),
+            network_seconds=round(spent.network_seconds, 3),
         )
-        warnings = _warnings(folder, run.warnings)
+        warnings = _warnings(folder, spent.warnings)
         header = {"hodor_version": _version(), **msgspec.to_builtins(identity, str_keys=True)}
         page = folder.progress / folder.review.name
         overlay = folder.overlay if folder.overlay.exists() else None
@@ -58,7 +56,7 @@ def finish_run(
         shutil.rmtree(folder.progress)
     return SegmentSummary(
         out=folder.root,
-        frames=results.done,
+        frames=speed.frames,
         object_ids=tuple(objects),
         frames_per_second=speed.frames_per_second,
         review=tuple(review),

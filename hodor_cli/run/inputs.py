@@ -71,7 +71,7 @@ class RunInputs:
     @cached_property
     def object_ids(self) -> list[int]:
         """The ids that masks, boxes and clicks name."""
-        return sorted({object_id for frame in self.starts for object_id in self._ids_of(frame)})
+        return sorted({object_id for frame in self.starts for object_id in self.ids_of(frame)})
 
     def labels(self, frame: int) -> NDArray[np.integer] | None:
         """The label map given for a frame; None without one."""
@@ -105,7 +105,7 @@ class RunInputs:
         for frame, clicks in self.clicks.items():
             from hodor_cli.run.clicks import check_clicks
 
-            check_clicks(clicks, self._ids_of(frame, clicks=False), frame)
+            check_clicks(clicks, self.ids_of(frame, clicks=False), frame)
         self._check_removals(known)
         self._check_appearances()
         named = sorted({*self.starts, *self.removals})
@@ -151,7 +151,7 @@ class RunInputs:
         """The frames of masks, boxes and removals outside the first and last frame of the run."""
         return sorted(frame for frame in {*self.starts, *self.removals} if not first <= frame <= last)
 
-    def _ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
+    def ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
         """The ids of the masks and boxes in a frame, and of the clicks if `clicks`."""
         labels = self.labels(frame)
         marked = set() if labels is None else set(np.unique(labels).tolist())
@@ -160,7 +160,7 @@ class RunInputs:
 
     def _check_appearances(self) -> None:
         for object_id, frame in self.appears.items():
-            first = min((start for start in self.starts if object_id in self._ids_of(start)), default=None)
+            first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
             if first != frame:
                 where = (
                     "there is no mask or box of it"
@@ -174,7 +174,7 @@ class RunInputs:
     def _check_removals(self, known: Collection[int]) -> None:
         followed = set(known)
         for frame in sorted({*self.starts, *self.removals} if self.removals else ()):
-            given = self._ids_of(frame)
+            given = self.ids_of(frame)
             for object_id in self.removals.get(frame, ()):
                 if object_id in given:
                     raise UsageError(

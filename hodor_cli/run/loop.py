@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -50,7 +51,10 @@ class RunLoop:
         folder: OutputFolder,
         checkpoint: RunState | None,
         hooks: RunHooks,
+        parts: Sequence[tuple[int, int]] | None = None,
     ) -> None:
+        """parts: the frames (first, stop) to go through, apart and in order; all of them if None."""
+        self._parts = parts
         self._source, self._inputs, self._segmenter, self._hooks = source, inputs, segmenter, hooks
         self._folder = folder
         self._resumed = checkpoint.progress if checkpoint else Progressed()
@@ -134,7 +138,14 @@ class RunLoop:
         """The source's frames from the first needed one on."""
         last = self._at.last
         needed = unfinished[0].frame if unfinished else -1 if last is None else last + 1
-        return (frame for frame in self._source if frame.index >= needed)
+        if self._parts is None:
+            return (frame for frame in self._source if frame.index >= needed)
+        parts = ((max(first, needed), stop) for first, stop in self._parts if stop > needed)
+        return chain.from_iterable(self._source.between(first, stop) for first, stop in parts)
+
+    @property
+    def _length(self) -> int | None:
+        return self._source.length if self._parts is None else sum(stop - first for first, stop in self._parts)
 
     def _redraw(self, frame: Frame, record: FrameRecord) -> Redraw:
         if frame.index != record.frame:
@@ -152,7 +163,7 @@ class RunLoop:
         self._at.first = frame.index if self._at.first is None else self._at.first
         self._at.last, self._at.done, self._at.settled = frame.index, self._at.done + 1, True
         if self._hooks.progress:
-            self._hooks.progress(self._at.done, self._source.length)
+            self._hooks.progress(self._at.done, self._length)
         if self._hooks.on_frame:
             self._hooks.on_frame(frame, result.labels)
 
@@ -169,8 +180,8 @@ class RunLoop:
             raise
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
-        extra = getattr(self._segmenter, "kept_extra", None)
-        if extra is None and self._hooks.on_step:
+        extra = None
+        if self._hooks.on_step and not getattr(self._segmenter, "kept", False):
             extra = self._hooks.on_step(frame, last, self._segmenter)
         return FrameResult(
             frame=frame,
@@ -185,6 +196,12 @@ class RunLoop:
             extra=extra or {},
         )
 
+    @property
+    def spent(self) -> Progressed:
+        """Frames done, time spent, and warnings so far."""
+        self.take_warnings()
+        return Progressed(self._at.done, 0, self.seconds, self.network_seconds, self.warnings)
+
     def take_warnings(self) -> None:
         """Add new warnings of the source."""
         self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
@@ -197,6 +214,8 @@ class RunLoop:
     def _check_all_used(self) -> None:
         """Warn or raise if inputs were given for frames that did not come because the source is shorter than stated."""
         first, last = self._at.first, self._at.last
+        if self._parts is not None:  # the inputs were used by the run that these are parts of
+            return
         if first is None or last is None:
             raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check `start`")
         unused = self._inputs.unused(first, last)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -45,10 +46,20 @@ class OutputFolder:
         self.checkpoint = self.progress / "checkpoint.npz"
         #: Results of the passes backward, by frame.
         self.backward = self.progress / "backward"
-        #: Report and masks of the run that a correction changes.
-        self.earlier = self.progress / "earlier"
+        #: The overlay of a finished run, until it takes its place.
+        self.joined = self.progress / "overlay.mp4"
         #: The report of a run that is being replaced; it lists what is still to be removed.
         self.replaced = self.progress / "replaced-report.json"
+
+    @cached_property
+    def part(self) -> OutputFolder:
+        """Where a correction is made, before it takes the place of what it changes."""
+        return OutputFolder(self.progress / "part")
+
+    @property
+    def can_be_continued(self) -> bool:
+        """Whether an unfinished run or correction lies here."""
+        return self.run.exists() or self.part.run.exists()
 
     def mask(self, name: str) -> Path:
         return self.masks / f"{name}.png"
@@ -96,12 +107,14 @@ class OutputFolder:
                 self.mask(frame.name).unlink(missing_ok=True)
                 for object_id in (*frame.boxes, *frame.clicks):
                     self.box_mask(frame.name, object_id).unlink(missing_ok=True)
-            self.remove_drawn()
+            for made in (self.overlay, self.review):
+                made.unlink(missing_ok=True)
+            self.remove_exports()
             self.remove_leftovers()
             for folder in (self.masks, self.box_masks):
                 remove_if_empty(folder)
             for path in list(self.progress.iterdir()) if keep_backward else ():
-                if path not in (self.backward, self.earlier):
+                if path not in (self.backward, self.part.root):
                     path.unlink()
             if self.progress.is_dir() and not keep_backward:
                 shutil.rmtree(self.progress)
@@ -112,10 +125,9 @@ class OutputFolder:
             return []
         return sorted(entry.name for entry in self.exports.iterdir() if is_export(entry))
 
-    def remove_drawn(self) -> None:
-        """Remove the files made from the masks: overlay, review page and exports."""
-        for made in (self.overlay, self.review, self.annotations):
-            made.unlink(missing_ok=True)
+    def remove_exports(self) -> None:
+        """Remove the masks as other tools read them."""
+        self.annotations.unlink(missing_ok=True)
         for name in self.exported():
             remove_export(self.exports / name)
         if not self.exports.is_symlink():
@@ -138,13 +150,13 @@ class OutputFolder:
         remove_if_empty(self.root)
 
     def _refuse_links(self) -> None:
-        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.earlier):
+        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
             if folder.is_symlink():
                 raise OutputError(
                     f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
                     "another folder with `out`"
                 )
-        own = (self.backward, self.earlier)
+        own = (self.backward, self.part.root)
         inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
         for path in (self.report, self.overlay, self.annotations, self.review, *inside):
             require_replaceable(path)

@@ -7,7 +7,7 @@ of an unfinished piece are drawn again from their masks.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from hodor_cli.run.records import read_journal
 from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.resume import Journal, Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
-from hodor_cli.video.h264 import Timeline, VideoWriter, join_videos
+from hodor_cli.video.h264 import Piece, Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_overlay
 from hodor_cli.video.sound import add_sound
 
@@ -61,17 +61,26 @@ class Drawing:
 class ResultsWriter:
     """Writes masks, overlay pieces, journal and checkpoints into an output folder; pass items to `handle` in order."""
 
-    def __init__(self, folder: OutputFolder, source: FrameSource, drawing: Drawing, resumed: Progressed) -> None:
-        """source: has the overlay's frame rate, aspect and sound. resumed: where to continue."""
+    def __init__(
+        self,
+        folder: OutputFolder,
+        source: FrameSource,
+        drawing: Drawing,
+        resumed: Progressed,
+        ticks: Mapping[int, int] | None = None,
+    ) -> None:
+        """source: has the overlay's frame rate and aspect. resumed: where to continue. ticks: frame -> time in the
+        overlay, where that is known."""
         self._folder, self._source, self._drawing = folder, source, drawing
-        self._timeline = Timeline(source.fps)
+        self._timeline, self._known_ticks = Timeline(source.fps), ticks or {}
         #: Frames whose results are written.
         self.done = resumed.done
-        self._first_time: float | None = None
+        #: When the first one is shown, in seconds; None before there is one.
+        self.first_time: float | None = None
         self._ticks: int | None = None
         if resumed.done:
             for record in read_journal(folder.journal, to_byte=resumed.journal_bytes):
-                self._first_time = record.time if self._first_time is None else self._first_time
+                self.first_time = record.time if self.first_time is None else self.first_time
                 self._ticks = record.ticks
         with writing(folder.root):
             self._journal = Journal(folder.journal, resumed.journal_bytes)
@@ -90,23 +99,18 @@ class ResultsWriter:
                 progress = Progressed(self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings)
                 save_run_state(self._folder.checkpoint, RunState(progress, item.state))
 
-    def finish(self) -> None:
-        """Close the last piece and join all pieces into overlay.mp4 without encoding them again."""
+    def close(self) -> None:
+        """Close the last piece and the journal."""
         with writing(self._folder.root):
             self._close_piece()
             self._journal.close()
-            if self._drawing.overlay and self.done:
-                starts = (
-                    record.ticks
-                    for position, record in enumerate(read_journal(self._folder.journal))
-                    if position % PIECE_FRAMES == 0
-                )
-                pieces = ((self._folder.piece(number), ticks) for number, ticks in enumerate(starts))
-                joined = self._folder.progress / "overlay.mp4"
-                join_videos(pieces, joined, self._source.fps)
-                if self._source.sound is not None:
-                    self._source.warn(add_sound(joined, self._source.sound, self._first_time or 0.0))
-                joined.replace(self._folder.overlay)
+
+    def pieces(self) -> Iterator[Piece]:
+        """The closed pieces of the overlay, in order."""
+        if self._drawing.overlay:
+            for position, record in enumerate(read_journal(self._folder.journal)):
+                if position % PIECE_FRAMES == 0:
+                    yield Piece(self._folder.piece(position // PIECE_FRAMES), record.ticks)
 
     def abandon(self) -> None:
         """Close all files without finishing; the run can be resumed from its last checkpoint."""
@@ -117,8 +121,9 @@ class ResultsWriter:
 
     def _write(self, item: FrameResult) -> None:
         frame = item.frame
-        self._first_time = frame.time if self._first_time is None else self._first_time
-        self._ticks = self._timeline.ticks(self.done, frame.time - self._first_time, self._ticks)
+        self.first_time = frame.time if self.first_time is None else self.first_time
+        ticks = self._timeline.ticks(self.done, frame.time - self.first_time, self._ticks)
+        self._ticks = self._known_ticks.get(frame.index, ticks)
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.
         self._journal.append(frame_record(item, ticks=self._ticks))
         _write_mask(self._folder.mask(frame.name), item.labels)
@@ -148,6 +153,14 @@ class ResultsWriter:
             video.close()
             number = (self._drawn - 1) // PIECE_FRAMES
             write_whole(self._folder.piece(number), buffer.getvalue())
+
+
+def join_overlay(folder: OutputFolder, source: FrameSource, pieces: Iterable[Piece], begin: float) -> None:
+    """Join pieces to `folder.joined`, with the source's sound from `begin` (s) on. Raises OutputError."""
+    with writing(folder.root):
+        join_videos(pieces, folder.joined, source.fps)
+        if source.sound is not None:
+            source.warn(add_sound(folder.joined, source.sound, begin))
 
 
 def _write_mask(path: Path, labels: NDArray[np.integer]) -> None:

@@ -8,6 +8,7 @@ Memory does not grow with the number of frames: queues are bounded, and everythi
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,17 +16,20 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import writing
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.both_ways import able_to_go_back, follow_backward, goes_both_ways
-from hodor_cli.run.correcting import CorrectingSegmenter, EarlierRun, set_aside
+from hodor_cli.run.both_ways import able_to_go_back, counting_from, follow_backward, goes_both_ways
+from hodor_cli.run.correcting import CorrectingSegmenter, Correction, is_moving, move_masks
+from hodor_cli.run.earlier import EarlierRun, together
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.loop import NothingToFollowError, RunLoop
 from hodor_cli.run.output import OutputFolder, State
-from hodor_cli.run.records import RunIdentity
-from hodor_cli.run.results import Drawing, ResultsWriter
+from hodor_cli.run.records import RunIdentity, read_journal
+from hodor_cli.run.results import Drawing, ResultsWriter, join_overlay
 from hodor_cli.run.resume import (
     Progressed,
     RunState,
+    damaged,
+    differences,
     load_run_state,
     only_given_differs,
     read_run,
@@ -85,75 +89,128 @@ def segment_source(
     segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
     known = tuple(segmenter.object_ids)  # objects started from saved descriptors
     folder = OutputFolder(Path(out))
+    if output.resume and is_moving(folder):
+        with locked_folder(folder.root, advice=_ADVICE):
+            _move(folder)
     earlier = None
     if output.resume and able_to_go_back(source, segmenter):
-        earlier, inputs = _earlier(folder, source, inputs, settings, segmenter, output)
+        earlier, inputs = _earlier(folder, source, inputs, settings, segmenter)
     inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter)
     if _state(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
         return _finished(folder, identity)
+    job = _Job(source, inputs, Drawing(settings.overlay, len({*inputs.object_ids, *known}) > 1), output, hooks)
     with locked_folder(folder.root, advice=_ADVICE):
         if earlier is not None:
-            earlier = _aside(folder, identity)
+            return _correct(folder, earlier, job, segmenter, identity)
         checkpoint = _prepare(folder, identity, output)
         if folder.state() == "finished":
             shutil.rmtree(folder.progress, ignore_errors=True)  # killed after the report, before the cleanup
             return _finished(folder, identity)
-        numbers = len({*inputs.object_ids, *known}) > 1
-        drawing = Drawing(overlay=settings.overlay, numbers=numbers)
         try:
-            if earlier is not None:
-                maps = MapFolder(folder.backward)
-                segmenter = CorrectingSegmenter(segmenter, source, inputs, earlier, maps, hooks)
-            elif goes_both_ways(source, inputs, segmenter):
-                hooks = follow_backward(source, inputs, segmenter, folder, hooks)
-            run = RunLoop(source, inputs, segmenter, folder, checkpoint, hooks)
-            resumed = checkpoint.progress if checkpoint else Progressed()
-            results = ResultsWriter(folder, source, drawing, resumed)
-            try:
-                run.work(results, output, redraw=settings.overlay)
-                return finish_run(folder, results, identity, run, resumed_from=resumed.done)
-            except BaseException:
-                results.abandon()
-                raise
+            if goes_both_ways(source, inputs, segmenter):
+                job = replace(job, hooks=follow_backward(source, inputs, segmenter, folder, hooks))
+            run, results = _work(folder, job, segmenter, checkpoint)
+            if settings.overlay:
+                join_overlay(folder, source, results.pieces(), results.first_time or 0.0)
+                folder.joined.replace(folder.overlay)
+            return finish_run(folder, identity, run.spent, resumed_from=checkpoint.progress.done if checkpoint else 0)
         except BaseException as error:
-            begun = folder.checkpoint.exists() or folder.earlier.is_dir()
-            begun = begun or (folder.backward.is_dir() and not isinstance(error, HodorError))
-            if not begun or (isinstance(error, NothingToFollowError) and earlier is None):
+            begun = folder.checkpoint.exists() or (folder.backward.is_dir() and not isinstance(error, HodorError))
+            if not begun or isinstance(error, NothingToFollowError):
                 folder.remove_results()
             raise
 
 
-def _earlier(
+@dataclass(frozen=True)
+class _Job:
+    """The arguments of a run except its folder and its segmenter."""
+
+    source: FrameSource
+    inputs: RunInputs
+    drawing: Drawing
+    output: RunOutput
+    hooks: RunHooks
+
+
+def _work(
     folder: OutputFolder,
-    source: FrameSource,
-    inputs: RunInputs,
-    settings: SegmentSettings,
+    job: _Job,
     segmenter: RunSegmenter,
-    output: RunOutput,
+    checkpoint: RunState | None,
+    correction: Correction | None = None,
+) -> tuple[RunLoop, ResultsWriter]:
+    """Segment all frames, or the parts that a correction changes."""
+    ticks, parts = (None, None) if correction is None else (correction.ticks, correction.parts)
+    run = RunLoop(job.source, job.inputs, segmenter, folder, checkpoint, job.hooks, parts)
+    results = ResultsWriter(folder, job.source, job.drawing, checkpoint.progress if checkpoint else Progressed(), ticks)
+    try:
+        run.work(results, job.output, redraw=job.drawing.overlay)
+        results.close()
+    except BaseException:
+        results.abandon()
+        raise
+    return run, results
+
+
+def _earlier(
+    folder: OutputFolder, source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter
 ) -> tuple[EarlierRun | None, RunInputs]:
     """The finished run that these inputs correct, or None; and the inputs together with those of that run."""
-    finished = folder.state() == "finished"
-    if not finished and not (folder.earlier / folder.report.name).exists():
+    if folder.state() != "finished":
         return None, inputs
-    earlier = EarlierRun(folder, aside=not finished)
+    earlier = EarlierRun(folder)
     if set(earlier.report.clicks).intersection(earlier.report.masks):
         return None, inputs  # the masks before the clicks corrected them are not stored
-    joined = earlier.inputs(inputs)
+    joined = together(earlier.inputs, inputs)
     identity = run_identity(source, joined, settings, segmenter)
     return (earlier, joined) if only_given_differs(earlier.report, identity) else (None, joined)
 
 
-def _aside(folder: OutputFolder, identity: RunIdentity) -> EarlierRun:
-    """Begin or continue a correction: set the earlier run aside and return it."""
-    with writing(folder.root):
-        if folder.state() == "finished":
+def _correct(
+    folder: OutputFolder, earlier: EarlierRun, job: _Job, segmenter: RunSegmenter, identity: RunIdentity
+) -> SegmentSummary:
+    """Correct a finished run. Its result does not change until all corrected frames are written."""
+    part = folder.part
+    _forget_other(part, identity)
+    try:
+        checkpoint = _prepare(part, identity, RunOutput(resume=True))
+        correction = Correction(folder, earlier, job.inputs, job.drawing)
+        correcting = CorrectingSegmenter(
+            segmenter, job.source, job.inputs, correction, MapFolder(part.backward), job.hooks
+        )
+        job = replace(job, hooks=counting_from(correcting.behind, job.hooks))
+        _, results = _work(part, job, correcting, checkpoint, correction)
+        if job.drawing.overlay:
+            begin = next(iter(earlier.records.values())).time
+            join_overlay(folder, job.source, correction.pieces(results.pieces()), begin)
+        correction.write_journal()
+    except HodorError as error:
+        if not isinstance(error, OutputError):  # after a full disk the correction can be resumed
             shutil.rmtree(folder.progress, ignore_errors=True)
-            folder.earlier.mkdir(parents=True)
-            write_run(folder.run, identity)
-        if not folder.checkpoint.exists():
-            set_aside(folder)
-    return EarlierRun(folder, aside=True)
+        raise
+    return _move(folder)
+
+
+def _forget_other(part: OutputFolder, identity: RunIdentity) -> None:
+    """Remove an unfinished correction that has other inputs."""
+    try:
+        then = read_run(part.run)
+    except OutputError:  # damaged
+        then = None
+    if part.root.is_dir() and (then is None or differences(then, identity)):
+        shutil.rmtree(part.root)
+
+
+def _move(folder: OutputFolder) -> SegmentSummary:
+    """Replace the corrected part of a result and finish the run again."""
+    found, checkpoint = read_run(folder.part.run), load_run_state(folder.part.checkpoint)
+    if found is None or checkpoint is None:
+        raise damaged(folder.part.run)
+    identity = RunIdentity(**{name: getattr(found, name) for name in RunIdentity.__struct_fields__})
+    kept = sum(1 for _ in read_journal(folder.journal)) - sum(1 for _ in read_journal(folder.part.journal))
+    move_masks(folder)
+    return finish_run(folder, identity, checkpoint.progress, resumed_from=kept)
 
 
 def _state(folder: OutputFolder, output: RunOutput) -> State:

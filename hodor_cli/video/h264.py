@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,11 +165,21 @@ class VideoWriter:
             self.discard()
 
 
-def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) -> None:
-    """Join MP4 files of `VideoWriter`, without encoding them again, into one that plays while it downloads.
+class Piece(NamedTuple):
+    """Frames of an MP4 file of `VideoWriter` or `join_videos`: `length` of them (None: all) from number `first` on, a
+    keyframe. start: when that is shown in the joined video, in ticks."""
 
-    `pieces` gives each file with the time of its first frame in ticks of `Timeline(fps)`, in order. Raises OSError if
-    the disk is full and OutputError if a piece is damaged or of another size; `target` is unchanged then.
+    path: Path
+    start: int
+    first: int = 0
+    length: int | None = None
+
+
+def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
+    """Join pieces, without encoding them again, into one video that plays while it downloads.
+
+    Times are in ticks of `Timeline(fps)`. Raises OSError if the disk is full and OutputError if a piece is damaged or
+    of another size; `target` is unchanged then.
     """
     import av
 
@@ -177,25 +188,48 @@ def join_videos(pieces: Iterable[tuple[Path, int]], target: Path, fps: float) ->
     out: Any = None
     size = None
     with replacing(target) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as joined:
-        for path, start in pieces:
-            with _open_piece(path) as piece:
-                stream = piece.streams.video[0]
+        for piece in pieces:
+            with _open_piece(piece.path) as file:
+                stream = file.streams.video[0]
                 if out is None:
                     out, size = add_like(joined, stream), (stream.width, stream.height)
                     out.time_base = tick
                 if (stream.width, stream.height) != size:
                     raise OutputError(
-                        f"the piece {path} of the overlay video has another frame size than the first; set "
+                        f"the piece {piece.path} of the overlay video has another frame size than the first; set "
                         "`overwrite=True`"
                     )
-                for packet in piece.demux(stream):
-                    if packet.dts is None:
-                        continue  # demuxing ends with an empty packet
-                    packet.pts = packet.dts = start + round(packet.pts * stream.time_base / tick)
+                begin: int | None = None
+                end = None if piece.length is None else piece.first + piece.length
+                for packet in islice(_packets(file, stream), piece.first, end):
+                    ticks = round(packet.pts * stream.time_base / tick)
+                    begin = ticks if begin is None else begin
+                    packet.pts = packet.dts = piece.start + ticks - begin
                     packet.duration = round((packet.duration or 0) * stream.time_base / tick)
                     packet.time_base = tick
                     packet.stream = out
                     joined.mux(packet)
+
+
+def frame_times(path: Path, fps: float) -> list[tuple[int, bool]]:
+    """Of every frame of a joined video: its time in ticks of `Timeline(fps)`, and whether it is a keyframe. Empty if
+    there is no such video."""
+    import av
+
+    tick = Timeline(fps).time_base
+    try:
+        with av.open(str(path)) as file:
+            stream = file.streams.video[0]
+            return [
+                (round(packet.pts * stream.time_base / tick), bool(packet.is_keyframe))
+                for packet in _packets(file, stream)
+            ]
+    except (av.FFmpegError, OSError, IndexError):
+        return []
+
+
+def _packets(file: Any, stream: Any) -> Iterator[Any]:
+    return (packet for packet in file.demux(stream) if packet.dts is not None)  # demuxing ends with an empty packet
 
 
 def _open_piece(path: Path) -> Any:
