@@ -1,7 +1,7 @@
 """Corrects a finished run with additional masks: only frames between a new mask's neighbours are segmented again.
 
-A correction is a run of its own in a folder inside `.progress`, over the parts of the video that change (whole pieces of
-the overlay, if there is one). When it is finished, its masks replace those that differ, and journal and overlay are
+A correction is a run of its own in a folder inside `.progress`, over the parts of the video that change (whole pieces
+of the overlay, if there is one). When it is finished, its masks replace those that differ, and journal and overlay are
 joined from both runs. Until then the earlier result does not change.
 """
 

@@ -45,18 +45,11 @@ class _Result(RunIdentity, frozen=True, kw_only=True):
 class ExportOptions:
     """How a result is exported.
 
-    <<<<<<< HEAD
-        out: the folder for a folder per format; RESULT/export if None. overwrite: replace earlier exports. tolerance: how
-        far, in pixels, polygons may leave the edge of a mask (0: exact, with many points). frames: write the pictures
-        beside the annotations. names: object id -> name, over those of the report. source: the video or folder of the run,
-        if it is not where it was. each: called for each frame that is read; what it raises ends the export. warn: called
-        with a sentence about whatever is missing in an export, such as sound.
-    =======
-        out: the folder that gets a subfolder for each format; RESULT/export if None. overwrite: replace earlier exports.
-        tolerance: how far, in pixels, polygons may deviate from the edge of a mask (0: exact, with many points). frames:
-        also write the pictures. names: object id -> name, instead of that in the report. source: the video or folder of
-        the run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export.
-    >>>>>>> d92af98 (A run: plain English; things that shared a name have names of their own)
+    out: the folder that gets a subfolder for each format; RESULT/export if None. overwrite: replace earlier exports.
+    tolerance: how far, in pixels, polygons may deviate from the edge of a mask (0: exact, with many points). frames:
+    also write the pictures. names: object id -> name, instead of that in the report. source: the video or folder of
+    the run, if it was moved. each: called for each frame that is read; an exception that it raises ends the export.
+    warn: called with a sentence about anything that is missing in an export, such as sound.
     """
 
     out: Path | None = None
