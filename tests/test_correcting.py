@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,14 @@ import pytest
 from segment_fakes import read_video
 from segmenter_fakes import frames_of, make_model, square
 
-import hodor_cli.run.correcting as correcting
 import hodor_cli.run.runner as runner
-import hodor_cli.video.file as video_file
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.model import Hodor
 from hodor_cli.run.earlier import together
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import Click, RunHooks, RunOutput, SegmentSettings
+from hodor_cli.video.decoding import decode_frames
 from hodor_cli.video.source import open_source
 
 COUNT, GROUP = 48, 8
@@ -112,15 +112,15 @@ def assert_same_result(out: Path, once: Path) -> None:
 def test_only_the_part_that_a_mask_changes_is_decoded_and_the_rest_stays_byte_for_byte(
     network: Hodor, clip: Path, out: Path, finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded, decode = 0, video_file.decode_frames
+    decoded = 0
 
     def counting(*arguments: Any) -> Iterator[Any]:
         nonlocal decoded
-        for item in decode(*arguments):
+        for item in decode_frames(*arguments):
             decoded += 1
             yield item
 
-    monkeypatch.setattr(video_file, "decode_frames", counting)
+    monkeypatch.setattr("hodor_cli.video.file.decode_frames", counting)
     before = {path: path.stat().st_mtime_ns for path in (out / "masks").iterdir()}
     summary = run(network, clip, out, masks=MORE, resume=True)
     # Forward the two pieces of the overlay with 25..39, backward 40..25, four masks, each from the keyframe before it,
@@ -169,7 +169,7 @@ def test_a_kill_while_masks_move_is_mended_by_resuming(
     def killed(*arguments: Any, **options: Any) -> Any:
         nonlocal moved
         if at == "move_masks":  # in the middle of it
-            replace = correcting.os.replace
+            replace = os.replace
             with pytest.MonkeyPatch.context() as context:
 
                 def counting(*paths: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_kill_while_masks_move_is_mended_by_resuming(
                         raise KeyboardInterrupt
                     replace(*paths)
 
-                context.setattr(correcting.os, "replace", counting)
+                context.setattr(os, "replace", counting)
                 return work(*arguments, **options)
         raise KeyboardInterrupt
 
