@@ -159,5 +159,5 @@ def test_a_finished_run_names_the_frames_to_mask_next(network: Hodor, tmp_path: 
     suggested = json.loads((tmp_path / "out/report.json").read_text())["suggest"]
     assert suggested and {4, 11}.isdisjoint(one["frame"] for one in suggested)
     result = CliRunner().invoke(app, ["suggest", str(tmp_path / "out"), "--count", "2"])
-    assert result.exit_code == 0 and result.output.count("spares") == 2
+    assert result.exit_code == 0 and result.output.count("removes") == 2
     assert f"frame {suggested[0]['frame']} " in result.output.splitlines()[0]

@@ -58,7 +58,7 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
     code, said = words(
         clip, "--mask", tmp_path / "a.png", "--count", 2, "--min-dim", 64, "--out", tmp_path / "next.png"
     )
-    assert code == 0 and said.count("spares") == 2 and "frame 0 (" not in said
+    assert code == 0 and said.count("removes") == 2 and "frame 0 (" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "clip.mp4", "next.png"]
     with Image.open(tmp_path / "next.png") as page:
         assert page.size == (2 * WIDTH, HEIGHT)

@@ -1,4 +1,4 @@
-"""`hodor annotate`: click masks, track, correct and export in the browser."""
+"""`hodor annotate`: make masks by clicking, track, correct and export in the browser."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.options import out_option
-from hodor_cli.cli.parameters import MACHINE, Fields
+from hodor_cli.cli.options import FOLLOW_FIELDS, out_option
+from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.terminal import note, say
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -21,11 +21,11 @@ def annotate(
     *,
     masks: Annotated[
         Path | None,
-        typer.Option("--masks", metavar="FOLDER", help="Start from these masks: files named like the frames."),
+        typer.Option("--masks", metavar="FOLDER", help="Start from these masks, named like the frames."),
     ] = None,
     out: Annotated[
         Path | None,
-        out_option("FOLDER", "The project: a result folder as of hodor segment [default: NAME.hodor]."),
+        out_option("FOLDER", "The project, a result folder of hodor segment [default: NAME.hodor]."),
     ] = None,
     port: Annotated[
         int | None, typer.Option("--port", metavar="N", min=1, max=65535, help="Port [default: a free one].")
@@ -35,18 +35,16 @@ def annotate(
         typer.Option(
             "--host",
             metavar="ADDRESS",
-            help="Address to listen on; anyone who can reach it and knows the page's address may work on the project.",
+            help="Address to listen on; anyone who can reach it and knows the page's URL can change the project.",
             rich_help_panel=MACHINE,
         ),
     ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
-    settings: Annotated[
-        SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
-    ],
+    settings: Annotated[SegmentSettings, FOLLOW_FIELDS],
 ) -> None:
-    """Click an object in the browser, track it, correct it where it drifts, and export: nothing leaves this machine.
+    """Click an object in the browser, track it, correct it where it drifts, and export. No data leaves this machine.
 
-    Everything is saved as it is made; the same command continues. Ctrl-C ends it.
+    Every change is saved at once, and the same command continues. Ctrl-C ends it.
 
     hodor annotate clip.mp4
     hodor annotate clip.hodor
@@ -66,7 +64,7 @@ def annotate(
 
     def opened(url: str, folder: Path) -> None:
         say(url)
-        note(f"Everything is saved in {folder}. Ctrl-C ends this.")
+        note(f"Everything is saved in {folder}. Ctrl-C ends the server.")
         if browser and not _open_browser(url):
             note("No browser could be opened here; open the address above in one on this machine.")
 
@@ -82,7 +80,7 @@ def _open_browser(url: str) -> bool:
     import webbrowser
 
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return False  # a browser in the terminal would be opened, and wait
+        return False  # `webbrowser` would open a browser in the terminal and wait for it
     try:
         return webbrowser.open(url)
     except (webbrowser.Error, OSError):

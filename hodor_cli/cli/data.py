@@ -1,4 +1,4 @@
-"""`hodor data`: check a data set, and see what the network is fed."""
+"""`hodor data`: check a data set, and draw training samples made from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console
 from hodor_cli.errors import DataError
 
 app = typer.Typer(
-    help="Check a data set; see what the network is fed.",
+    help="Check a data set, and draw training samples made from it.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -45,11 +45,11 @@ def check(
     min_area: MinAreaOption = 2000,
     min_side: MinSideOption = 20,
     file_pixels: FilePixelsOption = False,
-    examples: Annotated[int, typer.Option(min=1, metavar="N", help="Examples shown of each kind of fault.")] = 3,
+    examples: Annotated[int, typer.Option(min=1, metavar="N", help="Examples of each kind of fault.")] = 3,
 ) -> None:
-    """Report every fault of a data set at once, and how many samples are left to train on.
+    """Report all faults of a data set at once, and how many samples can be used for training.
 
-    Ends with exit code 7 if training would stop at something or learn from something wrong.
+    Ends with exit code 7 if a fault would stop training or make it learn something wrong.
     """
     from hodor_cli.datasets.limits import ObjectLimits
     from hodor_cli.formats.check import check_dataset
@@ -73,14 +73,14 @@ def preview(
     path: PathArgument,
     out: Annotated[Path, out_option("FILE", "The sheet, a PNG.")],
     annotations: AnnotationsOption = None,
-    count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many samples.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Number of samples.")] = 16,
     preset: Annotated[str, typer.Option(metavar="NAME", help="Augmentation: mini, paper, fast or toy.")] = "mini",
     mode: Annotated[str, typer.Option(metavar="frames|sparse|dense", help="How clips are used.")] = "dense",
     area: Annotated[float, typer.Option(min=1024, metavar="PX", help="Pixels of a frame.")] = 65536,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed, other samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed of the samples.")] = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Draw samples as the network is fed them: frames side by side, masks as outlines, invalid pixels hatched."""
+    """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
     from hodor_cli.training.pictures import PreviewOptions, preview_samples, require_new_sheet, write_sheet
     from hodor_cli.training.sources import DataSource
 

@@ -1,4 +1,4 @@
-"""`hodor evaluate`: run and score a benchmark, or masks anyone made; compare results."""
+"""`hodor evaluate`: run and score a benchmark, or score existing masks; compare results."""
 
 from __future__ import annotations
 
@@ -49,16 +49,14 @@ def evaluate(
     ] = None,
     history: Annotated[
         str,
-        typer.Option(
-            "--history", metavar="N[,N...]", help="Frames of history; several numbers draw the curve over them."
-        ),
+        typer.Option("--history", metavar="N[,N...]", help="Frames of history; several numbers draw a curve."),
     ] = "7",
     given: Annotated[
         str | None,
         typer.Option(
             "--given",
             metavar="N[,N...]",
-            help="Give the true masks of N frames of each sequence and score the others; several draw the curve.",
+            help="Give the true masks of N frames of each sequence and score the others; several draw a curve.",
         ),
     ] = None,
     choose: Annotated[
@@ -66,13 +64,11 @@ def evaluate(
         typer.Option("--choose", metavar="HOW", help="With --given: suggest, uniform or random, from the first frame."),
     ] = "uniform",
     one_way: Annotated[
-        bool, typer.Option("--one-way", help="With --given: masks count from their frame on, as in a live stream.")
+        bool, typer.Option("--one-way", help="With --given: only follow forward, as in a live stream.")
     ] = False,
     adapt: AdaptOption = None,
     out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the sequences that are finished in the folder.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep finished sequences in the folder.")] = False,
     overwrite: OverwriteOption = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare results: hodor evaluate --compare A.json B.json ...")
@@ -83,7 +79,7 @@ def evaluate(
         Fields("weights", "official", "workers", "min_dim", "max_dim", "matching", "device", "precision"),
     ],
 ) -> None:
-    """Run a model on a benchmark and score it (J, F, J&F, frames/s), or score masks that anyone made.
+    """Run a model on a benchmark and score it (J, F, J&F, frames/s), or score the masks of any method.
 
     hodor evaluate DAVIS -o results
     hodor evaluate DAVIS --predictions masks
@@ -195,7 +191,10 @@ def _evaluate_given(
 
 
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
-    """What replaces a segmenter by one with a network adapted to the sequence's first frame, at min_dim and max_dim."""
+    """A function that replaces a segmenter by one whose network is adapted to the sequence's first frame.
+
+    dims: min_dim and max_dim.
+    """
     from hodor_cli.engine import Segmenter
     from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
     from hodor_cli.training.agreement import Example

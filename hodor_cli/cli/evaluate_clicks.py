@@ -1,7 +1,8 @@
-"""`hodor evaluate-clicks`: how good masks from clicks are."""
+"""`hodor evaluate-clicks`: measure masks from simulated clicks."""
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,8 @@ from hodor_cli.cli.terminal import counted, progress_to, stderr_console, stdout_
 from hodor_cli.errors import UsageError
 
 
-class Method(str, Enum):
-    """What makes the masks."""
+class MethodName(str, Enum):
+    """The method that makes the masks."""
 
     network = "network"
     grabcut = "grabcut"
@@ -23,18 +24,18 @@ class Method(str, Enum):
 def evaluate_clicks(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="Clips (DAVIS) or photographs (COCO format).")],
     *,
-    method: Annotated[Method, typer.Option("--method", help="The click network, or GrabCut.")] = Method.network,
+    method: Annotated[MethodName, typer.Option("--method", help="The click network, or GrabCut.")] = MethodName.network,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="A click network of your own (`hodor train-clicks`)."),
+        typer.Option("--weights", metavar="FILE", help="Your own click network (`hodor train-clicks`)."),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Only every so many-th object, N in all.")
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Only N objects, evenly spread.")
     ] = None,
     side: Annotated[
         int | None, typer.Option("--side", metavar="PX", min=64, help="The frames' longer side [default: 384].")
     ] = None,
-    closer: Annotated[bool, typer.Option("--closer/--no-closer", help="Look again, closer, at small objects.")] = True,
+    closer: Annotated[bool, typer.Option("--closer/--no-closer", help="Take a closer look at small objects.")] = True,
     device: DeviceOption = "auto",
     json_file: JsonFileOption = None,
 ) -> None:
@@ -43,11 +44,11 @@ def evaluate_clicks(
     hodor evaluate-clicks DAVIS
     hodor evaluate-clicks DAVIS --method grabcut
 
-    Each click goes to the centre of the largest error, 20 at most. Clips count with the objects of their first, middle
-    and last labelled frame, photographs with one object each.
+    Each click goes to the centre of the largest error, at most 20 clicks. The objects are those of a clip's first,
+    middle and last labelled frame, and one of each photograph.
     """
-    if method is Method.grabcut and weights is not None:
-        raise UsageError("`weights` are of the click network; leave them out with `method` grabcut")
+    if method is MethodName.grabcut and weights is not None:
+        raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
     from hodor_cli.clicks.grabcut import GrabCutClicker
@@ -56,7 +57,7 @@ def evaluate_clicks(
     count, cases = cases_of(dataset, limit)
     clicker = (
         GrabCutClicker()
-        if method is Method.grabcut
+        if method is MethodName.grabcut
         else Clicker(weights or CLICK_WEIGHTS, device=device, side=side, closer=closer)
     )
     with progress_to("clicking", count, "objects") as show:
@@ -73,15 +74,8 @@ def evaluate_clicks(
     missed = ", ".join(f"{scores.failures(t)} never reach {t:.2f}" for t in TARGETS)
     values = scores.to_dict()
     console.print(
-        f"{counted(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms for a frame,"
-        f" {values['ms_per_click']:.0f} ms for a click (medians)"
+        f"{counted(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms per frame,"
+        f" {values['ms_per_click']:.0f} ms per click (medians)"
     )
     if json_file is not None:
-        write_json_of(values, json_file)
-
-
-def write_json_of(values: object, target: str) -> None:
-    """The scores as JSON."""
-    import json
-
-    write_json(json.dumps(values, indent=2), target)
+        write_json(json.dumps(values, indent=2), json_file)

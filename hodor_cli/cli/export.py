@@ -1,4 +1,4 @@
-"""`hodor export` and `hodor convert`: results and annotations in the formats of other tools."""
+"""`hodor export` and `hodor convert`: write results and annotations in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from hodor_cli.errors import UsageError
 
 NameOption = Annotated[
     list[str] | None,
-    typer.Option("--name", metavar="ID=NAME", help="What an object is called in report and exports. Repeatable."),
+    typer.Option("--name", metavar="ID=NAME", help="Name of an object in report and exports. Repeatable."),
 ]
 _SIMPLIFY = typer.Option(
     "--simplify",
     metavar="PX",
     min=0,
-    help="How far polygons may leave a mask's edge, for fewer points [0: exact].",
+    help="How far polygons may deviate from a mask's edge, for fewer points [0: exact].",
     show_default=False,
 )
-_FRAMES = typer.Option("--frames", help="Write the pictures beside the annotations, too.")
+_FRAMES = typer.Option("--frames", help="Also write the pictures.")
 
 
 def export(
-    result: Annotated[Path, typer.Argument(metavar="RESULT", help="The folder of a finished `hodor segment`.")],
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="The result folder of `hodor segment`.")],
     *,
     to: Annotated[str, typer.Option("--to", metavar="FORMAT[,...]", help="Formats to write; `list` shows them.")],
     out: Annotated[
-        Path | None, out_option("FOLDER", "Folder for a folder per format [default: RESULT/export].")
+        Path | None, out_option("FOLDER", "Folder with a subfolder for each format [default: RESULT/export].")
     ] = None,
     source: Annotated[
         str | None, typer.Option("--source", metavar="SOURCE", help="The run's video, if it was moved.")
@@ -40,7 +40,7 @@ def export(
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the masks of a result as other tools read them: COCO, YOLO, LabelMe, CVAT, TIFF, CSV, video with alpha.
+    """Write the masks of a result in formats of other tools: COCO, YOLO, LabelMe, CVAT, TIFF, CSV, video with alpha.
 
     hodor export clip.hodor --to coco,csv
     hodor export clip.hodor --to labelme --frames --name 1=mug
@@ -56,7 +56,7 @@ def export(
 
 
 def convert(
-    annotations: Annotated[Path, typer.Argument(metavar="IN", help="A file or folder that another tool wrote.")],
+    annotations: Annotated[Path, typer.Argument(metavar="IN", help="A file or folder of another tool.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
     *,
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write; `list` shows them.")],
@@ -64,7 +64,7 @@ def convert(
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Convert annotations between tools; what IN is, is recognised by its content.
+    """Convert annotations between tools. The format of IN is recognised by its content.
 
     hodor convert labelme_photos/ photos/ --to coco --frames
     hodor convert annotations.xml masks/ --to png
@@ -77,7 +77,7 @@ def convert(
         return
     writer = writer_of(to)
     if writer.media:
-        raise UsageError(f"{to} is made of a result: hodor export RESULT --to {to}")
+        raise UsageError(f"{to} needs a result: hodor export RESULT --to {to}")
     found = read_annotations(annotations)
     for line in (f"{annotations} is {found.tool}'s", *found.notes):
         note(line)
@@ -88,7 +88,7 @@ def convert(
 
 
 def formats_of(text: str) -> list[str]:
-    """The names in FORMAT[,FORMAT]. Raises UsageError if there is none, or one is unknown."""
+    """The names in FORMAT[,FORMAT]. Raises UsageError if there is none or one is unknown."""
     from hodor_cli.formats.recognise import writer_of
 
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -98,7 +98,7 @@ def formats_of(text: str) -> list[str]:
 
 
 def exports_of(export: str | None, coco: bool) -> list[str]:
-    """The formats of --export, and of --coco, which is on its way out. Raises UsageError for an unknown one."""
+    """The formats of --export and of the deprecated --coco. Raises UsageError for an unknown one."""
     if coco:
         warn("--coco is --export coco-video now, written to export/coco-video/; --coco goes in the next version")
     names = formats_of(export) if export is not None else []
@@ -106,7 +106,7 @@ def exports_of(export: str | None, coco: bool) -> list[str]:
 
 
 def tell_exports(places: dict[str, Path]) -> None:
-    """Say what was exported where."""
+    """Print the folders that were written."""
     from hodor_cli.formats.recognise import WRITERS
 
     for name, path in places.items():

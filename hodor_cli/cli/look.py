@@ -1,4 +1,4 @@
-"""`hodor look`: a frame with a grid of coordinates, and the masks that a run would start from."""
+"""`hodor look`: draw a frame with a grid of coordinates and the masks that a run would start from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import AxesOption, ClickOption, OverwriteOption, ValueRangeOption, out_option
+from hodor_cli.cli.options import (
+    AxesOption,
+    BoxOption,
+    ClickOption,
+    MaskOption,
+    OverwriteOption,
+    ValueRangeOption,
+    out_option,
+)
 from hodor_cli.cli.terminal import counted, say
 from hodor_cli.errors import OutputError
 
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.video.frames import FrameSource
 
-#: In the pictures that this command draws.
+#: Metadata that marks the pictures of this command.
 _MADE_BY = ("Software", "hodor look")
 
 
@@ -30,27 +38,21 @@ def look(
             "--frame", metavar="N", min=0, help="The frame to show, from 0 [default: the first with a mask, or 0]."
         ),
     ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option("--mask", metavar="[FRAME[:ID]=]FILE", help="Show this mask, as `hodor segment` would read it."),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option("--box", metavar="[FRAME[:ID]=]x,y,w,h", help="Show the mask that would be made of this box."),
-    ] = None,
+    mask: MaskOption = None,
+    box: BoxOption = None,
     click: ClickOption = None,
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
     value_range: ValueRangeOption = None,
     axes: AxesOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Look before an hour is spent: a frame with its coordinates, and the mask that a run would start from.
+    """Check the start of a run: draw a frame with its coordinates and the masks that the run would start from.
 
     hodor look clip.mp4
     hodor look clip.mp4 --frame 40 --box 40=310,120,200,260
 
-    Read a box off the grid: x and y of its upper left corner, then its width and height. `hodor segment` with --preview
-    draws the same.
+    Read a box from the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
+    draws the same picture.
     """
     from hodor_cli.cli.segment import given_inputs, value_range_of
     from hodor_cli.video.source import open_source
@@ -68,9 +70,9 @@ def show(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Draw frame `index` (see `frame_to_show`) into `out`, or into NAME.frameN.png, and say what it shows.
+    """Draw frame `index` (see `frame_to_show`) into `out`, or into NAME.frameN.png, and print what it shows.
 
-    A picture that this drew is replaced unasked. Raises OutputError for any other file.
+    An earlier picture of this command is replaced. Raises OutputError if another file exists.
     """
     from hodor_cli.run.look import draw_look, frame_to_show, grid_step, object_areas
 

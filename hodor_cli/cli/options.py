@@ -1,4 +1,4 @@
-"""The options that mean the same in every subcommand and are no settings of the library."""
+"""The options that several subcommands share and that are not settings of the library."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ AdaptOption = Annotated[
     typer.Option(
         "--adapt",
         metavar="[SECONDS|STEPS]",
-        help="Fine-tune a copy of the network on the given frames first, for a minute or for what is given (20s, "
-        "200steps); mini then works at 384 lines.",
+        help="First fine-tune a copy of the network on the given masks, for a minute or this budget (20s, 200steps); "
+        "mini then works at 384 lines.",
     ),
 ]
 MaskOption = Annotated[
@@ -53,11 +53,11 @@ MaskOption = Annotated[
     typer.Option(
         "--mask",
         metavar="[FRAME[:ID]=]FILE",
-        help="Where the objects are in frame FRAME (from 0; the first if left out): a PNG whose values are object "
-        "ids, an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or what "
-        "LabelMe, CVAT, COCO, YOLO or Label Studio wrote. "
-        "Repeatable; all serve the whole video, and say nothing of objects that they do not show. FRAME:ID=FILE gives "
-        "one object its id; an empty file then means that the object is not there.",
+        help="Masks of the objects in frame FRAME (from 0; the first by default): a PNG whose values are object ids, "
+        "an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or a file of "
+        "LabelMe, CVAT, COCO, YOLO or Label Studio. Repeatable; all masks are used for the whole video, and objects "
+        "that a mask does not show are not affected. FRAME:ID=FILE gives one object its id; an empty file then means "
+        "that the object is absent.",
     ),
 ]
 BoxOption = Annotated[
@@ -65,8 +65,8 @@ BoxOption = Annotated[
     typer.Option(
         "--box",
         metavar="[FRAME[:ID]=]x,y,w,h",
-        help="A box in pixels instead of a mask; a network finds the object in it; check the mask it saves. "
-        "With the ID of a known object it corrects that one.",
+        help="A box in pixels instead of a mask. A network makes a mask of it, which is saved for you to check. With "
+        "the ID of a known object it corrects that object.",
     ),
 ]
 ClickOption = Annotated[
@@ -74,11 +74,11 @@ ClickOption = Annotated[
     typer.Option(
         "--click",
         metavar="[FRAME=][-]x,y[,ID]",
-        help="A click on the object, in pixels, instead of a mask; with a minus sign, on what is not the object. "
-        "Repeatable; clicks without ID are about one object. They also correct a box or a mask of the same frame.",
+        help="A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
+        "Repeatable; clicks without ID belong to one object. They also correct a box or a mask of the same frame.",
     ),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left there.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 JsonFileOption = Annotated[
@@ -90,14 +90,14 @@ JsonFileOption = Annotated[
 
 
 def out_option(metavar: str, help: str) -> Any:
-    """`--out` and `-o`: where the result goes, spelled the same in every command."""
+    """`--out` and `-o`, which are the same in every command."""
     return typer.Option("--out", "-o", metavar=metavar, help=help)
 
 
 def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
-    """Write JSON text where `--json FILE|-` says: to stdout, or to a file in one piece.
+    """Write JSON text to the target of `--json FILE|-`: stdout or a file.
 
-    Raises OutputError for a file that exists, unless `overwrite`, or that cannot be written.
+    Raises OutputError if the file exists, unless `overwrite`, or cannot be written.
     """
     from hodor_cli.cli.terminal import say_json
     from hodor_cli.errors import OutputError
@@ -113,7 +113,8 @@ def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
         temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
-#: The settings that are options, with those of many videos.
+#: The settings that are options of commands that segment a video.
+FOLLOW_FIELDS = Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
 SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
 StartOption = Annotated[
     int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.", rich_help_panel=FRAMES)
@@ -129,7 +130,7 @@ ValueRangeOption = Annotated[
     typer.Option(
         "--value-range",
         metavar="LOW,HIGH",
-        help="What becomes black and white in frames of more than 8 bits [default: measured].",
+        help="Values that become black and white in frames of more than 8 bits [default: measured].",
         rich_help_panel=FRAMES,
     ),
 ]
@@ -138,7 +139,7 @@ AxesOption = Annotated[
     typer.Option(
         "--axes",
         metavar="AXES",
-        help="Of a TIFF with several axes: the one that is time, and the places of the others, like T,Z=3,C=0.",
+        help="For a TIFF with several axes: the time axis, and positions on the others, for example T,Z=3,C=0.",
         rich_help_panel=FRAMES,
     ),
 ]
@@ -147,7 +148,7 @@ ExportOption = Annotated[
     typer.Option(
         "--export",
         metavar="FORMAT[,...]",
-        help="Also write the result as other tools read it, into export/ (see `hodor export`).",
+        help="Also write the result in formats of other tools, into export/ (see `hodor export`).",
         rich_help_panel=RESULTS,
     ),
 ]

@@ -56,14 +56,14 @@ def segment(
     click: ClickOption = None,
     remove: Annotated[
         list[str] | None,
-        typer.Option("--remove", metavar="ID=FRAME", help="The object ID is gone from frame FRAME on. Repeatable."),
+        typer.Option("--remove", metavar="ID=FRAME", help="Object ID is absent from frame FRAME on. Repeatable."),
     ] = None,
     appear: Annotated[
         list[str] | None,
         typer.Option(
             "--appear",
             metavar="ID=FRAME",
-            help="The object ID comes into view in frame FRAME, that of its first mask: it is not looked for before. "
+            help="Object ID comes into view in frame FRAME, the frame of its first mask, and is not searched before. "
             "Repeatable.",
         ),
     ] = None,
@@ -71,8 +71,7 @@ def segment(
         bool,
         typer.Option(
             "--preview",
-            help="Only draw the frame with the first mask, a grid of coordinates over it, into a picture (see `hodor "
-            "look`).",
+            help="Only draw the frame with the first mask and a grid of coordinates into a picture (see `hodor look`).",
         ),
     ] = False,
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
@@ -101,8 +100,8 @@ def segment(
         typer.Option(
             "--from",
             metavar="FILE.h5#VIDEO/ID",
-            help="Look for an object saved in a descriptor file, instead of starting from a mask; the report names "
-            "frames in which what is found looks unlike it. FILE.h5#VIDEO takes all objects of a video. Repeatable.",
+            help="Search an object of a descriptor file instead of starting from a mask; the report names frames whose "
+            "result differs from it. FILE.h5#VIDEO means all objects of a video. Repeatable.",
             rich_help_panel=_KNOWN,
         ),
     ] = None,
@@ -111,7 +110,7 @@ def segment(
         typer.Option(
             "--projection",
             metavar="FILE",
-            help="With --from and weights of your own: what `hodor train-projection` learned for them; it decides "
+            help="With --from and your own weights: their projection from `hodor train-projection`, which decides "
             "whether the object is in the video.",
             rich_help_panel=_KNOWN,
         ),
@@ -212,7 +211,7 @@ def _segmented(
     settings: SegmentSettings,
     output: RunOutput,
 ) -> SegmentSummary:
-    """Run, with a bar; an interrupted run says where its results are kept."""
+    """Run with a progress bar; an interrupted run prints where its results are kept."""
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.runner import segment_source
     from hodor_cli.run.settings import RunHooks
@@ -237,7 +236,7 @@ def _segmented(
             )
     except (KeyboardInterrupt, HodorError):
         if began and OutputFolder(folder).can_be_continued:
-            note(f"What is done is kept in {folder}; continue it by the same command with --resume.")
+            note(f"Finished frames are kept in {folder}; continue with the same command and --resume.")
         raise
 
 
@@ -253,7 +252,7 @@ def value_range_of(text: str | None) -> tuple[float, float] | None:
 
 
 def _refuse_with_masks(others: Mapping[str, Any]) -> None:
-    """Raise UsageError for a flag that is about one video, beside --masks."""
+    """Raise UsageError for an option for one video beside --masks."""
     for flag, value in others.items():
         if value:
             way = "run hodor export-descriptors on the results" if flag == "--descriptors" else "give one of them"
@@ -261,7 +260,7 @@ def _refuse_with_masks(others: Mapping[str, Any]) -> None:
 
 
 def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:
-    """Which saved objects do not seem to be in the video, and what was saved."""
+    """Print which saved objects are probably not in the video, and how many descriptors were added."""
     if session.recognition is not None:
         for object_id, (alike, found) in session.recognition.unrecognised().items():
             seen = f"found in {counted(found, 'frame')}" + (f", alike in {alike} of them" if found else "")
@@ -275,7 +274,7 @@ def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folde
 def adapted_to(
     model: Hodor, source: FrameSource, inputs: RunInputs, budget: str, settings: SegmentSettings
 ) -> tuple[Hodor, SegmentSettings]:
-    """The model adapted to the frames whose masks were given, within the budget (`60s`), and the settings to use it."""
+    """The model adapted to the given masks within the budget (`60s`), and the settings to use it with."""
     from hodor_cli.run.adapting import adapted_to_given
     from hodor_cli.training.adaptation import AdaptProgress
 
@@ -295,7 +294,7 @@ def given_inputs(
     clicks: Sequence[str] = (),
     names: Sequence[str] = (),
 ) -> RunInputs:
-    """What the arguments give by frame; says how it was understood."""
+    """The inputs of a run from the arguments; prints how they were read."""
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.box import boxes_by_frame
     from hodor_cli.run.clicks import clicks_by_frame
@@ -318,7 +317,7 @@ def given_inputs(
 
 
 def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:
-    """Say which objects start where, and how the mask files were understood."""
+    """Print which objects start where, and how the mask files were read."""
     for frame, given in list(masks.items())[:_SHOWN_MASKS]:
         note(f"Frame {frame}: {_objects(given.object_ids)} from {', '.join(given.files)}")
         for line in given.notes:
@@ -332,7 +331,7 @@ def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[i
 
 
 def print_summary(summary: SegmentSummary) -> None:
-    """What was made and where, what to look at, and what went wrong."""
+    """Print the files, the frames to review, and warnings."""
     for warning in summary.warnings:
         warn(warning)
     frames, objects = counted(summary.frames, "frame"), _objects(summary.object_ids)

@@ -1,4 +1,4 @@
-"""`hodor segment-many FOLDER|LIST --masks FOLDER`: many videos side by side."""
+"""`hodor segment-many FOLDER|LIST --masks FOLDER`: segment many videos in parallel."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def segment_many(
         typer.Option(
             "--masks",
             metavar="FOLDER",
-            help="NAME.png here is the first mask of the video NAME, a folder NAME its masks by frame.",
+            help="Folder of masks: NAME.png is the first mask of video NAME; a folder NAME has its masks by frame.",
         ),
     ],
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: SOURCE.hodor].")] = None,
@@ -77,13 +77,13 @@ def segment_many(
     export: ExportOption = None,
     coco: CocoOption = False,
 ) -> None:
-    """Segment every video of a folder or list, side by side, from the first masks in another folder.
+    """Segment all videos of a folder or list in parallel, from the first masks in another folder.
 
     hodor segment-many clips/ --masks first_masks/ --workers 4
     hodor segment-many clips.txt --masks first_masks/ --gpus 2
     hodor segment-many clips/ --masks first_masks/ --ray auto
 
-    Ends with exit code 1 if any video failed; the same command with --resume does what is left.
+    Ends with exit code 1 if a video failed; the same command with --resume continues with the rest.
     """
     from hodor_cli.run.many import WorkOptions, find_jobs, segment_videos, unused_masks
 
@@ -91,7 +91,7 @@ def segment_many(
     name = path.resolve().name if path.is_dir() else path.stem
     options = WorkOptions(
         out=(Path(f"{name}.hodor") if out is None else out).resolve(),
-        # Workers elsewhere in the file system, or on other machines, must find it.
+        # An absolute path, because workers have other working directories or run on other machines.
         settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
         start=start,
         end=end,
@@ -110,7 +110,7 @@ def segment_many(
         with _display(len(jobs)) as show:
             summary = segment_videos(jobs, options, executor, progress=show)
     except KeyboardInterrupt:
-        note(f"What is done is kept in {options.out}; continue it by the same command with --resume.")
+        note(f"Finished work is kept in {options.out}; continue with the same command and --resume.")
         raise
     _print_summary(summary, options.export)
     if summary.failed:
@@ -118,7 +118,7 @@ def segment_many(
 
 
 def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None, ray: str | None) -> Executor:
-    """What runs the videos. Raises UsageError for flags that contradict each other, DeviceError for GPUs not there."""
+    """The executor for the videos. Raises UsageError for contradicting options, DeviceError for missing GPUs."""
     if ray is not None:
         from hodor_cli.run.many.on_ray import RayExecutor
 
@@ -142,7 +142,7 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
 
 
 def _check(options: WorkOptions, *, local: bool) -> None:
-    """Raise the HodorError for what would be wrong with every video, so that it is said once and nothing is written."""
+    """Raise the HodorError that every video would raise, so that it appears once and nothing is written."""
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.runtime.device import choose_device, choose_precision
     from hodor_cli.training.adaptation import Budget
@@ -158,7 +158,7 @@ def _check(options: WorkOptions, *, local: bool) -> None:
 
 @contextmanager
 def _display(total: int) -> Iterator[Any]:
-    """One bar for all videos, with frames and failed ones in its description; nothing without a terminal."""
+    """One bar for all videos, with the numbers of frames and failed videos; none without a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -184,7 +184,7 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     say(f"  {summary.out}/NAME/  masks, overlay and report of each video")
     if exports:
         say(f"  {summary.out}/NAME/export/  {', '.join(exports)}")
-    say(f"  {summary.out}/summary.json  how each of them ended")
+    say(f"  {summary.out}/summary.json  the outcome of each video")
     review = [result for result in done if result.review]
     if review:
         say(f"Frames to review in {counted(len(review), 'video')}: {listed([result.name for result in review], 8)}")
@@ -192,7 +192,7 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     if warned:
         say(f"Warnings in the reports of {listed(warned, 8)}")
     if summary.failed:
-        say(f"{counted(len(summary.failed), 'video')} failed; mend them and run the same command with --resume:")
+        say(f"{counted(len(summary.failed), 'video')} failed; correct these and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
             say(with_flags(f"  {result.name}: {result.error}"))
         if len(summary.failed) > _SHOWN:

@@ -1,4 +1,4 @@
-"""`hodor suggest`: which frames to mask next."""
+"""`hodor suggest`: name the frames to mask next."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import BoxOption, ClickOption, EndOption, MaskOption, StartOption, out_option
-from hodor_cli.cli.parameters import Fields
+from hodor_cli.cli.options import FOLLOW_FIELDS, BoxOption, ClickOption, EndOption, MaskOption, StartOption, out_option
 from hodor_cli.cli.terminal import progress_to, say
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
@@ -23,7 +22,7 @@ def suggest(
         str,
         typer.Argument(
             metavar="RESULT|SOURCE",
-            help="The folder that `hodor segment` wrote; or a video file or a folder of images, with the masks so far.",
+            help="A result folder of `hodor segment`; or a video file or a folder of images, with the masks so far.",
             show_default=False,
         ),
     ],
@@ -31,16 +30,13 @@ def suggest(
     mask: MaskOption = None,
     box: BoxOption = None,
     click: ClickOption = None,
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many frames to name.")] = 5,
-    out: Annotated[Path | None, out_option("FILE", "Also draw them with their masks on a page, a PNG.")] = None,
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of frames.")] = 5,
+    out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
     start: StartOption = 0,
     end: EndOption = None,
-    settings: Annotated[
-        SegmentSettings,
-        Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision"),
-    ],
+    settings: Annotated[SegmentSettings, FOLLOW_FIELDS],
 ) -> None:
-    """Name the frames whose masks would help most: where doubt is high and given masks are far.
+    """Name the frames whose masks would help most: doubtful ones far from given masks.
 
     hodor suggest clip.mp4 --mask first.png -o next.png
     hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
@@ -72,7 +68,7 @@ def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> 
     from hodor_cli.run.suggesting import write_suggestions
 
     for one in found:
-        say(f"frame {one.frame} ({one.name}): spares {one.gain:.0%} of the doubt")
+        say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the doubt")
     if not found:
         say("Every frame has a mask.")
     elif out is not None:

@@ -20,14 +20,13 @@ def train_clicks(
         list[Path],
         typer.Option("--data", metavar="FOLDER", help="Photographs (COCO format) or clips (DAVIS). Repeatable."),
     ],
-    out: Annotated[Path, out_option("FOLDER", "Where the run and clicks.safetensors are written.")],
+    out: Annotated[Path, out_option("FOLDER", "Folder for the run and clicks.safetensors.")],
     start: Annotated[
         str,
         typer.Option(
             "--start",
             metavar="NAME|FILE",
-            help="What to start from: weights of hodor, whose backbone is taken, ImageNet weights of a MobileNetV2, or "
-            "a click network.",
+            help="Initial weights: of hodor (for its backbone), of a MobileNetV2 from ImageNet, or of a click network.",
         ),
     ] = "mini",
     resume: ResumeOption = False,
@@ -55,7 +54,7 @@ def train_clicks(
 
     hodor train-clicks --data stills --data davis2016_train --minutes 60 -o runs/clicks
 
-    Simulated users click, and correct what they see. Ctrl-C loses at most five minutes; --resume continues.
+    Simulated users click and correct the masks. Ctrl-C loses at most five minutes; --resume continues.
     """
     if not data:
         raise UsageError("there is nothing to train on; give `data`, a folder of photographs or clips")
@@ -71,8 +70,8 @@ def train_clicks(
             show(min(1000, int(1000 * now.share)), 1000)
 
         path = train(data, out, settings, start=start, resume=resume, progress=progress)
-    said = f"{path}  trained for {duration(60 * settings.minutes)}"
+    line = f"{path}  trained for {duration(60 * settings.minutes)}"
     if last is not None:
         after = ", ".join(f"{iou:.3f}" for iou in last.ious)
-        said += f", {last.iteration:,} iterations; mean IoU in training after each click: {after}"
-    say(said)
+        line += f", {last.iteration:,} iterations; mean IoU in training after each click: {after}"
+    say(line)

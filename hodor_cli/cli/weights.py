@@ -1,4 +1,4 @@
-"""`hodor weights`: what networks there are, what is in a checkpoint file, is it whole, and the mean of several."""
+"""`hodor weights`: list, describe, verify, average and publish weights."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ app = typer.Typer(
 
 @app.command("list", cls=HodorCommand)
 def list_weights(as_json: JsonOption = False) -> None:
-    """List the weights that go by a name.
+    """List the named weights.
 
-    Any checkpoint file can be used by its path as well.
+    Any checkpoint file can also be used by its path.
     """
     from hodor_cli.weights.registry import DEFAULT_WEIGHTS, available_weights
 
@@ -88,10 +88,10 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that weights are whole.
+    """Check that weights are complete and undamaged.
 
-    That is the checksum of named ones, and that every parameter loads and is a finite number. Ends with the exit code
-    of the first fault.
+    Checks the checksum of named weights, and that all parameters load and are finite. Ends with the exit code of the
+    first fault.
     """
     from hodor_cli.weights.registry import available_weights
 
@@ -130,14 +130,14 @@ def average(
     ],
     out: Annotated[Path, out_option("FILE", "Checkpoint to write.")],
     shares: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="How much of each.  [default: equal shares]")
+        str | None, typer.Option(metavar="A,B,...", help="The share of each.  [default: equal shares]")
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16, which halves the file.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write the mean of networks that were fine-tuned from one start.
+    """Write the mean of networks that were fine-tuned from the same weights.
 
-    It often follows objects better than each of them, and costs no time.
+    It is often better than each of them, and runs at the same speed.
 
     hodor weights average mini runs/more/last.safetensors -o mean.safetensors
     """
@@ -166,18 +166,15 @@ def average(
 def push(
     weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights by name, or a checkpoint file.")],
     out: Annotated[Path, out_option("FOLDER", "Folder to make.")],
-    repository: Annotated[
-        str | None, typer.Option("--name", metavar="OWNER/NAME", help="What it will be called on the hub.")
-    ] = None,
+    repository: Annotated[str | None, typer.Option("--name", metavar="OWNER/NAME", help="Its name on the hub.")] = None,
     licence: Annotated[
         str | None, typer.Option("--license", metavar="ID", help="Licence of the weights, as the hub spells it: mit.")
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Prepare a folder for the hub: the weights, their configuration, and a model card that the hub shows.
+    """Prepare a folder for the hub: the weights, their configuration and a model card.
 
-    Look at its README.md, then upload it with the hub's own command, which is printed. Nothing leaves this machine
-    before that.
+    Check its README.md, then upload it with the printed command. This command uploads nothing.
 
     hodor weights push runs/mine/best.safetensors -o hub --name me/birds --license mit
     """
@@ -195,7 +192,7 @@ def push(
 
 
 def describe_checkpoint(path: Path, content: Checkpoint, info: WeightsInfo | None) -> dict[str, Any]:
-    """What a checkpoint file holds, as plain JSON values; `training` and other metadata are as they were saved."""
+    """The content of a checkpoint file as plain JSON values."""
     from hodor_cli.weights.registry import file_sha256
 
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in content.state_dict.values()})
@@ -239,7 +236,7 @@ def verify_weights(name: str) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """Facts about a checkpoint as text: a line each, nested ones below an indented title."""
+    """Facts about a checkpoint as lines of text, nested ones below an indented title."""
     facts = dict(facts)
     config, metadata = facts.pop("config"), facts.pop("metadata")
     resolution = facts["working_resolution"]
