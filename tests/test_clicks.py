@@ -67,6 +67,17 @@ def test_a_box_a_scribble_and_a_mask_find_it_too(clicker: Clicker) -> None:
     assert given[20, 80] and not corrected[20, 80] and corrected[60, 45]
 
 
+def test_a_click_corrects_a_good_mask_where_it_is_and_replaces_a_wrong_one(clicker: Clicker) -> None:
+    _, first, second = scene()
+    bite, apart = disc(45, 75, 8), disc(150, 8, 4)
+    clicker.set_mask((first & ~bite) | apart)
+    corrected = clicker.click(45, 76)
+    assert corrected[76, 45] and corrected[apart].all()
+    assert np.array_equal(clicker.undo(), (first & ~bite) | apart)
+    clicker.set_mask(second & disc(140, 60, 14), object=2)
+    assert iou(clicker.click(115, 60, object=2), second) > 0.6
+
+
 def test_undo_and_reset_give_back_what_was(clicker: Clicker) -> None:
     first = clicker.click(45, 60)
     clicker.click(60, 70)

@@ -53,17 +53,19 @@ class Jobs:
         tracker = Tracker(project, reader, self.warm(), stop)
         parts = ways(reader, asked.frame, asked.direction)
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
-        found: Iterator[Tracked] = (
+        found: Iterator[Tracked | None] = (
             tracker.everywhere() if everywhere else chain.from_iterable(map(tracker.from_frame, parts))
         )
         clock = JobProgress(self._teller, "track", total)
         with project.change("tracking") as change:
-            for record, labels in found:
-                change.put(record, labels)
+            for tracked in found:
                 clock.advance()
-                self._teller.frame(record.frame, labels, streamed=True)
+                if tracked is not None:
+                    record, labels = tracked
+                    change.put(record, labels)
+                    self._teller.frame(record.frame, labels, streamed=True)
         self._teller.changed()
-        self._done("track", clock.text(), stopped=stop.is_set())
+        self._done("track", clock.text(len(change.frames)), stopped=stop.is_set())
 
     def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
@@ -105,7 +107,6 @@ class Jobs:
 
 
 def _frames_to_visit(project: Project, reader: FrameReader) -> int:
-    """The number of frames that `Tracker.everywhere` yields: all, and those before the last given mask without a mask a
-    second time."""
-    last = max(project.given_frames())
-    return reader.end - reader.start + sum(index not in project.records for index in range(reader.start, last))
+    """The number of frames that `Tracker.everywhere` yields: all, and those before the last given mask twice."""
+    given = project.given_frames()
+    return reader.end - reader.start + max(given) - reader.start - (len(given) - 1)

@@ -79,11 +79,11 @@ class JobProgress:
         share = min(1.0, self._done / self._total)
         self._teller.tell("progress", job=self._job, share=share, rate=rate, left=left)
 
-    def text(self) -> str:
-        """The result as a sentence."""
+    def text(self, frames: int) -> str:
+        """The result as a sentence, for so many frames."""
         seconds = max(1e-6, time.monotonic() - self._began)
-        word = "frame" if self._done == 1 else "frames"
-        return f"tracked {self._done} {word} in {seconds:.1f} s ({self._done / seconds:.1f} per second)"
+        word = "frame" if frames == 1 else "frames"
+        return f"tracked {frames} {word} in {seconds:.1f} s ({frames / seconds:.1f} per second)"
 
 
 def advice_state(advice: Advice) -> dict[str, Any]:

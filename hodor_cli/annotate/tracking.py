@@ -57,11 +57,11 @@ class Tracker:
             if position:
                 yield self._tracked(index, labels, segmenter.last, image)
 
-    def everywhere(self) -> Iterator[Tracked]:
+    def everywhere(self) -> Iterator[Tracked | None]:
         """Track from all masks made by hand through the whole video, forward and backward.
 
-        First yields results of the backward pass for frames without a mask, so that the user can watch; then yields
-        every frame with the result of both directions.
+        First yields each frame of the backward pass, so that the user can watch: its result where the frame has no mask
+        yet, else None. Then yields every frame with the result of both directions.
         """
         reader = self._reader
         records = dict(self._project.records)
@@ -80,8 +80,8 @@ class Tracker:
             ):
                 if self._stop.is_set():
                     return
-                if found.final or found.frame not in records:
-                    yield self._tracked(found.frame, found.labels, found.result)
+                new = found.final or found.frame not in records
+                yield self._tracked(found.frame, found.labels, found.result) if new else None
 
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None

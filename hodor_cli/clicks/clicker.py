@@ -23,6 +23,8 @@ from hodor_cli.runtime.preprocess import normalise
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
+#: The IoU from which on a mask is the same one, corrected; what else it changes is then left as it was.
+_SAME = 0.8
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,10 @@ class Clicker:
         return self._add_points(object, points, positive, "scribble")
 
     def set_mask(self, mask: NDArray[np.bool_], *, object: int = 1) -> NDArray[np.bool_]:
-        """Start from a mask (H, W), for example from tracking, which clicks then correct. Returns the mask."""
+        """Start from a mask (H, W), for example from tracking, which clicks then correct. Returns the mask.
+
+        Each click changes the mask only in the region around it, so that the rest stays as it is.
+        """
         mask = np.asarray(mask).astype(bool)
         if mask.shape != self._frame().shape[:2]:
             raise UsageError(f"the mask is {mask.shape} and the frame {self._frame().shape[:2]}; give one of its size")
@@ -186,8 +191,12 @@ class Clicker:
         found = view.to_frame(logits)
         if self.closer:
             found = self._look_closer(object, state, found)
-        mask = found > 0
-        self._objects[object].states.append(replace(state, logits=logits, mask=mask))
+        mask, given = found > 0, state.given
+        if given is not None and state.mask is not None:
+            new = state.points[len(self._object(object).current.points) :]
+            given = mask = _corrected(state.mask, mask, new)
+        state = replace(state, logits=logits if given is None else None, given=given, mask=mask)
+        self._objects[object].states.append(state)
         return mask.copy()
 
     def _look_closer(self, object: int, state: _State, found: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -243,3 +252,23 @@ class Clicker:
                 f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from 0 "
                 f"to {height - 1}"
             )
+
+
+def _corrected(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], points: Sequence[tuple[float, float, float]]
+) -> NDArray[np.bool_]:
+    """The mask `before`, changed to `after` only in the regions around new points (x, y, +1 or -1), where it is the
+    change that they ask for. All of `after` if the two masks have little in common.
+
+    After the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3).
+    """
+    import cv2
+
+    if (before & after).sum() < _SAME * (before | after).sum():
+        return after
+    positive = points[-1][2] > 0
+    changed = after & ~before if positive else before & ~after
+    _, pieces = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
+    touched = {int(pieces[int(y), int(x)]) for x, y, _ in points} - {0}
+    part = np.isin(pieces, list(touched))
+    return before | part if positive else before & ~part

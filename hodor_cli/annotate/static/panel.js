@@ -90,7 +90,10 @@ function drawJob() {
   by("tracking").hidden = Boolean(job);
   by("export-progress").hidden = job?.job !== "export";
   if (!job) return;
-  by("share").value = by("export-share").value = job.share ?? 0;
+  for (const bar of [by("share"), by("export-share")]) {
+    if (job.share === undefined) bar.removeAttribute("value");   // it only moves to and fro
+    else bar.value = job.share;
+  }
   const rate = job.rate ? `${job.rate.toFixed(1)} frames/s, ` : "";
   const word = { track: "tracking", adapt: "adapting", export: "exporting" }[job.job] ?? "";
   by("rate").textContent = by("export-rate").textContent = job.left === undefined ? `${word}…` : `${word}: ${rate}${clock(job.left)} left`;
