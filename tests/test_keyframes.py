@@ -11,6 +11,7 @@ from segmenter_fakes import IDS, THREE, frames_of, label_map, make_model, square
 from hodor_cli.engine import GivenMasks, OfflineSegmenter, Plan, Segmenter, follow
 from hodor_cli.engine.following import encode_masks, pass_backward
 from hodor_cli.engine.soft_maps import MapFolder, SoftMap
+from hodor_cli.errors import UsageError
 from hodor_cli.model import Hodor
 
 A, B, C = IDS
@@ -56,6 +57,23 @@ def test_an_object_that_ended_is_in_no_frame_until_its_next_mask(network: Hodor)
     given = {0: {A: big}, 4: {A: np.zeros_like(big)}, 8: {A: big}}
     found = labels_of(network, given)
     assert [index for index, labels in found.items() if not (labels == A).any()] == [4, 5, 6, 7]
+
+
+def test_an_object_that_a_mask_does_not_name_is_followed_on_and_one_with_an_empty_mask_is_not(network: Hodor) -> None:
+    def followed(given: object) -> list[set[int]]:
+        return [set(one.result.objects) for one in follow(offline(network), frames_of(6), given)]  # type: ignore[arg-type]
+
+    first, nothing = {A: square(2, 2), B: square(4, 40)}, square(0, 0, 0)
+    assert followed({0: label_map(first), 3: label_map({A: square(2, 2)})}) == [{A, B}] * 6
+    assert followed({0: first, 3: {A: square(2, 2)}}) == [{A, B}] * 6
+    for absent in ({0: first, 3: {A: square(2, 2), B: nothing}}, GivenMasks({0: first}, ended={3: [B]})):
+        assert followed(absent) == [{A, B}] * 3 + [{A}] * 3
+
+
+def test_a_mask_of_an_object_that_ends_there_is_refused(network: Hodor) -> None:
+    given = GivenMasks({0: {A: square(2, 2)}, 3: {A: square(2, 2)}}, ended={3: [A]})
+    with pytest.raises(UsageError, match=f"object {A} has a mask in frame 3 and is absent from it on"):
+        labels_of(network, given)
 
 
 def test_a_further_mask_changes_the_frames_between_its_neighbours_alone(network: Hodor) -> None:

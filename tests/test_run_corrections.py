@@ -69,6 +69,12 @@ def test_a_removal_of_what_is_not_followed_is_refused(tmp_path: Path, removals: 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mask_and_a_box_of_one_object_in_one_frame_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="object 2 has a mask and a box in frame 0; give one of them"):
+        run(tmp_path / "out", RunInputs({0: two_squares(1)[1]}, {0: {2: (3, 3, 9, 9)}}))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_removal_past_the_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no frame 99 to remove an object in"):
         run(tmp_path / "out", RunInputs({0: two_squares(1)[1]}, removals={99: [1]}))

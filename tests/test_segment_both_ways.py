@@ -12,6 +12,7 @@ from segmenter_fakes import frames_of, make_model, square
 from typer.testing import CliRunner
 
 from hodor_cli.engine import OfflineSegmenter, follow
+from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.model import Hodor
 from hodor_cli.run.inputs import RunInputs
@@ -103,6 +104,56 @@ def test_appear_names_the_frame_of_the_first_mask(tmp_path: Path) -> None:
     assert "object 1 cannot appear in frame 2: its first mask or box is that of frame 3" in " ".join(
         result.output.split()
     )
+
+
+@pytest.mark.parametrize("there", ["the file", "an empty mask", "remove", "resumed", "python"])
+def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_is_not(
+    tmp_path: Path, there: str
+) -> None:
+    from conftest import write_video
+
+    import hodor_cli
+    from hodor_cli.cli import app
+    from hodor_cli.images.label_png import write_label_png
+
+    clip = write_video(tmp_path / "clip.mp4", frames_of(6))
+    both = labels(1, square(2, 2)) + labels(2, square(4, 40))
+    for name, mask in (("both", both), ("one", labels(1, square(2, 4))), ("empty", 0 * both)):
+        write_label_png(tmp_path / f"{name}.png", mask.astype(np.uint16))
+    command = ["segment", str(clip), "-o", str(tmp_path / "out"), "--min-dim", "64", "--no-overlay", "--mask"]
+    first = [*command, f"{tmp_path}/both.png", "--mask", f"3={tmp_path}/one.png"]
+    if there == "python":
+        settings = SegmentSettings(min_dim=64, device="cpu", overlay=False)
+        hodor_cli.segment(clip, mask={0: both}, remove={2: 3}, out=tmp_path / "out", settings=settings)
+    else:
+        further = {
+            "an empty mask": [*first, "--mask", f"3:2={tmp_path}/empty.png"],
+            "remove": [*first, "--remove", "2=3"],
+            "resumed": [*command, f"3:2={tmp_path}/empty.png", "--resume"],
+        }
+        runs = [first] if there == "the file" else [first] * (there == "resumed") + [further[there]]
+        for arguments in runs:
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, result.output
+    frames = json.loads((tmp_path / "out/report.json").read_text())["frames"]
+    expected = [True] * 6 if there == "the file" else [True] * 3 + [False] * 3
+    assert ["2" in frame["objects"] for frame in frames] == expected
+
+
+def test_two_masks_for_one_frame_that_disagree_are_one_sentence(tmp_path: Path) -> None:
+    from conftest import write_video
+
+    from hodor_cli.cli import app
+    from hodor_cli.images.label_png import write_label_png
+
+    clip = write_video(tmp_path / "clip.mp4", frames_of(6))
+    for name, left in (("a", 2), ("b", 30)):
+        write_label_png(tmp_path / f"{name}.png", labels(2, square(2, left)))
+    masks = [text for name in "ab" for text in ("--mask", f"3={tmp_path}/{name}.png")]
+    result = CliRunner().invoke(app, ["segment", str(clip), *masks, "-o", str(tmp_path / "out")])
+    words = " ".join(result.output.split())
+    assert result.exit_code == InputError.exit_code and "Traceback" not in words
+    assert "give different masks of object 2 in frame 3; give one of them" in words and not (tmp_path / "out").exists()
 
 
 # --- a further mask for a finished run

@@ -39,7 +39,7 @@ class GivenMasks:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan that follows from these masks."""
+        """The plan that follows from these masks. Raises UsageError if they contradict `ended`."""
         marked: dict[int, frozenset[int]] = {}
         ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
         for frame in sorted(self.masks):
@@ -48,6 +48,11 @@ class GivenMasks:
                 marked[frame] = present
             if empty:
                 ended[frame] = ended.get(frame, frozenset()) | empty
+        for frame, ids in marked.items():
+            for object_id in ids & ended.get(frame, frozenset()):
+                raise UsageError(
+                    f"object {object_id} has a mask in frame {frame} and is absent from it on; give one of them"
+                )
         return Plan(marked, ended, dict(self.appears))
 
     def at(self, frame: int) -> Masks | None:

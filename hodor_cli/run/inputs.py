@@ -99,9 +99,16 @@ class RunInputs:
         if self.boxes:
             from hodor_cli.run.box import check_box
 
-            for boxes in self.boxes.values():
+            for frame, boxes in self.boxes.items():
                 for box in boxes.values():
                     check_box(box, (height, width))
+                labels = self.labels(frame)
+                both = set() if labels is None else set(boxes).intersection(np.unique(labels).tolist())
+                if both:
+                    raise UsageError(
+                        f"object {min(both)} has a mask and a box in frame {frame}; give one of them, and clicks to"
+                        " correct it"
+                    )
         for frame, clicks in self.clicks.items():
             from hodor_cli.run.clicks import check_clicks
 

@@ -42,7 +42,8 @@ class MaskInput:
     """The mask of one frame, combined from all files given for it.
 
     It is compressed, so that masks for hundreds of frames need little memory; `labels` unpacks it at each use.
-    files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks.
+    files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks. named: whether
+    the user named its one object's id, which then stays.
     """
 
     files: tuple[str, ...]
@@ -51,6 +52,7 @@ class MaskInput:
     packed: bytes = field(repr=False)
     notes: list[str] = field(default_factory=list)
     colours: dict[int, Colour] | None = None
+    named: bool = False
 
     @property
     def labels(self) -> np.ndarray:
@@ -89,7 +91,7 @@ def read_masks_and_ends(
                 for frame, path, mask in _read_argument(argument, source, known)
             ]
         elif named[3].labels.any():
-            entries.append((named[0], MaskInput.from_mask(str(named[2]), named[3])))
+            entries.append((named[0], replace(MaskInput.from_mask(str(named[2]), named[3]), named=True)))
         else:
             ends.setdefault(named[0], []).append(named[1])
     return combine_masks(entries), ends
@@ -99,14 +101,14 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
     """Combine the masks of each frame, in the given order.
 
     Masks of one frame that each hold only the id 1 are different objects: the first keeps 1, the others get the
-    smallest ids that no mask uses. The ids of all other masks stay. Raises `InputError`, which names both files, the
-    ids and the number of pixels, if two masks hold the same pixels.
+    smallest ids that no mask uses. The ids of all other masks stay. Raises `InputError`, which names both files, if two
+    masks of a frame hold the same pixels, or different pixels of one object.
     """
     by_frame: dict[int, list[MaskInput]] = {}
     for frame, entry in entries:
         by_frame.setdefault(frame, []).append(entry)
     explicit = {
-        i for group in by_frame.values() for entry in group if entry.object_ids != (1,) for i in entry.object_ids
+        i for group in by_frame.values() for entry in group if not _is_numbered(entry) for i in entry.object_ids
     }
     combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
     _note_corrections(combined)
@@ -260,26 +262,36 @@ def require_frame(frame: int, argument: str, source: FrameSource) -> None:
 def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> MaskInput:
     if len(group) == 1:
         return group[0]
-    here = {i for entry in group if entry.object_ids != (1,) for i in entry.object_ids}
+    here = {i for entry in group if not _is_numbered(entry) for i in entry.object_ids}
     labels = np.zeros(group[0].shape, dtype=np.uint16)
     owner = np.zeros(group[0].shape, dtype=np.int32)
+    owners: dict[int, MaskInput] = {}
     notes: list[str] = []
     colours: dict[int, Colour] = {}
     renamed: list[str] = []
     for number, entry in enumerate(group):
         mine = entry.labels
-        if entry.object_ids == (1,):
+        if _is_numbered(entry):
             new = 1 if 1 not in here else smallest_free_id(here | explicit | {1})
             here.add(new)
             mine[mine > 0] = new
             renamed.append(f"{Path(entry.files[0]).name} is {new}")
+        for object_id in ids_in(mine):
+            other = owners.setdefault(object_id, entry)
+            if other is not entry and ((labels == object_id) != (mine == object_id)).any():
+                raise InputError(
+                    f"{other.files[0]} and {entry.files[0]} give different masks of object {object_id} in frame "
+                    f"{frame}; give one of them, or give another object another id"
+                )
+            if other is not entry:  # the same mask twice
+                mine[mine == object_id] = 0
         clash = (labels > 0) & (mine > 0)
         if clash.any():
             y, x = np.argwhere(clash)[0]
-            other = group[int(owner[y, x])]
+            first = group[int(owner[y, x])]
             same = plural(int(clash.sum()), "pixel")
             raise InputError(
-                f"{other.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
+                f"{first.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
                 f"objects {labels[y, x]} and {mine[y, x]}; a pixel belongs to one object, so cut one of the masks"
             )
         owner[mine > 0] = number
@@ -289,6 +301,11 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
     if len(renamed) > 1 or (renamed and not renamed[0].endswith(" is 1")):
         notes.append(f"masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
     return _pack(tuple(file for entry in group for file in entry.files), labels, notes, colours or None)
+
+
+def _is_numbered(entry: MaskInput) -> bool:
+    """Whether the object of a mask gets its id here: it is the only one and has none of its own."""
+    return entry.object_ids == (1,) and not entry.named
 
 
 def _note_corrections(combined: dict[int, MaskInput]) -> None:
