@@ -8,6 +8,7 @@ import io
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,11 @@ from hodor_cli.errors import OutputError
 #: The way out where a user chose the file's place.
 ELSEWHERE = "choose another place"
 
+WINDOWS = os.name == "nt"
+#: Seconds between tries to put a file in its place, where another program looks at it.
+_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
+#: Names that Windows gives to devices, whatever their ending.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MOST_BYTES = 255  # of a file's name, on nearly every file system
@@ -74,7 +80,20 @@ def require_replaceable(path: Path) -> None:
 def is_plain_name(name: str) -> bool:
     """Whether a name that was read from a file is that of an entry of a folder: it leads nowhere else."""
     plain = name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+    plain = plain and not (WINDOWS and _DEVICES.fullmatch(name))
     return plain and len(os.fsencode(name)) <= _MOST_BYTES
+
+
+def put_in_place(source: Path, target: Path) -> None:
+    """`os.replace`. Windows refuses it for a moment where a virus scanner or an indexer looks at a new file."""
+    for seconds in _WAITS if WINDOWS else ():
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    os.replace(source, target)
 
 
 @contextmanager
@@ -95,7 +114,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     except BaseException:
         with suppress(OSError):  # of a disk that takes nothing, the first error says why
             temporary.unlink()

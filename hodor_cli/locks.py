@@ -236,16 +236,14 @@ def _clock_of(descriptor: int) -> float | None:
 
 
 def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+    import psutil
+
+    return bool(psutil.pid_exists(pid))
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:
+    if os.name == "nt":  # there a file that is open keeps its name
+        return True
     try:
         named = path.stat()
     except FileNotFoundError:

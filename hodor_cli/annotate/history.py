@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from hodor_cli.files import write_whole
+from hodor_cli.files import put_in_place, write_whole
 from hodor_cli.run.records import FrameRecord, ObjectId, decode
 
 #: The number of changes that can be undone.
@@ -126,7 +126,7 @@ def restore(file: Path, folder: Path) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     _link(kept, temporary)
-    os.replace(temporary, file)
+    put_in_place(temporary, file)
 
 
 def sync(files: Sequence[Path]) -> None:

@@ -62,12 +62,12 @@ def train_clicks(
     from hodor_cli.clicks.training import train_clicks as train
 
     last: ClickProgress | None = None
-    with progress_to("training", 1000, "‰") as show:
+    with progress_to("training", 100, "%") as show:
 
         def progress(now: ClickProgress) -> None:
             nonlocal last
             last = now
-            show(min(1000, int(1000 * now.share)), 1000)
+            show(min(100, int(100 * now.share)), 100)
 
         path = train(data, out, settings, start=start, resume=resume, progress=progress)
     line = f"{path}  trained for {duration(60 * settings.minutes)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -100,7 +101,10 @@ def _place(file: Path, target: Path, binary: bool) -> None:
     if binary:
         Image.fromarray((read_labels(file).ids != 0).astype(np.uint8)).save(target)
     else:
-        target.symlink_to(file.resolve())
+        try:
+            target.symlink_to(file.resolve())
+        except OSError:  # Windows makes links for administrators alone
+            shutil.copyfile(file, target)
 
 
 def _last_line(said: io.StringIO) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import is_plain_name, require_replaceable, writing
+from hodor_cli.files import is_plain_name, put_in_place, require_replaceable, writing
 from hodor_cli.images.embedded import picture_bytes
 from hodor_cli.images.paths import visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
@@ -110,7 +110,7 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
             if path.is_dir():
                 _replace(hidden, path, [*made, _LIST])
             else:
-                os.replace(hidden, path)
+                put_in_place(hidden, path)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
 
@@ -121,7 +121,7 @@ def _replace(hidden: Path, path: Path, made: list[str]) -> None:
     for name in made:
         target = path.joinpath(*name.split("/"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(hidden.joinpath(*name.split("/")), target)
+        put_in_place(hidden.joinpath(*name.split("/")), target)
 
 
 def is_export(path: Path) -> bool:

@@ -7,7 +7,6 @@ joined from both runs. Until then the earlier result does not change.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from hodor_cli.engine.following import GivenMasks, encode_masks, pass_backward
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
-from hodor_cli.files import replacing, writing
+from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.earlier import EarlierRun, Labels, ids_of
 from hodor_cli.run.inputs import RunInputs
@@ -184,20 +183,20 @@ def move_masks(folder: OutputFolder) -> None:
     part = folder.part
     with writing(folder.root):
         if is_report(folder.report):
-            os.replace(
+            put_in_place(
                 folder.report, folder.replaced
             )  # so that a folder with masks of both runs does not look finished
         for record in read_journal(part.journal):
             new, old = part.mask(record.name), folder.mask(record.name)
             if new.is_file() and not (old.is_file() and np.array_equal(read_label_png(new), read_label_png(old))):
-                os.replace(new, old)
+                put_in_place(new, old)
             for object_id in (*record.boxes, *record.clicks):
                 if part.box_mask(record.name, object_id).is_file():
                     folder.box_masks.mkdir(exist_ok=True)
-                    os.replace(part.box_mask(record.name, object_id), folder.box_mask(record.name, object_id))
+                    put_in_place(part.box_mask(record.name, object_id), folder.box_mask(record.name, object_id))
         folder.remove_exports()
         if folder.joined.is_file():
-            os.replace(folder.joined, folder.overlay)
+            put_in_place(folder.joined, folder.overlay)
 
 
 class CorrectingSegmenter:

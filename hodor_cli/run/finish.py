@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from hodor_cli.files import writing
+from hodor_cli.files import put_in_place, writing
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import (
     ReportRecord,
@@ -43,7 +43,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
         page = folder.progress / folder.review.name
         overlay = folder.overlay if folder.overlay.exists() else None
         write_review_page(page, identity, objects, review, read_journal(folder.journal), overlay)
-        page.replace(folder.review)
+        put_in_place(page, folder.review)
         report = folder.progress / folder.report.name
         write_report(
             report,
@@ -52,7 +52,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
             review,
             lambda: read_journal(folder.journal),
         )
-        report.replace(folder.report)
+        put_in_place(report, folder.report)
         shutil.rmtree(folder.progress)
     return SegmentSummary(
         out=folder.root,

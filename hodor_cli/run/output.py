@@ -12,7 +12,6 @@ OUT/.hodor.lock         exists while a run writes, or after it was killed
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from functools import cached_property
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import require_replaceable, writing
+from hodor_cli.files import put_in_place, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
 from hodor_cli.run.records import MadeFrame, MadeFrames, decode, is_report, read_made_frames
@@ -102,7 +101,7 @@ class OutputFolder:
                 decode(self.report.read_bytes(), MadeFrames, str(self.report))
                 # Move the report first, so that a folder that has lost masks does not look finished.
                 self.progress.mkdir(exist_ok=True)
-                os.replace(self.report, self.replaced)
+                put_in_place(self.report, self.replaced)
             for frame in list(self._made_frames()):
                 self.mask(frame.name).unlink(missing_ok=True)
                 for object_id in (*frame.boxes, *frame.clicks):

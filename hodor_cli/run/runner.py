@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
-from hodor_cli.files import writing
+from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.both_ways import able_to_go_back, counting_from, follow_backward, goes_both_ways
 from hodor_cli.run.correcting import CorrectingSegmenter, Correction, is_moving, move_masks
@@ -113,7 +113,7 @@ def segment_source(
             run, results = _work(folder, job, segmenter, checkpoint)
             if settings.overlay:
                 join_overlay(folder, source, results.pieces(), results.first_time or 0.0)
-                folder.joined.replace(folder.overlay)
+                put_in_place(folder.joined, folder.overlay)
             return finish_run(folder, identity, run.spent, resumed_from=checkpoint.progress.done if checkpoint else 0)
         except BaseException as error:
             begun = folder.checkpoint.exists() or (folder.backward.is_dir() and not isinstance(error, HodorError))

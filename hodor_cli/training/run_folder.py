@@ -142,11 +142,11 @@ class MetricsFile:
             kept = [row for row in kept if int(row["iteration"]) <= keep]
         self.path = path
         with writing_file(path, DISK):
-            with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", restval="")
                 writer.writeheader()
                 writer.writerows(kept)
-            self._file = path.open("a", newline="", buffering=1)
+            self._file = path.open("a", newline="", buffering=1, encoding="utf-8")
         self._writer = csv.DictWriter(self._file, _COLUMNS, extrasaction="ignore")
 
     def write(self, progress: TrainingProgress) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import replacing, require_replaceable
+from hodor_cli.files import put_in_place, replacing, require_replaceable
 from hodor_cli.video.colours import Colours
 
 # No B-frames: they reorder packets, and joining would depend on the encoder's delay. The number of threads changes the
@@ -115,7 +114,7 @@ class VideoWriter:
         self._container = None
         if self._target is not None:
             require_replaceable(self._target)
-            os.replace(self._sink, self._target)
+            put_in_place(self._sink, self._target)
 
     def discard(self) -> None:
         """Close what is open and delete the unfinished file."""

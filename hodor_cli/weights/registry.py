@@ -35,7 +35,7 @@ class WeightsInfo:
 
 def available_weights() -> dict[str, WeightsInfo]:
     """All named weights in the package."""
-    manifest = json.loads((BUNDLED / "manifest.json").read_text())
+    manifest = json.loads((BUNDLED / "manifest.json").read_text(encoding="utf-8"))
     return {
         name: WeightsInfo(
             name=name,

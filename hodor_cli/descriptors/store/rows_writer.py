@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
 from hodor_cli.descriptors.store.hdf5 import first_line, write_store_info
 from hodor_cli.descriptors.store.schema import DATASETS, OPTIONAL, ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.errors import OutputError
+from hodor_cli.files import put_in_place
 
 BUFFERED_ROWS = 512
 #: Rows per chunk; 1,024 for the data sets that are not named.
@@ -70,7 +70,7 @@ class RowsWriter:
             raise ValueError(f"the writer of video {self.info.name} is closed")
         try:
             file.close()
-            os.replace(self._temporary, self.part)
+            put_in_place(self._temporary, self.part)
         except OSError as error:
             self._temporary.unlink(missing_ok=True)
             raise self._cannot_write(error) from None

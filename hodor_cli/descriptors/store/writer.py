@@ -9,7 +9,6 @@ finished videos amount to a quarter of it, and at the end. `DescriptorStore` rea
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.files import require_replaceable
+from hodor_cli.files import put_in_place, require_replaceable
 from hodor_cli.locks import WriterLock
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
@@ -165,7 +164,7 @@ class StoreWriter:
         """Let `fill` make the temporary file, then put it in the place of the real one."""
         try:
             fill()
-            os.replace(self._temporary, self.path)
+            put_in_place(self._temporary, self.path)
         except OSError as error:
             self._temporary.unlink(missing_ok=True)
             reason = error.strerror or first_line(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import require_replaceable
+from hodor_cli.files import put_in_place, require_replaceable
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.weights.onnx.graphs import (
@@ -113,7 +112,7 @@ def export_onnx(
         (temporary / SIDECAR).write_text(sidecar, encoding="utf-8")
         for name in names:
             require_replaceable(folder / name)
-            os.replace(temporary / name, folder / name)
+            put_in_place(temporary / name, folder / name)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to ({error.strerror}); free or change its disk") from error
     finally:
