@@ -52,6 +52,7 @@ _NAMES = {
     "hodor_cli.run.inputs": ("RunInputs",),
     "hodor_cli.run.settings": (
         "RunOutput",
+        "SegmentOptions",
         "SegmentSettings",
         "SegmentSummary",
     ),
@@ -97,6 +98,7 @@ __all__ = [
     "RunInputs",
     "RunOptions",
     "RunOutput",
+    "SegmentOptions",
     "SegmentSettings",
     "SegmentSummary",
     "Segmenter",
@@ -140,7 +142,7 @@ if TYPE_CHECKING:
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.run.segment import segment
-    from hodor_cli.run.settings import RunOutput, SegmentSettings, SegmentSummary
+    from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSettings, SegmentSummary
     from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions, TrainingResult
     from hodor_cli.training.runs import finetune, pretrain
     from hodor_cli.video.frames import Frame, FrameSource

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from segment_fakes import ColourSegmenter, MemorySource, two_squares
 
-from hodor_cli.datasets.labels.masks import read_mask_arguments, read_masks_and_ends
+from hodor_cli.datasets.labels.masks import read_masks_and_ends
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.box import boxes_by_frame
@@ -105,10 +105,10 @@ def test_a_mask_may_name_its_object_and_an_empty_one_ends_it(tmp_path: Path) -> 
     assert list(given) == [0] and given[0].object_ids == (4,)
     assert ends == {3: [4]}
     write_label_png(tmp_path / "white.png", np.where(labels == 1, 255, 0).astype(np.uint16))
-    named = read_mask_arguments([f"0:4={tmp_path}/white.png"], source)[0]
+    named = read_masks_and_ends([f"0:4={tmp_path}/white.png"], source)[0][0]
     assert named.object_ids == (4,) and named.notes == ["white.png holds only 0 and 255: it is one object, with id 4"]
     with pytest.raises(InputError, match="holds 2 objects"):
-        read_mask_arguments([f"0:4={tmp_path}/both.png"], source)
+        read_masks_and_ends([f"0:4={tmp_path}/both.png"], source)
 
 
 def test_a_box_corrects_the_object_that_has_its_id(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def test_boxes_come_in_three_forms(clip: Path) -> None:
     assert run(clip, box=red, out="one").object_ids == (1,)
     assert run(clip, box=[red, blue], out="two").object_ids == (1, 2)
     assert run(clip, box={7: red}, out="named").object_ids == (7,)
-    late = run(clip, box={0: {1: red}, 3: {2: blue}}, remove={1: 6}, out="frames")
+    options = hodor_cli.SegmentOptions(remove={1: 6})
+    late = run(clip, box={0: {1: red}, 3: {2: blue}}, options=options, out="frames")
     assert late.object_ids == (1, 2)
     assert set(np.unique(read_label_png(Path("frames/masks/00007.png")))) == {0, 2}
 
@@ -107,7 +108,7 @@ def test_the_pages_times_are_those_of_the_overlay(clip: Path, first: np.ndarray)
 
 
 def test_without_an_overlay_the_page_has_no_player(clip: Path, first: np.ndarray) -> None:
-    result = run(clip, mask=first, out="r", settings=hodor_cli.SegmentSettings(overlay=False))
+    result = run(clip, mask=first, out="r", options=hodor_cli.SegmentOptions(overlay=False))
     page = result.files["review"].read_text()
     assert "<video" not in page and "object 1 lost" in " ".join(page.split())
 
@@ -115,7 +116,7 @@ def test_without_an_overlay_the_page_has_no_player(clip: Path, first: np.ndarray
 def test_overwriting_removes_the_page_of_the_earlier_run(clip: Path, first: np.ndarray) -> None:
     page = run(clip, mask=first, out="r").files["review"]
     page.write_text("old")
-    run(clip, mask=first, out="r", output=hodor_cli.RunOutput(overwrite=True))
+    run(clip, mask=first, out="r", options=hodor_cli.SegmentOptions(overwrite=True))
     assert page.read_text() != "old"
 
 

@@ -44,7 +44,6 @@ class ClickProgress:
     share: float
     loss: float
     ious: tuple[float, ...]
-    pictures_per_second: float
 
 
 def train_clicks(
@@ -146,12 +145,10 @@ class _Run:
             share = self.seconds / budget
             set_rate(self.optimiser, rate_at(schedule, int(share * _STEPS), _STEPS))
             self._step()
-            took = time.monotonic() - began
-            self.seconds += took
+            self.seconds += time.monotonic() - began
             if progress is not None:
                 means = tuple(float(iou) for iou in self.ious)
-                rate = self.settings.batch_size / took
-                progress(ClickProgress(self.iteration, self.seconds / budget, self.loss, means, rate))
+                progress(ClickProgress(self.iteration, self.seconds / budget, self.loss, means))
             if time.monotonic() - saved > _SAVE_EVERY:
                 saved = time.monotonic()
                 self.save()

@@ -16,7 +16,7 @@ Masks; 255 beside other ids is void, and the caller chooses what becomes of it (
     LabelReader(name, void).read(file)     labels/decode.py      the masks of one sequence, in order
     read_labels(file, void).ids            labels/decode.py      one mask file
     read_mask(file)                        labels/mask_file.py   one mask file, with notes on how it was understood
-    read_mask_arguments(arguments, source) labels/masks.py       `[FRAME=]FILE` and folders of masks, per frame
+    read_masks_and_ends(arguments, source) labels/masks.py       `[FRAME=]FILE` and folders of masks, per frame
     encode_rle, decode_segmentation        video_rle.py, rle.py  COCO run lengths and polygons
 
 `ObjectLimits` (limits.py) says which objects are large enough. Faults raise DataError or InputError.

@@ -144,10 +144,6 @@ class OutputFolder:
         for path in self.masks.glob(".*.png.*.tmp"):
             path.unlink(missing_ok=True)
 
-    def remove_root(self) -> None:
-        """Remove the folder itself if nothing is left in it."""
-        remove_if_empty(self.root)
-
     def _refuse_links(self) -> None:
         for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
             if folder.is_symlink():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import UsageError
 from hodor_cli.images.extent import Box
 from hodor_cli.run.inputs import HasLabels, RunInputs
-from hodor_cli.run.settings import Click, RunHooks, RunOutput, SegmentSettings, SegmentSummary
+from hodor_cli.run.settings import Click, RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -34,50 +34,45 @@ def segment(
     mask: Mask | Mapping[int, Mask] | None = None,
     box: Boxes | Mapping[int, Boxes] | None = None,
     click: Clicks | Mapping[int, Mapping[int, Clicks]] = (),
-    remove: Mapping[int, int] | None = None,
     out: str | Path | None = None,
     model: Hodor | None = None,
-    settings: SegmentSettings | None = None,
-    output: RunOutput | None = None,
-    hooks: RunHooks | None = None,
+    options: SegmentOptions | None = None,
 ) -> SegmentSummary:
     """Follow objects through a video and write masks, overlay, review page and report into a folder.
 
         result = hodor_cli.segment("clip.mp4", box=(310, 120, 200, 260))
         result = hodor_cli.segment("clip.mp4", mask={0: "cat.png", 120: dog}, out="pets")
+        result = hodor_cli.segment("clip.mp4", mask="cat.png", options=SegmentOptions(min_dim=384, overwrite=True))
 
-    In a notebook the result shows itself: the overlay to play, and a table of its objects.
+    A notebook displays the result as the overlay video and a table of its objects.
 
     Args:
-        source: A video, a folder of images, a camera index: whatever `open_source` opens.
+        source: A video, a folder of images, a camera index, or anything else that `open_source` opens.
         mask: Where the objects are in the first frame, or by frame (from 0): a file, or an (H, W) integer array of the
             frames' size whose values are object ids, 0 for the background.
         box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
             {frame: {id: box}}. The click network finds the object inside.
         click: (x, y) on object 1 of the first frame, (x, y, False) on what is not the object; or by frame as
             {frame: {id: clicks}}.
-        remove: {id: frame}: the object is gone from that frame on.
-        out: The result folder; NAME.hodor beside the working directory if left out.
-        model: A loaded network, to use it for several videos; by default `settings.weights` is loaded.
-        settings: Weights, history, resolution, device, precision, and whether to draw the overlay.
-        output: Whether to replace or resume what is in `out`, and what to write besides.
-        hooks: What to call after each frame.
+        out: The result folder; NAME.hodor in the working directory by default.
+        model: A loaded network, to use it for several videos; by default `options.weights` is loaded.
+        options: Weights, history, resolution, device, precision; whether to replace or resume the results in `out`.
 
     Returns:
-        What was made and where, which frames to review, and warnings.
+        The files, the frames to review, and warnings.
 
     Raises:
-        UsageError, InputError: The source or what is given for it does not fit.
+        UsageError, InputError: The source or the masks, boxes and clicks do not fit.
         WeightsError, DeviceError: The network cannot be loaded, or not on this machine.
-        OutputError: `out` exists (see `output`) or cannot be written to.
+        OutputError: `out` exists (see `options`) or cannot be written to.
     """
     from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
-    settings = settings or SegmentSettings()
+    options = options or SegmentOptions()
     with open_source(source) as frames:
-        inputs = _inputs(frames, mask, box, remove or {})
+        inputs = _inputs(frames, mask, box, options.remove)
         if click:
             by_frame = click if isinstance(click, Mapping) else {frames.start: {1: click}}
             clicks = {
@@ -86,8 +81,11 @@ def segment(
             }
             inputs = replace(inputs, clicks=clicks)
         folder = Path(f"{frames.name}.hodor") if out is None else Path(out)
-        network = load_model(settings.weights) if model is None else model
-        return segment_source(frames, inputs, folder, network, settings=settings, output=output, hooks=hooks)
+        network = load_model(options.weights) if model is None else model
+        output = RunOutput(overwrite=options.overwrite, resume=options.resume)
+        return segment_source(
+            frames, inputs, folder, network, settings=options.settings, output=output, hooks=options.hooks
+        )
 
 
 def _inputs(
@@ -107,7 +105,7 @@ def _inputs(
 
 
 def _masks_of_files(frames: FrameSource, masks: Mapping[int, Mask], *, alone: bool) -> Given:
-    """alone: one file, whose pictures may belong to several frames."""
+    """The masks in files. alone: there is one file, whose pictures may belong to several frames."""
     from hodor_cli.formats.mask_arguments import read_given
 
     files = {frame: Path(given) for frame, given in masks.items() if isinstance(given, (str, Path))}
@@ -136,7 +134,7 @@ def _boxes_by_frame(first: int, box: Boxes | Mapping[int, Boxes] | None) -> dict
 
 
 def _numbered(given: Any) -> dict[int, Box]:
-    """The boxes of one frame by object id. Raises UsageError for what is no box."""
+    """The boxes of one frame by object id. Raises UsageError for an invalid box."""
     if isinstance(given, Mapping):
         by_id: dict[Any, Any] = dict(given)
     elif len(given) and np.ndim(given[0]) > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
@@ -89,6 +89,25 @@ class RunHooks:
     progress: Progress | None = None
     on_frame: OnFrame | None = None
     on_step: OnStep | None = None
+
+
+@dataclass(frozen=True)
+class SegmentOptions(SegmentSettings):
+    """The less common options of `hodor_cli.segment`, beside its settings.
+
+    overwrite, resume: as in `RunOutput`. remove: {id: frame}: the object is absent from that frame on. hooks: functions
+    to call after each frame.
+    """
+
+    overwrite: bool = False
+    resume: bool = False
+    remove: Mapping[int, int] = field(default_factory=dict)
+    hooks: RunHooks | None = None
+
+    @property
+    def settings(self) -> SegmentSettings:
+        """Only the settings."""
+        return SegmentSettings(**{one.name: getattr(self, one.name) for one in fields(SegmentSettings)})
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class DicomSource(FrameSource):
             self.path = path  # as of a video
         else:
             self.files = [file for file, _, _ in self._frames[start:end]]
-        self._indices = {name: index for index, (_, _, name) in enumerate(self._frames)}
+        self._names = list(dict.fromkeys(name for _, _, name in self._frames))
         self.length = len(range(len(self._frames))[start:end])
         self.exact_length = True
         if value_range is None:
@@ -95,10 +95,7 @@ class DicomSource(FrameSource):
         return len(self._frames)
 
     def frame_names(self) -> list[str] | None:
-        return list(self._indices)
-
-    def index_of(self, name: str) -> int | None:
-        return self._indices.get(readable_name(name))
+        return list(self._names)
 
     def __iter__(self) -> Iterator[Frame]:
         return self.between(self.start, len(self._frames) if self.end is None else self.end)

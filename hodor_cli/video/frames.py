@@ -125,10 +125,6 @@ class FrameSource(ABC):
         """The names of all frames, inside start..end or not, if files name them; None if frames are numbered."""
         return None
 
-    def index_of(self, name: str) -> int | None:
-        """Index of the frame with this `Frame.name`, inside start..end or not; None if there is no such frame."""
-        return int(name) if name.isascii() and name.isdigit() else None
-
     def close(self) -> None:  # noqa: B027  # a source that opens its file for each reading has nothing to close
         """Release the file or camera. Size and name of a closed source can still be read."""
 

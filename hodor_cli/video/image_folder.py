@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.listing import frame_name, list_pictures
-from hodor_cli.images.paths import plural, readable_name, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_picture
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.frames import Frame, FrameSource
@@ -48,20 +48,17 @@ class ImageFolderSource(FrameSource):
             self.warn(text)
         self.require_start(len(files), "image")
         self.files = files[start:end]
-        self._indices = {frame_name(file): index for index, file in enumerate(files)}
+        self._names = list(dict.fromkeys(map(frame_name, files)))
         self.height, self.width, deep = self._read_headers()
         if value_range is None:
             self.value_range = measured_range(self, deep)
         self.length, self.exact_length = len(self.files), True
 
     def count_up_to(self, stop_at: int) -> int:
-        return len(self._indices)
+        return len(self._names)
 
     def frame_names(self) -> list[str]:
-        return list(self._indices)
-
-    def index_of(self, name: str) -> int | None:
-        return self._indices.get(readable_name(name))
+        return list(self._names)
 
     def __iter__(self) -> Iterator[Frame]:
         return self.between(self.start, self.start + len(self.files))

@@ -65,21 +65,17 @@ class MaskInput:
         return _pack((name,), mask.labels, mask.notes, mask.colours)
 
 
-def read_mask_arguments(arguments: Iterable[str], source: FrameSource) -> dict[int, MaskInput]:
-    """Read masks given as `[FRAME[:ID]=]FILE`, or as folders whose files are named like the source's frames.
-
-    Returns frame index -> mask, ascending. Without FRAME, a file belongs to the first frame that is read. Raises
-    `UsageError` if FRAME is no number or is given with a folder, `InputError` if FRAME is past the end, if a file is
-    wrong, or as `combine_masks` does.
-    """
-    return read_masks_and_ends(arguments, source)[0]
-
-
 def read_masks_and_ends(
     arguments: Iterable[str], source: FrameSource, further: Iterable[tuple[int, MaskInput]] = ()
 ) -> tuple[dict[int, MaskInput], dict[int, list[int]]]:
-    """The masks as of `read_mask_arguments`, and frame -> ids for which FRAME:ID=FILE gives an empty mask: these
-    objects are gone from that frame on. further: masks of frames from elsewhere, to be combined with them."""
+    """Read masks given as `[FRAME[:ID]=]FILE`, or as folders whose files are named like the source's frames.
+
+    Without FRAME, a file belongs to the first frame that is read. further: masks by frame to combine with them.
+
+    Returns frame -> mask, ascending, and frame -> ids that end there because FRAME:ID=FILE is an empty mask. Raises
+    UsageError if FRAME is not a number or is given with a folder, InputError if FRAME is after the end, if a file is
+    wrong, or as `combine_masks` does.
+    """
     entries = list(further)
     ends: dict[int, list[int]] = {}
     known: dict[int, Colour] = {}
