@@ -366,8 +366,8 @@ def test_two_masks_of_an_object_in_one_frame_must_agree(tmp_path: Path) -> None:
     words = r"a\.png and .*b\.png give different masks of object 2 in frame 5; give one of them"
     for arguments in ([f"5={first}", f"5={other}"], [f"5:2={first}", f"5:2={other}"], [f"5={first}", f"5:2={other}"]):
         with pytest.raises(InputError, match=words):
-            read_mask_arguments(arguments, FakeVideo())
-    assert read_mask_arguments([f"5={first}", f"5:2={same}"], FakeVideo())[5].object_ids == (2,)
+            read_masks_and_ends(arguments, FakeVideo())
+    assert read_masks_and_ends([f"5={first}", f"5:2={same}"], FakeVideo())[0][5].object_ids == (2,)
 
 
 def test_an_id_that_the_user_names_is_not_given_to_another_object(tmp_path: Path) -> None:
@@ -375,10 +375,10 @@ def test_an_id_that_the_user_names_is_not_given_to_another_object(tmp_path: Path
         save(tmp_path / "a.png", blocks(i1=(0, 0, 9, 9))),
         save(tmp_path / "b.png", blocks(i1=(20, 20, 30, 30))),
     )
-    combined = read_mask_arguments([f"5={first}", f"5:1={second}"], FakeVideo())[5]
+    combined = read_masks_and_ends([f"5={first}", f"5:1={second}"], FakeVideo())[0][5]
     assert combined.object_ids == (1, 2) and combined.labels[25, 25] == 1
     with pytest.raises(InputError, match="different masks of object 1"):
-        read_mask_arguments([f"5:1={first}", f"5:1={second}"], FakeVideo())
+        read_masks_and_ends([f"5:1={first}", f"5:1={second}"], FakeVideo())
 
 
 def test_a_second_mask_of_an_object_is_said_to_correct_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Masks; 255 beside other ids is void, and the caller chooses what becomes of it (
     read_labels(file, void).ids            labels/decode.py      one mask file
     read_mask(file)                        labels/mask_file.py   one mask file, with notes on how it was understood
     read_masks_and_ends(arguments, source) labels/masks.py       `[FRAME=]FILE` and folders of masks, per frame
-    encode_rle, decode_segmentation        video_rle.py, rle.py  COCO run lengths and polygons
+    encode_rle, decode_segmentation        rle.py                COCO run lengths and polygons
 
 `ObjectLimits` (limits.py) says which objects are large enough. Faults raise DataError or InputError.
 """

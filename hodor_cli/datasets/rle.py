@@ -1,14 +1,14 @@
-"""Masks out of COCO segmentations: compressed and uncompressed run lengths, and polygons.
+"""Masks from and to COCO segmentations: compressed and uncompressed run lengths, and polygons.
 
-pycocotools draws them without checking its input, so this file checks run lengths and polygons first: they fill exactly
-the picture, and drawing them cannot write outside its memory.
+pycocotools draws them without checking its input. So this file first checks that run lengths fill exactly the picture,
+and that drawing a polygon cannot write outside its memory.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -25,6 +25,13 @@ class SizeMismatchError(ValueError):
     """Run lengths of another size than their image."""
 
 
+class Rle(TypedDict):
+    """A compressed COCO mask: (height, width) and the run lengths as text."""
+
+    size: list[int]
+    counts: str
+
+
 class RunLengths(msgspec.Struct):
     """COCO's run lengths: `counts` as compressed text or a list, down the columns, background first."""
 
@@ -33,6 +40,14 @@ class RunLengths(msgspec.Struct):
 
 
 Segmentation = RunLengths | list[list[float]]
+
+
+def encode_rle(mask: NDArray[np.bool_]) -> Rle:
+    """The COCO run lengths of an (H, W) bool mask."""
+    from pycocotools import mask as coco_mask
+
+    packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in mask.shape], "counts": packed["counts"].decode("ascii")}
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:

@@ -13,13 +13,12 @@ import msgspec
 
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder
-from hodor_cli.datasets.rle import RunLengths
-from hodor_cli.datasets.video_rle import VideoMask, encode_rle, write_video_annotations
+from hodor_cli.datasets.rle import Rle, RunLengths, encode_rle
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, checked_shape
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.extent import Box, box_of
 from hodor_cli.images.paths import listed
 
 
@@ -148,27 +147,32 @@ def write_video(annotations: Annotations, out: FolderWriter) -> None:
     UsageError for photographs, whose objects are no tracks."""
     if not annotations.tracked:
         raise UsageError("coco-video holds the objects of a video; these are photographs, which `coco` holds")
-    masks: dict[int, dict[int, VideoMask]] = {}
-    names: dict[int, str] = {}
+    found: dict[int, dict[int, tuple[Rle, int, Box]]] = {}
+    classes: dict[int, str] = {}
     files: list[str] = []
-    size = (1, 1)
+    height, width = 1, 1
     for place, picture in enumerate(annotations.pictures):
-        size = picture.size
+        height, width = picture.size
         files.append(out.picture(picture, "images"))
         for shape in picture.shapes:
-            mask = shape.mask(size)
-            if (box := box_of(mask)) is None:
-                continue
-            names.setdefault(shape.object_id, annotations.class_of(shape))
-            packed = encode_rle(mask)["counts"]
-            masks.setdefault(shape.object_id, {})[place] = {"counts": packed, "area": int(mask.sum()), "box": list(box)}
-    write_video_annotations(
-        out.place("annotations.json"),
-        name=annotations.video or annotations.path.stem,
-        size=size,
-        file_names=files,
-        length=len(files),
-        object_ids=sorted(masks),
-        frames_of=lambda object_id: map(masks[object_id].get, range(len(files))),
-        names=names,
-    )
+            mask = shape.mask(picture.size)
+            if (box := box_of(mask)) is not None:
+                classes.setdefault(shape.object_id, annotations.class_of(shape))
+                found.setdefault(shape.object_id, {})[place] = encode_rle(mask), int(mask.sum()), box
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(classes[key] for key in sorted(found)), 1)}
+    of_video = {"width": width, "height": height, "length": len(files)}
+    entries = []
+    for number, object_id in enumerate(sorted(found), start=1):
+        frames = [found[object_id].get(place, (None, None, None)) for place in range(len(files))]
+        entry = {"id": number, "video_id": 1, "category_id": numbers[classes[object_id]], "object_id": object_id}
+        rows = dict(zip(("segmentations", "areas", "bboxes"), map(list, zip(*frames, strict=True)), strict=True))
+        entries.append(entry | {"iscrowd": 0} | of_video | rows)
+    name = annotations.video or annotations.path.stem
+    content = {
+        "info": {"description": "hodor"},
+        "licenses": [],
+        "categories": [{"id": number, "name": one, "supercategory": "object"} for one, number in numbers.items()],
+        "videos": [{"id": 1, "name": name} | of_video | {"file_names": files}],
+        "annotations": entries,
+    }
+    out.text("annotations.json", json.dumps(content))

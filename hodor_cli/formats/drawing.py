@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.rle import RunLengths
-from hodor_cli.datasets.video_rle import encode_rle
+from hodor_cli.datasets.rle import RunLengths, encode_rle
 
 Points = NDArray[np.float64]
 

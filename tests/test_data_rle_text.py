@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from hodor_cli.datasets.video_rle import encode_rle, write_video_annotations
+from hodor_cli.datasets.rle import encode_rle
+from hodor_cli.formats.annotations import Annotations, Picture, Shape
+from hodor_cli.formats.coco import write_video
+from hodor_cli.formats.drawing import run_lengths
+from hodor_cli.formats.writing import FolderWriter
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -47,19 +50,14 @@ def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_
     from hodor_cli.datasets.rle import decode_segmentation
 
     mask = masks()["disk"]
-    entry = {"counts": encode_rle(mask)["counts"], "area": int(mask.sum()), "box": [27, 7, 66, 66]}
-    frames: dict[int, list[Any]] = {5: [None, entry, None], 300: [entry, entry, entry]}
-    write_video_annotations(
-        tmp_path / "a.json",
-        name="clip",
-        size=mask.shape,
-        file_names=(f"{index:05d}.png" for index in range(3)),
-        length=3,
-        object_ids=[5, 300],
-        frames_of=lambda object_id: iter(frames[object_id]),
-        names={300: "cat"},
-    )
-    found = json.loads((tmp_path / "a.json").read_text())
+    seen: list[list[int]] = [[300], [5, 300], [300]]
+    names = {300: "cat"}
+    pictures = [
+        Picture(f"{index:05d}.png", (81, 121), tuple(Shape("", run_lengths(mask), key, key) for key in ids))
+        for index, ids in enumerate(seen)
+    ]
+    write_video(Annotations("test", tmp_path, pictures, names=names, video="clip"), FolderWriter(tmp_path))
+    found = json.loads((tmp_path / "annotations.json").read_text())
     assert found["videos"] == [
         {
             "id": 1,
@@ -73,7 +71,7 @@ def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_
     first, second = found["annotations"]
     assert first["object_id"] == 5 and first["category_id"] == found["categories"][0]["id"]
     assert second["category_id"] == 2 and [category["name"] for category in found["categories"]] == ["object", "cat"]
-    assert first["segmentations"][0] is None and first["bboxes"] == [None, [27, 7, 66, 66], None]
+    assert first["segmentations"][0] is None and first["bboxes"] == [None, [28, 8, 65, 65], None]
     assert np.array_equal(decode_segmentation(first["segmentations"][1], 81, 121), mask)
     assert second["areas"] == [int(mask.sum())] * 3 and second["id"] == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["annotations.json"]
