@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,11 +61,13 @@ def evaluate(
     ] = None,
     choose: Annotated[
         str,
-        typer.Option("--choose", metavar="HOW", help="With --given: suggest, uniform or random, from the first frame."),
+        typer.Option(
+            "--choose",
+            metavar="HOW[,HOW...]",
+            help="With --given, how to choose the frames after the first: uniform, suggest, random; or one-way: "
+            "uniform, and only followed forward, as in a live stream.",
+        ),
     ] = "uniform",
-    one_way: Annotated[
-        bool, typer.Option("--one-way", help="With --given: only follow forward, as in a live stream.")
-    ] = False,
     adapt: AdaptOption = None,
     out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep finished sequences in the folder.")] = False,
@@ -83,7 +85,7 @@ def evaluate(
 
     hodor evaluate DAVIS -o results
     hodor evaluate DAVIS --predictions masks
-    hodor evaluate DAVIS --given 1,2,3,5 --choose suggest -o curve
+    hodor evaluate DAVIS --given 1,2,3,5 --choose suggest,uniform -o curve
     hodor evaluate --compare before/results.json after/results.json
     """
     console = stderr_console() if json_file == "-" else stdout_console()
@@ -92,10 +94,15 @@ def evaluate(
         return
     lengths = _history_lengths(history)
     if given is not None:
-        if predictions is not None or adapt is not None or resume or len(lengths) > 1:
-            raise UsageError("--given runs a model by itself; leave out --predictions, --adapt, --resume and the sweep")
-        how = _given_settings(given, choose, one_way)
-        _evaluate_given(dataset, _names(sequences), how, replace(settings, history=lengths[0]), out, overwrite, console)
+        others = (predictions is not None, adapt is not None, resume, settings.official, settings.workers is not None)
+        if any(others) or len(lengths) > 1:
+            raise UsageError(
+                "--given runs a model by itself; leave out --predictions, --adapt, --resume, --official, --workers and "
+                "the sweep"
+            )
+        target = _Target(out, overwrite, json_file)
+        settings = replace(settings, history=lengths[0])
+        _evaluate_given(dataset, _names(sequences), _given_settings(given, choose), settings, target, console)
         return
     _check_options(dataset, settings.weights, predictions, lengths)
     if len(lengths) > 1:
@@ -146,16 +153,23 @@ def evaluate(
             raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
 
 
-def _given_settings(given: str, choose: str, one_way: bool) -> GivenSettings:
+@dataclass(frozen=True)
+class _Target:
+    """Where results go: a folder, and a file of JSON."""
+
+    out: Path | None
+    overwrite: bool
+    json_file: str | None
+
+
+def _given_settings(given: str, choose: str) -> GivenSettings:
     from hodor_cli.evaluation.given import GivenSettings
 
-    if choose not in ("suggest", "uniform", "random"):
-        raise UsageError(f"--choose takes suggest, uniform or random, not {choose!r}")
     try:
         counts = tuple(int(part) for part in given.split(","))
     except ValueError:
         raise UsageError(f"--given takes numbers of masks such as 1,2,3,5, not {given!r}") from None
-    return GivenSettings(counts, choose, one_way)  # type: ignore[arg-type]
+    return GivenSettings(counts, tuple(_names(choose) or ()))  # type: ignore[arg-type]
 
 
 def _evaluate_given(
@@ -163,31 +177,35 @@ def _evaluate_given(
     sequences: list[str] | None,
     how: GivenSettings,
     settings: EvaluationSettings,
-    out: Path | None,
-    overwrite: bool,
+    target: _Target,
     console: Console,
 ) -> None:
     """Run and print the curve over the number of given masks."""
     from hodor_cli.cli.evaluate_tables import print_given
     from hodor_cli.datasets.dataset import recognise
-    from hodor_cli.evaluation.given import evaluate_given, write_given
+    from hodor_cli.evaluation.given import evaluate_given, given_json, write_given
+    from hodor_cli.formats.as_folders import sequence_folder
     from hodor_cli.weights import load_model
 
     if len(dataset) > 1:
         raise UsageError(f"one data set at a time, not {len(dataset)}")
-    if out is not None and (out / "given.json").exists() and not overwrite:
-        raise OutputError(f"{out} holds results already; choose another folder, or replace them with `overwrite`")
-    found = recognise(dataset[0]).select(sequences)
-    console.print(found.describe())
+    if target.out is not None:
+        require_matplotlib("the curve of `given`")
+        if (target.out / "given.json").exists() and not target.overwrite:
+            raise OutputError(f"{target.out} holds results already; choose another folder, or add `overwrite`")
     weights = settings.weights or "mini"
-    segmenter = settings.offline(load_model(weights))
-    with progress_to("evaluating", None) as progress:
+    with sequence_folder(dataset[0]) as root, progress_to("evaluating", None) as progress:
+        found = recognise(root).select(sequences)
+        console.print(found.describe())
+        segmenter = settings.offline(load_model(weights))
         scores = evaluate_given(found, segmenter, how, progress=progress)
     print_given(scores, console)
-    if out is not None:
-        facts = {"dataset": str(found.root), "weights": weights, "choose": how.choose, "one_way": how.forward}
-        write_given(scores, facts, out)
-        console.print(f"Results in {out}: given.json and given.png")
+    facts = {"dataset": str(dataset[0]), "weights": weights, "min_dim": segmenter.min_dim}
+    if target.json_file is not None:
+        write_json(given_json(scores, facts), target.json_file, overwrite=target.overwrite)
+    if target.out is not None:
+        write_given(scores, facts, target.out)
+        console.print(f"Results in {target.out}: given.json and given.png")
 
 
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:

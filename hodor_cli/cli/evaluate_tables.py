@@ -73,9 +73,9 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
 
 def print_given(scores: list[GivenScore], console: Console) -> None:
     """J&F against the number of given masks."""
-    table = _table("given masks", "J&F", "J", "F")
+    table = _table("chosen", "masks", "J&F", "J", "F")
     for score in scores:
-        table.add_row(str(score.given), *(_percent(value) for value in (score.jf, score.j, score.f)))
+        table.add_row(score.choose, str(score.given), *(_percent(value) for value in (score.jf, score.j, score.f)))
     console.print(table)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,18 +19,21 @@ from hodor_cli.engine.suggesting import doubt_of, suggest_frames
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.evaluation.settings import Progress
+from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
 
-Choose = Literal["suggest", "uniform", "random"]
+Choose = Literal["uniform", "suggest", "random", "one-way"]
+CHOICES: tuple[Choose, ...] = get_args(Choose)
 
 
 @dataclass(frozen=True)
 class GivenScore:
     """One number of given masks: mean J and F (0..1) over all objects of a data set, and those of each sequence.
 
-    frames: the frames given, by sequence.
+    choose: how the given frames were chosen. frames: the given frames by sequence.
     """
 
+    choose: Choose
     given: int
     j: float
     f: float
@@ -47,50 +51,68 @@ class GivenScore:
             name: {"J&F": (j + f) / 2, "J": j, "F": f, "frames": self.frames[name]}
             for name, (j, f) in self.sequences.items()
         }
-        return {"given": self.given, "J&F": self.jf, "J": self.j, "F": self.f, "sequences": sequences}
+        return {
+            "choose": self.choose,
+            "given": self.given,
+            "J&F": self.jf,
+            "J": self.j,
+            "F": self.f,
+            "sequences": sequences,
+        }
 
 
 @dataclass(frozen=True)
 class GivenSettings:
-    """counts: numbers of masks. choose: by `suggest_frames`, evenly, or by chance, always from the first frame on.
-    forward: masks count from their frame on, as in a live stream, and nothing is joined."""
+    """counts: numbers of masks. choose: ways to choose their frames, always from the first on: evenly ("uniform"), by
+    `suggest_frames`, or by chance; "one-way" is uniform, with every mask used only from its frame on, as in a live
+    stream."""
 
     counts: tuple[int, ...]
-    choose: Choose = "uniform"
-    forward: bool = False
+    choose: tuple[Choose, ...] = ("uniform",)
 
     def __post_init__(self) -> None:
         if not self.counts or min(self.counts) < 1:
             raise UsageError("`given` takes numbers of masks from 1 on, such as 1,2,3,5")
+        for way in self.choose or ("",):
+            if way not in CHOICES:
+                raise UsageError(f"`choose` takes {listed(CHOICES)}, not {way!r}")
 
 
 def evaluate_given(
     dataset: Dataset, segmenter: OfflineSegmenter, settings: GivenSettings, *, progress: Progress | None = None
 ) -> list[GivenScore]:
-    """Give the true masks of more and more frames and score all other labelled frames, for each of the counts.
+    """Give the true masks of more and more frames and score all other labelled frames, for each way and each count.
 
     Raises DataError for a sequence with fewer labelled frames than masks to give, or without truth.
     """
     counts = sorted(set(settings.counts))
     _check(dataset.sequences.values(), counts[-1])
-    parts: dict[int, dict[str, list[tuple[float, float]]]] = {count: {} for count in counts}
-    frames: dict[int, dict[str, list[str]]] = {count: {} for count in counts}
-    done = 0
+    scores = {(way, count): _Scores() for way in settings.choose for count in counts}
+    total, done = len(scores) * sum(len(one) for one in dataset.sequences.values()), 0
     for name, sequence in dataset.sequences.items():
         clip = _Clip(sequence)
-        for count, marks in _choices(clip, segmenter, settings, counts):
-            parts[count][name] = clip.score(marks)
-            frames[count][name] = [clip.names[index] for index in sorted(marks)]
-            done += len(clip)
-            if progress is not None:
-                progress(done, len(counts) * sum(len(one) for one in dataset.sequences.values()))
-    found = []
-    for count in counts:
-        whole = np.mean([pair for pairs in parts[count].values() for pair in pairs], axis=0)
-        means = {name: np.mean(pairs, axis=0) for name, pairs in parts[count].items()}
+        for way in settings.choose:
+            for count, marks in _choices(clip, segmenter, way, counts):
+                scores[way, count].parts[name] = clip.score(marks)
+                scores[way, count].frames[name] = [clip.names[index] for index in sorted(marks)]
+                done += len(clip)
+                if progress is not None:
+                    progress(done, total)
+    return [one.mean(way, count) for (way, count), one in scores.items()]
+
+
+@dataclass
+class _Scores:
+    """(J, F) of each object, and the given frames, by sequence."""
+
+    parts: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    frames: dict[str, list[str]] = field(default_factory=dict)
+
+    def mean(self, choose: Choose, given: int) -> GivenScore:
+        whole = np.mean([pair for pairs in self.parts.values() for pair in pairs], axis=0)
+        means = {name: np.mean(pairs, axis=0) for name, pairs in self.parts.items()}
         sequences = {name: (float(pair[0]), float(pair[1])) for name, pair in means.items()}
-        found.append(GivenScore(count, float(whole[0]), float(whole[1]), sequences, frames[count]))
-    return found
+        return GivenScore(choose, given, float(whole[0]), float(whole[1]), sequences, self.frames)
 
 
 class _Clip:
@@ -145,25 +167,25 @@ class _Clip:
 
 
 def _choices(
-    clip: _Clip, segmenter: OfflineSegmenter, settings: GivenSettings, counts: Sequence[int]
+    clip: _Clip, segmenter: OfflineSegmenter, way: Choose, counts: Sequence[int]
 ) -> Iterable[tuple[int, list[int]]]:
-    """Each count with the frames given; what is found with them lies in the clip then."""
+    """Each count with the given frames; the clip then holds the results with their masks."""
     candidates = clip.candidates()
-    if settings.choose == "uniform":
+    if way in ("uniform", "one-way"):
         for count in counts:
             marks = [candidates[len(candidates) * k // count] for k in range(count)]
-            clip.follow(segmenter, marks, forward=settings.forward, around=None)
+            clip.follow(segmenter, marks, forward=way == "one-way", around=None)
             yield count, marks
         return
     marks, chance = candidates[:1], np.random.default_rng(0)
-    clip.follow(segmenter, marks, forward=settings.forward, around=None)
+    clip.follow(segmenter, marks, forward=False, around=None)
     for count in range(1, counts[-1] + 1):
         if count > 1:
-            new = _next(clip, candidates, marks) if settings.choose == "suggest" else _chance(candidates, marks, chance)
+            new = _next(clip, candidates, marks) if way == "suggest" else _chance(candidates, marks, chance)
             marks = sorted((*marks, new))
-            # A mask changes what lies between its neighbours: where each mask tells of all objects, that is all.
+            # A mask changes only the frames between its neighbours, if all masks are of all objects.
             whole = all(set(np.unique(clip.truth[mark].ids)) >= set(clip.object_ids) for mark in marks)
-            clip.follow(segmenter, marks, forward=settings.forward, around=new if whole else None)
+            clip.follow(segmenter, marks, forward=False, around=new if whole else None)
         if count in counts:
             yield count, marks
 
@@ -187,13 +209,15 @@ def _check(sequences: Iterable[VideoSequence], most: int) -> None:
             )
 
 
+def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
+    """All scores as JSON, after what is known of the run."""
+    return json.dumps({**how, "scores": [score.to_dict() for score in scores]}, indent=2)
+
+
 def write_given(scores: Sequence[GivenScore], how: dict[str, Any], folder: Path) -> None:
     """Write given.json and the curve given.png into a folder. Raises OutputError."""
-    import json
-
     from hodor_cli.evaluation.history_figure import write_given_figure
     from hodor_cli.files import write_result
 
-    record = {**how, "scores": [score.to_dict() for score in scores]}
-    write_result(folder / "given.json", (json.dumps(record, indent=2) + "\n").encode())
-    write_given_figure(scores, str(how.get("choose", "")), folder / "given.png")
+    write_result(folder / "given.json", (given_json(scores, how) + "\n").encode())
+    write_given_figure(scores, folder / "given.png")

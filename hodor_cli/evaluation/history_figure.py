@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 J_COLOUR, SPEED_COLOUR = "#0b62a4", "#777777"
 
+#: How the ways to choose given frames are drawn.
+_WAYS = {
+    "suggest": (J_COLOUR, "o-"),
+    "uniform": ("#d1730e", "s-"),
+    "random": ("#3d9a50", "v:"),
+    "one-way": (SPEED_COLOUR, "^--"),
+}
 #: Points of J&F that the axis shows at least.
 _LEAST_SPAN = 4.0
 
@@ -59,22 +66,20 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     return figure
 
 
-def write_given_figure(scores: Sequence[GivenScore], choose: str, path: Path) -> None:
-    """J&F, J and F of the frames that were not given against the number of given masks, as PNG."""
+def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
+    """J&F of the frames that were not given against the number of given masks, one line for each way, as PNG."""
+    require_matplotlib("the curve of `given`")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
     axes = figure.add_subplot()
-    counts = [score.given for score in scores]
-    for name, values, style in (
-        ("J&F", [100 * score.jf for score in scores], "o-"),
-        ("J", [100 * score.j for score in scores], "^:"),
-        ("F", [100 * score.f for score in scores], "v:"),
-    ):
-        axes.plot(counts, values, style, label=name, color=J_COLOUR if name == "J&F" else SPEED_COLOUR)
-    axes.set(xlabel=f"given masks ({choose})", xticks=counts, ylabel="other frames (%)")
+    for way, (colour, style) in _WAYS.items():
+        points = [(score.given, 100 * score.jf) for score in scores if score.choose == way]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=way)
+    axes.set(xlabel="given masks", ylabel="J&F of the other frames (%)", xticks=sorted({one.given for one in scores}))
     axes.grid(axis="y", color="#e6e6e6")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
 
 
