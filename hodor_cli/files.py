@@ -115,10 +115,22 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         put_in_place(temporary, path)
+        if durable:
+            _sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):  # of a disk that takes nothing, the first error says why
             temporary.unlink()
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk knows the folder's names, where the system can do that."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 @contextmanager

@@ -111,6 +111,8 @@ class Desk:
 
     def _finished(self, entry: tuple[Asked | None, threading.Event]) -> None:
         self._pending.remove(entry)
+        if not self._pending and self._page is not None:
+            self._page.push({"event": "saved"})
         self._last = time.monotonic()
 
     def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:

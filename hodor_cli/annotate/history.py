@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -127,13 +126,6 @@ def restore(file: Path, folder: Path) -> None:
     temporary.unlink(missing_ok=True)
     _link(kept, temporary)
     put_in_place(temporary, file)
-
-
-def sync(files: Sequence[Path]) -> None:
-    """Wait until files are on the disk, so that they survive a power failure."""
-    for file in files:
-        with suppress(OSError), file.open("rb") as opened:
-            os.fsync(opened.fileno())
 
 
 def _link(file: Path, target: Path) -> None:

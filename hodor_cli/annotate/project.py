@@ -24,7 +24,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, keep, restore, sync
+from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, keep, restore
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import harmless, write_whole, writing
 from hodor_cli.images.extent import box_of
@@ -214,7 +214,7 @@ class Change:
             self._before[record.frame] = self._project.records.get(record.frame)
             self._names[record.frame] = record.name
             keep(file, self._folder / "before")
-        write_label_png(file, labels)
+        write_label_png(file, labels, durable=len(self._before) <= _FEW)
         for object_id in record.objects:
             self._project.objects.setdefault(object_id, ObjectEntry(object_id))
         self._project.note(record)
@@ -233,9 +233,7 @@ class Change:
         files = [project.folder.mask(name) for name in self._names.values()]
         for file in files:
             keep(file, self._folder / "after")
-        if len(files) <= _FEW:
-            sync(files)
-        elif hasattr(os, "sync"):
+        if len(files) > _FEW and hasattr(os, "sync"):
             os.sync()
         frames = tuple((index, before, project.records.get(index)) for index, before in self._before.items())
         if objects != self._objects:

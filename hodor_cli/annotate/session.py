@@ -155,10 +155,11 @@ class Session:
         if asked.x + asked.width > source.width or asked.y + asked.height > source.height:
             raise InputError(f"the drawing reaches outside the {source.width}x{source.height} picture")
         drawn = unpack_runs(payload, (asked.height, asked.width)) != 0
-        mask = self.project.labels(asked.frame) == asked.object
+        labels = self.project.labels(asked.frame)
+        mask = labels == asked.object
         part = mask[asked.y : asked.y + asked.height, asked.x : asked.x + asked.width]
         part[:] = part | drawn if asked.add else part & ~drawn
-        self._edit(asked.frame, asked.object, mask, "paint" if asked.add else "erase")
+        self._edit(asked.frame, asked.object, mask, "paint" if asked.add else "erase", before=labels)
 
     def _tidy(self, asked: ask.Tidy, _: bytes) -> None:
         self._objects.entry(asked.object)
@@ -169,9 +170,12 @@ class Session:
             mask = without_holes(mask) if asked.how == "fill" else largest_piece(mask)
         self._edit(asked.frame, asked.object, mask, _NAMES[asked.how])
 
-    def _edit(self, frame: int, object_id: int, mask: NDArray[np.bool_], label: str, points: Any = None) -> None:
-        """Make `mask` the object's mask in a frame; it replaces other objects under it."""
-        before = self.project.labels(frame)
+    def _edit(
+        self, frame: int, object_id: int, mask: NDArray[np.bool_], label: str, points: Any = None, before: Any = None
+    ) -> None:
+        """Make `mask` the object's mask in a frame; it replaces other objects under it. before: the label map so far,
+        if it is known."""
+        before = self.project.labels(frame) if before is None else before
         labels = np.where(before == object_id, 0, before).astype(np.uint16)
         labels[mask] = object_id
         record = edited_record(self._record(frame), labels, [object_id])
@@ -190,6 +194,7 @@ class Session:
 
     def _moved(self, step: Any, way: int) -> None:
         if step is None:
+            self._teller.changed()
             return
         clicks, points = self._clicks, None
         if way < 0 and step.label == "click" and clicks and step.frames[0][0] == clicks.frame and clicks.points:

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 MAX_ID = 65535
 
 
-def write_label_png(path: str | Path, labels: np.ndarray) -> None:
+def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = False) -> None:
     """Write a label map (H, W) of integer object ids 0..65535 as a PNG whose pixel values are the ids.
 
         write_label_png("00000.png", labels)
 
-    An existing file is replaced, and no reader sees half a file. Raises `OutputError` if the disk is full or the folder
-    is not writable, ValueError if `labels` is no label map.
+    An existing file is replaced, and no reader sees half a file. `durable` waits until the disk holds it. Raises
+    `OutputError` if the disk is full or the folder is not writable, ValueError if `labels` is no label map.
     """
     path = Path(path)
     image = _to_image(np.asarray(labels))
-    with writing_file(path, "free or change its disk"), replacing(path) as temporary:
+    with writing_file(path, "free or change its disk"), replacing(path, durable=durable) as temporary:
         # Areas of one value are small at any level, and the lowest takes half the time.
         image.save(temporary, format="PNG", compress_level=1)
 

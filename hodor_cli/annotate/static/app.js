@@ -37,7 +37,9 @@ onEvent("hello", (event) => {
   view.shown = -1;
   const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
   go(again ? state.frame : Number(left ?? first ?? start));
+  view.sent = [];
   saved.textContent = "saved";
+  saved.className = "";
 });
 
 // Objects and history; `select` is the object that a command made current.
@@ -47,9 +49,20 @@ function changed(event) {
   const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
   const fresh = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
   set({ ...(fresh && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
-  saved.textContent = "saved";
 }
-onEvent("changed", changed);
+onEvent("changed", (event) => { view.sent.shift(); changed(event); });
+
+// An edit is on its way until the server has answered it; everything is on the disk when nothing is left to be done.
+onEvent("sent", (message) => {
+  if (["hello", "stop", "adapt", "export"].includes(message.do)) return;
+  view.sent.push(null);
+  saved.textContent = "saving…";
+});
+onEvent("saved", () => { view.sent = []; saved.textContent = "saved"; });
+onEvent("unsent", async () => {
+  toast("This was not done, for there is no connection. If hodor annotate has ended, start it again: all that was saved is there.", "bad");
+  if (view.shown >= 0) replaceMask(await mask(view.shown).catch(() => null));
+});
 
 onEvent("frame", (event, runs) => {
   learn(event.state);
@@ -89,6 +102,7 @@ onEvent("advice", ({ review, suggest }) => set({ review, suggest }));
 onEvent("ready", () => set({ ready: true }));
 onEvent("error", async ({ text }) => {
   set({ job: null });
+  view.sent.shift();
   toast(text, "bad");
   if (view.shown < 0) return;
   view.clicks = [];   // remove what was drawn before the server answered
@@ -112,6 +126,7 @@ document.getElementById("busy-sheet").addEventListener("cancel", (event) => even
 
 onEvent("offline", () => {
   saved.textContent = "no connection";
+  saved.className = "bad";
   set({ job: null });
 });
 

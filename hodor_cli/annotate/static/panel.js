@@ -112,8 +112,7 @@ export function toast(text, kind = "") {
 export const stop = () => send({ do: "stop" });
 
 function begin(message, job) {
-  if (!send(message)) { toast("The server cannot be reached; start hodor annotate again.", "bad"); return; }
-  set({ job: { job } });
+  if (send(message)) set({ job: { job } });
 }
 
 export const track = (direction) => begin({ do: "track", frame: view.shown, direction }, "track");

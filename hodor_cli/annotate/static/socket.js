@@ -32,7 +32,8 @@ export function leave() {
 }
 
 export function send(message, payload = null) {
-  if (socket?.readyState !== WebSocket.OPEN) return false;
+  if (socket?.readyState !== WebSocket.OPEN) { handlers.get("unsent")?.(); return false; }
+  handlers.get("sent")?.(message);
   const line = JSON.stringify(message);
   if (!payload) socket.send(line);
   else socket.send(new Blob([line, "\n", payload]));

@@ -13,7 +13,11 @@ let waiting = false;
 let playing = null;
 let hovered = null;          // the frame under the pointer
 
-export async function loadThumbs() {
+export function loadThumbs() {
+  fetchThumbs().catch(() => setTimeout(loadThumbs, 3000));   // the server is away
+}
+
+async function fetchThumbs() {
   const listed = await (await fetch("thumbs")).json();
   wanted = listed.all;
   const fresh = listed.ready.filter((index) => !thumbs.has(index));

@@ -123,7 +123,8 @@ function paint(from, add) {
 function sendCoverage(coverage, frame) {
   if (!coverage.box) return;
   const { runs, ...box } = coverage.pack();
-  send({ do: "paint", frame, object: coverage.object, add: coverage.add, ...box }, runs);
+  const message = { do: "paint", frame, object: coverage.object, add: coverage.add, ...box };
+  if (send(message, runs)) view.sent[view.sent.length - 1] = { coverage, frame };
 }
 
 export function closePolygon() {

@@ -16,6 +16,7 @@ export const view = {
   stroke: null,            // the Coverage being drawn
   preview: null,           // draws a tool's own lines: (context, unit) => {}
   clicks: [],              // [x, y, positive] of the frame in view
+  sent: [],                // edits without an answer yet: {coverage, frame} of strokes, null for others
 };
 
 let image = null;
@@ -107,6 +108,7 @@ function show(index, bitmap, runs) {
 // New masks of the frame in view; a stroke that is being drawn stays on top.
 export function replaceMask(runs) {
   view.map.load(runs);
+  for (const edit of view.sent) if (edit?.frame === view.shown) edit.coverage.apply();   // not in these runs yet
   view.stroke?.apply();
   redraw();
 }
