@@ -123,8 +123,8 @@ def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_
     command = ["segment", str(clip), "-o", str(tmp_path / "out"), "--min-dim", "64", "--no-overlay", "--mask"]
     first = [*command, f"{tmp_path}/both.png", "--mask", f"3={tmp_path}/one.png"]
     if there == "python":
-        settings = SegmentSettings(min_dim=64, device="cpu", overlay=False)
-        hodor_cli.segment(clip, mask={0: both}, remove={2: 3}, out=tmp_path / "out", settings=settings)
+        options = hodor_cli.SegmentOptions(min_dim=64, device="cpu", overlay=False, remove={2: 3})
+        hodor_cli.segment(clip, mask={0: both}, out=tmp_path / "out", options=options)
     else:
         further = {
             "an empty mask": [*first, "--mask", f"3:2={tmp_path}/empty.png"],
