@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from segmenter_fakes import IDS, THREE, frames_of, label_map, make_model, square
 
+from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine import GivenMasks, OfflineSegmenter, Plan, Segmenter, follow
 from hodor_cli.engine.following import encode_masks, pass_backward
 from hodor_cli.engine.soft_maps import MapFolder, SoftMap
@@ -141,6 +145,38 @@ def test_two_ways_say_how_far_they_disagree(network: Hodor) -> None:
     assert results[0].disagreement is None and results[6].disagreement is None and results[7].disagreement is None
     assert all(0 <= (results[index].disagreement or 0) <= 1 for index in range(1, 6))
     assert any((results[index].disagreement or 0) > 0 for index in range(1, 6))
+
+
+def held(value: object, seen: dict[int, int]) -> None:
+    """Note the storages of all tensors and arrays that something holds, networks apart, by their address."""
+    if isinstance(value, torch.Tensor):
+        seen[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+    elif isinstance(value, np.ndarray):
+        seen[id(value)] = value.nbytes
+    elif isinstance(value, dict | list | tuple | deque):
+        for one in value.values() if isinstance(value, dict) else value:
+            held(one, seen)
+    elif hasattr(value, "__dict__") and not isinstance(value, torch.nn.Module | MapFolder | type):
+        held(vars(value), seen)
+
+
+def test_a_further_mask_costs_its_descriptors_and_its_reference_frame_whatever_the_length(tmp_path: Path) -> None:
+    network, size = make_model("mini"), {}
+    for count, frames in ((1, 8), (2, 8), (2, 16), (4, 16)):
+        segmenter = OfflineSegmenter(network, min_dim=64, device="cpu", history=2)
+        given = {frames * k // count: {A: square(2, 2, 20)} for k in range(count)}
+        for _ in follow(segmenter, frames_of(frames), given, maps=MapFolder(tmp_path / f"{count} {frames}")):
+            pass
+        found: dict[int, int] = {}
+        held(vars(segmenter), found)
+        size[count, frames] = sum(found.values())
+    stored = segmenter._keys[0].stored
+    assert stored is not None
+    descriptors = (1 + NUM_BACKGROUND) * network.config.descriptor_channels * 4
+    one = stored.keys.numel() * 2 + stored.masks.numel() * 4 + descriptors
+    assert size[2, 16] == size[2, 8]
+    assert size[4, 16] - size[2, 16] == 2 * one
+    assert size[2, 8] - size[1, 8] <= 2 * one
 
 
 # --- the plan
