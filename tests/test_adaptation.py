@@ -18,9 +18,10 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training import adaptation
-from hodor_cli.training.adaptation import AdaptProgress, AdaptSettings, Budget, adapt
+from hodor_cli.training.adapt_settings import AdaptProgress, AdaptSettings, Budget
+from hodor_cli.training.adaptation import adapt
 from hodor_cli.training.agreement import CycleTest, Example
-from hodor_cli.training.process import Process
+from hodor_cli.training.launch import Process
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 

@@ -12,7 +12,7 @@ from hodor_cli.model import build_model
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, chain_schedule
 from hodor_cli.training.damage import with_mistakes
-from hodor_cli.training.samples import own_frame
+from hodor_cli.training.samples import sequence
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.step import Objective
@@ -80,9 +80,9 @@ def test_what_adaptation_pastes_is_background_in_the_shape_of_an_object(monkeypa
         drawn.extend(others(np.random.default_rng(len(drawn)))[1])
         return make_still_sequence(*arguments, others=others, **more)
 
-    monkeypatch.setattr(own_frame, "make_still_sequence", watch)
+    monkeypatch.setattr(sequence, "make_still_sequence", watch)
     for seed in range(10):
-        own_frame.sample_of_frame(
+        sequence.sample_of_frame(
             frames[0],
             labels,
             np.random.default_rng(seed),

@@ -8,7 +8,7 @@ import torch
 from hodor_cli.model import build_model
 from hodor_cli.training.cycles import chain_schedule, paper_schedule, run_cycles, schedule, without_objects
 from hodor_cli.training.losses import dice_loss, merge_background, prediction_losses
-from hodor_cli.training.optimiser import WeightAverage, averaged
+from hodor_cli.training.step import WeightAverage, averaged
 
 
 def cycle_targets(iteration: int, presence: torch.Tensor, steps: str = "paper") -> list[tuple[int, set[int]]]:

@@ -16,10 +16,9 @@ import hodor_cli
 from hodor_cli.errors import DataError, DeviceError, UsageError
 from hodor_cli.model import build_model
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.launch import launch, resolve
+from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import ClipOptions, LaunchSettings, RunOptions
-from hodor_cli.training.process import Process
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.sources import DataSource, build_sets
 from hodor_cli.weights import load_checkpoint

@@ -22,16 +22,14 @@ import hodor_cli
 from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.config import train_preset
-from hodor_cli.training.launch import launch, resolve
+from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
-from hodor_cli.training.process import Process
-from hodor_cli.training.run_folder import RunFolder
+from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.settings import with_settings
 from hodor_cli.training.sources import DataSource
-from hodor_cli.training.state import STATE_FILE, read_state
 from hodor_cli.training.watching import Events
 from hodor_cli.weights import load_checkpoint, load_model
 

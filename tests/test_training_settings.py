@@ -13,7 +13,6 @@ from hodor_cli.errors import UsageError
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
 from hodor_cli.training.launch import resolve
-from hodor_cli.training.optimiser import rate_at
 from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
 from hodor_cli.training.settings import (
@@ -25,6 +24,7 @@ from hodor_cli.training.settings import (
     with_settings,
 )
 from hodor_cli.training.sources import DataSource, parse_source
+from hodor_cli.training.step import rate_at
 
 
 def test_the_papers_numbers() -> None:

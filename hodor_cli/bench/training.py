@@ -35,9 +35,9 @@ from hodor_cli.runtime.device import choose_device, choose_precision, precision_
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
 from hodor_cli.runtime.threads import using_threads, wait_briefly
 from hodor_cli.training.config import PRESETS, TrainConfig
+from hodor_cli.training.launch import Process
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
-from hodor_cli.training.process import Process
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.watching import Hooks
 

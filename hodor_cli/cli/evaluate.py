@@ -214,7 +214,8 @@ def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
     dims: min_dim and max_dim.
     """
     from hodor_cli.engine import Segmenter
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
+    from hodor_cli.training.adapt_settings import AdaptSettings, Budget
+    from hodor_cli.training.adaptation import adapt, default_cache
     from hodor_cli.training.agreement import Example
 
     min_dim, max_dim = dims

@@ -276,7 +276,7 @@ def adapted_to(
 ) -> tuple[Hodor, SegmentSettings]:
     """The model adapted to the given masks within the budget (`60s`), and the settings to use it with."""
     from hodor_cli.run.adapting import adapted_to_given
-    from hodor_cli.training.adaptation import AdaptProgress
+    from hodor_cli.training.adapt_settings import AdaptProgress
 
     with progress_to("adapting", 100, "%") as show:
 

@@ -23,10 +23,10 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision, cpu_multiplies_bf16
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import LearningRate
-from hodor_cli.training.optimiser import WeightAverage, averaged, rate_at, set_rate
+from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.samples.sets import ClipFrames
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.state import TrainingState, read_state, restore_state, save_state
+from hodor_cli.training.step import WeightAverage, averaged, rate_at, set_rate
 from hodor_cli.weights import load_model
 from hodor_cli.weights.imagenet import load_imagenet_backbone
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hodor_cli.model.hodor import Hodor
-    from hodor_cli.training.adaptation import AdaptProgress
+    from hodor_cli.training.adapt_settings import AdaptProgress
 
 #: Up to _FOLLOWING frames after the first given one, every _EVERY-th, on which adaptation checks its result.
 _FOLLOWING, _EVERY = 12, 3
@@ -39,7 +39,8 @@ def adapted_to_given(
     """
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
+    from hodor_cli.training.adapt_settings import AdaptSettings, Budget
+    from hodor_cli.training.adaptation import adapt, default_cache
     from hodor_cli.training.agreement import Example
 
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)

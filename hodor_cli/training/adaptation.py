@@ -16,9 +16,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -28,114 +26,23 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
-from hodor_cli.settings import about, check_settings
+from hodor_cli.training.adapt_settings import NOMINAL_STEPS, AdaptProgress, AdaptSettings
 from hodor_cli.training.agreement import CycleTest, Example, Rgb
-from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import Hardship, schedule
-from hodor_cli.training.optimiser import put_weights, rate_at
-from hodor_cli.training.process import Process
+from hodor_cli.training.launch import Process
 from hodor_cli.training.samples.batches import collate
-from hodor_cli.training.samples.own_frame import sample_of_frame
-from hodor_cli.training.samples.settings import MINI
-from hodor_cli.training.step import Learner
+from hodor_cli.training.samples.sequence import sample_of_frame
+from hodor_cli.training.step import Learner, put_weights, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 
 Weights = dict[str, Tensor]
 
-#: Nominal length of the schedule of the learning rate, which falls with the share of the budget that is spent.
-_NOMINAL = 1000
 #: Frames that the cycle goes through, at most.
 _CYCLE_FRAMES = 12
 #: How far to go, apart from `blend`: not at all, half the way, the whole way.
 _BLENDS = (0.0, 0.5, 1.0)
 #: What another choice must be better by, in IoU, than the one that is usually best; and what ends adaptation half-way.
 _MARGIN, _COLLAPSE = 0.01, 0.1
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long adaptation may take: seconds of wall time, or steps; one of the two."""
-
-    seconds: float | None = None
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if (self.seconds is None) == (self.steps is None):
-            raise UsageError("the budget of `adapt` is either seconds (60s) or steps (200steps)")
-        if not 0 < (self.seconds or 0) + (self.steps or 0) < math.inf:
-            raise UsageError("the budget of `adapt` must be above 0; leave `adapt` out to run without it")
-
-    @staticmethod
-    def parse(text: str) -> Budget:
-        """A budget from "60", "60s" (seconds) or "200steps". Raises UsageError for anything else."""
-        number = text.strip().lower()
-        try:
-            if number.endswith("steps"):
-                return Budget(steps=int(number.removesuffix("steps")))
-            return Budget(seconds=float(number.removesuffix("s")))
-        except ValueError as error:
-            raise UsageError(f"'{text}' is no budget for `adapt`; write seconds (60s) or steps (200steps)") from error
-
-
-#: What is used when a user asks for adaptation and says no more: about a minute on two CPU cores.
-DEFAULT_BUDGET = Budget(seconds=60.0)
-
-
-#: Training on the frames themselves: the motion is as between frames of a video, objects and background move apart,
-#: and little else changes. The learning rate falls with the share of the budget that is spent, not with iterations.
-TRAINING = TrainConfig(
-    iterations=_NOMINAL,
-    batch_size=1,
-    schedule="chain",
-    learning_rate=LearningRate(peak=2e-4, warmup=5, decay="cosine", floor=0.05),
-    backbone_rate=0.3,
-    frozen_stages=1,
-    weight_decay=0.0,
-    clip_norm=1.0,
-    average=0.98,
-    drop_cue=0.15,
-    damage_cue=0.25,
-    augment=dataclasses.replace(
-        MINI, other_background=0.0, view_scale=(1.0, 1.8), independent=0.7, grey=0.0, compression=0.1
-    ),
-)
-
-
-@dataclass(frozen=True)
-class AdaptSettings:
-    """How adaptation trains."""
-
-    budget: Budget = DEFAULT_BUDGET
-    #: None for what the model's configuration names for adapted runs.
-    min_dim: Annotated[int, about("Shorter side of the network's input.", least=32)] | None = None
-    max_dim: Annotated[int, about("Limit of its longer side.", least=32)] | None = None
-    #: Views of a part of the frame at about its own scale cost less, and so more steps fit into the budget.
-    area: Annotated[float, about("Pixels of a training frame, of those of the resolution.", above=0, most=1)] = 0.33
-    #: On the 8 sequences of the model card J&F was 82.7 without adaptation at the same resolution, and 84.4, 84.9 and
-    #: 84.8 with 0.5, 0.8 and 1; what loses by adaptation (parkour) loses most with 1.
-    blend: Annotated[float, about("How far to go, from the given weights to the learned ones.", least=0, most=1)] = 0.8
-    #: "auto" is bfloat16 where the device multiplies in it, which leaves time for more steps; so is "fp16", in which a
-    #: network runs but does not train.
-    precision: str = "auto"
-    training: TrainConfig = TRAINING
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-
-@dataclass(frozen=True)
-class AdaptProgress:
-    """Steps and seconds spent so far, and the share of the budget they are (0..1).
-
-    blend, cycle: once the cycle has decided, how far the result goes and its IoU in the cycle.
-    """
-
-    steps: int
-    seconds: float
-    share: float
-    loss: float
-    blend: float | None = None
-    cycle: float | None = None
 
 
 def adapt(
@@ -252,8 +159,8 @@ class _Adaptation:
                 max_objects=config.batches.max_objects,
             )  # fmt: skip
             warmup = config.learning_rate.warmup
-            at = step if step < warmup else int(_NOMINAL * share) + warmup
-            rate = rate_at(config.learning_rate, at, _NOMINAL)
+            at = step if step < warmup else int(NOMINAL_STEPS * share) + warmup
+            rate = rate_at(config.learning_rate, at, NOMINAL_STEPS)
             torch.manual_seed(int(rng.integers(2**31)))
             steps = schedule(config.schedule, step, config.sequence)
             hardship = Hardship(cue_dropped=bool(rng.random() < config.drop_cue), cue_damage=config.damage_cue)

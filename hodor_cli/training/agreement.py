@@ -14,7 +14,7 @@ from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import precision_name
-from hodor_cli.training.process import Process
+from hodor_cli.training.launch import Process
 
 Rgb = NDArray[np.uint8]
 

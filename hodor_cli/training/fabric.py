@@ -19,7 +19,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from hodor_cli.runtime.device import choose_precision
-from hodor_cli.training.process import Process
+from hodor_cli.training.launch import Process
 
 #: The other processes wait this long while the first one validates.
 _PATIENCE = timedelta(hours=6)

@@ -19,15 +19,13 @@ from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
-from hodor_cli.training.optimiser import averaged, rate_at
+from hodor_cli.training.launch import Process
 from hodor_cli.training.options import RunOptions, TrainingProgress
-from hodor_cli.training.process import Process
-from hodor_cli.training.run_folder import MetricsFile, RunFolder
+from hodor_cli.training.run_folder import RunFolder, TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.samples.batches import Batch, BatchPlanner, make_loader
 from hodor_cli.training.settings import check_same
-from hodor_cli.training.state import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.step import Learner
-from hodor_cli.training.watching import Clock, Hooks, in_words
+from hodor_cli.training.step import Learner, averaged, rate_at
+from hodor_cli.training.watching import Clock, Hooks, MetricsFile, in_words
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 

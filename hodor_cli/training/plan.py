@@ -19,10 +19,9 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, ClipOptions, Recipe, RunOptions
-from hodor_cli.training.run_folder import DataRecord, RunFolder, RunRecord
+from hodor_cli.training.run_folder import DataRecord, RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.training.sources import DataSource, check_sources, default_sources
-from hodor_cli.training.state import TrainingState, read_state
 
 
 @dataclass(frozen=True)

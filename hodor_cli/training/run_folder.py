@@ -1,4 +1,4 @@
-"""The folder of a run: its files, its lock, and what may be removed from it.
+"""The folder of a training run: its files, its lock, its state, and what may be removed from it.
 
 OUT/training_state.safetensors   everything that is needed to resume
 OUT/last.safetensors             the newest checkpoint, for `--weights`
@@ -7,26 +7,32 @@ OUT/metrics.csv                  a line per iteration
 OUT/run.json                     the settings and the data, to be read by people and to resume
 OUT/sheets/000500.png            predictions, drawn
 OUT/tensorboard/                 events, if TensorBoard is installed
+
+The state holds parameters, optimiser moments and averages of one iteration in one file, because a kill between two
+files could leave parts of two iterations. It needs no random state, because each iteration has its seed.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 
-from hodor_cli.errors import DataError, OutputError
-from hodor_cli.files import replacing, write_whole, writing_file
+from hodor_cli.errors import DataError, OutputError, WeightsError
+from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import WriterLock
-from hodor_cli.training.options import ClipOptions, TrainingProgress
-from hodor_cli.training.state import DISK, STATE_FILE
+from hodor_cli.training.options import ClipOptions
+from hodor_cli.training.step import WeightAverage
 
+STATE_FILE = "training_state.safetensors"
+#: The way out where a file of a run cannot be written.
+DISK = "free or change its disk, then `resume`"
 _LOCK_FILE = ".lock"
-_COLUMNS = (
-    "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
-)  # fmt: skip
 
 
 class DataRecord(msgspec.Struct):
@@ -130,31 +136,96 @@ class RunFolder:
             ) from error
 
 
-class MetricsFile:
-    """`metrics.csv`, one line per iteration; lines beyond the iteration that is resumed from are dropped first."""
+class TrainingState(msgspec.Struct, frozen=True):
+    """Where a run is: iterations done, its settings, the best score, the network's configuration.
 
-    def __init__(self, path: Path, *, keep: int) -> None:
-        kept: list[dict[str, str]] = []
-        if keep and path.is_file():
-            with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                lines = (line.replace("\0", "") for line in file)
-                kept = [row for row in csv.DictReader(lines) if (row.get("iteration") or "").isdecimal()]
-            kept = [row for row in kept if int(row["iteration"]) <= keep]
-        self.path = path
-        with writing_file(path, DISK):
-            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", restval="")
-                writer.writeheader()
-                writer.writerows(kept)
-            self._file = path.open("a", newline="", buffering=1, encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, _COLUMNS, extrasaction="ignore")
+    config, model: as `to_dict` gives them; states of older versions hold no model. before, after: mean IoU on held-out
+    pictures.
+    """
 
-    def write(self, progress: TrainingProgress) -> None:
-        """Add the line of an iteration. Raises OutputError when the disk is full."""
-        values = progress._asdict()
-        with writing_file(self.path, DISK):
-            self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
+    iteration: int
+    config: dict[str, Any]
+    best: float = -1.0
+    model: dict[str, Any] | None = None
+    before: float | None = None
+    after: float | None = None
 
-    def close(self) -> None:
-        """No more lines."""
-        self._file.close()
+
+def save_state(
+    folder: Path,
+    state: TrainingState,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: WeightAverage | None,
+) -> None:
+    """Write the state of a run. Raises OutputError when it cannot be written; the earlier one then survives."""
+    tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average/{name}": value for name, value in average.values.items()}
+    for number, moments in optimiser.state_dict()["state"].items():
+        for key, value in moments.items():
+            tensors[f"optimiser/{number}/{key}"] = torch.as_tensor(value)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"iteration": str(state.iteration), "values": msgspec.json.encode(state).decode()}
+    with writing_file(folder / STATE_FILE, DISK):
+        write_whole(folder / STATE_FILE, save(tensors, metadata=header))
+
+
+def read_state(folder: Path) -> TrainingState | None:
+    """Where a run stopped, or None if the folder holds no run. Raises WeightsError if the file is damaged."""
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata()
+        values = msgspec.json.decode(header["values"], type=dict[str, Any])
+        return msgspec.convert({**values, "iteration": int(header["iteration"])}, TrainingState)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def restore_state(
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, average: WeightAverage | None
+) -> None:
+    """Put a run's parameters, moments and averages back. Raises WeightsError if they do not fit the network."""
+    path = folder / STATE_FILE
+    moments: dict[int, dict[str, Tensor]] = {}
+    parameters: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                kind, _, rest = name.partition("/")
+                if kind == "model":
+                    parameters[rest] = file.get_tensor(name)
+                elif kind == "average" and average is not None and rest in average.values:
+                    average.values[rest].copy_(file.get_tensor(name))
+                elif kind == "optimiser":
+                    number, _, key = rest.partition("/")
+                    moments.setdefault(int(number), {})[key] = file.get_tensor(name)
+        model.load_state_dict(parameters)
+        _load_moments(optimiser, moments)
+    except (OSError, SafetensorError, KeyError, IndexError, ValueError) as error:
+        raise _damaged(path, error) from error
+    except RuntimeError as error:
+        raise WeightsError(f"{path} is of another architecture than the run's settings say") from error
+
+
+def _load_moments(optimiser: torch.optim.Optimizer, moments: dict[int, dict[str, Tensor]]) -> None:
+    places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for number, values in moments.items():
+        # Saved row by row; the fused step reads moments and parameter in the same order, so they must lie alike.
+        like = places[number]
+        for key, value in values.items():
+            if value.shape == like.shape:
+                values[key] = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
+    state = optimiser.state_dict()
+    state["state"] = moments
+    optimiser.load_state_dict(state)
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"{path} is damaged ({error or 'it is empty'}), so the run cannot be resumed; begin anew with `overwrite`, or"
+        " in another folder from its checkpoint `weights` last.safetensors"
+    )

@@ -10,7 +10,7 @@ import msgspec
 
 from hodor_cli.errors import UsageError
 from hodor_cli.training import launch as launching
-from hodor_cli.training.held_out import HeldOut
+from hodor_cli.training.launch import Process, micro_batch
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import (
     Callbacks,
@@ -22,10 +22,9 @@ from hodor_cli.training.options import (
 )
 from hodor_cli.training.pictures import SheetWriter
 from hodor_cli.training.plan import Asked, TrainingPlan, decide, random_backbone
-from hodor_cli.training.process import Process, micro_batch
+from hodor_cli.training.run_folder import read_state
 from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.sources import Data, build_split, parse_sources
-from hodor_cli.training.state import read_state
+from hodor_cli.training.sources import Data, HeldOut, build_split, parse_sources
 from hodor_cli.training.watching import Events, Hooks
 
 

@@ -1,7 +1,8 @@
-"""What accompanies the loop of a run: the caller's callbacks, its speed, and TensorBoard events."""
+"""What a run reports while it trains: callbacks, speed, metrics.csv and TensorBoard events."""
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import time
@@ -10,12 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from hodor_cli.files import ELSEWHERE, writing_file
+from hodor_cli.files import ELSEWHERE, replacing, writing_file
 from hodor_cli.training.cycles import Prediction
-from hodor_cli.training.held_out import HeldOut
 from hodor_cli.training.options import Callbacks, TrainingProgress
+from hodor_cli.training.run_folder import DISK
 from hodor_cli.training.samples.batches import Batch
+from hodor_cli.training.sources import HeldOut
 
+_COLUMNS = (
+    "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
+)  # fmt: skip
 #: Iterations between two entries in the TensorBoard events.
 _EVENTS_EVERY = 10
 #: Weight of the newest iteration in the running means of the clock.
@@ -129,3 +134,33 @@ class Events:
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
+
+
+class MetricsFile:
+    """`metrics.csv`, one line per iteration; lines beyond the iteration that is resumed from are dropped first."""
+
+    def __init__(self, path: Path, *, keep: int) -> None:
+        kept: list[dict[str, str]] = []
+        if keep and path.is_file():
+            with path.open(newline="", encoding="utf-8", errors="replace") as file:
+                lines = (line.replace("\0", "") for line in file)
+                kept = [row for row in csv.DictReader(lines) if (row.get("iteration") or "").isdecimal()]
+            kept = [row for row in kept if int(row["iteration"]) <= keep]
+        self.path = path
+        with writing_file(path, DISK):
+            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", restval="")
+                writer.writeheader()
+                writer.writerows(kept)
+            self._file = path.open("a", newline="", buffering=1, encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, _COLUMNS, extrasaction="ignore")
+
+    def write(self, progress: TrainingProgress) -> None:
+        """Add the line of an iteration. Raises OutputError when the disk is full."""
+        values = progress._asdict()
+        with writing_file(self.path, DISK):
+            self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()
