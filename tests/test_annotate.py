@@ -194,6 +194,17 @@ def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(
     assert sorted(desk.session.project.records) == [2, 5] and np.array_equal(desk.labels(5), by_hand)
 
 
+def test_a_correction_leaves_the_other_objects_of_its_frame(desk: Desk) -> None:
+    desk.paint(0, 1, 5, 5)
+    desk.paint(0, 2, 30, 5)
+    desk.do(ask.Track(0, "both"))
+    before = desk.labels(3)
+    desk.paint(3, 1, 40, 30)
+    expected = before.copy()
+    expected[30:40, 40:50] = 1
+    np.testing.assert_array_equal(desk.labels(3), expected)
+
+
 def test_tracking_to_one_side_streams_in_its_order(desk: Desk) -> None:
     desk.paint(4, 1, 20, 20, side=20)
     desk.do(ask.Track(4, "backward"))
