@@ -99,6 +99,20 @@ def test_chance_is_the_same_each_time_and_each_way_is_scored(network: Hodor, dat
     assert all(names[0] == "00000" and len(set(names)) == 3 for names in chance.values())
 
 
+def test_each_number_of_masks_is_adapted_to_by_itself(network: Hodor, dataset: Dataset) -> None:
+    segmenter, asked = OfflineSegmenter(network, min_dim=64, device="cpu"), []
+
+    def adapt(given: list[tuple[np.ndarray, np.ndarray]], checked: list[np.ndarray]) -> OfflineSegmenter:
+        asked.append([labels for _, labels in given])
+        assert len(checked) == 2  # of the frames 3, 6, 9 and so on
+        return segmenter
+
+    squares = dataset.select(["squares"])
+    scores = evaluate_given(squares, segmenter, GivenSettings((1, 2)), adapt=adapt)
+    np.testing.assert_array_equal(asked[1], [TRUTH[0], TRUTH[4]])
+    assert len(asked) == 2 and scores == evaluate_given(squares, segmenter, GivenSettings((1, 2)))
+
+
 def test_wrong_settings_are_refused(network: Hodor, dataset: Dataset) -> None:
     with pytest.raises(UsageError, match="from 1 on"):
         GivenSettings((0, 1))

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hodor_cli.datasets.dataset import Dataset
-    from hodor_cli.evaluation.given import GivenSettings
+    from hodor_cli.engine.keyframes import OfflineSegmenter
+    from hodor_cli.evaluation.given import Adapt, GivenSettings
     from hodor_cli.evaluation.results import EvaluationResult
     from hodor_cli.evaluation.settings import OnStart
+    from hodor_cli.model.hodor import Hodor
 
 
 def evaluate(
@@ -94,14 +96,13 @@ def evaluate(
         return
     lengths = _history_lengths(history)
     if given is not None:
-        others = (predictions is not None, adapt is not None, resume, settings.official, settings.workers is not None)
+        others = (predictions is not None, resume, settings.official, settings.workers is not None)
         if any(others) or len(lengths) > 1:
             raise UsageError(
-                "--given runs a model by itself; leave out --predictions, --adapt, --resume, --official, --workers and "
-                "the sweep"
+                "--given runs a model by itself; leave out --predictions, --resume, --official, --workers and the sweep"
             )
         target = _Target(out, overwrite, json_file)
-        settings = replace(settings, history=lengths[0])
+        settings = replace(settings, history=lengths[0], adapt=adapt)
         _evaluate_given(dataset, _names(sequences), _given_settings(given, choose), settings, target, console)
         return
     _check_options(dataset, settings.weights, predictions, lengths)
@@ -197,10 +198,12 @@ def _evaluate_given(
     with sequence_folder(dataset[0]) as root, progress_to("evaluating", None) as progress:
         found = recognise(root).select(sequences)
         console.print(found.describe())
-        segmenter = settings.offline(load_model(weights))
-        scores = evaluate_given(found, segmenter, how, progress=progress)
+        model = load_model(weights)
+        segmenter = settings.offline(model)
+        adapt = None if settings.adapt is None else adapting_offline(model, settings)
+        scores = evaluate_given(found, segmenter, how, adapt=adapt, progress=progress)
     print_given(scores, console)
-    facts = {"dataset": str(dataset[0]), "weights": weights, "min_dim": segmenter.min_dim}
+    facts = {"dataset": str(dataset[0]), "weights": weights, "min_dim": segmenter.min_dim, "adapt": settings.adapt}
     if target.json_file is not None:
         write_json(given_json(scores, facts), target.json_file, overwrite=target.overwrite)
     if target.out is not None:
@@ -234,6 +237,24 @@ def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
         )
 
     return on_start
+
+
+def adapting_offline(model: Hodor, settings: EvaluationSettings) -> Adapt:
+    """A function that makes a segmenter whose network is adapted to given frames."""
+    from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
+    from hodor_cli.training.agreement import Example
+
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+    how = AdaptSettings(
+        Budget.parse(settings.adapt or ""), min_dim=min_dim, max_dim=max_dim, precision=settings.precision
+    )
+
+    def offline(given: list[tuple[Any, Any]], checked: list[Any]) -> OfflineSegmenter:
+        examples = [Example(frame, labels) for frame, labels in given]
+        adapted = adapt(model, examples, how, frames=checked, cache=default_cache())
+        return replace(settings, min_dim=min_dim, max_dim=max_dim).offline(adapted)
+
+    return offline
 
 
 def _evaluate(

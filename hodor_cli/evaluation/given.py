@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,6 +23,10 @@ from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
+#: Makes a segmenter whose network is adapted to frames with their label maps; further frames show how well.
+Adapt = Callable[[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]], OfflineSegmenter]
+#: Frames after the first given one on which adaptation checks its result, every third.
+_CHECKED = range(3, 37, 3)
 CHOICES: tuple[Choose, ...] = get_args(Choose)
 
 
@@ -79,9 +83,16 @@ class GivenSettings:
 
 
 def evaluate_given(
-    dataset: Dataset, segmenter: OfflineSegmenter, settings: GivenSettings, *, progress: Progress | None = None
+    dataset: Dataset,
+    segmenter: OfflineSegmenter,
+    settings: GivenSettings,
+    *,
+    adapt: Adapt | None = None,
+    progress: Progress | None = None,
 ) -> list[GivenScore]:
     """Give the true masks of more and more frames and score all other labelled frames, for each way and each count.
+
+    adapt: instead of `segmenter`, use one that this makes of the given frames.
 
     Raises DataError for a sequence with fewer labelled frames than masks to give, or without truth.
     """
@@ -90,9 +101,9 @@ def evaluate_given(
     scores = {(way, count): _Scores() for way in settings.choose for count in counts}
     total, done = len(scores) * sum(len(one) for one in dataset.sequences.values()), 0
     for name, sequence in dataset.sequences.items():
-        clip = _Clip(sequence)
+        clip = _Clip(sequence, segmenter, adapt)
         for way in settings.choose:
-            for count, marks in _choices(clip, segmenter, way, counts):
+            for count, marks in _choices(clip, way, counts):
                 scores[way, count].parts[name] = clip.score(marks)
                 scores[way, count].frames[name] = [clip.names[index] for index in sorted(marks)]
                 done += len(clip)
@@ -118,7 +129,8 @@ class _Scores:
 class _Clip:
     """A sequence as frames by number, its truth, and what was found last."""
 
-    def __init__(self, sequence: VideoSequence) -> None:
+    def __init__(self, sequence: VideoSequence, segmenter: OfflineSegmenter, adapt: Adapt | None) -> None:
+        self._segmenter, self._adapt = segmenter, adapt
         self.names, self._files = list(sequence.images), list(sequence.images.values())
         reader = LabelReader(sequence.name, Void.APART)
         self.truth: dict[int, Labels] = {
@@ -140,10 +152,14 @@ class _Clip:
         """The labelled frames that show an object."""
         return [index for index, truth in self.truth.items() if truth.ids.any()]
 
-    def follow(self, segmenter: OfflineSegmenter, marks: Sequence[int], *, forward: bool, around: int | None) -> None:
+    def follow(self, marks: Sequence[int], *, forward: bool = False, around: int | None = None) -> None:
         """Find all frames from the true masks of `marks`; or, where one was added, those between its neighbours."""
-        first, last = 0, len(self) - 1
-        if around is not None:
+        first, last, segmenter = 0, len(self) - 1, self._segmenter
+        if self._adapt is not None:
+            checked = [marks[0] + ahead for ahead in _CHECKED if marks[0] + ahead < len(self)]
+            examples = [(self[mark], self.truth[mark].ids) for mark in marks]
+            segmenter = self._adapt(examples, [self[index] for index in checked])
+        elif around is not None:
             first = max((mark for mark in marks if mark < around), default=first)
             last = min((mark for mark in marks if mark > around), default=last)
         given = {mark: self.truth[mark].ids for mark in marks}
@@ -166,26 +182,24 @@ class _Clip:
         return [(float(j), float(f)) for j, f in np.mean(rows, axis=0)]
 
 
-def _choices(
-    clip: _Clip, segmenter: OfflineSegmenter, way: Choose, counts: Sequence[int]
-) -> Iterable[tuple[int, list[int]]]:
+def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[int, list[int]]]:
     """Each count with the given frames; the clip then holds the results with their masks."""
     candidates = clip.candidates()
     if way in ("uniform", "one-way"):
         for count in counts:
             marks = [candidates[len(candidates) * k // count] for k in range(count)]
-            clip.follow(segmenter, marks, forward=way == "one-way", around=None)
+            clip.follow(marks, forward=way == "one-way")
             yield count, marks
         return
     marks, chance = candidates[:1], np.random.default_rng(0)
-    clip.follow(segmenter, marks, forward=False, around=None)
+    clip.follow(marks)
     for count in range(1, counts[-1] + 1):
         if count > 1:
             new = _next(clip, candidates, marks) if way == "suggest" else _chance(candidates, marks, chance)
             marks = sorted((*marks, new))
             # A mask changes only the frames between its neighbours, if all masks are of all objects.
             whole = all(set(np.unique(clip.truth[mark].ids)) >= set(clip.object_ids) for mark in marks)
-            clip.follow(segmenter, marks, forward=False, around=new if whole else None)
+            clip.follow(marks, around=new if whole else None)
         if count in counts:
             yield count, marks
 
