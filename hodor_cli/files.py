@@ -19,9 +19,9 @@ from hodor_cli.errors import OutputError
 ELSEWHERE = "choose another place"
 
 WINDOWS = os.name == "nt"
-#: Seconds between tries to put a file in its place, where another program looks at it.
+#: Seconds between tries to replace a file that another program has open.
 _WAITS = (0.05, 0.1, 0.2, 0.4, 0.8)
-#: Names that Windows gives to devices, whatever their ending.
+#: Names of devices on Windows, with any ending.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", -1))
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -85,7 +85,7 @@ def is_plain_name(name: str) -> bool:
 
 
 def put_in_place(source: Path, target: Path) -> None:
-    """`os.replace`. Windows refuses it for a moment where a virus scanner or an indexer looks at a new file."""
+    """`os.replace`, tried several times, because on Windows a virus scanner may briefly lock a new file."""
     for seconds in _WAITS if WINDOWS else ():
         try:
             os.replace(source, target)

@@ -1,4 +1,4 @@
-"""What the page exports, written beside the masks: everything under the name that `hodor segment` gives it."""
+"""Writes the page's exports beside the masks, under the same names as `hodor segment` and `hodor export`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.overlay import draw_overlay
 from hodor_cli.video.sound import add_sound
 
-#: Kind -> what the page calls it; besides, every format of `hodor export` is a kind, with this in front.
+#: Kind -> its title on the page. The formats of `hodor export` are kinds, too, with the prefix TO.
 EXPORTS = {
     "masks": "Masks: one PNG for each frame, in a ZIP file",
     "overlay": "Overlay: the video with the objects drawn over it",
@@ -29,7 +29,7 @@ Advance = Callable[[], None]
 
 
 def all_exports() -> dict[str, str]:
-    """Every kind, and what the page calls it."""
+    """All kinds with their titles on the page."""
     return EXPORTS | {f"{TO}{writer.name}": f"{writer.name}: {writer.about}" for writer in WRITERS.values()}
 
 
@@ -45,7 +45,7 @@ class Exporter:
         self._files = project.folder
 
     def path(self, kind: str) -> Path:
-        """Where an export lies. Raises UsageError for an unknown kind."""
+        """The file of an export. Raises UsageError for an unknown kind."""
         own = self._files.root / ".annotate"
         paths = {"masks": own / "masks.zip", "overlay": self._files.overlay}
         if kind in paths:
@@ -66,7 +66,7 @@ class Exporter:
         return path
 
     def _other_tool(self, kind: str, advance: Advance) -> Path:
-        """A folder below export/, as `hodor export` writes it, and its one file or a ZIP file of all to download."""
+        """Write a folder below export/, as `hodor export` does. Returns its only file, or a ZIP file of all."""
         options = ExportOptions(overwrite=True, each=lambda: self._next(advance), warn=self._source.warn)
         (folder,) = export_result(self._files.root, [kind.removeprefix(TO)], options).values()
         files, path = _files_in(folder), self.path(kind)

@@ -19,8 +19,8 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.frames import Frame, FrameSource
 
 _KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less
-_FEW = 8  # frames; to read through them costs no more than to open the file again
-_BACK = 16  # frames read at once when one goes back by steps
+_FEW = 8  # frames; reading through so many costs no more than opening the file again
+_BACK = 16  # frames read at once when the user goes back step by step
 _THUMB_HEIGHT = 54
 _THUMBS = 48
 
@@ -95,8 +95,8 @@ class FrameReader:
         raise InputError(f"frame {index} of {self.source.label} cannot be decoded; the frames before it can be used")
 
     def _soon(self, index: int) -> bool:
-        """Whether a later frame comes sooner from the open reading, which makes pictures of all frames on its way, than
-        from the keyframe before it, behind which frames are decoded only."""
+        """Whether reading on, which converts all frames on the way, reaches a later frame sooner than seeking to the
+        keyframe before it, after which frames are only decoded."""
         passed = index - self._next
         return passed < _FEW or 2 * passed <= index - self.source.nearest_start(index)
 

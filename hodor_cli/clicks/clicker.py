@@ -23,7 +23,7 @@ from hodor_cli.runtime.preprocess import normalise
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
-#: The IoU from which on a mask is the same one, corrected; what else it changes is then left as it was.
+#: From this IoU on, a new mask is a correction of the earlier one and changes only regions around new points.
 _SAME = 0.8
 
 
@@ -257,8 +257,8 @@ class Clicker:
 def _corrected(
     before: NDArray[np.bool_], after: NDArray[np.bool_], points: Sequence[tuple[float, float, float]]
 ) -> NDArray[np.bool_]:
-    """The mask `before`, changed to `after` only in the regions around new points (x, y, +1 or -1), where it is the
-    change that they ask for. All of `after` if the two masks have little in common.
+    """The mask `before`, changed to `after` only in regions around new points (x, y, +1 or -1) and as their signs ask.
+    If the two masks have little in common, `after`.
 
     After the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3).
     """

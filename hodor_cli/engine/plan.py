@@ -16,8 +16,7 @@ class Around:
     after: int | None
 
     def nearness(self, frame: int) -> float:
-        """How near a frame is to the mask after it: 0 in the mask before it, 1 in that after it; 0 or 1 if only one
-        is."""
+        """A frame's position between the masks: 0 at the one before, 1 at the one after, or at the only one."""
         if self.before is None or self.after is None:
             return 0.0 if self.after is None else 1.0
         return (frame - self.before) / max(self.after - self.before, 1)
@@ -60,7 +59,7 @@ class Plan:
         return Around(after if after == frame else marks[place - 1] if place else None, after)
 
     def behind(self, object_id: int, frame: int, direction: int) -> Around:
-        """The mask of an object that lies behind one who comes to a frame forward (1) or backward (-1)."""
+        """The last mask of an object that a pass forward (1) or backward (-1) has seen when it reaches a frame."""
         if direction > 0:
             return Around(self.references(object_id, frame - 1).before, None)
         return Around(None, self.references(object_id, frame + 1).after)

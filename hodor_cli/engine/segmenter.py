@@ -28,7 +28,7 @@ from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
-#: The logit of an object that is nowhere.
+#: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
 
 
@@ -46,8 +46,8 @@ class _Step:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the history says of a frame: logits (1, 10 + I, h, w) of the objects followed so far, the cue that they were
-    decoded with, and by id the share that was cut off."""
+    """The result of decoding a frame: logits (1, 10 + I, h, w) of the objects followed so far, the cue that was used,
+    and the share of each object that was cut off, by id."""
 
     object_ids: ObjectIds
     logits: Tensor
@@ -308,7 +308,7 @@ class Segmenter:
         self._require_numbers(descriptors.objects, step.index)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
-        if not existed:  # otherwise what all objects come to in this frame is encoded
+        if not existed:  # otherwise `_settle` encodes all objects of this frame
             known.ring.put(HistoryEntry.of(step.index, ids, descriptors))
             if self.matching:
                 known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
@@ -316,7 +316,7 @@ class Segmenter:
         return dict(zip(ids, full[0], strict=True))
 
     def _decode(self, step: _Step) -> Decoded:
-        """What the objects that are followed come to, whatever is given in this frame."""
+        """Decode the followed objects from the history, without the masks given in this frame."""
         known, maps = self._known, step.maps
         cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
@@ -330,7 +330,7 @@ class Segmenter:
         return Decoded(known.ids, self._settled(logits), cue, cut_off)
 
     def _settle(self, step: _Step, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, _Found]:
-        """The label map of a frame in which objects are followed, and what else was found; memory takes it in."""
+        """Make the frame's label map and other results, and add the frame to history and matching memory."""
         known, maps = self._known, step.maps
         # Objects that start here have no channel yet; their masks are given.
         started = len(known.ids) - len(decoded.object_ids)

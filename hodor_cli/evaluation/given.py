@@ -1,4 +1,4 @@
-"""How much each further mask is worth: J and F of the frames that were not given, against the number that were."""
+"""Measures the value of additional masks: J and F of the frames without given masks, by the number of given masks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHOICES: tuple[Choose, ...] = get_args(Choose)
 
 @dataclass(frozen=True)
 class GivenScore:
-    """One number of given masks: mean J and F (0..1) over all objects of a data set, and those of each sequence.
+    """The scores for a number of given masks: mean J and F (0..1) over all objects of a data set, and per sequence.
 
     choose: how the given frames were chosen. frames: the given frames by sequence.
     """
@@ -67,9 +67,8 @@ class GivenScore:
 
 @dataclass(frozen=True)
 class GivenSettings:
-    """counts: numbers of masks. choose: ways to choose their frames, always from the first on: evenly ("uniform"), by
-    `suggest_frames`, or by chance; "one-way" is uniform, with every mask used only from its frame on, as in a live
-    stream."""
+    """counts: numbers of masks. choose: ways to choose their frames, beginning with the first: evenly spread
+    ("uniform"), by `suggest_frames`, or at random; "one-way" is uniform, but only goes forward, as a live stream."""
 
     counts: tuple[int, ...]
     choose: tuple[Choose, ...] = ("uniform",)
@@ -90,7 +89,7 @@ def evaluate_given(
     adapt: Adapt | None = None,
     progress: Progress | None = None,
 ) -> list[GivenScore]:
-    """Give the true masks of more and more frames and score all other labelled frames, for each way and each count.
+    """Give the true masks of more and more frames and score the other labelled frames, for each way and each count.
 
     adapt: instead of `segmenter`, use one that this makes of the given frames.
 
@@ -127,7 +126,7 @@ class _Scores:
 
 
 class _Clip:
-    """A sequence as frames by number, its truth, and what was found last."""
+    """A sequence's frames by index, its true masks, and the latest results."""
 
     def __init__(self, sequence: VideoSequence, segmenter: OfflineSegmenter, adapt: Adapt | None) -> None:
         self._segmenter, self._adapt = segmenter, adapt
@@ -153,7 +152,7 @@ class _Clip:
         return [index for index, truth in self.truth.items() if truth.ids.any()]
 
     def follow(self, marks: Sequence[int], *, forward: bool = False, around: int | None = None) -> None:
-        """Find all frames from the true masks of `marks`; or, where one was added, those between its neighbours."""
+        """Segment all frames from the true masks of `marks`, or only those between the neighbours of mark `around`."""
         first, last, segmenter = 0, len(self) - 1, self._segmenter
         if self._adapt is not None:
             checked = [marks[0] + ahead for ahead in _CHECKED if marks[0] + ahead < len(self)]
@@ -173,7 +172,7 @@ class _Clip:
             self.found[one.frame], self.objects[one.frame] = one.labels, one.result.objects
 
     def score(self, marks: Sequence[int]) -> list[tuple[float, float]]:
-        """(J, F) of each object, over the labelled frames that were not given."""
+        """(J, F) of each object, over the labelled frames without a given mask."""
         rows = []
         for index, truth in self.truth.items():
             if index not in marks:
@@ -183,7 +182,7 @@ class _Clip:
 
 
 def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[int, list[int]]]:
-    """Each count with the given frames; the clip then holds the results with their masks."""
+    """Yield each count with the given frames, after segmenting the clip from their masks."""
     candidates = clip.candidates()
     if way in ("uniform", "one-way"):
         for count in counts:
@@ -224,7 +223,7 @@ def _check(sequences: Iterable[VideoSequence], most: int) -> None:
 
 
 def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
-    """All scores as JSON, after what is known of the run."""
+    """All scores as JSON. how: facts about the run, which come first."""
     return json.dumps({**how, "scores": [score.to_dict() for score in scores]}, indent=2)
 
 

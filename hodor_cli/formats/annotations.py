@@ -151,8 +151,8 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
 
 
 def _differing_names(pictures: Iterable[Picture]) -> list[str]:
-    """Sentences about objects that may be one under two names: the same key, or names that differ in capitals alone,
-    and never both in one picture."""
+    """Sentences about objects that may be one object with two names: they share a key, or their names differ only in
+    capitals, and no picture has both."""
     called: dict[tuple[str, Key], dict[str, str]] = {}
     apart: set[tuple[str, Key]] = set()
     for picture in pictures:

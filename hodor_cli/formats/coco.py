@@ -143,8 +143,8 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
 
 
 def write_video(annotations: Annotations, out: FolderWriter) -> None:
-    """Write annotations.json: one video, and for each object the run lengths of all frames (YouTube-VIS). Raises
-    UsageError for photographs, whose objects are no tracks."""
+    """Write annotations.json (YouTube-VIS): one video, and the run lengths of each object in all frames. Raises
+    UsageError for photographs, whose objects are not tracks."""
     if not annotations.tracked:
         raise UsageError("coco-video holds the objects of a video; these are photographs, which `coco` holds")
     found: dict[int, dict[int, tuple[Rle, int, Box]]] = {}

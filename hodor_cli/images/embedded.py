@@ -1,4 +1,4 @@
-"""A picture inside a JSON file, as LabelMe keeps it: wherever a picture's file is read, such a JSON serves as well."""
+"""Pictures inside JSON files, as LabelMe stores them; such a JSON file is accepted wherever a picture is read."""
 
 from __future__ import annotations
 

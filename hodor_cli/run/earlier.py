@@ -71,7 +71,7 @@ class EarlierRun:
 
 
 class _GivenThen:
-    """The given part of a frame's label map, read at each use."""
+    """The given objects of a frame's label map, read at each use."""
 
     def __init__(self, earlier: EarlierRun, frame: int, object_ids: list[int]) -> None:
         self._earlier, self._frame, self._object_ids = earlier, frame, object_ids

@@ -27,7 +27,7 @@ from hodor_cli.run.suggesting import suggested
 def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *, resumed_from: int) -> SegmentSummary:
     """Write what needs the journal of the whole run, report.json last, and remove `.progress`. Raises OutputError.
 
-    spent: frames that were gone through, in which time, and warnings.
+    spent: the number of frames segmented, the time for them, and warnings.
     """
     with writing(folder.root):
         objects = summarise_objects(read_journal(folder.journal))

@@ -53,7 +53,7 @@ class RunLoop:
         hooks: RunHooks,
         parts: Sequence[tuple[int, int]] | None = None,
     ) -> None:
-        """parts: the frames (first, stop) to go through, apart and in order; all of them if None."""
+        """parts: separate ranges (first, stop) of frames to segment, in order; all frames if None."""
         self._parts = parts
         self._source, self._inputs, self._segmenter, self._hooks = source, inputs, segmenter, hooks
         self._folder = folder

@@ -52,12 +52,12 @@ class OutputFolder:
 
     @cached_property
     def part(self) -> OutputFolder:
-        """Where a correction is made, before it takes the place of what it changes."""
+        """The folder of a correction until it replaces the results that it changes."""
         return OutputFolder(self.progress / "part")
 
     @property
     def can_be_continued(self) -> bool:
-        """Whether an unfinished run or correction lies here."""
+        """Whether there is an unfinished run or correction."""
         return self.run.exists() or self.part.run.exists()
 
     def mask(self, name: str) -> Path:

@@ -75,7 +75,7 @@ class ResultsWriter:
         self._timeline, self._known_ticks = Timeline(source.fps), ticks or {}
         #: Frames whose results are written.
         self.done = resumed.done
-        #: When the first one is shown, in seconds; None before there is one.
+        #: The time of the first frame, in seconds; None before there is one.
         self.first_time: float | None = None
         self._ticks: int | None = None
         if resumed.done:

@@ -1,4 +1,4 @@
-"""How a video codes colours: written videos code them as their source does, so that both look the same in a player."""
+"""The colour coding of a video. A written video has that of its source, so that both look the same in a player."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Colours:
 
     @classmethod
     def of(cls, frame: VideoFrame, context: Any) -> Colours:
-        """Those of a stream, from a decoded frame and the stream's codec context. RGB is given as BT.709."""
+        """The coding of a stream, from a decoded frame and the stream's codec context; BT.709 for RGB."""
         name, matrix = frame.format.name, int(getattr(frame, "colorspace", _NOT_STATED))
         primaries, transfer = (int(getattr(context, key, _NOT_STATED)) for key in ("color_primaries", "color_trc"))
         if frame.format.is_rgb or matrix not in _SCALERS:
@@ -40,11 +40,11 @@ class Colours:
         return cls(full, matrix, *stated)
 
     def encoded(self, frame: VideoFrame, pixels: str) -> VideoFrame:
-        """An RGB(A) frame in the format `pixels` of YUV."""
+        """An RGB(A) frame converted to the YUV format `pixels`."""
         span = _FULL if self.full else _LIMITED
         return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span)
 
     def tag(self, context: Any) -> None:
-        """Say in an encoder's stream how its colours are coded."""
+        """Write the coding into an encoder's stream."""
         context.colorspace, context.color_primaries, context.color_trc = self.matrix, self.primaries, self.transfer
         context.color_range = _FULL if self.full else _LIMITED

@@ -26,7 +26,7 @@ _MEASURED = 9
 
 @dataclass(frozen=True)
 class _Header:
-    """What a file says: its size, its place in its series (None: not said), its frames, and their time in ms."""
+    """The header of a file: size, place in its series (None if missing), number of frames, and their time in ms."""
 
     file: Path
     size: tuple[int, int]

@@ -102,7 +102,7 @@ class VideoFileSource(FrameSource):
             yield from self._from_start(first, stop)
 
     def nearest_start(self, index: int) -> int:
-        """The keyframe before `index`, where time stamps say which frame is which."""
+        """The keyframe before `index`, if time stamps identify the frames."""
         entries = self._entries()
         if entries is None or index >= len(entries.stamps):
             return self.start

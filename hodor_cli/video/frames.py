@@ -105,8 +105,7 @@ class FrameSource(ABC):
                 return
 
     def nearest_start(self, index: int) -> int:
-        """The frame at which `between` has to begin, so that it gives frame `index`: the first one of a source into
-        which no other way leads."""
+        """The frame from which `between` must read to reach frame `index`: the first, unless the source can seek."""
         return self.start
 
     def has_frame(self, index: int) -> bool:

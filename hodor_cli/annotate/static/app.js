@@ -52,7 +52,7 @@ function changed(event) {
 }
 onEvent("changed", (event) => { view.sent.shift(); changed(event); });
 
-// An edit is on its way until the server has answered it; everything is on the disk when nothing is left to be done.
+// An edit is pending until the server has answered it; everything is saved when nothing is pending.
 onEvent("sent", (message) => {
   if (["hello", "stop", "adapt", "export"].includes(message.do)) return;
   view.sent.push(null);

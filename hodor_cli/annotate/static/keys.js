@@ -128,7 +128,7 @@ function digit(name) {
   return entry ? () => set({ object: entry.id }) : null;
 }
 
-// A button that was pressed by the pointer gives the keyboard back: Space plays, and presses it no second time.
+// A button loses the focus after a click, so that Space plays instead of pressing the button again.
 addEventListener("click", (event) => { if (event.detail) event.target.closest?.("button")?.blur(); });
 
 document.getElementById("help").addEventListener("click", help);

@@ -45,7 +45,7 @@ export function learn([index, given, seen]) {
   else state.frames.set(index, { given: new Set(given), seen: new Map(seen) });
 }
 
-// An object's colour as the page shows it: about equally bright for all objects, so on dark and on light alike.
+// An object's colour on the page: about equally bright for all objects, so that it fits dark and light themes.
 export function shown(colour) {
   const most = Math.max(...colour, 1);
   const vivid = colour.map((value) => 50 + (value * 195) / most);

@@ -31,7 +31,7 @@ function target() {
 // Whether a press removes: the right button, Alt, or the other end of a pen.
 const removes = (event) => event.button === 2 || event.button === 5 || event.altKey;
 
-// A tap counts when the finger is lifted: a second finger may come, and then it was none.
+// A tap is handled when the finger is lifted, because a second finger turns it into a gesture.
 const onTap = (event, act) => {
   if (event.pointerType !== "touch") { act(); return null; }
   return { move() {}, up: act, cancel() {} };
@@ -98,7 +98,7 @@ const tools = {
   },
 };
 
-// The rectangle of the frame around the brush's rim at some places.
+// The rectangle of the frame around the brush at some positions.
 function around(...places) {
   const far = state.brush + 3 / view.scale;
   const xs = places.map(({ x }) => x), ys = places.map(({ y }) => y);

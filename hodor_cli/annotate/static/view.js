@@ -113,7 +113,7 @@ export function replaceMask(runs) {
   redraw();
 }
 
-// Draw again in the next picture of the screen: everything, or a rectangle {x0, y0, x1, y1} in pixels of the frame.
+// Redraw with the next screen refresh: everything, or a rectangle {x0, y0, x1, y1} in pixels of the frame.
 export function redraw(part = null) {
   if (!waiting) {
     waiting = true;
