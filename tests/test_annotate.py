@@ -347,6 +347,33 @@ def test_a_result_of_segment_is_opened_and_one_that_was_made_anew_is_read_anew(
     assert json.loads((desk.folder / "report.json").read_text())["frames"][0]["added_by"] == "a callback"
 
 
+def test_a_result_is_continued_with_its_own_settings_unless_others_are_given(desk: Desk, tmp_path: Path) -> None:
+    from hodor_cli.annotate.result import continued_settings
+    from hodor_cli.run.output import OutputFolder
+
+    desk.paint(0, 1, 20, 20)
+    desk.session.save()  # with min_dim 64
+    folder = OutputFolder(desk.folder)
+    assert continued_settings(folder, SegmentSettings()).min_dim == 64
+    assert continued_settings(folder, SegmentSettings(min_dim=96, history=3)) == SegmentSettings(min_dim=96, history=3)
+    assert continued_settings(OutputFolder(tmp_path / "new"), SegmentSettings()) == SegmentSettings()
+
+
+def test_without_a_display_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import webbrowser
+
+    from hodor_cli.cli.annotate import _open_browser
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(webbrowser, "open", lambda url: True)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not _open_browser("http://127.0.0.1:1/")
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert _open_browser("http://127.0.0.1:1/")
+
+
 def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, make_video: MakeVideo, tmp_path: Path) -> None:
     other = make_video(tmp_path / "other.mp4", moving_square(5)[0])
     with pytest.raises(OutputError, match="another video"):

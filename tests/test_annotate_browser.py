@@ -241,6 +241,17 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
         wait_for(lambda before=before: area() == before, f"undo down to {before} pixels")
 
 
+def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    for row in (10, 30, 70, 85):
+        browser.drag(page.place(90, row), page.place(120, row))
+    drawn = page.labels()
+    assert drawn[[10, 30, 70, 85], 105].all()  # the server has answered some of them at most
+    browser.until("document.querySelector('#saved').textContent === 'saved'", "the page to say that all is saved")
+    assert np.array_equal(page.saved(0), drawn) and np.array_equal(page.labels(), drawn)
+
+
 def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     page.begin()
     browser = page.browser

@@ -29,6 +29,8 @@ class Page:
 
     def __init__(self) -> None:
         self.outgoing: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        #: How many edits and jobs it has asked for.
+        self.requests = 0
 
     def push(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
         """Queue an event: as JSON text, or, with a payload, as bytes whose first line is the JSON."""
@@ -81,6 +83,8 @@ class Desk:
         for _, stop in self._pending:
             stop.set()
         if not isinstance(asked, ask.Stop | ask.Hello):
+            if self._page is not None:
+                self._page.requests += 1
             self._submit(asked, lambda stop: self.session.do(asked, payload, stop))
 
     async def close(self) -> None:
@@ -112,7 +116,7 @@ class Desk:
     def _finished(self, entry: tuple[Asked | None, threading.Event]) -> None:
         self._pending.remove(entry)
         if not self._pending and self._page is not None:
-            self._page.push({"event": "saved"})
+            self._page.push({"event": "saved", "requests": self._page.requests})
         self._last = time.monotonic()
 
     def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project, edited_record
-from hodor_cli.annotate.result import open_target, write_project_report
+from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
 from hodor_cli.annotate.server import Address, serve
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import OutputError, UsageError
@@ -42,10 +42,11 @@ def annotate_source(
     """
     from hodor_cli.weights import load_model
 
-    model = load_model(settings.weights)
-    settings.segmenter(model)  # raises for a missing device before any file is written
     frames, folder = open_target(source, options.out)
     with frames:
+        settings = continued_settings(folder, settings)
+        model = load_model(settings.weights)
+        settings.segmenter(model)  # raises for a missing device before any file is written
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames)
         with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
             project = Project(folder, (frames.height, frames.width))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,22 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
         if tuple(then.size) != (frames.height, frames.width) or then.content != now.source.content:
             raise OutputError(f"{folder.root} holds the masks of another video; choose another folder with `out`")
     return frames, folder
+
+
+def continued_settings(folder: OutputFolder, settings: SegmentSettings) -> SegmentSettings:
+    """`settings`, with those of the result in a folder where they are the defaults: a result is corrected with the
+    settings that it was made with, so that `segment` can resume it. Raises OutputError for a damaged report."""
+    if not is_report(folder.report):
+        return settings
+    report = _report(folder.report)
+    then: dict[str, Any] = dict(report.settings)
+    if Path(report.weights.name).is_file():
+        then["weights"] = report.weights.name
+    kept = ("device", "start_from")
+    known = [one for one in fields(settings) if one.name in then and one.name not in kept]
+    return dataclasses.replace(
+        settings, **{one.name: then[one.name] for one in known if getattr(settings, one.name) == one.default}
+    )
 
 
 def _report(path: Path) -> ReportRecord:

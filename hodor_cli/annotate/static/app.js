@@ -10,6 +10,7 @@ import { go, open, replaceMask, view } from "./view.js";
 
 const saved = document.getElementById("saved");
 let tries = 0;
+let requests = 0;      // edits and jobs sent over this connection
 let followed = null;   // the frame of tracking that was gone to; who leaves it is left alone
 
 onEvent("hello", (event) => {
@@ -38,6 +39,7 @@ onEvent("hello", (event) => {
   const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
   go(again ? state.frame : Number(left ?? first ?? start));
   view.sent = [];
+  requests = 0;
   saved.textContent = "saved";
   saved.className = "";
 });
@@ -54,11 +56,17 @@ onEvent("changed", (event) => { view.sent.shift(); changed(event); });
 
 // An edit is pending until the server has answered it; everything is saved when nothing is pending.
 onEvent("sent", (message) => {
-  if (["hello", "stop", "adapt", "export"].includes(message.do)) return;
+  if (["hello", "stop"].includes(message.do)) return;
+  requests += 1;
+  if (["adapt", "export"].includes(message.do)) return;
   view.sent.push(null);
   saved.textContent = "saving…";
 });
-onEvent("saved", () => { view.sent = []; saved.textContent = "saved"; });
+onEvent("saved", (event) => {
+  if (event.requests !== requests) return;   // more is on its way
+  view.sent = [];
+  saved.textContent = "saved";
+});
 onEvent("unsent", async () => {
   toast("This was not done, for there is no connection. If hodor annotate has ended, start it again: all that was saved is there.", "bad");
   if (view.shown >= 0) replaceMask(await mask(view.shown).catch(() => null));
