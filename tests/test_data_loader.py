@@ -10,7 +10,8 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.batches import BatchPlanner, bucket_size, collate, group_shares, make_batch, make_loader
+from hodor_cli.training.samples.batches import BatchPlanner, bucket_size, group_shares
+from hodor_cli.training.samples.loading import collate, make_batch, make_loader
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sets import StillTraining
 from hodor_cli.training.samples.settings import MINI, BatchSettings

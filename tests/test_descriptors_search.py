@@ -12,7 +12,7 @@ from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources
-from hodor_cli.descriptors.export.sources import find_sources
+from hodor_cli.descriptors.export.finding import find_sources
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
 from hodor_cli.descriptors.search.search import search_objects

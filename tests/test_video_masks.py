@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from hodor_cli.datasets.labels.combining import MaskInput
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.masks import MaskInput, read_masks_and_ends
+from hodor_cli.datasets.labels.masks import read_masks_and_ends
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 from hodor_cli.video.frames import Frame, FrameSource

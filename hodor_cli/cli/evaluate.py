@@ -241,7 +241,8 @@ def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
 
 def adapting_offline(model: Hodor, settings: EvaluationSettings) -> Adapt:
     """A function that makes a segmenter whose network is adapted to given frames."""
-    from hodor_cli.training.adaptation import AdaptSettings, Budget, adapt, default_cache
+    from hodor_cli.training.adapt_settings import AdaptSettings, Budget
+    from hodor_cli.training.adaptation import adapt, default_cache
     from hodor_cli.training.agreement import Example
 
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)

@@ -62,7 +62,7 @@ def export_descriptors(
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
     from hodor_cli.descriptors.export.export import export_sources
-    from hodor_cli.descriptors.export.sources import find_sources
+    from hodor_cli.descriptors.export.finding import find_sources
     from hodor_cli.errors import UsageError
     from hodor_cli.weights import load_model
 

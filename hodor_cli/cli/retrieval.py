@@ -87,7 +87,7 @@ def retrieval(
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
     hodor retrieval objects.h5 --pr-curve
     """
-    from hodor_cli.descriptors.export.sources import find_store
+    from hodor_cli.descriptors.export.finding import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
     from hodor_cli.descriptors.search.protocol import QuerySample
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store

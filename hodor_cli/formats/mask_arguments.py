@@ -6,14 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hodor_cli.datasets.labels.combining import MaskInput
 from hodor_cli.datasets.labels.mask_values import MaskFile
-from hodor_cli.datasets.labels.masks import (
-    MaskInput,
-    frame_of_argument,
-    match_frames,
-    read_masks_and_ends,
-    require_frame,
-)
+from hodor_cli.datasets.labels.masks import frame_of_argument, match_frames, read_masks_and_ends, require_frame
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, number_together, overlaps, require_same_size
 from hodor_cli.formats.recognise import reader_of

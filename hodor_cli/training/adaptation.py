@@ -30,7 +30,7 @@ from hodor_cli.training.adapt_settings import NOMINAL_STEPS, AdaptProgress, Adap
 from hodor_cli.training.agreement import CycleTest, Example, Rgb
 from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.launch import Process
-from hodor_cli.training.samples.batches import collate
+from hodor_cli.training.samples.loading import collate
 from hodor_cli.training.samples.sequence import sample_of_frame
 from hodor_cli.training.step import Learner, put_weights, rate_at
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint

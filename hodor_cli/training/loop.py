@@ -22,7 +22,8 @@ from hodor_cli.training.cycles import Hardship, Prediction, schedule
 from hodor_cli.training.launch import Process
 from hodor_cli.training.options import RunOptions, TrainingProgress
 from hodor_cli.training.run_folder import RunFolder, TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.samples.batches import Batch, BatchPlanner, make_loader
+from hodor_cli.training.samples.batches import Batch, BatchPlanner
+from hodor_cli.training.samples.loading import make_loader
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import Learner, averaged, rate_at
 from hodor_cli.training.watching import Clock, Hooks, MetricsFile, in_words

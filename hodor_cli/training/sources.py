@@ -21,9 +21,10 @@ from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.launch import Process
 from hodor_cli.training.options import ClipOptions
-from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet, planned_batch
+from hodor_cli.training.samples.batches import Batch, BatchPlanner, TrainingSet
 from hodor_cli.training.samples.composites import Composites, FilmingSet
 from hodor_cli.training.samples.cutouts import Filmed
+from hodor_cli.training.samples.loading import planned_batch
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sets import ClipFrames, ClipTraining, DenseClips, SparseClips, StillTraining
 from hodor_cli.training.step import INPUTS, Objective

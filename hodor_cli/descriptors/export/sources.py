@@ -7,7 +7,6 @@ is known that the store needs it.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,23 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from hodor_cli.datasets.dataset import recognise
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.masks import match_mask_folder
 from hodor_cli.descriptors.export.encode import LabelledFrame
 from hodor_cli.descriptors.store.crops import check_masks, masks_of_labels
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
 if TYPE_CHECKING:
-    from hodor_cli.datasets.coco import StillImages
-
-DEFAULT_STORE = "objects.h5"
-#: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
-STILLS_PER_VIDEO = 500
-#: Frames per second of a data set's sequences, which do not say so themselves.
-_DATASET_FPS = 24.0
+    pass
 
 
 @dataclass(frozen=True)
@@ -62,64 +54,6 @@ class DescriptorExportOptions:
 
     every: int = 1
     name: str | None = None
-
-
-def find_sources(
-    path: Path,
-    *,
-    masks: Path | None = None,
-    annotations: Path | None = None,
-    every: int = 1,
-    name: str | None = None,
-) -> list[ExportSource]:
-    """What a path holds.
-
-    - The result folder of `hodor segment`.
-    - The root of a data set with a folder JPEGImages; `masks` (SEQUENCE/NAME.png) replace its true masks.
-    - A folder of photographs with COCO annotations, or with the file `annotations`; or that JSON file itself.
-    - A video or a folder of frames, with `masks`: a folder of masks named like the frames, a result folder, or one file
-      for frame 0. Without, the result folder NAME.hodor beside it or here is taken.
-
-    every: keep every so many frames. name: of the one video in the store. Raises InputError, DataError or UsageError,
-    saying what was expected.
-    """
-    options = DescriptorExportOptions(every, name)
-    if path.is_dir() and is_segment_result(path):
-        return [segment_result(path, None, options)]
-    if annotations is not None or path.suffix.lower() == ".json":
-        images, file = (path, annotations) if annotations is not None else (path.parent, path)
-        return coco_stills(images, file, options)
-    if path.is_dir() and (path / "JPEGImages").is_dir():
-        return dataset_sequences(path, masks, options)
-    if path.is_dir() and ((path / "instances.json").is_file() or any((path / "annotations").glob("*.json"))):
-        return coco_stills(path, None, options)
-    source = open_source(path)
-    beside = f"{path.stem if path.is_file() else path.name}.hodor"
-    given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
-    if given is None:
-        raise UsageError(
-            f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
-            "write descriptors in the same pass"
-        )
-    if is_segment_result(given):
-        return [segment_result(given, path, options)]
-    return [video_with_masks(source, path, given, options)]
-
-
-def find_store(path: Path | None) -> Path:
-    """The given descriptor file, or else `objects.h5` here or in $HODOR_WORKSPACE_DIR. Raises InputError if none."""
-    if path is not None:
-        return path
-    places = [Path(DEFAULT_STORE)]
-    if workspace := os.environ.get("HODOR_WORKSPACE_DIR"):
-        places.append(Path(workspace) / DEFAULT_STORE)
-    for place in places:
-        if place.exists():
-            return place
-    raise InputError(
-        f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
-        f"`export_sources`"
-    )
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -250,90 +184,3 @@ def _find_video(folder: Path, report: _Report) -> Path | None:
     videos = (".mp4", ".mov", ".avi", ".mkv", ".webm")
     candidates = [path for path in beside if path.is_dir() or path.suffix.lower() in videos]
     return candidates[0] if len(candidates) == 1 else None
-
-
-def dataset_sequences(
-    root: Path, predictions: Path | None = None, options: DescriptorExportOptions = DescriptorExportOptions()
-) -> list[ExportSource]:
-    """One source per sequence of a data set, in any split, with its true masks or those in `predictions`/SEQUENCE/.
-
-    Raises DataError if the folder is no data set with images, InputError if none of its sequences has masks.
-    """
-    from hodor_cli.video.image_folder import ImageFolderSource
-
-    if options.name is not None:
-        raise UsageError(f"`name` cannot name the sequences of {root}; they keep their folders' names")
-    found = recognise(root, masks_needed=predictions is None)
-    kind = "davis" if predictions is None else "davis-predicted"
-    sources = []
-    for name, sequence in sorted({**found.others, **found.sequences}.items()):
-        folders = [next(iter(files.values())).parent for files in (sequence.images, sequence.masks) if files]
-        if predictions is not None:
-            # A result folder of `hodor segment` may stand in for a folder of masks.
-            own = [predictions / name / "masks", predictions / name]
-            folders = [*folders[: bool(sequence.images)], *[folder for folder in own if folder.is_dir()][:1]]
-        if len(folders) == 2:
-            images = ImageFolderSource(folders[0], fps=_DATASET_FPS)
-            named = DescriptorExportOptions(options.every, name)
-            sources.append(video_with_masks(images, folders[0], folders[1], named, kind=kind))
-    if not sources:
-        raise InputError(
-            f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
-        )
-    return sources
-
-
-def coco_stills(
-    images: Path, annotations: Path | None = None, options: DescriptorExportOptions = DescriptorExportOptions()
-) -> list[ExportSource]:
-    """A COCO-format folder (or image folder and annotation file) in videos of 500 photographs, NAME-0000, NAME-0500 ...
-
-    `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
-    Raises DataError if the set cannot be read.
-    """
-    from hodor_cli.datasets.coco import StillImages
-    from hodor_cli.datasets.limits import ObjectLimits
-
-    limits = ObjectLimits(min_area=1, min_side=1, max_objects=254, at_area=None)
-    if annotations is None:
-        stills = StillImages(images, limits=limits)
-    else:
-        stills = StillImages(images_dir=images, annotations_file=annotations, limits=limits)
-    base = options.name or (annotations or images).resolve().stem
-    chosen = range(0, len(stills), options.every)
-    sources = []
-    for start in range(0, len(chosen), STILLS_PER_VIDEO):
-        part = chosen[start : start + STILLS_PER_VIDEO]
-        name = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
-        sources.append(_stills_source(stills, part, DescriptorExportOptions(options.every, name)))
-    return sources
-
-
-def _stills_source(stills: StillImages, part: range, options: DescriptorExportOptions) -> ExportSource:
-    """Some photographs of a set as one video."""
-
-    def frames() -> Iterator[LabelledFrame]:
-        for index in part:
-            still = stills.load(index)
-            ids = [item.annotation_id for item in still.objects]
-            if len(set(ids)) < len(ids) or not all(0 < value < 2**31 for value in ids):
-                raise InputError(
-                    f"{stills.annotations_file} gives the objects of {still.name} no ids of their own in "
-                    "1..2147483647; number its annotations"
-                )
-            masks = {item.annotation_id: item.mask for item in still.objects}
-            categories = {item.annotation_id: item.category for item in still.objects}
-            yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
-
-    return ExportSource(
-        name=options.name or "stills",
-        path=str(stills.annotations_file.resolve()),
-        kind="stills",
-        height=0,
-        width=0,
-        fps=0.0,
-        length=len(part),
-        frames=frames,
-        hash_content=lambda: hash_files([stills.annotations_file, *(stills.path(index) for index in part)]),
-        settings={"every": options.every},
-    )

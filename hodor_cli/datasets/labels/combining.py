@@ -1,0 +1,134 @@
+"""Masks given for one frame in several files, combined into one label map."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
+from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import (
+    listed,
+    plural,
+)
+
+
+@dataclass(frozen=True)
+class MaskInput:
+    """The mask of one frame, combined from all files given for it.
+
+    It is compressed, so that masks for hundreds of frames need little memory; `labels` unpacks it at each use.
+    files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks. named: whether
+    the user named its one object's id, which then stays.
+    """
+
+    files: tuple[str, ...]
+    object_ids: tuple[int, ...]
+    shape: tuple[int, int]
+    packed: bytes = field(repr=False)
+    notes: list[str] = field(default_factory=list)
+    colours: dict[int, Colour] | None = None
+    named: bool = False
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) uint16 object ids, 0 background; a new array each time."""
+        return np.frombuffer(zlib.decompress(self.packed), dtype=np.uint16).reshape(self.shape).copy()
+
+    @classmethod
+    def from_mask(cls, name: str, mask: MaskFile) -> MaskInput:
+        """Pack one mask; `name` is its file or another origin."""
+        return _pack((name,), mask.labels, mask.notes, mask.colours)
+
+
+def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
+    """Combine the masks of each frame, in the given order.
+
+    Masks of one frame that each hold only the id 1 are different objects: the first keeps 1, the others get the
+    smallest ids that no mask uses. The ids of all other masks stay. Raises `InputError`, which names both files, if two
+    masks of a frame hold the same pixels, or different pixels of one object.
+    """
+    by_frame: dict[int, list[MaskInput]] = {}
+    for frame, entry in entries:
+        by_frame.setdefault(frame, []).append(entry)
+    explicit = {
+        i for group in by_frame.values() for entry in group if not _is_numbered(entry) for i in entry.object_ids
+    }
+    combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
+    _note_corrections(combined)
+    return combined
+
+
+def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> MaskInput:
+    if len(group) == 1:
+        return group[0]
+    here = {i for entry in group if not _is_numbered(entry) for i in entry.object_ids}
+    labels = np.zeros(group[0].shape, dtype=np.uint16)
+    owner = np.zeros(group[0].shape, dtype=np.int32)
+    owners: dict[int, MaskInput] = {}
+    notes: list[str] = []
+    colours: dict[int, Colour] = {}
+    renamed: list[str] = []
+    for number, entry in enumerate(group):
+        mine = entry.labels
+        if _is_numbered(entry):
+            new = 1 if 1 not in here else smallest_free_id(here | explicit | {1})
+            here.add(new)
+            mine[mine > 0] = new
+            renamed.append(f"{Path(entry.files[0]).name} is {new}")
+        for object_id in ids_in(mine):
+            other = owners.setdefault(object_id, entry)
+            if other is not entry and ((labels == object_id) != (mine == object_id)).any():
+                raise InputError(
+                    f"{other.files[0]} and {entry.files[0]} give different masks of object {object_id} in frame "
+                    f"{frame}; give one of them, or give another object another id"
+                )
+            if other is not entry:  # the same mask twice
+                mine[mine == object_id] = 0
+        clash = (labels > 0) & (mine > 0)
+        if clash.any():
+            y, x = np.argwhere(clash)[0]
+            first = group[int(owner[y, x])]
+            same = plural(int(clash.sum()), "pixel")
+            raise InputError(
+                f"{first.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
+                f"objects {labels[y, x]} and {mine[y, x]}; a pixel belongs to one object, so cut one of the masks"
+            )
+        owner[mine > 0] = number
+        labels += mine
+        notes += [note for note in entry.notes if note not in notes]
+        colours.update(entry.colours or {})
+    if len(renamed) > 1 or (renamed and not renamed[0].endswith(" is 1")):
+        notes.append(f"masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
+    return _pack(tuple(file for entry in group for file in entry.files), labels, notes, colours or None)
+
+
+def _is_numbered(entry: MaskInput) -> bool:
+    """Whether the object of a mask gets its id here: it is the only one and has none of its own."""
+    return entry.object_ids == (1,) and not entry.named
+
+
+def _note_corrections(combined: dict[int, MaskInput]) -> None:
+    """Add a note to each mask that gives an id of an earlier frame again: it corrects that object."""
+    first: dict[int, int] = {}
+    for frame, entry in combined.items():
+        again = [i for i in entry.object_ids if i in first]
+        if again and len(combined) <= 10:  # not for a folder with a mask for every frame
+            entry.notes.append(
+                f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
+                f"frame {first[again[0]]}; to start a new object there, draw it with another value"
+            )
+        for i in entry.object_ids:
+            first.setdefault(i, frame)
+
+
+def _pack(files: tuple[str, ...], labels: np.ndarray, notes: list[str], colours: dict[int, Colour] | None) -> MaskInput:
+    labels = np.ascontiguousarray(labels, dtype=np.uint16)
+    ids = tuple(ids_in(labels))
+    height, width = labels.shape
+    return MaskInput(files, ids, (height, width), zlib.compress(labels.tobytes(), 1), list(notes), colours)
