@@ -41,12 +41,12 @@ def open_container(file: Any, label: str) -> InputContainer:
     allowed = ",".join(sorted(av.formats_available - _LEAD_ELSEWHERE))
     try:
         # Without the protocol file:, FFmpeg takes "12:30.mp4" for a URL.
-        return av.open(
-            f"file:{file}" if isinstance(file, str) else file,
-            mode="r",
-            metadata_errors="ignore",
-            options={"format_whitelist": allowed},
-        )
+        place = f"file:{file}" if isinstance(file, str) else file
+        options = {"format_whitelist": allowed}
+        try:
+            return av.open(place, mode="r", options=options, metadata_errors="ignore")
+        except TypeError:  # PyAV 19 reads metadata of any encoding
+            return av.open(place, mode="r", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, PermissionError):

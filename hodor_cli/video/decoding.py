@@ -206,11 +206,11 @@ def read_turn(frame: VideoFrame) -> Turn:
     Call it for one frame only: PyAV makes a reference cycle of a frame and its side data, which keeps the picture in
     memory until Python collects garbage.
     """
-    side_data: Any = frame.side_data  # iterates over values, unlike its type hints
-    found = [data for data in side_data if data.type.name == "DISPLAYMATRIX"]
-    if not found:
+    side_data: Any = frame.side_data
+    found = side_data.get("DISPLAYMATRIX")
+    if found is None:
         return None
-    full = np.frombuffer(bytes(found[0]), dtype=np.int32, count=9).reshape(3, 3)
+    full = np.frombuffer(bytes(found), dtype=np.int32, count=9).reshape(3, 3)
     linear = full[:2, :2].astype(np.float64)
     kept = np.eye(2) if abs(linear[0, 0]) >= abs(linear[0, 1]) else np.eye(2)[::-1]
     matrix = (np.sign(linear) * kept).astype(int)
