@@ -157,11 +157,6 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What RGB is divided by after the mean is subtracted."""
         return (58.395, 57.12, 57.375) if isinstance(self.backbone, SwinConfig) else (127.5, 127.5, 127.5)
 
-    @property
-    def dense(self) -> bool:
-        """Whether most of the time goes into large matrix products, which a CPU's bfloat16 units make faster."""
-        return isinstance(self.backbone, SwinConfig)
-
     def parameters_at_least(self) -> int:
         """A lower bound of the network's size that holds all that grows with the square of a width.
 

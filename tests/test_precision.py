@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import moving_square
 
-from hodor_cli.config import preset
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.runtime import device, threads
@@ -20,15 +19,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("has_units", [False, True])
-def test_auto_on_a_cpu_depends_on_its_instructions_and_the_architecture(
-    monkeypatch: pytest.MonkeyPatch, has_units: bool
-) -> None:
+def test_auto_on_a_cpu_depends_on_its_instructions(monkeypatch: pytest.MonkeyPatch, has_units: bool) -> None:
     monkeypatch.setattr(device, "cpu_multiplies_bf16", lambda: has_units)
-    swin = torch.bfloat16 if has_units else torch.float32
-    assert device.choose_precision("auto", CPU, dense=preset("swin-tiny").dense) == swin
-    assert device.choose_precision("auto", CPU, dense=preset("mini").dense) == torch.float32
-    assert device.choose_precision("auto", CPU) == torch.float32  # training
-    assert device.choose_precision("fp32", CPU, dense=True) == torch.float32
+    assert device.choose_precision("auto", CPU) == (torch.bfloat16 if has_units else torch.float32)
+    assert device.choose_precision("auto", CPU, training=True) == torch.float32
+    assert device.choose_precision("fp32", CPU) == torch.float32
 
 
 @pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])

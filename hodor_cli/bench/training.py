@@ -93,7 +93,7 @@ def _measure(
     settings: BenchSettings, batch_size: int | None, workers: int | None, progress: Progress
 ) -> dict[str, Any]:
     device = choose_device(settings.device)
-    precision = precision_name(choose_precision(settings.precision, device))
+    precision = precision_name(choose_precision(settings.precision, device, training=True))
     model, trained = bench_model(settings.weights)
     config = _config(model.config.name, batch_size, device.type == "cpu")
     machine = describe_machine(device)

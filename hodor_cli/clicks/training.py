@@ -20,7 +20,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError, TrainingError
 from hodor_cli.formats.opening import open_set
-from hodor_cli.runtime.device import autocast, choose_device, choose_precision, cpu_multiplies_bf16
+from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
@@ -118,8 +118,7 @@ class _Run:
     def __init__(self, net: ClickNet, crops: CropMaker, settings: ClickTraining, out: Path) -> None:
         self.net, self.crops, self.settings, self.out = net, crops, settings, out
         self.device = choose_device(settings.device)
-        fast = self.device.type != "cpu" or cpu_multiplies_bf16()
-        self.dtype = choose_precision("bf16" if fast and self.device.type != "mps" else "fp32", self.device)
+        self.dtype = choose_precision("auto", self.device)
         channels_last(net.to(self.device)).train()
         for stage in net.backbone.stages()[: settings.frozen]:
             for layer in stage:

@@ -115,7 +115,7 @@ class Segmenter:
         if history < 1:
             raise UsageError(f"history must be at least 1 frame, not {history}")
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
+        self.dtype = choose_precision(precision, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.model = placed(model, self.device)

@@ -42,18 +42,17 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     return chosen
 
 
-def choose_precision(precision: str, device: torch.device, *, dense: bool = False) -> torch.dtype:
+def choose_precision(precision: str, device: torch.device, *, training: bool = False) -> torch.dtype:
     """The dtype for "auto", "fp32", "bf16" or "fp16".
 
-    Auto takes bfloat16 only where the hardware multiplies it: on such a GPU always, on such a CPU if `dense`, that is
-    if most of the time goes into large matrix products (`ModelConfig.dense`). Elsewhere it is float32. Raises
-    UsageError for another name, DeviceError for one that PyTorch cannot compute in on this device.
+    Auto takes bfloat16 where the GPU or CPU has units that multiply it, and float32 elsewhere and for training on a
+    CPU. Raises UsageError for another name, DeviceError for one that PyTorch cannot compute in on this device.
     """
     if precision == "auto":
         if device.type == "cuda":
             fast = cuda_multiplies_bf16(device)
         else:
-            fast = device.type == "cpu" and dense and cpu_multiplies_bf16()
+            fast = device.type == "cpu" and not training and cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
     if precision not in PRECISIONS:
         raise UsageError(f"there is no `precision` {precision!r}; choose auto, {', '.join(PRECISIONS)}")

@@ -78,7 +78,7 @@ def adapt(
     device = next(model.parameters()).device
     # Gradients need the range that float16 does not have.
     wanted = "auto" if settings.precision == "fp16" else settings.precision
-    precision = precision_name(choose_precision(wanted, device, dense=True))
+    precision = precision_name(choose_precision(wanted, device))
     used = list(frames or ())[:_CYCLE_FRAMES]
     key = _key(model, examples, used, [dataclasses.asdict(settings), size, precision])
     stored = None if cache is None else cache / f"{key}.safetensors"

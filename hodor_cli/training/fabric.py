@@ -36,7 +36,7 @@ class FabricProcess(Process):
     def __init__(self, fabric: Fabric, precision: str = "fp32") -> None:
         self.fabric = fabric
         self.device = fabric.device
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision(precision, self.device, training=True)
         self.rank, self.world, self.is_first = fabric.global_rank, fabric.world_size, fabric.is_global_zero
 
     def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:

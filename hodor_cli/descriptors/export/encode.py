@@ -69,7 +69,7 @@ class FrameEncoder:
         self.config = model.config
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device, dense=model.config.dense)
+        self.dtype = choose_precision(precision, self.device)
         here = next(model.parameters()).device
         self.model = (model if here == self.device else copy.deepcopy(model).to(self.device)).eval()
 
