@@ -83,6 +83,17 @@ def test_descriptors_are_those_of_a_first_frame(model: Hodor) -> None:
     np.testing.assert_allclose(found.background, expected.background, atol=1e-5)
 
 
+def test_bfloat16_changes_features_by_rounding_alone(model: Hodor) -> None:
+    frames, labels = clip(1)
+    given = {1: labels[0] == 1}
+    exact, rounded = (
+        FrameEncoder(model, device="cpu", precision=name).encode(frames[0], given) for name in ("fp32", "bf16")
+    )
+    assert rounded.baseline[1].dtype == np.float32
+    np.testing.assert_allclose(rounded.baseline[1], exact.baseline[1], atol=0.05)
+    np.testing.assert_allclose(rounded.objects[1], exact.objects[1], atol=0.5)
+
+
 def test_a_frame_without_objects_has_a_background(model: Hodor) -> None:
     found = FrameEncoder(model, device="cpu").encode(clip(1)[0][0], {})
     assert not found.objects and found.background.shape == (9, 32) and np.isfinite(found.background).all()

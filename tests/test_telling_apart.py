@@ -20,10 +20,7 @@ from hodor_cli.training.damage import WrongCue
 from hodor_cli.training.losses import contrast_loss
 
 NOWHERE = torch.device("cpu")
-#: The bundled model's network with everything added.
-MINI = msgspec.structs.replace(
-    preset("mini"), position_codes=True, cue_gate=True, deform_channels=32, upsampled_channels=32
-)
+MINI = preset("mini")
 
 
 def _scattered(config: ModelConfig) -> Hodor:

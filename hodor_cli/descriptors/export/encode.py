@@ -169,11 +169,11 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
     import torch.nn.functional as F
 
     parts = []
-    for level in levels[1:3]:
-        height, width = level.shape[-2:]
-        share = F.adaptive_avg_pool2d(masks.float(), (height, width))
-        total = torch.einsum("bihw,bchw->ic", share, level.float())
-        parts.append(F.normalize(total, dim=1))
+    with torch.autocast(masks.device.type, enabled=False):
+        for level in levels[1:3]:
+            share = F.adaptive_avg_pool2d(masks.float(), (level.shape[-2], level.shape[-1]))
+            total = torch.einsum("bihw,bchw->ic", share, level.float())
+            parts.append(F.normalize(total, dim=1))
     return torch.cat(parts, dim=1).cpu().numpy()
 
 
