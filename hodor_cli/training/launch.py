@@ -196,7 +196,7 @@ class Process:
 
     def __init__(self, device: str | torch.device = "cpu", precision: str = "fp32") -> None:
         self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.dtype = choose_precision(precision, self.device, training=True)
 
     def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Place the module on the device and wrap it for the precision and the other processes."""
