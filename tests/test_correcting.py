@@ -201,6 +201,15 @@ def test_a_correction_that_cannot_be_made_leaves_the_result(network: Hodor, clip
     assert contents(out) == before and (out / "report.json").exists() and not (out / ".progress").exists()
 
 
+def test_a_result_that_lacks_frames_is_not_corrected(network: Hodor, clip: Path, out: Path) -> None:
+    report = json.loads((out / "report.json").read_text())
+    del report["frames"][30]
+    (out / "report.json").write_text(json.dumps(report))
+    with pytest.raises(OutputError, match=f"holds masks of only {COUNT - 1} frames"):
+        run(network, clip, out, masks=MORE, resume=True)
+    assert (out / "report.json").exists() and not (out / ".progress").exists()
+
+
 # --- what is given now and what was given then
 
 

@@ -164,7 +164,15 @@ def _earlier(
         return None, inputs  # the masks before the clicks corrected them are not stored
     joined = together(earlier.inputs, inputs)
     identity = run_identity(source, joined, settings, segmenter)
-    return (earlier, joined) if only_given_differs(earlier.report, identity) else (None, joined)
+    if not only_given_differs(earlier.report, identity):
+        return None, joined
+    frames = sorted(earlier.records)
+    if not frames or frames != list(range(source.start, frames[-1] + 1)):
+        raise OutputError(
+            f"{folder.root} holds masks of only {len(frames)} frames, so it cannot be corrected; track the others with "
+            "hodor annotate, or start again with `overwrite`"
+        )
+    return earlier, joined
 
 
 def _correct(
