@@ -133,6 +133,8 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_dim: MaxDim = 987
     #: min_dim of runs that adapt first: a user who waits a minute for each video can afford more pixels. None: min_dim.
     adapted_min_dim: MinDim | None = None
+    #: min_dim of runs whose objects cover few cells of the maps. None: min_dim.
+    small_min_dim: MinDim | None = None
     #: While an object is lost, keep its last descriptor instead of encoding the likeliest pixel, as the paper does.
     hold_lost_objects: bool = False
 
@@ -229,6 +231,7 @@ PRESETS: dict[str, ModelConfig] = {
         min_dim=288,
         max_dim=555,
         adapted_min_dim=384,
+        small_min_dim=432,
         hold_lost_objects=True,
     ),
     # For tests: a few ten thousand parameters, whole frames of 64 x 64.

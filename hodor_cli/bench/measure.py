@@ -144,6 +144,8 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
 
 def _runners(model: Hodor, settings: BenchSettings, clip: BenchClip) -> dict[str, _Runner]:
     """Both, each with its own copy of the parameters."""
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
+    settings = dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)  # the same for small objects
     exact = dataclasses.replace(settings, precision="fp32")
     return {
         PLAIN: _Runner(exact.segmenter(plain(copy.deepcopy(model))), clip),

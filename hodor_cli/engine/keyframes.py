@@ -66,6 +66,7 @@ class OfflineSegmenter(Segmenter):
         self._maps: MutableMapping[int, bytes] = {}
         self._first, self._direction, self._shown = 0, 1, True
         self._turn = _Turn()
+        self._warnings: list[str] = []  # of encoding, for the next step forward
 
     def plan(self, plan: Plan, *, first: int = 0, maps: MutableMapping[int, bytes] | None = None) -> None:
         """Reset, and follow a plan from frame `first` on. maps: where the passes backward store their results, by
@@ -97,6 +98,7 @@ class OfflineSegmenter(Segmenter):
         assert self._plan is not None
         geometry = self._check_frame(image)
         given = reference_masks_by_id(masks, size=geometry.original, frame=frame)
+        geometry = self._choose_resolution(geometry, given, self._warnings)
         full = prepare_masks(np.stack(list(given.values())), geometry, self.device)
         visible = (to_stride8(full)[0] > 0.5).flatten(1).any(dim=1).tolist()
         ids = [object_id for object_id, seen in zip(given, visible, strict=True) if seen]
@@ -120,6 +122,7 @@ class OfflineSegmenter(Segmenter):
         """
         other = copy.copy(self)
         Segmenter.reset(other)
+        other._finer = self._finer
         other._first, other._direction, other._shown, other._turn = top, -1, shown, _Turn()
         return other
 
@@ -142,6 +145,8 @@ class OfflineSegmenter(Segmenter):
             if self.maps_are_read and masks is None and not self.object_ids:
                 self._extract(frame)
             self.last = self._joined(self._turn.later, self.last, masks)
+        if self._direction > 0 and self._warnings:
+            self.last, self._warnings = replace(self.last, warnings=[*self._warnings, *self.last.warnings]), []
         return self.last.labels
 
     def descriptors(self) -> FrameDescriptors:

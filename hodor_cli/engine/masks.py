@@ -8,6 +8,10 @@ import numpy as np
 
 from hodor_cli.errors import InputError
 
+#: Objects that typically cover fewer cells of the stride-8 map than this are small. On composites of held-back pictures
+#: with 14 x 7 objects, J of those of 20 to 40 cells rose from 0.81 to 0.88 with 1.5 times the resolution, that of
+#: those above 160 fell from 0.83 to 0.78.
+SMALL_CELLS = 40
 #: The largest object id: label maps and 16-bit PNG files hold no more.
 MAX_OBJECT_ID = 65_535
 
@@ -45,6 +49,16 @@ def reference_masks_by_id(
     if not isinstance(masks, np.ndarray):
         _check_overlap(by_id, frame)
     return by_id
+
+
+def are_small(masks: Collection[np.ndarray], scaled: tuple[int, int]) -> bool:
+    """Whether objects cover few cells in the network's input of this (height, width), in their geometric mean.
+
+    masks: (H, W) bool each, at least one pixel true.
+    """
+    cells = scaled[0] * scaled[1] / 64
+    shares = [np.count_nonzero(mask) / mask.size for mask in masks]
+    return bool(np.exp(np.mean(np.log(shares))) * cells < SMALL_CELLS)
 
 
 def check_object_id(object_id: int, where: str) -> None:

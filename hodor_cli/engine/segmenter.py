@@ -15,7 +15,7 @@ from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import areas, label_map
-from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.masks import are_small, reference_masks_by_id
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
@@ -95,7 +95,8 @@ class Segmenter:
         model: the network, as `load_model` gives it. It stays where it is: if `device` is another one, or the model is
             in training mode, the segmenter works with a copy.
         history: frames of descriptors that are decoded from besides the newest (the paper's best is 7).
-        min_dim, max_dim: working resolution in pixels; None for the model's own.
+        min_dim, max_dim: working resolution in pixels; None for the model's own, which may be a finer one where the
+            first masks are small.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto", "fp32", "bf16" or "fp16".
         matching: use the correspondence cue of models that have one; False leaves the plain descriptor model.
@@ -120,7 +121,11 @@ class Segmenter:
             keep_freed_memory()
         self.model = placed(model, self.device)
         self.history = history
-        self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
+        own, small = model.config.resolution(min_dim, max_dim), model.config.small_min_dim
+        #: The working resolution, and that for small objects if there is another one.
+        self._resolutions = [own]
+        if small is not None and min_dim is None and max_dim is None:
+            self._resolutions.append(model.config.resolution(small, None))
         self.matching = matching
         #: Whether other code reads the backbone's maps of every frame, even if no object is followed.
         self.maps_are_read = False
@@ -132,6 +137,18 @@ class Segmenter:
         self._next_frame = 0
         self._geometry: Geometry | None = None
         self._known = Followed.none(self.history)
+        #: Whether the finer resolution is used; None until the first masks decide.
+        self._finer: bool | None = None
+
+    @property
+    def min_dim(self) -> int:
+        """The shorter side of the network's input, in pixels."""
+        return self._resolutions[bool(self._finer)][0]
+
+    @property
+    def max_dim(self) -> int:
+        """The limit of its longer side."""
+        return self._resolutions[bool(self._finer)][1]
 
     @property
     def object_ids(self) -> list[int]:
@@ -168,9 +185,10 @@ class Segmenter:
         if masks is not None:
             given = reference_masks_by_id(masks, size=geometry.original, frame=index, followed=self._known.ids)
         started = clock.perf_counter()
-        before, self._known = self._known, self._known.copy()
+        before, finer, self._known = self._known, self._finer, self._known.copy()
         warnings: list[str] = []
         try:
+            geometry = self._choose_resolution(geometry, given, warnings)
             for object_id in [key for key, mask in given.items() if not mask.any()]:
                 self.remove(object_id)
                 del given[object_id]
@@ -186,7 +204,7 @@ class Segmenter:
             self._geometry, self._next_frame, self.last = geometry, index + 1, last
         except BaseException:  # out of memory, or interrupted
             if self._next_frame == index:
-                self._known = before
+                self._known, self._finer = before, finer
             raise
         return result.labels
 
@@ -228,6 +246,7 @@ class Segmenter:
             "model": np.array(self.model.config.name),
             "next_frame": np.array(self._next_frame),
             "size": np.array(size),
+            "finer": np.array(-1 if self._finer is None else int(self._finer)),
             **self._known.pack(),
         }
 
@@ -239,28 +258,44 @@ class Segmenter:
         """
         config = self.model.config
         height, width = (int(n) for n in state.get("size", (0, 0)))
-        geometry = Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim) if height else None
+        decided = int(state.get("finer", 0))
+        finer = None if decided < 0 else decided > 0 and len(self._resolutions) > 1
+        min_dim, max_dim = self._resolutions[bool(finer)]
+        geometry = Geometry.of(height, width, min_dim=min_dim, max_dim=max_dim) if height else None
         keys = None
         if self.matching and config.matching is not None and geometry is not None:
             keys = (config.matching.key_channels, geometry.padded[0] // 8, geometry.padded[1] // 8)
         check_state(state, model=config.name, descriptor_channels=config.descriptor_channels, keys=keys)
         known = Followed.unpack(state, self.history, self.device, matching=self.matching)
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
-        self._known, self._next_frame, self._geometry = known, int(state["next_frame"]), geometry
+        self._known, self._next_frame, self._geometry, self._finer = known, int(state["next_frame"]), geometry, finer
 
     def _check_frame(self, frame: np.ndarray) -> Geometry:
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise InputError(f"a frame must be (H, W, 3) uint8 RGB, not {frame.shape} {frame.dtype}")
         height, width = frame.shape[:2]
-        if self._geometry is None:
-            return Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim)
-        if self._geometry.original != (height, width):
+        if self._geometry is not None and self._geometry.original != (height, width):
             was = self._geometry.original
             raise InputError(
                 f"frame {self._next_frame} is {width}x{height} and those before it are {was[1]}x{was[0]};"
                 " give frames of one size or reset the segmenter"
             )
-        return self._geometry
+        return Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim)
+
+    def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
+        """The frames' geometry, finer if the first masks are small; a warning says so."""
+        masks = [mask for mask in given.values() if mask.any()]
+        if self._finer is not None or self._known.ids or not masks:
+            return geometry
+        self._finer = len(self._resolutions) > 1 and are_small(masks, geometry.scaled)
+        if not self._finer:
+            return geometry
+        coarse, finer = geometry.scaled, Geometry.of(*geometry.original, min_dim=self.min_dim, max_dim=self.max_dim)
+        warnings.append(
+            f"the objects are small, so that the network sees frames of {finer.scaled[1]}x{finer.scaled[0]} instead of"
+            f" {coarse[1]}x{coarse[0]}; `min_dim` {self._resolutions[0][0]} is faster and less accurate"
+        )
+        return finer
 
     def _follow(self, step: _Step) -> StepResult:
         known = self._known

@@ -20,9 +20,10 @@ class SegmenterSettings:
     """How a network follows objects: its memory, its working resolution, and where it computes."""
 
     history: Annotated[int, about("Frames of history that masks are decoded from.", least=1)] = 7
-    min_dim: Annotated[int | None, about("Shorter side of the network's input [default: the model's].", least=32)] = (
-        None
-    )
+    min_dim: Annotated[
+        int | None,
+        about("Shorter side of the network's input [default: the model's, a finer one for small objects].", least=32),
+    ] = None
     max_dim: Annotated[int | None, about("Limit of its longer side [default: the model's].", least=32)] = None
     device: Annotated[str, about("Where to compute; auto takes the fastest device.")] = "auto"
     precision: Annotated[str, about("Arithmetic; auto takes the fastest that keeps the result on this device.")] = (

@@ -104,7 +104,7 @@ def load_parameters(model: Hodor, state_dict: Mapping[str, Tensor], *, origin: s
 def model_fingerprint(model: Hodor) -> str:
     """SHA-256, as hex, of the architecture and all parameters: the same for equal networks, whatever their file."""
     config = model.config.to_dict()
-    del config["adapted_min_dim"]  # how runs are made, not what the network is
+    del config["adapted_min_dim"], config["small_min_dim"]  # how runs are made, not what the network is
     # Parts that version 0.1 did not know change nothing where they are off, so files of that version still fit.
     for part in ("position_codes", "cue_gate", "deform_channels", "upsampled_channels"):
         if not config[part]:
