@@ -62,14 +62,14 @@ class _Measure:
 
 
 _MEASURES = {
-    "confidence": _Measure(-10.4, 0.97, LOW_CONFIDENCE, "down to {:.2f}"),
-    "agreement": _Measure(-8.2, 0.67, UNLIKE_REFERENCE, "agreement {:.2f}"),
-    "change": _Measure(5.7, 0.13, CHANGED, "change {:.2f}"),
-    "elsewhere": _Measure(1.3, 0.0, SCATTERED, "{:.0%} of it apart"),
+    "confidence": _Measure(-17.3, 0.94, LOW_CONFIDENCE, "down to {:.2f}"),
+    "agreement": _Measure(-5.1, 0.50, UNLIKE_REFERENCE, "agreement {:.2f}"),
+    "change": _Measure(6.1, 0.28, CHANGED, "change {:.2f}"),
+    "elsewhere": _Measure(3.4, 0.0, SCATTERED, "{:.0%} of it apart"),
 }
-_BIAS = -4.5
+_BIAS = -3.5
 #: For models without matching, which have no agreement.
-_BIAS_WITHOUT_AGREEMENT = -2.0
+_BIAS_WITHOUT_AGREEMENT = -2.3
 #: A larger change counts as this one.
 _MOST_CHANGE = 3.0
 
