@@ -31,10 +31,11 @@ def large() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("small", "settings", "min_dim"), [(True, {}, 96), (False, {}, 64), (True, {"min_dim": 64}, 64)]
+    ("small", "settings", "min_dim"),
+    [(True, {}, 96), (False, {}, 64), (True, {"min_dim": 64}, 64), (True, {"matching": False}, 64)],
 )
 def test_the_first_masks_decide_unless_the_user_does(
-    model: Hodor, small: bool, settings: dict[str, int], min_dim: int
+    model: Hodor, small: bool, settings: dict[str, Any], min_dim: int
 ) -> None:
     segmenter = segmenter_of(model, **settings)
     first, second = frames_of(2)

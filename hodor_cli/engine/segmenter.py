@@ -124,7 +124,7 @@ class Segmenter:
         own, small = model.config.resolution(min_dim, max_dim), model.config.small_min_dim
         #: The working resolution, and that for small objects if there is another one.
         self._resolutions = [own]
-        if small is not None and min_dim is None and max_dim is None:
+        if small is not None and matching and min_dim is None and max_dim is None:
             self._resolutions.append(model.config.resolution(small, None))
         self.matching = matching
         #: Whether other code reads the backbone's maps of every frame, even if no object is followed.

@@ -30,7 +30,7 @@ class DriftLimits:
 
     same: float = 0.06  # of the distance from an object to its background, between two ids; alike children: below 0.25
     swapped: float = 0.8  # distance to the other's reference, of that to the own one
-    cut: float = 0.7  # the background's step, in units of the distance between its cells
+    cut: float = 0.5  # the background's step, in units of the distance between its cells
     cut_jump: float = 2.5  # and times the median of the last steps
     frames: int = 3  # how many frames in a row something must last (not cuts)
 
