@@ -250,7 +250,7 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
 
 def test_three_hundred_objects(desk: Desk) -> None:
     labels = (np.arange(64 * 96).reshape(64, 96) // 20 + 1).astype(np.uint16)
-    from hodor_cli.annotate.project import edited_record
+    from hodor_cli.annotate.frame_records import edited_record
 
     project = desk.session.project
     with project.change("many") as change:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import all_exports
+from hodor_cli.annotate.frame_records import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
-from hodor_cli.annotate.project import Project, edited_record
+from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.prompts import Clicks, Prompter
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
