@@ -145,7 +145,7 @@ def record(index: int, **of: Any) -> FrameRecord:
 @pytest.mark.parametrize(
     ("of", "reason"),
     [
-        ({"agreement": 0.05}, "differs from the match with its given frame"),
+        ({"agreement": 0.05, "change": 0.6}, "differs from the match with its given frame"),
         ({"change": 1.2}, "has changed much since it was given"),
         ({"agreement": None, "change": 1.2}, "has changed much since it was given"),
         ({"elsewhere": 0.45}, "lies in several places"),
