@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.clicks.evaluation import TARGETS, REPORTED, cases_of, evaluate_clicks
+from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
 from hodor_cli.engine import Segmenter
 from hodor_cli.weights import load_model
 
@@ -69,7 +69,8 @@ def main() -> None:
     clicker = DescriptorClicker(options.weights, options.radius, options.rounds, cue=options.cue)
     scores = evaluate_clicks(cases, clicker)
     columns = [*(f"{scores.mean_iou(n):.3f}" for n in REPORTED), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)]
-    print("| radius | rounds | cue | " + " | ".join([*map(str, REPORTED), *(f"NoC@{100 * t:.0f}" for t in TARGETS)]) + " |")
+    heads = ["radius", "rounds", "cue", *map(str, REPORTED), *(f"NoC@{100 * t:.0f}" for t in TARGETS)]
+    print(f"| {' | '.join(heads)} |")
     print(f"| {options.radius} | {options.rounds} | {options.cue} | " + " | ".join(columns) + " |")
     print(f"{len(scores.ious)} objects, {1000 * np.median(scores.click_seconds):.0f} ms for a click (median)")
 
