@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import msgspec
 import numpy as np
 import pytest
 from segment_fakes import read_video
@@ -199,6 +200,27 @@ def test_a_correction_that_cannot_be_made_leaves_the_result(network: Hodor, clip
     with pytest.raises(InputError, match="no frame 99"):
         run(network, clip, out, masks={99: labels(1, square(1, 1, 20))}, resume=True)
     assert contents(out) == before and (out / "report.json").exists() and not (out / ".progress").exists()
+
+
+def test_a_correction_works_in_the_resolution_of_the_run(clip: Path, tmp_path: Path) -> None:
+    network = make_model("toy")
+    network.config = msgspec.structs.replace(network.config, small_min_dim=96)
+    settings, large = SegmentSettings(device="cpu", overlay=False), labels(1, np.ones((48, 64), bool))
+    large[:4] = 0
+
+    def result(name: str, *runs: dict[int, np.ndarray]) -> dict[str, bytes]:
+        for position, masks in enumerate(runs):
+            with open_source(clip, end=12) as source:
+                output = RunOutput(resume=position > 0)
+                segment_source(source, RunInputs(masks), tmp_path / name, network, settings=settings, output=output)
+        return contents(tmp_path / name)
+
+    given = {
+        0: labels(1, square(2, 2, 4)),
+        3: large,
+        9: large,
+    }  # the masks beside the further one alone would ask for the coarse resolution
+    assert result("once", given | {6: large[::-1]}) == result("twice", given, {6: large[::-1]})
 
 
 def test_a_result_that_lacks_frames_is_not_corrected(network: Hodor, clip: Path, out: Path) -> None:

@@ -282,6 +282,11 @@ class Segmenter:
             )
         return Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim)
 
+    def choose_resolution(self, masks: Mapping[int, np.ndarray]) -> None:
+        """Choose the working resolution as these masks, {id: (H, W) bool}, would if they were the first."""
+        height, width = next(iter(masks.values())).shape
+        self._choose_resolution(Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim), masks, [])
+
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
         """The frames' geometry, finer if the first masks are small; a warning says so."""
         masks = [mask for mask in given.values() if mask.any()]

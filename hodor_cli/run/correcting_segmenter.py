@@ -48,6 +48,7 @@ class CorrectingSegmenter:
                         masks[index] = self._joined(index, inputs.at(frame).labels)
         self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
         segmenter.plan(given.plan, first=source.start, maps=maps)
+        segmenter.choose_resolution(self._earlier.first_masks())
         encode_masks(segmenter, source, given)
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.

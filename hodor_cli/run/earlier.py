@@ -43,6 +43,12 @@ class EarlierRun:
         """The label map of a frame."""
         return read_label_png(self._folder.mask(self.records[frame].name))
 
+    def first_masks(self) -> dict[int, NDArray[np.bool_]]:
+        """The masks with which the run began, by object, also those made from boxes and clicks."""
+        frame = next(frame for frame in sorted(self.records) if self.records[frame].given)
+        labels = self.labels(frame)
+        return {object_id: labels == object_id for object_id in self.records[frame].given}
+
     @cached_property
     def inputs(self) -> RunInputs:
         """The inputs of the run."""
