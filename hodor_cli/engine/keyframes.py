@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.decoded import Decoded, require_numbers
 from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.joining import join
 from hodor_cli.engine.labels import areas, label_map
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.matching_memory import StoredFrame, stored_frame
 from hodor_cli.engine.plan import Plan
-from hodor_cli.engine.segmenter import Decoded, Segmenter
+from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.engine.soft_maps import SoftMap
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
@@ -108,7 +109,7 @@ class OfflineSegmenter(Segmenter):
             maps = self._extract(image)
             objects, background = reference_masks(full[:, torch.tensor(visible, device=self.device)])
             descriptors = self.model.encode(maps, objects, background)
-        self._require_numbers(descriptors.objects, frame)
+        require_numbers(descriptors.objects, frame, self.dtype)
         # If an object of the plan has no mask here, the unmarked pixels are not all background.
         whole = {*self._plan.forward(frame), *self._plan.backward(frame)} <= set(ids)
         entry = HistoryEntry.of(-1, ids, descriptors, background=whole)

@@ -4,80 +4,30 @@ from __future__ import annotations
 
 import copy
 import time as clock
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
-from hodor_cli.engine.labels import areas, label_map
+from hodor_cli.engine.labels import label_map
 from hodor_cli.engine.masks import are_small, reference_masks_by_id
 from hodor_cli.engine.motion import limited
-from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
-from hodor_cli.errors import DeviceError, InputError, UsageError, WeightsError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.types import Cue, Maps
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
 
 #: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
-
-
-@dataclass(frozen=True)
-class _Step:
-    """The input of a step: the frame's index, time, geometry and maps, and the masks given in it."""
-
-    index: int
-    time: float | None
-    geometry: Geometry
-    maps: Maps
-    given: dict[int, np.ndarray]
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The result of decoding a frame: logits (1, 10 + I, h, w) of the objects followed so far, the cue that was used,
-    and the share of each object that was cut off, by id."""
-
-    object_ids: ObjectIds
-    logits: Tensor
-    cue: Cue | None
-    cut_off: dict[int, float]
-
-
-@dataclass
-class _Found:
-    """The results of decoding besides the masks, by object id."""
-
-    confidence: dict[int, float] = field(default_factory=dict)
-    cut_off: dict[int, float] = field(default_factory=dict)
-    agreement: dict[int, float] = field(default_factory=dict)
-    change: dict[int, float] = field(default_factory=dict)
-
-    def results(self, labels: np.ndarray, object_ids: Iterable[int]) -> dict[int, ObjectResult]:
-        """The result of each object in a label map (H, W)."""
-        counts = areas(labels, list(object_ids))
-        return {
-            i: ObjectResult(
-                area=area,
-                confidence=self.confidence.get(i, 0.0),
-                lost=not area,
-                cut_off=self.cut_off.get(i, 0.0),
-                agreement=self.agreement.get(i),
-                change=self.change.get(i),
-            )
-            for i, area in counts.items()
-        }
 
 
 class Segmenter:
@@ -198,7 +148,7 @@ class Segmenter:
                     config = self.model.config
                     image = prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device)
                     maps = self.model.extract(image)
-                    result = self._follow(_Step(index, time, geometry, maps, given, warnings))
+                    result = self._follow(StepInput(index, time, geometry, maps, given, warnings))
             spent = clock.perf_counter() - started
             last = replace(result, warnings=warnings, network_seconds=spent)
             self._geometry, self._next_frame, self.last = geometry, index + 1, last
@@ -302,14 +252,14 @@ class Segmenter:
         )
         return finer
 
-    def _follow(self, step: _Step) -> StepResult:
+    def _follow(self, step: StepInput) -> StepResult:
         known = self._known
         known.ring.advance(step.index)
         # 1. Decode the history, as if nothing were given here: so a mask leaves the objects beside it as they were.
         decoded = self._decode(step) if known.ids else None
         # 2. Reference masks of this frame are encoded alone and join the history.
         reference = self._encode_given(step)
-        labels, found = np.zeros(step.geometry.original, dtype=np.uint16), _Found()
+        labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
         if decoded is not None:
             # 3. Put the reference masks in, and encode what came out as this frame's entry.
             labels, found = self._settle(step, decoded, reference)
@@ -321,7 +271,7 @@ class Segmenter:
         ids = known.ids.adding(step.given)
         return StepResult(labels=labels, objects=found.results(labels, ids))
 
-    def _encode_given(self, step: _Step) -> dict[int, Tensor]:
+    def _encode_given(self, step: StepInput) -> dict[int, Tensor]:
         """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others."""
         if not step.given:
             return {}
@@ -345,7 +295,7 @@ class Segmenter:
         known.ids = known.ids.adding(ids)
         objects, background = reference_masks(full)
         descriptors = self.model.encode(step.maps, objects, background)
-        self._require_numbers(descriptors.objects, step.index)
+        require_numbers(descriptors.objects, step.index, self.dtype)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
         if not existed:  # otherwise `_settle` encodes all objects of this frame
@@ -355,12 +305,12 @@ class Segmenter:
                 known.motion.observe(ids, objects[0], step.time)
         return dict(zip(ids, full[0], strict=True))
 
-    def _decode(self, step: _Step) -> Decoded:
+    def _decode(self, step: StepInput) -> Decoded:
         """Decode the followed objects from the history, without the masks given in this frame."""
         known, maps = self._known, step.maps
         cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
-        self._require_numbers(logits, step.index)
+        require_numbers(logits, step.index, self.dtype)
         cut_off: dict[int, float] = {}
         if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
             was = known.memory.previous.keyed_masks(known.ids).masks[0]
@@ -369,19 +319,19 @@ class Segmenter:
             cut_off = dict(zip(known.ids, shares, strict=True))
         return Decoded(known.ids, self._settled(logits), cue, cut_off)
 
-    def _settle(self, step: _Step, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, _Found]:
+    def _settle(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
         """Make the frame's label map and other results, and add the frame to history and matching memory."""
         known, maps = self._known, step.maps
         # Objects that start here have no channel yet; their masks are given.
         started = len(known.ids) - len(decoded.object_ids)
         logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
-        found = _Found(cut_off=dict(decoded.cut_off))
+        found = Measures(cut_off=dict(decoded.cut_off))
         labels, found.confidence = self._labels(decoded, step.geometry)
-        masks = self._masks_to_encode(logits, reference, step.geometry)
+        masks = masks_to_encode(logits, reference, known.ids, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
         if self.model.config.hold_lost_objects:
-            entry = self._hold_lost(entry, masks[0])
+            entry = hold_lost(entry, masks[0], known.ring)
         if decoded.cue is not None:
             witnesses = agreements(decoded.cue.reference[0], masks[0, : len(decoded.object_ids)])
             found.agreement = dict(zip(decoded.object_ids, witnesses, strict=True))
@@ -403,45 +353,6 @@ class Segmenter:
         """The label map at the frame's own size, and the mean probability inside each object's mask."""
         probabilities = resize(decoded.logits, geometry.padded).softmax(dim=1)
         return label_map(probabilities, geometry, list(decoded.object_ids))
-
-    def _masks_to_encode(self, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry) -> Tensor:
-        """Soft object masks (1, I, h, w) at stride 8 for this frame's descriptors."""
-        probabilities = logits.softmax(dim=1)[:, NUM_NON_OBJECT:]
-        if not reference:
-            # The same as upsampling to the padded size and sampling at stride 8.
-            return torch.nn.functional.avg_pool2d(probabilities, 2)
-        full = self._put_in(resize(logits.softmax(dim=1), geometry.padded), reference)
-        return to_stride8(full[:, NUM_NON_OBJECT:])
-
-    def _put_in(self, probabilities: Tensor, reference: dict[int, Tensor]) -> Tensor:
-        """Reference masks into (1, 10 + I, H, W): inside one every other channel is 0, its own channel is the mask."""
-        for mask in reference.values():
-            probabilities = probabilities * (1 - mask)
-        for object_id, mask in reference.items():
-            probabilities[:, NUM_NON_OBJECT + self._known.ids.row(object_id)] = mask
-        return probabilities
-
-    def _hold_lost(self, entry: HistoryEntry, masks: Tensor) -> HistoryEntry:
-        """Give objects without any likely pixel their newest earlier descriptor."""
-        lost = (masks.flatten(1).amax(dim=1) <= 0.5).tolist()
-        if not any(lost):
-            return entry
-        objects = entry.objects.clone()
-        for row, (object_id, is_lost) in enumerate(zip(entry.object_ids, lost, strict=True)):
-            earlier = self._known.ring.newest(object_id) if is_lost else None
-            if earlier is not None:
-                objects[row] = earlier
-        return replace(entry, objects=objects)
-
-    def _require_numbers(self, values: Tensor, frame: int) -> None:
-        """Raise WeightsError or DeviceError if the network computed NaN or an infinite value."""
-        if bool(torch.isfinite(values).all()):
-            return
-        what = f"the network computes values that are not numbers in frame {frame}"
-        if self.dtype == torch.float32:
-            raise WeightsError(f"{what}; its weights are damaged or overtrained, take others with `weights`")
-        name = str(self.dtype).removeprefix("torch.")
-        raise DeviceError(f"{what} in {name}; run it in `precision` fp32, or take other weights with `weights`")
 
 
 def placed(model: Hodor, device: torch.device) -> Hodor:

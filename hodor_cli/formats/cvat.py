@@ -19,7 +19,7 @@ from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
-from hodor_cli.formats.drawing import ellipse, placed, run_lengths, turned
+from hodor_cli.formats.drawing import ellipse, positioned, run_lengths, turned
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.parsing import xml_elements
 from hodor_cli.formats.writing import FolderWriter
@@ -157,7 +157,9 @@ def _mask(element: Element, size: tuple[int, int]) -> RunLengths:
     runs = np.array([int(count) for count in element.attrib["rle"].split(",")], dtype=np.int64)
     if runs.min(initial=0) < 0 or runs.max(initial=0) > width * height or runs.sum() != width * height:
         raise ValueError(f"its run lengths do not fill a box of {width}x{height}")
-    return run_lengths(placed(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width), left, top, size))
+    return run_lengths(
+        positioned(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width), left, top, size)
+    )
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:

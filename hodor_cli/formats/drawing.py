@@ -17,7 +17,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> RunLengths:
     return RunLengths(encode_rle(mask)["counts"], (mask.shape[0], mask.shape[1]))
 
 
-def placed(part: NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+def positioned(part: NDArray[np.bool_], left: int, top: int, size: tuple[int, int]) -> NDArray[np.bool_]:
     """A mask of `size` = (H, W) with `part` at (left, top), cropped where it reaches outside."""
     whole = np.zeros(size, dtype=bool)
     window = whole[top : top + part.shape[0], left : left + part.shape[1]]

@@ -17,7 +17,7 @@ import numpy as np
 from hodor_cli.datasets.rle import RunLengths, Segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
-from hodor_cli.formats.drawing import ellipse, placed, run_lengths
+from hodor_cli.formats.drawing import ellipse, positioned, run_lengths
 from hodor_cli.formats.outlines import outlines
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
@@ -106,7 +106,7 @@ def _mask(text: str, corner: Point, size: tuple[int, int], path: Path) -> RunLen
     with open_picture(path, "a mask", io.BytesIO(decoded_picture(text, path))) as image:
         part = np.asarray(image.convert("L")) > 0
     left, top = (max(0, round(side)) for side in corner)
-    return run_lengths(placed(part, left, top, size))
+    return run_lengths(positioned(part, left, top, size))
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
