@@ -5,7 +5,8 @@
     python benchmarks/click_prompts.py DAVIS --radius 0.05 --rounds 2 --cue
 
 The mask so far, with a disc added at each positive click and removed at each negative one, is encoded to a descriptor,
-and the same frame is decoded from it; the result is the next mask so far. The model card compares it with the click network.
+and the same frame is decoded from it; the result is the next mask so far. The model card compares it with the click
+network.
 """
 
 from __future__ import annotations
