@@ -13,6 +13,7 @@ from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_lab
 from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation import EvaluationOutput, EvaluationSettings, evaluate
+from hodor_cli.evaluation.settings import Start
 
 
 def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) -> None:
@@ -24,6 +25,19 @@ def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) 
     assert result.frames_per_second_end_to_end > 2.0
     assert seen[-1] == (11, 11)
     assert seen == sorted(seen)
+
+
+def test_each_sequence_may_continue_with_a_segmenter_made_for_its_start(tmp_path: Path) -> None:
+    root = davis(tmp_path, {"bear": moving_labels(5), "camel": moving_labels(6)})
+    starts: list[Start] = []
+
+    def on_start(segmenter: FollowingSegmenter, start: Start) -> FollowingSegmenter:
+        starts.append(start)
+        return FollowingSegmenter()
+
+    assert evaluate(root, model=FollowingSegmenter(speed=0), on_start=on_start).jf == 1.0
+    assert [sorted(start.masks) for start in starts] == [[1, 2], [1, 2]]
+    assert [file.stem for file in starts[0].following] == ["00001", "00002", "00003", "00004"]
 
 
 def test_binary_truth_is_given_as_object_1(tmp_path: Path) -> None:

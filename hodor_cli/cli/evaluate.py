@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +17,13 @@ from hodor_cli.errors import DataError, OutputError, UsageError, require_matplot
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.console import Console
 
     from hodor_cli.datasets.dataset import Dataset
     from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.evaluation.given import Adapt, GivenSettings
     from hodor_cli.evaluation.results import EvaluationResult
-    from hodor_cli.evaluation.settings import OnStart
+    from hodor_cli.evaluation.settings import OnStart, Start
     from hodor_cli.model.hodor import Hodor
 
 
@@ -212,20 +209,24 @@ def _evaluate_given(
 
 
 def adapting(budget: str, dims: tuple[int, int], precision: str) -> OnStart:
-    """A function that replaces a segmenter by one whose network is adapted to the sequence's first frame.
+    """A function that replaces a segmenter by one whose network is adapted to the sequence's first masks, as a run of
+    `segment` with `adapt` does it.
 
     dims: min_dim and max_dim.
     """
     from hodor_cli.engine import Segmenter
-    from hodor_cli.training.adapt_settings import AdaptSettings, Budget
+    from hodor_cli.images.picture import read_picture
+    from hodor_cli.training.adapt_settings import CHECKED_AHEAD, AdaptSettings, Budget
     from hodor_cli.training.adaptation import adapt, default_cache
     from hodor_cli.training.agreement import Example
 
     min_dim, max_dim = dims
     settings = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=precision)
 
-    def on_start(segmenter: Any, frame: NDArray[np.uint8], masks: Mapping[int, NDArray[np.bool_]]) -> Any:
-        adapted = adapt(segmenter.model, [Example.of(frame, masks)], settings, cache=default_cache())
+    def on_start(segmenter: Any, start: Start) -> Any:
+        checked = [read_picture(start.following[n - 1]) for n in CHECKED_AHEAD if n <= len(start.following)]
+        example = Example.of(start.frame, start.masks)
+        adapted = adapt(segmenter.model, [example], settings, frames=checked, cache=default_cache())
         return Segmenter(
             adapted,
             history=segmenter.history,

@@ -21,12 +21,11 @@ from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.evaluation.settings import Progress
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
+from hodor_cli.training.adapt_settings import CHECKED_AHEAD
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
 #: Makes a segmenter whose network is adapted to frames with their label maps; further frames show how well.
 Adapt = Callable[[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]], OfflineSegmenter]
-#: Frames after the first given one on which adaptation checks its result, every third.
-_CHECKED = range(3, 37, 3)
 CHOICES: tuple[Choose, ...] = get_args(Choose)
 
 
@@ -155,7 +154,7 @@ class _Clip:
         """Segment all frames from the true masks of `marks`, or only those between the neighbours of mark `around`."""
         first, last, segmenter = 0, len(self) - 1, self._segmenter
         if self._adapt is not None:
-            checked = [marks[0] + ahead for ahead in _CHECKED if marks[0] + ahead < len(self)]
+            checked = [marks[0] + ahead for ahead in CHECKED_AHEAD if marks[0] + ahead < len(self)]
             examples = [(self[mark], self.truth[mark].ids) for mark in marks]
             segmenter = self._adapt(examples, [self[index] for index in checked])
         elif around is not None:

@@ -22,7 +22,7 @@ from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import score_files, scoring_task
 from hodor_cli.evaluation.results import Timing
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, require_frames, rules_of
-from hodor_cli.evaluation.settings import OnStart, Progress, StepSegmenter
+from hodor_cli.evaluation.settings import OnStart, Progress, Start, StepSegmenter
 from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import listed, plural
@@ -231,7 +231,7 @@ def _run_sequence(
         begun = time.perf_counter()
         image = read_picture(file)
         if given and not started and on_start is not None:
-            segmenter = on_start(segmenter, image, given)
+            segmenter = on_start(segmenter, Start(image, given, list(sequence.images.values())[index + 1 :]))
         started = started or bool(given)
         predicted = segmenter.step(image, masks=given or None)
         network_seconds += float(segmenter.last.network_seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -17,9 +17,19 @@ from hodor_cli.settings import about
 Progress = Callable[[int, int], None]
 """Called with the frames done so far and the frames in all."""
 
-OnStart = Callable[[Any, npt.NDArray[np.uint8], Mapping[int, npt.NDArray[np.bool_]]], Any]
-"""Called once per sequence with the segmenter, the frame in which its first objects start (RGB) and their masks, before
-the step; returns the segmenter that continues."""
+
+@dataclass(frozen=True)
+class Start:
+    """Where the first objects of a sequence start: the frame (H, W, 3) RGB, their masks (H, W), and the files of the
+    frames that follow, in order."""
+
+    frame: npt.NDArray[np.uint8]
+    masks: Mapping[int, npt.NDArray[np.bool_]]
+    following: Sequence[Path]
+
+
+OnStart = Callable[[Any, Start], Any]
+"""Called once per sequence with the segmenter and its start, before the step; returns the segmenter that continues."""
 
 
 class StepSegmenter(Protocol):

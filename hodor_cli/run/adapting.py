@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hodor_cli.errors import UsageError
 from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.training.adapt_settings import CHECKED_AHEAD
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.adapt_settings import AdaptProgress
-
-#: Up to _FOLLOWING frames after the first given one, every _EVERY-th, on which adaptation checks its result.
-_FOLLOWING, _EVERY = 12, 3
 
 
 def adapted_to_given(
@@ -74,9 +72,8 @@ def given_examples(
         given = inputs.at(frame).labels if frame.index in inputs.starts else None
         if given is not None:
             examples.append((frame.image, given))
-        after = frame.index - first
-        if after > 0 and after % _EVERY == 0 and len(following) < _FOLLOWING:
+        if frame.index - first in CHECKED_AHEAD:
             following.append(frame.image)
-        if frame.index >= max(last, first + _FOLLOWING * _EVERY):
+        if frame.index >= max(last, first + CHECKED_AHEAD[-1]):
             break
     return examples, following

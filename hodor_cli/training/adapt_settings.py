@@ -87,6 +87,10 @@ class AdaptSettings:
         check_settings(self)
 
 
+#: How far after the first given frame those lie on which adaptation checks its result.
+CHECKED_AHEAD = range(3, 37, 3)
+
+
 @dataclass(frozen=True)
 class AdaptProgress:
     """Steps and seconds spent so far, and the share of the budget they are (0..1).
