@@ -210,6 +210,10 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "is LabelMe's" in done.output, done.output
     done = CliRunner().invoke(app, ["convert", str(tmp_path), str(tmp_path / "yolo"), "--to", "yolo", "--frames"])
     assert done.exit_code == 0 and "2 pictures, 4 objects" in done.output, done.output
+    again = CliRunner().invoke(app, ["convert", str(tmp_path / "yolo"), str(tmp_path / "png"), "--to", "png"])
+    assert again.exit_code == 0 and "is YOLO's" in again.output, again.output
+    again = CliRunner().invoke(app, ["convert", str(tmp_path / "png"), str(tmp_path / "csv"), "--to", "csv"])
+    assert again.exit_code == 0 and "holds label pictures" in again.output, again.output
     done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "yolo"), "--min-area", "50", "--min-side", "5"])
     assert done.exit_code == 0 and "is YOLO's" in done.output, done.output
 

@@ -79,7 +79,7 @@ def convert(
     if writer.media:
         raise UsageError(f"{to} needs a result: hodor export RESULT --to {to}")
     found = read_annotations(annotations)
-    for line in (f"{annotations} is {found.tool}'s", *found.notes):
+    for line in (f"{annotations} {found.origin}", *found.notes):
         note(line)
     with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
         writer.write(found, folder)

@@ -99,6 +99,11 @@ class Annotations:
     confidence: Mapping[tuple[int, int], float] = field(default_factory=dict)
     source: FrameSource | None = None
 
+    @property
+    def origin(self) -> str:
+        """The end of a sentence about `path`, such as "is LabelMe's" or "holds label pictures"."""
+        return f"is {self.tool}'s" if self.tool[0].isupper() else f"holds {self.tool}"
+
     def class_of(self, shape: Shape) -> str:
         """The class of a shape; "object" if it has none."""
         own = self.names.get(shape.object_id) if self.tracked else None

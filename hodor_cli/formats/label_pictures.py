@@ -72,7 +72,7 @@ def read_stack(path: Path) -> Annotations:
             raise InputError(f"page {page} of {path} has another size than the first; a sequence has one size")
         labels = mask_from_values(values, path).labels
         pictures.append(Picture(f"{page:05d}", (labels.shape[0], labels.shape[1]), shapes_of(labels), page))
-    return Annotations("label TIFF", path, pictures, video=path.stem)
+    return Annotations("a label TIFF", path, pictures, video=path.stem)
 
 
 def _picture(name: str, labels: NDArray[np.integer], folder: Path, names: dict[int, str]) -> Picture:

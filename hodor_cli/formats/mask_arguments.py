@@ -134,7 +134,7 @@ def _twice(picture: Picture, name: str) -> bool:
 def _notes(one: Annotations) -> list[str]:
     """Notes for the user: the file's format, its objects' names, and what was changed."""
     called = listed([f"{object_id} {name}" for object_id, name in one.names.items()], 6)
-    notes = [f"{one.path} is {one.tool}'s" + (f": {called}" if called else ""), *one.notes]
+    notes = [f"{one.path} {one.origin}" + (f": {called}" if called else ""), *one.notes]
     count = overlaps(one.pictures)
     if count:
         notes.append(f"objects overlap in {plural(count, 'picture')}; a pixel belongs to the one drawn last")

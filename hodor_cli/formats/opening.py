@@ -67,7 +67,7 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     except HodorError as error:
         raise DataError(str(error)) from error
     content = CocoFile(place)
-    content.faults.facts.append(f"{place} is {read.tool}'s")
+    content.faults.facts.append(f"{place} {read.origin}")
     content.faults.facts.extend(read.notes)
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
