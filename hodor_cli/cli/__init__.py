@@ -19,12 +19,10 @@ from hodor_cli.runtime.threads import wait_briefly
 _ADAPT = {"--adapt": "60s"}
 
 COMMANDS: dict[str, CommandSpec] = {
-    "segment": CommandSpec(
-        "hodor_cli.cli.segment", "segment", "Segment a video from one mask: every frame out.", lone_values=_ADAPT
-    ),
-    "look": CommandSpec("hodor_cli.cli.look", "look", "A frame with its coordinates, and the mask to start from."),
+    "segment": CommandSpec("hodor_cli.cli.segment", "segment", "Segment a video from one mask.", lone_values=_ADAPT),
+    "look": CommandSpec("hodor_cli.cli.look", "look", "Draw a frame with its coordinates and first mask."),
     "segment-many": CommandSpec(
-        "hodor_cli.cli.segment_many", "segment_many", "Segment many videos side by side.", lone_values=_ADAPT
+        "hodor_cli.cli.segment_many", "segment_many", "Segment many videos in parallel.", lone_values=_ADAPT
     ),
     "segment-video": CommandSpec(
         "hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True, lone_values=_ADAPT
@@ -32,22 +30,22 @@ COMMANDS: dict[str, CommandSpec] = {
     "annotate": CommandSpec("hodor_cli.cli.annotate", "annotate", "Click, track, correct and export in the browser."),
     "suggest": CommandSpec("hodor_cli.cli.suggest", "suggest", "Name the frames of a video to mask next."),
     "evaluate": CommandSpec(
-        "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or masks anyone made.", lone_values=_ADAPT
+        "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or score masks.", lone_values=_ADAPT
     ),
     "evaluate-clicks": CommandSpec(
         "hodor_cli.cli.evaluate_clicks", "evaluate_clicks", "Measure masks made from clicks."
     ),
     "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
     "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Continue training on video frames."),
-    "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; see what the network is fed."),
-    "export": CommandSpec("hodor_cli.cli.export", "export", "Write a result as other tools read it."),
+    "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; draw training samples."),
+    "export": CommandSpec("hodor_cli.cli.export", "export", "Write a result in formats of other tools."),
     "convert": CommandSpec("hodor_cli.cli.export", "convert", "Convert annotations between tools."),
     "export-descriptors": CommandSpec(
         "hodor_cli.cli.export_descriptors", "export_descriptors", "Save every object of every frame as descriptors."
     ),
     "retrieval": CommandSpec("hodor_cli.cli.retrieval", "retrieval", "Find an object again; precision-recall curves."),
     "train-projection": CommandSpec(
-        "hodor_cli.cli.train_projection", "train_projection", "Learn from photographs what retrieval compares by."
+        "hodor_cli.cli.train_projection", "train_projection", "Learn the projection by which retrieval compares."
     ),
     "train-clicks": CommandSpec(
         "hodor_cli.cli.train_clicks", "train_clicks", "Train the network that makes masks from clicks."
@@ -59,7 +57,7 @@ COMMANDS: dict[str, CommandSpec] = {
     "export-onnx": CommandSpec("hodor_cli.cli.export_onnx", "export_onnx", "Write the network as ONNX."),
     "info": CommandSpec("hodor_cli.cli.info", "info", "Versions, devices and weights, for a bug report."),
 }
-"""Subcommand -> where it lives. A command whose file is not part of this installation is not offered."""
+"""Subcommand -> its module. Commands whose module is not installed are not offered."""
 
 app = typer.Typer(
     name="hodor",
