@@ -23,6 +23,7 @@ from hodor_cli.annotate.result import open_target
 from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.annotate.session import Session
 from hodor_cli.annotate.shapes import largest_piece, without_holes
+from hodor_cli.clicks import Clicker
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
@@ -257,6 +258,22 @@ def test_three_hundred_objects(desk: Desk) -> None:
         change.put(edited_record(desk.session._record(0), labels, np.unique(labels).tolist()), labels)
     assert len(desk.session.snapshot()["objects"]) == len(np.unique(labels)) > 300
     assert np.array_equal(desk.labels(0), labels)
+
+
+def test_clicks_on_one_object_keep_it_out_of_the_next(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[int, float, bool]] = []
+    click = Clicker.click
+
+    def listened(self: Clicker, x: float, y: float, *, positive: bool = True, object: int = 1) -> Any:
+        said.append((object, x, positive))
+        return click(self, x, y, positive=positive, object=object)
+
+    monkeypatch.setattr(Clicker, "click", listened)
+    rows, columns = np.nonzero(moving_square(FRAMES)[1][0] == 1)
+    on = float(columns.mean())
+    desk.do(ask.Click(0, 1, on, float(rows.mean())))
+    desk.do(ask.Click(0, 2, 80.0, 50.0))
+    assert said == [(1, on, True), (2, 80.0, True), (2, on, False)]
 
 
 def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hodor_cli.clicks import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.run.box import BoxArgument, parse_box
 from hodor_cli.run.clicks import check_clicks, clicks_by_frame, masks_from_prompts
@@ -55,6 +56,20 @@ def test_clicks_correct_a_box_and_a_mask() -> None:
     wrong[5:25, 5:35] = True
     given = masks_from_prompts(image, {}, {7: (Click(20, 15, False),)}, {7: wrong})[7]
     assert not given[15, 20] and given[60, 80]
+
+
+def test_a_click_on_one_object_is_a_negative_one_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[int, list[tuple[float, float, bool]]] = {}
+
+    def click(self: Clicker, x: float, y: float, *, positive: bool = True, object: int = 1) -> None:
+        said.setdefault(object, []).append((x, y, positive))
+
+    monkeypatch.setattr(Clicker, "click", click)
+    monkeypatch.setattr(Clicker, "mask", lambda self, object: np.ones((120, 160), bool))
+    clicks = {1: (Click(80, 60), Click(9, 9, False)), 2: (Click(20, 30), Click(25, 30))}
+    masks_from_prompts(scene()[0], {}, clicks, {})
+    assert said[1] == [(80, 60, True), (9, 9, False), (20, 30, False), (25, 30, False)]
+    assert said[2] == [(20, 30, True), (25, 30, True), (80, 60, False)]
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,16 @@ Point = tuple[float, float, bool]
 
 @dataclass
 class Clicks:
-    """The clicks (x, y, positive) on one object in one frame, oldest first, and the object's mask before them."""
+    """The clicks (x, y, positive) on one object in one frame, oldest first, and the object's mask before them.
+
+    others: positive clicks on other objects of the frame, which are negative ones for this object.
+    """
 
     frame: int
     object_id: int
     start: Mask
     points: list[Point] = field(default_factory=list)
+    others: list[Point] = field(default_factory=list)
 
 
 class Prompter:
@@ -44,6 +48,7 @@ class Prompter:
             self._clicker.reset(clicks.object_id)
             if clicks.start.any():
                 self._clicker.set_mask(clicks.start, object=clicks.object_id)
+            fresh[1:1] = [(x, y, False) for x, y, _ in clicks.others]
         self._clicked = None
         mask = clicks.start
         for x, y, positive in fresh:

@@ -19,7 +19,7 @@ from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
 from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.prompts import Clicks, Prompter
+from hodor_cli.annotate.prompts import Clicks, Point, Prompter
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
 from hodor_cli.annotate.shapes import largest_piece, without_holes
@@ -57,6 +57,8 @@ class Session:
         self._jobs = Jobs(project, reader, self._teller, load, settings)
         self._prompter: Prompter | None = None
         self._clicks: Clicks | None = None
+        #: Positive clicks by frame and object, of those clicked before.
+        self._clicked: dict[tuple[int, int], list[Point]] = {}
         self._advice = advice_state(advice_of(project))
         objects, jobs = self._objects, self._jobs
         self._edits: dict[type[Any], Callable[[Any, bytes], None]] = {
@@ -135,7 +137,9 @@ class Session:
             )
         clicks = self._clicks
         if clicks is None or (clicks.frame, clicks.object_id) != (asked.frame, asked.object):
-            clicks = Clicks(asked.frame, asked.object, self.project.labels(asked.frame) == asked.object)
+            labels = self.project.labels(asked.frame)
+            on_others = self._on_others(asked.frame, asked.object)
+            clicks = Clicks(asked.frame, asked.object, labels == asked.object, others=on_others)
         self._clicks = clicks
         clicks.points.append((asked.x, asked.y, asked.positive))
         try:
@@ -143,7 +147,13 @@ class Session:
         except BaseException:
             clicks.points.pop()
             raise
+        self._clicked[asked.frame, asked.object] = [point for point in clicks.points if point[2]]
         self._edit(asked.frame, asked.object, mask, "click", [list(point) for point in clicks.points])
+
+    def _on_others(self, frame: int, object_id: int) -> list[Point]:
+        """The positive clicks on the other objects of a frame."""
+        others = (points for (at, other), points in self._clicked.items() if at == frame and other != object_id)
+        return [point for points in others for point in points]
 
     def _box(self, asked: ask.Box, _: bytes) -> None:
         image = self.reader.read(asked.frame)
@@ -194,6 +204,7 @@ class Session:
         self._moved(self.project.redo(), +1)
 
     def _moved(self, step: Any, way: int) -> None:
+        self._clicked.clear()
         if step is None:
             self._teller.changed()
             return

@@ -73,6 +73,7 @@ def masks_from_prompts(
     """Make the masks of objects with a box or clicks in a frame: object id -> (H, W) bool.
 
     image: (H, W, 3) uint8 RGB. given: masks that clicks correct. The mask of a box without clicks stays inside the box.
+    A positive click on one object is a negative one for the others.
     The same input gives the same masks. Raises UsageError for an invalid box, InputError if nothing is found.
     """
     from hodor_cli.clicks import Clicker
@@ -88,8 +89,14 @@ def masks_from_prompts(
             clicker.box(box, object=object_id)
         elif object_id in given:
             clicker.set_mask(given[object_id], object=object_id)
+        others = [
+            click._replace(positive=False)
+            for other, of_other in clicks.items()
+            for click in of_other
+            if other != object_id and click.positive
+        ]
         # Positive clicks first, because the first prompt must show where the object is.
-        for click in sorted(of_object, key=lambda click: not click.positive):
+        for click in sorted([*of_object, *others], key=lambda click: not click.positive):
             clicker.click(click.x, click.y, positive=click.positive, object=object_id)
         mask = clicker.mask(object_id)
         least = 1.0
