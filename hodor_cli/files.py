@@ -71,7 +71,7 @@ def require_replaceable(path: Path) -> None:
     """
     try:
         kind = stat.S_IFMT(path.lstat().st_mode)
-    except OSError:  # nothing there; whoever writes sees what else is wrong
+    except OSError:  # nothing there; any other fault appears when the file is written
         return
     if kind != stat.S_IFREG:
         raise OutputError(f"{path} is {_KINDS.get(kind, 'no regular file')}, which is not replaced; {ELSEWHERE}")

@@ -197,7 +197,7 @@ def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[
 
 
 def _serve(name: str, job: _Job, connection: Connection, gate: Event) -> None:
-    """In the process: train until nobody asks for another iteration, then say how much memory it took."""
+    """In the process: train as long as iterations are requested, then report the memory used."""
     try:
         with using_threads(job.settings.threads):
             connection.send(

@@ -108,7 +108,7 @@ def evaluate(
     if (resume or overwrite) and out is None:
         raise UsageError(f"{'`resume`' if resume else '`overwrite`'} is about the folder of `out`; give that as well")
     if resume and predictions is not None:
-        raise UsageError("`resume` continues a model's run; scoring `predictions` starts anew: leave it out")
+        raise UsageError("`resume` continues a model's run; scoring `predictions` has nothing to resume; leave it out")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.datasets.dataset import recognise
     from hodor_cli.formats.as_folders import mask_folder, sequence_folder

@@ -36,8 +36,8 @@ def join(forward: SoftMap, backward: SoftMap, shares: Mapping[int, float]) -> tu
     outside = (1 - forward.objects.sum(dim=0)) + (1 - backward.objects.sum(dim=0))
     highest = (forward.background + backward.background) / outside.clamp(min=1e-4)
     background = (1 - objects.sum(dim=0)).clamp(min=0) * highest.clamp(max=1)
-    witnesses = {**backward.witnesses, **forward.witnesses}
-    return SoftMap(ids, objects, background, witnesses, forward.descriptors, forward.time), disagreement
+    measures = {**backward.measures, **forward.measures}
+    return SoftMap(ids, objects, background, measures, forward.descriptors, forward.time), disagreement
 
 
 def _mixed(forward: Tensor, backward: Tensor, share: float) -> Tensor:

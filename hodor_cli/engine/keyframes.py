@@ -226,13 +226,11 @@ class OfflineSegmenter(Segmenter):
         if self._turn.own is None:  # all objects of the frame have a mask
             return
         found = self.last.objects
-        witnesses = {
+        measures = {
             i: [np.nan if value is None else value for value in (entry.cut_off, entry.agreement, entry.change)]
             for i, entry in found.items()
         }
-        self._maps[at] = replace(
-            self._turn.own, witnesses=witnesses, descriptors=super().descriptors(), time=time
-        ).pack()
+        self._maps[at] = replace(self._turn.own, measures=measures, descriptors=super().descriptors(), time=time).pack()
 
     def _joined(self, later: SoftMap, own: StepResult, masks: Masks | None) -> StepResult:
         """The result of a step for all objects, with the result of the pass backward, in one label map."""
@@ -252,7 +250,7 @@ class OfflineSegmenter(Segmenter):
         ids = soft.object_ids.adding(own.objects)
         objects = {}
         for object_id, area in areas(labels, list(ids)).items():
-            cut_off, agreement, change = soft.witnesses.get(object_id, (0.0, np.nan, np.nan))
+            cut_off, agreement, change = soft.measures.get(object_id, (0.0, np.nan, np.nan))
             entry = own.objects.get(object_id) or ObjectResult(
                 0, 0.0, True, cut_off, None if np.isnan(agreement) else agreement, None if np.isnan(change) else change
             )

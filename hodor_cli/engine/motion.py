@@ -28,7 +28,7 @@ _MOST = 4
 _AHEAD = 1.5
 #: An object that hangs together across the limit is whole if its area is at most this many times the earlier one.
 _GROWTH = 1.25
-#: Less than this share of it beyond the limit is cut off without a word: fringes, not a front.
+#: Less than this share of it beyond the limit is cut off without a warning, because it is a fringe and no moving front.
 _FRONT = 0.1
 
 

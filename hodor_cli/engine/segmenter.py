@@ -333,12 +333,12 @@ class Segmenter:
         if self.model.config.hold_lost_objects:
             entry = hold_lost(entry, masks[0], known.ring)
         if decoded.cue is not None:
-            witnesses = agreements(decoded.cue.reference[0], masks[0, : len(decoded.object_ids)])
-            found.agreement = dict(zip(decoded.object_ids, witnesses, strict=True))
+            measures = agreements(decoded.cue.reference[0], masks[0, : len(decoded.object_ids)])
+            found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
         for object_id in reference:  # these measures are only for masks that the network found
-            for witness in (found.cut_off, found.agreement, found.change):
-                witness.pop(object_id, None)
+            for measure in (found.cut_off, found.agreement, found.change):
+                measure.pop(object_id, None)
         known.ring.put(entry)
         if self.matching:
             known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))

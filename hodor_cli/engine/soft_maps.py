@@ -25,14 +25,14 @@ _LEVELS = 255
 class SoftMap:
     """A frame's object probabilities (I, h, w) at stride 4, and the highest background channel (h, w).
 
-    witnesses: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN if unknown. descriptors: of the
+    measures: {object id: (cut_off, agreement, change)}, as in `ObjectResult`; NaN if unknown. descriptors: of the
     frame, from `Segmenter.descriptors`. time: of the frame, in seconds, or None.
     """
 
     object_ids: ObjectIds
     objects: Tensor
     background: Tensor
-    witnesses: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    measures: Mapping[int, Sequence[float]] = field(default_factory=dict)
     descriptors: FrameDescriptors = field(default_factory=lambda: FrameDescriptors({}, None))
     time: float | None = None
 
@@ -51,7 +51,7 @@ class SoftMap:
             "shape": np.array(levels.shape),
             "maps": np.frombuffer(zlib.compress(levels.tobytes(), 1), np.uint8),
             "time": np.array(np.nan if self.time is None else self.time),
-            "witnesses": np.array([self.witnesses.get(i, unknown) for i in self.object_ids], np.float64),
+            "measures": np.array([self.measures.get(i, unknown) for i in self.object_ids], np.float64),
             "rows": np.array(list(self.descriptors.objects.values()), np.float32),
             "row_ids": np.array(list(self.descriptors.objects), np.int64),
         }
@@ -70,12 +70,12 @@ class SoftMap:
                 levels = np.frombuffer(zlib.decompress(arrays["maps"].tobytes()), np.uint8).reshape(shape)
                 maps = torch.from_numpy(levels.copy()).to(device).float() / _LEVELS
                 ids, time = ObjectIds(int(i) for i in arrays["ids"]), float(arrays["time"])
-                witnesses = dict(zip(ids, arrays["witnesses"].tolist(), strict=True))
+                measures = dict(zip(ids, arrays["measures"].tolist(), strict=True))
                 rows = {int(i): row for i, row in zip(arrays["row_ids"], arrays["rows"], strict=True)}
                 known = FrameDescriptors(rows, arrays.get("cells"))
         except Exception as error:  # damaged data can raise any kind of exception
             raise InputError("a soft map of the pass backward is damaged; start again with `overwrite`") from error
-        return SoftMap(ids, maps[:-1], maps[-1], witnesses, known, None if np.isnan(time) else time)
+        return SoftMap(ids, maps[:-1], maps[-1], measures, known, None if np.isnan(time) else time)
 
 
 class MapFolder(MutableMapping[int, bytes]):

@@ -49,7 +49,7 @@ class MaskFolder:
     """Where a model's masks are kept: folder/predictions/SEQ/FRAME.png.
 
     identity: what the masks depend on (weights, history, ...). resume: sequences that were finished there under the
-    same identity are not run again; their masks are scored anew.
+    same identity are not run again; their masks are scored again.
     """
 
     folder: Path

@@ -155,7 +155,7 @@ def _outcome(task: ScoringTask) -> SequenceScore | str:
 
 @contextmanager
 def _processes(count: int) -> Iterator[Executor]:
-    """Worker processes. A fork starts at once; where it is not safe, workers start anew."""
+    """Worker processes. A fork starts at once; where it is not safe, new processes are spawned."""
     import multiprocessing
 
     method = "fork" if sys.platform == "linux" else "spawn"

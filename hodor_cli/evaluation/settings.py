@@ -63,7 +63,7 @@ class EvaluationOutput:
     """Where results.json, CSV files, report.html, pictures and a model's masks are written.
 
     resume: keep the sequences that an earlier run with the same settings finished there; only their masks are kept, all
-    scores are computed anew. overwrite: replace what an earlier evaluation left.
+    scores are computed again. overwrite: replace the results of an earlier evaluation.
     """
 
     folder: Path

@@ -60,7 +60,7 @@ def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
     beside += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]
     file = next((place for place in beside if place.is_file()), None)
     if file is None and content.imageData:
-        file = path  # whoever reads it finds the picture inside
+        file = path  # the reader of pictures finds the one inside
     size = _size(content, file, path)
     shapes = []
     for item in content.shapes:

@@ -12,7 +12,7 @@ from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import readable_name, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
-#: Endings of files that nobody takes for a frame; they are ignored without a warning.
+#: Endings of files that are certainly no frames; they are ignored without a warning.
 _SILENT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
 )
@@ -82,7 +82,7 @@ def _masks_among(files: Sequence[Path]) -> set[Path]:
         file
         for file in files
         if file not in masks
-        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # nobody stores masks in these
+        and _ending(file) not in (".jpg", ".jpeg", ".jpe", ".jfif")  # masks are not stored in these
         and any(4 * counts[kind(file)] <= len(files) for kind, counts in kinds)
     ]
     ordinary = next((file for file in files if {_ending(file), _pattern(file)} == usual), None)

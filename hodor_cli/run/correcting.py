@@ -31,7 +31,7 @@ Ranges = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedPart:
     """Ranges (first, last) of frames that may change between two sets of inputs, and the changed objects."""
 
     ranges: Ranges
@@ -42,7 +42,7 @@ class Change:
         return any(low <= frame <= high for low, high in self.ranges)
 
     @staticmethod
-    def between(then: RunInputs, now: RunInputs, first: int, last: int) -> Change:
+    def between(then: RunInputs, now: RunInputs, first: int, last: int) -> ChangedPart:
         """The change within the frames first to last."""
         plans = [GivenMasks(_labels_of(inputs), inputs.removals, inputs.appears).plan for inputs in (then, now)]
         events: set[tuple[int, int]] = set()
@@ -65,7 +65,7 @@ class Change:
             events |= {(object_id, frame) for frame in frames if frame is not None and len(frames) > 1}
         reached = (_reach(plans, object_id, frame) for object_id, frame in events)
         ranges = merged((max(low, first), min(high, last)) for low, high in reached)
-        return Change(ranges, frozenset(object_id for object_id, _ in events))
+        return ChangedPart(ranges, frozenset(object_id for object_id, _ in events))
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
@@ -104,7 +104,7 @@ class Correction:
         """inputs: those of the earlier run and the new ones together. drawing: how to draw the overlay."""
         self.folder, self.earlier = folder, earlier
         self._frames = sorted(earlier.records)
-        self.change = Change.between(earlier.inputs, inputs, self._frames[0], self._frames[-1])
+        self.change = ChangedPart.between(earlier.inputs, inputs, self._frames[0], self._frames[-1])
         fps = earlier.report.source.fps
         times = frame_times(folder.overlay, fps) if drawing.overlay else []
         alike = (len(earlier.inputs.object_ids) > 1) == drawing.numbers

@@ -1,4 +1,4 @@
-"""Threads beside other programs: PyTorch gets the cores that nobody else uses, looked at again and again.
+"""Threads beside other programs: PyTorch uses only the cores that are free, which is checked regularly.
 
 PyTorch's threads wait for each other after every layer. If another program holds one of two cores, the thread that
 shares it comes last each time and the other one waits for it: two threads then do less than one.
@@ -104,7 +104,7 @@ class FreeCores:
             return
         now = torch.get_num_threads()
         wanted = threads_beside(self._last.cores_of_others(last), self._cores, self._most)
-        # More threads than cores show in waiting for one. With fewer nobody waits, and what others use is not free.
+        # With more threads than free cores, threads wait. With fewer none waits, and the cores that others use count.
         if wanted > now or (wanted < now and self._last.waiting(last) >= _PATIENCE):
             torch.set_num_threads(wanted)
 

@@ -87,7 +87,7 @@ def in_words(seconds: float) -> str:
 class Events:
     """TensorBoard events, if it is installed; otherwise nothing.
 
-    They are written in place: TensorBoard's own writer does it in a thread, where nobody learns of a full disk.
+    They are written in this thread, because TensorBoard's own writer does it in another, which hides a full disk.
     """
 
     def __init__(self, folder: Path, first: int) -> None:

@@ -34,7 +34,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedFrame:
     """A decoded frame, its time in the container's seconds, and for how many seconds it is shown (each None if the
     container does not say)."""
 
@@ -43,7 +43,7 @@ class Decoded:
     duration: float | None
 
 
-def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Decoded]:
+def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
     """Yield every decoded frame. Damaged packets are skipped and counted in `tally`; they raise nothing."""
     for item in _without_cut_end(_decode(container, stream, tally), lambda item: item.frame.is_corrupt, tally):
         tally.patched += item.frame.is_corrupt
@@ -51,7 +51,7 @@ def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) 
     tally.finished = True
 
 
-def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Decoded]:
+def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
     import av
 
     tick = float(stream.time_base or 0)
@@ -70,9 +70,9 @@ def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
         for frame in frames:
             # Frames of the final flush have no time base, so the stream's is used for all.
             if frame.pts is None:
-                yield Decoded(frame, None, None)
+                yield DecodedFrame(frame, None, None)
             else:
-                yield Decoded(frame, frame.pts * tick, durations.pop(frame.pts, None))
+                yield DecodedFrame(frame, frame.pts * tick, durations.pop(frame.pts, None))
         if len(durations) > 1000:  # packets that gave no frame
             durations.clear()
 

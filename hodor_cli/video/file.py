@@ -14,7 +14,7 @@ from hodor_cli.video.colours import Colours
 from hodor_cli.video.container import describe_unused, frame_rate, open_container, pick_stream, pixel_aspect
 from hodor_cli.video.container_size import count_missing_bytes
 from hodor_cli.video.decoding import (
-    Decoded,
+    DecodedFrame,
     Entries,
     Tally,
     Turn,
@@ -152,7 +152,7 @@ class VideoFileSource(FrameSource):
 
 def read_first(
     source: FrameSource, container: InputContainer, tally: Tally, no_frame: str
-) -> tuple[VideoStream, Decoded, Iterator[Decoded], Turn]:
+) -> tuple[VideoStream, DecodedFrame, Iterator[DecodedFrame], Turn]:
     """Set size, rate, pixel aspect and colours of `source` by the stream to read; return the stream, its first frame,
     the further frames, and its rotation. Raises `InputError` with the message `no_frame` if none can be decoded."""
     stream = pick_stream(container, source.label)
@@ -195,7 +195,7 @@ class _Clock:
 
 
 def number_frames(
-    source: FrameSource, decoded: Iterator[Decoded], turn: Turn, first: int | None = None
+    source: FrameSource, decoded: Iterator[DecodedFrame], turn: Turn, first: int | None = None
 ) -> Iterator[Frame]:
     """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
     before `first`, the source's start by default, are not converted; iteration stops at `source.end`."""
@@ -219,7 +219,7 @@ def number_frames(
     source.require_start(index + 1)
 
 
-def _measured(source: FrameSource, decoded: Iterator[Decoded]) -> tuple[Iterator[Decoded], ValueRange | None]:
+def _measured(source: FrameSource, decoded: Iterator[DecodedFrame]) -> tuple[Iterator[DecodedFrame], ValueRange | None]:
     """The same frames, and for 16-bit grey the value range: the source's, or measured on the first frames."""
     head = list(islice(decoded, 1))
     if not head or deep_values(head[0].frame) is None:

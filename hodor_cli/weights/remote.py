@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HUB_FILE = "model.safetensors"
 #: Endings of files that can hold a network.
 SUFFIXES = (".safetensors", ".pth")
-#: Called with the bytes that are there and how many there will be (None: nobody knows).
+#: Called with the number of bytes so far and in all (None if unknown).
 Progress = Callable[[int, "int | None"], None]
 
 _HUB = re.compile(r"hf://(?P<repo>[^/@#\s]+/[^/@#\s]+)(?:@(?P<revision>[^/@#\s]+))?(?:/(?P<file>[^@#\s]+))?")

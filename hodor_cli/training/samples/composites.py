@@ -68,7 +68,7 @@ class _Donor:
 class Composites:
     """A `TrainingSet` made of another one, with up to `settings.pasted` labelled objects more in each sample.
 
-    Item i always gets the same number more, so that a batch can be planned; which objects, is drawn anew.
+    Item i always gets the same number more, so that a batch can be planned; the objects are drawn each time.
     """
 
     def __init__(

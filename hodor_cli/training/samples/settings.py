@@ -27,7 +27,7 @@ class AugmentSettings:
     maker: Annotated[Literal["fast", "imgaug"], about("Our own augmenters, or the paper's.")] = "fast"
     frames: Annotated[int, about("Frames of a sequence; 1 is the single-image ablation.", least=1)] = 3
 
-    # The paper's ranges, in both directions; the motion is drawn anew for every frame.
+    # The paper's ranges, in both directions; a new motion is drawn for every frame.
     translation: Annotated[Range, about("Of the side.")] = (0.0, 0.25)
     rotation: Annotated[Range, about("Degrees.")] = (0.0, 10.0)
     shear: Annotated[Range, about("Degrees.")] = (0.0, 10.0)
@@ -42,7 +42,7 @@ class AugmentSettings:
     # Beyond the paper; used by the fast maker only, all off by default.
     view_scale: Annotated[Range, about("Zoom shared by all frames, about an object.")] = (1.0, 1.0)
     view_rotation: Annotated[float, about("Degrees shared by all frames.", least=0)] = 0.0
-    frame_scale: Annotated[Range, about("Zoom drawn anew for every frame.")] = (1.0, 1.0)
+    frame_scale: Annotated[Range, about("Zoom, drawn for every frame.")] = (1.0, 1.0)
     scale_jump: Annotated[float, _chance("per frame of a zoom from scale_jump_range on top")] = 0.0
     scale_jump_range: Annotated[Range, about("That zoom.")] = (0.6, 1.7)
     path: Annotated[float, _chance("that the frames follow one smooth motion, as in a video")] = 0.0
