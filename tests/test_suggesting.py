@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hodor_cli.cli import app
 from hodor_cli.engine import ObjectResult
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 
 
@@ -62,6 +62,9 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "clip.mp4", "next.png"]
     with Image.open(tmp_path / "next.png") as page:
         assert page.size == (2 * WIDTH, HEIGHT)
+    page = (tmp_path / "next.png").read_bytes()
+    code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "next.png")
+    assert code == OutputError.exit_code and "exists already" in said and (tmp_path / "next.png").read_bytes() == page
     assert words(clip, "--mask", f"99={tmp_path}/a.png")[0] == InputError.exit_code
     run = ["segment", str(clip), "--mask", str(tmp_path / "a.png"), "--min-dim", "64", "-o", str(tmp_path / "out")]
     assert CliRunner().invoke(app, run).exit_code == 0

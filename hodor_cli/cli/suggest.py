@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import FOLLOW_FIELDS, BoxOption, ClickOption, EndOption, MaskOption, StartOption, out_option
+from hodor_cli.cli.options import (
+    FOLLOW_FIELDS,
+    BoxOption,
+    ClickOption,
+    EndOption,
+    MaskOption,
+    OverwriteOption,
+    StartOption,
+    out_option,
+)
 from hodor_cli.cli.terminal import progress_to, say
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ def suggest(
     click: ClickOption = None,
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of frames.")] = 5,
     out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
+    overwrite: OverwriteOption = False,
     start: StartOption = 0,
     end: EndOption = None,
     settings: Annotated[SegmentSettings, FOLLOW_FIELDS],
@@ -45,6 +55,8 @@ def suggest(
     from hodor_cli.run.records import is_report
     from hodor_cli.run.suggesting import suggested_in
 
+    if out is not None and out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already; choose another name with `out`, or add `overwrite`")
     given = bool(mask or box or click)
     if not given or is_report(Path(source) / "report.json"):
         if given:
