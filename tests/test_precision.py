@@ -74,3 +74,28 @@ def test_bf16_follows_as_float32_does() -> None:
         maps[precision] = np.stack([segmenter.step(frame) for frame in frames[1:4]])
     assert np.mean(maps["fp32"] != maps["bf16"]) < 0.01
     assert segmenter.dtype == torch.bfloat16
+
+
+def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from hodor_cli.clicks import Clicker
+
+    found = set()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            parts = made if isinstance(made, tuple | list) else [made]
+            found.update(str(func) for part in parts if getattr(part, "dtype", None) == torch.float64)
+            return made
+
+    frames, masks = moving_square(3)
+    segmenter = Segmenter(load_model("mini"), min_dim=64, device="cpu", precision="fp32")
+    clicker = Clicker(device="cpu")
+    with Watch():
+        for index, frame in enumerate(frames):
+            segmenter.step(frame, masks=masks[0].astype(np.uint16) if index == 0 else None)
+        clicker.set_frame(frames[0])
+        clicker.click(*np.argwhere(masks[0])[0][::-1].tolist())
+    assert not found

@@ -1,0 +1,69 @@
+"""Files are put in their places on Windows, too, where other programs hold them and devices have names of files."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hodor_cli import files
+from hodor_cli.locks import WriterLock, _process_lives
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_put_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(files, "_WAITS", (0, 0))
+    held = [PermissionError(13, "used by another process"), PermissionError(13, "used by another process")]
+    replace = os.replace
+
+    def refusing(source: Path, target: Path) -> None:
+        if held:
+            raise held.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refusing)
+    files.write_whole(tmp_path / "a.json", b"1")
+    assert (tmp_path / "a.json").read_bytes() == b"1" and os.listdir(tmp_path) == ["a.json"]
+    held += [PermissionError(13, "open elsewhere")] * 3
+    with pytest.raises(PermissionError):
+        files.write_whole(tmp_path / "a.json", b"2")
+    assert (tmp_path / "a.json").read_bytes() == b"1" and os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize("name", ["nul", "NUL.png", "com1.txt", "aux"])
+def test_names_of_devices_are_names_everywhere_but_on_windows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "WINDOWS", False)
+    assert files.is_plain_name(name)
+    monkeypatch.setattr(files, "WINDOWS", True)
+    assert not files.is_plain_name(name) and files.is_plain_name(f"x{name}")
+
+
+def test_asking_whether_a_process_lives_does_nothing_to_it(tmp_path: Path) -> None:
+    assert _process_lives(os.getpid()) and not _process_lives(2**22 + 1)
+    with WriterLock(tmp_path / "a"):
+        assert (tmp_path / "a.lock").is_file()
+    assert not (tmp_path / "a.lock").exists()
+
+
+def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
+    """Where processes are not forked, all that they need is pickled."""
+    from data_fakes import make_coco
+
+    from hodor_cli.datasets.coco import StillImages
+    from hodor_cli.datasets.limits import ObjectLimits
+    from hodor_cli.training.samples.batches import BatchPlanner
+    from hodor_cli.training.samples.loading import make_loader
+    from hodor_cli.training.samples.sets import StillTraining
+    from hodor_cli.training.samples.settings import MINI, BatchSettings
+
+    make_coco(tmp_path, 4)
+    stills = StillTraining(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
+    loader = make_loader(BatchPlanner([stills], BatchSettings(batch_size=2, area=64 * 64)), 0, 1, workers=0).loader
+    again = pickle.loads(pickle.dumps((loader.dataset, loader.worker_init_fn)))[0]
+    one, other = next(iter(loader.dataset)), next(iter(again))
+    assert np.array_equal(one["frames"], other["frames"]) and one["names"] == other["names"]
