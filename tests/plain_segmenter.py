@@ -20,11 +20,11 @@ from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks,
 
 @dataclass
 class _Entry:
-    """Descriptors of one frame: {object id: (D,)} and (9, D)."""
+    """Descriptors of one frame: {object id: (D,)} and (9, D), or no background."""
 
     frame: int
     objects: dict[int, Tensor]
-    background: Tensor
+    background: Tensor | None
 
 
 class PlainSegmenter:
@@ -74,13 +74,10 @@ class PlainSegmenter:
         config = self.model.config
         maps = self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
         self._entries = [entry for entry in self._entries if entry.frame >= index - self.history]
-        followed = list(self.object_ids)
-        logits = self._decode(maps) if followed else None
+        existed = bool(self.object_ids)
         reference = self._start_objects(maps, given, geometry, index)
-        if logits is not None:
-            started = len(self.object_ids) - len(followed)
-            logits = torch.nn.functional.pad(logits, (0, 0, 0, 0, 0, started), value=-1e4)
-            probabilities = self._settle(maps, logits, reference, geometry, index)
+        if existed:
+            probabilities = self._decode(maps, reference, geometry, index)
             height, width = geometry.scaled
             found = resize(probabilities[:, :, :height, :width], geometry.original)[0].argmax(dim=0)
             ids = torch.tensor([0] * NUM_NON_OBJECT + self.object_ids, device=self.device)
@@ -102,21 +99,17 @@ class PlainSegmenter:
         self.object_ids += list(prepared)
         objects, background = reference_masks(torch.stack(list(prepared.values()))[None])
         descriptors = self.model.encode(maps, objects, background)
+        self._remember(index, list(prepared), descriptors, with_background=not existed)
         if not existed:
-            self._remember(index, list(prepared), descriptors)
             self._memory.remember(maps, self.object_ids, objects[0], reference=tuple(prepared))
         return prepared
 
-    def _decode(self, maps: Maps) -> Tensor:
-        """Logits (1, 10 + I, h, w) of the objects followed so far, whatever is given in this frame."""
-        cue = self._memory.cue(self.model, maps, self.object_ids)
-        return self.model.decode(maps, self._stacked(), cue)
-
-    def _settle(
-        self, maps: Maps, logits: Tensor, reference: dict[int, Tensor], geometry: Geometry, index: int
-    ) -> Tensor:
+    def _decode(self, maps: Maps, reference: dict[int, Tensor], geometry: Geometry, index: int) -> Tensor:
         """Probabilities (1, 10 + I, padded H, padded W); this frame's descriptors join the history."""
-        shown = resize(logits, geometry.padded).softmax(dim=1)
+        cue = self._memory.cue(self.model, maps, self.object_ids)
+        logits = self.model.decode(maps, self._stacked(), cue)
+        shown = self._put_in(resize(logits, geometry.padded).softmax(dim=1), reference)
+
         soft = self._put_in(resize(logits.softmax(dim=1), geometry.padded), reference)
         objects, background = predicted_masks(to_stride8(soft[:, NUM_NON_OBJECT:]))
         descriptors = self.model.encode(maps, objects, background)
@@ -134,9 +127,11 @@ class PlainSegmenter:
             probabilities[:, NUM_NON_OBJECT + self.object_ids.index(object_id)] = mask
         return probabilities
 
-    def _remember(self, index: int, ids: list[int], made: Descriptors) -> None:
-        """Put a frame's descriptors into the history."""
-        self._entries.append(_Entry(index, dict(zip(ids, made.objects[0], strict=True)), made.background[0]))
+    def _remember(self, index: int, ids: list[int], made: Descriptors, *, with_background: bool = True) -> None:
+        """Put a frame's descriptors into the history, in place of what the same frame put in before."""
+        self._entries = [entry for entry in self._entries if entry.frame != index]
+        objects = dict(zip(ids, made.objects[0], strict=True))
+        self._entries.append(_Entry(index, objects, made.background[0] if with_background else None))
 
     def _stacked(self) -> History:
         """The history as tensors; what a frame lacks is zero and marked as absent."""
@@ -149,7 +144,8 @@ class PlainSegmenter:
             for i, object_id in enumerate(self.object_ids):
                 if object_id in entry.objects:
                     objects[0, t, i], has_object[0, t, i] = entry.objects[object_id], True
-            background[0, t], has_background[0, t] = entry.background, True
+            if entry.background is not None:
+                background[0, t], has_background[0, t] = entry.background, True
         return History(objects, background, has_object, has_background)
 
     def _hold_lost(self, made: Descriptors, masks: Tensor) -> Descriptors:

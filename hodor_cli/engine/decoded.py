@@ -34,13 +34,19 @@ class StepInput:
 
 @dataclass(frozen=True)
 class Decoded:
-    """The result of decoding a frame: logits (1, 10 + I, h, w) of the objects followed so far, the cue that was used,
-    and the share of each object that was cut off, by id."""
+    """The result of decoding a frame: logits (1, 10 + I, h, w) of its objects, the cue that was used, and the share of
+    each object that was cut off, by id. followed: the objects of earlier frames, which come first."""
 
     object_ids: ObjectIds
     logits: Tensor
     cue: Cue | None
     cut_off: dict[int, float]
+    followed: ObjectIds
+
+    def of_followed(self) -> Decoded:
+        """Without the objects that start in this frame, whose masks are given."""
+        kept = self.logits[:, : NUM_NON_OBJECT + len(self.followed)]
+        return replace(self, object_ids=self.followed, logits=kept)
 
 
 @dataclass

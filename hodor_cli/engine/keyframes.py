@@ -201,6 +201,10 @@ class OfflineSegmenter(Segmenter):
             )
         return later
 
+    @property
+    def _starts_are_decoded(self) -> bool:
+        return self._plan is None
+
     def _settled(self, logits: Tensor) -> Tensor:
         if self._plan is None:
             return logits

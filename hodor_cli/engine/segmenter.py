@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map
 from hodor_cli.engine.masks import are_small, reference_masks_by_id
 from hodor_cli.engine.motion import limited
+from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import InputError, UsageError
@@ -118,9 +119,9 @@ class Segmenter:
         Args:
             frame: (H, W, 3) uint8 RGB; all frames have the same size.
             masks: reference masks given in this frame: a label map (H, W) of object ids, or {id: (H, W) bool}, or None.
-                They say nothing of other objects, which keep in this frame the masks they would have without them,
-                except where these overlap. An empty mask says that a followed object is not there: it is followed no
-                longer.
+                They say nothing of other objects: a correction leaves them the masks they would have without it,
+                except where these overlap, and an object that starts takes part in decoding the frame, as in the paper.
+                An empty mask says that a followed object is not there: it is followed no longer.
             time: when the frame was taken, in seconds; the longer after the frame before, the farther objects may have
                 moved. None: frames follow each other as in ordinary video.
         Returns:
@@ -255,10 +256,13 @@ class Segmenter:
     def _follow(self, step: StepInput) -> StepResult:
         known = self._known
         known.ring.advance(step.index)
-        # 1. Decode the history, as if nothing were given here: so a mask leaves the objects beside it as they were.
-        decoded = self._decode(step) if known.ids else None
-        # 2. Reference masks of this frame are encoded alone and join the history.
-        reference = self._encode_given(step)
+        followed = known.ids
+        # 1. As in the paper, objects that start here join the history, and with it the decoding of this frame.
+        early = step.given.keys() - set(followed) if followed and self._starts_are_decoded else set()
+        reference = self._encode_given(step, early, join=True)
+        # 2. Decode the history. A correction does not change it, and so leaves the other objects as they were.
+        decoded = self._decode(step, followed) if followed else None
+        reference |= self._encode_given(step, step.given.keys() - early, join=not followed)
         labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
         if decoded is not None:
             # 3. Put the reference masks in, and encode what came out as this frame's entry.
@@ -271,20 +275,29 @@ class Segmenter:
         ids = known.ids.adding(step.given)
         return StepResult(labels=labels, objects=found.results(labels, ids))
 
-    def _encode_given(self, step: StepInput) -> dict[int, Tensor]:
-        """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others."""
-        if not step.given:
+    @property
+    def _starts_are_decoded(self) -> bool:
+        """Whether objects take part in decoding the frame in which they start; a subclass may decide otherwise."""
+        return True
+
+    def _encode_given(self, step: StepInput, ids: Collection[int], *, join: bool) -> dict[int, Tensor]:
+        """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others.
+
+        join: they join the history at once; else `_settle` encodes them with all objects of the frame.
+        """
+        given = {object_id: mask for object_id, mask in step.given.items() if object_id in ids}
+        if not given:
             return {}
         known, geometry = self._known, step.geometry
-        prepared = prepare_masks(np.stack(list(step.given.values())), geometry, self.device)
+        prepared = prepare_masks(np.stack(list(given.values())), geometry, self.device)
         visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
-        for object_id, seen in zip(step.given, visible, strict=True):
+        for object_id, seen in zip(given, visible, strict=True):
             if not seen:
                 step.warnings.append(
                     f"object {object_id} in frame {step.index} is too small to be encoded at"
                     f" {geometry.scaled[1]}x{geometry.scaled[0]}; raise `min_dim` or leave it out"
                 )
-        ids = [object_id for object_id, seen in zip(step.given, visible, strict=True) if seen]
+        ids = [object_id for object_id, seen in zip(given, visible, strict=True) if seen]
         if not ids:
             return {}
         full = prepared[:, torch.tensor(visible, device=self.device)]
@@ -298,15 +311,15 @@ class Segmenter:
         require_numbers(descriptors.objects, step.index, self.dtype)
         shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
         known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
-        if not existed:  # otherwise `_settle` encodes all objects of this frame
-            known.ring.put(HistoryEntry.of(step.index, ids, descriptors))
-            if self.matching:
-                known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
-                known.motion.observe(ids, objects[0], step.time)
+        if join:
+            known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
+        if not existed and self.matching:
+            known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
+            known.motion.observe(ids, objects[0], step.time)
         return dict(zip(ids, full[0], strict=True))
 
-    def _decode(self, step: StepInput) -> Decoded:
-        """Decode the followed objects from the history, without the masks given in this frame."""
+    def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
+        """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
         known, maps = self._known, step.maps
         cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
@@ -317,16 +330,16 @@ class Segmenter:
             radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
             logits, shares = limited(logits, was, radii)
             cut_off = dict(zip(known.ids, shares, strict=True))
-        return Decoded(known.ids, self._settled(logits), cue, cut_off)
+        return Decoded(known.ids, self._settled(logits), cue, cut_off, followed)
 
     def _settle(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
         """Make the frame's label map and other results, and add the frame to history and matching memory."""
         known, maps = self._known, step.maps
-        # Objects that start here have no channel yet; their masks are given.
+        # Objects that start here and were not decoded have no channel yet; their masks are given.
         started = len(known.ids) - len(decoded.object_ids)
         logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
         found = Measures(cut_off=dict(decoded.cut_off))
-        labels, found.confidence = self._labels(decoded, step.geometry)
+        labels, found.confidence = self._labels(decoded.of_followed(), step.geometry)
         masks = masks_to_encode(logits, reference, known.ids, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
