@@ -29,6 +29,7 @@ from hodor_cli.cli.options import (
 from hodor_cli.cli.parameters import RESULTS
 from hodor_cli.cli.terminal import counted, note, progress_to, say, warn
 from hodor_cli.errors import HodorError, UsageError
+from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -199,7 +200,10 @@ def segment(
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if exports:
         options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
-        tell_exports(export_result(folder, exports, options))
+        places = export_result(folder, exports, options)
+        tell_exports(places)
+        if coco:  # also where scripts that say --coco look for it
+            write_result(OutputFolder(folder).annotations, (places["coco-video"] / "annotations.json").read_bytes())
     _tell_about_descriptors(session, descriptors, folder)
 
 

@@ -3,7 +3,7 @@
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes and clicks
 OUT/overlay.mp4, OUT/review.html
-OUT/annotations.json    of earlier versions
+OUT/annotations.json    of earlier versions, and still written for `coco`
 OUT/export/FORMAT/      the masks as other tools read them
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds the data for resuming
