@@ -143,12 +143,16 @@ def evaluate(
             from hodor_cli.evaluation.output import sweep_json
 
             write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
-        failed = {name: message for result in results for name, message in result.failed.items()}
-        if failed:
-            for name, message in failed.items():
-                warn(f"{name}: {message}")
-            count = f"{len(failed)} of {len(found.sequences)} sequences"
-            raise DataError(f"{count} failed, the others are above: {', '.join(failed)}")
+        _require_all(results, len(found.sequences))
+
+
+def _require_all(results: list[EvaluationResult], sequences: int) -> None:
+    """Warn of every sequence that failed, and raise DataError if there are any."""
+    failed = {name: message for result in results for name, message in result.failed.items()}
+    if failed:
+        for name, message in failed.items():
+            warn(f"{name}: {message}")
+        raise DataError(f"{len(failed)} of {sequences} sequences failed, the others are above: {', '.join(failed)}")
 
 
 @dataclass(frozen=True)

@@ -136,16 +136,9 @@ def segment(
     """
     if masks is not None:
         _refuse_with_masks(
-            {
-                "--mask": mask,
-                "--box": box,
-                "--click": click,
-                "--remove": remove,
-                "--from": known,
-                "--projection": projection,
-                "--descriptors": descriptors,
-            }
-        )
+            {"--mask": mask, "--box": box, "--click": click, "--remove": remove, "--from": known,
+             "--projection": projection, "--descriptors": descriptors}
+        )  # fmt: skip
         warn("many videos are segmented by `hodor segment-many` now; segment --masks goes in the next version")
         from hodor_cli.cli.segment_many import segment_many
 
@@ -154,9 +147,7 @@ def segment(
             workers=workers, gpus=gpus, ray=ray, start=start, end=end, export=export, coco=coco,
         )  # fmt: skip
         return
-    for flag, value in (("--workers", workers), ("--gpus", gpus), ("--ray", ray)):
-        if value is not None:
-            raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
+    _refuse_without_masks({"--workers": workers, "--gpus": gpus, "--ray": ray})
     from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
@@ -195,15 +186,13 @@ def segment(
         earlier = OutputFolder(folder).exported()
         summary = _segmented(frames, inputs, folder, session, settings, run)
     print_summary(summary)
-    gone = [name for name in earlier if name not in (*OutputFolder(folder).exported(), *exports)]
-    if gone:
-        note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
+    _tell_removed_exports(folder, earlier, exports)
     if exports:
         options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
         places = export_result(folder, exports, options)
         tell_exports(places)
-        if coco:  # also where scripts that say --coco look for it
-            write_result(OutputFolder(folder).annotations, (places["coco-video"] / "annotations.json").read_bytes())
+        if coco:
+            _copy_annotations(folder, places["coco-video"])
     _tell_about_descriptors(session, descriptors, folder)
 
 
@@ -261,6 +250,29 @@ def _refuse_with_masks(others: Mapping[str, Any]) -> None:
         if value:
             way = "run hodor export-descriptors on the results" if flag == "--descriptors" else "give one of them"
             raise UsageError(f"{flag} is for one video and --masks for many; {way}")
+
+
+def _refuse_without_masks(options: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option for many videos without --masks."""
+    for flag, value in options.items():
+        if value is not None:
+            raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
+
+
+def _copy_annotations(folder: Path, export: Path) -> None:
+    """Put annotations.json also where scripts that say --coco look for it."""
+    from hodor_cli.run.output import OutputFolder
+
+    write_result(OutputFolder(folder).annotations, (export / "annotations.json").read_bytes())
+
+
+def _tell_removed_exports(folder: Path, earlier: Sequence[str], exports: Sequence[str]) -> None:
+    """Print which exports of the `earlier` ones are gone, and how to make those again that are not made now."""
+    from hodor_cli.run.output import OutputFolder
+
+    gone = [name for name in earlier if name not in (*OutputFolder(folder).exported(), *exports)]
+    if gone:
+        note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
 
 
 def _tell_about_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:
