@@ -80,7 +80,8 @@ def test_the_cycle_goes_there_and_back(toy: Hodor, monkeypatch: pytest.MonkeyPat
     seen: list[AdaptProgress] = []
     settings = AdaptSettings(Budget(steps=4))
     adapted = adapt(toy, [example], settings, frames=frames[1:], progress=seen.append)
-    assert [state.steps for state in seen] == [1, 2, 3, 4, 4]
+    assert list(dict.fromkeys(state.steps for state in seen)) == [0, 1, 2, 3, 4]  # the cycle's frames are told, too
+    assert [state.share for state in seen] == sorted(state.share for state in seen)
     assert seen[-1].cycle is not None
     assert 0 <= seen[-1].cycle <= 1
     assert seen[-1].blend in (0.0, 0.5, 0.8, 1.0)

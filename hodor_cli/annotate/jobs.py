@@ -21,6 +21,7 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.model.hodor import Hodor
+    from hodor_cli.training.adapt_settings import AdaptProgress
 
 
 class Jobs:
@@ -74,12 +75,13 @@ class Jobs:
         if not self._project.given_frames():
             raise UsageError("there is no mask made by hand to adapt to; click an object first")
 
-        def progress(state: Any) -> None:
+        def progress(state: AdaptProgress) -> None:
             if stop.is_set():
                 raise Stopped
-            left = (1 - state.share) * asked.seconds
-            self._teller.tell("progress", job="adapt", share=float(state.share), left=left)
+            left = max(0.0, asked.seconds - state.seconds)
+            self._teller.tell("progress", job="adapt", share=state.share, left=left)
 
+        self._teller.tell("progress", job="adapt", share=0.0, left=float(asked.seconds))
         try:
             model, settings = adapted_to_given(
                 self._load(), self._reader.source, inputs_by_hand(self._project), f"{asked.seconds}s", self._settings,

@@ -65,7 +65,7 @@ def adapt(
         frames: some frames that follow the first example in its video, in order, a dozen at most, such as every third
             of the next second: what the cycle goes through. Without them the result lies `blend` of the way.
         cache: folder of adapted networks, found again by a hash of all that they depend on.
-        progress: called after every step.
+        progress: called after every step, and after every frame of the cycle.
     Raises:
         InputError for a mask that is empty or covers the whole frame, UsageError for no example.
     """
@@ -121,9 +121,8 @@ class _Adaptation:
 
     def run(self, frames: Sequence[Rgb]) -> None:
         """Learn within the budget, and leave in the model what the cycle found best."""
-        cycle = CycleTest(self.examples[0], list(frames), self.size, self.learner.process).affordable(
-            self.learner.model, self.settings.budget.seconds, tests=len(_BLENDS) + 2
-        )
+        whole = CycleTest(self.examples[0], list(frames), self.size, self.learner.process, self._tell)
+        cycle = whole.affordable(self.learner.model, self.settings.budget.seconds, tests=len(_BLENDS) + 2)
         tried: list[tuple[float, float, Weights]] = []  # IoU in the cycle, how far, towards which weights
         reserved = 0.0
         if cycle is not None:
@@ -141,7 +140,7 @@ class _Adaptation:
             usual = next(choice for choice in reversed(tried) if choice[1] == self.settings.blend)
             best = max(tried, key=lambda choice: choice[0])
             iou, far, weights = best if best[0] > usual[0] + _MARGIN else usual
-            self._tell(1.0, blend=far, cycle=iou)
+            self._tell(far, iou)
         self._put(far, weights)
         self.learner.model.requires_grad_(True)
 
@@ -167,7 +166,7 @@ class _Adaptation:
             values, _ = self.learner.step(collate([sample]), rate, steps, hardship)
             self.loss = float(values[:2].sum())
             share = self._share(reserved)
-            self._tell(share)
+            self._tell()
 
     def _sample_size(self, example: Example) -> tuple[int, int]:
         """(height, width) of a sample: the share `area` of the working resolution."""
@@ -182,10 +181,11 @@ class _Adaptation:
         seconds = budget.seconds or math.inf
         return (time.perf_counter() - self.started) / max(seconds - reserved, seconds / 2)
 
-    def _tell(self, share: float, blend: float | None = None, cycle: float | None = None) -> None:
+    def _tell(self, blend: float | None = None, cycle: float | None = None) -> None:
         if self.progress is not None:
-            seconds = time.perf_counter() - self.started
-            self.progress(AdaptProgress(self.learner.done, seconds, min(share, 1.0), self.loss, blend, cycle))
+            seconds, share = time.perf_counter() - self.started, min(self._share(0.0), 1.0)
+            done = 1.0 if blend is not None else share
+            self.progress(AdaptProgress(self.learner.done, seconds, done, self.loss, blend, cycle))
 
     def _try(self, cycle: CycleTest, blend: float) -> tuple[float, float, Weights]:
         """What the cycle says of going so far; learning then continues as if nothing had been tried."""

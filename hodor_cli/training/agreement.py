@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +41,16 @@ class Example:
 
 @dataclass(frozen=True)
 class CycleTest:
-    """Forwards through frames from an example, and back to it: how well the masks of both ways agree."""
+    """Forwards through frames from an example, and back to it: how well the masks of both ways agree.
+
+    each: called after every frame.
+    """
 
     example: Example
     frames: list[Rgb]
     size: tuple[int, int]
     process: Process
+    each: Callable[[], object] = lambda: None
 
     def iou(self, model: Hodor) -> float:
         """Mean IoU of the objects on the way back with those on the way there, 0..1.
@@ -75,7 +79,11 @@ class CycleTest:
             device=self.process.device,
             precision=precision_name(self.process.dtype),
         )
-        return [segmenter.step(frame, None if number else labels) for number, frame in enumerate(frames)]
+        found = []
+        for number, frame in enumerate(frames):
+            found.append(segmenter.step(frame, None if number else labels))
+            self.each()
+        return found
 
     def affordable(self, model: Hodor, seconds: float | None, tests: int) -> CycleTest | None:
         """The same through as many of the frames as a budget allows for so many tests; None without frames or time."""
