@@ -16,7 +16,8 @@ from conftest import one_sentence
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, number_together, numbered, shapes_of
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
+from hodor_cli.formats.numbering import number_together, numbered
 from hodor_cli.formats.outlines import one_outline, outlines
 from hodor_cli.formats.recognise import WRITERS, read_annotations, writer_of
 from hodor_cli.formats.writing import new_folder
@@ -66,6 +67,24 @@ def test_what_is_written_comes_back_pixel_by_pixel(tmp_path: Path, name: str) ->
         np.testing.assert_array_equal(picture.labels, truth)
     if name in ("coco", "labelme", "cvat"):
         assert found.names == NAMES
+
+
+def test_parts_of_an_object_are_one_object_everywhere(tmp_path: Path) -> None:
+    """LabelMe's groups have a polygon for each part; a track or a table has the object once in each frame."""
+    parts = [shape("cat", square(5, 5, 10), 7), shape("cat", square(40, 5, 20), 7)]
+    found = read_annotations(labelme_file(tmp_path / "a.json", parts))
+    lines = (written("csv", tmp_path, found) / "tracks.csv").read_text().splitlines()
+    assert len(lines) == 2 and ",7,cat,5,5,55,20,500," in lines[1]
+    content = json.loads((written("coco", tmp_path, found) / "instances.json").read_text())
+    assert [entry["area"] for entry in content["annotations"]] == [500]
+    track = (written("cvat", tmp_path, replace(found, video="clip")) / "annotations.xml").read_text()
+    assert track.count("<polygon") == 1
+
+
+def test_an_exported_folder_of_pictures_and_label_pngs_is_read(tmp_path: Path) -> None:
+    found = read_annotations(written("png", tmp_path, frames=True))
+    np.testing.assert_array_equal(list(found.pictures)[3].labels, labels_at(3))
+    assert all(picture.file is not None for picture in found.pictures)
 
 
 def test_tracks_of_the_cell_tracking_challenge_name_the_track_before(tmp_path: Path) -> None:
@@ -250,8 +269,9 @@ def test_cvat_for_video_and_for_images(tmp_path: Path) -> None:
     found = read_annotations(tmp_path / "video.xml")
     assert [(picture.frame, picture.object_ids) for picture in found.pictures] == [(0, [1]), (6, [1])]
     assert found.names == {1: "car"} and found.video == "street"
-    (tmp_path / "images.xml").write_text(CVAT_IMAGES)
-    found = read_annotations(tmp_path / "images.xml")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "default.xml").write_text(CVAT_IMAGES)  # the name that datumaro gives it
+    found = read_annotations(tmp_path / "set")
     (picture,) = found.pictures
     assert {name: int((picture.labels == key).sum()) for key, name in found.names.items()} == {"dog": 0, "car": 400}
     assert sum(int(part.mask(SIZE).sum()) for part in picture.shapes if part.name == "dog") == 8
@@ -293,6 +313,10 @@ def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     found = read_annotations(tmp_path)
     assert found.names == {1: "mug", 2: "dog"}
     np.testing.assert_array_equal(first(found).labels == 2, labels_at(0) == 3)
+    # Without colours, as datumaro writes it, the classes have Pascal VOC's in order.
+    (tmp_path / "SegmentationObject" / "a.png").replace(tmp_path / "SegmentationClass" / "a.png")
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:::\nmug:::\ndog:::\n")
+    assert set(read_annotations(tmp_path).names.values()) == {"mug", "dog"}
 
 
 def test_label_tiff_of_many_pages(tmp_path: Path) -> None:

@@ -261,6 +261,24 @@ def test_sound_is_copied_where_its_frames_are(tmp_path: Path, name: str, codec: 
         assert len(read_video(tmp_path / "out.mp4")) == len(frames)
 
 
+def samples(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        parts = [frame for decoded in container.decode(audio=0)
+                 for frame in av.AudioResampler("fltp", "mono", 48000).resample(decoded)]  # fmt: skip
+    return np.concatenate([part.to_ndarray()[0] for part in parts])
+
+
+@pytest.mark.parametrize(("codec", "tolerance"), [("aac", 0.001), ("pcm_s16le", 0.1)])
+def test_sound_from_the_middle_on_has_the_source_s_samples(tmp_path: Path, codec: str, tolerance: float) -> None:
+    path, out = with_sound(tmp_path / "a.mov", codec), tmp_path / "out.mp4"
+    with VideoWriter(out, 10) as writer:
+        for _ in range(2):
+            writer.write(grey())
+    assert add_sound(out, SoundTrack(path, whole=False), 0.7321) == ""
+    begin = round(0.7321 * 48000)
+    np.testing.assert_allclose(samples(out)[:8000], samples(path)[begin : begin + 8000], atol=tolerance)
+
+
 def test_damaged_sound_costs_the_sound_alone(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "out.mp4", 10) as writer:
         writer.write(grey())

@@ -1,15 +1,15 @@
-"""The form that all formats convert from and to: pictures with objects, and the rule that gives objects their ids.
+"""The form that all formats convert from and to: pictures with objects.
 
-A reader returns `Annotations` without ids, `numbered` assigns the ids, and a writer takes the result.
+A reader returns `Annotations` without ids, `numbering.numbered` assigns the ids, and a writer takes the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.drawing import run_lengths
-from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.paths import listed
+from hodor_cli.formats.outlines import run_lengths
+from hodor_cli.images.extent import Box, box_of
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
@@ -77,6 +76,21 @@ class Picture:
         return sorted({shape.object_id for shape in self.shapes})
 
 
+class Item(NamedTuple):
+    """An object of a picture as writers need it. name: the class, "" if there is none; mask: (H, W) bool; box: around
+    it."""
+
+    object_id: int
+    name: str
+    mask: NDArray[np.bool_]
+    box: Box
+
+    @property
+    def label(self) -> str:
+        """The class; "object" if there is none."""
+        return self.name or "object"
+
+
 @dataclass(frozen=True)
 class Annotations:
     """The annotated pictures of a file or folder.
@@ -104,13 +118,18 @@ class Annotations:
         """The end of a sentence about `path`, such as "is LabelMe's" or "holds label pictures"."""
         return f"is {self.tool}'s" if self.tool[0].isupper() else f"holds {self.tool}"
 
-    def class_of(self, shape: Shape) -> str:
-        """The class of a shape; "object" if it has none."""
-        own = self.names.get(shape.object_id) if self.tracked else None
-        return own or shape.name or "object"
+    def items(self, picture: Picture) -> Iterator[Item]:
+        """The objects of a picture that have a pixel, by first appearance; shapes with one id are one object."""
+        parts: dict[int, list[Shape]] = {}
+        for shape in picture.shapes:
+            parts.setdefault(shape.object_id, []).append(shape)
+        for object_id, shapes in parts.items():
+            mask = np.logical_or.reduce([shape.mask(picture.size) for shape in shapes])
+            if (box := box_of(mask)) is not None:
+                yield Item(object_id, self.names.get(object_id) or shapes[0].name, mask, box)
 
 
-def shapes_of(labels: NDArray[np.integer], names: dict[int, str] | None = None) -> tuple[Shape, ...]:
+def shapes_of(labels: NDArray[np.integer], names: Mapping[int, str] | None = None) -> tuple[Shape, ...]:
     """The objects of a label map as shapes with run lengths; `names` gives their classes."""
     return tuple(
         Shape((names or {}).get(object_id, ""), run_lengths(labels == object_id), object_id, object_id)
@@ -118,134 +137,22 @@ def shapes_of(labels: NDArray[np.integer], names: dict[int, str] | None = None) 
     )
 
 
-def checked_shape(shape: Shape, picture: str, size: tuple[int, int], path: Path) -> Shape | None:
-    """The shape with its segmentation checked; None if it covers no pixel. Raises InputError if it cannot be drawn."""
+def drawable(shapes: Iterable[Shape], picture: str, size: tuple[int, int], path: Path) -> tuple[Shape, ...]:
+    """The shapes with checked segmentations, without those that cover no pixel.
+
+    picture: name of the picture in the file `path`. Raises InputError if a shape cannot be drawn at `size`, or if
+    `shapes`, computed while it is iterated over, raises ValueError.
+    """
+    found = []
+    named = unnamed = "an object"
     try:
-        segmentation = check_segmentation(shape.segmentation, *size)
+        for shape in shapes:
+            named = f"'{shape.name}'" if shape.name else unnamed
+            segmentation = check_segmentation(shape.segmentation, *size)
+            if segmentation is not None:
+                found.append(replace(shape, segmentation=segmentation))
+            named = unnamed
     except ValueError as error:
         where = f"{path}" if picture in ("", path.name) else f"{path}: {picture}"
-        named = f"'{shape.name}'" if shape.name else "an object"
         raise InputError(f"the outline of {named} in {where} cannot be drawn: {error}") from error
-    return None if segmentation is None else replace(shape, segmentation=segmentation)
-
-
-def numbered(annotations: Annotations) -> Annotations:
-    """The annotations with object ids, as `number_together` assigns them."""
-    return number_together([annotations])[0]
-
-
-def number_together(several: Sequence[Annotations]) -> list[Annotations]:
-    """Assign object ids, so that an object has the same id in all of `several`.
-
-    Shapes with the same name and key (a group, a track) are one object, and a whole-number key becomes its id. If no
-    shape has a key, shapes with the same name are one object, provided that no picture has two shapes of one name.
-    Otherwise each picture numbers its objects from 1, and the result is not `tracked`. Raises InputError if two files
-    give one key different names, or if there are more than 65,535 objects.
-    """
-    pictures = [picture for one in several for picture in one.pictures]
-    doubts = _differing_names(pictures)
-    several = [*several[:-1], *(replace(one, notes=(*one.notes, *doubts)) for one in several[-1:])]
-    if any(shape.key is not None for picture in pictures for shape in picture.shapes):
-        ids = _ids_by_key(several)
-        return [_with_ids(one, lambda picture, place: ids[_key(picture, place)]) for one in several]
-    if all(_names_differ(picture) for picture in pictures):
-        names = dict.fromkeys(shape.name for picture in pictures for shape in picture.shapes)
-        order = {name: number for number, name in enumerate(names, start=1)}
-        return [_with_ids(one, lambda picture, place: order[picture.shapes[place].name]) for one in several]
-    return [_with_ids(one, lambda picture, place: place + 1, tracked=len(pictures) == 1) for one in several]
-
-
-def _differing_names(pictures: Iterable[Picture]) -> list[str]:
-    """Sentences about objects that may be one object with two names: they share a key, or their names differ only in
-    capitals, and no picture has both."""
-    called: dict[tuple[str, Key], dict[str, str]] = {}
-    apart: set[tuple[str, Key]] = set()
-    for picture in pictures:
-        here: dict[tuple[str, Key], str] = {}
-        for shape in picture.shapes:
-            keys: list[tuple[str, Key]] = [("name", shape.name.casefold())]
-            keys += [("key", shape.key)] if shape.key is not None else []
-            for key in keys:
-                called.setdefault(key, {}).setdefault(shape.name, picture.name)
-                if here.setdefault(key, shape.name) != shape.name:
-                    apart.add(key)
-    found = []
-    for key, names in called.items():
-        if len(names) > 1 and key not in apart:
-            named = listed([f"'{name}' ({picture})" for name, picture in names.items()], 3)
-            what = f"object {key[1]} has" if key[0] == "key" else "something has"
-            found.append(f"{what} the names {named} and is taken for {len(names)} objects; give it one if it is one")
-    return found
-
-
-def _with_ids(one: Annotations, id_of: Callable[[Picture, int], int], tracked: bool = True) -> Annotations:
-    pictures = [
-        replace(picture, shapes=tuple(
-            replace(shape, object_id=id_of(picture, place)) for place, shape in enumerate(picture.shapes)
-        )) for picture in one.pictures
-    ]  # fmt: skip
-    shapes = [shape for picture in pictures for shape in picture.shapes if tracked and shape.name]
-    names = {shape.object_id: shape.name for shape in reversed(shapes)}
-    return replace(one, tracked=tracked, names=dict(sorted(names.items())), pictures=pictures)
-
-
-def _key(picture: Picture, place: int) -> tuple[str, Key]:
-    """(name, key) of the shape's object. A shape without a key, where others have one, is an object of its own."""
-    shape = picture.shapes[place]
-    return shape.name, f"{picture.name}#{place}" if shape.key is None else shape.key
-
-
-def _ids_by_key(several: Sequence[Annotations]) -> dict[tuple[str, Key], int]:
-    """The id of each object: its key if that is a number that no object before it has, else the first unused number."""
-    paths: dict[tuple[str, Key], Path] = {}
-    first: dict[Key, tuple[str, Key]] = {}
-    for one in several:
-        for picture in one.pictures:
-            for place in range(len(picture.shapes)):
-                known = _key(picture, place)
-                paths.setdefault(known, one.path)
-                other = first.setdefault(known[1], known)
-                if other[0] != known[0] and paths[other] != one.path:
-                    raise InputError(
-                        f"{one.path} calls object {known[1]} '{known[0]}' and {paths[other]} calls it '{other[0]}'; "
-                        "give each object a number of its own"
-                    )
-    wanted = {key for _, key in paths if isinstance(key, int) and 0 < key <= MAX_ID}
-    free = (number for number in range(1, MAX_ID + 1) if number not in wanted)
-    ids: dict[tuple[str, Key], int] = {}
-    for known, path in paths.items():
-        own = known[1] in wanted and first[known[1]] == known
-        ids[known] = int(known[1]) if own else next(free, 0)
-        if not ids[known]:
-            raise InputError(f"{path} has more than {MAX_ID} objects")
-    return ids
-
-
-def _names_differ(picture: Picture) -> bool:
-    names = [shape.name for shape in picture.shapes]
-    return len(set(names)) == len(names)
-
-
-def require_same_size(picture: Picture, size: tuple[int, int], path: Path) -> None:
-    """Raise InputError unless the picture has the (height, width) of the frames."""
-    if picture.size == size:
-        return
-    (height, width), (want_height, want_width) = picture.size, size
-    turned = (height, width) == (want_width, want_height)
-    way_out = (
-        "the tool did not turn the picture upright, so export it turned"
-        if turned
-        else "annotate pictures of the frames' own size"
-    )
-    raise InputError(
-        f"{path} was drawn on a picture of {width}x{height} pixels but the frames are {want_width}x{want_height}: "
-        f"{way_out}"
-    )
-
-
-def overlaps(pictures: Iterable[Picture]) -> int:
-    """The number of pictures in which shapes overlap."""
-    return sum(
-        sum(int(shape.mask(picture.size).sum()) for shape in picture.shapes) > int((picture.labels > 0).sum())
-        for picture in pictures
-    )
+    return tuple(found)

@@ -15,10 +15,10 @@ from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, se
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import Rle, RunLengths, encode_rle
 from hodor_cli.errors import HodorError, InputError, UsageError
-from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, checked_shape
+from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, drawable
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.extent import Box, box_of
+from hodor_cli.images.extent import Box
 from hodor_cli.images.paths import listed
 
 
@@ -59,7 +59,7 @@ def read(path: Path, images: Path | None = None) -> Annotations:
         content = read_coco(path)
     except HodorError as error:
         raise InputError(str(error)) from error
-    if wrong := content.faults.sentence(path):
+    if wrong := content.faults.sentence(path, use="read"):
         raise InputError(wrong)
     finder = ImageFinder(images or path.parent)
     pictures = []
@@ -94,13 +94,14 @@ def read_video(path: Path, video: str = "") -> Annotations:
             raise InputError(f"{path}: annotation {track.id} has another number of masks than the video has frames")
         key = next((key for key in (track.object_id, track.id) if key is not None), place)
         for frame, segmentation in zip(frames, track.segmentations, strict=True):
-            name = names.get(track.category_id, "") if track.category_id is not None else ""
-            shape = Shape(name, segmentation, key) if segmentation else None
-            shape = shape and checked_shape(shape, "", size, path)
-            if shape is not None:
-                frame.append(shape)
+            if segmentation:
+                frame.append(
+                    Shape(names.get(track.category_id, "") if track.category_id is not None else "", segmentation, key)
+                )
     named = zip(chosen[0].file_names, frames, strict=True)
-    pictures = [Picture(name, size, tuple(shapes), frame) for frame, (name, shapes) in enumerate(named)]
+    pictures = [
+        Picture(name, size, drawable(shapes, name, size, path), frame) for frame, (name, shapes) in enumerate(named)
+    ]
     return Annotations("COCO for videos", path, pictures, video=chosen[0].name or path.stem)
 
 
@@ -127,15 +128,12 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
         height, width = picture.size
         name = out.picture(picture, "images")
         images.append({"id": number, "file_name": name, "width": width, "height": height})
-        for shape in picture.shapes:
-            mask = shape.mask(picture.size)
-            if not mask.any():
-                continue
-            category = classes.setdefault(annotations.class_of(shape), len(classes) + 1)
+        for item in annotations.items(picture):
+            category = classes.setdefault(item.label, len(classes) + 1)
             entry: dict[str, Any] = {"id": len(entries) + 1, "image_id": number, "category_id": category, "iscrowd": 0}
-            entry |= {"segmentation": encode_rle(mask), "area": int(mask.sum()), "bbox": box_of(mask)}
+            entry |= {"segmentation": encode_rle(item.mask), "area": int(item.mask.sum()), "bbox": item.box}
             if annotations.tracked:
-                entry |= {"track_id": shape.object_id, "attributes": {"track_id": shape.object_id}}
+                entry |= {"track_id": item.object_id, "attributes": {"track_id": item.object_id}}
             entries.append(entry)
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
     content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
@@ -154,11 +152,9 @@ def write_video(annotations: Annotations, out: FolderWriter) -> None:
     for place, picture in enumerate(annotations.pictures):
         height, width = picture.size
         files.append(out.picture(picture, "images"))
-        for shape in picture.shapes:
-            mask = shape.mask(picture.size)
-            if (box := box_of(mask)) is not None:
-                classes.setdefault(shape.object_id, annotations.class_of(shape))
-                found.setdefault(shape.object_id, {})[place] = encode_rle(mask), int(mask.sum()), box
+        for item in annotations.items(picture):
+            classes.setdefault(item.object_id, item.label)
+            found.setdefault(item.object_id, {})[place] = encode_rle(item.mask), int(item.mask.sum()), item.box
     numbers = {name: number for number, name in enumerate(dict.fromkeys(classes[key] for key in sorted(found)), 1)}
     of_video = {"width": width, "height": height, "length": len(files)}
     entries = []

@@ -6,8 +6,9 @@ and mask exports are read as COCO and as Pascal VOC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
@@ -18,12 +19,11 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
-from hodor_cli.formats.drawing import ellipse, positioned, run_lengths, turned
-from hodor_cli.formats.outlines import one_outline
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.outlines import ellipse, one_outline, positioned, run_lengths, turned
 from hodor_cli.formats.parsing import xml_elements
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.extent import window_of
 from hodor_cli.images.paths import plural
 
 if TYPE_CHECKING:
@@ -34,93 +34,66 @@ _AREAS = ("polygon", "mask", "box", "ellipse")
 _LINES = ("polyline", "points", "cuboid", "skeleton")
 
 
-@dataclass
-class _Reading:
-    """The state of reading one file."""
-
-    path: Path
-    size: tuple[int, int] = (0, 0)
-    video: str = ""
-    pictures: list[Picture] = field(default_factory=list)
-    frames: dict[int, list[tuple[int, Shape]]] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-
-
 def read(path: Path) -> Annotations:
     """Read annotations.xml of images or of a video. Raises InputError."""
-    reading = _Reading(path)
-    above: list[str] = []
-    current: list[tuple[int, Shape]] = []
-    track: Mapping[str, str] = {}
-    for event, element in xml_elements(path, _WHAT):
-        if event == "start":
-            above.append(element.tag)
-            if element.tag == "image":
-                current = []
-                reading.size = _size(element.get("height"), element.get("width"), path)
-            if element.tag == "track":
-                track = dict(element.attrib)
+    pictures: list[Picture] = []
+    frames: dict[int, list[tuple[int, Shape]]] = {}
+    left_out: Counter[str] = Counter()
+    size, video = (0, 0), path.stem
+    for element in xml_elements(path, _WHAT):
+        if element.tag == "meta":
+            if (original := element.find(".//original_size")) is not None:
+                size = _size(original.findtext("height"), original.findtext("width"), path)
+            names = (element.findtext(f"{tag}/name") for tag in ("task", "job", "project"))
+            video = next(filter(None, names), video)
+        elif element.tag == "image":
+            own = _size(element.get("height"), element.get("width"), path)
+            shapes = [(order, shape) for _, order, shape in _shapes(element, own, path, left_out)]
+            pictures.append(_picture(element.get("name") or "", own, shapes, path))
+        elif element.tag == "track":
+            for frame, order, shape in _shapes(element, size, path, left_out):
+                frames.setdefault(frame, []).append((order, shape))
+        else:
             continue
-        above.pop()
-        inside = above[-1] if above else ""
-        if element.tag in _AREAS + _LINES and inside in ("image", "track"):
-            _take(reading, element, track if inside == "track" else None, current)
-        elif element.tag == "image" and inside == "annotations":
-            reading.pictures.append(Picture(element.get("name") or "", reading.size, _ordered(current)))
-        elif element.tag == "original_size":
-            reading.size = _size(element.findtext("height"), element.findtext("width"), path)
-        elif element.tag in ("task", "job", "project") and inside == "meta":
-            reading.video = element.findtext("name") or ""
-        if inside in ("annotations", "track", "image"):
-            element.clear()
-    return _result(reading)
-
-
-def _result(reading: _Reading) -> Annotations:
-    path = reading.path
-    pictures = reading.pictures or [
-        Picture(f"frame_{frame:06d}", reading.size, _ordered(shapes), frame)
-        for frame, shapes in sorted(reading.frames.items())
-    ]
-    if not pictures:
+        element.clear()
+    if not pictures and not frames:
         raise InputError(f"{path} is CVAT's XML without an annotated image or track; give another file")
-    notes = [f"{path}: {plural(count, what)} left out, which cover no area" for what, count in reading.left_out.items()]
-    video = "" if reading.pictures else reading.video or path.stem
-    finder = ImageFinder(path.parent)
-    endings = ("",) if reading.pictures else (".png", ".PNG", ".jpg")
+    of_images = bool(pictures)
+    pictures = pictures or [
+        _picture(f"frame_{frame:06d}", size, frames[frame], path, frame) for frame in sorted(frames)
+    ]
+    finder, endings = ImageFinder(path.parent), ("",) if of_images else (".png", ".PNG", ".jpg")
     files = [next(filter(None, (finder.find(one.name + ending) for ending in endings)), None) for one in pictures]
     found = [replace(picture, file=file) for picture, file in zip(pictures, files, strict=True)]
-    return Annotations("CVAT", path, found, notes=tuple(notes), video=video)
+    notes = tuple(f"{path}: {plural(count, what)} left out, which cover no area" for what, count in left_out.items())
+    return Annotations("CVAT", path, found, notes=notes, video="" if of_images else video)
 
 
-def _take(
-    reading: _Reading, element: Element, track: Mapping[str, str] | None, current: list[tuple[int, Shape]]
-) -> None:
-    """Add one shape to its image or frame."""
-    if element.tag in _LINES:
-        reading.left_out[element.tag] = reading.left_out.get(element.tag, 0) + 1
-        return
-    if element.get("outside") == "1":
-        return
-    if not reading.size[0]:
-        raise InputError(f"{reading.path} has no original_size, so the size of its frames is unknown; export it again")
-    key: int | str | None
-    try:
-        segmentation = _segmentation(element, reading.size)
-        order = int(element.get("z_order") or 0)
-        if track is not None:
-            key, label, frame = int(track["id"]) + 1, track.get("label", ""), int(element.attrib["frame"])
-        else:
-            key, label, frame = int(element.get("group_id") or 0) or None, element.get("label") or "", 0
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{reading.path} has a <{element.tag}> that cannot be read ({error})") from error
-    shape = checked_shape(Shape(label, segmentation, key), f"frame {frame}", reading.size, reading.path)
-    if shape is not None:
-        (current if track is None else reading.frames.setdefault(frame, [])).append((order, shape))
+def _shapes(
+    element: Element, size: tuple[int, int], path: Path, left_out: Counter[str]
+) -> Iterator[tuple[int, int, Shape]]:
+    """Yield (frame, z-order, shape) of each area in an image (whose frame is 0) or a track."""
+    of_track = element.tag == "track"
+    for child in element:
+        left_out.update([child.tag] if child.tag in _LINES else [])
+        if child.tag not in _AREAS or child.get("outside") == "1":
+            continue
+        if not size[0]:
+            raise InputError(f"{path} has no original_size, so the size of its frames is unknown; export it again")
+        try:
+            key = int(element.attrib["id"]) + 1 if of_track else int(child.get("group_id") or 0) or None
+            frame = int(child.attrib["frame"]) if of_track else 0
+            shape = Shape((element if of_track else child).get("label") or "", _segmentation(child, size), key)
+            yield frame, int(child.get("z_order") or 0), shape
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path} has a <{child.tag}> that cannot be read ({error})") from error
 
 
-def _ordered(shapes: list[tuple[int, Shape]]) -> tuple[Shape, ...]:
-    return tuple(shape for _, shape in sorted(shapes, key=lambda pair: pair[0]))
+def _picture(
+    name: str, size: tuple[int, int], shapes: list[tuple[int, Shape]], path: Path, frame: int | None = None
+) -> Picture:
+    ordered = [shape for _, shape in sorted(shapes, key=lambda pair: pair[0])]
+    return Picture(name, size, drawable(ordered, name, size, path), frame)
 
 
 def _size(height: str | None, width: str | None, path: Path) -> tuple[int, int]:
@@ -172,16 +145,14 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
         height, width = picture.size
         name = quoteattr(out.picture(picture, "images"))
         lines.append(f'  <image id="{count - 1}" name={name} width="{width}" height="{height}">')
-        for shape in picture.shapes:
-            if (box := box_of(mask := shape.mask(picture.size))) is not None:
-                label = annotations.class_of(shape)
-                classes[label] = None
-                left, top, wide, high = box
-                runs = ", ".join(map(str, _runs(mask[top : top + high, left : left + wide])))
-                lines.append(
-                    f'    <mask label={quoteattr(label)} source="file" occluded="0" rle="{runs}" left="{left}" '
-                    f'top="{top}" width="{wide}" height="{high}" z_order="0" group_id="{shape.object_id}"></mask>'
-                )
+        for item in annotations.items(picture):
+            classes[item.label] = None
+            left, top, wide, high = item.box
+            runs = ", ".join(map(str, _runs(item.mask[window_of(item.box)])))
+            lines.append(
+                f'    <mask label={quoteattr(item.label)} source="file" occluded="0" rle="{runs}" left="{left}" '
+                f'top="{top}" width="{wide}" height="{high}" z_order="0" group_id="{item.object_id}"></mask>'
+            )
         lines.append("  </image>")
     out.text("annotations.xml", _document("annotation", annotations, list(classes), count, None, lines))
 
@@ -189,23 +160,18 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
 def _write_tracks(annotations: Annotations, out: FolderWriter) -> None:
     tracks: dict[int, list[str]] = {}
     labels: dict[int, str] = {}
-    present: set[int] = set()
-    points: dict[int, str] = {}
+    points: dict[int, str] = {}  # of the objects in the frame before
     size, frame = (0, 0), -1
     for place, picture in enumerate(annotations.pictures):
         out.picture(picture, "images")
         size, frame = picture.size, place if picture.frame is None else picture.frame
-        now = set()
-        for shape in picture.shapes:
-            outline = one_outline(shape.mask(size), out.tolerance)
-            if len(outline):
-                now.add(shape.object_id)
-                labels.setdefault(shape.object_id, annotations.class_of(shape))
-                points[shape.object_id] = ";".join(f"{x:.2f},{y:.2f}" for x, y in outline)
-                tracks.setdefault(shape.object_id, []).append(_polygon(frame, points[shape.object_id], outside=False))
-        for gone in present - now:
-            tracks[gone].append(_polygon(frame, points[gone], outside=True))
-        present = now
+        before, points = points, {}
+        for item in annotations.items(picture):
+            labels.setdefault(item.object_id, item.label)
+            points[item.object_id] = ";".join(f"{x:.2f},{y:.2f}" for x, y in one_outline(item.mask, out.tolerance))
+            tracks.setdefault(item.object_id, []).append(_polygon(frame, points[item.object_id], outside=False))
+        for gone in before.keys() - points.keys():
+            tracks[gone].append(_polygon(frame, before[gone], outside=True))
     lines = []
     for object_id, shapes in sorted(tracks.items()):
         label = quoteattr(labels[object_id])

@@ -3,7 +3,6 @@ writes the files of the Cell Tracking Challenge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
 from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.label_png import voc_palette, write_label_png
 from hodor_cli.images.picture import read_header, read_stored
 
 _PICTURES = ("JPEGImages", "images", "frames")
@@ -47,18 +46,17 @@ def read_voc(folder: Path) -> Annotations:
     return Annotations("Pascal VOC", folder, named, notes=tuple(reader.notes))
 
 
-def read_folder(folder: Path) -> Annotations:
-    """Read a folder of label pictures, one for each frame, whose values are the ids of objects. Raises InputError."""
+def read_folder(masks: Path, folder: Path) -> Annotations:
+    """Read the label pictures in `masks`, one for each frame, whose values are the ids of objects; the frames may be
+    in JPEGImages, images or frames of `folder`. Raises InputError."""
     reader = LabelReader(folder.name, check_edges=False)
-    pictures = [_picture(name, reader.read(path).ids, folder, {}) for name, path in masks_in(folder).items()]
+    pictures = [_picture(name, reader.read(path).ids, folder, {}) for name, path in masks_in(masks).items()]
     frames = [replace(picture, frame=place) for place, picture in enumerate(pictures)]
     return Annotations("label pictures", folder, frames, notes=tuple(reader.notes), video=folder.name)
 
 
 def is_label_stack(path: Path) -> bool:
-    """Whether the file is a TIFF of several pages with one whole number per pixel."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return False
+    """Whether a TIFF has several pages with one whole number per pixel. Raises InputError."""
     header = read_header(path)
     return header.pages > 1 and header.mode in ("L", "I", "I;16", "I;16B", "1", "P")
 
@@ -76,30 +74,26 @@ def read_stack(path: Path) -> Annotations:
 
 
 def _picture(name: str, labels: NDArray[np.integer], folder: Path, names: dict[int, str]) -> Picture:
-    file = next(iter(_beside(folder, name)), None)
+    beside = (folder / place / f"{name}{ending}" for place in _PICTURES for ending in (".jpg", ".png", ".jpeg", ".JPG"))
+    file = next(filter(Path.is_file, beside), None)
     size = (labels.shape[0], labels.shape[1])
     return Picture(file.name if file else name, size, shapes_of(labels, names), file=file)
 
 
-def _beside(folder: Path, name: str) -> Iterator[Path]:
-    for place in _PICTURES:
-        for ending in (".jpg", ".png", ".jpeg", ".JPG"):
-            if (file := folder / place / (name + ending)).is_file():
-                yield file
-
-
-def _labelmap(path: Path) -> dict[tuple[int, int, int], str]:
-    """Colour -> class, from the lines `label:r,g,b:parts:actions`; {} without the file."""
-    found = {}
-    for line in read_bytes(path).decode("utf-8", "replace").splitlines() if path.is_file() else []:
-        fields = line.split(":")
-        numbers = fields[1].split(",") if len(fields) > 1 and not line.startswith("#") else []
-        if len(numbers) == 3 and all(number.strip().isdecimal() for number in numbers):
-            found[int(numbers[0]), int(numbers[1]), int(numbers[2])] = fields[0]
+def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
+    """Colour -> class, from the lines `label:r,g,b:parts:actions`; {} without the file. The class of a line without a
+    colour has the one that Pascal VOC gives to the line's number."""
+    text = read_bytes(path).decode("utf-8", "replace") if path.is_file() else ""
+    lines = [line.split(":") for line in text.splitlines() if ":" in line and not line.startswith("#")]
+    found: dict[tuple[int, ...], str] = {}
+    for fields, usual in zip(lines, voc_palette().tolist(), strict=False):
+        numbers = fields[1].split(",") if fields[1] else usual
+        if len(numbers) == 3 and all(str(number).strip().isdecimal() for number in numbers):
+            found[tuple(map(int, numbers))] = fields[0]
     return found
 
 
-def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, int, int], str]) -> dict[int, str]:
+def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, ...], str]) -> dict[int, str]:
     """The class of each object: the one that most of its pixels have in the picture of classes."""
     stored = read_stored(path, "a picture of classes")
     rgb = stored.palette[stored.values] if stored.palette is not None else stored.values
@@ -108,16 +102,17 @@ def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, int
     names = {}
     for object_id in np.unique(labels[labels > 0]).tolist():
         inside, counts = np.unique(rgb[labels == object_id][:, :3], axis=0, return_counts=True)
-        red, green, blue = inside[counts.argmax()].tolist()
-        names[object_id] = colours.get((red, green, blue), "")
+        names[object_id] = colours.get(tuple(inside[counts.argmax()].tolist()), "")
     return names
 
 
-def write_png(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.png for each picture: pixel values are object ids, in DAVIS's colours."""
+def write_png(annotations: Annotations, out: FolderWriter, sequence: str = "") -> None:
+    """Write NAME.png for each picture: pixel values are object ids, in DAVIS's colours. With `out.frames`, the pictures
+    are in JPEGImages/[sequence/] and the PNGs in Annotations/[sequence/]."""
+    below = f"/{sequence}" if sequence else ""
     for picture in annotations.pictures:
-        name = out.picture(picture, "JPEGImages")
-        folder = "Annotations/" if out.frames else ""
+        name = out.picture(picture, f"JPEGImages{below}")
+        folder = f"Annotations{below}/" if out.frames else ""
         write_label_png(out.place(f"{folder}{Path(name).stem}.png"), picture.labels)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
-from hodor_cli.formats.drawing import ellipse, run_lengths, turned
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.outlines import ellipse, run_lengths, turned
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.images.paths import plural
 
@@ -43,6 +44,11 @@ class _Value(msgspec.Struct):
     original_width: int = 0
     original_height: int = 0
 
+    @property
+    def label(self) -> str:
+        lists = self.brushlabels, self.polygonlabels, self.rectanglelabels, self.ellipselabels, self.labels
+        return next((names[0] for names in lists if names), "")
+
 
 class _Region(msgspec.Struct):
     value: _Value | None = None
@@ -56,21 +62,20 @@ class _Annotation(msgspec.Struct):
 
 
 class _Task(msgspec.Struct):
-    data: dict[str, msgspec.Raw] = {}
+    data: dict[str, Any] = {}
     annotations: list[_Annotation] | None = None
     completions: list[_Annotation] | None = None
 
 
 def read(path: Path) -> Annotations:
     """Read an export, one task or a list of tasks. Raises InputError."""
-    tasks = parse_json(path, list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw], _WHAT)  # type: ignore[arg-type]
+    tasks = parse_json(path, list[dict[str, Any]] | dict[str, Any], _WHAT)  # type: ignore[arg-type]
     notes: list[str] = []
     pictures = []
     for number, task in enumerate([tasks] if isinstance(tasks, dict) else tasks, start=1):
-        if "data" in task or "annotations" in task:
-            name, values = _full(task, path, number, notes)
-        else:
-            name, values = _minimal(task)
+        whole = "data" in task or "annotations" in task
+        values = _whole(task, path, number, notes) if whole else _minimal(task)
+        name = _image_name(task.get("data", {}) if whole else task)
         if values:
             pictures.append(_picture(name or f"task {number}", values, path))
     if not pictures:
@@ -78,46 +83,44 @@ def read(path: Path) -> Annotations:
     return Annotations("Label Studio", path, pictures, notes=tuple(dict.fromkeys(notes)))
 
 
-def _full(task: dict[str, msgspec.Raw], path: Path, number: int, notes: list[str]) -> tuple[str, list[_Value]]:
+def _whole(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> list[_Value]:
+    """The regions of the first annotation of a task that is not cancelled."""
     try:
-        parsed = msgspec.json.decode(msgspec.json.encode(task), type=_Task)
+        parsed = msgspec.convert(task, _Task)
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: task {number} is not {_WHAT} that can be read: {error}") from error
     done = [one for one in parsed.annotations or parsed.completions or [] if not one.was_cancelled]
     if len(done) > 1:
         notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first one is taken")
-    values = []
-    for region in done[0].result if done else []:
-        if region.value is not None:
-            region.value.original_width = region.original_width or region.value.original_width
-            region.value.original_height = region.original_height or region.value.original_height
-            values.append(region.value)
-    return _image_name(parsed.data.values()), values
+    return [
+        msgspec.structs.replace(
+            region.value,
+            original_width=region.original_width or region.value.original_width,
+            original_height=region.original_height or region.value.original_height,
+        )
+        for region in (done[0].result if done else [])
+        if region.value is not None
+    ]
 
 
-def _minimal(task: dict[str, msgspec.Raw]) -> tuple[str, list[_Value]]:
-    """JSON-MIN: the task's data fields and lists of values in one object."""
+def _minimal(task: dict[str, Any]) -> list[_Value]:
+    """The regions of JSON-MIN, in which a task's data and lists of regions are fields of one object."""
     values: list[_Value] = []
-    for raw in task.values():
-        try:
-            values += msgspec.json.decode(raw, type=list[_Value])
-        except msgspec.MsgspecError:
-            continue
-    return _image_name(task.values()), [value for value in values if value.original_width]
+    for field in task.values():
+        with suppress(msgspec.ValidationError):
+            values += msgspec.convert(field, list[_Value])
+    return [value for value in values if value.original_width]
 
 
-def _image_name(fields: Iterable[msgspec.Raw]) -> str:
-    """The file name in the first field that looks like a picture's address."""
-    for raw in fields:
-        try:
-            text = msgspec.json.decode(raw, type=str)
-        except msgspec.MsgspecError:
-            continue
-        parts = urlsplit(text)
-        inner = parse_qs(parts.query).get("d", [parts.path])[0]
-        name = unquote(inner).replace("\\", "/").rsplit("/", 1)[-1]
-        if "." in name:
-            return _UPLOAD.sub("", name)
+def _image_name(fields: dict[str, Any]) -> str:
+    """The file name in the first field that looks like a picture's address; "" if there is none."""
+    for address in fields.values():
+        if isinstance(address, str):
+            parts = urlsplit(address)
+            inner = parse_qs(parts.query).get("d", [parts.path])[0]
+            name = unquote(inner).replace("\\", "/").rsplit("/", 1)[-1]
+            if "." in name:
+                return _UPLOAD.sub("", name)
     return ""
 
 
@@ -125,22 +128,10 @@ def _picture(name: str, values: list[_Value], path: Path) -> Picture:
     size = next(((one.original_height, one.original_width) for one in values if one.original_width), (0, 0))
     if not 0 < size[0] * size[1] <= MOST_PIXELS or size[0] < 0:
         raise InputError(f"{path}: the regions of {name} do not say how large the picture is; export JSON again")
-    shapes = []
-    for value in values:
-        try:
-            segmentation = _segmentation(value, size)
-        except ValueError as error:
-            raise InputError(f"{path}: a region of {name} cannot be drawn: {error}") from error
-        if segmentation is not None:
-            shape = checked_shape(Shape(_label(value), segmentation), name, size, path)
-            shapes += [shape] if shape is not None else []
+    outlined = ((value, _segmentation(value, size)) for value in values)
+    shapes = (Shape(value.label, outline) for value, outline in outlined if outline is not None)
     beside = path.parent / name
-    return Picture(name, size, tuple(shapes), file=beside if beside.is_file() else None)
-
-
-def _label(value: _Value) -> str:
-    found = value.brushlabels or value.polygonlabels or value.rectanglelabels or value.ellipselabels or value.labels
-    return found[0] if found else ""
+    return Picture(name, size, drawable(shapes, name, size, path), file=beside if beside.is_file() else None)
 
 
 def _segmentation(value: _Value, size: tuple[int, int]) -> Segmentation | None:
@@ -176,27 +167,29 @@ def unpack(packed: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:
         raise ValueError("its run lengths are no bytes")
     bits = np.unpackbits(data.astype(np.uint8))
     text = (bits + ord("0")).tobytes().decode("ascii")
+    at = 0
+
+    def take(count: int) -> str:
+        nonlocal at
+        at += count
+        if at > len(text):
+            raise ValueError("its run lengths are cut off")
+        return text[at - count : at]
+
     height, width = size
     total = height * width * 4
-    if len(text) < 53 or int(text[:32], 2) != total:
+    if int(take(32), 2) != total:
         raise ValueError(f"its run lengths are not those of a picture of {width}x{height}")
-    word = int(text[32:37], 2) + 1
-    kinds = [int(text[place : place + 4], 2) + 1 for place in range(37, 53, 4)]
+    word = int(take(5), 2) + 1
+    kinds = [int(take(4), 2) + 1 for _ in range(4)]
+    weights = 1 << np.arange(word - 1, -1, -1, dtype=np.uint32)
     values = np.zeros(total, dtype=np.uint32)
-    at, done = 53, 0
+    done = 0
     while done < total:
-        digits = kinds[int(text[at + 1 : at + 3] or "0", 2)]
-        head = text[at : at + 3 + digits]
-        if len(head) < 3 + digits:
-            raise ValueError("its run lengths are cut off")
-        at += 3 + digits
-        length = min(int(head[3:], 2) + 1, total - done)
-        count = 1 if head[0] == "1" else length
-        chunk = bits[at : at + count * word]
-        if chunk.size < count * word:
-            raise ValueError("its run lengths are cut off")
-        at += count * word
-        weights = 1 << np.arange(word - 1, -1, -1, dtype=np.uint32)
-        values[done : done + length] = (chunk.reshape(count, word) * weights).sum(axis=1)
+        repeated = take(1) == "1"
+        length = min(int(take(kinds[int(take(2), 2)]), 2) + 1, total - done)
+        take(word if repeated else length * word)
+        begin = at - (word if repeated else length * word)
+        values[done : done + length] = (bits[begin:at].reshape(-1, word) * weights).sum(axis=1)
         done += length
     return np.asarray(values.reshape(height, width, 4)[..., 3] > 0)

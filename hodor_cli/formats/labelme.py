@@ -16,15 +16,14 @@ import numpy as np
 
 from hodor_cli.datasets.rle import RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
-from hodor_cli.formats.drawing import ellipse, positioned, run_lengths
-from hodor_cli.formats.outlines import outlines
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.outlines import ellipse, outlines, positioned, run_lengths
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.embedded import decoded_picture
 from hodor_cli.images.listing import frame_name
 from hodor_cli.images.paths import plural, visible_files
-from hodor_cli.images.picture import PICTURE_SUFFIXES, open_picture, picture_size
+from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size
+from hodor_cli.images.pillow import decoded_picture, open_picture
 
 Point = tuple[float, float]
 
@@ -62,15 +61,10 @@ def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
     if file is None and content.imageData:
         file = path  # the reader of pictures finds the one inside
     size = _size(content, file, path)
-    shapes = []
-    for item in content.shapes:
-        segmentation = _segmentation(item, size, path, notes)
-        if segmentation is None:
-            continue
-        shape = checked_shape(Shape(str(item.label), segmentation, item.group_id), path.name, size, path)
-        if shape is not None:
-            shapes.append(shape)
-    return Picture(file.name if file and file != path else named or path.stem, size, tuple(shapes), file=file)
+    outlined = ((item, _segmentation(item, size, path, notes)) for item in content.shapes)
+    shapes = (Shape(str(item.label), outline, item.group_id) for item, outline in outlined if outline is not None)
+    name = file.name if file and file != path else named or path.stem
+    return Picture(name, size, drawable(shapes, path.name, size, path), file=file)
 
 
 def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
@@ -116,15 +110,15 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
         image = out.picture(picture, "")
         shapes = [
             {
-                "label": annotations.names.get(shape.object_id, shape.name) or f"object {shape.object_id}",
+                "label": item.name or f"object {item.object_id}",
                 "points": part.round(2).tolist(),
-                "group_id": shape.object_id,
+                "group_id": item.object_id,
                 "description": "",
                 "shape_type": "polygon",
                 "flags": {},
             }
-            for shape in picture.shapes
-            for part in outlines(shape.mask(picture.size), out.tolerance)
+            for item in annotations.items(picture)
+            for part in outlines(item.mask, out.tolerance)
         ]
         height, width = picture.size
         content: dict[str, Any] = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image}

@@ -10,8 +10,9 @@ from hodor_cli.datasets.labels.combining import MaskInput
 from hodor_cli.datasets.labels.mask_values import MaskFile
 from hodor_cli.datasets.labels.masks import frame_of_argument, match_frames, read_masks_and_ends, require_frame
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, number_together, overlaps, require_same_size
-from hodor_cli.formats.recognise import reader_of
+from hodor_cli.formats.annotations import Annotations, Picture
+from hodor_cli.formats.numbering import number_together, repeated_name
+from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.paths import exists, listed, plural
 from hodor_cli.video.frames import FrameSource
 
@@ -64,10 +65,10 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
     if not exists(path) and "#" in text:
         text, _, name = text.rpartition("#")
         path = Path(text).expanduser()
-    reader = reader_of(path) if text.strip() and exists(path) else None
-    if reader is None:
+    found = find_tool(path) if text.strip() and exists(path) else None
+    if found is None:
         return None
-    one = reader(path, (source.height, source.width))
+    one = found.read((source.height, source.width))
     pictures = [picture for picture in one.pictures if picture.shapes and _is_called(picture, name)]
     if not pictures:
         raise InputError(
@@ -76,7 +77,7 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
     frames = _frames(pictures, frame, path, source)
     chosen = [picture for picture in pictures if id(picture) in frames]
     for picture in chosen:
-        require_same_size(picture, (source.height, source.width), path)
+        _require_same_size(picture, source, path)
     return replace(one, pictures=chosen), [frames[id(picture)] for picture in chosen]
 
 
@@ -118,24 +119,35 @@ def _frames(pictures: list[Picture], given: int | None, path: Path, source: Fram
 
 
 def _require_tracked(one: Annotations) -> None:
-    if one.tracked:
-        return
-    name = next(shape.name for picture in one.pictures for shape in picture.shapes if _twice(picture, shape.name))
-    raise InputError(
-        f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is which in "
-        "the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or a name of its own"
-    )
+    if not one.tracked:
+        name = next(filter(lambda found: found is not None, map(repeated_name, one.pictures)))
+        raise InputError(
+            f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is which "
+            "in the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or a name of its own"
+        )
 
 
-def _twice(picture: Picture, name: str) -> bool:
-    return sum(shape.name == name for shape in picture.shapes) > 1
+def _require_same_size(picture: Picture, source: FrameSource, path: Path) -> None:
+    """Raise InputError unless the picture has the size of the frames."""
+    (height, width), size = picture.size, (source.height, source.width)
+    if picture.size != size:
+        way_out = (
+            "the tool did not turn the picture upright, so export it turned"
+            if (width, height) == size
+            else "annotate pictures of the frames' own size"
+        )
+        raise InputError(
+            f"{path} was drawn on a picture of {width}x{height} pixels but the frames are {size[1]}x{size[0]}: "
+            f"{way_out}"
+        )
 
 
 def _notes(one: Annotations) -> list[str]:
     """Notes for the user: the file's format, its objects' names, and what was changed."""
     called = listed([f"{object_id} {name}" for object_id, name in one.names.items()], 6)
     notes = [f"{one.path} {one.origin}" + (f": {called}" if called else ""), *one.notes]
-    count = overlaps(one.pictures)
+    drawn = [sum(int(shape.mask(picture.size).sum()) for shape in picture.shapes) for picture in one.pictures]
+    count = sum(int((picture.labels > 0).sum()) < area for picture, area in zip(one.pictures, drawn, strict=True))
     if count:
         notes.append(f"objects overlap in {plural(count, 'picture')}; a pixel belongs to the one drawn last")
     return notes

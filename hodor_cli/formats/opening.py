@@ -13,7 +13,7 @@ from hodor_cli.datasets.coco_find import annotations_in, find_coco
 from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, HodorError
-from hodor_cli.formats.recognise import is_coco, reader_of
+from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.paths import exists, plural, visible_folders
 
 
@@ -60,10 +60,10 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     """The annotations of a tool other than COCO, converted to COCO; None for any other folder or file. Raises DataError
     if they cannot be read."""
     place = images if annotations is None else Path(annotations)
-    if not exists(place) or is_coco(place) or (reader := reader_of(place)) is None:
+    if not exists(place) or (found := find_tool(place)) is None or found.tool == "coco":
         return None
     try:
-        read = reader(place, None)
+        read = found.read(None)
     except HodorError as error:
         raise DataError(str(error)) from error
     content = CocoFile(place)

@@ -37,9 +37,9 @@ def parse_json(path: Path, form: type[T], what: str) -> T:
         raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error
 
 
-def xml_elements(path: Path, what: str) -> Iterator[tuple[str, Element]]:
-    """Yield ("start" or "end", element) of an XML file. Entities and external files are never loaded. Raises InputError
-    if it is not `what`."""
+def xml_elements(path: Path, what: str) -> Iterator[Element]:
+    """Yield each element of an XML file when it is complete. Entities and external files are never loaded. Raises
+    InputError if it is not `what`."""
     from xml.etree.ElementTree import ParseError
 
     from defusedxml import DefusedXmlException
@@ -47,7 +47,8 @@ def xml_elements(path: Path, what: str) -> Iterator[tuple[str, Element]]:
 
     try:
         with path.open("rb") as file:
-            yield from iterparse(file, events=("start", "end"), forbid_dtd=True)
+            for _, element in iterparse(file, forbid_dtd=True):
+                yield element
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ParseError, DefusedXmlException, ValueError) as error:

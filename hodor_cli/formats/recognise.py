@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,14 +15,14 @@ from hodor_cli.datasets.coco_find import annotations_in
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, media, tables, yolo
-from hodor_cli.formats.annotations import Annotations, numbered
+from hodor_cli.formats.annotations import Annotations
+from hodor_cli.formats.numbering import numbered
 from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import require_exists, summarise_files, visible_files
+from hodor_cli.images.paths import read_start, require_exists, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 Size = tuple[int, int]
-Reader = Callable[[Path, "Size | None"], Annotations]
 _TOOLS = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, label pictures and label TIFFs are read"
 
 
@@ -69,35 +71,53 @@ class _Head(msgspec.Struct):
     data: msgspec.Raw = _ABSENT
 
 
-def reader_of(path: Path) -> Reader | None:
-    """The reader for a file or folder that another tool wrote; None for masks (a picture, an array, a folder of them)
-    and for unknown files."""
-    if path.is_dir():
-        return _folder_reader(path)
+class Found(NamedTuple):
+    """What another tool wrote at `path`. tool: a key of `_READERS`. file: what its reader reads, in `path` perhaps."""
+
+    tool: str
+    file: Path
+    path: Path
+
+    def read(self, size: Size | None) -> Annotations:
+        """The annotations without ids. size: (height, width) of the pictures, where the file does not say it. Raises
+        InputError."""
+        if self.tool == "coco" and self.path.is_dir():
+            return coco.read(self.file, self.path)
+        return replace(_READERS[self.tool](self.file, size), path=self.path)
+
+
+def find_tool(path: Path) -> Found | None:
+    """What tool wrote the file or folder; None for masks (a picture, an array, a folder of them) and unknown files."""
+    found: tuple[str, Path] | None = None
     suffix = path.suffix.lower()
-    if suffix == ".json":
-        return _json_reader(path)
-    if suffix == ".xml":
-        return _plain(cvat.read) if b"<annotations" in read_bytes(path)[: 1 << 16] else None
-    if suffix in (".yaml", ".yml") or (suffix == ".txt" and yolo.is_labels(path)):
-        return yolo.read
-    try:
-        return _plain(label_pictures.read_stack) if label_pictures.is_label_stack(path) else None
-    except InputError:
-        return None  # the reader of masks reports what is wrong
-
-
-def is_coco(path: Path) -> bool:
-    """Whether a file, or the annotations of a folder, are in COCO format. `StillImages` reports their faults."""
     if path.is_dir():
-        if any(_json_kind(path / name) == "labelme" for name in visible_files(path)[:50] if name.endswith(".json")):
-            return False
-        try:
-            file = annotations_in(path)
-        except HodorError:
-            return True  # there are several COCO files
-        return file is not None and _json_kind(file) in ("coco", None)
-    return path.suffix.lower() == ".json" and _json_kind(path) in ("coco", None)
+        found = _in_folder(path)
+    elif suffix == ".json" and (kind := _json_kind(path)) is not None:
+        found = kind, path
+    elif suffix == ".xml" and _is_cvat(path):
+        found = "cvat", path
+    elif suffix in (".yaml", ".yml") or (suffix == ".txt" and yolo.is_labels(path)):
+        found = "yolo", path
+    elif suffix in (".tif", ".tiff"):
+        with suppress(InputError):  # the reader of masks reports what is wrong
+            found = ("stack", path) if label_pictures.is_label_stack(path) else None
+    return None if found is None else Found(*found, path)
+
+
+def _in_folder(folder: Path) -> tuple[str, Path] | None:
+    """The tool that wrote a folder, and what its reader reads there."""
+    if any(name.endswith(".json") and _json_kind(folder / name) == "labelme" for name in visible_files(folder)[:50]):
+        return "labelme", folder
+    with suppress(HodorError):  # several files: the reader of COCO reports them
+        file = annotations_in(folder)
+        if file is not None and (kind := _json_kind(file)) is not None:
+            return kind, file
+    named = [name for name in visible_files(folder) if name.lower().endswith(".xml")]
+    if len(named) == 1 and _is_cvat(folder / named[0]):
+        return "cvat", folder / named[0]
+    if label_pictures.voc_folder(folder) is not None:
+        return "voc", folder
+    return ("yolo", folder) if yolo.find_labels(folder) else None
 
 
 def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
@@ -111,20 +131,15 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
     """
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
-    reader = reader_of(path)
-    if reader is None and path.is_dir() and (masks := _masks_below(path)) is not None:
-        return label_pictures.read_folder(masks)
-    if reader is None and path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES | {".npy"}:
+    if (found := find_tool(path)) is not None:
+        return numbered(found.read(size))
+    below = (path, path / "masks", path / "Annotations")  # of a result, and of an export with pictures
+    if path.is_dir() and (masks := next(filter(masks_in, below), None)) is not None:
+        return label_pictures.read_folder(masks, path)
+    if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES | {".npy"}:
         return label_pictures.read_one(path)
-    if reader is None:
-        raise InputError(unknown(path))
-    return numbered(reader(path, size))
-
-
-def unknown(path: Path) -> str:
-    """The sentence about a file or folder of unknown format."""
     what = f"holds {summarise_files(visible_files(path)) or 'no files'}" if path.is_dir() else "is not a file"
-    return f"{path} {what} of a tool that hodor knows; {_TOOLS}"
+    raise InputError(f"{path} {what} of a tool that hodor knows; {_TOOLS}")
 
 
 def writer_of(name: str) -> Writer:
@@ -138,27 +153,8 @@ def writer_of(name: str) -> Writer:
     raise UsageError(f"there is no format '{name}' to write; {hint}")
 
 
-def _folder_reader(folder: Path) -> Reader | None:
-    if any(name.endswith(".json") and _json_kind(folder / name) == "labelme" for name in visible_files(folder)[:50]):
-        return _plain(labelme.read)
-    if (folder / "annotations.xml").is_file():
-        return lambda path, size: replace(cvat.read(path / "annotations.xml"), path=path)
-    if label_pictures.voc_folder(folder) is not None:
-        return _plain(label_pictures.read_voc)
-    try:
-        file = annotations_in(folder)
-    except HodorError:
-        file = None
-    if file is not None and (kind := _json_kind(file)) is not None:
-        if kind == "coco":
-            return lambda path, size: coco.read(file, path)
-        return lambda path, size: _READ_JSON[kind](file, size)
-    return yolo.read if yolo.find_labels(folder) else None
-
-
-def _json_reader(path: Path) -> Reader | None:
-    kind = _json_kind(path)
-    return None if kind is None else _READ_JSON[kind]
+def _is_cvat(path: Path) -> bool:
+    return b"<annotations" in read_start(path, 1 << 16).replace(b"\0", b"")  # in UTF-16, too
 
 
 def _json_kind(path: Path) -> str | None:
@@ -191,18 +187,13 @@ def _kind_of(path: Path, _time: int, _size: int) -> str | None:
     return "label-studio" if {"data", "annotations"} <= keys else None
 
 
-def _plain(read: Callable[[Path], Annotations]) -> Reader:
-    return lambda path, size: read(path)
-
-
-_READ_JSON: dict[str, Reader] = {
-    "labelme": _plain(labelme.read),
-    "coco": _plain(coco.read),
-    "video": _plain(coco.read_video),
-    "label-studio": _plain(label_studio.read),
+_READERS: dict[str, Callable[[Path, Size | None], Annotations]] = {
+    "labelme": lambda path, size: labelme.read(path),
+    "coco": lambda path, size: coco.read(path),
+    "video": lambda path, size: coco.read_video(path),
+    "label-studio": lambda path, size: label_studio.read(path),
+    "cvat": lambda path, size: cvat.read(path),
+    "voc": lambda path, size: label_pictures.read_voc(path),
+    "stack": lambda path, size: label_pictures.read_stack(path),
+    "yolo": yolo.read,
 }
-
-
-def _masks_below(folder: Path) -> Path | None:
-    """The folder of label pictures: this one, or `masks` of a result."""
-    return next((place for place in (folder, folder / "masks") if masks_in(place)), None)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name, put_in_place, require_replaceable, writing
-from hodor_cli.images.embedded import picture_bytes
 from hodor_cli.images.paths import visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
+from hodor_cli.images.pillow import picture_bytes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, checked_shape
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
@@ -54,22 +55,20 @@ def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
     notes = () if names else (f"{path}: no data.yaml names the classes, which are called by their numbers",)
     pictures = []
     for file in files:
-        picture_file = _picture_of(file)
-        if picture_file is None and not _filled(file):
-            continue
-        picture = _read_file(file, picture_file, size, names)
-        pictures.append(picture)
+        picture = _picture_of(file)
+        if picture is not None or _filled(file):
+            shown = size if picture is None else picture_size(picture)
+            if shown is None:
+                raise InputError(
+                    f"YOLO's {file} gives shares of a picture that does not lie beside it; put it into images/ beside "
+                    "labels/"
+                )
+            shapes = drawable(_shapes(file, shown, names), file.name, shown, file)
+            pictures.append(Picture(picture.name if picture else file.stem, shown, shapes, file=picture))
     return Annotations("YOLO", path, pictures, notes=notes)
 
 
-def _read_file(path: Path, file: Path | None, size: tuple[int, int] | None, names: dict[int, str]) -> Picture:
-    if file is not None:
-        size = picture_size(file)
-    if size is None:
-        raise InputError(
-            f"YOLO's {path} gives shares of a picture that does not lie beside it; put it into images/ beside labels/"
-        )
-    shapes = []
+def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterator[Shape]:
     for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
         fields = line.split()
         if not fields:
@@ -89,10 +88,7 @@ def _read_file(path: Path, file: Path | None, size: tuple[int, int] | None, name
                 "shares from 0 to 1"
             )
         points = [value * size[1 - place % 2] for place, value in enumerate(values)]
-        index = int(fields[0])
-        shape = checked_shape(Shape(names.get(index, f"class {index}"), [points]), path.name, size, path)
-        shapes += [shape] if shape is not None else []
-    return Picture(file.name if file else path.stem, size, tuple(shapes), file=file)
+        yield Shape(names.get(int(fields[0]), f"class {int(fields[0])}"), [points])
 
 
 def _numbers(fields: list[str]) -> list[float] | None:
@@ -159,12 +155,10 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
         name = out.picture(picture, "images")
         height, width = picture.size
         lines = []
-        for shape in picture.shapes:
-            outline = one_outline(shape.mask(picture.size), out.tolerance)
-            if len(outline):
-                index = classes.setdefault(annotations.class_of(shape), len(classes))
-                shares = (outline / (width, height)).clip(0, 1).ravel()
-                lines.append(f"{index} " + " ".join(f"{share:.6f}".rstrip("0").rstrip(".") for share in shares))
+        for item in annotations.items(picture):
+            index = classes.setdefault(item.label, len(classes))
+            shares = (one_outline(item.mask, out.tolerance) / (width, height)).clip(0, 1).ravel()
+            lines.append(f"{index} " + " ".join(f"{share:.6f}".rstrip("0").rstrip(".") for share in shares))
         out.text(f"labels/{Path(name).stem}.txt", "\n".join(lines))
     names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for name, index in classes.items())
     out.text("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names or '  {}'}".rstrip())

@@ -6,18 +6,15 @@ AVIF, a tag of its own in TIFF). It refuses pictures with more pixels than Pillo
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.errors import InputError
-from hodor_cli.images.embedded import picture_bytes
+from hodor_cli.images.pillow import Opened, opened, picture_bytes
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
 
 if TYPE_CHECKING:
@@ -27,29 +24,9 @@ Warn = Callable[[str], None]
 
 #: Endings of picture files, in lower case.
 PICTURE_SUFFIXES = frozenset(
-    {
-        ".heic",
-        ".heif",
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".jp2",
-        ".webp",
-        ".avif",
-        ".gif",
-        ".bmp",
-        ".dib",
-    }
-    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+    {".heic", ".heif", ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp", ".avif", ".gif"}
+    | {".bmp", ".dib", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
-#: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
-MOST_PIXELS = 178_956_970
-# Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
-_PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
-_ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
 
 
 @dataclass(frozen=True)
@@ -100,8 +77,8 @@ def read_picture(
     Grey and palette pictures become RGB, transparent pixels are blended with black, and NaN becomes 0. Raises
     `InputError`, which names the file, if it is missing, damaged, not a picture or too large, or has no such page.
     """
-    with _opened(path, "an image", page) as opened:
-        return _to_rgb8(opened, path, page, value_range, warn)
+    with opened(path, "an image", page) as found:
+        return _to_rgb8(found, path, page, value_range, warn)
 
 
 def read_pages(
@@ -110,11 +87,11 @@ def read_pages(
     """Yield every frame of an animation or page of a TIFF in order, as `read_picture` returns it, with the seconds it
     is shown (None if the file does not say); or those `pages` alone. The file is read once, one page at a time. Raises
     `InputError`."""
-    with _opened(path, "an image") as opened:
-        for page in range(_count_pages(opened.image)) if pages is None else pages:
-            opened = opened.at(page) if page else opened
-            pixels = _to_rgb8(opened, path, page, value_range, warn)
-            shown = opened.image.info.get("duration")  # milliseconds; known once a page is decoded
+    with opened(path, "an image") as found:
+        for page in range(found.pages) if pages is None else pages:
+            found = found.at(page) if page else found
+            pixels = _to_rgb8(found, path, page, value_range, warn)
+            shown = found.image.info.get("duration")  # milliseconds; known once a page is decoded
             yield pixels, shown / 1000 if isinstance(shown, int | float) and shown > 0 else None
 
 
@@ -123,33 +100,33 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
 
     `what` names the picture in messages. Raises `InputError` like `read_picture`.
     """
-    with _opened(path, what, page) as opened:
-        image, pages = opened.image, _count_pages(opened.image)
+    with opened(path, what, page) as found:
+        image, pages = found.image, found.pages
         palette = _palette(image) if image.mode == "P" else None
-        if opened.deep:
-            values = _deep_values(opened, path, page)
+        if found.deep:
+            values = _deep_values(found, path, page)
         elif image.mode in ("1", "P", "L"):
             values = np.asarray(image)
             values = values.astype(np.uint8) if values.dtype == bool else values
-            values = values // (255 // ((1 << opened.stretched_bits) - 1)) if opened.stretched_bits else values
+            values = values // (255 // ((1 << found.stretched_bits) - 1)) if found.stretched_bits else values
         else:
             transparent = {"A", "a"} & set(image.getbands()) or "transparency" in image.info
             values = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-        return StoredPicture(_turned(values, opened.turn), palette, str(image.format), pages, _clear_values(image))
+        return StoredPicture(found.upright(values), palette, str(image.format), pages, _clear_values(image))
 
 
 def read_header(path: Path) -> PictureHeader:
     """Read size, number of pages and depth of a picture file without decoding its pixels. Raises `InputError`."""
-    with _opened(path, "an image") as opened:
-        image = opened.image
+    with opened(path, "an image") as found:
+        image = found.image
         tags = getattr(image, "tag_v2", None)
         if image.format == "TIFF" and tags is not None:  # before loading, its size depends on the version of Pillow
-            height, width, orientation = int(tags[257]), int(tags[256]), opened.tiff_orientation
+            height, width, orientation = int(tags[257]), int(tags[256]), found.tiff_orientation
         else:
-            height, width, orientation = image.height, image.width, opened.turn
+            height, width, orientation = image.height, image.width, found.turn
         if orientation >= 5:
             height, width = width, height
-        return PictureHeader(height, width, _count_pages(image), opened.deep, image.mode)
+        return PictureHeader(height, width, found.pages, found.deep, image.mode)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -163,138 +140,18 @@ def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) 
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).round().astype(int))
     values = []
     for path, page in (pictures[index] for index in chosen):
-        with _opened(path, "an image", page) as opened:
-            if opened.deep:
-                values.append(_deep_values(opened, path, page))
+        with opened(path, "an image", page) as found:
+            if found.deep:
+                values.append(_deep_values(found, path, page))
     return measure_range(values)
 
 
-@contextmanager
-def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = None) -> Iterator[Image]:
-    """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file.
-
-    data: the picture's bytes, if it stands inside the file; those in a JSON of LabelMe are found.
-    """
-    import PIL.Image
-
-    if path.suffix.lower() in (".heic", ".heif"):
-        _read_heif(path)
-    try:
-        # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
-        with data or _open(path) as file, PIL.Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
-                raise PIL.Image.DecompressionBombError
-            yield image
-    except InputError:
-        raise
-    except PIL.UnidentifiedImageError as error:
-        raise InputError(
-            f"{path} is not {what} that can be read; give a picture such as a PNG, or write the file again"
-        ) from error
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
-        raise InputError(f"{path} is too large a picture to read; scale it down first") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
-    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
-        raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
-
-
-def _open(path: Path) -> BinaryIO:
-    return io.BytesIO(picture_bytes(path)) if path.suffix.lower() == ".json" else path.open("rb")
-
-
-def _read_heif(path: Path) -> None:
-    """Let Pillow read HEIF. Raises InputError without pillow-heif."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError as error:
-        raise InputError(f"{path} is HEIF, which needs another package; pip install 'hodor-cli[heic]'") from error
-    register_heif_opener()
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """An opened picture whose pixels are not decoded yet, with the facts that Pillow forgets when it decodes them."""
-
-    image: Image
-    turn: int  # EXIF orientation 1..8 still to be applied to decoded pixels; 1 for a TIFF, which the decoder turns
-    tiff_orientation: int
-    deep: bool
-    stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
-
-    def at(self, page: int) -> _Opened:
-        """The same file at another page."""
-        self.image.seek(page)
-        deep, bits = _depth(self.image)
-        return replace(self, deep=deep, stretched_bits=bits)
-
-
-@contextmanager
-def _opened(path: Path, what: str, page: int = 0) -> Iterator[_Opened]:
-    with open_picture(path, what) as image:
-        deep, bits = _depth(image)
-        orientation = 1 if image.format == "PNG" and not _may_be_turned(path) else _orientation(image)
-        turn, of_tiff = (1, orientation) if image.format == "TIFF" else (orientation, 1)
-        opened = _Opened(image, turn, of_tiff, deep, bits)
-        yield opened.at(page) if page else opened
-
-
-def _depth(image: Image) -> tuple[bool, int]:
-    """Whether values have more than 8 bits, and `_Opened.stretched_bits`."""
-    raw = _raw_mode(image)
-    # "BGR;16" is 8-bit colour packed into 16 bits.
-    deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
-    return deep, {"L;2": 2, "L;4": 4}.get(raw, 0) if image.mode == "L" else 0
-
-
-def _raw_mode(image: Image) -> str:
-    """Pillow's name for how the file stores a pixel, such as "RGB;16B"; empty if Pillow does not say."""
-    tiles = getattr(image, "tile", None)
-    raw = tiles[0][3] if tiles else None
-    raw = raw[0] if isinstance(raw, tuple) and raw else raw
-    return raw if isinstance(raw, str) else ""
-
-
-def _orientation(image: Image) -> int:
-    found = image.getexif().get(_ORIENTATION, 1)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _may_be_turned(path: Path) -> bool:
-    """Whether a PNG has a chunk that can hold an orientation; Pillow decodes all pixels to find chunks after them."""
-    with _open(path) as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length = int.from_bytes(head[:4], "big")
-            start = file.read(min(length, 17))
-            if head[4:] == b"eXIf" or start.startswith((b"Raw profile type ", b"XML:com.adobe.xmp")):
-                return True
-            file.seek(length - len(start) + 4, 1)
-    return False
-
-
-def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """A copy of an array (H, W, ...) turned by an EXIF orientation."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.array(pixels, order="C")
-
-
-def _count_pages(image: Image) -> int:
-    return int(getattr(image, "n_frames", 1)) if image.format in _PAGED_FORMATS else 1
-
-
 def _to_rgb8(
-    opened: _Opened, path: Path, page: int, value_range: ValueRange | None, warn: Warn | None
+    found: Opened, path: Path, page: int, value_range: ValueRange | None, warn: Warn | None
 ) -> NDArray[np.uint8]:
-    image = opened.image
-    if opened.deep:
-        values = _deep_values(opened, path, page)
+    image = found.image
+    if found.deep:
+        values = _deep_values(found, path, page)
         if value_range is None:
             value_range = measure_range([values])
             if warn is not None and (said := value_range.describe()):
@@ -307,7 +164,7 @@ def _to_rgb8(
         pixels = _over_black(rgba[..., :3], rgba[..., 3], warn)
     else:
         pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    return _turned(pixels, opened.turn)
+    return found.upright(pixels)
 
 
 def _over_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], warn: Warn | None) -> NDArray[np.uint8]:
@@ -318,10 +175,10 @@ def _over_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], warn: Warn | N
     return np.asarray((rgb.astype(np.uint16) * alpha[..., None] + 127) // 255, dtype=np.uint8)
 
 
-def _deep_values(opened: _Opened, path: Path, page: int) -> NDArray[Any]:
+def _deep_values(found: Opened, path: Path, page: int) -> NDArray[Any]:
     """(H, W) or (H, W, 3) values of more than 8 bits as stored, without transparency."""
-    if opened.image.mode in ("I", "F") or "16" in opened.image.mode:
-        return np.asarray(opened.image)
+    if found.image.mode in ("I", "F") or "16" in found.image.mode:
+        return np.asarray(found.image)
     import cv2  # Pillow drops the lower byte of 16-bit colour
 
     data = np.frombuffer(picture_bytes(path), dtype=np.uint8)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.picture import open_picture
+from hodor_cli.images.pillow import open_picture
 
 _DESCRIPTION = 270
 Axes = list[tuple[str, int]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start
-from hodor_cli.images.picture import MOST_PIXELS
+from hodor_cli.images.pillow import MOST_PIXELS
 
 if TYPE_CHECKING:
     from av.container import InputContainer

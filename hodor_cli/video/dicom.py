@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed, plural, read_start, readable_name, visible_files
-from hodor_cli.images.picture import MOST_PIXELS
+from hodor_cli.images.pillow import MOST_PIXELS
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.image_folder import FOLDER_FPS

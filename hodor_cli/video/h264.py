@@ -1,4 +1,4 @@
-"""H.264 video out: one file from start to end, or pieces that are joined without encoding them again.
+"""Video out, H.264 by default: one file from start to end, or pieces that are joined without encoding them again.
 
 Pieces make a long video safe against interruption: a finished piece never changes, and it depends only on its own
 frames, so that the joined video is the same whether or not the run was interrupted.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -22,12 +23,40 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, replacing, require_replaceable
 from hodor_cli.video.colours import Colours
 
-# No B-frames: they reorder packets, and joining would depend on the encoder's delay. The number of threads changes the
-# encoder's output a little, so it is the same on every machine.
-_OPTIONS = {"preset": "superfast", "crf": "20", "bf": "0"}
+# The number of threads changes the encoder's output a little, so it is the same on every machine.
 _THREADS = 2
 _MOST_SIDE = 8192  # the most that common decoders accept
 _FALLBACK_RATE = Fraction(25)  # for a frame rate that is not plausible
+
+
+class Codec(NamedTuple):
+    """How a video is encoded. encoders: the first one that PyAV has is used; pixels: their format in it; container: the
+    file format; full_range: whether that can say that values fill the full range."""
+
+    name: str
+    encoders: tuple[str, ...]
+    pixels: str
+    container: str
+    options: dict[str, str]
+    full_range: bool = True
+
+    def encoder(self) -> str:
+        """The name of the encoder. Raises OutputError if there is none."""
+        import av
+
+        if found := next((name for name in self.encoders if name in av.codecs_available), None):
+            return found
+        raise OutputError(
+            f"this PyAV has no encoder of {self.name}; install av from its wheels (for the overlay, or set "
+            "`overlay=False`)"
+        )
+
+
+# No B-frames: they reorder packets, and joining would depend on the encoder's delay.
+H264 = Codec(
+    "H.264", ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"), "yuv420p", "mp4",
+    {"preset": "superfast", "crf": "20", "bf": "0"},
+)  # fmt: skip
 
 
 class Timeline:
@@ -60,8 +89,9 @@ class Timeline:
 
 
 class VideoWriter:
-    """Writes RGB frames as H.264 (yuv420p) MP4. An odd side becomes even by repeating the last row or column; frames
-    with a side too long for decoders are scaled down and shown with the same aspect.
+    """Writes RGB frames as H.264 (yuv420p) MP4, or RGB(A) frames with another `codec`. An odd side becomes even by
+    repeating the last row or column; frames with a side too long for decoders are scaled down and shown with the same
+    aspect.
 
     `target` is a path or a seekable binary file object; a path appears only when `close()` succeeds. `pixel_aspect` is
     the width of a pixel divided by its height, `colours` how colours are coded. As a context manager it calls `close`
@@ -74,10 +104,12 @@ class VideoWriter:
         fps: float,
         pixel_aspect: Fraction = Fraction(1),
         colours: Colours | None = None,
+        codec: Codec = H264,
     ) -> None:
         self._timeline = Timeline(fps)
         self._pixel_aspect = pixel_aspect
-        self._colours = colours or Colours()
+        self._codec, self._colours = codec, colours or Colours()
+        self._colours = replace(self._colours, full=self._colours.full and codec.full_range)
         self._target = Path(target) if isinstance(target, (str, Path)) else None
         self._sink: Any = target if self._target is None else self._target.with_name(f".{self._target.name}.tmp")
         self._container: Any = None
@@ -87,7 +119,7 @@ class VideoWriter:
         self._durations: dict[int, int] = {}  # time of each frame in the encoder -> its duration, in ticks
 
     def write(self, image: NDArray[np.uint8], *, ticks: int | None = None, duration: float | None = None) -> None:
-        """Append one (H, W, 3) RGB uint8 frame; every frame has the size of the first.
+        """Append one (H, W, 3) RGB or (H, W, 4) RGBA uint8 frame; every frame has the size of the first.
 
         `ticks` is its time in units of `Timeline.time_base`, by default that of the frame rate. `duration` is for how
         many seconds the frame is shown if it is the last, by default that of the frame rate.
@@ -97,7 +129,8 @@ class VideoWriter:
         if self._container is None:
             self._open(*image.shape[:2])
         image = _fitted(image)
-        frame = self._colours.encoded(av.VideoFrame.from_ndarray(_even(image), format="rgb24"), "yuv420p")
+        pixels = av.VideoFrame.from_ndarray(_even(image), format="rgba" if image.shape[2] == 4 else "rgb24")
+        frame = self._colours.encoded(pixels, self._codec.pixels)
         frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
         frame.time_base = self._timeline.time_base
         self._frames, self._last = self._frames + 1, frame.pts
@@ -137,19 +170,24 @@ class VideoWriter:
         import av
 
         sink = self._sink if self._target is None else str(self._sink)
-        options = {} if self._target is None else {"movflags": "+faststart"}
-        self._container = av.open(sink, "w", format="mp4", options=options)
-        stream = self._container.add_stream(_codec(), rate=self._timeline.rate)
+        codec = self._codec
+        options = {} if self._target is None or codec.container == "webm" else {"movflags": "+faststart"}
+        encoder = codec.encoder()
+        self._container = av.open(sink, "w", format=codec.container, options=options)
+        stream = self._container.add_stream(encoder, rate=self._timeline.rate)
         fitted = _fitting_size(height, width)
         stream.height, stream.width = (side + side % 2 for side in fitted)
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = codec.pixels
         context = stream.codec_context
         context.time_base = self._timeline.time_base
         aspect = self._pixel_aspect * Fraction(width * fitted[0], height * fitted[1])
         context.sample_aspect_ratio = aspect.limit_denominator(255)
         context.thread_count = _THREADS
+        context.bit_rate = 0  # constant quality
+        if codec.pixels.startswith("yuva"):
+            stream.metadata["alpha_mode"] = "1"
         self._colours.tag(context)
-        stream.options = dict(_OPTIONS)
+        stream.options = dict(codec.options)
         self._stream = stream
 
     def __enter__(self) -> VideoWriter:
@@ -247,15 +285,6 @@ def add_like(container: Any, stream: Any) -> Any:
     if hasattr(container, "add_stream_from_template"):
         return container.add_stream_from_template(stream)
     return container.add_stream(template=stream)  # PyAV before version 14
-
-
-def _codec() -> str:
-    import av
-
-    for name in ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"):
-        if name in av.codecs_available:
-            return name
-    raise OutputError("this PyAV has no H.264 encoder; install av from its wheels, or set `overlay=False`")
 
 
 def _fitting_size(height: int, width: int) -> tuple[int, int]:

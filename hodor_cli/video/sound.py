@@ -9,6 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hodor_cli.files import NO_ROOM, replacing
 from hodor_cli.video.container import open_container
 from hodor_cli.video.h264 import add_like
@@ -62,7 +64,7 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
     ):
         stream = pictures.streams.video[0]
         length = float(stream.duration * stream.time_base) if stream.duration else pictures.duration / 1e6  # of a WebM
-        tracks = {track.index: _Track(out, track, container) for track in source.streams.audio}
+        tracks = {track.index: _Track(out, track, container, begin > 0) for track in source.streams.audio}
         picture_out = add_like(out, stream)
 
         def picture_packets() -> Iterator[tuple[float, Any]]:
@@ -86,7 +88,8 @@ def _sound_packets(
             continue
         track = tracks[packet.stream.index]
         time = track.since(zero, packet)
-        if time + float((packet.duration or 0) * packet.time_base) <= 0 or (end is not None and time >= end):
+        length = float((packet.duration or 0) * packet.time_base)
+        if time + track.lead * length <= 0 or (end is not None and time >= end):
             continue
         for made in track.convert(packet, time):
             yield float(made.pts * made.time_base), made
@@ -95,18 +98,36 @@ def _sound_packets(
             yield float(made.pts * made.time_base), made
 
 
-class _Track:
-    """One track of sound that is written into a video: copied, or encoded again."""
+def _without_start(sound: Any, samples: int) -> Any:
+    """The sound without its first samples; None if there are no more."""
+    import av
 
-    def __init__(self, out: Any, stream: Any, container: str) -> None:
+    if samples >= sound.samples:
+        return None
+    step = 1 if sound.format.is_planar else len(sound.layout.channels)
+    kept = np.ascontiguousarray(sound.to_ndarray()[:, samples * step :])
+    shorter = av.AudioFrame.from_ndarray(kept, format=sound.format.name, layout=sound.layout.name)
+    shorter.sample_rate = sound.sample_rate
+    return shorter
+
+
+class _Track:
+    """One track of sound that is written into a video: copied, or encoded again. later: it begins after its start."""
+
+    def __init__(self, out: Any, stream: Any, container: str, later: bool) -> None:
         import av
 
         self._stream = stream
         self._shift: float | None = None  # from the file's seconds to the written video's
         self._last: float | None = None  # end of the previous packet, in the written video's seconds
         self._samples: int | None = None  # written so far, if the sound is encoded again
+        self._cut = 0  # samples that are still to be left out then, because they come before the beginning
         known, encoder = _CODECS[container]
-        self._copied = stream.codec_context.name in known
+        opus = stream.codec_context.name == "opus"
+        self._copied = stream.codec_context.name in known and not (opus and later)
+        # Packets that are read from before the beginning on, until the first one is decoded as in the source: AAC's
+        # overlap, and Opus needs 80 ms. MP4 and MOV tell players to leave them out; sound encoded again is cut.
+        self.lead = 1 if self._copied and container == "webm" else 6 if opus else 2
         if self._copied:
             self._out = add_like(out, stream)
         else:
@@ -134,9 +155,15 @@ class _Track:
             packet.pts = packet.dts = round(time / packet.time_base)
             packet.stream = self._out
             return [packet]
-        if self._samples is None:
-            self._samples = max(0, round(time * self._rate))
-        return [made for frame in self._stream.codec_context.decode(packet) for made in self._encode(frame)]
+        frames = self._stream.codec_context.decode(packet)
+        if self._samples is None and frames:
+            begin = frames[0].pts  # later than the packet's if the decoder drops the sound that an encoder puts first
+            late = 0.0 if begin is None else float((begin - packet.pts) * packet.time_base)
+            self._samples, self._cut = (
+                max(0, round((time + late) * self._rate)),
+                max(0, round(-(time + late) * self._rate)),
+            )
+        return [made for frame in frames for made in self._encode(frame)]
 
     def flush(self) -> list[Any]:
         """The packets that the encoder still holds at the end."""
@@ -147,6 +174,10 @@ class _Track:
     def _encode(self, frame: Any) -> list[Any]:
         made = []
         for part in self._resampler.resample(frame):
+            if self._cut:
+                self._cut, part = max(0, self._cut - part.samples), _without_start(part, self._cut)
+                if part is None:
+                    continue
             part.pts, part.time_base = self._samples, Fraction(1, self._rate)
             self._samples = (self._samples or 0) + part.samples
             made += self._out.encode(part)

@@ -1,0 +1,107 @@
+"""The rule that gives the objects of annotations their ids: by group or track, or by name, or in each picture anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import Annotations, Key, Picture
+from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.paths import listed
+
+
+def numbered(annotations: Annotations) -> Annotations:
+    """The annotations with object ids, as `number_together` assigns them."""
+    return number_together([annotations])[0]
+
+
+def number_together(several: Sequence[Annotations]) -> list[Annotations]:
+    """Assign object ids, so that an object has the same id in all of `several`.
+
+    Shapes with the same name and key (a group, a track) are one object, and a whole-number key becomes its id. If no
+    shape has a key, shapes with the same name are one object, provided that no picture has two shapes of one name.
+    Otherwise each picture numbers its objects from 1, and the result is not `tracked`. Raises InputError if two files
+    give one key different names, or if there are more than 65,535 objects.
+    """
+    pictures = [picture for one in several for picture in one.pictures]
+    keyed = any(shape.key is not None for picture in pictures for shape in picture.shapes)
+    known = keyed or all(repeated_name(picture) is None for picture in pictures)
+    tracked, ids = known or len(pictures) == 1, _ids(several, keyed) if known else {}
+    found = []
+    for one in several:
+        numbers = [
+            tuple(replace(shape, object_id=ids.get(_identity(picture, place, keyed), place + 1))
+                  for place, shape in enumerate(picture.shapes)) for picture in one.pictures
+        ]  # fmt: skip
+        named = [shape for shapes in numbers for shape in shapes if tracked and shape.name]
+        names = dict(sorted({shape.object_id: shape.name for shape in reversed(named)}.items()))
+        changed = [replace(picture, shapes=shapes) for picture, shapes in zip(one.pictures, numbers, strict=True)]
+        found.append(replace(one, tracked=tracked, names=names, pictures=changed))
+    if found:
+        found[-1] = replace(found[-1], notes=(*found[-1].notes, *_differing_names(pictures)))
+    return found
+
+
+def repeated_name(picture: Picture) -> str | None:
+    """A name that several shapes of the picture have; None if all differ."""
+    counts = Counter(shape.name for shape in picture.shapes)
+    return next((name for name, count in counts.items() if count > 1), None)
+
+
+def _differing_names(pictures: Iterable[Picture]) -> list[str]:
+    """Sentences about objects that may be one object with two names: they share a key, or their names differ only in
+    capitals, and no picture has both."""
+    called: dict[tuple[str, Key], dict[str, str]] = {}
+    apart: set[tuple[str, Key]] = set()
+    for picture in pictures:
+        here: dict[tuple[str, Key], str] = {}
+        for shape in picture.shapes:
+            for kind, known in (("name", shape.name.casefold()), ("key", shape.key)):
+                if known is not None:
+                    called.setdefault((kind, known), {}).setdefault(shape.name, picture.name)
+                    if here.setdefault((kind, known), shape.name) != shape.name:
+                        apart.add((kind, known))
+    found = []
+    for key, names in called.items():
+        if len(names) > 1 and key not in apart:
+            named = listed([f"'{name}' ({picture})" for name, picture in names.items()], 3)
+            what = f"object {key[1]} has" if key[0] == "key" else "something has"
+            found.append(f"{what} the names {named} and is taken for {len(names)} objects; give it one if it is one")
+    return found
+
+
+def _identity(picture: Picture, place: int, keyed: bool) -> tuple[str, Key]:
+    """(name, key) of the shape's object. A shape without a key, where others have one, is an object of its own."""
+    shape = picture.shapes[place]
+    own = f"{picture.name}#{place}" if keyed else shape.name
+    return shape.name, own if shape.key is None else shape.key
+
+
+def _ids(several: Sequence[Annotations], keyed: bool) -> dict[tuple[str, Key], int]:
+    """The id of each object: its key if that is a number that no object before it has, else the first unused number."""
+    whose = [
+        (_identity(picture, place, keyed), one.path)
+        for one in several for picture in one.pictures for place in range(len(picture.shapes))
+    ]  # fmt: skip
+    paths: dict[tuple[str, Key], Path] = {}
+    first: dict[Key, tuple[str, Key]] = {}
+    for known, path in whose:
+        paths.setdefault(known, path)
+        other = first.setdefault(known[1], known)
+        if other[0] != known[0] and paths[other] != path:
+            raise InputError(
+                f"{path} calls object {known[1]} '{known[0]}' and {paths[other]} calls it '{other[0]}'; give each "
+                "object a number of its own"
+            )
+    wanted = {key for key in first if isinstance(key, int) and 0 < key <= MAX_ID}
+    free = (number for number in range(1, MAX_ID + 1) if number not in wanted)
+    ids: dict[tuple[str, Key], int] = {}
+    for known, path in paths.items():
+        own = known[1] in wanted and first[known[1]] == known
+        ids[known] = int(known[1]) if own else next(free, 0)
+        if not ids[known]:
+            raise InputError(f"{path} has more than {MAX_ID} objects")
+    return ids

@@ -1,0 +1,168 @@
+"""Opens pictures with Pillow: the limit of pixels, orientation, depth, pages, and pictures inside JSON files.
+
+LabelMe stores pictures inside its JSON files; such a file is accepted wherever a picture is read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
+MOST_PIXELS = 178_956_970
+# Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
+_PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
+_ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
+
+
+class _File(msgspec.Struct):
+    imageData: str | None = None  # noqa: N815
+
+
+def decoded_picture(text: str, path: Path) -> bytes:
+    """The bytes of a picture from base64 in the file `path`; `data:...,` may stand in front. Raises InputError."""
+    try:
+        return base64.b64decode(text.partition(",")[2] if text.startswith("data:") else text, validate=False)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"the picture inside {path} is damaged; save the file again with LabelMe") from error
+
+
+def picture_bytes(path: Path) -> bytes:
+    """The bytes of a picture's file, or of the picture inside a JSON; a JSON without one gives its text.
+
+    Raises OSError, and InputError if what is inside is no base64.
+    """
+    data = path.read_bytes()
+    if path.suffix.lower() != ".json":
+        return data
+    try:
+        inside = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8), type=_File).imageData
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return data
+    return decoded_picture(inside, path) if inside else data
+
+
+@contextmanager
+def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = None) -> Iterator[Image]:
+    """Open a picture with Pillow; every error inside the block becomes one `InputError` that names the file.
+
+    data: the picture's bytes, if it stands inside the file; those in a JSON of LabelMe are found.
+    """
+    import PIL.Image
+
+    if path.suffix.lower() in (".heic", ".heif"):
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise InputError(f"{path} is HEIF, which needs another package; pip install 'hodor-cli[heic]'") from error
+        register_heif_opener()
+    try:
+        # Pillow maps a path into memory, which garbles a turned TIFF (version 13.0); it does not map an open file.
+        with data or _stream(path) as file, PIL.Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:  # a program may have lifted Pillow's limit
+                raise PIL.Image.DecompressionBombError
+            yield image
+    except InputError:
+        raise
+    except PIL.UnidentifiedImageError as error:
+        raise InputError(
+            f"{path} is not {what} that can be read; give a picture such as a PNG, or write the file again"
+        ) from error
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning, MemoryError) as error:
+        raise InputError(f"{path} is too large a picture to read; scale it down first") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path} cannot be read: {reason.rstrip('.')}") from error
+    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+        raise InputError(f"{path} is damaged or not {what}: {str(error).rstrip('.')}") from error
+
+
+def _stream(path: Path) -> BinaryIO:
+    return io.BytesIO(picture_bytes(path)) if path.suffix.lower() == ".json" else path.open("rb")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An opened picture whose pixels are not decoded yet, with the facts that Pillow forgets when it decodes them."""
+
+    image: Image
+    turn: int  # EXIF orientation 1..8 still to be applied to decoded pixels; 1 for a TIFF, which the decoder turns
+    tiff_orientation: int
+    deep: bool
+    stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
+
+    @property
+    def pages(self) -> int:
+        """Frames of an animation or pages of a TIFF; 1 for a still."""
+        return int(getattr(self.image, "n_frames", 1)) if self.image.format in _PAGED_FORMATS else 1
+
+    def at(self, page: int) -> Opened:
+        """The same file at another page."""
+        self.image.seek(page)
+        deep, bits = _depth(self.image)
+        return replace(self, deep=deep, stretched_bits=bits)
+
+    def upright(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """A copy of decoded pixels (H, W, ...), turned."""
+        if self.turn >= 5:
+            pixels = pixels.swapaxes(0, 1)
+        if self.turn in (2, 3, 6, 7):
+            pixels = pixels[:, ::-1]
+        if self.turn in (3, 4, 7, 8):
+            pixels = pixels[::-1]
+        return np.array(pixels, order="C")
+
+
+@contextmanager
+def opened(path: Path, what: str, page: int = 0) -> Iterator[Opened]:
+    """Open a picture at a page. what: names it in messages. Raises InputError, also for errors inside the block."""
+    with open_picture(path, what) as image:
+        deep, bits = _depth(image)
+        orientation = 1 if image.format == "PNG" and not _may_be_turned(path) else _orientation(image)
+        turn, of_tiff = (1, orientation) if image.format == "TIFF" else (orientation, 1)
+        found = Opened(image, turn, of_tiff, deep, bits)
+        yield found.at(page) if page else found
+
+
+def _depth(image: Image) -> tuple[bool, int]:
+    """Whether values have more than 8 bits, and `Opened.stretched_bits`."""
+    tiles = getattr(image, "tile", None)
+    stored = tiles[0][3] if tiles else None  # how the file stores a pixel, such as "RGB;16B", if Pillow says it
+    raw = str(stored[0] if isinstance(stored, tuple) and stored else stored)
+    # "BGR;16" is 8-bit colour packed into 16 bits.
+    deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
+    return deep, {"L;2": 2, "L;4": 4}.get(raw, 0) if image.mode == "L" else 0
+
+
+def _orientation(image: Image) -> int:
+    found = image.getexif().get(_ORIENTATION, 1)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _may_be_turned(path: Path) -> bool:
+    """Whether a PNG has a chunk that can hold an orientation; Pillow decodes all pixels to find chunks after them."""
+    with _stream(path) as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[:4], "big")
+            start = file.read(min(length, 17))
+            if head[4:] == b"eXIf" or start.startswith((b"Raw profile type ", b"XML:com.adobe.xmp")):
+                return True
+            file.seek(length - len(start) + 4, 1)
+    return False
