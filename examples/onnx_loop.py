@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+RECENT = 10  # frames after which the recent frame is replaced
+
 
 def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.ndarray) -> Iterator[np.ndarray]:
     """The label map (H, W) uint8 of each frame (H, W, 3) uint8 RGB, given that of the first."""
@@ -33,12 +35,14 @@ def follow(folder: str | Path, frames: Iterable[np.ndarray], first_labels: np.nd
         if index == 0:
             state["labels"] = first_labels
             run("masks")
-            state["reference_keys"], state["reference_masks"] = state.get("keys"), state["object_masks"]
+            for kind in ("reference", "recent"):
+                state[f"{kind}_keys"], state[f"{kind}_masks"] = state.get("keys"), state["object_masks"]
         else:
             for graph in ("match", "decode") if "match" in graphs else ("decode",):
                 run(graph)
         run("encode")
-        state["previous_keys"], state["previous_masks"] = state.get("keys"), state["object_masks"]
+        for kind in ("previous", "recent") if index and index % RECENT == 0 else ("previous",):
+            state[f"{kind}_keys"], state[f"{kind}_masks"] = state.get("keys"), state["object_masks"]
         state["last_objects"], state["has_background"] = state["objects"], np.ones(1, bool)
         for name in ("objects", "background", "has_object", "has_background"):  # the oldest out, the newest in
             state[f"history_{name}"] = np.append(state[f"history_{name}"][:, 1:], state[name][:, None], axis=1)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hodor_cli.engine.matching_memory import MAX_REFERENCES, MatchingMemory
+from hodor_cli.engine.matching_memory import MAX_REFERENCES, RECENT, MatchingMemory
 from hodor_cli.model import Hodor, Maps, build_model
 
 H, W = 12, 16
@@ -103,3 +103,29 @@ def test_a_copy_goes_its_own_way() -> None:
     copied = memory.copy()
     memory.forget(7)
     assert copied.previous is not None and len(copied.references) == 1
+
+
+def test_an_object_that_changes_its_look_is_carried_from_a_recent_frame_too(mini: Hodor) -> None:
+    memory, old, new = MatchingMemory(), frame_maps(0), frame_maps(1)
+    memory.remember(old, [7], mask(0), reference=(7,))
+    for _ in range(RECENT - 1):
+        memory.remember(new, [7], mask(4))
+    before = memory.cue(mini, new, [7])
+    memory.remember(new, [7], mask(4))
+    after = memory.cue(mini, new, [7])
+    assert before is not None and before.given is None and after is not None and after.given is not None
+    torch.testing.assert_close(after.given, before.reference)  # what was given says the same as before
+    inside = mask(4)[0] > 0
+    assert after.reference[0, 0][inside].mean() > before.reference[0, 0][inside].mean() + 0.3
+    assert after.reference[0, 0][~inside].mean() < before.reference[0, 0][~inside].mean()
+
+
+def test_an_object_that_the_recent_frame_does_not_show_is_carried_from_its_reference_alone(mini: Hodor) -> None:
+    memory, maps = MatchingMemory(), frame_maps()
+    memory.remember(maps, [7, 8], torch.cat((mask(0), mask(4))), reference=(7, 8))
+    for _ in range(RECENT):
+        memory.remember(maps, [7, 8], torch.cat((torch.zeros(1, H, W), mask(4))))
+    cue = memory.cue(mini, maps, [7, 8])
+    assert cue is not None and cue.given is not None
+    torch.testing.assert_close(cue.reference[0, 0], cue.given[0, 0])
+    assert_there(cue.reference[0, 0], mask(0)[0])

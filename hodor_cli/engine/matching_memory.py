@@ -1,4 +1,4 @@
-"""The frames kept for the correspondence cue: the newest reference frames and the previous one, nothing more."""
+"""The frames kept for the correspondence cue: the newest reference frames, a recent one and the previous one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
-from hodor_cli.model.matching import Matcher
+from hodor_cli.model.matching import Matcher, with_recent
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
 MAX_REFERENCES = 2
+#: Every so many frames, the previous frame becomes the recent one. On six clips that were kept out of training, J&F was
+#: 83.1 without a recent frame, 84.7, 84.9 and 84.7 with one that is taken every 5, 10 and 20 frames, and 84.7 with
+#: three.
+RECENT = 10
 #: What the largest number of a frame's keys is stored as.
 KEY_PEAK = 32767
 
@@ -69,6 +73,10 @@ class MatchingMemory:
 
     def __init__(self) -> None:
         self.previous: StoredFrame | None = None
+        #: An earlier frame, which shows what objects look like by now.
+        self.recent: StoredFrame | None = None
+        #: Frames that were remembered.
+        self.age = 0
         self.references: list[StoredFrame] = []
         #: How much each reference counts for each object it holds; without it the newest counts alone.
         self.weights: list[Mapping[int, float]] | None = None
@@ -76,7 +84,8 @@ class MatchingMemory:
     def copy(self) -> MatchingMemory:
         """Another memory of the same frames, which are immutable."""
         memory = MatchingMemory()
-        memory.previous, memory.references, memory.weights = self.previous, list(self.references), self.weights
+        memory.previous, memory.recent, memory.age = self.previous, self.recent, self.age
+        memory.references, memory.weights = list(self.references), self.weights
         return memory
 
     def remember(
@@ -87,7 +96,12 @@ class MatchingMemory:
         `reference` lists the objects whose masks were given by the user in this frame.
         """
         self.previous = stored_frame(maps, object_ids, masks)
-        if self.previous is not None and reference:
+        if self.previous is None:
+            return
+        if self.age and self.age % RECENT == 0:
+            self.recent = self.previous
+        self.age += 1
+        if reference:
             given = self.previous.masks[self.previous.object_ids.rows(reference)]
             self.references.append(replace(self.previous, object_ids=ObjectIds(reference), masks=given))
             del self.references[:-MAX_REFERENCES]
@@ -108,9 +122,11 @@ class MatchingMemory:
             reference = torch.where(
                 weight > 0, reference + (carried - reference) * (weight / counted.clamp(min=1e-9)), reference
             )
-        # Frames that do not know of each other's objects may both claim a pixel.
-        reference = reference / reference.sum(dim=1, keepdim=True).clamp(min=1)
-        return Cue(previous=previous, reference=reference)
+        given = _shared(reference)
+        if self.recent is None:
+            return Cue(previous, given)
+        both = with_recent(model.matcher, maps.keys, reference, self.recent.keyed_masks(object_ids))
+        return Cue(previous, _shared(both), given=given)
 
     def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:
         if object_id not in frame.object_ids:
@@ -121,4 +137,12 @@ class MatchingMemory:
         """Remove an object; reference frames that held nothing else go too."""
         if self.previous is not None:
             self.previous = self.previous.without(object_id)
+        if self.recent is not None:
+            self.recent = self.recent.without(object_id)
         self.references = [kept for frame in self.references if (kept := frame.without(object_id)) is not None]
+
+
+def _shared(masks: Tensor) -> Tensor:
+    """Masks (1, I, h, w) that sum to at most 1: frames that do not know each other's objects may claim the same
+    pixel."""
+    return masks / masks.sum(dim=1, keepdim=True).clamp(min=1)

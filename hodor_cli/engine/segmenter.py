@@ -35,7 +35,7 @@ class Segmenter:
     """Follows objects through frames given one by one.
 
     Objects may start at any frame; a mask for a known id corrects it from there on, and `remove` or an empty mask ends
-    it. Ids are the user's and are never renumbered. The state is the history window (and, for models that match, three
+    it. Ids are the user's and are never renumbered. The state is the history window (and, for models that match, four
     frames of keys) and nothing else, so memory does not grow with the video.
 
         segmenter = Segmenter(load_model("mini"))
@@ -346,7 +346,8 @@ class Segmenter:
         if self.model.config.hold_lost_objects:
             entry = hold_lost(entry, masks[0], known.ring)
         if decoded.cue is not None:
-            measures = agreements(decoded.cue.reference[0], masks[0, : len(decoded.object_ids)])
+            given = decoded.cue.reference if decoded.cue.given is None else decoded.cue.given
+            measures = agreements(given[0], masks[0, : len(decoded.object_ids)])
             found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
         found.change = changes(known.looks, known.ids, entry.objects, entry.background)
         for object_id in reference:  # these measures are only for masks that the network found

@@ -18,7 +18,7 @@ from hodor_cli.engine.motion import Motion
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.errors import InputError
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 
 
 @dataclass
@@ -138,8 +138,9 @@ def unpack_history(arrays: Mapping[str, np.ndarray], ring: HistoryRing, device: 
 
 def pack_matching(memory: MatchingMemory) -> dict[str, np.ndarray]:
     """The frames kept for matching."""
-    arrays: dict[str, np.ndarray] = {}
-    stored = {"previous": memory.previous, **{f"reference/{k}": frame for k, frame in enumerate(memory.references)}}
+    arrays: dict[str, np.ndarray] = {"matching/age": np.array(memory.age)} if memory.age else {}
+    stored = {"previous": memory.previous, "recent": memory.recent}
+    stored |= {f"reference/{k}": frame for k, frame in enumerate(memory.references)}
     for name, frame in stored.items():
         if frame is not None:
             arrays[f"matching/{name}/object_ids"] = np.array(frame.object_ids, dtype=np.int64)
@@ -162,7 +163,8 @@ def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, de
             masks=torch.tensor(arrays[f"matching/{name}/masks"], device=device),
         )
 
-    memory.previous = frame("previous")
+    memory.age = int(arrays.get("matching/age", 0))
+    memory.previous, memory.recent = frame("previous"), frame("recent")
     memory.references.clear()
     while (reference := frame(f"reference/{len(memory.references)}")) is not None:
         memory.references.append(reference)

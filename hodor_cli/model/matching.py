@@ -2,8 +2,9 @@
 
 Not part of the paper's network. A small network trained on few images learns slowly to tell an object from its
 descriptor alone, while matching ImageNet features between frames carries labels rather well without any training. The
-cue gives the decoder both: every pixel finds where it was in the previous frame (nearby) and in the reference frame
-(anywhere) and brings that place's soft masks along. The memory is constant: one frame's keys and masks for each.
+cue gives the decoder both: every pixel finds where it was in the previous frame (nearby), in the reference frame and in
+a recent one (anywhere), and brings those places' soft masks along. The memory is constant: one frame's keys and masks
+for each.
 """
 
 from __future__ import annotations
@@ -128,6 +129,16 @@ class CueInjection(nn.Module):
         bias = F.interpolate(bias.float(), size=logits.shape[-2:], mode="bilinear", align_corners=False)
         logits = torch.cat((logits[:, : -bias.shape[1]], logits[:, -bias.shape[1] :] + bias), dim=1)
         return logits if cue.near is None else kept_near(logits, cue.near)
+
+
+def with_recent(matcher: Matcher, keys: Tensor, reference: Tensor, recent: KeyedMasks) -> Tensor:
+    """The mean of masks (B, I, h, w) carried from the reference frame and of those that a recent frame carries here.
+
+    An object that the recent frame does not show is left to the reference frame.
+    """
+    carried = matcher(keys, recent, local=False)
+    seen = (recent.masks.flatten(2).amax(dim=2) > 0.5)[..., None, None]
+    return torch.where(seen, (reference + carried) / 2, reference)
 
 
 def surroundings(masks: Tensor, spread: int) -> Tensor:

@@ -56,12 +56,15 @@ class KeyedMasks(NamedTuple):
 
 
 class Cue(NamedTuple):
-    """Soft object masks (B, I, h, w) in 0..1, carried from the previous and from the reference frame.
+    """Soft object masks (B, I, h, w) in 0..1, carried from the previous frame and from frames farther back.
 
+    reference: the mean of what the frame with given masks and a more recent frame say, where there is one.
     near: (B, I, h, w), 1 where an object can be, given where it was in the previous frame, and 0 elsewhere; None for
     frames that do not follow each other, as in training.
+    given: (B, I, h, w), what the frames with given masks alone say; None where nothing else is in `reference`.
     """
 
     previous: Tensor
     reference: Tensor
     near: Tensor | None = None
+    given: Tensor | None = None

@@ -17,6 +17,7 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model.background import predicted_masks, reference_masks
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.matching import with_recent
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 from hodor_cli.training.damage import WrongCue, with_mistakes
 
@@ -225,10 +226,16 @@ def _history(sources: list[_Node]) -> History:
 
 
 def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, damage: float) -> Cue | None:
-    """Match with the newest source as the previous frame and with the oldest as the reference."""
-    newest, oldest = sources[-1], sources[0]
-    newest_keys, oldest_keys = maps[newest.frame].keys, maps[oldest.frame].keys
-    if newest_keys is None or oldest_keys is None:
+    """Match with the newest source as the previous frame, the oldest as the reference, and one between as the recent
+    one."""
+    newest, recent, oldest = sources[-1], sources[len(sources) // 2], sources[0]
+    newest_keys, recent_keys, oldest_keys = (maps[node.frame].keys for node in (newest, recent, oldest))
+    keys = maps[target].keys
+    if newest_keys is None or recent_keys is None or oldest_keys is None or keys is None:
         return None
     previous = KeyedMasks(newest_keys, with_mistakes(newest.masks, damage) if damage else newest.masks)
-    return model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
+    cue = model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
+    if cue is None or model.matcher is None or len(sources) < 3:
+        return cue
+    both = with_recent(model.matcher, keys, cue.reference, KeyedMasks(recent_keys, recent.masks))
+    return cue._replace(reference=both)

@@ -153,7 +153,7 @@ def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
     if config.matching is not None:
         keys = zeros(1, config.matching.key_channels, *map_size)
         match = {"keys": keys}
-        for frame in ("previous", "reference"):
+        for frame in ("previous", "reference", "recent"):
             match |= {f"{frame}_keys": keys, f"{frame}_masks": masks}
         decode |= dict.fromkeys(CUE, masks)
     picture = zeros(*geometry.original, 3, dtype=torch.uint8)

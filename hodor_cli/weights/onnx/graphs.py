@@ -21,7 +21,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import EncoderLayer
 from hodor_cli.model.fast import plain
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.model.matching import surroundings
+from hodor_cli.model.matching import surroundings, with_recent
 from hodor_cli.model.mobilenet import Conv
 from hodor_cli.model.types import Cue, History, KeyedMasks, Maps
 from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
@@ -181,15 +181,19 @@ class DecodeGraph(nn.Module):
 
 
 class MatchGraph(nn.Module):
-    """keys of a frame, keys and masks of the previous and the reference frame -> the cue's three parts."""
+    """keys of a frame, keys and masks of the previous, the reference and a recent frame -> the cue's three parts.
+
+    The recent frame is the reference frame at first, and then the newest one every `RECENT` frames.
+    """
 
     def __init__(self, model: Hodor) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, keys: Tensor, *other_frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        previous, reference = KeyedMasks(*other_frames[:2]), KeyedMasks(*other_frames[2:])
+        previous, reference, recent = (KeyedMasks(*other_frames[i : i + 2]) for i in (0, 2, 4))
         cue = self.model.match(Maps(keys, keys, keys), previous, reference)
         assert cue is not None and self.model.matcher is not None, "models without a matcher have no such graph"
-        shared = cue.reference / cue.reference.sum(dim=1, keepdim=True).clamp(min=1)
+        both = with_recent(self.model.matcher, keys, cue.reference, recent)
+        shared = both / both.sum(dim=1, keepdim=True).clamp(min=1)
         return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread)
