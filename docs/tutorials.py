@@ -2,6 +2,7 @@
 
     python docs/tutorials.py                    # every page; ends with the first command that fails
     python docs/tutorials.py one-video --pictures   # one page, and its pictures anew
+    python docs/tutorials.py --files try        # makes the files that the pages name, to try the commands on them
 
 A page is run in an empty folder that holds what `prepare` makes: the demo's clip, masks, photographs in COCO format, a
 DAVIS tree. Blocks of ```bash and ```python are run in their order; a comment `<!-- not run: reason -->` before a block
@@ -113,8 +114,8 @@ def prepare(folder: Path) -> None:
     (folder / "DAVIS" / "ImageSets" / "2017").mkdir(parents=True)
     (folder / "DAVIS" / "ImageSets" / "2017" / "val.txt").write_text("demo\n")
     _write_masks(folder, files.masks_folder)
-    os.symlink(files.frames_folder, folder / "frames")
-    os.symlink("clip.mp4", folder / "new.mp4")
+    shutil.copytree(files.frames_folder, folder / "frames")
+    shutil.copy(folder / "clip.mp4", folder / "new.mp4")
     (folder / "clips").mkdir()
     (folder / "first_masks").mkdir()
     for name, length in (("morning", 24), ("evening", 16)):
@@ -169,7 +170,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names of pages without .md; all of them by default")
     parser.add_argument("--pictures", action="store_true", help="make the pages' pictures anew")
+    parser.add_argument("--files", type=Path, metavar="FOLDER", help="make the files that the pages name, to try them")
     asked = parser.parse_args()
+    if asked.files:
+        asked.files.mkdir(parents=True)
+        prepare(asked.files.resolve())
+        return 0
     for page in pages():
         if asked.names and page.stem not in asked.names:
             continue

@@ -161,6 +161,9 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
             assert [int(frame.image[0, 0, 0]) for frame in source] == [0, 50, 100, 150]
         with pytest.raises(InputError, match="3 places along"):
             open_source(tmp_path / name, axes=axes.replace("=2", "=7"))
+    tifffile.imwrite(tmp_path / "d.tif", values[:, 0, 0] / 3)
+    with pytest.raises(InputError, match="64-bit numbers, perhaps"):
+        open_source(tmp_path / "d.tif")
     with pytest.raises(UsageError, match="is for a TIFF"):
         write_video(tmp_path / "clip.mp4", two_squares(2)[0])
         open_source(tmp_path / "clip.mp4", axes="T")

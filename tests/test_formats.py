@@ -81,6 +81,17 @@ def test_parts_of_an_object_are_one_object_everywhere(tmp_path: Path) -> None:
     assert track.count("<polygon") == 1
 
 
+def test_pictures_of_one_name_in_two_folders_stay_two(tmp_path: Path) -> None:
+    names = ("day/a.png", "night/a.png", "A.jpg")
+    pictures = [replace(picture, name=name) for picture, name in zip(clip().pictures, names, strict=False)]
+    for kind in ("coco", "labelme", "yolo", "png"):
+        files = {path.stem for path in written(kind, tmp_path, replace(clip(), pictures=pictures)).rglob("*")}
+        content = (tmp_path / kind / "instances.json").read_text() if kind == "coco" else str(files)
+        assert all(name in content for name in ("a", "night_a", "A_2")), kind
+    images = json.loads((tmp_path / "coco" / "instances.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.png", "night_a.png", "A_2.jpg"]
+
+
 def test_an_exported_folder_of_pictures_and_label_pngs_is_read(tmp_path: Path) -> None:
     found = read_annotations(written("png", tmp_path, frames=True))
     np.testing.assert_array_equal(list(found.pictures)[3].labels, labels_at(3))

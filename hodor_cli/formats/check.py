@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hodor_cli.datasets.clips import Clip, ClipSet, ClipSizeError
+from hodor_cli.datasets.clips import ClipSet, ClipSizeError
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import CheckReport, Faults
@@ -19,6 +21,7 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.images.paths import plural
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T", bound=np.generic)
 
 
 def check_dataset(
@@ -110,8 +113,8 @@ def _check_clips(
         for name in sorted(set(sequence.masks) - set(sequence.images)):
             report.noted.add("annotation without a frame", f"{clip.name}/{sequence.masks[name].name}", serious=False)
         if full:
-            for frame in range(len(clip.frames)):
-                _check_frame(clips, number, frame, report.noted)
+            for frame, file in enumerate(clip.frames):
+                _loaded(clips.load_frame, number, frame, "broken image", f"{clip.name}/{file.name}", report.noted)
         chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
         share = 1 if full else len(clip.labelled)  # the middle annotation stands for those that are not opened
         for frame in chosen:
@@ -127,23 +130,11 @@ def _check_clips(
     return report
 
 
-def _check_frame(clips: ClipSet, number: int, frame: int, faults: Faults) -> None:
-    clip: Clip = clips.clips[number]
-    where = f"{clip.name}/{clip.frames[frame].name}"
-    try:
-        clips.load_frame(number, frame)
-    except DataError as error:
-        faults.add("size mismatch" if isinstance(error, ClipSizeError) else "broken image", where, str(error))
-
-
 def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits, faults: Faults) -> int:
     """Number of usable objects of an annotation."""
-    clip = clips.clips[number]
-    where = f"{clip.name}/{clip.frames[frame].stem}.png"
-    try:
-        labels = clips.load_labels(number, frame)
-    except DataError as error:
-        faults.add("size mismatch" if isinstance(error, ClipSizeError) else "broken mask", where, str(error))
+    where = f"{clips.clips[number].name}/{clips.clips[number].frames[frame].stem}.png"
+    labels = _loaded(clips.load_labels, number, frame, "broken mask", where, faults)
+    if labels is None:
         return 0
     if not labels.any():
         faults.add("empty mask", where, "no pixel of any object", serious=False)
@@ -153,3 +144,14 @@ def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits,
     if small:
         faults.add("objects below the limits", where, f"{small} of {small + len(usable)}", serious=False)
     return len(usable)
+
+
+def _loaded(
+    load: Callable[[int, int], NDArray[T]], number: int, frame: int, kind: str, where: str, faults: Faults
+) -> NDArray[T] | None:
+    """What `load` returns for a frame; None, with a fault of that kind noted, if it cannot be read."""
+    try:
+        return load(number, frame)
+    except DataError as error:
+        faults.add("size mismatch" if isinstance(error, ClipSizeError) else kind, where, str(error))
+        return None

@@ -13,12 +13,11 @@ import msgspec
 
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder
-from hodor_cli.datasets.rle import Rle, RunLengths, encode_rle
+from hodor_cli.datasets.rle import RunLengths, encode_rle
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, drawable
 from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.extent import Box
 from hodor_cli.images.paths import listed
 
 
@@ -145,29 +144,31 @@ def write_video(annotations: Annotations, out: FolderWriter) -> None:
     UsageError for photographs, whose objects are not tracks."""
     if not annotations.tracked:
         raise UsageError("coco-video holds the objects of a video; these are photographs, which `coco` holds")
-    found: dict[int, dict[int, tuple[Rle, int, Box]]] = {}
-    classes: dict[int, str] = {}
+    length, (height, width) = len(annotations.pictures), (1, 1)
+    found: dict[int, dict[str, Any]] = {}
     files: list[str] = []
-    height, width = 1, 1
     for place, picture in enumerate(annotations.pictures):
         height, width = picture.size
         files.append(out.picture(picture, "images"))
         for item in annotations.items(picture):
-            classes.setdefault(item.object_id, item.label)
-            found.setdefault(item.object_id, {})[place] = encode_rle(item.mask), int(item.mask.sum()), item.box
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(classes[key] for key in sorted(found)), 1)}
-    of_video = {"width": width, "height": height, "length": len(files)}
+            if item.object_id not in found:
+                rows = {key: [None] * length for key in ("segmentations", "areas", "bboxes")}
+                found[item.object_id] = {"class": item.label, **rows}
+            entry = found[item.object_id]
+            entry["segmentations"][place], entry["areas"][place] = encode_rle(item.mask), int(item.mask.sum())
+            entry["bboxes"][place] = item.box
+    classes = list(dict.fromkeys(entry["class"] for _, entry in sorted(found.items())))
+    of_video = {"width": width, "height": height, "length": length}
     entries = []
-    for number, object_id in enumerate(sorted(found), start=1):
-        frames = [found[object_id].get(place, (None, None, None)) for place in range(len(files))]
-        entry = {"id": number, "video_id": 1, "category_id": numbers[classes[object_id]], "object_id": object_id}
-        rows = dict(zip(("segmentations", "areas", "bboxes"), map(list, zip(*frames, strict=True)), strict=True))
-        entries.append(entry | {"iscrowd": 0} | of_video | rows)
+    for number, (object_id, entry) in enumerate(sorted(found.items()), start=1):
+        category = classes.index(entry.pop("class")) + 1
+        of_object = {"id": number, "video_id": 1, "category_id": category, "object_id": object_id, "iscrowd": 0}
+        entries.append(of_object | of_video | entry)
     name = annotations.video or annotations.path.stem
     content = {
         "info": {"description": "hodor"},
         "licenses": [],
-        "categories": [{"id": number, "name": one, "supercategory": "object"} for one, number in numbers.items()],
+        "categories": [{"id": number, "name": one, "supercategory": "object"} for number, one in enumerate(classes, 1)],
         "videos": [{"id": 1, "name": name} | of_video | {"file_names": files}],
         "annotations": entries,
     }

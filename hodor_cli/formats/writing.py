@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class FolderWriter:
 
     def __init__(self, root: Path, *, tolerance: float = 0.0, frames: bool = False) -> None:
         self.root, self.tolerance, self.frames = root, tolerance, frames
+        self._taken: set[str] = set()  # by pictures, without endings, in lower case: some systems tell no case apart
 
     def place(self, name: str) -> Path:
         """The path for the file `name`, whose parts are separated by /. Raises OutputError if it leads outside."""
@@ -51,10 +53,16 @@ class FolderWriter:
         self.place(name).write_text(content + "\n", encoding="utf-8")
 
     def picture(self, picture: Picture, folder: str) -> str:
-        """The file name of a picture. With `frames`, also write the picture into `folder` ("" is the root)."""
-        name = Path(picture.name).name
-        if Path(name).suffix.lower() not in PICTURE_SUFFIXES:
-            name += _ENDING
+        """The file name of a picture, which no other picture has: call it once for each. With `frames`, also write the
+        picture into `folder` ("" is the root)."""
+        whole = Path(picture.name)
+        ending = whole.suffix if whole.suffix.lower() in PICTURE_SUFFIXES else _ENDING
+        stem = whole.stem if ending == whole.suffix else whole.name
+        numbered = (f"{stem}_{number}" for number in count(2))
+        names = chain((stem, "_".join((*whole.parts[:-1], stem))), numbered)
+        stem = next(free for free in names if free.casefold() not in self._taken)
+        self._taken.add(stem.casefold())
+        name = stem + ending
         if self.frames:
             place = self.place(f"{folder}/{name}" if folder else name)
             if picture.image is not None:

@@ -71,7 +71,8 @@ class PictureStackSource(FrameSource):
 
 
 def count_pages(path: Path) -> int:
-    """Number of pictures in a file that Pillow reads page by page (TIFF, WebP, AVIF, PNG); 0 for any other file."""
+    """Number of pictures in a file that Pillow reads page by page (TIFF, WebP, AVIF, PNG); 0 for any other file. Raises
+    InputError for a TIFF that it cannot read."""
     head = read_start(path, 16)
     tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
@@ -80,5 +81,9 @@ def count_pages(path: Path) -> int:
         return 0
     try:
         return read_header(path).pages
-    except InputError:
+    except InputError as error:
+        if tiff:
+            raise InputError(
+                f"{path} is a TIFF that cannot be read (of 64-bit numbers, perhaps); save it with 8, 16 or 32 bits"
+            ) from error
         return 0  # the video decoder may read an AVIF that this Pillow cannot read
