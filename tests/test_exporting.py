@@ -134,6 +134,8 @@ def test_masks_of_other_tools_and_their_mistakes(tmp_path: Path) -> None:
             read_given([f"0={first}", f"5={other}"], source)
         with pytest.raises(InputError, match="drawn on a picture of 128x48 pixels but the frames are 64x48"):
             read_given([str(wide)], source)
+        with pytest.raises(InputError, match="or none with a pixel inside the picture"):
+            read_given([str(labelme(tmp_path / "e.json", ("mug", 1, 200, 300)))], source)
         (tmp_path / "folder").mkdir()
         for name in ("00000", "00002"):
             labelme(tmp_path / "folder" / f"{name}.json", ("cat", None, 2, 6), ("cat", None, 34, 24))
@@ -255,3 +257,4 @@ def test_evaluation_of_what_other_tools_drew(result: SegmentSummary, tmp_path: P
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["J&F"] == 1
+    assert f"{tmp_path / 'labelme'}: a video of LabelMe, 1 sequence" in done.output.replace("\n", " ")

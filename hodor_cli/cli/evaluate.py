@@ -110,14 +110,13 @@ def evaluate(
     if resume and predictions is not None:
         raise UsageError("`resume` continues a model's run; scoring `predictions` has nothing to resume; leave it out")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
-    from hodor_cli.datasets.dataset import recognise
-    from hodor_cli.formats.as_folders import mask_folder, sequence_folder
+    from hodor_cli.formats.as_folders import mask_folder, open_benchmark
 
     with ExitStack() as stack:
-        root = stack.enter_context(sequence_folder(dataset[0]))
+        whole = stack.enter_context(open_benchmark(dataset[0]))
         if predictions is not None:
             predictions = stack.enter_context(mask_folder(predictions))
-        found = recognise(root).select(_names(sequences))
+        found = whole.select(_names(sequences))
         console.print(found.describe())
         if json_file not in (None, "-") and Path(str(json_file)).exists() and not (overwrite or resume):
             raise OutputError(
@@ -184,9 +183,8 @@ def _evaluate_given(
 ) -> None:
     """Run and print the curve over the number of given masks."""
     from hodor_cli.cli.evaluate_tables import print_given
-    from hodor_cli.datasets.dataset import recognise
     from hodor_cli.evaluation.given import evaluate_given, given_json, write_given
-    from hodor_cli.formats.as_folders import sequence_folder
+    from hodor_cli.formats.as_folders import open_benchmark
     from hodor_cli.weights import load_model
 
     if len(dataset) > 1:
@@ -196,8 +194,8 @@ def _evaluate_given(
         if (target.out / "given.json").exists() and not target.overwrite:
             raise OutputError(f"{target.out} holds results already; choose another folder, or add `overwrite`")
     weights = settings.weights or "mini"
-    with sequence_folder(dataset[0]) as root, progress_to("evaluating", None) as progress:
-        found = recognise(root).select(sequences)
+    with open_benchmark(dataset[0]) as whole, progress_to("evaluating", None) as progress:
+        found = whole.select(sequences)
         console.print(found.describe())
         model = load_model(weights)
         segmenter = settings.offline(model)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.folders import depth
 from hodor_cli.errors import InputError
 from hodor_cli.formats.label_pictures import write_png
@@ -16,11 +18,13 @@ from hodor_cli.images.paths import exists
 
 
 @contextmanager
-def sequence_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary data set in the DAVIS layout with the frames and true masks of another tool's `path`; `path`
-    itself if it already is a folder of videos. Raises InputError if the frames are not beside their annotations."""
+def open_benchmark(path: Path) -> Iterator[Dataset]:
+    """Yield the data set in a folder, or that of another tool's file or folder, as long as the block runs.
+
+    Raises DataError if it is none, and InputError if the frames of another tool's are not beside their annotations.
+    """
     if not exists(path) or depth(path / "Annotations") > 0 or find_tool(path) is None:
-        yield path
+        yield recognise(path)
         return
     found = read_annotations(path)
     if not found.tracked:
@@ -32,7 +36,7 @@ def sequence_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"the frame {missing.name} does not lie beside {path}; put the frames into images/ there")
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
         write_png(found, FolderWriter(Path(folder), frames=True), found.video or path.stem)
-        yield Path(folder)
+        yield replace(recognise(Path(folder)), root=path, layout=f"a video of {found.tool}")
 
 
 @contextmanager

@@ -72,7 +72,9 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
     pictures = [picture for picture in one.pictures if picture.shapes and _is_called(picture, name)]
     if not pictures:
         raise InputError(
-            f"{path} has no picture '{name}' with an object" if name else f"{path} holds no object to follow"
+            f"{path} has no picture '{name}' with an object"
+            if name
+            else f"{path} holds no object to follow: it has no outline, or none with a pixel inside the picture"
         )
     frames = _frames(pictures, frame, path, source)
     chosen = [picture for picture in pictures if id(picture) in frames]
