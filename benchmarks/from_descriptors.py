@@ -29,7 +29,6 @@ import numpy as np
 
 from hodor_cli.descriptors.export.encode import EncodedFrame, FeatureTap, FrameEncoder
 from hodor_cli.descriptors.export.finding import dataset_sequences
-from hodor_cli.descriptors.export.sources import DescriptorExportOptions
 from hodor_cli.descriptors.search.projection import Projection, projection_for
 from hodor_cli.descriptors.search.query import spread
 from hodor_cli.descriptors.session.recognition import Recognition
@@ -52,7 +51,7 @@ class Found:
 
 def read_clips(root: Path, every: int, sequences: int) -> list[Clip]:
     """Frames and (H, W) bool masks of object 1 of evenly chosen sequences."""
-    sources = dataset_sequences(root, None, DescriptorExportOptions(every))
+    sources = dataset_sequences(root, every=every)
     chosen = [sources[k] for k in np.linspace(0, len(sources) - 1, min(sequences, len(sources))).round().astype(int)]
     clips = []
     for source in chosen:

@@ -22,7 +22,7 @@ def test_a_folder_is_read_with_its_masks(tmp_path):
     images = StillImages(tmp_path, limits=FILE_PIXELS)
     assert len(images) == 3
     assert images.image_ids == [1, 2, 3]
-    assert images.sources == ["odd", "even", "odd"]
+    assert images.groups == ["odd", "even", "odd"]
     still = images.load(1)
     assert still.image.shape == (96, 128, 3) and still.image.dtype == np.uint8
     assert [item.category for item in still.objects] == ["box", "box"]
@@ -97,9 +97,7 @@ def test_nothing_left_after_the_limits_is_an_error(tmp_path):
 def test_images_and_annotations_in_different_places(tmp_path):
     make_coco(tmp_path / "set", 2)
     (tmp_path / "labels.json").write_bytes((tmp_path / "set" / "instances.json").read_bytes())
-    images = StillImages(
-        images_dir=tmp_path / "set" / "images", annotations_file=tmp_path / "labels.json", limits=FILE_PIXELS
-    )
+    images = StillImages(tmp_path / "set" / "images", tmp_path / "labels.json", limits=FILE_PIXELS)
     assert images.load(0).image.shape == (96, 128, 3)
 
 
@@ -161,7 +159,7 @@ def test_the_workspace_of_the_authors(tmp_path):
     (tmp_path / "dataset_json_annotations").mkdir()
     (tmp_path / "dataset_json_annotations" / "coco_2017_train.json").write_text(json.dumps(authors))
     folder, annotations = workspace_stills({"HODOR_WORKSPACE_DIR": str(tmp_path)})
-    still = StillImages(images_dir=folder, annotations_file=annotations).load(0)
+    still = StillImages(folder, annotations).load(0)
     assert still.objects[0].category == "car"
     assert np.array_equal(still.masks[0], mask)
 
@@ -171,6 +169,6 @@ def test_the_development_stills_load(data_dir):
         pytest.skip(f"no stills in {data_dir}")
     images = StillImages(data_dir / "stills")
     assert len(images) > 5000
-    assert "bsds" in images.sources and any(group == "coco/full" for group in images.groups)
+    assert "coco/full" in images.groups and any(group.partition("/")[0] == "bsds" for group in images.groups)
     still = images.load(17)
     assert still.masks and all(mask.shape == still.image.shape[:2] and mask.any() for mask in still.masks)

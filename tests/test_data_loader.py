@@ -146,7 +146,7 @@ def test_source_weights_reach_the_batches(tmp_path):
     planner = BatchPlanner(
         [StillTraining(images, MINI)], BatchSettings(batch_size=2, area=64 * 64, source_weights={"odd": 0.0})
     )
-    drawn = {images.sources[sample.index] for i in range(20) for sample in planner.plan(i).samples}
+    drawn = {images.groups[sample.index] for i in range(20) for sample in planner.plan(i).samples}
     assert drawn == {"even"}
     for image in content["images"]:
         del image["source"]

@@ -13,7 +13,7 @@ from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, store_info
 from hodor_cli.descriptors.export.finding import find_sources, find_store
-from hodor_cli.descriptors.session.recorder import DescriptorRecorder, RecordOptions
+from hodor_cli.descriptors.session.recorder import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
@@ -219,9 +219,9 @@ def test_recording_while_segmenting(tmp_path: Path, model: Hodor, make_video) ->
             recorder.on_step(next(frame for frame in source if frame.index == 2), segmenter.last, segmenter)
         assert recorder.incomplete and (tmp_path / "objects.h5").read_bytes() == before
         # Another result of the video is refused before any work; the same result folder is recorded anew.
-        options = RecordOptions(result=tmp_path / "other")
+        other = tmp_path / "other"
         with pytest.raises(UsageError, match="another result of clip"):
-            DescriptorRecorder(tmp_path / "objects.h5", source, segmenter, {0: labels[1]}, options)
+            DescriptorRecorder(tmp_path / "objects.h5", source, segmenter, {0: labels[1]}, result=other)
         assert (tmp_path / "objects.h5").read_bytes() == before
 
 

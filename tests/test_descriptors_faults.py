@@ -20,10 +20,9 @@ from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreWriter, Video
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_store
 from hodor_cli.descriptors.search.search import search_objects
 from hodor_cli.descriptors.store.crops import open_crop
-from hodor_cli.descriptors.views.contact_sheet import write_contact_sheet
 from hodor_cli.descriptors.views.layout import make_map
-from hodor_cli.descriptors.views.map_image import write_points_csv
-from hodor_cli.descriptors.views.map_page import write_map_page
+from hodor_cli.descriptors.views.map_files import write_map_page, write_points_csv
+from hodor_cli.descriptors.views.retrieval import write_contact_sheet
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 
 

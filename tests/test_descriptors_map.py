@@ -16,11 +16,10 @@ from descriptor_helpers import clip, clustered_store, toy_model
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.store.vectors import vectors_of_store
-from hodor_cli.descriptors.views.curves import write_curves_csv, write_curves_image
 from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
 from hodor_cli.descriptors.views.layout import choose_rows, make_map, project
-from hodor_cli.descriptors.views.map_image import write_map_image, write_points_csv
-from hodor_cli.descriptors.views.map_page import write_map_page
+from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
+from hodor_cli.descriptors.views.retrieval import write_curves_csv, write_curves_image
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.video.frames import Frame

@@ -90,11 +90,8 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch
     with DescriptorStore(library) as store:
         # The same vectors whether they are read block by block or computed at once.
         comparison = Comparison("projection", projection)
-        at_once = projection(
-            np.concatenate([rows for _, rows in store.blocks()]),
-            np.concatenate([rows for _, rows in store.blocks("baseline")]),
-        )
-        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 7)
+        at_once = projection(*(store.read(name, 0, len(store)) for name in ("descriptor", "baseline")))
+        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 7)
         np.testing.assert_allclose(comparison.vectors(store).load(), at_once, atol=1e-6)
         np.testing.assert_allclose(comparison.vectors(store).take(np.array([3, 40])), at_once[[3, 40]], atol=1e-6)
         best = search_objects(store, query, comparison=comparison, include_itself=True)[0]

@@ -67,20 +67,20 @@ def test_agrees_with_scikit_learn(metric: str, within: bool) -> None:
     assert 0 < average < 1  # the case is neither trivial nor hopeless
 
 
-def test_bounded_memory_gives_the_same_numbers() -> None:
+def test_bounded_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, index = make_rows(8, 40)
     whole = score_retrieval(vectors, index)
     largest = 0
 
-    def blocks(low: int, high: int):  # type: ignore[no-untyped-def]
+    def read(low: int, high: int) -> np.ndarray:
         nonlocal largest
-        for start in range(low, high, 13):
-            largest = max(largest, len(vectors[start : min(start + 13, high)]))
-            yield start, vectors[start : min(start + 13, high)]
+        largest = max(largest, high - low)
+        return vectors[low:high]
 
+    monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 13)
     for within in (False, True):
         expected = score_retrieval(vectors, index, within_video=within)
-        got = score_retrieval(Vectors(len(vectors), blocks), index, memory=20_000, within_video=within)
+        got = score_retrieval(Vectors(len(vectors), read), index, memory=20_000, within_video=within)
         np.testing.assert_allclose(got.precision, expected.precision, atol=1e-12)
     assert largest == 13 and whole.precision.shape == (101,)
 

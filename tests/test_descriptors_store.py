@@ -18,6 +18,7 @@ import pytest
 
 from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
+from hodor_cli.descriptors.store.vectors import vectors_of_store
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 
@@ -49,7 +50,7 @@ def add(writer: StoreWriter, info: VideoInfo, frames: int = 4, seed: int = 0, th
             video.add_frame(frame, rows, np.full((9, 8), frame, np.float32))
 
 
-def test_written_rows_come_back(tmp_path: Path) -> None:
+def test_written_rows_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "objects.h5"
     with StoreWriter(path, INFO) as writer:
         add(writer, video_info("bear", every=2))
@@ -65,12 +66,16 @@ def test_written_rows_come_back(tmp_path: Path) -> None:
         assert background.shape == (4, 9, 8) and frames.tolist() == [0, 1, 2, 3] and background[3, 0, 0] == 3
         assert store.thumbnails("bear")[0] == b"\xff\xd8jpeg"
         assert len(store.object("cow", 300)) == 700 and store.object_ids("cow") == [1, 300]
-        starts = [(start, len(block)) for start, block in store.blocks(size=500)]
+        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 500)
+        starts = [(start, len(block)) for start, block in vectors_of_store(store)]
         assert starts == [(0, 500), (500, 500), (1000, 408)]
         whole = np.concatenate([store.rows("bear").frame, store.rows("cow").frame])
-        part = np.concatenate([block for _, block in store.blocks("frame", size=100, start=5, stop=333)])
-        assert part.tolist() == whole[5:333].tolist()
-        assert [first for first, _ in store.blocks("frame", size=100, start=5, stop=333)] == [5, 105, 205, 305]
+        assert store.read("frame", 5, 333).tolist() == whole[5:333].tolist()
+        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 100)
+        part = vectors_of_store(store, "frame").part(5, 333)
+        assert [(first, block[0]) for first, block in part] == [
+            (first, whole[5 + first]) for first in (0, 100, 200, 300)
+        ]
         index = store.index()
         assert len(np.unique(index.instance)) == 4 and index.time(7) == pytest.approx(3 / 25)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["objects.h5"]

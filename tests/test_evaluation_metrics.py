@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hodor_cli.evaluation.metrics import (
+    _boundary,
     boundary_f,
-    boundary_map,
     boundary_radius,
     jaccard,
     score_frame,
@@ -58,7 +58,7 @@ def test_j_and_f_follow_their_definitions(seed: int) -> None:
     union = (truth | prediction).sum()
     assert jaccard(truth, prediction) == ((truth & prediction).sum() / union if union else 1.0)
     assert boundary_f(truth, prediction) == pytest.approx(slow_f(truth, prediction), abs=1e-12)
-    np.testing.assert_array_equal(boundary_map(truth), slow_boundary(truth))
+    np.testing.assert_array_equal(_boundary(truth.view(np.uint8)).view(bool), slow_boundary(truth))
 
 
 def test_the_tolerance_reaches_as_far_as_the_disk_and_no_further() -> None:

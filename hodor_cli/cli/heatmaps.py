@@ -37,7 +37,7 @@ def heatmaps(
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
     from hodor_cli.datasets.labels.mask_file import read_mask
-    from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
+    from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, write_heatmaps
     from hodor_cli.errors import InputError
     from hodor_cli.files import require_replaceable
     from hodor_cli.formats.mask_arguments import read_given
@@ -52,14 +52,10 @@ def heatmaps(
         beside = None
         if truth is not None:
             beside = ComparedMask("true mask", read_mask(truth, size=(frames.height, frames.width)).labels)
-        elif frame in given:
-            beside = ComparedMask("given mask", given[frame])
         path = out or Path(f"{frames.name}_frame{frame}.png")
         require_replaceable(path)
         segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as advance:
-            found = compute_heatmaps(
-                frames, first_masks(given), frame, segmenter, beside, progress=lambda done: advance(1)
-            )
+            found = compute_heatmaps(frames, given, frame, segmenter, beside, progress=lambda done: advance(1))
     write_heatmaps(path, found)
     say(f"{path}  frame {frame}: {found.left.caption}, prediction, catch-all and 3x3 background descriptors")

@@ -68,8 +68,7 @@ def map_command(
     from hodor_cli.descriptors.search.comparison import choose_comparison
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.views.layout import make_map
-    from hodor_cli.descriptors.views.map_image import write_map_image, write_points_csv
-    from hodor_cli.descriptors.views.map_page import write_map_page
+    from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 
     path = find_store(store)
     files = map_files(out)

@@ -177,7 +177,7 @@ def measure(
 
 
 def _write_curves(curves: dict[str, RetrievalScores], output: Path, store: DescriptorStore, as_json: bool) -> None:
-    from hodor_cli.descriptors.views.curves import GALLERIES, write_curves_csv, write_curves_image
+    from hodor_cli.descriptors.views.retrieval import GALLERIES, write_curves_csv, write_curves_image
 
     image, table = output.with_suffix(".png"), output.with_suffix(".csv")
     write_curves_image(image, curves, f"{store.path.name}: {len(store):,} descriptors of {store.info.model_name}")
@@ -258,7 +258,7 @@ def _show_matches(
 ) -> None:
     from dataclasses import asdict
 
-    from hodor_cli.descriptors.views.contact_sheet import describe_times, write_contact_sheet
+    from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
 
     listed = []
     for number, (query, (matches, verified)) in enumerate(zip(queries, answers, strict=True)):

@@ -148,7 +148,6 @@ def segment(
         )  # fmt: skip
         return
     _refuse_without_masks({"--workers": workers, "--gpus": gpus, "--ray": ray})
-    from hodor_cli.descriptors.session.recorder import RecordOptions
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.inputs import appearances_by_id
@@ -180,7 +179,7 @@ def segment(
             known=known or (),
             projection=projection,
             record=descriptors,
-            options=RecordOptions(result=folder),
+            result=folder,
         )
         run = RunOutput(overwrite=overwrite, resume=resume)
         earlier = OutputFolder(folder).exported()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.coco import read_photograph, turned_hint
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, recognise
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
-from hodor_cli.datasets.splits import training_split
+from hodor_cli.datasets.lists import training_split
 from hodor_cli.errors import DataError, HodorError
 from hodor_cli.images.paths import summarise_files, visible_files
 from hodor_cli.images.picture import picture_size
@@ -23,6 +23,7 @@ class Clip:
     """One sequence: its frames in order, each with its annotation file or None, and (height, width) of the frames.
 
     `listed`, from a meta.json: object id -> numbers of the frames in which it is annotated; None without a meta.json.
+    strays: annotation files that have no frame.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Clip:
     annotations: tuple[Path | None, ...]
     size: tuple[int, int]
     listed: dict[int, frozenset[int]] | None = None
+    strays: tuple[Path, ...] = ()
 
     @property
     def labelled(self) -> tuple[int, ...]:
@@ -50,14 +52,6 @@ class SkippedClip:
 
 class ClipSizeError(DataError):
     """A frame or an annotation of another size than its clip."""
-
-
-@dataclass
-class _Meaning:
-    """What is known about the masks of a clip: whether they are binary, and the files checked for soft edges."""
-
-    binary: bool | None = None
-    checked: set[Path] = field(default_factory=set)
 
 
 class ClipSet:
@@ -89,11 +83,10 @@ class ClipSet:
             names = sequences
         self.left_out: list[SkippedClip] = []
         self.clips: list[Clip] = []
-        self.sequences: list[VideoSequence] = []
-        """The files of each clip in `clips`, with masks that have no frame."""
         for name in names:
             self._add(name, found.get(name, VideoSequence(name, {}, {})))
-        self._meanings = [_Meaning() for _ in self.clips]
+        self._binary: dict[int, bool | None] = {}
+        self._edges_checked: set[Path] = set()
         if not self.clips and not allow_empty:
             why = f" ({self.skipped[0]})" if self.left_out else ""
             raise DataError(
@@ -130,15 +123,17 @@ class ClipSet:
 
         Raises DataError if it is missing or broken, or has another size than the clip's frames.
         """
-        item, meaning = self.clips[clip], self._meanings[clip]
+        item = self.clips[clip]
         path = item.annotations[frame]
         if path is None:
             raise DataError(f"frame {item.frames[frame].name} of {item.name} has no annotation")
+        if self._binary.get(clip) is None:
+            self._binary[clip] = is_binary(item.name, filter(None, item.annotations))
         try:
-            labels = read_labels(path, binary=self._binary(clip), check_edges=path not in meaning.checked).ids
+            labels = read_labels(path, binary=self._binary[clip], check_edges=path not in self._edges_checked).ids
         except HodorError as error:
             raise DataError(str(error)) from error
-        meaning.checked.add(path)
+        self._edges_checked.add(path)
         height, width = labels.shape
         if (height, width) != item.size:
             raise ClipSizeError(
@@ -147,30 +142,23 @@ class ClipSet:
             )
         return labels.astype(np.uint16, copy=False)
 
-    def _binary(self, clip: int) -> bool | None:
-        """Whether the first mask of a clip that can be read and is not empty is black and white."""
-        meaning = self._meanings[clip]
-        if meaning.binary is None:
-            meaning.binary = is_binary(self.clips[clip].name, filter(None, self.clips[clip].annotations))
-        return meaning.binary
-
     def _add(self, name: str, sequence: VideoSequence) -> None:
         frames = tuple(sequence.images.values())
+        kind = why = ""
+        size = (0, 0)
         if not frames:
-            self._leave_out(sequence, "sequence without frames", "has no frames" + _instead(sequence.folders[0]))
-            return
-        if not sequence.masks:
-            self._leave_out(
-                sequence, "sequence without annotations", "has no annotations" + _instead(sequence.folders[1])
-            )
-            return
-        if wrong := sequence.check_names():
-            self._leave_out(sequence, "names do not match", f"has {wrong}")
-            return
-        try:
-            size = picture_size(frames[0])
-        except HodorError as error:
-            self._leave_out(sequence, "broken image", f"begins with a broken image: {error}")
+            kind, why = "sequence without frames", "has no frames" + _instead(sequence.folders[0])
+        elif not sequence.masks:
+            kind, why = "sequence without annotations", "has no annotations" + _instead(sequence.folders[1])
+        elif wrong := sequence.check_names():
+            kind, why = "names do not match", f"has {wrong}"
+        else:
+            try:
+                size = picture_size(frames[0])
+            except HodorError as error:
+                kind, why = "broken image", f"begins with a broken image: {error}"
+        if kind:
+            self.left_out.append(SkippedClip(name, kind, why, len(frames)))
             return
         place = {frame: number for number, frame in enumerate(sequence.images)}
         listed = None
@@ -180,11 +168,8 @@ class ClipSet:
                 for number, named in sequence.objects.items()
             }
         annotations = tuple(sequence.masks.get(frame) for frame in sequence.images)
-        self.clips.append(Clip(name, frames, annotations, size, listed))
-        self.sequences.append(sequence)
-
-    def _leave_out(self, sequence: VideoSequence, kind: str, why: str) -> None:
-        self.left_out.append(SkippedClip(sequence.name, kind, why, len(sequence.images)))
+        strays = tuple(file for frame, file in sequence.masks.items() if frame not in place)
+        self.clips.append(Clip(name, frames, annotations, size, listed, strays))
 
 
 def _instead(folder: Path | None) -> str:

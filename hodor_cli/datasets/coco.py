@@ -35,7 +35,6 @@ class Still:
     image: NDArray[np.uint8]
     objects: list[StillObject]
     name: str
-    source: str
 
     @property
     def masks(self) -> list[NDArray[np.bool_]]:
@@ -52,51 +51,47 @@ class _StoredObject(msgspec.Struct, array_like=True):
 
 
 class StillImages:
-    """A set of photographs, in COCO format or as `content`, those with at least one object within the limits.
+    """A set of photographs in COCO format, those with at least one object within the limits.
 
-    Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when their photograph
-    is loaded, so that the set needs little memory. `faults` are the entries that cannot be used, `below_limits` is the
-    number of objects that are too small. If annotation ids are words or not unique, all are replaced by 1, 2, ... in
-    their order. Raises DataError if the annotations cannot be read or, unless `allow_empty`, if no photograph is left.
+    folder: the photographs. annotations: a COCO file, or what was read from any file; by default the file that
+    `find_coco` finds. Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when
+    their photograph is loaded, so that the set needs little memory. `faults` are the entries that cannot be used,
+    `below_limits` is the number of objects that are too small. If annotation ids are words or not unique, all are
+    replaced by 1, 2, ... in their order. Raises DataError if the annotations cannot be read or, unless `allow_empty`,
+    if no photograph is left.
     """
 
     def __init__(
         self,
-        folder: str | Path | None = None,
+        folder: str | Path,
+        annotations: str | Path | CocoFile | None = None,
         *,
-        images_dir: str | Path | None = None,
-        annotations_file: str | Path | None = None,
-        content: CocoFile | None = None,
         limits: ObjectLimits | None = None,
         allow_empty: bool = False,
     ) -> None:
         self.limits = limits or ObjectLimits()
-        if content is not None and images_dir is not None:
-            images, annotations = Path(images_dir), content.path
-        elif annotations_file is not None and images_dir is not None:
-            images, annotations = Path(images_dir), Path(annotations_file)
-        elif folder is not None:
-            images, annotations = find_coco(Path(folder))
-        else:
-            raise DataError("a folder, or both `images` and `annotations`, must be named")
+        images = Path(folder)
+        if annotations is None:
+            images, annotations = find_coco(images)
         if not images.is_dir():
             raise DataError(f"there is no folder {images} to read training images from")
-        self.annotations_file = annotations
+        content = annotations if isinstance(annotations, CocoFile) else read_coco(Path(annotations))
+        self.annotations_file = content.path
         self.finder = ImageFinder(images)
-        content = content or read_coco(annotations)
         self.faults: Faults = content.faults
         self.listed: Sequence[ImageEntry] = tuple(content.images.values())
         """Every image of the file, with objects or without."""
         self.below_limits = 0
         self._images: list[ImageEntry] = []
         self._counts: list[int] = []
-        # The masks of all images are packed in one buffer: as Python objects, COCO's would need gigabytes, and every
-        # worker process would get a copy of them.
-        self._packed, self._ends = self._pack(content)
+        # The usable objects of each image as JSON: as Python objects, COCO's would need gigabytes, and every worker
+        # process would get a copy of them.
+        self._packed: list[bytes] = []
+        self._pack(content)
         if not self._images and not allow_empty:
             broken = next((fault for fault in self.faults.found if fault.serious), None)
             why = f"; {broken.kind}: {broken.where} {broken.detail}" if broken is not None else ""
-            raise DataError(f"{annotations} has no image with an object within the limits ({self.limits}){why}")
+            raise DataError(f"{content.path} has no image with an object within the limits ({self.limits}){why}")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -107,15 +102,9 @@ class StillImages:
         return [image.id for image in self._images]
 
     @property
-    def sources(self) -> list[str]:
-        """The `source` field of each photograph ("" where there is none)."""
-        return [str(image.source or "") for image in self._images]
-
-    @property
     def groups(self) -> list[str]:
         """`source/coverage` of each photograph, or `source` if it has no `coverage`; sampling balances these groups."""
-        return [f"{image.source or ''}/{image.coverage}" if image.coverage else str(image.source or "")
-                for image in self._images]  # fmt: skip
+        return [f"{image.source or ''}{f'/{image.coverage}' if image.coverage else ''}" for image in self._images]
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -144,7 +133,7 @@ class StillImages:
     def load(self, index: int) -> Still:
         """The photograph and all its usable objects. Raises DataError, which names the file, if unreadable."""
         entry = self._images[index]
-        image = self.load_image(index)
+        image = read_photograph(self.path(index))
         height, width = image.shape[:2]
         if (height, width) != entry.size:
             raise DataError(
@@ -152,26 +141,17 @@ class StillImages:
                 f"{turned_hint((height, width), entry.size)}; see `check_dataset`"
             )
         objects = []
-        for item in self._objects(index):
+        for item in msgspec.json.decode(self._packed[index], type=list[_StoredObject]):
             try:
                 mask = decode_segmentation(item.segmentation, height, width)
             except ValueError as error:
                 raise DataError(f"annotation {item.annotation_id} of {entry.file_name} is broken: {error}") from error
             objects.append(StillObject(item.annotation_id, item.category, mask))
-        return Still(image, objects, entry.file_name, str(entry.source or ""))
+        return Still(image, objects, entry.file_name)
 
-    def load_image(self, index: int) -> NDArray[np.uint8]:
-        """The photograph alone, (H, W, 3) uint8 RGB."""
-        return read_photograph(self.path(index))
-
-    def _objects(self, index: int) -> list[_StoredObject]:
-        start = int(self._ends[index - 1]) if index else 0
-        return msgspec.json.decode(self._packed[start : int(self._ends[index])].tobytes(), type=list[_StoredObject])
-
-    def _pack(self, content: CocoFile) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """The JSON of every image's usable objects in one buffer, and where each ends; fills `_images`, `_counts`."""
+    def _pack(self, content: CocoFile) -> None:
+        """Take the images with usable objects."""
         numbers = _object_ids(content)
-        packed: list[bytes] = []
         place = 0
         for image in content.images.values():
             usable = []
@@ -179,20 +159,14 @@ class StillImages:
                 place += 1
                 segmentation = self._usable(annotation, image)
                 if segmentation is not None:
-                    category = self._category(content, annotation)
+                    kind = annotation.category_id
+                    category = "object" if kind is None else content.categories.get(kind, "object")
                     number = place if numbers is None else numbers[id(annotation)]
                     usable.append(_StoredObject(number, category, segmentation))
             if usable:
                 self._images.append(image)
                 self._counts.append(len(usable))
-                packed.append(msgspec.json.encode(usable))
-        ends = np.cumsum([len(text) for text in packed], dtype=np.int64)
-        return np.frombuffer(b"".join(packed), dtype=np.uint8), ends
-
-    @staticmethod
-    def _category(content: CocoFile, annotation: Annotation) -> str:
-        number = annotation.category_id
-        return "object" if number is None else content.categories.get(number, "object")
+                self._packed.append(msgspec.json.encode(usable))
 
     def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
         """The annotation's segmentation if it is valid and large enough; otherwise None, and the fault is noted."""

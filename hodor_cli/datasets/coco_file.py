@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -17,7 +17,6 @@ from hodor_cli.errors import DataError
 
 Id = int | str
 _Null = msgspec.Raw(b"null")
-T = TypeVar("T")
 
 
 class ImageEntry(msgspec.Struct, frozen=True):
@@ -54,27 +53,10 @@ class Annotation(msgspec.Struct, frozen=True):
     object_id: Id | None = None
 
 
-class _Category(msgspec.Struct):
-    id: Id
-    name: Id | None = None
-
-
 class _File(msgspec.Struct):
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: list[msgspec.Raw] | None = None
-
-
-class _OnlyId(msgspec.Struct):
-    id: Id
-
-
-class _OnlyImage(msgspec.Struct):
-    image_id: Id
-
-
-class _OnlyName(msgspec.Struct):
-    file_name: str
 
 
 class _AuthorsMeta(msgspec.Struct):
@@ -199,11 +181,11 @@ def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
         try:
             image = msgspec.json.decode(raw, type=ImageEntry)
         except (ValueError, RecursionError) as error:
-            known, named = _decoded(raw, _OnlyId), _decoded(raw, _OnlyName)
-            refused |= {known.id} if known is not None else set()
-            unnamed = known is None or named is None
+            known, name = _member(raw, "id"), _member(raw, "file_name")
+            refused |= {known} if known is not None else set()
+            unnamed = known is None or not isinstance(name, str)
             kind = "image entry without id or file_name" if unnamed else "image entry without height or width"
-            coco.faults.add(kind, f"images[{place}]" if named is None else named.file_name, reason_of(error))
+            coco.faults.add(kind, name if isinstance(name, str) else f"images[{place}]", reason_of(error))
             continue
         if not image.file_name:
             coco.faults.add("image entry without id or file_name", f"images[{place}]")
@@ -227,11 +209,11 @@ def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
 
 def _take_categories(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> None:
     for place, raw in enumerate(entries):
-        category = _decoded(raw, _Category)
-        if category is None:
+        number, name = _member(raw, "id"), _member(raw, "name")
+        if number is None:
             coco.faults.add("category without id", f"categories[{place}]", serious=False)
         else:
-            coco.categories[category.id] = str(category.id if category.name is None else category.name)
+            coco.categories[number] = str(number if name is None else name)
 
 
 def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: set[Id]) -> None:
@@ -241,8 +223,7 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
         try:
             item = msgspec.json.decode(raw, type=Annotation)
         except (ValueError, RecursionError) as error:
-            known = _decoded(raw, _OnlyImage)
-            kind = "annotation without image_id" if known is None else "broken annotation"
+            kind = "annotation without image_id" if _member(raw, "image_id") is None else "broken annotation"
             coco.faults.add(kind, f"annotations[{place}]", reason_of(error))
             continue
         if item.id is not None and item.id in seen:
@@ -263,26 +244,23 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
         if coco.categories and item.category_id not in coco.categories:
             where = f"annotation {item.id}"
             coco.faults.add("annotation of an unknown category", where, str(item.category_id), serious=False)
-    _note_crowds(coco, crowds, brushed, len(entries))
-
-
-def _note_crowds(coco: CocoFile, crowds: int, brushed: int, total: int) -> None:
     if brushed:
         coco.faults.facts.append(f"{brushed} masks that CVAT marks as crowds (iscrowd) are taken for one object each")
-    if not crowds:
-        return
-    coco.faults.facts.append(f"{crowds} crowd annotations are left out")
-    if crowds > 0.1 * total and crowds > 1:
+    if crowds:
+        coco.faults.facts.append(f"{crowds} crowd annotations are left out")
+    if crowds > 0.1 * len(entries) and crowds > 1:
         coco.faults.add(
             CROWDS, coco.path.name,
-            f"{crowds} of {total} annotations have iscrowd 1, which says that a mask holds many objects; brushes of "
-            "labelling tools set it too: write iscrowd 0 where a mask is one object",
-            serious=crowds == total,
+            f"{crowds} of {len(entries)} annotations have iscrowd 1, which says that a mask holds many objects; "
+            "brushes of labelling tools set it too: write iscrowd 0 where a mask is one object",
+            serious=crowds == len(entries),
         )  # fmt: skip
 
 
-def _decoded(raw: msgspec.Raw, form: type[T]) -> T | None:
+def _member(raw: msgspec.Raw, name: str) -> Id | None:
+    """A number or word in an entry; None if there is none of that name."""
     try:
-        return msgspec.json.decode(raw, type=form)
+        value = msgspec.json.decode(raw, type=dict[str, Any]).get(name)
     except (ValueError, RecursionError):
         return None
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -17,9 +17,8 @@ from typing import Literal
 
 from hodor_cli.datasets.folders import depth, first_folders, folders_by_name, masks_in, pictures_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary
+from hodor_cli.datasets.lists import VideoMeta, read_meta, scored_splits
 from hodor_cli.datasets.matching import match_names
-from hodor_cli.datasets.splits import Splits, scored_splits
-from hodor_cli.datasets.youtube_vos import VideoMeta, read_meta
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import plural, require_exists, visible_folders
 
@@ -148,14 +147,14 @@ def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: 
         raise DataError(f"{root} is a file; give the data set's folder")
     images, masks = root / "JPEGImages", root / "Annotations"
     levels = depth(masks) or depth(images)
-    if not masks.is_dir() and not images.is_dir():
-        dataset = _plain(root)
-    elif (meta := read_meta(root)) is not None:
+    meta = read_meta(root) if masks.is_dir() or images.is_dir() else None
+    if meta is not None:
         dataset = _youtube_vos(root, meta)
     elif levels == 2:
         dataset = _davis(root, resolution)
     elif levels == 1:
-        dataset = _davis_like(root)
+        layout = "DAVIS-like without sizes (MOSE, LVOS)"
+        dataset = Dataset(root, "davis-like", layout, _sequences(images, masks))
     else:
         dataset = _plain(root)
     if masks_needed and not any(sequence.masks for sequence in dataset.sequences.values()):
@@ -171,19 +170,19 @@ def _davis(root: Path, resolution: str | None) -> Dataset:
         raise DataError(f"there is no folder {images / resolution}; there are {', '.join(sizes)}")
     size = resolution or ("480p" if "480p" in both else min(both, key=lambda name: name.startswith("Full")))
     sequences = _sequences(images / size, masks / size)
-    binary = _is_binary(sequences)
-    splits: Splits = scored_splits(root, "2016" if binary else "2017", sequences)
+    # The first sequence with a mask that is not empty tells.
+    known = (is_binary(sequence.name, sequence.masks.values()) for sequence in sequences.values())
+    binary = bool(next((found for found in known if found is not None), False))
+    members, split, remarks = scored_splits(root, "2016" if binary else "2017", sequences)
     notes = [f"{size} is taken; there is also {', '.join(n for n in both if n != size)}"] if len(both) > 1 else []
     layout = f"DAVIS {'2016 (one object: 255)' if binary else '2017 (object ids)'} at {size}"
-    chosen, others = sequences, {}
-    if splits.chosen is not None:
-        names = splits.members[splits.chosen]
-        chosen = {name: sequences[name] for name in names}
-        others = {name: sequence for name, sequence in sequences.items() if name not in chosen}
-        layout += f", split {splits.chosen}"
-    notes += splits.notes
+    chosen = sequences
+    if split is not None:
+        chosen = {name: sequences[name] for name in members[split]}
+        layout += f", split {split}"
+    others = {name: sequence for name, sequence in sequences.items() if name not in chosen}
     kind: Kind = "davis-2016" if binary else "davis-2017"
-    return Dataset(root, kind, layout, chosen, tuple(notes), splits.members, others)
+    return Dataset(root, kind, layout, chosen, (*notes, *remarks), members, others)
 
 
 def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
@@ -202,11 +201,6 @@ def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
     return Dataset(root, "youtube-vos", "YouTube-VOS", sequences, tuple(notes), others=others)
 
 
-def _davis_like(root: Path) -> Dataset:
-    sequences = _sequences(root / "JPEGImages", root / "Annotations")
-    return Dataset(root, "davis-like", "DAVIS-like without sizes (MOSE, LVOS)", sequences)
-
-
 def _plain(root: Path) -> Dataset:
     images, masks = _two_folders(root)
     if masks is None:
@@ -215,12 +209,8 @@ def _plain(root: Path) -> Dataset:
             "JPEGImages/SEQUENCE/00000.jpg, Annotations/SEQUENCE/00000.png), nor a folder of images and one of masks"
             f"{first_folders(root)}"
         )
-    level = depth(masks)
-    if level == 0:
-        name = root.resolve().name
-        sequences = {name: _sequence(name, images, masks)}
-    else:
-        sequences = _sequences(images, masks)
+    name = root.resolve().name
+    sequences = _sequences(images, masks) if depth(masks) else {name: _sequence(name, images, masks)}
     layout = f"two folders, {images.name} and {masks.name}" if images is not None else "true masks alone"
     return Dataset(root, "plain", layout, sequences)
 
@@ -269,9 +259,3 @@ def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
         except HodorError:  # reported when the sequence is scored
             return False
     return True
-
-
-def _is_binary(sequences: Mapping[str, VideoSequence]) -> bool:
-    """Whether the first sequence with a mask that is not empty is binary."""
-    known = (is_binary(sequence.name, sequence.masks.values()) for sequence in sequences.values())
-    return bool(next((binary for binary in known if binary is not None), False))

@@ -112,28 +112,24 @@ def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str, metri
     shared = [name for name in a.sequences if name in b.sequences]
     if not shared:
         raise InputError(f"{name_a} and {name_b} share no sequence; compare results on the same data set")
-    values: dict[str, tuple[float, float]] = {}
-    sums_a, sums_b, weights = [], [], []
+    rows = []
     for name in shared:
-        objects_a, objects_b = a.sequences[name].objects, b.sequences[name].objects
-        if set(objects_a) != set(objects_b):
+        pair = a.sequences[name].objects, b.sequences[name].objects
+        if set(pair[0]) != set(pair[1]):
             raise InputError(f"{name_a} and {name_b} have different objects in {name}; the truths differ")
-        sums_a.append(sum(getattr(thing, _FIELDS[metric]) for thing in objects_a.values()))
-        sums_b.append(sum(getattr(thing, _FIELDS[metric]) for thing in objects_b.values()))
-        weights.append(float(len(objects_a)))
-        values[name] = (sums_a[-1] / weights[-1], sums_b[-1] / weights[-1])
-    total = sum(weights)
+        rows.append([*(sum(getattr(one, _FIELDS[metric]) for one in of.values()) for of in pair), len(pair[0])])
+    sums_a, sums_b, weights = np.array(rows, np.float64).T
+    means = zip((sums_a / weights).tolist(), (sums_b / weights).tolist(), strict=True)
+    enough = len(shared) >= LEAST_SEQUENCES
     return ResultComparison(
-        metric=metric,
-        name_a=name_a,
-        name_b=name_b,
-        value_a=sum(sums_a) / total,
-        value_b=sum(sums_b) / total,
-        interval=None
-        if len(shared) < LEAST_SEQUENCES
-        else bootstrap_interval(np.array(sums_b) - np.array(sums_a), np.array(weights)),
-        sequences=values,
-        only_in_one=tuple(sorted(set(a.sequences) ^ set(b.sequences))),
+        metric,
+        name_a,
+        name_b,
+        float(sums_a.sum() / weights.sum()),
+        float(sums_b.sum() / weights.sum()),
+        bootstrap_interval(sums_b - sums_a, weights) if enough else None,
+        dict(zip(shared, means, strict=True)),
+        tuple(sorted(set(a.sequences) ^ set(b.sequences))),
     )
 
 

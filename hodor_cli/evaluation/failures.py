@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.labels.decode import LabelReader, read_labels
 from hodor_cli.datasets.labels.numbers import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
+from hodor_cli.files import write_result
 from hodor_cli.images.extent import box_of
+from hodor_cli.images.picture import read_picture
+from hodor_cli.video.overlay import draw_overlay, object_colours
 
 Picture = npt.NDArray[np.uint8]
 
 WORST_OBJECTS = 6
 PICTURE_WIDTH = 360
+_GAP = 6
 
 
 @dataclass(frozen=True)
@@ -97,19 +104,12 @@ def _truths(sequence: VideoSequence, wanted: set[str]) -> dict[str, LabelMap]:
 def _pictures(
     image_file: Path | None, truth: LabelMap, prediction_file: Path, object_id: int
 ) -> tuple[Picture, Picture, Picture]:
-    from hodor_cli.images.picture import read_picture
-    from hodor_cli.video.overlay import draw_overlay
-
     prediction = read_labels(prediction_file).ids
     image = None if image_file is None else read_picture(image_file)
     if image is None or image.shape[:2] != truth.shape:
         image = np.full((*truth.shape, 3), 40, np.uint8)
     window = _window((truth == object_id) | (prediction == object_id))
-    drawn = (
-        image,
-        draw_overlay(image, truth.astype(np.uint16)),
-        draw_overlay(image, prediction.astype(np.uint16)),
-    )
+    drawn = image, *(draw_overlay(image, labels.astype(np.uint16)) for labels in (truth, prediction))
     return tuple(_shrunk(picture[window]) for picture in drawn)  # type: ignore[return-value]
 
 
@@ -127,9 +127,35 @@ def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 
 def _shrunk(picture: Picture) -> Picture:
-    import cv2
-
     height, width = picture.shape[:2]
     size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
     smaller = width > PICTURE_WIDTH
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def colour_of(object_id: int) -> tuple[int, ...]:
+    """(r, g, b), as the overlay draws the object."""
+    return tuple(object_colours(np.array([object_id]))[0].tolist())
+
+
+def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
+    """One PNG: per object its frames as columns of input, truth and prediction."""
+    heights = [failure.frames[0].pictures[0].shape[0] for failure in failures]
+    columns = max(2, *(len(failure.frames) for failure in failures))
+    page = Image.new("RGB", (columns * (PICTURE_WIDTH + _GAP) + _GAP, sum(3 * h + 90 for h in heights)), "white")
+    draw, top = ImageDraw.Draw(page), 0
+    for failure, height in zip(failures, heights, strict=True):
+        score = failure.score
+        draw.rectangle((_GAP, top + 15, _GAP + 18, top + 33), colour_of(score.object_id))
+        title = f"{failure.sequence}, object {score.object_id}: J {100 * score.j:.1f}, F {100 * score.f:.1f}"
+        draw.text((_GAP + 28, top + 10), title, "black", ImageFont.load_default(22))
+        for column, frame in enumerate(failure.frames):
+            left = _GAP + column * (PICTURE_WIDTH + _GAP)
+            caption = f"frame {frame.name}: J {100 * frame.j:.1f}" + " (input, truth, prediction)" * (column == 0)
+            draw.text((left, top + 46), caption, "black", ImageFont.load_default(16))
+            for row, picture in enumerate(frame.pictures):
+                page.paste(Image.fromarray(picture), (left, top + 70 + row * (height + _GAP)))
+        top += 3 * height + 90
+    data = io.BytesIO()
+    page.save(data, format="PNG", compress_level=3)  # photographs gain little from more
+    write_result(path, data.getvalue())

@@ -54,14 +54,8 @@ class GivenScore:
             name: {"J&F": (j + f) / 2, "J": j, "F": f, "frames": self.frames[name]}
             for name, (j, f) in self.sequences.items()
         }
-        return {
-            "choose": self.choose,
-            "given": self.given,
-            "J&F": self.jf,
-            "J": self.j,
-            "F": self.f,
-            "sequences": sequences,
-        }
+        means = {"J&F": self.jf, "J": self.j, "F": self.f}
+        return {"choose": self.choose, "given": self.given, **means, "sequences": sequences}
 
 
 @dataclass(frozen=True)
@@ -95,33 +89,32 @@ def evaluate_given(
     Raises DataError for a sequence with fewer labelled frames than masks to give, or without truth.
     """
     counts = sorted(set(settings.counts))
-    _check(dataset.sequences.values(), counts[-1])
-    scores = {(way, count): _Scores() for way in settings.choose for count in counts}
-    total, done = len(scores) * sum(len(one) for one in dataset.sequences.values()), 0
+    for sequence in dataset.sequences.values():
+        if len(sequence.masks) <= counts[-1]:
+            raise DataError(
+                f"{sequence.name} has {len(sequence.masks)} labelled frames, too few to give {counts[-1]} and score "
+                "others; give fewer with `given`, or leave it out of `sequences`"
+            )
+    # (J, F) of each object, and the given frames, by sequence.
+    parts: dict[tuple[Choose, int], dict[str, list[tuple[float, float]]]] = {}
+    frames: dict[tuple[Choose, int], dict[str, list[str]]] = {}
+    runs = len(settings.choose) * len(counts)
+    total, done = runs * sum(len(one) for one in dataset.sequences.values()), 0
     for name, sequence in dataset.sequences.items():
         clip = _Clip(sequence, segmenter, adapt)
         for way in settings.choose:
             for count, marks in _choices(clip, way, counts):
-                scores[way, count].parts[name] = clip.score(marks)
-                scores[way, count].frames[name] = [clip.names[index] for index in sorted(marks)]
+                parts.setdefault((way, count), {})[name] = clip.score(marks)
+                frames.setdefault((way, count), {})[name] = [clip.names[index] for index in sorted(marks)]
                 done += len(clip)
                 if progress is not None:
                     progress(done, total)
-    return [one.mean(way, count) for (way, count), one in scores.items()]
-
-
-@dataclass
-class _Scores:
-    """(J, F) of each object, and the given frames, by sequence."""
-
-    parts: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
-    frames: dict[str, list[str]] = field(default_factory=dict)
-
-    def mean(self, choose: Choose, given: int) -> GivenScore:
-        whole = np.mean([pair for pairs in self.parts.values() for pair in pairs], axis=0)
-        means = {name: np.mean(pairs, axis=0) for name, pairs in self.parts.items()}
-        sequences = {name: (float(pair[0]), float(pair[1])) for name, pair in means.items()}
-        return GivenScore(choose, given, float(whole[0]), float(whole[1]), sequences, self.frames)
+    scores = []
+    for key, by_name in parts.items():
+        j, f = np.mean([pair for pairs in by_name.values() for pair in pairs], axis=0).tolist()
+        means = {name: tuple(np.mean(pairs, axis=0).tolist()) for name, pairs in by_name.items()}
+        scores.append(GivenScore(*key, j, f, means, frames[key]))
+    return scores
 
 
 class _Clip:
@@ -145,10 +138,6 @@ class _Clip:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return read_picture(self._files[index])
-
-    def candidates(self) -> list[int]:
-        """The labelled frames that show an object."""
-        return [index for index, truth in self.truth.items() if truth.ids.any()]
 
     def follow(self, marks: Sequence[int], *, forward: bool = False, around: int | None = None) -> None:
         """Segment all frames from the true masks of `marks`, or only those between the neighbours of mark `around`."""
@@ -182,7 +171,7 @@ class _Clip:
 
 def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[int, list[int]]]:
     """Yield each count with the given frames, after segmenting the clip from their masks."""
-    candidates = clip.candidates()
+    candidates = [index for index, truth in clip.truth.items() if truth.ids.any()]  # they show an object
     if way in ("uniform", "one-way"):
         for count in counts:
             marks = [candidates[len(candidates) * k // count] for k in range(count)]
@@ -193,32 +182,17 @@ def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[
     clip.follow(marks)
     for count in range(1, counts[-1] + 1):
         if count > 1:
-            new = _next(clip, candidates, marks) if way == "suggest" else _chance(candidates, marks, chance)
+            if way == "suggest":
+                doubts = [doubt_of(clip.objects[index].values()) for index in candidates]
+                new = candidates[suggest_frames(doubts, [candidates.index(mark) for mark in marks])[0].frame]
+            else:
+                new = int(chance.choice([index for index in candidates if index not in marks]))
             marks = sorted((*marks, new))
             # A mask changes only the frames between its neighbours, if all masks are of all objects.
             whole = all(set(np.unique(clip.truth[mark].ids)) >= set(clip.object_ids) for mark in marks)
             clip.follow(marks, around=new if whole else None)
         if count in counts:
             yield count, marks
-
-
-def _next(clip: _Clip, candidates: Sequence[int], marks: Sequence[int]) -> int:
-    doubts = [doubt_of(clip.objects[index].values()) for index in candidates]
-    masked = [candidates.index(mark) for mark in marks]
-    return candidates[suggest_frames(doubts, masked)[0].frame]
-
-
-def _chance(candidates: Sequence[int], marks: Sequence[int], chance: np.random.Generator) -> int:
-    return int(chance.choice([index for index in candidates if index not in marks]))
-
-
-def _check(sequences: Iterable[VideoSequence], most: int) -> None:
-    for sequence in sequences:
-        if len(sequence.masks) <= most:
-            raise DataError(
-                f"{sequence.name} has {len(sequence.masks)} labelled frames, too few to give {most} and score others; "
-                "give fewer with `given`, or leave it out of `sequences`"
-            )
 
 
 def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
@@ -228,7 +202,7 @@ def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
 
 def write_given(scores: Sequence[GivenScore], how: dict[str, Any], folder: Path) -> None:
     """Write given.json and the curve given.png into a folder. Raises OutputError."""
-    from hodor_cli.evaluation.history_figure import write_given_figure
+    from hodor_cli.evaluation.report import write_given_figure
     from hodor_cli.files import write_result
 
     write_result(folder / "given.json", (given_json(scores, how) + "\n").encode())

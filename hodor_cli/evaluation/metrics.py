@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -93,14 +94,6 @@ def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
     )
 
 
-def boundary_map(mask: Mask) -> Mask:
-    """Boundary pixels of a (H, W) mask: those that differ from their right, lower or lower-right neighbour.
-
-    At the last row only the right neighbour exists, at the last column only the lower one, in the corner none.
-    """
-    return _boundary(np.ascontiguousarray(mask != 0).view(np.uint8)).view(np.bool_)
-
-
 def _prepared(truth: Mask, prediction: Mask, void: Mask | None) -> tuple[Binary, Binary]:
     """Both masks as contiguous (H, W) uint8 0/1 with the void pixels taken out."""
     if truth.ndim != 2 or truth.shape != prediction.shape or (void is not None and void.shape != truth.shape):
@@ -113,8 +106,6 @@ def _prepared(truth: Mask, prediction: Mask, void: Mask | None) -> tuple[Binary,
 
 def _region_and_boundary(truth: Binary, prediction: Binary, *, radius: int | None) -> tuple[float, float]:
     """J and F of two 0/1 masks of one size; `radius` None leaves F out (0)."""
-    import cv2
-
     left, top, width, height = cv2.boundingRect(cv2.bitwise_or(truth, prediction))
     if width == 0:
         return 1.0, 1.0
@@ -130,16 +121,15 @@ def _region_and_boundary(truth: Binary, prediction: Binary, *, radius: int | Non
 
 
 def _boundary(mask: Binary) -> Binary:
-    """`boundary_map` of a 0/1 mask, as 0/1: where a pixel and its right and lower neighbours are not all the same."""
-    import cv2
+    """Boundary pixels of a 0/1 mask, as 0/1: those that differ from their right, lower or lower-right neighbour.
 
+    At the last row only the right neighbour exists, at the last column only the lower one, in the corner none.
+    """
     return cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, _rectangle(2, 2), anchor=(0, 0))  # type: ignore[return-value]
 
 
 def _f_measure(truth: Binary, prediction: Binary, radius: int) -> float:
     """F of two 0/1 boundary maps."""
-    import cv2
-
     of_truth, of_prediction = cv2.countNonZero(truth), cv2.countNonZero(prediction)
     if of_truth == 0 and of_prediction == 0:
         return 1.0
@@ -152,7 +142,6 @@ def _f_measure(truth: Binary, prediction: Binary, radius: int) -> float:
 
 def _count_near(points: Binary, target: Binary, radius: int) -> int:
     """Number of `points` that have a `target` pixel within `radius` (disk x^2 + y^2 <= r^2)."""
-    import cv2
 
     def outside(area: tuple[int, int]) -> Binary:
         """0/1: the undecided points with no target inside the rectangle of these half sides (y, x) around them."""

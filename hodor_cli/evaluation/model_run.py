@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader, Void
 from hodor_cli.errors import DataError, HodorError, OutputError
-from hodor_cli.evaluation.predictions import score_files, scoring_task
+from hodor_cli.evaluation.predictions import score_masks
 from hodor_cli.evaluation.results import Timing
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, require_frames, rules_of
 from hodor_cli.evaluation.settings import OnStart, Progress, Start, StepSegmenter
@@ -29,19 +27,27 @@ from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
 
 _LISTED = 20
-_MARKS = ".progress"
 
 
 @dataclass
-class ModelRun:
-    """The results of a run, by sequence."""
+class Scored:
+    """What became of the sequences of a data set, by name: scores, timings of a model, and why others failed.
+
+    notes: sentences for the user. kept: sequences that an earlier run had finished.
+    """
 
     scores: dict[str, SequenceScore] = field(default_factory=dict)
-    timings: dict[str, Timing] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    """Sequences that an earlier run had finished."""
+
+
+class _Record(msgspec.Struct):
+    """Says that the masks of one sequence are whole, and what they were made with. Holds no scores."""
+
+    identity: dict[str, Any]
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,30 @@ class MaskFolder:
     identity: Mapping[str, Any]
     resume: bool = False
 
+    def masks_of(self, name: str) -> Path:
+        """The folder of a sequence's masks."""
+        return self.folder / "predictions" / name
+
+    def record_of(self, name: str) -> Path:
+        """The file that says that a sequence is finished."""
+        return self.folder / ".progress" / f"{name}.json"
+
+    def finished(self, sequence: VideoSequence) -> Timing | None:
+        """How long the sequence took, if it was finished under the same identity and has all its masks."""
+        try:
+            record = msgspec.json.decode(self.record_of(sequence.name).read_bytes(), type=_Record)
+        except (OSError, msgspec.DecodeError):
+            return None
+        whole = set(sequence.images) <= set(masks_in(self.masks_of(sequence.name)))
+        return record.timing if whole and record.identity == json.loads(json.dumps(self.identity)) else None
+
+    def clear(self, name: str) -> None:
+        """Remove what an earlier run left of a sequence."""
+        with writing(self.folder):
+            self.record_of(name).unlink(missing_ok=True)
+            if self.masks_of(name).is_dir():
+                shutil.rmtree(self.masks_of(name))
+
 
 def run_model(
     dataset: Dataset,
@@ -65,7 +95,7 @@ def run_model(
     limit: int | None = None,
     on_start: OnStart | None = None,
     progress: Progress | None = None,
-) -> ModelRun:
+) -> Scored:
     """Run every sequence of a data set; one that fails is noted and the others are run.
 
     Args:
@@ -76,7 +106,10 @@ def run_model(
     Raises:
         OutputError: the masks cannot be written.
     """
-    run, rules = ModelRun(), rules_of(dataset)
+    run, rules = Scored(), rules_of(dataset)
+    if masks is not None and not masks.resume:
+        for name in dataset.sequences:
+            masks.clear(name)
     lengths = {name: min(len(sequence), limit or len(sequence)) for name, sequence in dataset.sequences.items()}
     done = 0
     for name, sequence in dataset.sequences.items():
@@ -87,10 +120,9 @@ def run_model(
 
         try:
             part = _limited(sequence, limit)
-            mark = None if masks is None else Mark(masks.folder, name, masks.identity)
-            if mark is None or masks is None or not (masks.resume and _take_finished(run, part, mark, rules)):
+            if masks is None or not masks.resume or not _take_finished(run, part, masks, rules):
                 _check(part, rules)
-                _run_anew(run, part, segmenter, mark, rules, on_start, advance)
+                _run_sequence(run, part, segmenter, masks, rules, on_start, advance)
         except OutputError:
             raise
         except HodorError as error:
@@ -98,91 +130,24 @@ def run_model(
         except Exception as error:  # one sequence must not take the others with it
             run.failed[name] = f"{name} could not be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         done += lengths[name]
-        advance(lengths[name])
+        advance(0, done)
     return run
 
 
-def _take_finished(run: ModelRun, part: VideoSequence, mark: Mark, rules: Rules) -> bool:
-    """Score the masks of an earlier run, if it finished the sequence under the same identity."""
-    timing = mark.finished(part.images)
+def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: Rules) -> bool:
+    """Score the masks of an earlier run, if it finished the sequence under the same identity; else clear them."""
+    timing = masks.finished(part)
     if timing is None:
-        if mark.path.exists():
+        if masks.record_of(part.name).exists():
             run.notes.append(f"{part.name} was made with other settings, or masks are missing, and is run again")
+        masks.clear(part.name)
         return False
     run.timings[part.name] = timing
     run.kept.append(part.name)
     if part.has_truth:
-        run.scores[part.name] = score_files(scoring_task(part, mark.folder, rules, mark.folder.parent))
+        folder = masks.masks_of(part.name)
+        run.scores[part.name] = score_masks(part, folder, rules, folder.parent)
     return True
-
-
-def _run_anew(
-    run: ModelRun,
-    part: VideoSequence,
-    segmenter: StepSegmenter,
-    mark: Mark | None,
-    rules: Rules,
-    on_start: OnStart | None,
-    advance: Callable[[int], None],
-) -> None:
-    """Run the model through one sequence and keep the results."""
-    if mark is not None:
-        mark.begin()
-    folder = None if mark is None else mark.folder
-    score, timing = _run_sequence(part, segmenter, rules, folder, run.notes, on_start, advance)
-    run.timings[part.name] = timing
-    if score is not None:
-        run.scores[part.name] = score
-    if mark is not None:
-        mark.finish(timing)
-
-
-class _Record(msgspec.Struct):
-    """The file of a `Mark`."""
-
-    identity: dict[str, Any]
-    timing: Timing
-
-
-class Mark:
-    """Says that the masks of one sequence in `out` are whole, and what they were made with. Holds no scores."""
-
-    def __init__(self, out: Path, name: str, identity: Mapping[str, Any]) -> None:
-        self.out, self.identity = out, json.loads(json.dumps(identity))
-        self.folder = out / "predictions" / name
-        self.path = out / _MARKS / f"{name}.json"
-
-    def finished(self, frames: Iterable[str]) -> Timing | None:
-        """How long the sequence took, if it was finished under the same identity and has all its masks."""
-        if not set(frames) <= set(masks_in(self.folder)):
-            return None
-        try:
-            record = msgspec.json.decode(self.path.read_bytes(), type=_Record)
-        except (OSError, msgspec.DecodeError):
-            return None
-        return record.timing if record.identity == self.identity else None
-
-    def begin(self) -> None:
-        """Clear what an earlier run left of this sequence."""
-        with writing(self.out):
-            self.path.unlink(missing_ok=True)
-            if self.folder.is_dir():
-                shutil.rmtree(self.folder)
-            self.folder.mkdir(parents=True)
-
-    def finish(self, timing: Timing) -> None:
-        write_result(self.path, msgspec.json.encode(_Record(self.identity, timing)))
-
-
-def remove_predictions(out: Path, names: Sequence[str]) -> None:
-    """Remove the masks of these sequences that an earlier run left in `out`, and all its marks."""
-    with writing(out):
-        for name in names:
-            folder = out / "predictions" / name
-            if folder.is_dir():
-                shutil.rmtree(folder)
-        if (out / _MARKS).is_dir():
-            shutil.rmtree(out / _MARKS)
 
 
 def _limited(sequence: VideoSequence, limit: int | None) -> VideoSequence:
@@ -210,24 +175,26 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
 
 
 def _run_sequence(
+    run: Scored,
     sequence: VideoSequence,
     segmenter: StepSegmenter,
+    masks: MaskFolder | None,
     rules: Rules,
-    folder: Path | None,
-    notes: list[str],
     on_start: OnStart | None,
     advance: Callable[[int], None],
-) -> tuple[SequenceScore | None, Timing]:
+) -> None:
     """One sequence from its first frame on. Masks are given where the truth shows an object for the first time."""
+    name = sequence.name
+    if masks is not None:
+        with writing(masks.folder):
+            masks.masks_of(name).mkdir(parents=True)
     segmenter.reset()
-    reader = LabelReader(sequence.name, Void.APART)
-    scorer = SequenceScorer(sequence.name, rules, reader) if sequence.has_truth else None
+    reader = LabelReader(name, Void.APART)
+    scorer = SequenceScorer(name, rules, reader) if sequence.has_truth else None
     started, network_seconds, seconds = False, 0.0, 0.0
     for index, (frame, file) in enumerate(sequence.images.items()):
         truth = reader.read(sequence.masks[frame], frame) if frame in sequence.masks else None
-        given: dict[int, npt.NDArray[np.bool_]] = {}
-        if truth is not None:
-            given = {object_id: truth.ids == object_id for object_id in truth.new}
+        given = {} if truth is None else {object_id: truth.ids == object_id for object_id in truth.new}
         begun = time.perf_counter()
         image = read_picture(file)
         if given and not started and on_start is not None:
@@ -235,12 +202,15 @@ def _run_sequence(
         started = started or bool(given)
         predicted = segmenter.step(image, masks=given or None)
         network_seconds += float(segmenter.last.network_seconds)
-        if folder is not None:
-            write_label_png(folder / f"{frame}.png", predicted)
+        if masks is not None:
+            write_label_png(masks.masks_of(name) / f"{frame}.png", predicted)
         seconds += time.perf_counter() - begun
-        notes += [f"{sequence.name}: {warning}" for warning in segmenter.last.warnings]
+        run.notes += [f"{name}: {warning}" for warning in segmenter.last.warnings]
         if scorer is not None and truth is not None:
             scorer.add(frame, truth, predicted)
         advance(index + 1)
-    timing = Timing(len(sequence.images), network_seconds, seconds)
-    return None if scorer is None else scorer.finish(), timing
+    if scorer is not None:
+        run.scores[name] = scorer.finish()
+    run.timings[name] = Timing(len(sequence.images), network_seconds, seconds)
+    if masks is not None:
+        write_result(masks.record_of(name), msgspec.json.encode(_Record(dict(masks.identity), run.timings[name])))

@@ -6,11 +6,13 @@ import contextlib
 import io
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+from PIL import Image
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
@@ -53,29 +55,19 @@ def run_official(dataset: Dataset, predictions: Path, names: Iterable[str]) -> d
         (lists / "val.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         for name in names:
             _lay_out(dataset.sequences[name], places[name], root, results / name)
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()), _numpy_with_bool():
+        # The package asks for a name that NumPy 1.24 dropped and 2.0 brought back.
+        numpy = mock.patch.object(np, "bool", np.bool_, create=True)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()), numpy:
             try:
                 evaluation = DAVISEvaluation(davis_root=str(root), task="semi-supervised", gt_set="val")
                 found: dict[str, Any] = evaluation.evaluate(str(results))
             except SystemExit as error:
-                raise InputError(f"the official evaluation refuses {predictions}: {_last_line(said)}") from error
+                reason = (said.getvalue().strip().splitlines() or ["it gave no reason"])[-1]
+                raise InputError(f"the official evaluation refuses {predictions}: {reason}") from error
     means = {}
     for metric in "JF":
         means.update({f"{metric}{suffix}": float(np.mean(found[metric][key])) for key, suffix in _NAMES.items()})
     return {"J&F": (means["J"] + means["F"]) / 2, **means}
-
-
-@contextlib.contextmanager
-def _numpy_with_bool() -> Iterator[None]:
-    """The package asks for a name that NumPy 1.24 dropped and 2.0 brought back."""
-    if hasattr(np, "bool"):
-        yield
-        return
-    np.bool = np.bool_  # type: ignore[attr-defined,misc,unused-ignore]
-    try:
-        yield
-    finally:
-        del np.bool  # type: ignore[attr-defined,misc,unused-ignore]
 
 
 _NAMES = {"M": "", "R": "_recall", "D": "_decay"}
@@ -96,8 +88,6 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
 
 
 def _place(file: Path, target: Path, binary: bool) -> None:
-    from PIL import Image
-
     if binary:
         Image.fromarray((read_labels(file).ids != 0).astype(np.uint8)).save(target)
     else:
@@ -105,8 +95,3 @@ def _place(file: Path, target: Path, binary: bool) -> None:
             target.symlink_to(file.resolve())
         except OSError:  # Windows makes links for administrators alone
             shutil.copyfile(file, target)
-
-
-def _last_line(said: io.StringIO) -> str:
-    lines = [line.strip() for line in said.getvalue().splitlines() if line.strip()]
-    return lines[-1] if lines else "it gave no reason"

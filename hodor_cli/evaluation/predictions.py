@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
@@ -20,19 +20,7 @@ from hodor_cli.images.paths import listed, plural, require_exists, visible_folde
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
 _LISTED = 20
-
-
-@dataclass(frozen=True)
-class ScoringTask:
-    """The files of one sequence: per labelled frame its name, true mask and predicted mask (None: does not count).
-
-    notes: sentences on how the predictions were matched to frames.
-    """
-
-    name: str
-    frames: tuple[tuple[str, Path, Path | None], ...]
-    rules: Rules
-    notes: tuple[str, ...] = ()
+_Task = tuple[VideoSequence, Path | None, Rules, Path]
 
 
 def score_predictions(
@@ -49,22 +37,17 @@ def score_predictions(
         Scores by sequence in the data set's order, and what went wrong by sequence.
     """
     sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
-    places = find_predictions(predictions, sequences)
-    tasks, failed = [], {}
-    for name, sequence in sequences.items():
-        try:
-            tasks.append(scoring_task(sequence, places.get(name), rules_of(dataset), predictions))
-        except HodorError as error:
-            failed[name] = str(error)
-    total = sum(len(task.frames) for task in tasks)
+    places, rules = find_predictions(predictions, sequences), rules_of(dataset)
+    tasks = [(sequence, places.get(name), rules, predictions) for name, sequence in sequences.items()]
+    total, done = sum(len(sequence.masks) for sequence in sequences.values()), 0
     scores: dict[str, SequenceScore] = {}
-    done = 0
-    for task, outcome in _run(tasks, workers):
+    failed: dict[str, str] = {}
+    for sequence, outcome in _run(tasks, workers):
         if isinstance(outcome, str):
-            failed[task.name] = outcome
+            failed[sequence.name] = outcome
         else:
-            scores[task.name] = outcome
-        done += len(task.frames)
+            scores[sequence.name] = outcome
+        done += len(sequence.masks)
         if progress is not None:
             progress(done, total)
     return {name: scores[name] for name in sequences if name in scores}, failed
@@ -96,15 +79,18 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     )
 
 
-def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> ScoringTask:
-    """Pair the masks of one sequence. Raises InputError that lists the frames without a prediction."""
+def score_masks(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> SequenceScore:
+    """Read and score the masks of one sequence in `folder`, a frame at a time.
+
+    root: where all predictions are. Raises InputError that lists the frames without a prediction.
+    """
     if folder is None:
         there = [place.name for place in visible_folders(root)]
         raise InputError(f"{root} has no predictions of {sequence.name}{suggestion(sequence.name, there)}")
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])
-    predicted, notes = masks_of_frames(folder, sequence.frames)
-    missing = [name for name in names if name in counted and name not in predicted]
+    files, notes = masks_of_frames(folder, sequence.frames)
+    missing = [name for name in names if name in counted and name not in files]
     if missing:
         example = next(iter(masks_in(folder).values()), None)
         hint = "the folder holds no masks" if example is None else f"the folder holds {example.name} and so on"
@@ -113,60 +99,47 @@ def scoring_task(sequence: VideoSequence, folder: Path | None, rules: Rules, roo
         raise InputError(
             f"{folder} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, _LISTED)}; {hint}"
         )
-    pairs = tuple((name, file, predicted[name] if name in counted else None) for name, file in sequence.masks.items())
-    return ScoringTask(sequence.name, pairs, rules, tuple(notes))
-
-
-def score_files(task: ScoringTask) -> SequenceScore:
-    """Read and score the files of one sequence, a frame at a time."""
-    scorer = SequenceScorer(task.name, task.rules)
-    predicted = LabelReader(f"the predictions of {task.name}", check_edges=False)
-    for name, truth, prediction in task.frames:
-        scorer.add(name, truth, None if prediction is None else predicted.read(prediction, name).ids)
+    scorer = SequenceScorer(sequence.name, rules)
+    reader = LabelReader(f"the predictions of {sequence.name}", check_edges=False)
+    for name, truth in sequence.masks.items():
+        scorer.add(name, truth, reader.read(files[name], name).ids if name in counted else None)
     score = scorer.finish()
-    return replace(score, notes=(*task.notes, *score.notes))
+    return replace(score, notes=(*notes, *score.notes))
 
 
-def _run(tasks: list[ScoringTask], workers: int | None) -> Iterator[tuple[ScoringTask, SequenceScore | str]]:
-    """Each task with its score or the sentence that says what is wrong, in the order in which they finish."""
+def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequence, SequenceScore | str]]:
+    """Each sequence with its score or the sentence that says what is wrong, in the order in which they finish."""
     count = min(len(tasks), usable_cores() if workers is None else max(1, workers))
-    if count <= 1 or sum(len(task.frames) for task in tasks) < 50:
-        yield from ((task, _outcome(task)) for task in tasks)
+    if count <= 1 or sum(len(task[0].masks) for task in tasks) < 50:
+        yield from ((task[0], _outcome(*task)) for task in tasks)
         return
-    with _processes(count) as pool:
+    # A fork starts at once; where it is not safe, new processes are spawned.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with forkable_opencv(), warnings.catch_warnings():
+        # Python warns of forks beside threads; the workers use nothing that another thread could hold.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pool = ProcessPoolExecutor(count, context, initializer=_one_thread)
         # The longest first, so that no core waits for a long one at the end.
-        order = sorted(tasks, key=lambda task: -len(task.frames))
-        waiting = {pool.submit(_outcome, task): task for task in order}
-        for future in as_completed(waiting):
-            try:
-                yield waiting[future], future.result()
-            except BrokenExecutor as error:  # a process was killed, most likely because memory ran out
-                yield waiting[future], f"{waiting[future].name} lost its process ({error}); try fewer `workers`"
+        longest_first = sorted(tasks, key=lambda task: -len(task[0].masks))
+        waiting = {pool.submit(_outcome, *task): task[0] for task in longest_first}
+        try:
+            for future in as_completed(waiting):
+                sequence = waiting[future]
+                try:
+                    yield sequence, future.result()
+                except BrokenExecutor as error:  # a process was killed, most likely because memory ran out
+                    yield sequence, f"{sequence.name} lost its process ({error}); try fewer `workers`"
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _outcome(task: ScoringTask) -> SequenceScore | str:
+def _outcome(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> SequenceScore | str:
     try:
-        return score_files(task)
+        return score_masks(sequence, folder, rules, root)
     except HodorError as error:
         return str(error)
     except Exception as error:  # one sequence must not take the others with it
-        return f"{task.name} could not be scored ({type(error).__name__}: {error})"
-
-
-@contextmanager
-def _processes(count: int) -> Iterator[Executor]:
-    """Worker processes. A fork starts at once; where it is not safe, new processes are spawned."""
-    import multiprocessing
-
-    method = "fork" if sys.platform == "linux" else "spawn"
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context(method), initializer=_one_thread)
-    try:
-        with forkable_opencv(), warnings.catch_warnings():
-            # Python warns of forks beside threads; the workers use nothing that another thread could hold.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        return f"{sequence.name} could not be scored ({type(error).__name__}: {error})"
 
 
 def _one_thread() -> None:

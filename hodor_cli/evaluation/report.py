@@ -1,31 +1,104 @@
-"""report.html: table, curves and failures in one file that needs nothing else, readable on a phone."""
+"""The report of an evaluation as one page that needs nothing else, and figures of J&F (HODOR, CVPR 2022, fig. 1)."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from hodor_cli.evaluation.curves import Series, line_chart, sparkline
-from hodor_cli.evaluation.failures import Failure
+from hodor_cli.errors import require_matplotlib
+from hodor_cli.evaluation.failures import Failure, colour_of
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.files import write_result
 from hodor_cli.pages import percent, render, speed
-from hodor_cli.video.overlay import object_colours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hodor_cli.evaluation.given import GivenScore
+
+J_COLOUR, SPEED_COLOUR = "#0b62a4", "#777777"
+
+#: How the ways to choose given frames are drawn.
+_WAYS = {
+    "suggest": (J_COLOUR, "o-"),
+    "uniform": ("#d1730e", "s-"),
+    "random": ("#3d9a50", "v:"),
+    "one-way": (SPEED_COLOUR, "^--"),
+}
+#: Points of J&F that the axis shows at least.
+_LEAST_SPAN = 4.0
+
+
+def write_history_figure(results: Sequence[EvaluationResult], path: Path) -> None:
+    """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1) as PNG."""
+    _save(history_figure(results), path)
+
+
+def history_svg(results: Sequence[EvaluationResult]) -> str:
+    """The same figure as an SVG element for a page."""
+    text = io.StringIO()
+    history_figure(results).savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def history_figure(results: Sequence[EvaluationResult]) -> Figure:
+    """The figure itself. Raises UsageError without matplotlib."""
+    require_matplotlib("a sweep of `history`")
+    from matplotlib.figure import Figure
+
+    lengths = [int(result.settings["history"]) for result in results]
+    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    lines = axes.plot(lengths, [100 * result.jf for result in results], "o-", color=J_COLOUR, label="J&F")
+    axes.set(xlabel="history length (frames)", xticks=lengths)
+    axes.set_ylabel("J&F (%)", color=J_COLOUR)
+    low, high = axes.get_ylim()
+    if high - low < _LEAST_SPAN:  # differences of a hundredth must not look like a fall
+        axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
+    axes.grid(axis="y", color="#e6e6e6")
+    speeds = [result.frames_per_second for result in results]
+    if all(speed is not None and speed == speed for speed in speeds):
+        other = axes.twinx()
+        lines += other.plot(lengths, speeds, "s--", color=SPEED_COLOUR, label="frames/s")  # type: ignore[arg-type]
+        other.set_ylabel(f"frames/s ({str(results[0].settings.get('device', '')).split(',')[0]})", color=SPEED_COLOUR)
+        other.set_ylim(0, 1.15 * max(speed for speed in speeds if speed is not None))
+    axes.legend(handles=lines, loc="lower center", ncols=2, frameon=False)
+    return figure
+
+
+def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
+    """J&F of the frames that were not given against the number of given masks, one line for each way, as PNG."""
+    require_matplotlib("the curve of `given`")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    for way, (colour, style) in _WAYS.items():
+        points = [(score.given, 100 * score.jf) for score in scores if score.choose == way]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, color=colour, label=way)
+    axes.set(xlabel="given masks", ylabel="J&F of the other frames (%)", xticks=sorted({one.given for one in scores}))
+    axes.grid(axis="y", color="#e6e6e6")
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    write_result(path, data.getvalue())
 
 
 def write_page(path: Path, result: EvaluationResult, failures: Sequence[Failure] = ()) -> None:
     """Write the page of one evaluation."""
-    from markupsafe import Markup
-
-    rows = [
-        (score, Markup(sparkline(_over_time(score))), _frames_per_second(result, score.name))
-        for score in result.worst_first()
-    ]
-    shown = [(failure, _colour(failure), Markup(_curve(failure))) for failure in failures]
+    rows = [(score, *_over_time(score), result.timings.get(score.name)) for score in result.worst_first()]
+    shown = [(failure, colour_of(failure.score.object_id)) for failure in failures]
     failed = [f"{name}: {message}" for name, message in result.failed.items()]
     title = f"Evaluation of {_short_name(result)}"
     _write(path, result, title=title, numbers=_numbers(result), rows=rows, failures=shown, failed=failed)
@@ -62,22 +135,8 @@ def _short_name(result: EvaluationResult) -> str:
     return Path(str(result.settings.get("dataset", ""))).name or "a data set"
 
 
-def _frames_per_second(result: EvaluationResult, name: str) -> float | None:
-    timing = result.timings.get(name)
-    return None if timing is None else timing.frames_per_second
-
-
-def _colour(failure: Failure) -> tuple[int, ...]:
-    return tuple(int(value) for value in object_colours(np.array([failure.score.object_id]))[0])
-
-
-def _curve(failure: Failure) -> str:
-    series = [Series("J", failure.score.j_values, "var(--j)")]
-    return line_chart(series, failure.score.frames, [frame.position for frame in failure.frames])
-
-
-def _over_time(sequence: SequenceScore) -> list[Series]:
-    """Mean J and F over the objects that count in each frame."""
+def _over_time(sequence: SequenceScore) -> npt.NDArray[np.float64]:
+    """(2, frames): mean J and F over the objects that count in each frame."""
     frames = max((score.frames for score in sequence.objects.values()), key=len)
     positions = {frame: index for index, frame in enumerate(frames)}
     sums, counts = np.zeros((2, len(frames))), np.zeros(len(frames))
@@ -85,8 +144,7 @@ def _over_time(sequence: SequenceScore) -> list[Series]:
         where = [positions[frame] for frame in score.frames]
         sums[:, where] += np.stack([score.j_values, score.f_values])
         counts[where] += 1
-    j, f = sums / np.maximum(counts, 1)
-    return [Series("J", j, "var(--j)"), Series("F", f, "var(--f)")]
+    return sums / np.maximum(counts, 1)
 
 
 def _shown(value: object) -> str:

@@ -33,11 +33,9 @@ class Timing:
         return self.frames / self.seconds if self.seconds else float("nan")
 
     @classmethod
-    def total(cls, timings: Mapping[str, Timing]) -> Timing | None:
-        """The sum over sequences; None for none."""
-        if not timings:
-            return None
-        parts = list(timings.values())
+    def total(cls, timings: Mapping[str, Timing]) -> Timing:
+        """The sum over sequences."""
+        parts = timings.values()
         return cls(sum(t.frames for t in parts), sum(t.network_seconds for t in parts), sum(t.seconds for t in parts))
 
 
@@ -84,28 +82,26 @@ class EvaluationResult:
     @property
     def frames_per_second(self) -> float | None:
         """Frames over seconds inside the network, all objects together; None when no model was run."""
-        total = Timing.total(self.timings)
-        return None if total is None else total.frames_per_second
+        return Timing.total(self.timings).frames_per_second if self.timings else None
 
     @property
     def frames_per_second_end_to_end(self) -> float | None:
         """Frames over seconds of reading, network and writing; scoring is not part of it."""
-        total = Timing.total(self.timings)
-        return None if total is None else total.frames_per_second_end_to_end
+        return Timing.total(self.timings).frames_per_second_end_to_end if self.timings else None
 
     def metric(self, name: str) -> float:
         """One of J&F, J, J_recall, J_decay, F, F_recall, F_decay over the data set."""
-        means = [group[name] for group in self.group_means().values()] or [_mean(name, list(self._objects()))]
+        means = [group[name] for group in self.group_means().values()] or [
+            _mean(name, [score for _, score in self._objects()])
+        ]
         return float(np.mean(means)) if means else float("nan")
 
     def group_means(self) -> dict[str, dict[str, float]]:
         """{group: {metric: mean over its objects}}; empty where objects have no groups."""
         members: dict[str, list[ObjectScore]] = {}
-        for name, sequence in self.sequences.items():
-            for object_id, score in sequence.objects.items():
-                group = self.groups.get((name, object_id))
-                if group:
-                    members.setdefault(group, []).append(score)
+        for sequence, score in self._objects():
+            if group := self.groups.get((sequence.name, score.object_id)):
+                members.setdefault(group, []).append(score)
         return {
             group: {metric: _mean(metric, scores) for metric in _METRICS} for group, scores in sorted(members.items())
         }
@@ -114,10 +110,9 @@ class EvaluationResult:
         """Sequences in the order of J&F, lowest first."""
         return sorted(self.sequences.values(), key=lambda sequence: (sequence.jf, sequence.name))
 
-    def worst_objects(self, count: int) -> list[tuple[SequenceScore, ObjectScore]]:
-        """The `count` objects with the lowest J&F."""
-        pairs = [(sequence, score) for sequence in self.sequences.values() for score in sequence.objects.values()]
-        return sorted(pairs, key=lambda pair: (pair[1].jf, pair[0].name, pair[1].object_id))[:count]
+    def worst_objects(self, count: int | None = None) -> list[tuple[SequenceScore, ObjectScore]]:
+        """The `count` objects (all by default) with the lowest J&F, lowest first."""
+        return sorted(self._objects(), key=lambda pair: (pair[1].jf, pair[0].name, pair[1].object_id))[:count]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the keys of the field (J, F, J&F, J_recall, ...), values 0..1."""
@@ -154,16 +149,15 @@ class EvaluationResult:
         """One line per object, worst first."""
         rows = [
             [sequence.name, score.object_id, len(score.frames), *(metric(score) for metric in _METRICS.values())]
-            for sequence, score in self.worst_objects(sum(len(s.objects) for s in self.sequences.values()))
+            for sequence, score in self.worst_objects()
         ]
         return _csv(["sequence", "object", "frames", *_METRICS], rows)
 
     def frames_csv(self) -> str:
         """One line per object and frame that counts."""
         rows = [
-            [name, frame, score.object_id, float(j), float(f)]
-            for name, sequence in self.sequences.items()
-            for score in sequence.objects.values()
+            [sequence.name, frame, score.object_id, float(j), float(f)]
+            for sequence, score in self._objects()
             for frame, j, f in zip(score.frames, score.j_values, score.f_values, strict=True)
         ]
         return _csv(["sequence", "frame", "object", "J", "F"], rows)
@@ -176,21 +170,17 @@ class EvaluationResult:
             write_result(folder / "frames.csv", self.frames_csv().encode())
         write_result(folder / JSON_NAME, self.to_json().encode())
 
-    def _objects(self) -> list[ObjectScore]:
-        return [score for sequence in self.sequences.values() for score in sequence.objects.values()]
+    def _objects(self) -> list[tuple[SequenceScore, ObjectScore]]:
+        return [(sequence, score) for sequence in self.sequences.values() for score in sequence.objects.values()]
 
     def _sequence_dict(self, sequence: SequenceScore) -> dict[str, Any]:
         scores = list(sequence.objects.values())
         timing = self.timings.get(sequence.name)
         objects: dict[str, dict[str, Any]] = {}
         for object_id, score in sequence.objects.items():
-            objects[str(object_id)] = {
-                **{name: metric(score) for name, metric in _METRICS.items()},
-                "frames": len(score.frames),
-            }
+            values = {name: metric(score) for name, metric in _METRICS.items()}
             group = self.groups.get((sequence.name, object_id))
-            if group:
-                objects[str(object_id)]["group"] = group
+            objects[str(object_id)] = {**values, "frames": len(score.frames), **({"group": group} if group else {})}
         return {
             **{name: _mean(name, scores) for name in _METRICS},
             "objects": objects,

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hodor_cli
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.evaluation.model_run import MaskFolder, remove_predictions, run_model
+from hodor_cli.evaluation.model_run import MaskFolder, Scored, run_model
 from hodor_cli.evaluation.official import require_official, run_official
-from hodor_cli.evaluation.output import check_output, write_everything, write_sweep
+from hodor_cli.evaluation.output import check_output, pack_submission, write_everything, write_sweep
 from hodor_cli.evaluation.predictions import find_predictions, score_predictions
-from hodor_cli.evaluation.results import EvaluationResult, Timing
-from hodor_cli.evaluation.scoring import SequenceScore
+from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
-from hodor_cli.evaluation.submission import pack_submission
 from hodor_cli.images.paths import plural
 from hodor_cli.model.hodor import Hodor
 
@@ -65,88 +63,57 @@ def evaluate(
         require_official(found)
     if output is not None:
         check_output(output)
-        if output.overwrite and model is not None:
-            remove_predictions(output.folder, list(found.sequences))
+    facts: dict[str, Any] = {"dataset": str(found.root), "layout": found.layout}
     with ExitStack() as stack:
-        if model is not None:
-            outcome = _run(found, model, settings, output, on_start, progress, stack)
+        if model is None:
+            masks_at: Path | None = Path(str(predictions))
+            facts["predictions"] = str(predictions)
+            run = Scored(*score_predictions(found, Path(str(predictions)), workers=settings.workers, progress=progress))
         else:
-            outcome = _score(found, Path(str(predictions)), settings, progress)
-        result = _result(found, outcome, settings)
+            place = None if output is None else output.folder
+            if place is None and settings.official:
+                place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
+            masks_at = None if place is None else place / "predictions"
+            segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
+            facts |= _run_facts(segmenter, model, settings)
+            identity = facts | {"device": str(facts["device"]).split(" ")[0]}
+            masks = None if place is None else MaskFolder(place, identity, output is not None and output.resume)
+            run = run_model(found, segmenter, masks=masks, limit=settings.limit, on_start=on_start, progress=progress)
+        if run.failed and not run.scores and not run.timings:
+            first = next(iter(run.failed.values()))
+            many = f"none of {len(run.failed)} sequences could be evaluated; the first: "
+            raise DataError((many if len(run.failed) > 1 else "") + first)
+        facts |= {"sequences": list(run.scores), "hodor": hodor_cli.__version__}
+        if settings.official and masks_at is not None:
+            facts["official"] = run_official(found, masks_at, run.scores)
+        result = _result(found, run, facts)
         if output is not None:
-            result = _write(result, found, outcome.masks_at, output.folder)
+            if not found.has_truth and not result.failed and masks_at is not None:
+                result = replace(result, submission=pack_submission(found, masks_at, output.folder / "submission.zip"))
+            places = find_predictions(masks_at, found.sequences) if masks_at is not None and result.sequences else {}
+            write_everything(result, found, places, output.folder)
     return result
 
 
-@dataclass
-class _Outcome:
-    """Scores and facts of a run. masks_at: the folder of the predictions, if there is one."""
-
-    facts: dict[str, Any]
-    scores: dict[str, SequenceScore]
-    failed: dict[str, str]
-    masks_at: Path | None
-    timings: dict[str, Timing] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-def _run(
-    found: Dataset,
-    model: Hodor | StepSegmenter,
-    settings: EvaluationSettings,
-    output: EvaluationOutput | None,
-    on_start: OnStart | None,
-    progress: Progress | None,
-    stack: ExitStack,
-) -> _Outcome:
-    """Run the model; `stack` keeps what the official evaluation needs until it has run."""
-    segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
-    facts = {"dataset": str(found.root), "layout": found.layout, **_run_facts(segmenter, model, settings)}
-    place = None if output is None else output.folder
-    if place is None and settings.official:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
-    identity = facts | {"device": str(facts["device"]).split(" ")[0]}
-    masks = None if place is None else MaskFolder(place, identity, resume=output is not None and output.resume)
-    run = run_model(found, segmenter, masks=masks, limit=settings.limit, on_start=on_start, progress=progress)
-    if len(run.failed) == len(found.sequences):
-        raise DataError(_nothing_left(run.failed))
-    notes = _few(run.notes)
-    if run.kept:
-        notes.append(f"{plural(len(run.kept), 'sequence')} kept from an earlier run: {', '.join(run.kept)}")
-    masks_at = None if place is None else place / "predictions"
-    return _Outcome(facts, run.scores, run.failed, masks_at, run.timings, notes)
-
-
-def _score(found: Dataset, predictions: Path, settings: EvaluationSettings, progress: Progress | None) -> _Outcome:
-    facts = {"dataset": str(found.root), "layout": found.layout, "predictions": str(predictions)}
-    scores, failed = score_predictions(found, predictions, workers=settings.workers, progress=progress)
-    if failed and not scores:
-        raise DataError(_nothing_left(failed))
-    return _Outcome(facts, scores, failed, predictions)
-
-
-def _result(found: Dataset, outcome: _Outcome, settings: EvaluationSettings) -> EvaluationResult:
-    facts = outcome.facts | {"sequences": list(outcome.scores), "hodor": hodor_cli.__version__}
-    if settings.official and outcome.masks_at is not None:
-        facts["official"] = run_official(found, outcome.masks_at, outcome.scores)
-    remarks = _few([note for score in outcome.scores.values() for note in score.notes])
+def _result(found: Dataset, run: Scored, facts: dict[str, Any]) -> EvaluationResult:
+    kept = f"{plural(len(run.kept), 'sequence')} kept from an earlier run: {', '.join(run.kept)}"
+    names = [name for name, sequence in found.sequences.items() if not sequence.has_truth]
+    untrue = f"{plural(len(names), 'sequence')} without truth: {', '.join(names[:5])}{' ...' * (len(names) > 5)}"
     return EvaluationResult(
         dataset=found.describe(),
-        sequences=outcome.scores,
+        sequences=run.scores,
         settings=facts,
-        failed=outcome.failed,
-        timings=outcome.timings,
+        failed=run.failed,
+        timings=run.timings,
         groups={(n, i): g for n, sequence in found.sequences.items() for i, g in sequence.groups.items()},
-        notes=(*found.notes, *_without_truth(found), *outcome.notes, *remarks),
+        notes=(
+            *found.notes,
+            *([untrue] if 0 < len(names) < len(found.sequences) else []),
+            *_few(run.notes),
+            *([kept] if run.kept else []),
+            *_few([note for score in run.scores.values() for note in score.notes]),
+        ),
     )
-
-
-def _write(result: EvaluationResult, found: Dataset, masks_at: Path | None, folder: Path) -> EvaluationResult:
-    if not found.has_truth and not result.failed and masks_at is not None:
-        result = replace(result, submission=pack_submission(found, masks_at, folder / "submission.zip"))
-    places = find_predictions(masks_at, found.sequences) if masks_at is not None and result.sequences else {}
-    write_everything(result, found, places, folder)
-    return result
 
 
 def evaluate_davis(
@@ -221,20 +188,6 @@ def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict
         min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
         facts |= {"adapt": settings.adapt, "min_dim": min_dim, "max_dim": max_dim}
     return facts
-
-
-def _without_truth(dataset: Dataset) -> list[str]:
-    names = [name for name, sequence in dataset.sequences.items() if not sequence.has_truth]
-    if not names or len(names) == len(dataset.sequences):
-        return []
-    return [f"{plural(len(names), 'sequence')} without truth: {', '.join(names[:5])}{' ...' * (len(names) > 5)}"]
-
-
-def _nothing_left(failed: Mapping[str, str]) -> str:
-    first = next(iter(failed.values()))
-    if len(failed) == 1:
-        return first
-    return f"none of {len(failed)} sequences could be evaluated; the first: {first}"
 
 
 def _few(notes: Sequence[str], most: int = 20) -> list[str]:

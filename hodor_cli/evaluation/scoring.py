@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -126,20 +126,13 @@ def score_sequence(
         DataError: truth of mixed sizes, no objects, or no frame that counts.
     """
     scorer = SequenceScorer(name, rules)
-    names = iter(frames) if frames is not None else (f"{index:05d}" for index in _count())
+    names = iter(frames) if frames is not None else (f"{index:05d}" for index in count())
     missing = object()
     for true, predicted in zip_longest(truth, predictions, fillvalue=missing):
         if true is missing or predicted is missing:
             raise InputError(f"{name} has {'more' if true is missing else 'fewer'} predictions than labelled frames")
         scorer.add(next(names), true, predicted)  # type: ignore[arg-type]
     return scorer.finish()
-
-
-def _count() -> Iterator[int]:
-    index = 0
-    while True:
-        yield index
-        index += 1
 
 
 def require_frames(name: str, labelled: int, rules: Rules) -> None:

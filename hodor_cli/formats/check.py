@@ -109,9 +109,8 @@ def _check_clips(
     for number, clip in enumerate(clips.clips):
         report.images += len(clip.frames)
         unlabelled += len(clip.frames) - len(clip.labelled)
-        sequence = clips.sequences[number]
-        for name in sorted(set(sequence.masks) - set(sequence.images)):
-            report.noted.add("annotation without a frame", f"{clip.name}/{sequence.masks[name].name}", serious=False)
+        for file in clip.strays:
+            report.noted.add("annotation without a frame", f"{clip.name}/{file.name}", serious=False)
         if full:
             for frame, file in enumerate(clip.frames):
                 _loaded(clips.load_frame, number, frame, "broken image", f"{clip.name}/{file.name}", report.noted)

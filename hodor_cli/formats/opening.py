@@ -35,7 +35,7 @@ def open_set(
     images = Path(path)
     if (other := _of_other_tool(images, annotations)) is not None:
         folder = images if images.is_dir() else images.parent
-        found = StillImages(images_dir=folder, content=other, limits=limits, allow_empty=allow_empty)
+        found = StillImages(folder, other, limits=limits, allow_empty=allow_empty)
         return _sound(found, allow_empty)
     if annotations is None:
         if not exists(images):
@@ -46,7 +46,7 @@ def open_set(
             images, annotations = find_coco(images)
         except DataError as error:
             raise DataError(explain_folder(images) or str(error)) from error
-    found = StillImages(images_dir=images, annotations_file=annotations, limits=limits, allow_empty=allow_empty)
+    found = StillImages(images, annotations, limits=limits, allow_empty=allow_empty)
     return _sound(found, allow_empty)
 
 

@@ -5,33 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 
+from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow
+from hodor_cli.engine import Segmenter
 from hodor_cli.images.extent import box_of
-
-if TYPE_CHECKING:
-    import torch
-    from numpy.typing import NDArray
-
-    from hodor_cli.engine import Segmenter
-    from hodor_cli.model.hodor import Hodor
-    from hodor_cli.runtime.preprocess import Geometry
-
-
-@dataclass(frozen=True)
-class LabelledFrame:
-    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, which may overlap and may be none."""
-
-    index: int
-    image: NDArray[np.uint8]
-    masks: Mapping[int, NDArray[np.bool_]]
-    confidence: Mapping[int, float] | None = None
-    image_name: str | None = None
-    categories: Mapping[int, str] | None = None
+from hodor_cli.model.background import reference_masks
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.device import autocast, choose_device, choose_precision, precision_name
+from hodor_cli.runtime.preprocess import Geometry, pad, prepare_frame, resize
 
 
 @dataclass(frozen=True)
@@ -64,8 +53,6 @@ class FrameEncoder:
         device: str = "auto",
         precision: str = "auto",
     ) -> None:
-        from hodor_cli.runtime.device import choose_device, choose_precision
-
         self.config = model.config
         self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
         self.device = choose_device(device)
@@ -76,8 +63,6 @@ class FrameEncoder:
     @classmethod
     def like(cls, segmenter: Segmenter) -> FrameEncoder:
         """With the network, the resolution, the device and the precision of a segmenter."""
-        from hodor_cli.runtime.device import precision_name
-
         return cls(
             segmenter.model,
             min_dim=segmenter.min_dim,
@@ -95,16 +80,9 @@ class FrameEncoder:
 
         A mask too small for the network's resolution is encoded at the one place where it is strongest.
         """
-        import torch
-
-        from hodor_cli.model.background import reference_masks
-        from hodor_cli.runtime.device import autocast
-        from hodor_cli.runtime.preprocess import Geometry, prepare_frame
-
         geometry = Geometry.of(*image.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            mean, std = self.config.pixel_mean, self.config.pixel_std
-            frame = prepare_frame(image, geometry, mean, std, self.device)
+            frame = prepare_frame(image, geometry, self.config.pixel_mean, self.config.pixel_std, self.device)
             levels: list[torch.Tensor] = []
             # The baseline comes from inside the network, and running the backbone twice would double the time.
             hook = self.model.backbone.register_forward_hook(lambda module, inputs, output: levels.extend(output))
@@ -119,22 +97,13 @@ class FrameEncoder:
             encoded = self.model.encode(maps, object_masks, background_masks)
             baseline = masked_mean(levels, full)
         objects, background = encoded.objects[0].float().cpu().numpy(), encoded.background[0].float().cpu().numpy()
-        return EncodedFrame(
-            objects={key: objects[number] for number, key in enumerate(masks)},
-            background=background,
-            baseline={key: baseline[number] for number, key in enumerate(masks)},
-        )
+        return EncodedFrame(dict(zip(masks, objects, strict=True)), background, dict(zip(masks, baseline, strict=True)))
 
     def _masks(self, masks: Mapping[int, NDArray[np.bool_]], geometry: Geometry) -> torch.Tensor:
         """(1, I, padded height, padded width) float32 of 0 and 1.
 
         A mask that vanishes when it is resized keeps its share of each pixel.
         """
-        import torch
-        import torch.nn.functional as F
-
-        from hodor_cli.runtime.preprocess import pad, resize
-
         if not masks:
             return torch.zeros(1, 0, *geometry.padded, device=self.device)
         given = torch.from_numpy(np.stack(list(masks.values()))).to(self.device)[None].float()
@@ -147,14 +116,10 @@ class FrameEncoder:
 
 def _visible(at_stride8: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
     """Masks (1, I, h, w) in which those that sampling has missed are brought back from (1, I, H, W), strongest at 1."""
-    import torch
-    import torch.nn.functional as F
-
     missed = at_stride8.flatten(2).amax(dim=2) == 0
     if not missed.any():
         return at_stride8
-    height, width = at_stride8.shape[-2:]
-    share = F.adaptive_avg_pool2d(full, (height, width))
+    share = F.adaptive_avg_pool2d(full, (at_stride8.shape[-2], at_stride8.shape[-1]))
     share = share / share.amax(dim=(2, 3), keepdim=True).clamp(min=1e-9)
     return torch.where(missed[..., None, None], share, at_stride8)
 
@@ -165,15 +130,11 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
     levels: the backbone's maps at strides 4, 8, 16 and 32, each (1, C, h, w). masks: (1, I, H, W) in 0..1 at the
     input's resolution. A cell counts by the share of it that the mask covers.
     """
-    import torch
-    import torch.nn.functional as F
-
     parts = []
     with torch.autocast(masks.device.type, enabled=False):
         for level in levels[1:3]:
             share = F.adaptive_avg_pool2d(masks.float(), (level.shape[-2], level.shape[-1]))
-            total = torch.einsum("bihw,bchw->ic", share, level.float())
-            parts.append(F.normalize(total, dim=1))
+            parts.append(F.normalize(torch.einsum("bihw,bchw->ic", share, level.float()), dim=1))
     return torch.cat(parts, dim=1).cpu().numpy()
 
 
@@ -191,10 +152,6 @@ class FeatureTap:
 
     def means(self, masks: Mapping[int, NDArray[np.bool_]]) -> dict[int, NDArray[np.float32]]:
         """{id: (H, W) mask of the newest frame} -> {id: (B,)}; empty before the first frame."""
-        import torch
-
-        from hodor_cli.runtime.preprocess import Geometry, pad, resize
-
         if not masks or not self._levels:
             return {}
         stacked = np.stack(list(masks.values()))
@@ -203,7 +160,7 @@ class FeatureTap:
         with torch.inference_mode():
             given = torch.from_numpy(stacked)[None].float().to(self._levels[0].device)
             means = masked_mean(self._levels, pad(resize(given, geometry.scaled), geometry.padded))
-        return {key: means[number] for number, key in enumerate(masks)}
+        return dict(zip(masks, means, strict=True))
 
     def close(self) -> None:
         """Remove the hook from the network."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hodor_cli.descriptors.export.encode import FrameEncoder, object_rows
-from hodor_cli.descriptors.export.sources import ExportSource
-from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
+from hodor_cli.descriptors.export.sources import ExportSource, hash_files
+from hodor_cli.descriptors.store.schema import StoreInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, OutputError, UsageError
-
-if TYPE_CHECKING:
-    from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.weights.checkpoint import model_fingerprint
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,6 @@ class ExportedVideo:
 
 def store_info(model: Hodor) -> StoreInfo:
     """The root attributes of a store for this model."""
-    from hodor_cli.weights.checkpoint import model_fingerprint
-
     return StoreInfo(model_fingerprint(model), model.config.descriptor_channels, model.config.name)
 
 
@@ -61,60 +58,53 @@ def export_sources(
         UsageError: two sources have one name. Of a single source, whatever keeps it from being exported.
     """
     sources = list(sources)
-    for name, count in Counter(source.name for source in sources).items():
+    for name, count in Counter(source.info.name for source in sources).items():
         if count > 1:
-            paths = " and ".join(source.result or source.path for source in sources if source.name == name)
+            same = (source.info for source in sources if source.info.name == name)
+            paths = " and ".join(info.result or info.source for info in same)
             raise UsageError(
                 f"two sources would both be called {name} ({paths}); export them one by one, each with a `name`"
             )
     results = []
+    kept = {"thumbnails": thumbnails, "baseline": baseline}
     with StoreWriter(output, store_info(encoder.model)) as writer:
         for source in sources:
             try:
-                result = _Export(writer, encoder, thumbnails, baseline, progress).run(source)
+                result = _export(source, writer, encoder, kept, progress)
             except HodorError as error:
                 if len(sources) == 1 or isinstance(error, OutputError):  # a full disk stops everything
                     raise
-                result = ExportedVideo(source.name, "failed", reason=str(error))
+                result = ExportedVideo(source.info.name, "failed", reason=str(error))
             results.append(result)
             if finished is not None:
                 finished(result)
     return results
 
 
-@dataclass(frozen=True)
-class _Export:
-    writer: StoreWriter
-    encoder: FrameEncoder
-    thumbnails: bool
-    baseline: bool
-    progress: Callable[[ExportSource, int], None] | None
-
-    def run(self, source: ExportSource) -> ExportedVideo:
-        """Write one source unless it is in the file already."""
-        kept = {"thumbnails": self.thumbnails, "baseline": self.baseline}
-        info = VideoInfo(
-            name=source.name,
-            source=source.path,
-            height=source.height,
-            width=source.width,
-            fps=source.fps,
-            content_hash=source.hash_content(),
-            model_fingerprint=self.writer.info.model_fingerprint,
-            settings={**source.settings, **self.encoder.settings(), **kept},
-            kind=source.kind,
-            result=source.result,
-        )
-        if self.writer.has(info):
-            return ExportedVideo(source.name, "skipped")
-        frames = rows = 0
-        with self.writer.video(info) as video:
-            for frame in source.frames():
-                encoded = self.encoder.encode(frame.image, frame.masks)
-                features = encoded.baseline if self.baseline else None
-                added = object_rows(frame, encoded.objects, features, thumbnails=self.thumbnails)
-                video.add_frame(frame.index, added, encoded.background)
-                frames, rows = frames + 1, rows + len(added)
-                if self.progress is not None:
-                    self.progress(source, frames)
-        return ExportedVideo(source.name, "written", frames, rows)
+def _export(
+    source: ExportSource,
+    writer: StoreWriter,
+    encoder: FrameEncoder,
+    kept: Mapping[str, bool],
+    progress: Callable[[ExportSource, int], None] | None,
+) -> ExportedVideo:
+    """Write one source unless it is in the file already."""
+    info = replace(
+        source.info,
+        content_hash=hash_files(source.files()),
+        model_fingerprint=writer.info.model_fingerprint,
+        settings={**source.info.settings, **encoder.settings(), **kept},
+    )
+    if writer.has(info):
+        return ExportedVideo(info.name, "skipped")
+    frames = rows = 0
+    with writer.video(info) as video:
+        for frame in source.frames():
+            encoded = encoder.encode(frame.image, frame.masks)
+            features = encoded.baseline if kept["baseline"] else None
+            added = object_rows(frame, encoded.objects, features, thumbnails=kept["thumbnails"])
+            video.add_frame(frame.index, added, encoded.background)
+            frames, rows = frames + 1, rows + len(added)
+            if progress is not None:
+                progress(source, frames)
+    return ExportedVideo(info.name, "written", frames, rows)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hodor_cli.datasets.dataset import recognise
-from hodor_cli.descriptors.export.encode import LabelledFrame
 from hodor_cli.descriptors.export.sources import (
-    DescriptorExportOptions,
     ExportSource,
-    hash_files,
+    LabelledFrame,
     is_segment_result,
     segment_result,
     video_with_masks,
 )
+from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.source import open_source
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 DEFAULT_STORE = "objects.h5"
 #: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
 STILLS_PER_VIDEO = 500
-_USUAL = DescriptorExportOptions()
 #: Frames per second of a data set's sequences, which do not say so themselves.
 _DATASET_FPS = 24.0
 
@@ -50,16 +49,17 @@ def find_sources(
     every: keep every so many frames. name: of the one video in the store. Raises InputError, DataError or UsageError,
     saying what was expected.
     """
-    options = DescriptorExportOptions(every, name)
-    if path.is_dir() and is_segment_result(path):
-        return [segment_result(path, None, options)]
+    if is_segment_result(path):
+        return [segment_result(path, None, every=every, name=name)]
     if annotations is not None or path.suffix.lower() == ".json":
         images, file = (path, annotations) if annotations is not None else (path.parent, path)
-        return coco_stills(images, file, options)
+        return coco_stills(images, file, every=every, name=name)
     if path.is_dir() and (path / "JPEGImages").is_dir():
-        return dataset_sequences(path, masks, options)
+        if name is not None:
+            raise UsageError(f"`name` cannot name the sequences of {path}; they keep their folders' names")
+        return dataset_sequences(path, masks, every=every)
     if path.is_dir() and ((path / "instances.json").is_file() or any((path / "annotations").glob("*.json"))):
-        return coco_stills(path, None, options)
+        return coco_stills(path, None, every=every, name=name)
     source = open_source(path)
     beside = f"{path.stem if path.is_file() else path.name}.hodor"
     given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
@@ -69,8 +69,8 @@ def find_sources(
             "write descriptors in the same pass"
         )
     if is_segment_result(given):
-        return [segment_result(given, path, options)]
-    return [video_with_masks(source, path, given, options)]
+        return [segment_result(given, path, every=every, name=name)]
+    return [video_with_masks(source, path, given, every=every, name=name)]
 
 
 def find_store(path: Path | None) -> Path:
@@ -89,17 +89,13 @@ def find_store(path: Path | None) -> Path:
     )
 
 
-def dataset_sequences(
-    root: Path, predictions: Path | None = None, options: DescriptorExportOptions = _USUAL
-) -> list[ExportSource]:
+def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int = 1) -> list[ExportSource]:
     """One source per sequence of a data set, in any split, with its true masks or those in `predictions`/SEQUENCE/.
 
     Raises DataError if the folder is no data set with images, InputError if none of its sequences has masks.
     """
     from hodor_cli.video.image_folder import ImageFolderSource
 
-    if options.name is not None:
-        raise UsageError(f"`name` cannot name the sequences of {root}; they keep their folders' names")
     found = recognise(root, masks_needed=predictions is None)
     kind = "davis" if predictions is None else "davis-predicted"
     sources = []
@@ -111,8 +107,7 @@ def dataset_sequences(
             folders = [*folders[: bool(sequence.images)], *[folder for folder in own if folder.is_dir()][:1]]
         if len(folders) == 2:
             images = ImageFolderSource(folders[0], fps=_DATASET_FPS)
-            named = DescriptorExportOptions(options.every, name)
-            sources.append(video_with_masks(images, folders[0], folders[1], named, kind=kind))
+            sources.append(video_with_masks(images, folders[0], folders[1], every=every, name=name, kind=kind))
     if not sources:
         raise InputError(
             f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
@@ -121,7 +116,7 @@ def dataset_sequences(
 
 
 def coco_stills(
-    images: Path, annotations: Path | None = None, options: DescriptorExportOptions = _USUAL
+    images: Path, annotations: Path | None = None, *, every: int = 1, name: str | None = None
 ) -> list[ExportSource]:
     """A COCO-format folder (or image folder and annotation file) in videos of 500 photographs, NAME-0000, NAME-0500 ...
 
@@ -132,45 +127,28 @@ def coco_stills(
     from hodor_cli.datasets.limits import ObjectLimits
 
     limits = ObjectLimits(min_area=1, min_side=1, max_objects=254, at_area=None)
-    if annotations is None:
-        stills = StillImages(images, limits=limits)
-    else:
-        stills = StillImages(images_dir=images, annotations_file=annotations, limits=limits)
-    base = options.name or (annotations or images).resolve().stem
-    chosen = range(0, len(stills), options.every)
+    stills = StillImages(images, annotations, limits=limits)
+    base = name or (annotations or images).resolve().stem
+    chosen = range(0, len(stills), every)
+    source = str(stills.annotations_file.resolve())
     sources = []
     for start in range(0, len(chosen), STILLS_PER_VIDEO):
         part = chosen[start : start + STILLS_PER_VIDEO]
-        name = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
-        sources.append(_stills_source(stills, part, DescriptorExportOptions(options.every, name)))
+        named = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
+        info = VideoInfo(named, source, height=0, width=0, fps=0.0, settings={"every": every}, kind="stills")
+        sources.append(
+            ExportSource(info, partial(_labelled_stills, stills, part), partial(_still_files, stills, part), len(part))
+        )
     return sources
 
 
-def _stills_source(stills: StillImages, part: range, options: DescriptorExportOptions) -> ExportSource:
-    """Some photographs of a set as one video."""
+def _still_files(stills: StillImages, part: range) -> list[Path]:
+    return [stills.annotations_file, *(stills.path(index) for index in part)]
 
-    def frames() -> Iterator[LabelledFrame]:
-        for index in part:
-            still = stills.load(index)
-            ids = [item.annotation_id for item in still.objects]
-            if len(set(ids)) < len(ids) or not all(0 < value < 2**31 for value in ids):
-                raise InputError(
-                    f"{stills.annotations_file} gives the objects of {still.name} no ids of their own in "
-                    "1..2147483647; number its annotations"
-                )
-            masks = {item.annotation_id: item.mask for item in still.objects}
-            categories = {item.annotation_id: item.category for item in still.objects}
-            yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
 
-    return ExportSource(
-        name=options.name or "stills",
-        path=str(stills.annotations_file.resolve()),
-        kind="stills",
-        height=0,
-        width=0,
-        fps=0.0,
-        length=len(part),
-        frames=frames,
-        hash_content=lambda: hash_files([stills.annotations_file, *(stills.path(index) for index in part)]),
-        settings={"every": options.every},
-    )
+def _labelled_stills(stills: StillImages, part: range) -> Iterator[LabelledFrame]:
+    for index in part:
+        still = stills.load(index)
+        masks = {item.annotation_id: item.mask for item in still.objects}
+        categories = {item.annotation_id: item.category for item in still.objects}
+        yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)

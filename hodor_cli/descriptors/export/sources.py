@@ -1,59 +1,53 @@
 """What can be exported: frames with their masks, from a video, a result folder, a data set or photographs.
 
-A source names itself, says by a content hash what it holds, and streams labelled frames; nothing is decoded before it
-is known that the store needs it.
+Nothing of a source is decoded before it is known, by the hash of its files' bytes, that the store needs it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.masks import match_mask_folder
-from hodor_cli.descriptors.export.encode import LabelledFrame
-from hodor_cli.descriptors.store.crops import check_masks, masks_of_labels
+from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
+from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import InputError
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass(frozen=True)
+class LabelledFrame:
+    """One frame: image (H, W, 3) uint8 RGB and masks {object id: (H, W) bool}, which may overlap and may be none."""
+
+    index: int
+    image: NDArray[np.uint8]
+    masks: Mapping[int, NDArray[np.bool_]]
+    confidence: Mapping[int, float] | None = None
+    image_name: str | None = None
+    categories: Mapping[int, str] | None = None
 
 
 @dataclass(frozen=True)
 class ExportSource:
     """One future video of a store.
 
-    `frames` opens and streams it; `hash_content` reads its files' bytes, not its pixels. path: where its frames are;
-    result: where its masks are. notes: sentences for the user on how masks and frames were matched.
+    info: what it is, without a hash and a model. `frames` opens and streams it. files: what its hash is made of.
+    length: the number of its frames, if known. notes: sentences for the user on how masks and frames were matched.
     """
 
-    name: str
-    path: str
-    kind: str
-    height: int
-    width: int
-    fps: float
-    length: int | None
+    info: VideoInfo
     frames: Callable[[], Iterator[LabelledFrame]]
-    hash_content: Callable[[], str]
-    settings: dict[str, Any] = field(default_factory=dict)
-    result: str = ""
+    files: Callable[[], Sequence[Path]]
+    length: int | None = None
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class DescriptorExportOptions:
-    """every: keep every so many frames (or photographs). name: of the video in the store, its own by default."""
-
-    every: int = 1
-    name: str | None = None
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -81,14 +75,16 @@ def video_with_masks(
     source: FrameSource,
     path: Path,
     masks: Path,
-    options: DescriptorExportOptions = DescriptorExportOptions(),
     *,
+    every: int = 1,
+    name: str | None = None,
     confidence: Mapping[int, Mapping[int, float]] | None = None,
     kind: str = "video",
 ) -> ExportSource:
     """A video file or a folder of frames with a folder of masks named like its frames, or one mask for frame 0.
 
-    Frames without a mask file are passed over. confidence: {frame: {object id: 0..1}} where the masks are predictions.
+    Frames without a mask file are passed over. every: keep every so many frames. name: of the video in the store, the
+    source's by default. confidence: {frame: {object id: 0..1}} where the masks are predictions.
     Raises InputError if no mask belongs to any frame.
     """
     if masks.is_dir():
@@ -102,28 +98,19 @@ def video_with_masks(
         reader = LabelReader(masks.name)
         last = max(files)
         for frame in source:
-            if frame.index in files and frame.index % options.every == 0:
+            if frame.index in files and frame.index % every == 0:
                 labels = reader.read(files[frame.index]).ids
-                check_masks({0: labels > 0}, frame.image, str(files[frame.index]))
-                objects = masks_of_labels(labels)
-                yield LabelledFrame(frame.index, frame.image, objects, (confidence or {}).get(frame.index))
+                check_size(labels, frame.image, str(files[frame.index]))
+                found = (confidence or {}).get(frame.index)
+                yield LabelledFrame(frame.index, frame.image, masks_of_labels(labels), found)
             if frame.index >= last:
                 return
 
-    return ExportSource(
-        name=options.name or source.name,
-        path=str(path.resolve()),
-        kind=kind,
-        height=source.height,
-        width=source.width,
-        fps=source.fps,
-        length=source.length,
-        frames=frames,
-        hash_content=lambda: hash_files([*content_files(path), *files.values()]),
-        settings={"every": options.every},
-        result=str((masks.parent if kind == "segment" else masks).resolve()),
-        notes=tuple(notes),
-    )
+    info = VideoInfo(
+        name or source.name, str(path.resolve()), source.height, source.width, source.fps, settings={"every": every},
+        kind=kind, result=str((masks.parent if kind == "segment" else masks).resolve()),
+    )  # fmt: skip
+    return ExportSource(info, frames, lambda: [*content_files(path), *files.values()], source.length, tuple(notes))
 
 
 class _ObjectReport(msgspec.Struct, frozen=True):
@@ -153,9 +140,7 @@ def is_segment_result(folder: Path) -> bool:
     return (folder / "report.json").is_file() and (folder / "masks").is_dir()
 
 
-def segment_result(
-    folder: Path, video: Path | None, options: DescriptorExportOptions = DescriptorExportOptions()
-) -> ExportSource:
+def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: str | None = None) -> ExportSource:
     """The masks in `folder`/masks, with each object's confidence from report.json, on the video they were made from.
 
     video: where the video is; by default where the report says, or else beside the folder.
@@ -172,7 +157,9 @@ def segment_result(
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    return video_with_masks(open_source(path), path, folder / "masks", options, confidence=confidence, kind="segment")
+    return video_with_masks(
+        open_source(path), path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
+    )
 
 
 def _find_video(folder: Path, report: _Report) -> Path | None:

@@ -5,7 +5,6 @@ A store holds the first two row by row, and a query both; projected vectors are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -18,16 +17,14 @@ from hodor_cli.descriptors.store.vectors import Vectors, vectors_of_store
 from hodor_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.export.encode import EncodedFrame
     from hodor_cli.descriptors.search.query import Query
 
 By = Literal["descriptor", "baseline", "projection"]
-BLOCK = 32768
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Chooses, from stored rows, from a query and from a frame just encoded, the vectors that are compared.
+    """Chooses, from stored rows and from queries, the vectors that are compared.
 
     by: "descriptor" (what the decoder reads), "baseline" (means of the backbone's features inside the mask), or
     "projection", which needs the `projection` that maps both.
@@ -43,69 +40,50 @@ class Comparison:
             raise UsageError("comparing by projection needs a projection, and nothing else does")
 
     def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None) -> Vectors:
-        """The rows of a store (or of some videos), `BLOCK` at a time, in the order of `store.index(videos)`.
+        """The rows of a store (or of some videos), in the order of `store.index(videos)`.
 
         Raises InputError, naming the video, where one was exported without what is asked for, or if the projection is
         another model's.
         """
+        descriptors = vectors_of_store(store, "descriptor", videos)
         if self.by == "descriptor":
-            return vectors_of_store(store, "descriptor", videos, block=BLOCK)
+            return descriptors
         for name in store.videos if videos is None else videos:
             if not _has_baseline(store, name):
                 raise InputError(
                     f"{store.path} has no baseline features for video {name}; export it again to get them, or compare "
                     "by descriptor"
                 )
-        features = vectors_of_store(store, "baseline", videos, block=BLOCK)
+        features = vectors_of_store(store, "baseline", videos)
         if self.projection is None:
             return features
         projection = self.projection
-        if projection.model_fingerprint != store.info.model_fingerprint:
-            raise InputError(
-                f"the projection was learned for another model than that of {store.path} "
-                f"({projection.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); learn one with the "
-                "same weights (`fit_projection`)"
-            )
-        descriptors = vectors_of_store(store, "descriptor", videos, block=BLOCK)
-
-        def blocks(low: int, high: int) -> Iterator[tuple[int, np.ndarray]]:
-            pairs = zip(descriptors.blocks(low, high), features.blocks(low, high), strict=True)
-            for (start, rows), (_, means) in pairs:
-                yield start, projection(rows, means)
-
-        return Vectors(features.count, blocks)
+        projection.require_model(store.info.model_fingerprint)
+        return Vectors(
+            features.count, lambda low, high: projection(descriptors.read(low, high), features.read(low, high))
+        )
 
     def of_query(self, query: Query) -> np.ndarray:
         """The query's vectors (K, D) float32. Raises InputError if it was saved without what is asked for."""
-        if self.by != "descriptor" and query.baseline is None:
+        if self.by == "descriptor":
+            return query.descriptors.astype(np.float32)
+        if query.baseline is None:
             raise InputError(
                 f"{query.label} was saved without baseline features; export it again to get them, or compare by "
                 "descriptor"
             )
-        return self.of_rows(query.descriptors, query.baseline)
-
-    def of_encoded(self, frame: EncodedFrame, object_id: int) -> np.ndarray:
-        """The vector (1, D) float32 of an object that was just encoded."""
-        return self.of_rows(frame.objects[object_id][None], frame.baseline[object_id][None])
-
-    def of_rows(self, descriptors: np.ndarray, baseline: np.ndarray | None) -> np.ndarray:
-        """(n, C) descriptors and their (n, B) baseline features -> the vectors (n, D) float32 that are compared."""
-        if self.by == "descriptor":
-            return descriptors.astype(np.float32)
-        if baseline is None:
-            raise ValueError(f"comparing by {self.by} needs the baseline's features")
-        return baseline.astype(np.float32) if self.projection is None else self.projection(descriptors, baseline)
+        if self.projection is None:
+            return query.baseline.astype(np.float32)
+        return self.projection(query.descriptors, query.baseline)
 
 
-def possible_comparisons(store: DescriptorStore, projection: Projection | None = None) -> list[Comparison]:
-    """The comparisons that a store allows, the best last (by the table in docs/descriptors.md).
-
-    projection: the store's model's own; by default the package's, if it has one.
-    """
+def possible_comparisons(store: DescriptorStore) -> list[Comparison]:
+    """The comparisons that a store allows, the best last (by the table in docs/descriptors.md); by projection only with
+    the package's own."""
     found = [Comparison("descriptor")]
     if all(_has_baseline(store, name) for name in store.videos):
         found.append(Comparison("baseline"))
-        projection = projection or bundled_projection(store.info.model_fingerprint)
+        projection = bundled_projection(store.info.model_fingerprint)
         if projection is not None:
             found.append(Comparison("projection", projection))
     return found

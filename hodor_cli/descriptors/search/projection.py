@@ -23,6 +23,7 @@ from hodor_cli.weights.registry import BUNDLED
 
 FORMAT_NAME = "hodor-projection"
 FORMAT_VERSION = "1"
+_ARRAYS = ("mean", "deviation", "centre", "weight")
 #: The limit for projections whose file has none: what learning gives for `mini`.
 ALIKE_BELOW = 1.03
 
@@ -43,11 +44,6 @@ class Projection:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def dimensions(self) -> int:
-        """D, the numbers of a projected vector."""
-        return self.weight.shape[1]
-
-    @property
     def alike_below(self) -> float:
         """The distance between projected vectors below which two views are taken for one object."""
         limit = self.settings.get("alike_below")
@@ -63,6 +59,15 @@ class Projection:
             )
         both = joined(descriptors, baseline, self.mean, self.deviation)
         return unit_length((both - self.centre) @ self.weight).astype(np.float32)
+
+    def require_model(self, model_fingerprint: str, file: Path | None = None) -> None:
+        """Raise InputError, naming the projection's file, unless it was learned for this model."""
+        if self.model_fingerprint != model_fingerprint:
+            raise InputError(
+                f"the projection{f' {file}' if file else ''} was learned for another model than the descriptors "
+                f"({self.model_fingerprint[:12]} and {model_fingerprint[:12]}); learn one with the same weights "
+                "(`fit_projection`)"
+            )
 
 
 def joined(descriptors: np.ndarray, baseline: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
@@ -80,12 +85,9 @@ def save_projection(path: str | Path, projection: Projection) -> None:
 
     path = Path(path)
     arrays = {name: np.ascontiguousarray(getattr(projection, name), np.float32) for name in _ARRAYS}
-    header = {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
-        "model_fingerprint": projection.model_fingerprint,
-        "settings": json.dumps(dict(projection.settings)),
-    }
+    settings = json.dumps(dict(projection.settings))
+    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "settings": settings}
+    header["model_fingerprint"] = projection.model_fingerprint
     with new_file(path) as temporary:
         temporary.write_bytes(save(arrays, metadata=header))
 
@@ -101,7 +103,8 @@ def load_projection(path: str | Path) -> Projection:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
+        settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"{path} is damaged or no projection ({error}); make it again with `fit_projection`"
         ) from None
@@ -112,15 +115,7 @@ def load_projection(path: str | Path) -> Projection:
             f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
             "make it again with `fit_projection`"
         )
-    try:
-        settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise WeightsError(f"{path} is damaged ({error}); make it again with `fit_projection`") from None
-    return Projection(
-        **{name: arrays[name] for name in _ARRAYS},
-        model_fingerprint=header.get("model_fingerprint", ""),
-        settings=settings,
-    )
+    return Projection(**arrays, model_fingerprint=header.get("model_fingerprint", ""), settings=settings)
 
 
 def bundled_projection(model_fingerprint: str) -> Projection | None:
@@ -141,15 +136,8 @@ def projection_for(model_fingerprint: str, file: Path | None = None) -> Projecti
     if file is None:
         return bundled_projection(model_fingerprint)
     projection = load_projection(file)
-    if projection.model_fingerprint != model_fingerprint:
-        raise InputError(
-            f"the projection {file} was learned for another model ({projection.model_fingerprint[:12]}, not "
-            f"{model_fingerprint[:12]}); learn one with the same weights (`fit_projection`)"
-        )
+    projection.require_model(model_fingerprint, file)
     return projection
-
-
-_ARRAYS = ("mean", "deviation", "centre", "weight")
 
 
 def _fits(arrays: Mapping[str, np.ndarray]) -> bool:

@@ -7,27 +7,31 @@ mean are shrunk, and the directions in which their means differ most are kept (l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.descriptors.search.projection import Projection, joined
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.settings import AugmentSettings, augment_preset
+from hodor_cli.runtime.preprocess import Geometry
+from hodor_cli.training.samples.sets import StillTraining
+from hodor_cli.training.samples.settings import augment_preset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hodor_cli.datasets.coco import StillImages
     from hodor_cli.descriptors.export.encode import FrameEncoder
 
 #: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
 OUTSIDE = (124, 116, 104)
 #: An object that shows less of itself than this share of the frame is left out of it.
 LEAST_SHARE = 0.003
+#: How far the covariance of an object around its own mean is drawn towards a sphere, 0..1.
+SHRINK = 0.3
 
 
 @dataclass(frozen=True)
@@ -45,19 +49,16 @@ class ObjectViews:
 
 def stills_for_projection(folder: Path) -> StillImages:
     """The photographs of a COCO-format folder with objects large enough. Raises DataError if there are none."""
-    from hodor_cli.datasets.coco import StillImages
-
     return StillImages(folder, limits=ObjectLimits(min_area=800))
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """How many photographs are drawn, and how many views each gets; augmentation: the preset of `mini` by default."""
+    """How many photographs are drawn, and how many views each gets."""
 
     photographs: int = 300
     frames: int = 3
     seed: int = 0
-    augmentation: AugmentSettings | None = None
 
 
 def encode_views(
@@ -71,19 +72,18 @@ def encode_views(
 
     progress: called with the number of photographs done.
     """
-    from hodor_cli.training.samples.sets import StillTraining
-
-    settings = replace(views.augmentation or augment_preset("mini"), frames=views.frames)
+    settings = replace(augment_preset("mini"), frames=views.frames)
     training = StillTraining(stills, settings)
     outside = np.array(OUTSIDE, np.uint8)
     descriptors, baseline, instance, known = [], [], [], 0
     chosen = np.random.default_rng(views.seed).permutation(len(stills))[: views.photographs]
     for done, index in enumerate(chosen.tolist(), start=1):
         count = min(stills.object_counts[index], 4)
-        size = _size(stills.sizes[index], encoder.min_dim, encoder.max_dim)
-        sample = training.make(index, count, np.random.default_rng([views.seed, index]), size)
+        geometry = Geometry.of(*stills.sizes[index], min_dim=encoder.min_dim, max_dim=encoder.max_dim)
+        sample = training.make(index, count, np.random.default_rng([views.seed, index]), geometry.scaled)
         for image, labels, valid in zip(sample.frames, sample.masks, sample.valid, strict=True):
-            masks = dict(_large_enough(labels, count))
+            shown = {key: labels == key for key in range(1, count + 1)}
+            masks = {key: mask for key, mask in shown.items() if np.count_nonzero(mask) > LEAST_SHARE * mask.size}
             if not masks:
                 continue
             found = encoder.encode(np.where(valid[..., None], image, outside), masks)
@@ -98,21 +98,19 @@ def encode_views(
     return ObjectViews(np.stack(descriptors), np.stack(baseline), np.array(instance))
 
 
-def fit_projection(
-    views: ObjectViews, model_fingerprint: str, *, dimensions: int = 256, shrink: float = 0.3
-) -> Projection:
+def fit_projection(views: ObjectViews, model_fingerprint: str, *, dimensions: int = 256) -> Projection:
     """The projection to (at most) `dimensions` numbers, with the distance below which two views show one object.
 
-    shrink: how far the covariance of an object around its own mean is drawn towards a sphere, 0..1. The distance is
-    measured on half of the objects, projected by what the other half teaches, where there are eight or more.
+    The distance is measured on half of the objects, projected by what the other half teaches, where there are eight or
+    more.
     Raises DataError with fewer than two objects that are seen twice: then nothing says what should not count.
     """
-    fitted = _fit(views, model_fingerprint, dimensions, shrink)
+    fitted = _fit(views, model_fingerprint, dimensions)
     objects = np.unique(views.instance)
     half = np.isin(views.instance, objects[::2])
     if len(objects) < 8:
         return fitted
-    judge = _fit(views.select(half), model_fingerprint, dimensions, shrink)
+    judge = _fit(views.select(half), model_fingerprint, dimensions)
     limit = alike_limit(judge, views.select(~half))
     return fitted if limit is None else replace(fitted, settings={**fitted.settings, "alike_below": limit})
 
@@ -133,11 +131,10 @@ def alike_limit(projection: Projection, views: ObjectViews) -> float | None:
         return None
     limits = np.concatenate([same, other])
     right = np.searchsorted(same, limits, "right") / len(same) - np.searchsorted(other, limits, "right") / len(other)
-    best = limits[right >= right.max() - 1e-9]
-    return float(np.median(best))
+    return float(np.median(limits[right >= right.max() - 1e-9]))
 
 
-def _fit(views: ObjectViews, model_fingerprint: str, dimensions: int, shrink: float) -> Projection:
+def _fit(views: ObjectViews, model_fingerprint: str, dimensions: int) -> Projection:
     _, numbers = np.unique(views.instance, return_inverse=True)
     counts = np.bincount(numbers)
     if np.count_nonzero(counts > 1) < 2:
@@ -149,32 +146,13 @@ def _fit(views: ObjectViews, model_fingerprint: str, dimensions: int, shrink: fl
     around = both - means[numbers]
     covariance = around.T @ around / (len(both) - len(counts))
     sphere = np.trace(covariance) / len(covariance)
-    covariance = (1 - shrink) * covariance + shrink * sphere * np.eye(len(covariance))
+    covariance = (1 - SHRINK) * covariance + SHRINK * sphere * np.eye(len(covariance))
     strength, axes = np.linalg.eigh(covariance)
     whitening = axes / np.sqrt(np.maximum(strength, 1e-12))
     centre = means.mean(axis=0)
     apart = (means - centre) @ whitening
     _, directions = np.linalg.eigh(apart.T @ apart)
     weight = whitening @ directions[:, ::-1][:, :dimensions]
-    return Projection(
-        mean.astype(np.float32),
-        deviation.astype(np.float32),
-        centre.astype(np.float32),
-        weight.astype(np.float32),
-        model_fingerprint,
-        {"objects": len(counts), "rows": len(both), "dimensions": int(weight.shape[1]), "shrink": shrink},
-    )
-
-
-def _size(size: tuple[int, int], min_dim: int, max_dim: int) -> tuple[int, int]:
-    """Height and width at which the network works, so that it need not resize."""
-    height, width = size
-    scale = min(min_dim / min(height, width), max_dim / max(height, width))
-    return round(height * scale), round(width * scale)
-
-
-def _large_enough(labels: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    for key in range(1, count + 1):
-        mask = labels == key
-        if np.count_nonzero(mask) > LEAST_SHARE * mask.size:
-            yield key, mask
+    learned = {"objects": len(counts), "rows": len(both), "dimensions": int(weight.shape[1]), "shrink": SHRINK}
+    mean, deviation, centre, weight = (array.astype(np.float32) for array in (mean, deviation, centre, weight))
+    return Projection(mean, deviation, centre, weight, model_fingerprint, learned)

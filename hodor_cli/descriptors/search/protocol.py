@@ -12,7 +12,7 @@ time, and rows that do not fit are read again for each block.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +43,15 @@ class RetrievalScores:
     left_out: int  # queries without a relevant row, or without any other row to confuse it with
     sampled: bool
     mean_average_precision: float
-    precision_at_half_recall: float
     recall_at_1: float
     recall_at_5: float
     precision: np.ndarray
     seconds: float
+
+    @property
+    def precision_at_half_recall(self) -> float:
+        """The precision at recall 0.5."""
+        return float(self.precision[50])
 
 
 @dataclass(frozen=True)
@@ -90,83 +94,79 @@ def score_retrieval(
     asking = usable
     if queries is not None and queries.count < len(usable):
         asking = np.sort(np.random.default_rng(queries.seed).choice(usable, queries.count, replace=False))
-    total = _Total(metric, memory, None if progress is None else lambda done: progress(done, len(asking)))
+    sums, done = np.zeros(3 + len(RECALL_LEVELS)), 0
     group = index.video if within_video else np.zeros(len(index), np.int32)
-    held = source.load() if source.count and _fits(source, memory) else None
+    fits = source.count * source.read(0, 1).shape[1] * 4 <= memory // 2
+    held = source.load() if fits else None
     for value in np.unique(group[asking]):
         # Rows of one video follow one another, so a gallery is a range of rows.
         low, high = np.searchsorted(group, (value, value + 1))
         inside = asking[(asking >= low) & (asking < high)]
         part = vectors_of_array(held[low:high]) if held is not None else source.part(int(low), int(high))
-        total.score_gallery(part, instance[low:high], inside - low)
+        for scores in _score_gallery(part, instance[low:high], inside - low, metric, memory):
+            sums, done = sums + scores.sum(axis=0), done + len(scores)
+            if progress is not None:
+                progress(done, len(asking))
+    average_precision, hits_1, hits_5, *precision = (sums / done).tolist()
     return RetrievalScores(
         gallery="within" if within_video else "across",
         metric=metric,
         rows=len(index),
         objects=len(np.unique(instance[usable])),
-        queries=total.queries,
+        queries=done,
         left_out=len(index) - len(usable),
         sampled=len(asking) < len(usable),
-        mean_average_precision=total.average_precision / total.queries,
-        precision_at_half_recall=float(total.precision[50] / total.queries),
-        recall_at_1=total.hits_1 / total.queries,
-        recall_at_5=total.hits_5 / total.queries,
-        precision=total.precision / total.queries,
+        mean_average_precision=average_precision,
+        recall_at_1=hits_1,
+        recall_at_5=hits_5,
+        precision=np.array(precision),
         seconds=time.perf_counter() - started,
     )
 
 
-class _Total:
-    """Sums over queries; progress is called with the number of those done."""
+def _score_gallery(
+    rows: Vectors, instance: np.ndarray, asking: np.ndarray, metric: Metric, memory: int
+) -> Iterator[np.ndarray]:
+    """The scores (n, 104) of some queries at a time, of all queries `asking` (row numbers) among `rows`.
 
-    def __init__(self, metric: Metric, memory: int, progress: Callable[[int], None] | None) -> None:
-        self._metric: Metric = metric
-        self._memory, self._progress = memory, progress
-        self.queries = self.hits_1 = self.hits_5 = 0
-        self.average_precision = 0.0
-        self.precision = np.zeros(len(RECALL_LEVELS))
+    instance: the object of each row.
+    """
+    dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
+    order = np.argsort(instance, kind="stable")
+    starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
+    # Half of the memory for the distances of a block of queries, the other half for rows that are held.
+    at_once = max(1, memory // 2 // (rows.count * np.dtype(dtype).itemsize))
+    centre: np.ndarray | None = None
+    for first in range(0, len(asking), at_once):
+        block = asking[first : first + at_once]
+        query = rows.take(block).astype(dtype)
+        matrix = np.empty((len(block), rows.count), dtype)
+        for start, values in rows:
+            values = values.astype(dtype)
+            if centre is None:
+                # Differences do not change when all rows move, and float32 keeps more of them near the origin.
+                centre = values.mean(axis=0) if metric == "euclidean" else np.zeros(values.shape[1], dtype)
+            matrix[:, start : start + len(values)] = distances(query - centre, values - centre, metric)
+        matrix[np.arange(len(block)), block] = np.inf
+        scores = []
+        for distance, row in zip(matrix, block, strict=True):
+            same = order[starts[instance[row]] : starts[instance[row] + 1]]
+            scores.append(_score_query(distance, same[same != row]))
+        yield np.stack(scores)
 
-    def add(self, distance: np.ndarray, relevant: np.ndarray) -> None:
-        """One query: its distances to all rows (its own infinite) and the indices of the relevant ones."""
-        near = np.sort(distance[relevant])
-        everything = np.sort(distance)
-        retrieved = np.searchsorted(everything, near, side="right")
-        found = np.searchsorted(near, near, side="right")
-        precision = found / retrieved
-        reach = np.maximum(np.ceil(RECALL_LEVELS * len(near) - 1e-9).astype(int) - 1, 0)
-        self.queries += 1
-        self.average_precision += float(precision.mean())
-        self.precision += precision[reach]
-        wrong_before = int(retrieved[0] - found[0])  # an equally near wrong row counts as nearer
-        self.hits_1 += wrong_before < 1
-        self.hits_5 += wrong_before < 5
 
-    def score_gallery(self, rows: Vectors, instance: np.ndarray, asking: np.ndarray) -> None:
-        """Score the queries `asking` (row numbers) among all `rows`, whose objects are `instance`."""
-        dtype = np.float64 if rows.count <= DOUBLE_PRECISION_BELOW else np.float32
-        order = np.argsort(instance, kind="stable")
-        starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
-        # Half of the memory for the distances of a block of queries, the other half for rows that are held.
-        at_once = max(1, self._memory // 2 // (rows.count * np.dtype(dtype).itemsize))
-        centre: np.ndarray | None = None
-        for first in range(0, len(asking), at_once):
-            block = asking[first : first + at_once]
-            query = rows.take(block).astype(dtype)
-            matrix = np.empty((len(block), rows.count), dtype)
-            for start, values in rows:
-                values = values.astype(dtype)
-                if self._metric == "euclidean":
-                    # Differences do not change when all rows move, and float32 keeps more of them near the origin.
-                    centre = values.mean(axis=0) if centre is None else centre
-                    matrix[:, start : start + len(values)] = distances(query - centre, values - centre, self._metric)
-                else:
-                    matrix[:, start : start + len(values)] = distances(query, values, self._metric)
-            matrix[np.arange(len(block)), block] = np.inf
-            for number, row in enumerate(block):
-                same = order[starts[instance[row]] : starts[instance[row] + 1]]
-                self.add(matrix[number], same[same != row])
-            if self._progress is not None:
-                self._progress(self.queries)
+def _score_query(distance: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Average precision, whether the first and the first five hold a relevant row, and precision at the recall levels.
+
+    distance: from the query to all rows (infinite to its own). relevant: the indices of the relevant ones.
+    """
+    near = np.sort(distance[relevant])
+    retrieved = np.searchsorted(np.sort(distance), near, side="right")
+    found = np.searchsorted(near, near, side="right")
+    precision = found / retrieved
+    reach = np.maximum(np.ceil(RECALL_LEVELS * len(near) - 1e-9).astype(int) - 1, 0)
+    wrong_before = int(retrieved[0] - found[0])  # an equally near wrong row counts as nearer
+    return np.array([precision.mean(), wrong_before < 1, wrong_before < 5, *precision[reach]])
 
 
 def _usable_queries(instance: np.ndarray, video: np.ndarray, within_video: bool) -> np.ndarray:
@@ -174,8 +174,3 @@ def _usable_queries(instance: np.ndarray, video: np.ndarray, within_video: bool)
     same = np.bincount(instance)[instance]
     gallery = np.bincount(video)[video] if within_video else np.full(len(instance), len(instance))
     return np.flatnonzero((same > 1) & (gallery > same))
-
-
-def _fits(source: Vectors, memory: int) -> bool:
-    _, first = next(iter(source))
-    return source.count * first.shape[1] * 4 <= memory // 2

@@ -59,59 +59,51 @@ def queries_of_store(argument: str) -> list[Query]:
         ids = store.object_ids(video) if object_id is None else [object_id]
         if not ids:
             raise InputError(f"{path} has no objects in video {video}; choose another video")
-        queries = []
-        rows = store.rows(video)
+        rows = store.rows(video) if object_id is None else store.object(video, object_id)
+        all_ids = store.dataset(video, "object_id")
         baseline = store.dataset(video, "baseline") if store.has(video, "baseline") else None
-        for value in ids:
-            one = store.object(video, value) if object_id is not None else rows.select(rows.object_id == value)
-            best = _row_to_show(rows, value)
-            queries.append(
-                Query(
-                    label=f"{video}/{value}",
-                    descriptors=one.descriptor,
-                    model_fingerprint=store.info.model_fingerprint,
-                    baseline=None if baseline is None else baseline[rows.object_id == value],
-                    thumbnail=store.thumbnails(video, np.array([best]))[0],
-                    store=path,
-                    video=video,
-                    object_id=value,
-                )
+        return [
+            Query(
+                f"{video}/{value}",
+                rows.descriptor[rows.object_id == value],
+                store.info.model_fingerprint,
+                None if baseline is None else baseline[all_ids == value],
+                store.thumbnails(video, np.flatnonzero(all_ids == value)[[_best_row(rows, value)]])[0],
+                path,
+                video,
+                value,
             )
-    return queries
+            for value in ids
+        ]
 
 
 def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Query]:
     """Each object of a photograph that a mask file marks. Raises InputError if the two do not fit."""
     from hodor_cli.datasets.labels.mask_file import read_mask
+    from hodor_cli.descriptors.export.encode import object_rows
     from hodor_cli.descriptors.export.export import store_info
-    from hodor_cli.descriptors.store.crops import check_masks, crop_jpeg, masks_of_labels
-    from hodor_cli.images.extent import box_of
+    from hodor_cli.descriptors.export.sources import LabelledFrame
+    from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
     from hodor_cli.images.picture import read_picture
 
     picture = read_picture(image)
     labels = read_mask(mask).labels
-    check_masks({0: labels > 0}, picture, f"{mask} for {image}")
+    check_size(labels, picture, f"{mask} for {image}")
     masks = masks_of_labels(labels)
-    if not masks:
-        raise InputError(f"{mask} marks no object; draw the object with a value other than 0")
     encoded = encoder.encode(picture, masks)
     fingerprint = store_info(encoder.model).model_fingerprint
-    queries = []
-    for object_id, mask_of_object in masks.items():
-        box = box_of(mask_of_object)
-        crop = crop_jpeg(picture, mask_of_object, box) if box else None
-        label = image.name if len(masks) == 1 else f"{image.name} object {object_id}"
-        queries.append(
-            Query(
-                label,
-                encoded.objects[object_id][None],
-                fingerprint,
-                baseline=encoded.baseline[object_id][None],
-                thumbnail=crop,
-                object_id=object_id,
-            )
+    rows = object_rows(LabelledFrame(0, picture, masks), encoded.objects)
+    return [
+        Query(
+            image.name if len(rows) == 1 else f"{image.name} object {row.object_id}",
+            row.descriptor[None],
+            fingerprint,
+            encoded.baseline[row.object_id][None],
+            row.thumbnail,
+            object_id=row.object_id,
         )
-    return queries
+        for row in rows
+    ]
 
 
 class SavedObjects(NamedTuple):
@@ -161,8 +153,8 @@ def spread(rows: np.ndarray, most: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
 
 
-def _row_to_show(rows: VideoRows, object_id: int) -> int:
-    """The row of an object in which it is largest among those with a confidence near its best."""
-    mine = np.flatnonzero(rows.object_id == object_id)
-    sure = mine[rows.confidence[mine] >= 0.95 * rows.confidence[mine].max()]
-    return int(sure[np.argmax(rows.area[sure])])
+def _best_row(rows: VideoRows, object_id: int) -> int:
+    """The one of an object's rows in which it is largest among those with a confidence near its best."""
+    mine = rows.object_id == object_id
+    sure = rows.confidence[mine] >= 0.95 * rows.confidence[mine].max()
+    return int(np.argmax(np.where(sure, rows.area[mine], -1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from hodor_cli.descriptors.search.comparison import Comparison
 from hodor_cli.descriptors.search.query import Query, spread
-from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.descriptors.store.vectors import Metric, Vectors, distances, unit_length
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError, extra
 
 QUERY_ROWS = 32  # a query of many frames is thinned to so many, spread over them
 FAISS_NEIGHBOURS = 2048
@@ -73,19 +72,19 @@ def search_objects(
         raise InputError(f"{store.path} holds no objects to search; export some videos into it first")
     comparison = comparison or Comparison()
     stored = comparison.vectors(store)
-    width = stored.width()
+    width = stored.read(0, 1).shape[1]
     vectors = spread(comparison.of_query(query), QUERY_ROWS)
     if vectors.shape[1] != width:
         raise InputError(
             f"{query.label} has {vectors.shape[1]} numbers to compare by {comparison.by} and {store.path} has {width}; "
             "export it again with the same weights"
         )
-    rows = _nearest_with_faiss if engine == "faiss" else _nearest_exact
-    nearest, row, instance = rows(stored, index, vectors, metric)
-    score = nearest.mean(axis=0)
-    if metric == "euclidean":
-        score = np.sqrt(nearest).mean(axis=0)
-    first, last, count = _spans(index, instance, nearest.shape[1])
+    instance = index.instance
+    nearest, row = (_nearest_with_faiss if engine == "faiss" else _nearest_exact)(stored, instance, vectors, metric)
+    score = (np.sqrt(nearest) if metric == "euclidean" else nearest).mean(axis=0)
+    # Rows of a video are in the order of its frames.
+    _, first, count = np.unique(instance, return_index=True, return_counts=True)
+    last = len(index) - 1 - np.unique(instance[::-1], return_index=True)[1]
     matches: list[Match] = []
     for number in np.argsort(score, kind="stable"):
         if not np.isfinite(score[number]) or len(matches) == top:
@@ -95,31 +94,19 @@ def search_objects(
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
         if not include_itself and query.is_in(store) and (video, object_id) == (query.video, query.object_id):
             continue
-        matches.append(
-            Match(
-                video=video,
-                object_id=object_id,
-                distance=float(score[number]),
-                frames=int(count[number]),
-                first_frame=int(index.frame[start]),
-                last_frame=int(index.frame[end]),
-                best_frame=int(index.frame[best]),
-                best_row=best,
-                first_time=index.time(start),
-                last_time=index.time(end),
-                best_time=index.time(best),
-                source=store.video(video).source,
-            )
-        )
+        frames = int(index.frame[start]), int(index.frame[end]), int(index.frame[best])
+        times = index.time(start), index.time(end), index.time(best)
+        source = store.video(video).source
+        matches.append(Match(video, object_id, float(score[number]), int(count[number]), *frames, best, *times, source))
     return matches
 
 
-Nearest = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Distances (K, M) and rows (K, M) of the nearest row of each of M objects (-1: not known); each row's object (N,)."""
+Nearest = tuple[np.ndarray, np.ndarray]
+"""Distances (K, M) and rows (K, M) of the nearest row of each of M objects, -1 where it is not known."""
 
 
-def _nearest_exact(stored: Vectors, index: RowIndex, vectors: np.ndarray, metric: Metric) -> Nearest:
-    instance = index.instance
+def _nearest_exact(stored: Vectors, instance: np.ndarray, vectors: np.ndarray, metric: Metric) -> Nearest:
+    """instance: the object (N,) of each row, 0..M-1."""
     objects = int(instance.max()) + 1
     nearest = np.full((len(vectors), objects), np.inf, np.float32)
     row = np.zeros((len(vectors), objects), np.int64)
@@ -127,30 +114,28 @@ def _nearest_exact(stored: Vectors, index: RowIndex, vectors: np.ndarray, metric
         matrix = distances(vectors, values, metric)
         here = instance[start : start + len(values)]
         order = np.argsort(here, kind="stable")
-        for rows, number in _runs(order, here[order]):
+        for rows in np.split(order, np.flatnonzero(np.diff(here[order])) + 1):
+            number = here[rows[0]]
             part = matrix[:, rows]
             place = part.argmin(axis=1)
             value = part[np.arange(len(vectors)), place]
             better = value < nearest[:, number]
             nearest[better, number] = value[better]
             row[better, number] = start + rows[place[better]]
-    return nearest, row, instance
+    return nearest, row
 
 
-def _nearest_with_faiss(stored: Vectors, index: RowIndex, vectors: np.ndarray, metric: Metric) -> Nearest:
-    try:
+def _nearest_with_faiss(stored: Vectors, instance: np.ndarray, vectors: np.ndarray, metric: Metric) -> Nearest:
+    with extra("faiss", "`faiss`"):
         import faiss
-    except ImportError:
-        raise UsageError("`faiss` needs the package faiss-cpu; install hodor-cli[faiss] or leave it out") from None
     channels = vectors.shape[1]
     searched = faiss.IndexFlatIP(channels) if metric == "cosine" else faiss.IndexFlatL2(channels)
     prepare: Callable[[np.ndarray], np.ndarray] = unit_length if metric == "cosine" else np.asarray
     for _, values in stored:
         searched.add(np.ascontiguousarray(prepare(values), np.float32))
-    count = min(FAISS_NEIGHBOURS, len(index))
+    count = min(FAISS_NEIGHBOURS, stored.count)
     found, rows = searched.search(np.ascontiguousarray(prepare(vectors), np.float32), count)
     found = 1 - found if metric == "cosine" else np.maximum(found, 0)
-    instance = index.instance
     objects = int(instance.max()) + 1
     # An object that is not among the neighbours of a query row is at least as far as the last of them.
     nearest = np.repeat(found[:, -1:], objects, axis=1).astype(np.float32)
@@ -160,22 +145,4 @@ def _nearest_with_faiss(stored: Vectors, index: RowIndex, vectors: np.ndarray, m
         numbers = instance[rows[k, ::-1]]
         nearest[k, numbers], row[k, numbers] = found[k, ::-1], rows[k, ::-1]
     nearest[:, (row < 0).all(axis=0)] = np.inf
-    return nearest, row, instance
-
-
-def _runs(order: np.ndarray, sorted_values: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """(positions, value) for each distinct value, given a stable argsort and the values in that order."""
-    edges = np.flatnonzero(np.diff(sorted_values)) + 1
-    for start, end in zip([0, *edges], [*edges, len(order)], strict=True):
-        yield order[start:end], int(sorted_values[start])
-
-
-def _spans(index: RowIndex, instance: np.ndarray, objects: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First row, last row and number of rows of each object; rows of a video are in the order of its frames."""
-    count = np.bincount(instance, minlength=objects)
-    numbers = np.arange(len(index))
-    first = np.full(objects, len(index))
-    np.minimum.at(first, instance, numbers)
-    last = np.zeros(objects, np.int64)
-    np.maximum.at(last, instance, numbers)
-    return first, last, count
+    return nearest, row

@@ -7,25 +7,24 @@ they find is encoded again. An object that is there is found, and what was encod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hodor_cli.datasets.coco import read_photograph
+from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.comparison import Comparison
 from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.search.search import Match
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.descriptors.store.vectors import Metric, distances
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.extent import box_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from hodor_cli.engine import Segmenter
+from hodor_cli.video.source import open_source
 
 DECODED_ROWS = 8
 
@@ -63,11 +62,26 @@ def verify_matches(
     comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
     last, with the reason.
     """
-    verifier = _Verifier(store, query, segmenter, FrameEncoder.like(segmenter), comparison or Comparison(), metric)
+    encoder, comparison = FrameEncoder.like(segmenter), comparison or Comparison()
+    asked = spread(comparison.of_query(query), DECODED_ROWS)
     results = []
     for number, match in enumerate(matches):
         try:
-            results.append(verifier.verify(match, read_frame(store, match)))
+            image, mask = _decoded(store, query, match, segmenter)
+            box = box_of(mask)
+            if box is None:
+                results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf")))
+            else:
+                # Encoded as stored rows are, from a hard mask without history.
+                found = encoder.encode(image, {1: mask})
+                seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
+                nearest = distances(asked, comparison.of_query(seen), metric)
+                distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
+                rows = store.object(match.video, match.object_id)
+                stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
+                overlap = box_overlap(box, tuple(stored.tolist()))
+                confidence = segmenter.last.objects[1].confidence
+                results.append(VerifiedMatch(match, True, confidence, overlap, distance))
         except HodorError as error:
             results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
         if progress is not None:
@@ -77,18 +91,13 @@ def verify_matches(
 
 def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     """The image (H, W, 3) uint8 RGB of a match's best frame, from its source. Raises InputError if that is gone."""
-    from hodor_cli.datasets.coco import read_photograph
-    from hodor_cli.datasets.coco_find import ImageFinder
-    from hodor_cli.video.source import open_source
-
     info = store.video(match.video)
     path = Path(info.source)
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"the source {path} of {match.video} is not there any more; put it back to verify")
     if info.kind == "stills":
         row = int(np.flatnonzero(store.dataset(match.video, "object_id") == match.object_id)[0])
-        value = store.dataset(match.video, "image_name")[row]
-        name = value.decode() if isinstance(value, bytes) else str(value)
+        name = store.dataset(match.video, "image_name")[row].decode()
         found = ImageFinder(path.parent).find(name)
         if found is None:
             raise InputError(f"the image {name} of {match.video} is not beside {path} any more; put it back to verify")
@@ -101,33 +110,16 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     raise InputError(f"{path} has no frame {match.best_frame} any more; export {match.video} again")
 
 
-@dataclass(frozen=True)
-class _Verifier:
-    store: DescriptorStore
-    query: Query
-    segmenter: Segmenter
-    encoder: FrameEncoder
-    comparison: Comparison
-    metric: Metric
-
-    def verify(self, match: Match, image: NDArray[np.uint8]) -> VerifiedMatch:
-        """Decode the query into the match's best frame and encode what is found there."""
-        background, frames = self.store.background(match.video)
-        scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
-        self.segmenter.reset()
-        self.segmenter.start_from({1: spread(self.query.descriptors, DECODED_ROWS)}, scene)
-        mask = self.segmenter.step(image) == 1
-        box = box_of(mask)
-        if box is None:
-            return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
-        # Encoded as stored rows are, from a hard mask without history.
-        found = self.comparison.of_encoded(self.encoder.encode(image, {1: mask}), 1)
-        nearest = distances(spread(self.comparison.of_query(self.query), DECODED_ROWS), found, self.metric)
-        distance = float((np.sqrt(nearest) if self.metric == "euclidean" else nearest).mean())
-        rows = self.store.object(match.video, match.object_id)
-        stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
-        overlap = box_overlap(box, tuple(int(side) for side in stored))
-        return VerifiedMatch(match, True, self.segmenter.last.objects[1].confidence, overlap, distance)
+def _decoded(
+    store: DescriptorStore, query: Query, match: Match, segmenter: Segmenter
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A match's best frame, and the mask (H, W) of what the query's descriptors find in it."""
+    image = read_frame(store, match)
+    background, frames = store.background(match.video)
+    scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
+    segmenter.reset()
+    segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
+    return image, segmenter.step(image) == 1
 
 
 def box_overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:

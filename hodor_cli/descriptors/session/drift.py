@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,29 +22,31 @@ if TYPE_CHECKING:
     from hodor_cli.video.frames import Frame
 
 REFERENCE_FRAMES = 5
-_KINDS = ("same", "swapped")
+# When something is worth a look; `benchmarks/drift_limits.py` shows what real videos do.
+SAME = 0.06  # of the distance from an object to its background, between two ids; alike children: below 0.25
+SWAPPED = 0.8  # distance to the other's reference, of that to the own one
+CUT = 0.5  # the background's step, in units of the distance between its cells
+CUT_JUMP = 2.5  # and times the median of the last steps
+LASTING = 3  # how many frames in a row something must last (not cuts)
 
-
-@dataclass(frozen=True)
-class DriftLimits:
-    """When something is worth a look. `benchmarks/drift_limits.py` shows what real videos do."""
-
-    same: float = 0.06  # of the distance from an object to its background, between two ids; alike children: below 0.25
-    swapped: float = 0.8  # distance to the other's reference, of that to the own one
-    cut: float = 0.5  # the background's step, in units of the distance between its cells
-    cut_jump: float = 2.5  # and times the median of the last steps
-    frames: int = 3  # how many frames in a row something must last (not cuts)
+_WORDS = {"same": "may be the same object as {}", "swapped": "may have swapped ids with {}"}
+_KINDS = list(_WORDS)
 
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """One thing seen in one frame. kind: "swapped", "same" or "cut"; other: the second id of a pair."""
+    """One thing seen in one frame. kind: "swapped", "same" or "cut"; object_id, other: the ids of a pair."""
 
     kind: str
     frame: int
-    object_id: int | None
-    other: int | None
+    object_id: int
+    other: int
     value: float
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """Equal for the same thing in other frames."""
+        return self.kind, self.object_id, self.other
 
 
 @dataclass
@@ -51,15 +54,11 @@ class _Track:
     reference: list[np.ndarray] = field(default_factory=list)
     scale: list[float] = field(default_factory=list)
 
-    @property
-    def ready(self) -> bool:
-        return len(self.reference) >= 1 and bool(self.scale)
-
-    def mean(self) -> np.ndarray:
-        return np.mean(self.reference, axis=0)
-
     def unit(self) -> float:
         return max(float(np.median(self.scale)), 1e-9)
+
+    def apart(self, descriptor: np.ndarray) -> float:
+        return float(np.linalg.norm(descriptor - np.mean(self.reference, axis=0)))
 
 
 class DriftMonitor:
@@ -68,8 +67,7 @@ class DriftMonitor:
     It can also be fed by hand: `add(frame, {id: descriptor}, background)` returns the events of each frame.
     """
 
-    def __init__(self, limits: DriftLimits = DriftLimits()) -> None:
-        self.limits = limits
+    def __init__(self) -> None:
         self._tracks: dict[int, _Track] = {}
         self._background: np.ndarray | None = None
         self._steps: deque[float] = deque(maxlen=24)
@@ -77,21 +75,19 @@ class DriftMonitor:
 
     def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> Mapping[str, Any]:
         """The events of one frame in the form that the report takes: a list `review` of object, reason and detail."""
+        if not result.objects:
+            return {}
         found = segmenter.descriptors()
         present = {key for key, value in result.objects.items() if not value.lost}
         objects = {key: value for key, value in found.objects.items() if key in present}
-        if not result.objects:
-            return {}
-        events = self.add(frame.index, objects, found.background)
         review = []
-        for event in events:
+        for event in self.add(frame.index, objects, found.background):
             if event.kind == "cut":
-                review += [
-                    _review(key, "a shot cut is likely", f"background changed by {event.value:.2f}")
-                    for key in result.objects
-                ]
-            elif event.object_id is not None:
-                review.append(_review(event.object_id, _WORDS[event.kind].format(event.other), f"{event.value:.2f}"))
+                reason, detail = "a shot cut is likely", f"background changed by {event.value:.2f}"
+            else:
+                reason, detail = _WORDS[event.kind].format(event.other), f"{event.value:.2f}"
+            ids = result.objects if event.kind == "cut" else [event.object_id]
+            review += [{"object": key, "reason": reason, "detail": detail} for key in ids]
         return {"review": review} if review else {}
 
     def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
@@ -106,9 +102,8 @@ class DriftMonitor:
                     track.scale.append(float(np.median(np.linalg.norm(background - descriptor, axis=1))))
                 track.reference.append(np.asarray(descriptor, np.float64))
         holding = self._pairs(frame, objects)
-        counts = {key: self._lasting.get(key, 0) + 1 for _, key in holding}
-        self._lasting = counts
-        return events + [event for event, key in holding if counts[key] >= self.limits.frames]
+        self._lasting = {event.key: self._lasting.get(event.key, 0) + 1 for event in holding}
+        return events + [event for event in holding if self._lasting[event.key] >= LASTING]
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that the next frame's events depend on, as arrays that `np.savez` can write."""
@@ -136,20 +131,19 @@ class DriftMonitor:
                 scale = arrays[key.replace("/reference", "/scale")]
                 self._tracks[int(key.split("/")[1])] = _Track(list(arrays[key]), [float(value) for value in scale])
 
-    def _pairs(self, frame: int, objects: Mapping[int, np.ndarray]) -> list[tuple[DriftEvent, tuple[str, int, int]]]:
-        ids = [key for key in objects if self._tracks[key].ready]
+    def _pairs(self, frame: int, objects: Mapping[int, np.ndarray]) -> list[DriftEvent]:
         found = []
-        for position, a in enumerate(ids):
-            for b in ids[position + 1 :]:
-                first, second = self._tracks[a], self._tracks[b]
-                apart = float(np.linalg.norm(objects[a] - objects[b])) / max(first.unit(), second.unit())
-                if apart < self.limits.same:
-                    found.append((DriftEvent("same", frame, a, b, apart), ("same", a, b)))
-                to_other = _apart(objects[a], second.mean()), _apart(objects[b], first.mean())
-                to_own = _apart(objects[a], first.mean()), _apart(objects[b], second.mean())
-                ratio = max(there / max(here, 1e-9) for there, here in zip(to_other, to_own, strict=True))
-                if ratio < self.limits.swapped:
-                    found.append((DriftEvent("swapped", frame, a, b, ratio), ("swapped", a, b)))
+        for a, b in combinations([key for key in objects if self._tracks[key].scale], 2):
+            first, second = self._tracks[a], self._tracks[b]
+            apart = float(np.linalg.norm(objects[a] - objects[b])) / max(first.unit(), second.unit())
+            if apart < SAME:
+                found.append(DriftEvent("same", frame, a, b, apart))
+            ratio = max(
+                second.apart(objects[a]) / max(first.apart(objects[a]), 1e-9),
+                first.apart(objects[b]) / max(second.apart(objects[b]), 1e-9),
+            )
+            if ratio < SWAPPED:
+                found.append(DriftEvent("swapped", frame, a, b, ratio))
         return found
 
     def _cut(self, frame: int, background: np.ndarray | None) -> list[DriftEvent]:
@@ -159,13 +153,9 @@ class DriftMonitor:
         step = background_step(before, background)
         usual = float(np.median(self._steps)) if self._steps else step
         self._steps.append(step)
-        if len(self._steps) > 2 and step > self.limits.cut and step > self.limits.cut_jump * usual:
-            return [DriftEvent("cut", frame, None, None, step)]
+        if len(self._steps) > 2 and step > CUT and step > CUT_JUMP * usual:
+            return [DriftEvent("cut", frame, 0, 0, step)]
         return []
-
-
-def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b))
 
 
 def background_step(before: np.ndarray, after: np.ndarray) -> float:
@@ -173,13 +163,3 @@ def background_step(before: np.ndarray, after: np.ndarray) -> float:
     step = np.median(np.linalg.norm(after - before, axis=1))
     pairs = np.linalg.norm(after[:, None] - after[None], axis=2)[np.triu_indices(len(after), 1)]
     return float(step / max(float(np.median(pairs)), 1e-9))
-
-
-_WORDS = {
-    "same": "may be the same object as {}",
-    "swapped": "may have swapped ids with {}",
-}
-
-
-def _review(object_id: int, reason: str, detail: str) -> dict[str, Any]:
-    return {"object": object_id, "reason": reason, "detail": detail}

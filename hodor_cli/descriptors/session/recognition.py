@@ -44,12 +44,11 @@ class Recognition:
         projection: Projection | None = None,
         tap: FeatureTap | None = None,
     ) -> None:
-        self._projection, self._tap = projection, tap
+        self._projection, self._tap = projection if baseline else None, tap
         self._projected: dict[int, np.ndarray] = {}
-        if projection is not None and baseline is not None:
-            self._projected = {key: projection(rows, baseline[key]) for key, rows in objects.items()}
         self.limit = RECOGNISED_BELOW
-        if projection is not None and self._projected:
+        if projection is not None and baseline:
+            self._projected = {key: projection(rows, baseline[key]) for key, rows in objects.items()}
             self.limit = projection.alike_below
         self._objects = {key: np.atleast_2d(rows).astype(np.float64) for key, rows in objects.items()}
         self._unit = {
@@ -64,9 +63,7 @@ class Recognition:
 
         Without a projection features are not read, and the unit is the object's own.
         """
-        if self._projection is not None and self._projected:
-            if features is None:
-                raise ValueError("comparing by projection needs the baseline's features")
+        if self._projection is not None and features is not None:
             vector = self._projection(descriptor[None], features[None])
             return float(np.linalg.norm(self._projected[object_id] - vector, axis=1).min())
         apart = np.linalg.norm(self._objects[object_id] - descriptor, axis=1)
@@ -76,13 +73,13 @@ class Recognition:
         """Name the objects of this frame that do not look like the saved ones, in the form that the report takes."""
         descriptors = segmenter.descriptors().objects
         features: Mapping[int, np.ndarray] = {}
-        if self._tap is not None and self._projected:
+        if self._tap is not None and self._projection is not None:
             features = self._tap.means(masks_of_labels(result.labels))
         review = []
         for object_id in self._objects.keys() & descriptors.keys():
             if object_id not in result.objects or result.objects[object_id].lost:
                 continue
-            if self._projected and object_id not in features:
+            if self._projection is not None and object_id not in features:
                 continue
             apart = self.distance(object_id, descriptors[object_id], features.get(object_id))
             self._found[object_id] += 1

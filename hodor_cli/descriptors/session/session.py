@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from hodor_cli.descriptors.export.encode import FeatureTap
 from hodor_cli.descriptors.search.projection import projection_for
 from hodor_cli.descriptors.search.query import start_descriptors
 from hodor_cli.descriptors.session.drift import DriftMonitor
 from hodor_cli.descriptors.session.recognition import Recognition
-from hodor_cli.descriptors.session.recorder import DescriptorRecorder, RecordOptions
+from hodor_cli.descriptors.session.recorder import DescriptorRecorder
 from hodor_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
     from hodor_cli.engine import Segmenter
     from hodor_cli.video.frames import FrameSource
-
-OnStep = Callable[[Any, Any, Any], "Mapping[str, Any] | None"]
 
 
 class DescriptorSession:
@@ -42,7 +39,8 @@ class DescriptorSession:
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
         projection: File of `fit_projection`, by which objects of `known` are recognised; by default the
             package's own for its weights, and none for others.
-        record: Descriptor file to add this video to, in the same pass, as `options` say.
+        record: Descriptor file to add this video to, in the same pass.
+        result: The run's result folder, by which the file tells results of one video apart.
     Raises:
         InputError, UsageError: an argument names no stored object, or one saved with other weights.
         OutputError: the file cannot be written.
@@ -57,7 +55,7 @@ class DescriptorSession:
         known: Sequence[str] = (),
         projection: Path | None = None,
         record: str | Path | None = None,
-        options: RecordOptions | None = None,
+        result: Path | None = None,
     ) -> None:
         self.object_ids: list[int] = []
         #: What determines the result besides masks, for the run's settings: the arguments and their hash.
@@ -73,15 +71,22 @@ class DescriptorSession:
             self.recognition, self.object_ids, digest = start_from_store(segmenter, list(known), projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
-            options = options or RecordOptions()
-            options = replace(options, settings={**options.settings, "start_from": self.start_from})
-            self.recorder = DescriptorRecorder(record, source, segmenter, masks, options)
-        watches: dict[str, Watch] = {"drift": DriftMonitor()}
+            self.recorder = DescriptorRecorder(
+                record, source, segmenter, masks, result=result, start_from=self.start_from
+            )
+        watches: dict[str, DriftMonitor | Recognition] = {"drift": DriftMonitor()}
         if self.recognition is not None:
             watches["recognition"] = self.recognition
         self.segmenter = WatchedSegmenter(segmenter, watches)
-        recording = self.recorder.on_step if self.recorder else None
-        self.on_step = all_of(recording, *(watch.on_step for watch in watches.values()))
+        self._watches = watches.values()
+
+    def on_step(self, frame: Any, result: Any, segmenter: Any) -> Mapping[str, Any]:
+        """Record a frame, and name its objects to review, in the form that the report takes."""
+        if self.recorder is not None:
+            self.recorder.on_step(frame, result, segmenter)
+        said = [watch.on_step(frame, result, segmenter) for watch in self._watches]
+        review = [item for one in said for item in one.get("review", ())]
+        return {"review": review} if review else {}
 
     def __enter__(self) -> DescriptorSession:
         return self
@@ -92,21 +97,13 @@ class DescriptorSession:
         if self.recognition is not None:
             self.recognition.close()
         if self.recorder is not None:
-            self.recorder.close(complete=kind is None)
-
-
-class Watch(Protocol):
-    """Something that looks on and has to remember what it saw when a run is interrupted."""
-
-    def on_step(self, frame: Any, result: Any, segmenter: Any) -> Mapping[str, Any]: ...
-    def state(self) -> dict[str, np.ndarray]: ...
-    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+            self.recorder.__exit__(kind, error, trace)
 
 
 class WatchedSegmenter:
     """A segmenter in all respects, with the states of those that watch it inside its own."""
 
-    def __init__(self, segmenter: Segmenter, watches: Mapping[str, Watch]) -> None:
+    def __init__(self, segmenter: Segmenter, watches: Mapping[str, DriftMonitor | Recognition]) -> None:
         self._segmenter, self._watches = segmenter, watches
 
     def __getattr__(self, name: str) -> Any:
@@ -153,16 +150,3 @@ def start_from_store(
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap)
     return recognition, list(objects), digest.hexdigest()
-
-
-def all_of(*callbacks: OnStep | None) -> OnStep:
-    """One `on_step` that calls several and joins what they return; lists under one key are appended."""
-
-    def on_step(frame: Any, result: Any, segmenter: Any) -> Mapping[str, Any]:
-        joined: dict[str, Any] = {}
-        for callback in callbacks:
-            for key, value in ((callback and callback(frame, result, segmenter)) or {}).items():
-                joined[key] = joined[key] + value if isinstance(joined.get(key), list) else value
-        return joined
-
-    return on_step

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import warnings
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+from PIL import Image
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.extent import Box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 85
@@ -31,8 +33,6 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> by
 
     image (H, W, 3) uint8 RGB, mask (H, W), box as `box_of` gives it.
     """
-    import cv2
-
     x, y, width, height = box
     margin = round(MARGIN * max(width, height))
     left, top = max(x - margin, 0), max(y - margin, 0)
@@ -50,11 +50,6 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> by
 
 def open_crop(data: bytes) -> Image.Image:
     """A stored crop as an RGB picture. Raises InputError if it is damaged or larger than any crop is."""
-    import io
-    import warnings
-
-    from PIL import Image
-
     try:
         # Only the header is read before the size is known to be small.
         with warnings.catch_warnings():
@@ -68,11 +63,8 @@ def open_crop(data: bytes) -> Image.Image:
         raise InputError(f"a crop in the descriptor file is damaged ({error}); export the video again") from None
 
 
-def check_masks(masks: Mapping[int, NDArray[np.bool_]], image: NDArray[np.uint8], what: str) -> None:
-    """Raise InputError unless all masks have the image's height and width."""
-    for mask in masks.values():
-        if mask.shape != image.shape[:2]:
-            raise InputError(
-                f"{what}: the mask is {mask.shape[1]}x{mask.shape[0]} and the image {image.shape[1]}x{image.shape[0]} "
-                "pixels; give a mask of the image's size"
-            )
+def check_size(labels: NDArray[np.unsignedinteger], image: NDArray[np.uint8], what: str) -> None:
+    """Raise InputError unless a label map has the image's height and width."""
+    if labels.shape != image.shape[:2]:
+        sizes = f"{labels.shape[1]}x{labels.shape[0]} and the image {image.shape[1]}x{image.shape[0]}"
+        raise InputError(f"{what}: the mask is {sizes} pixels; give a mask of the image's size")

@@ -15,29 +15,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import h5py
-
-_PAGE = 4096
+import h5py
 
 
-class SpillFile:
+class SpillFile(io.RawIOBase):
     """A file for h5py that continues in memory once the disk refuses; `error` is then what the disk said."""
 
     def __init__(self, path: Path, mode: str) -> None:
         self._file = io.FileIO(path, mode)
-        self._pages: dict[int, bytearray] = {}
+        self._spilled: list[tuple[int, bytes]] = []
         self._place = 0
         self._size = os.fstat(self._file.fileno()).st_size
         self.error: OSError | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        return self._place
-
-    def tell(self) -> int:
         return self._place
 
     def write(self, data: Any) -> int:
@@ -51,19 +45,23 @@ class SpillFile:
             except OSError as error:
                 self.error = error
         if self.error is not None:
-            self._keep(self._place + done, view[done:])
+            self._spilled.append((self._place + done, bytes(view[done:])))
         self._place += len(view)
         self._size = max(self._size, self._place)
         return len(view)
 
-    def read(self, size: int = -1) -> bytes:
-        data = bytearray(max(self._size - self._place, 0) if size < 0 else size)
-        return bytes(data[: self.readinto(data)])
-
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = max(min(len(view), self._size - self._place), 0)
-        view[:count] = self._read(self._place, count)
+        start, count = self._place, max(min(len(buffer), self._size - self._place), 0)
+        view = memoryview(buffer).cast("B")[:count]
+        self._file.seek(start)
+        done = 0
+        while more := self._file.readinto(view[done:]):
+            done += more
+        view[done:] = bytes(count - done)
+        for place, data in self._spilled:
+            low, high = max(place, start), min(place + len(data), start + count)
+            if low < high:
+                view[low - start : high - start] = data[low - place : high - place]
         self._place += count
         return count
 
@@ -76,49 +74,24 @@ class SpillFile:
                 self.error = error
         return self._size
 
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
     def close(self) -> None:
         """Close the file and raise the disk's error, if there was one."""
+        if self._file.closed:
+            return
         try:
             if self.error is None:
                 os.fsync(self._file.fileno())
         finally:
-            self._pages.clear()
+            self._spilled.clear()
             self._file.close()
         if self.error is not None:
             raise self.error
-
-    def _read(self, start: int, count: int) -> bytearray:
-        self._file.seek(start)
-        data = bytearray(count)
-        done = self._file.readinto(data) or 0
-        while 0 < done < count and (more := self._file.readinto(memoryview(data)[done:])):
-            done += more
-        for page in range(start // _PAGE, (start + count - 1) // _PAGE + 1) if self._pages else ():
-            if page in self._pages:
-                low, high = max(page * _PAGE, start), min((page + 1) * _PAGE, start + count)
-                data[low - start : high - start] = self._pages[page][low - page * _PAGE : high - page * _PAGE]
-        return data
-
-    def _keep(self, start: int, view: memoryview) -> None:
-        end = start + len(view)
-        while start < end:
-            page, offset = divmod(start, _PAGE)
-            if page not in self._pages:
-                self._pages[page] = self._read(page * _PAGE, _PAGE)
-            take = min(_PAGE - offset, end - start)
-            self._pages[page][offset : offset + take] = view[len(view) - (end - start) :][:take]
-            start += take
 
 
 class WritableFile:
     """An HDF5 file open for writing, `file`, whose methods raise OSError when the disk refuses."""
 
     def __init__(self, path: Path, *, existing: bool = False) -> None:
-        import h5py
-
         with uninterrupted():
             self._disk = SpillFile(path, "r+" if existing else "w+")
             try:

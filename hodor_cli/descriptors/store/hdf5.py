@@ -15,14 +15,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import h5py
 
 from hodor_cli.descriptors.store.heap import Heaps
 from hodor_cli.descriptors.store.schema import DATASETS, FORMAT_NAME, FORMAT_VERSION, StoreInfo
 from hodor_cli.errors import HodorError, InputError
-
-if TYPE_CHECKING:
-    import h5py
 
 #: Gzip packs at most 1,032 to 1, so more numbers per stored byte than this were never written.
 MOST_PACKED = 1100
@@ -53,8 +51,6 @@ def open_file(path: Path) -> h5py.File:
 
     Raises InputError: missing, not HDF5, cut short, not a descriptor store, or of another format version.
     """
-    import h5py
-
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a descriptor file; name the .h5 file inside it")
     if not path.exists():
@@ -68,7 +64,7 @@ def open_file(path: Path) -> h5py.File:
     except PermissionError:
         raise InputError(f"{path} cannot be read (permission denied); change its permissions") from None
     except (OSError, RuntimeError, ValueError) as error:
-        what = "is cut short" if "truncated" in str(error) else f"cannot be read as HDF5 ({first_line(error)})"
+        what = "is cut short" if "truncated" in str(error) else f"cannot be read as HDF5 ({error})"
         raise InputError(f"{path} {what}; restore it from a copy or export it again") from None
     try:
         with reading(path), Heaps(path, file.userblock_size) as heaps:
@@ -90,19 +86,9 @@ def reading(path: Path, video: str | None = None) -> Iterator[None]:
     except (
         OSError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError, ValueError, MemoryError,
     ) as error:  # fmt: skip
-        raise damaged_store(path, video, first_line(error)) from None
-
-
-def damaged_store(path: Path, video: str | None, reason: str) -> InputError:
-    """The error of a file whose content cannot be right."""
-    where = f" at video {video}" if video is not None else ""
-    return InputError(f"{path} is damaged{where} ({reason}); restore it from a copy or export it again")
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    text = str(error).strip("'\"")
-    return text.splitlines()[0] if text else type(error).__name__
+        reason = (str(error).strip("'\"") or type(error).__name__).splitlines()[0]
+        where = f" at video {video}" if video is not None else ""
+        raise InputError(f"{path} is damaged{where} ({reason}); restore it from a copy or export it again") from None
 
 
 def read_store_info(file: h5py.File) -> StoreInfo:
@@ -126,7 +112,9 @@ def write_store_info(file: h5py.File, info: StoreInfo) -> None:
 
 def text_attribute(group: h5py.Group, name: str, default: str | None = None) -> str:
     """An attribute that is text. Raises ValueError if it is missing (and has no default) or something else."""
-    value = group.attrs[name] if default is None or name in group.attrs else default
+    value = group.attrs.get(name, default)
+    if value is None:
+        raise ValueError(f"the attribute {name} is missing")
     if isinstance(value, bytes):
         value = value.decode("utf-8")
     if not isinstance(value, str):
@@ -137,7 +125,7 @@ def text_attribute(group: h5py.Group, name: str, default: str | None = None) -> 
 
 def number_attribute(group: h5py.Group, name: str, low: float, high: float) -> float:
     """An attribute that is one finite number in low..high. Raises ValueError for anything else."""
-    value = group.attrs[name]
+    value = group.attrs.get(name)
     if getattr(value, "shape", ()) != () or getattr(value, "dtype", None) is None or value.dtype.kind not in "iuf":
         raise ValueError(f"the attribute {name} is not a number")
     if not (math.isfinite(value) and low <= value <= high):
@@ -147,19 +135,17 @@ def number_attribute(group: h5py.Group, name: str, low: float, high: float) -> f
 
 def open_videos(path: Path, file: h5py.File) -> dict[str, h5py.Group]:
     """The groups of a store's videos by name. Raises InputError for any link, inside or out of the file."""
-    import h5py
-
     groups: dict[str, h5py.Group] = {}
     with reading(path), Heaps(path, file.userblock_size) as heaps:
         videos = file["videos"]
         for raw in _own_members(path, videos, "videos"):
             name = raw.decode("utf-8")
             group = videos[name]
-            if not isinstance(group, h5py.Group):
-                raise damaged_store(path, name, "it is no group")
             with reading(path, name):
+                if not isinstance(group, h5py.Group):
+                    raise ValueError("it is no group")
                 if b"frame" not in list(_own_members(path, group, name)):
-                    raise damaged_store(path, name, "it has no frames")
+                    raise ValueError("it has no frames")
                 heaps.check_attributes(group)
             groups[name] = group
     return groups
@@ -170,12 +156,10 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
 
     Raises InputError for anything else, also for one whose numbers lie in other files.
     """
-    import h5py
-
     with reading(path, video):
         dataset = group[name]
         if not isinstance(dataset, h5py.Dataset):
-            raise damaged_store(path, video, f"{name} is no data set")
+            raise ValueError(f"{name} is no data set")
         if dataset.is_virtual or dataset.external:
             raise InputError(
                 f"{path} takes {name} of video {video} from another file, which is never read; export the video again"
@@ -184,20 +168,18 @@ def open_dataset(path: Path, group: h5py.Group, video: str, name: str, channels:
         shape = tuple(channels if size == "C" else size for size in rest)
         own = tuple(size if wanted is None else wanted for size, wanted in zip(dataset.shape[1:], shape, strict=False))
         if kind != _kind(dataset.dtype) or dataset.shape[1:] != own or dataset.ndim != 1 + len(shape):
-            raise damaged_store(path, video, f"{name} is {dataset.dtype} of shape {dataset.shape}")
+            raise ValueError(f"{name} is {dataset.dtype} of shape {dataset.shape}")
         packed = dataset.id.get_storage_size()
         size = math.prod(dataset.shape) * dataset.dtype.itemsize
         if size > min(MOST_PACKED * packed, MOST_BYTES):
-            raise damaged_store(path, video, f"{name} claims {size} bytes and {packed} are stored")
+            raise ValueError(f"{name} claims {size} bytes and {packed} are stored")
         if dataset.chunks is not None and math.prod(dataset.chunks) * dataset.dtype.itemsize > MOST_CHUNK_BYTES:
-            raise damaged_store(path, video, f"{name} has chunks of {dataset.chunks}")
+            raise ValueError(f"{name} has chunks of {dataset.chunks}")
     return dataset
 
 
 def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
     """The names in a group, all of which must be hard links: others could lead anywhere."""
-    import h5py
-
     for raw in group.id:
         if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
             name = raw.decode("utf-8", "replace")
@@ -209,8 +191,6 @@ def _own_members(path: Path, group: h5py.Group, where: str) -> Iterator[bytes]:
 
 def _kind(dtype: object) -> str:
     """How `DATASETS` names a data type."""
-    import h5py
-
     if (text := h5py.check_string_dtype(dtype)) is not None:
         return "text" if text.length is None else "other"
     if (items := h5py.check_vlen_dtype(dtype)) is not None:
@@ -219,8 +199,6 @@ def _kind(dtype: object) -> str:
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
-    import h5py
-
     members = list(_own_members(path, file, ""))
     if (
         file.attrs.get("format") != FORMAT_NAME
@@ -234,7 +212,4 @@ def _check_format(path: Path, file: h5py.File) -> None:
             f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
             + ("update hodor" if version > FORMAT_VERSION else "export it again")
         )
-    missing = [name for name in ("model_fingerprint", "channels") if name not in file.attrs]
-    if missing:
-        raise damaged_store(path, None, f"the attribute {missing[0]} is missing")
     read_store_info(file)

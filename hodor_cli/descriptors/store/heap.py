@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
-
-if TYPE_CHECKING:
-    import h5py
 
 #: Bytes of one value; a crop takes a few thousand.
 MOST_VALUE_BYTES = 4 << 20
@@ -63,8 +60,6 @@ class Heaps:
 
         They lie in the messages of the group's object header (HDF5 File Format Specification, section IV.A.1.a).
         """
-        import h5py
-
         start = h5py.h5o.get_info(group.id).addr
         version, size = struct.unpack("<B7xI", self._bytes(start, 12))
         if version != 1:

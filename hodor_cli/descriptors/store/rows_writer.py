@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
-from hodor_cli.descriptors.store.hdf5 import first_line, write_store_info
+from hodor_cli.descriptors.store.hdf5 import write_store_info
 from hodor_cli.descriptors.store.schema import DATASETS, OPTIONAL, ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.errors import OutputError
-from hodor_cli.files import put_in_place
+from hodor_cli.files import put_in_place, writing_file
 
 BUFFERED_ROWS = 512
+_NO_ROOM = "free space there or choose another place"
 #: Rows per chunk; 1,024 for the data sets that are not named.
 _CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64, "image_name": 256, "category": 256}
 
@@ -23,7 +24,7 @@ _CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64,
 class RowsWriter:
     """Collects one video frame by frame; memory is a few hundred rows whatever the video's length.
 
-    Leave the `with` block normally (or call `finish`) to keep the video; an exception, `discard` or a kill leaves none.
+    Leave the `with` block normally to keep the video; an exception, `discard` or a kill leaves none.
     finished: called once the file `part` is complete. Raises OutputError if the disk takes no more.
     """
 
@@ -32,16 +33,17 @@ class RowsWriter:
     ) -> None:
         self.part, self.info, self.rows = part, video, 0
         self._channels = store.channels
-        self._finished = finished
+        self._finished, self._discarded = finished, False
         self._temporary = part.with_name(part.name + ".tmp")
         self._buffer: list[tuple[int, ObjectRow]] = []
         self._background: list[tuple[int, np.ndarray]] = []
         self._optional: tuple[str, ...] | None = None
         try:
-            self._file: WritableFile | None = WritableFile(self._temporary)
-        except OSError as error:
-            self.discard()
-            raise self._cannot_write(error) from None
+            with writing_file(self._temporary, _NO_ROOM):
+                self._file = WritableFile(self._temporary)
+        except OutputError:
+            self._temporary.unlink(missing_ok=True)
+            raise
         with uninterrupted():
             write_store_info(self._file.file, store)
             self._group = self._file.file["videos"].create_group(video.name)
@@ -62,27 +64,11 @@ class RowsWriter:
         if len(self._buffer) >= BUFFERED_ROWS or len(self._background) >= BUFFERED_ROWS:
             self._flush()
 
-    def finish(self) -> Path:
-        """Write what is left, wait for the disk and give the file its final name."""
-        self._flush()
-        file, self._file = self._file, None
-        if file is None:
-            raise ValueError(f"the writer of video {self.info.name} is closed")
-        try:
-            file.close()
-            put_in_place(self._temporary, self.part)
-        except OSError as error:
-            self._temporary.unlink(missing_ok=True)
-            raise self._cannot_write(error) from None
-        self._finished(self.info)
-        return self.part
-
     def discard(self) -> None:
-        """Throw the unfinished video away."""
-        file, self._file = getattr(self, "_file", None), None
+        """Throw the video away, unless it is in place already; the `with` block then leaves none."""
+        self._discarded = True
         try:
-            if file is not None:
-                file.close()
+            self._file.close()
         except OSError:
             pass  # a full disk; the file goes away in any case
         self._temporary.unlink(missing_ok=True)
@@ -90,22 +76,19 @@ class RowsWriter:
     def __enter__(self) -> RowsWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            try:
-                self.finish()
-            except BaseException:
-                self.discard()
-                raise
-        else:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None and not self._discarded:
+                self._flush()
+                with writing_file(self._temporary, _NO_ROOM):
+                    self._file.close()
+                    put_in_place(self._temporary, self.part)
+                self._finished(self.info)
+        finally:
             self.discard()
 
     def _create(self, name: str, width: int = 0) -> None:
         """An empty data set that grows; `width` is the number of values of a row where `DATASETS` leaves it open."""
-        import h5py
-
         kind, *sizes = DATASETS[name]
         shape = tuple(self._channels if size == "C" else width if size is None else size for size in sizes)
         dtype = {"bytes": h5py.vlen_dtype(np.uint8), "text": h5py.string_dtype()}.get(kind, kind)
@@ -120,19 +103,14 @@ class RowsWriter:
         )
 
     def _flush(self) -> None:
-        if self._file is None:
-            raise ValueError(f"the writer of video {self.info.name} is closed")
-        try:
-            with uninterrupted():
-                if self._buffer:
-                    self._flush_rows()
-                if self._background:
-                    self._append("background", np.stack([values for _, values in self._background]))
-                    self._append("background_frame", np.array([frame for frame, _ in self._background], np.int32))
-                    self._background.clear()
+        with writing_file(self._temporary, _NO_ROOM), uninterrupted():
+            if self._buffer:
+                self._flush_rows()
+            if self._background:
+                self._append("background", np.stack([values for _, values in self._background]))
+                self._append("background_frame", np.array([frame for frame, _ in self._background], np.int32))
+                self._background.clear()
             self._file.check()
-        except OSError as error:
-            raise self._cannot_write(error) from None
 
     def _flush_rows(self) -> None:
         rows = [row for _, row in self._buffer]
@@ -164,7 +142,3 @@ class RowsWriter:
         start = len(dataset)
         dataset.resize(start + len(values), axis=0)
         dataset[start:] = values
-
-    def _cannot_write(self, error: OSError) -> OutputError:
-        reason = error.strerror or first_line(error)
-        return OutputError(f"cannot write {self._temporary} ({reason}); free space there or choose another place")

@@ -52,6 +52,10 @@ class StoreInfo:
     channels: int
     model_name: str = ""
 
+    def same_model(self, other: StoreInfo) -> bool:
+        """Whether descriptors of both can be in one file."""
+        return (self.model_fingerprint, self.channels) == (other.model_fingerprint, other.channels)
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -67,8 +71,8 @@ class VideoInfo:
     height: int
     width: int
     fps: float
-    content_hash: str
-    model_fingerprint: str
+    content_hash: str = ""
+    model_fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     kind: str = "video"
     result: str = ""

@@ -7,15 +7,13 @@ keeps showing what it held when it was opened.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h5py
 import numpy as np
 
 from hodor_cli.descriptors.store.hdf5 import (
-    damaged_store,
     number_attribute,
     open_dataset,
     open_file,
@@ -29,9 +27,6 @@ from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
-
-if TYPE_CHECKING:
-    import h5py
 
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
 #: The least value that makes sense, for numbers that are used as places, sizes or ids.
@@ -56,34 +51,29 @@ class DescriptorStore:
         self._files: list[h5py.File] = []
         self._groups: dict[str, tuple[Path, h5py.Group]] = {}
         self._datasets: dict[tuple[str, str], h5py.Dataset] = {}
-        try:
-            self._open_with_parts()
-        except BaseException:
-            self.close()
-            raise
-
-    def _open_with_parts(self) -> None:
         # A merge may remove a part between our listing and our opening of it: then look again.
         for attempt in range(20):
             parts = pending_parts(self.path)
             try:
-                self._open([self.path, *parts])
+                for file in [self.path, *parts]:
+                    self._open(file)
                 return
-            except InputError:
+            except BaseException as error:
                 self.close()
-                if attempt == 19 or not self.path.exists() or all(part.exists() for part in parts):
+                gone = self.path.exists() and not all(part.exists() for part in parts)
+                if attempt == 19 or not gone or not isinstance(error, InputError):
                     raise
 
-    def _open(self, paths: list[Path]) -> None:
-        for path in paths:
-            file = open_file(path)
-            self._files.append(file)
-            info = read_store_info(file)
-            if path == self.path:
-                self.info: StoreInfo = info
-            elif (info.model_fingerprint, info.channels) != (self.info.model_fingerprint, self.info.channels):
-                raise damaged_store(path, None, f"it holds another model's descriptors than {self.path.name}")
-            self._groups.update({name: (path, group) for name, group in open_videos(path, file).items()})
+    def _open(self, path: Path) -> None:
+        file = open_file(path)
+        self._files.append(file)
+        info = read_store_info(file)
+        if path == self.path:
+            self.info: StoreInfo = info
+        elif not info.same_model(self.info):
+            with reading(path):
+                raise ValueError(f"it holds another model's descriptors than {self.path.name}")
+        self._groups.update({name: (path, group) for name, group in open_videos(path, file).items()})
 
     @property
     def videos(self) -> list[str]:
@@ -146,16 +136,16 @@ class DescriptorStore:
 
     def dataset(self, name: str, dataset: str, rows: slice = slice(None)) -> np.ndarray:
         """One data set of a video (or some of its rows) as an array; texts as bytes. Raises InputError if missing."""
-        opened = self._dataset(name, dataset)
         path, _ = self._group(name)
+        opened = self._dataset(name, dataset)
         with reading(path, name):
             if opened.dtype.kind == "O":
                 return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
             values = np.asarray(opened[rows])
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise damaged_store(path, name, f"{dataset} has values that are no numbers")
-        if dataset in _LEAST and values.size and values.min() < _LEAST[dataset]:
-            raise damaged_store(path, name, f"{dataset} has the value {values.min()}")
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ValueError(f"{dataset} has values that are no numbers")
+            if dataset in _LEAST and values.size and values.min() < _LEAST[dataset]:
+                raise ValueError(f"{dataset} has the value {values.min()}")
         return values
 
     def thumbnails(self, name: str, rows: np.ndarray | None = None) -> list[bytes | None]:
@@ -169,7 +159,7 @@ class DescriptorStore:
             return [data or None for data in read_values(path, opened, wanted)]
 
     def index(self, videos: list[str] | None = None) -> RowIndex:
-        """Who each row of all (or the named) videos is; the order is that of `blocks`."""
+        """Who each row of all (or the named) videos is; the order is that of `read`."""
         names = self.videos if videos is None else videos
         empty = np.zeros(0, np.int32)
         return RowIndex(
@@ -180,34 +170,15 @@ class DescriptorStore:
             fps=np.array([self.video(name).fps for name in names], np.float64),
         )
 
-    def blocks(
-        self,
-        dataset: str = "descriptor",
-        *,
-        size: int = 32768,
-        videos: list[str] | None = None,
-        start: int = 0,
-        stop: int | None = None,
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Stream a per-row data set as (first row, array of at most `size` rows), in the order of `index`.
-
-        start, stop: only the rows start <= row < stop; what lies outside is not read.
-        """
-        pending: list[np.ndarray] = []
-        held, first, offset = 0, start, 0
+    def read(self, dataset: str, low: int, high: int, videos: list[str] | None = None) -> np.ndarray:
+        """The rows low <= row < high of a per-row data set, in the order of `index`; no others are read."""
+        parts, first = [], 0
         for name in self.videos if videos is None else videos:
-            total = self._count(name)
-            done, end = max(start - offset, 0), total if stop is None else min(stop - offset, total)
-            offset += total
-            while done < end:
-                take = min(size - held, end - done)
-                pending.append(self.dataset(name, dataset, slice(done, done + take)))
-                done, held = done + take, held + take
-                if held == size:
-                    yield first, np.concatenate(pending)
-                    first, held, pending = first + held, 0, []
-        if pending:
-            yield first, np.concatenate(pending)
+            count = self._count(name)
+            if first < high and first + count > low:
+                parts.append(self.dataset(name, dataset, slice(max(low - first, 0), high - first)))
+            first += count
+        return np.concatenate(parts)
 
     def close(self) -> None:
         """Close the files; the store cannot be read afterwards."""
@@ -219,15 +190,12 @@ class DescriptorStore:
     def __enter__(self) -> DescriptorStore:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.close()
 
     def _group(self, name: str) -> tuple[Path, Any]:
         if name not in self._groups:
-            have = listed(self.videos, 10)
-            raise InputError(f"{self.path} has no video {name}; it has {have or 'none'}")
+            raise InputError(f"{self.path} has no video {name}; it has {listed(self.videos, 10) or 'none'}")
         return self._groups[name]
 
     def _count(self, name: str) -> int:
@@ -242,7 +210,8 @@ class DescriptorStore:
                 raise InputError(f"{path} has no {dataset} for video {name}; export it again to get it")
             opened = open_dataset(path, group, name, dataset, self.info.channels)
             leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
-            if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
-                raise damaged_store(path, name, f"{len(opened)} rows of {dataset} for {rows}")
+            with reading(path, name):
+                if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
+                    raise ValueError(f"{len(opened)} rows of {dataset} for {rows}")
             self._datasets[key] = opened
         return self._datasets[key]

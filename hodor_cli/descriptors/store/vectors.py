@@ -1,4 +1,4 @@
-"""Rows of numbers that may not fit into memory: read block by block, as often as needed."""
+"""Rows of numbers that may not fit into memory: read a part at a time, as often as needed."""
 
 from __future__ import annotations
 
@@ -11,65 +11,44 @@ import numpy as np
 from hodor_cli.descriptors.store.store import DescriptorStore
 
 Metric = Literal["euclidean", "cosine"]
+BLOCK = 32768  # rows that are read at a time
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """`count` rows; `blocks(low, high)` streams those of a range as (first row, (n, C) array), in order."""
+    """`count` rows, of which `read(low, high)` gives those of a range as an (n, C) array."""
 
     count: int
-    blocks: Callable[[int, int], Iterator[tuple[int, np.ndarray]]]
+    read: Callable[[int, int], np.ndarray]
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        yield from self.blocks(0, self.count)
+        """All rows in order as (first row, at most `BLOCK` rows)."""
+        for start in range(0, self.count, BLOCK):
+            yield start, self.read(start, min(start + BLOCK, self.count))
 
     def part(self, low: int, high: int) -> Vectors:
         """The rows low <= row < high, counted from 0 again."""
-
-        def blocks(first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
-            for start, block in self.blocks(low + first, low + last):
-                yield start - low, block
-
-        return Vectors(high - low, blocks)
-
-    def width(self) -> int:
-        """Numbers per row, 0 without rows. Reads no more than one row."""
-        return next((block.shape[1] for _, block in self.part(0, min(self.count, 1))), 0)
+        return Vectors(high - low, lambda first, last: self.read(low + first, low + last))
 
     def load(self) -> np.ndarray:
         """All rows in one array."""
-        blocks = [block for _, block in self]
-        return np.concatenate(blocks) if blocks else np.zeros((0, 0), np.float32)
+        return self.read(0, self.count)
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The rows at sorted indices, read in one pass."""
-        picked = []
-        for start, block in self:
-            low, high = np.searchsorted(rows, (start, start + len(block)))
-            if high > low:
-                picked.append(block[rows[low:high] - start])
-        return np.concatenate(picked)
+        blocks = np.split(rows, np.searchsorted(rows, range(BLOCK, self.count, BLOCK)))
+        spans = [(part[0], part[-1] + 1, part) for part in blocks if len(part)]
+        return np.concatenate([self.read(int(low), int(high))[part - low] for low, high, part in spans])
 
 
-def vectors_of_array(array: np.ndarray, block: int = 32768) -> Vectors:
+def vectors_of_array(array: np.ndarray) -> Vectors:
     """Rows that are in memory already."""
-
-    def blocks(low: int, high: int) -> Iterator[tuple[int, np.ndarray]]:
-        for start in range(low, high, block):
-            yield start, array[start : min(start + block, high)]
-
-    return Vectors(len(array), blocks)
+    return Vectors(len(array), lambda low, high: array[low:high])
 
 
-def vectors_of_store(
-    store: DescriptorStore,
-    dataset: str = "descriptor",
-    videos: list[str] | None = None,
-    block: int = 32768,
-) -> Vectors:
+def vectors_of_store(store: DescriptorStore, dataset: str = "descriptor", videos: list[str] | None = None) -> Vectors:
     """A per-row data set of a store, in the order of `store.index(videos)`."""
-    count = len(store.index(videos))
-    return Vectors(count, lambda low, high: store.blocks(dataset, size=block, videos=videos, start=low, stop=high))
+    return Vectors(len(store.index(videos)), lambda low, high: store.read(dataset, low, high, videos))
 
 
 def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:

@@ -9,15 +9,14 @@ finished videos amount to a quarter of it, and at the end. `DescriptorStore` rea
 
 from __future__ import annotations
 
+import glob
 import shutil
 import uuid
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 
 from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
 from hodor_cli.descriptors.store.hdf5 import (
-    first_line,
     open_file,
     open_videos,
     pending_folder,
@@ -31,11 +30,12 @@ from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
-from hodor_cli.files import put_in_place, require_replaceable
+from hodor_cli.files import new_file, require_replaceable
 from hodor_cli.locks import WriterLock
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
 MERGE_SHARE = 4
+_NO_ROOM = "free space there and run it again, or choose another place"
 
 
 class StoreWriter:
@@ -55,7 +55,6 @@ class StoreWriter:
         self.info = info
         self._merge_always_below = merge_always_below
         require_replaceable(self.path)
-        self._temporary = self.path.with_name(f".{self.path.name}.tmp")
         if not self.path.parent.is_dir():
             raise OutputError(f"the folder {self.path.parent} does not exist; create it or choose another place")
         self._lock = WriterLock(self.path)
@@ -68,11 +67,12 @@ class StoreWriter:
 
     def _prepare(self) -> None:
         """Remove what a killed writer left unfinished, make sure the file exists, and merge what was finished."""
-        self._temporary.unlink(missing_ok=True)
-        for leftover in pending_folder(self.path).glob("*.h5.tmp"):
+        unfinished = f".{glob.escape(self.path.name)}.*.tmp"
+        for leftover in [*self.path.parent.glob(unfinished), *pending_folder(self.path).glob("*.h5.tmp")]:
             leftover.unlink(missing_ok=True)
         if not self.path.exists():
-            self._rewrite(lambda: self._create_empty())
+            with new_file(self.path, _NO_ROOM) as temporary, closing(WritableFile(temporary)) as new, uninterrupted():
+                write_store_info(new.file, self.info)
         with open_file(self.path) as file:
             held = read_store_info(file)
         if held.model_fingerprint != self.info.model_fingerprint:
@@ -126,7 +126,8 @@ class StoreWriter:
         """Bring all finished videos into the file itself, in one atomic step."""
         parts = pending_parts(self.path)
         if parts:
-            self._rewrite(lambda: self._merge_into_copy(parts))
+            with new_file(self.path, _NO_ROOM) as temporary:
+                self._merge_into(temporary, parts)
         for part in parts:
             part.unlink(missing_ok=True)
         try:
@@ -144,9 +145,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             self.close()
         except OutputError:
@@ -160,68 +159,43 @@ class StoreWriter:
         if size < self._merge_always_below or waiting * MERGE_SHARE >= size:
             self.merge()
 
-    def _rewrite(self, fill: Callable[[], None]) -> None:
-        """Let `fill` make the temporary file, then put it in the place of the real one."""
-        try:
-            fill()
-            put_in_place(self._temporary, self.path)
-        except OSError as error:
-            self._temporary.unlink(missing_ok=True)
-            reason = error.strerror or first_line(error)
-            raise OutputError(
-                f"cannot write {self.path} ({reason}); free space there and run it again, or choose another place"
-            ) from None
-        except BaseException:
-            self._temporary.unlink(missing_ok=True)
-            raise
-
-    def _create_empty(self) -> None:
-        new = WritableFile(self._temporary)
-        try:
-            with uninterrupted():
-                write_store_info(new.file, self.info)
-        finally:
-            new.close()
-
-    def _merge_into_copy(self, parts: list[Path]) -> None:
-        incoming: dict[str, tuple[Path, str]] = {}
-        for part in parts:
-            with open_file(part) as file, reading(part):
-                for name, group in open_videos(part, file).items():
-                    incoming[name] = (part, text_attribute(group, "uid"))
-        with open_file(self.path) as old, reading(self.path):
-            present = {name: text_attribute(group, "uid", "") for name, group in open_videos(self.path, old).items()}
-        replaced = {name for name, (_, uid) in incoming.items() if name in present and present[name] != uid}
-        # Else a merge was cut off between the rename and the clean-up.
-        new_ones = {name: part for name, (part, _) in incoming.items() if name not in present or name in replaced}
+    def _merge_into(self, temporary: Path, parts: list[Path]) -> None:
+        """Make `temporary` a file that holds the videos of this one and of its parts."""
+        incoming = {name: (part, uid) for part in parts for name, uid in _uids(part).items()}
+        present = _uids(self.path)
+        replaced = {name for name, (_, uid) in incoming.items() if present.get(name, uid) != uid}
+        # What is present and not replaced was merged by a writer that was killed before it cleaned up.
+        sources = {name: part for name, (part, _) in incoming.items() if name not in present or name in replaced}
         if not replaced:
-            shutil.copyfile(self.path, self._temporary)
-        new = WritableFile(self._temporary, existing=not replaced)
-        try:
+            shutil.copyfile(self.path, temporary)
+        with closing(WritableFile(temporary, existing=not replaced)) as new:
             if replaced:
+                kept = present.keys() - replaced
                 with DescriptorStore(self.path) as held:  # HDF5 would loop over damaged crops when it copies them
-                    for name in present.keys() - replaced:
+                    for name in kept:
                         held.thumbnails(name)
                 # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
                 write_store_info(new.file, self.info)
-                new_ones = {**dict.fromkeys(present.keys() - replaced, self.path), **new_ones}
-            for name, path in sorted(new_ones.items()):
+                sources |= dict.fromkeys(kept, self.path)
+            for name, path in sorted(sources.items()):
                 with open_file(path) as file, uninterrupted(), reading(path, name):
                     file.copy(f"videos/{name}", new.file["videos"], name)
                 new.check()
-        finally:
-            new.close()
+
+
+def _uids(path: Path) -> dict[str, str]:
+    """The identity of each writing of a video, by the video's name."""
+    with open_file(path) as file, reading(path):
+        return {name: text_attribute(group, "uid", "") for name, group in open_videos(path, file).items()}
 
 
 def _is_whole(part: Path, store: StoreInfo) -> bool:
     """True if a finished video can be read and is of the store's model."""
     try:
-        with open_file(part) as file:
-            info = read_store_info(file)
-            open_videos(part, file)
-    except (InputError, ValueError):
+        with DescriptorStore(part) as found:
+            return found.info.same_model(store)
+    except InputError:
         return False
-    return (info.model_fingerprint, info.channels) == (store.model_fingerprint, store.channels)
 
 
 def _short(info: StoreInfo) -> str:

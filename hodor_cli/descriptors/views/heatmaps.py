@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from hodor_cli.errors import InputError
 from hodor_cli.files import new_file
@@ -53,11 +54,12 @@ def compute_heatmaps(
 ) -> Heatmaps:
     """Segment from the first mask up to frame `wanted` and take the probabilities with which it is decoded.
 
-    masks: {frame: label map}; one at `wanted` itself only gives the objects' descriptors there, and the frame is then
-    decoded from them. beside: what to draw beside the prediction; by default the mask given at `wanted`. Raises
-    InputError if the frame or a mask before it is missing.
+    masks: {frame: label map}, of which each object's first is used; one at `wanted` itself only gives the objects'
+    descriptors there, and the frame is then decoded from them. beside: what to draw beside the prediction; by default
+    the mask given at `wanted`. Raises InputError if the frame or a mask before it is missing.
     """
-    first = min(masks, default=wanted + 1)
+    starts = first_masks(masks)
+    first = min(starts, default=wanted + 1)
     if first > wanted:
         raise InputError(f"no mask is given at or before frame {wanted}; give one in `mask`")
     logits: list[Any] = []
@@ -68,7 +70,7 @@ def compute_heatmaps(
                 progress(frame.index)
             if frame.index < first:
                 continue
-            segmenter.step(frame.image, masks.get(frame.index))
+            segmenter.step(frame.image, starts.get(frame.index))
             if frame.index < wanted:
                 logits.clear()
                 continue
@@ -112,24 +114,18 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
     """Write one PNG: the compared mask, the prediction and the catch-all at the left, the 3x3 background descriptors at
     the right. A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
     grey = np.repeat(found.image.mean(axis=2, keepdims=True), 3, axis=2)
     panels = [
         (found.left.caption, _tinted(found.image, found.left.labels)),
         ("prediction", _tinted(found.image, found.labels)),
         ("catch-all", _heat(grey, found.catch_all)),
     ]
-    rows = ("top", "middle", "bottom")
-    columns = ("left", "centre", "right")
     # Beside a strong catch-all the nine are faint: one scale for all of them, which the captions tell.
     most = max(float(np.quantile(found.background, 0.999)), 0.02)
-    cells = [
-        (
-            f"background, {rows[cell // 3]} {columns[cell % 3]} (0 to {most:.2f})",
-            _heat(grey, found.background[cell] / most),
-        )
-        for cell in range(9)
+    places = [f"{row} {column}" for row in ("top", "middle", "bottom") for column in ("left", "centre", "right")]
+    panels += [
+        (f"background, {place} (0 to {most:.2f})", _heat(grey, probability / most))
+        for place, probability in zip(places, found.background, strict=True)
     ]
     height, width = found.image.shape[:2]
     scale = PANEL / max(height, width)
@@ -137,7 +133,7 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
     step = (size[0] + GAP, size[1] + CAPTION + GAP)
     page = Image.new("RGB", (4 * step[0] + 3 * GAP, 3 * step[1] + GAP), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(16)
-    for number, (caption, picture) in enumerate([*panels, *cells]):
+    for number, (caption, picture) in enumerate(panels):
         column, row = (0, number) if number < 3 else (1 + (number - 3) % 3, (number - 3) // 3)
         left, top = GAP + column * step[0] + (2 * GAP if column else 0), GAP + row * step[1]
         draw.text((left, top), caption, fill=(20, 20, 20), font=font)

@@ -69,27 +69,19 @@ def make_map(
     index = store.index(names)
     chosen = choose_rows(index, most)
     if len(chosen) < 3:
-        raise InputError(
-            f"{store.path} has {len(chosen)} rows to show and a map needs 3; export more frames or objects"
-        )
+        raise InputError(f"{store.path} has {len(chosen)} rows to show and a map needs 3; export more")
     comparison = comparison or Comparison()
     places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
     points: list[MapPoint] = []
     for number, name in enumerate(names):
-        mine = np.flatnonzero(index.video[chosen] == number)
-        if not len(mine):
+        first, last = np.searchsorted(index.video[chosen], (number, number + 1))
+        if first == last:
             continue
-        rows = chosen[mine] - int(np.searchsorted(index.video, number))
-        confidence = store.dataset(name, "confidence")[rows]
-        crops = store.thumbnails(name, rows)
-        for place, row, sure, crop in zip(mine, chosen[mine], confidence, crops, strict=True):
-            x, y = places[place]
-            points.append(
-                MapPoint(
-                    float(x), float(y), name, int(index.object_id[row]), int(index.frame[row]), index.time(int(row)),
-                    float(sure), crop,
-                )
-            )  # fmt: skip
+        rows = chosen[first:last] - int(np.searchsorted(index.video, number))
+        confidence, crops = store.dataset(name, "confidence")[rows], store.thumbnails(name, rows)
+        for (x, y), row, sure, crop in zip(places[first:last], chosen[first:last], confidence, crops, strict=True):
+            who = name, int(index.object_id[row]), int(index.frame[row]), index.time(int(row))
+            points.append(MapPoint(float(x), float(y), *who, float(sure), crop))
     points.sort(key=lambda point: (point.video, point.object_id, point.frame))
     return DescriptorMap(tuple(points), method, seed, len(index), tuple(names), comparison.by)
 
@@ -126,17 +118,12 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
     return np.asarray((places - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12))
 
 
-def group_of(point: MapPoint, colour_by: ColourBy) -> str:
-    """The name of the colour group a point belongs to."""
-    return point.video if colour_by == "video" else f"{point.video}/{point.object_id}"
-
-
 def colours_of(found: DescriptorMap, colour_by: ColourBy) -> tuple[list[Colour], dict[str, Colour]]:
     """A colour per point, and the legend; by frame the legend names the ends of the scale."""
     if colour_by != "frame":
-        groups = list(dict.fromkeys(group_of(point, colour_by) for point in found.points))
-        legend = {group: distinct_colour(number) for number, group in enumerate(groups)}
-        return [legend[group_of(point, colour_by)] for point in found.points], legend
+        groups = [p.video if colour_by == "video" else f"{p.video}/{p.object_id}" for p in found.points]
+        legend = {group: distinct_colour(number) for number, group in enumerate(dict.fromkeys(groups))}
+        return [legend[group] for group in groups], legend
     last = dict.fromkeys(found.videos, 1)
     for point in found.points:
         last[point.video] = max(last[point.video], point.frame)

@@ -1,0 +1,161 @@
+"""A map as files: PNG for print (HODOR, CVPR 2022, figures 3, 4), an HTML page to explore, and CSV."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import re
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from hodor_cli.descriptors.store.crops import open_crop
+from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
+from hodor_cli.files import csv_text, harmless, new_file
+
+PAGE = 3000  # pixels of the map's side: 25 cm at 300 dpi
+LEGEND_WIDTH = 620
+LEGEND_ROWS = 44
+BORDER = 5
+TILE = 96  # pixels per crop in the atlas
+ATLAS_LIMIT = 8192  # sides that every browser can decode
+
+
+def write_map_image(
+    path: Path, found: DescriptorMap, *, colour_by: ColourBy = "video", trajectories: bool = False
+) -> None:
+    """Write the map as PNG: crops in frames of their group's colour, a legend at the right, 300 dots per inch.
+
+    trajectories: join the points of each object in the order of its frames.
+    """
+    colours, legend = colours_of(found, colour_by)
+    page = Image.new("RGB", (PAGE + LEGEND_WIDTH, PAGE), "white")
+    draw = ImageDraw.Draw(page)
+    points = found.points
+    side = int(np.clip(1.35 * PAGE / np.sqrt(len(points)), 40, 180))  # of a crop: the more points, the smaller
+    margin = 60 + side
+    inside = (PAGE - 2 * margin) / 2
+    places = [(margin + (point.x + 1) * inside, margin + (1 - point.y) * inside) for point in points]
+    for number in range(1, len(points)) if trajectories else ():
+        before, now = points[number - 1], points[number]
+        if (before.video, before.object_id) == (now.video, now.object_id):
+            draw.line((*places[number - 1], *places[number]), fill=colours[number], width=4)
+    # Later frames lie on top, objects interleaved, so that no object is hidden as a whole.
+    for number in sorted(range(len(points)), key=lambda number: (points[number].frame, number)):
+        _draw_point(page, places[number], points[number].crop, colours[number], side)
+    draw.line((PAGE, 60, PAGE, PAGE - 60), fill=(220, 220, 220), width=3)
+    objects = len({(point.video, point.object_id) for point in points})
+    name = {"tsne": "t-SNE", "pca": "PCA"}[found.method]
+    text = f"{name} of {len(points)} {found.what}\n{objects} objects, {len(found.videos)} videos\nseed {found.seed}"
+    draw.text((PAGE + 40, 60), text, fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14)
+    _draw_legend(draw, legend)
+    with new_file(path) as temporary:
+        page.save(temporary, format="PNG", dpi=(300, 300))
+
+
+def write_points_csv(path: Path, found: DescriptorMap) -> None:
+    """Write video, object_id, frame, time (s, empty for stills), confidence, x and y of every point."""
+    rows: list[list[object]] = [["video", "object_id", "frame", "time", "confidence", "x", "y"]]
+    for point in found.points:
+        time = "" if point.time is None else f"{point.time:.3f}"
+        numbers = (f"{point.confidence:.4f}", f"{point.x:.6f}", f"{point.y:.6f}")
+        rows.append([point.video, point.object_id, point.frame, time, *numbers])
+    with new_file(path) as temporary:
+        temporary.write_text(csv_text(rows), encoding="utf-8")
+
+
+def _draw_point(page: Image.Image, place: tuple[float, float], data: bytes | None, colour: Colour, side: int) -> None:
+    draw = ImageDraw.Draw(page)
+    x, y = place
+    if data is None:
+        radius = max(side // 8, 7)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="white")
+        return
+    crop = ImageOps.contain(open_crop(data), (side, side), Image.Resampling.LANCZOS)
+    left, top = round(x - crop.width / 2), round(y - crop.height / 2)
+    box = (left - BORDER, top - BORDER, left + crop.width + BORDER - 1, top + crop.height + BORDER - 1)
+    draw.rectangle(box, fill=colour)
+    page.paste(crop, (left, top))
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, legend: dict[str, Colour]) -> None:
+    for number, (name, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
+        top = 300 + number * 60
+        draw.rectangle((PAGE + 40, top, PAGE + 78, top + 38), fill=colour)
+        name = harmless(name)
+        short = name if len(name) <= 26 else name[:12] + "…" + name[-12:]
+        draw.text((PAGE + 96, top), short, fill=(20, 20, 20), font=ImageFont.load_default(34))
+    if len(legend) > LEGEND_ROWS:
+        text = f"and {len(legend) - LEGEND_ROWS} more"
+        draw.text((PAGE + 96, 300 + LEGEND_ROWS * 60), text, fill=(110, 110, 110), font=ImageFont.load_default(30))
+
+
+def write_map_page(
+    path: Path, found: DescriptorMap, *, colour_by: ColourBy = "video", trajectories: bool = False, title: str = ""
+) -> None:
+    """Write the page. All crops lie in one JPEG inside it; without thumbnails the points are dots."""
+    atlas, columns, tile, sizes = _atlas(found)
+    schemes = {}
+    for scheme in ("video", "object", "frame"):
+        colours, legend = colours_of(found, scheme)
+        names = list(dict.fromkeys(colours))
+        schemes[scheme] = {
+            "colours": [f"rgb{name}" for name in names],
+            "of": [names.index(colour) for colour in colours],
+            "legend": {harmless(name): f"rgb{colour}" for name, colour in legend.items()},
+        }
+    places = {name: place for place, name in enumerate(found.videos)}
+    data = {
+        "points": [
+            [round(p.x, 5), round(p.y, 5), places[p.video], p.object_id, p.frame,
+             None if p.time is None else round(p.time, 3), round(p.confidence, 3)]
+            for p in found.points
+        ],
+        "videos": [harmless(name) for name in found.videos],
+        "schemes": schemes,
+        "columns": columns,
+        "tile": tile,
+        "crops": sizes,
+        "colourBy": colour_by,
+        "trajectories": trajectories,
+        "method": {"tsne": "t-SNE", "pca": "PCA"}[found.method],
+        "rows": found.rows,
+        "what": found.what,
+        "seed": found.seed,
+    }  # fmt: skip
+    # "</script>" inside a name would end the script.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    values = {"TITLE": html.escape(harmless(title) or "descriptor map"), "DATA": text, "ATLAS": atlas}
+    template = resources.files("hodor_cli.descriptors.views").joinpath("map_page.html").read_text(encoding="utf-8")
+    # In one pass, so that a video called __ATLAS__ stays a name.
+    page = re.sub("__(TITLE|DATA|ATLAS)__", lambda found: values[found[1]], template)
+    with new_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _atlas(found: DescriptorMap) -> tuple[str, int, int, list[tuple[int, int] | None]]:
+    """(data URI of all crops on one sheet, columns, pixels per crop, each one's width and height there).
+
+    The URI is empty if there are no crops.
+    """
+    if all(point.crop is None for point in found.points):
+        return "", 1, TILE, [None] * len(found.points)
+    columns = max(int(len(found.points) ** 0.5 + 0.999), 1)
+    tile = min(TILE, ATLAS_LIMIT // columns)
+    sheet = Image.new("RGB", (columns * tile, -(-len(found.points) // columns) * tile), "white")
+    sizes: list[tuple[int, int] | None] = []
+    for number, point in enumerate(found.points):
+        if point.crop is None:
+            sizes.append(None)
+            continue
+        crop = open_crop(point.crop)
+        crop.thumbnail((tile, tile))
+        sheet.paste(crop, (number % columns * tile, number // columns * tile))
+        sizes.append(crop.size)
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), columns, tile, sizes
