@@ -16,6 +16,7 @@ import pytest
 from conftest import MakeVideo, moving_square, write_video
 
 from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.change import Change
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.project import Project
@@ -27,6 +28,7 @@ from hodor_cli.clicks import Clicker
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
+from hodor_cli.run.records import FrameRecord, ObjectRecord
 from hodor_cli.run.settings import SegmentSettings
 
 FRAMES = 8
@@ -179,6 +181,55 @@ def test_undo_and_redo_bring_back_masks_and_objects(desk: Desk) -> None:
     desk.do(ask.Undo())
     desk.paint(0, 3, 60, 40)
     assert desk.session.project.history.labels() == (True, False)
+
+
+def test_tracking_that_was_killed_is_one_step_of_undo(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    desk.paint(0, 1, 20, 20)
+    desk.do(ask.Track(0, "forward"))
+    tracked = [desk.labels(index) for index in range(FRAMES)]
+    desk.do(ask.Undo())
+    desk.paint(4, 1, 30, 20)
+    by_hand = desk.labels(4)
+    project = desk.session.project
+    killed = Change(project, project.history.begin("tracking", project.entries()))
+    for index in (1, 2, 4):
+        killed.put(FrameRecord(index, f"{index:05d}", 0.0, {1: ObjectRecord(50, None, 0.7, False)}), tracked[index])
+    again = open_desk()
+    assert all(np.array_equal(again.labels(index), tracked[index]) for index in (1, 2, 4))
+    again.do(ask.Undo())
+    assert sorted(again.session.project.records) == [0, 4] and np.array_equal(again.labels(4), by_hand)
+    again.do(ask.Redo())
+    assert sorted(again.session.project.records) == [0, 1, 2, 4] and np.array_equal(again.labels(4), tracked[4])
+
+
+def test_a_correction_tracks_only_the_frames_up_to_the_masks_beside_it(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    desk.paint(0, 1, 20, 20, side=20)
+    desk.paint(3, 1, 30, 20, side=20)
+
+    def both() -> list[int]:
+        desk.events.clear()
+        desk.do(ask.Track(0, "both"))
+        return [event["frame"] for event in desk.told("frame") if event["streamed"]]
+
+    assert both()[-FRAMES:] == list(range(FRAMES))
+    assert both() == [] and "nothing to track" in desk.told("done")[-1]["text"]
+    desk.paint(6, 1, 40, 20, side=24)
+    assert both() == [4, 5, 6, 7] and desk.told("progress")[-1]["share"] == 1.0
+    corrected = [desk.labels(index) for index in range(FRAMES)]
+    desk.paint(6, 1, 40, 20, side=30)
+    desk.events.stop_at = 5
+    assert both() == [4, 5]  # stopped: the rest is still to do
+    desk.events.stop_at = None
+    desk.stop.clear()
+    desk.do(ask.Undo())
+    desk.do(ask.Undo())
+    fresh = open_desk()
+    fresh.do(ask.Track(0, "both"))
+    assert all(np.array_equal(fresh.labels(index), corrected[index]) for index in range(FRAMES))
+    desk.do(ask.Track(3, "forward"))
+    assert both() == list(range(FRAMES))  # masks were tracked in another way since
 
 
 def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(desk: Desk) -> None:

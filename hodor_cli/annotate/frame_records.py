@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-import msgspec
 import numpy as np
-from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from hodor_cli.files import harmless
 from hodor_cli.images.extent import box_of
+from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ObjectRecord, ReportRecord, decode
+from hodor_cli.run.records import FrameRecord, ObjectRecord
 
 Labels = NDArray[np.uint16]
 
@@ -56,17 +54,5 @@ def report_records(folder: OutputFolder) -> tuple[dict[int, FrameRecord], dict[i
     """The frames of a result's report by index, and its objects' names. Raises OutputError if it is damaged."""
     if not folder.report.is_file():
         return {}, {}
-    data = folder.report.read_bytes()
-    names = decode(data, ReportRecord, str(folder.report)).names
-    known = set(FrameRecord.__struct_fields__)
-    found: dict[int, FrameRecord] = {}
-    for plain in decode(data, _Frames, str(folder.report)).frames:
-        extra = {key: value for key, value in plain.items() if key not in known}
-        line = msgspec.json.encode({key: plain[key] for key in plain if key in known} | {"extra": extra})
-        record = decode(line, FrameRecord, str(folder.report))
-        found[record.frame] = record
-    return found, {key: harmless(name)[:80] for key, name in names.items()}
-
-
-class _Frames(Struct, frozen=True):
-    frames: list[dict[str, Any]]
+    earlier = EarlierRun(folder)
+    return earlier.records, {key: harmless(name)[:80] for key, name in earlier.report.names.items()}

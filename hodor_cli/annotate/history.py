@@ -1,7 +1,9 @@
 """Undo and redo on disk: each change keeps hard links to the masks before and after it.
 
-.annotate/history/000012/step.json      the change, written last: a folder without it is an incomplete change
-.annotate/history/000012/before, after  the label PNGs of the frames that changed
+.annotate/history/000012/begun.json     the name of the change, and the objects before it
+.annotate/history/000012/before.jsonl   the records before it, a line for each frame that changed
+.annotate/history/000012/before, after  the label PNGs of these frames
+.annotate/history/000012/step.json      the whole change, written last; without it the change was cut off
 .annotate/history/position              the number of changes that are made and not undone
 
 A mask file is always replaced and never rewritten, so a link takes no space and keeps the old pixels.
@@ -41,22 +43,25 @@ class HistoryStep(Struct, frozen=True):
 
 
 class ChangeHistory:
-    """The changes of a project, oldest first."""
+    """The changes of a project, oldest first. unfinished: the folders of changes that were cut off by a kill."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._numbers: list[int] = []
+        self.unfinished: list[Path] = []
         for entry in sorted(folder.iterdir()):
             if entry.is_dir() and entry.name.isdigit() and (entry / "step.json").is_file():
                 self._numbers.append(int(entry.name))
+            elif entry.is_dir() and entry.name.isdigit() and (entry / "begun.json").is_file():
+                self.unfinished.append(entry)
             elif entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
         self._done = len(self._numbers)
         with suppress(OSError, ValueError):
             self._done = min(int((folder / "position").read_text()), self._done)
 
-    def begin(self) -> Path:
+    def begin(self, label: str, objects: tuple[ObjectEntry, ...]) -> Path:
         """Create the folder of a new change. Changes that were undone can no longer be redone."""
         for number in self._numbers[self._done :]:
             shutil.rmtree(self._path(number), ignore_errors=True)
@@ -68,6 +73,7 @@ class ChangeHistory:
         shutil.rmtree(path, ignore_errors=True)
         for part in ("before", "after"):
             (path / part).mkdir(parents=True)
+        (path / "begun.json").write_bytes(msgspec.json.encode(HistoryStep(label, (), (objects, objects))))
         return path
 
     def commit(self, path: Path, step: HistoryStep) -> None:
@@ -98,7 +104,7 @@ class ChangeHistory:
 
     def _load(self, position: int) -> tuple[Path, HistoryStep]:
         path = self._path(self._numbers[position])
-        return path, decode((path / "step.json").read_bytes(), HistoryStep, str(path / "step.json"))
+        return path, read_step(path / "step.json")
 
     def _move(self, done: int) -> None:
         self._done = done
@@ -106,6 +112,11 @@ class ChangeHistory:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}"
+
+
+def read_step(file: Path) -> HistoryStep:
+    """A file that begins or completes a change. Raises OutputError if it is damaged."""
+    return decode(file.read_bytes(), HistoryStep, str(file))
 
 
 def keep(file: Path, folder: Path) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import Exporter, Stopped
 from hodor_cli.annotate.frames import FrameReader
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import TRACKING, Project
 from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.annotate.telling import JobProgress, Teller
-from hodor_cli.annotate.tracking import Tracked, Tracker, ways
+from hodor_cli.annotate.tracking import Settled, Tracked, Tracker, ways
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
 from hodor_cli.run.settings import SegmentSettings
@@ -38,6 +39,7 @@ class Jobs:
         self._project, self._reader, self._teller = project, reader, teller
         self._load, self._settings = load, settings
         self.segmenter: OfflineSegmenter | None = None
+        self._settled: Settled | None = None
 
     def warm(self) -> OfflineSegmenter:
         """The segmenter that tracks; the first call loads its network."""
@@ -52,21 +54,32 @@ class Jobs:
         if not everywhere and not project.labels(asked.frame).any():
             raise UsageError("there is no mask in this frame to track from; click an object first")
         tracker = Tracker(project, reader, self.warm(), stop)
+        inputs = inputs_by_hand(project)
+        change = None if self._settled is None or not everywhere else self._settled.change(inputs, project, reader)
         parts = ways(reader, asked.frame, asked.direction)
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
-        found: Iterator[Tracked | None] = (
-            tracker.everywhere() if everywhere else chain.from_iterable(map(tracker.from_frame, parts))
-        )
         clock = JobProgress(self._teller, "track", total)
-        with project.change("tracking") as change:
+        found: Iterator[Tracked | None]
+        if change is not None:
+            found = tracker.again(change, inputs, clock.at)
+        elif everywhere:
+            found = clock.counting(tracker.everywhere())
+        else:
+            found = clock.counting(chain.from_iterable(map(tracker.from_frame, parts)))
+        with project.change(TRACKING) as made:
             for tracked in found:
-                clock.advance()
                 if tracked is not None:
                     record, labels = tracked
-                    change.put(record, labels)
+                    made.put(record, labels)
                     self._teller.frame(record.frame, labels, streamed=True)
+        if everywhere and not stop.is_set():
+            self._settled = Settled.now(inputs, project)
+        elif self._settled is not None and change is not None:  # the same masks as before tell what is left to do
+            self._settled = replace(self._settled, rework=project.rework)
         self._teller.changed()
-        self._done("track", clock.text(len(change.frames)), stopped=stop.is_set())
+        unchanged = change is not None and not change.ranges
+        text = "nothing to track: no mask has changed" if unchanged else clock.text(len(made.frames))
+        self._done("track", text, stopped=stop.is_set())
 
     def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
@@ -90,7 +103,7 @@ class Jobs:
         except Stopped:
             self._done("adapt", "adaptation stopped", stopped=True)
             return
-        self.segmenter = settings.offline(model)
+        self.segmenter, self._settled = settings.offline(model), None
         self._done("adapt", "adapted; track again to use it")
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:

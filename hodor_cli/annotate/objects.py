@@ -9,9 +9,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.change import Change
 from hodor_cli.annotate.frame_records import edited_record
 from hodor_cli.annotate.history import ObjectEntry
-from hodor_cli.annotate.project import Change, Project
+from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.telling import Teller
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless

@@ -23,17 +23,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from hodor_cli.annotate.change import Change
 from hodor_cli.annotate.frame_records import empty_record, report_records
-from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, keep, restore
+from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, restore
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import write_whole, writing
-from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, decode, read_journal
 
 Labels = NDArray[np.uint16]
-#: Up to so many files of a change are flushed to the disk one by one, more by one call for the whole system.
-_FEW = 8
+#: The name of the changes that tracking makes.
+TRACKING = "tracking"
 
 
 class ProjectFile(Struct, frozen=True):
@@ -52,11 +53,12 @@ class _Mark(Struct, frozen=True):
 class Project:
     """Label maps and records of all frames, and the objects. One thread makes changes, within `change`.
 
-    size: (height, width) of the frames.
+    size: (height, width) of the frames. rework: how often tracking, or an operation on more than one frame, has changed
+    masks since the project was opened.
     """
 
     def __init__(self, folder: OutputFolder, size: tuple[int, int]) -> None:
-        self.folder, self.size = folder, size
+        self.folder, self.size, self.rework = folder, size, 0
         self._own = folder.root / ".annotate"
         self.records: dict[int, FrameRecord] = {}
         self.objects: dict[int, ObjectEntry] = {}
@@ -64,6 +66,11 @@ class Project:
             self._load()
             self.history = ChangeHistory(self._own / "history")
             self._compact()
+            for cut_off in self.history.unfinished:
+                try:
+                    Change(self, cut_off).commit()
+                except OutputError:  # a power failure has damaged its files; the masks themselves can be used
+                    shutil.rmtree(cut_off, ignore_errors=True)
 
     def labels(self, index: int) -> Labels:
         """The (H, W) label map of a frame; all 0 without a mask. Raises InputError if its file is damaged."""
@@ -94,11 +101,11 @@ class Project:
     def change(self, label: str) -> Iterator[Change]:
         """Yield a change that can be undone as a whole, even if the block raises half-way."""
         with writing(self.folder.root):
-            change = Change(self, self.history.begin())
+            change = Change(self, self.history.begin(label, self.entries()))
             try:
                 yield change
             finally:
-                change.commit(label)
+                change.commit()
 
     def undo(self) -> HistoryStep | None:
         """Undo the newest change and return it; None if there is none."""
@@ -108,6 +115,7 @@ class Project:
         path, step = found
         self._apply(path / "before", {index: before for index, before, _ in step.frames}, step.objects[0])
         self.history.undone()
+        self.count(step)
         return step
 
     def redo(self) -> HistoryStep | None:
@@ -118,7 +126,12 @@ class Project:
         path, step = found
         self._apply(path / "after", {index: after for index, _, after in step.frames}, step.objects[1])
         self.history.redone()
+        self.count(step)
         return step
+
+    def count(self, step: HistoryStep) -> None:
+        """Count a change that is made, undone or redone in `rework`."""
+        self.rework += len(step.frames) > 1 or (step.label == TRACKING and len(step.frames) > 0)
 
     def note(self, record: FrameRecord) -> None:
         """Append a frame's record to the journal."""
@@ -195,47 +208,3 @@ class Project:
             self.objects = {entry.id: entry for entry in objects}
             self.save_objects()
             self.sync()
-
-
-class Change:
-    """A change being made: `put` writes frames; the project's `objects` may be changed as well."""
-
-    def __init__(self, project: Project, folder: Path) -> None:
-        self._project, self._folder = project, folder
-        self._objects = project.entries()
-        self._before: dict[int, FrameRecord | None] = {}
-        self._names: dict[int, str] = {}
-
-    def put(self, record: FrameRecord, labels: Labels) -> None:
-        """Write one frame's label map and record."""
-        file = self._project.folder.mask(record.name)
-        if record.frame not in self._before:
-            self._before[record.frame] = self._project.records.get(record.frame)
-            self._names[record.frame] = record.name
-            keep(file, self._folder / "before")
-        write_label_png(file, labels, durable=len(self._before) <= _FEW)
-        for object_id in record.objects:
-            self._project.objects.setdefault(object_id, ObjectEntry(object_id))
-        self._project.note(record)
-
-    @property
-    def frames(self) -> list[int]:
-        """The frames that were written."""
-        return list(self._before)
-
-    def commit(self, label: str) -> None:
-        """Add the change to the history, unless it changed nothing."""
-        project, objects = self._project, self._project.entries()
-        if not self._before and objects == self._objects:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            return
-        files = [project.folder.mask(name) for name in self._names.values()]
-        for file in files:
-            keep(file, self._folder / "after")
-        if len(files) > _FEW and hasattr(os, "sync"):
-            os.sync()
-        frames = tuple((index, before, project.records.get(index)) for index, before in self._before.items())
-        if objects != self._objects:
-            project.save_objects()
-        project.sync()
-        project.history.commit(self._folder, HistoryStep(label, frames, (self._objects, objects)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+import hodor_cli
 from hodor_cli.annotate.project import Project
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
@@ -36,22 +37,28 @@ from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
 
-class GivenMask:
-    """The objects of a frame that were made by hand; the label map is read at each use."""
+class MadeByHand(Mapping[int, NDArray[np.uint16]]):
+    """The label maps (H, W) with only the objects that were made by hand, by frame; each is read at its use."""
 
-    def __init__(self, project: Project, index: int) -> None:
-        self._project, self._index = project, index
+    def __init__(self, project: Project) -> None:
+        self._project, self._frames = project, project.given_frames()
 
-    @property
-    def labels(self) -> NDArray[np.uint16]:
-        """(H, W) object ids."""
-        return self._project.given(self._index)
+    def __getitem__(self, index: int) -> NDArray[np.uint16]:
+        if index not in self._frames:
+            raise KeyError(index)
+        return self._project.given(index)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
 
 def inputs_by_hand(project: Project) -> RunInputs:
     """All masks made by hand, as the inputs of a run of `hodor segment`."""
     return RunInputs(
-        masks={index: GivenMask(project, index) for index in project.given_frames()},
+        masks=MadeByHand(project),
         removals={index: record.removed for index, record in sorted(project.records.items()) if record.removed},
         names={entry.id: entry.name for entry in project.entries() if entry.name},
     )
@@ -78,7 +85,8 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     folder = project.folder
     identity: RunIdentity = run_identity(source, inputs_by_hand(project), settings, segmenter)
     advice = advice_of(project)
-    header = {"hodor_version": _version(), "annotated": project.mark, **msgspec.to_builtins(identity, str_keys=True)}
+    header = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
+    header |= msgspec.to_builtins(identity, str_keys=True)
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
     header |= {"suggest": advice.suggest}
     objects = summarise_objects(_in_order(project))
@@ -141,9 +149,3 @@ def _report(path: Path) -> ReportRecord:
 def _in_order(project: Project) -> Iterator[FrameRecord]:
     for index in sorted(project.records):
         yield project.records[index]
-
-
-def _version() -> str:
-    import hodor_cli
-
-    return str(getattr(hodor_cli, "__version__", "unknown"))

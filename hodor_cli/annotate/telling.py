@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from hodor_cli.video.overlay import object_colours
 
 Labels = NDArray[np.uint16]
 Emit = Callable[[Mapping[str, Any], bytes], None]
+Item = TypeVar("Item")
 
 
 class Teller:
@@ -69,7 +70,11 @@ class JobProgress:
 
     def advance(self) -> None:
         """Note that one more frame is done."""
-        self._done += 1
+        self.at(self._done + 1, self._total)
+
+    def at(self, done: int, total: int) -> None:
+        """Note that so many frames of `total` are done."""
+        self._done, self._total = done, max(1, total)
         now = time.monotonic()
         if now - self._told < 0.1 and self._done < self._total:
             return
@@ -78,6 +83,12 @@ class JobProgress:
         left = (self._total - self._done) / rate
         share = min(1.0, self._done / self._total)
         self._teller.tell("progress", job=self._job, share=share, rate=rate, left=left)
+
+    def counting(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass on items, each of which is one more frame that is done."""
+        for item in items:
+            self.advance()
+            yield item
 
     def text(self, frames: int) -> str:
         """The result as a sentence, for so many frames."""

@@ -1,10 +1,16 @@
-"""Tracks objects from one frame in one direction, or from all masks made by hand in both directions."""
+"""Tracks objects from one frame in one direction, or from all masks made by hand in both directions.
+
+After everything was tracked once, an edit of a mask changes only the frames up to the object's masks beside it. So then
+only these are tracked again.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,20 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
+from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
+from hodor_cli.run.correcting import ChangedPart
+from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
+from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.report import FrameResult, frame_record
+from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:
     from hodor_cli.annotate.frames import FrameReader
     from hodor_cli.engine import StepResult
-    from hodor_cli.run.records import FrameRecord
 
 Labels = NDArray[np.uint16]
 #: A tracked frame: its record and label map.
-Tracked = tuple["FrameRecord", Labels]
+Tracked = tuple[FrameRecord, Labels]
 
 
 class Tracker:
@@ -63,25 +75,48 @@ class Tracker:
         First yields each frame of the backward pass, so that the user can watch: its result where the frame has no mask
         yet, else None. Then yields every frame with the result of both directions.
         """
-        reader = self._reader
-        records = dict(self._project.records)
-        given = GivenMasks(
-            _MadeByHand(self._project),
-            ended={index: record.removed for index, record in records.items() if record.removed},
-        )
+        reader, known = self._reader, set(self._project.records)
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
             for found in follow(
                 self._segmenter,
                 reader.source,
-                given,
+                GivenMasks(MadeByHand(self._project), inputs_by_hand(self._project).removals),
                 frames=(reader.start, reader.end - 1),
                 preview=True,
                 maps=MapFolder(Path(maps)),
             ):
                 if self._stop.is_set():
                     return
-                new = found.final or found.frame not in records
+                new = found.final or found.frame not in known
                 yield self._tracked(found.frame, found.labels, found.result) if new else None
+
+    def again(self, change: ChangedPart, inputs: RunInputs, progress: Callable[[int, int], None]) -> Iterator[Tracked]:
+        """Track the part that an edit changes, after everything was tracked, and yield its frames.
+
+        inputs: all masks made by hand. progress: called with the number of frames done, and of all.
+        """
+        source, earlier = self._reader.source, _Before(self._project, self._reader)
+        # The frame before a part is seen, too, for the masks that the part begins with.
+        ranges = [(max(low - 1, self._reader.start), high + 1) for low, high in change.ranges]
+        frames = [index for first, stop in ranges for index in range(first, stop)]
+
+        def tell(done: int, total: int | None) -> None:
+            progress(done, total or done)
+            if self._stop.is_set():
+                raise _Ended
+
+        with tempfile.TemporaryDirectory(prefix="hodor-") as maps, suppress(_Ended):
+            segmenter = CorrectingSegmenter(
+                self._segmenter, source, inputs, _Correction(change, earlier, frames), MapFolder(Path(maps)),
+                RunHooks(progress=tell),
+            )  # fmt: skip
+            done = segmenter.behind
+            for first, stop in ranges:
+                for frame in source.between(first, stop):
+                    labels, done = segmenter.step(frame.image, time=frame.time), done + 1
+                    if not segmenter.kept:
+                        yield self._tracked(frame.index, labels, segmenter.last, frame.image)
+                    tell(done, segmenter.behind + len(frames))
 
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
@@ -99,22 +134,67 @@ class Tracker:
         return frame_record(followed, ticks=0), labels
 
 
-class _MadeByHand(Mapping[int, Labels]):
-    """The label maps made by hand, by frame; each is read at its use."""
+class _Before:
+    """The project as an earlier result, to be corrected."""
 
-    def __init__(self, project: Project) -> None:
-        self._project, self._frames = project, project.given_frames()
+    def __init__(self, project: Project, reader: FrameReader) -> None:
+        fps = reader.source.fps or 25.0
+        self.records = {
+            index: project.records.get(index) or FrameRecord(index, reader.name(index), round(index / fps, 6), {})
+            for index in range(reader.start, reader.end)
+        }
+        self.labels, self._project = project.labels, project
 
-    def __getitem__(self, index: int) -> Labels:
-        if index not in self._frames:
-            raise KeyError(index)
-        return self._project.given(index)
+    def first_masks(self) -> dict[int, NDArray[np.bool_]]:
+        """The masks of the first frame with masks made by hand, by object."""
+        first = self._project.given_frames()[0]
+        labels = self.labels(first)
+        return {object_id: labels == object_id for object_id in self.records[first].given}
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._frames)
 
-    def __len__(self) -> int:
-        return len(self._frames)
+@dataclass(frozen=True)
+class _Correction:
+    """The part to track again; see `CorrectingSegmenter`."""
+
+    change: ChangedPart
+    earlier: _Before
+    frames: list[int]
+
+
+class _PackedMask:
+    """A label map (H, W) that takes little memory."""
+
+    def __init__(self, labels: NDArray[np.integer]) -> None:
+        self._runs, self._size = pack_runs(labels), (labels.shape[0], labels.shape[1])
+
+    @property
+    def labels(self) -> Labels:
+        """(H, W) object ids."""
+        return unpack_runs(self._runs, self._size)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The masks made by hand from which all other masks were tracked in both directions, and `Project.rework` then."""
+
+    inputs: RunInputs
+    rework: int
+
+    @staticmethod
+    def now(inputs: RunInputs, project: Project) -> Settled:
+        """After all masks were tracked from `inputs`."""
+        masks = {frame: _PackedMask(labels) for frame in inputs.masks if (labels := inputs.labels(frame)) is not None}
+        return Settled(replace(inputs, masks=masks), project.rework)
+
+    def change(self, inputs: RunInputs, project: Project, reader: FrameReader) -> ChangedPart | None:
+        """The part that changed since then; None if other masks changed than those made by hand."""
+        if project.rework != self.rework:
+            return None
+        return ChangedPart.between(self.inputs, inputs, reader.start, reader.end - 1)
+
+
+class _Ended(Exception):  # noqa: N818  # no error: the user asked for it
+    """The user ended tracking."""
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:

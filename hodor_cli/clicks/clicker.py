@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,15 @@ Box = tuple[float, float, float, float]
 _STROKE_POINTS = 24
 #: From this IoU on, a new mask is a correction of the earlier one and changes only regions around new points.
 _SAME = 0.8
+#: How often the head sees a closer look; after the first time with the mask that it has just made.
+_CLOSER_ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class _State:
     """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the mask that they gave.
 
-    logits: of the mask at stride 4 of the frame's view, before the closer look. mask: (H, W) bool.
+    logits: of the mask, at stride 4 of the frame's view. mask: (H, W) bool.
     """
 
     points: tuple[tuple[float, float, float], ...] = ()
@@ -39,17 +41,6 @@ class _State:
     given: NDArray[np.bool_] | None = None
     logits: Tensor | None = None
     mask: NDArray[np.bool_] | None = None
-
-
-@dataclass
-class _Object:
-    """The states of one object, oldest first; the last one is current."""
-
-    states: list[_State] = field(default_factory=lambda: [_State()])
-
-    @property
-    def current(self) -> _State:
-        return self.states[-1]
 
 
 class Clicker:
@@ -88,7 +79,8 @@ class Clicker:
         self._image: NDArray[np.uint8] | None = None
         self._whole: tuple[View, FrameMaps] | None = None
         self._close: dict[int, tuple[View, FrameMaps]] = {}
-        self._objects: dict[int, _Object] = {}
+        #: The states of each object, oldest first; the last one is current.
+        self._objects: dict[int, list[_State]] = {}
 
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Take a frame (H, W, 3) uint8 RGB, compute its features, and forget all objects. Raises UsageError."""
@@ -112,11 +104,11 @@ class Clicker:
     @property
     def object_ids(self) -> list[int]:
         """The ids of the objects that have a prompt."""
-        return sorted(key for key, found in self._objects.items() if len(found.states) > 1)
+        return sorted(key for key, found in self._objects.items() if len(found) > 1)
 
     def mask(self, object: int = 1) -> NDArray[np.bool_]:
         """The object's current mask, (H, W) bool; empty if it has no prompt."""
-        found = self._objects.get(object, _Object()).current.mask
+        found = self._objects.get(object, [_State()])[-1].mask
         return np.zeros(self._frame().shape[:2], dtype=bool) if found is None else found.copy()
 
     def click(self, x: float, y: float, *, positive: bool = True, object: int = 1) -> NDArray[np.bool_]:
@@ -137,7 +129,7 @@ class Clicker:
         left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
         if not (right - left >= 1 and bottom - top >= 1):
             raise UsageError(f"the box {x:g},{y:g},{w:g},{h:g} has no area in the {width}x{height} frame")
-        self._object(object)
+        self._states(object)
         return self._prompt(object, _State(box=(left, top, right - left, bottom - top)))
 
     def scribble(
@@ -157,13 +149,13 @@ class Clicker:
         mask = np.asarray(mask).astype(bool)
         if mask.shape != self._frame().shape[:2]:
             raise UsageError(f"the mask is {mask.shape} and the frame {self._frame().shape[:2]}; give one of its size")
-        self._object(object).states.append(_State(given=mask, mask=mask))
+        self._states(object).append(_State(given=mask, mask=mask))
         return mask.copy()
 
     def undo(self, object: int = 1) -> NDArray[np.bool_]:
         """Take back the object's last prompt. Returns the mask before it."""
-        if object in self._objects and len(self._objects[object].states) > 1:
-            self._objects[object].states.pop()
+        if len(self._objects.get(object, ())) > 1:
+            self._objects[object].pop()
         return self.mask(object)
 
     def _add_points(
@@ -171,7 +163,7 @@ class Clicker:
     ) -> NDArray[np.bool_]:
         for x, y in points:
             self._check_inside(x, y, kind)
-        state = self._object(object).current
+        state = self._states(object)[-1]
         if not positive and not state.points and state.box is None and state.given is None:
             raise UsageError(
                 f"the first {kind} of object {object} is negative; first show where the object is, with a positive "
@@ -187,16 +179,15 @@ class Clicker:
         """Compute the mask of new prompts and make it the object's current state."""
         assert self._whole is not None
         view, maps = self._whole
-        logits = self._look(view, maps, state, state.logits)
-        found = view.to_frame(logits)
+        found = view.to_frame(self._look(view, maps, state, state.logits))
         if self.closer:
             found = self._look_closer(object, state, found)
         mask, given = found > 0, state.given
         if given is not None and state.mask is not None:
-            new = state.points[len(self._object(object).current.points) :]
+            new = state.points[len(self._objects[object][-1].points) :]
             given = mask = _corrected(state.mask, mask, new)
-        state = replace(state, logits=logits if given is None else None, given=given, mask=mask)
-        self._objects[object].states.append(state)
+        state = replace(state, logits=view.from_frame(found) if given is None else None, given=given, mask=mask)
+        self._objects[object].append(state)
         return mask.copy()
 
     def _look_closer(self, object: int, state: _State, found: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -208,9 +199,10 @@ class Clicker:
         known = self._close.get(object)
         if known is None or not known[0].serves(view):
             self._close[object] = known = (view, self._features(view))
-        before = known[0].from_frame(found)
-        close = known[0].to_frame(self._look(*known, state, before))
-        return np.where(known[0].inside(), close, found)
+        logits = known[0].from_frame(found)
+        for _ in range(_CLOSER_ROUNDS):
+            logits = self._look(*known, state, logits)
+        return known[0].to_frame(logits, found)
 
     def _look(self, view: View, maps: FrameMaps, state: _State, before: Tensor | None) -> Tensor:
         """Logits (1, 1, h, w) at stride 4 of a view. before: those of the mask so far."""
@@ -240,10 +232,10 @@ class Clicker:
             raise UsageError("there is no frame yet; call set_frame first")
         return self._image
 
-    def _object(self, object: int) -> _Object:
+    def _states(self, object: int) -> list[_State]:
         check_object_id(object, "of a click")
         self._frame()
-        return self._objects.setdefault(object, _Object())
+        return self._objects.setdefault(object, [_State()])
 
     def _check_inside(self, x: float, y: float, kind: str) -> None:
         height, width = self._frame().shape[:2]

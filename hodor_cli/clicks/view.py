@@ -115,20 +115,15 @@ class View:
         cut = F.interpolate(cut, size=self.scaled, mode="bilinear", align_corners=False)
         return F.avg_pool2d(F.pad(cut, (0, -self.scaled[1] % STRIDE, 0, -self.scaled[0] % STRIDE), value=-10.0), 4)
 
-    def to_frame(self, logits: Tensor) -> NDArray[np.float32]:
-        """Logits (1, 1, h, w) at stride 4 of the view, resized to the frame (H, W); far below 0 outside the view."""
+    def to_frame(self, logits: Tensor, frame: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Logits (1, 1, h, w) at stride 4 of the view, resized to the frame (H, W). frame: logits (H, W) that stay
+        outside the view; far below 0 without them."""
         import cv2
 
         left, top, right, bottom = self.piece
         fine = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)[0, 0]
         fine = fine[: self.scaled[0], : self.scaled[1]]
         size = (right - left, bottom - top)
-        out = np.full(self.frame, -20.0, dtype=np.float32)
+        out = np.full(self.frame, -20.0, dtype=np.float32) if frame is None else frame.copy()
         out[top:bottom, left:right] = cv2.resize(fine.cpu().numpy(), size, interpolation=cv2.INTER_LINEAR)
-        return out
-
-    def inside(self) -> NDArray[np.bool_]:
-        """(H, W) bool: the pixels of the frame in the piece."""
-        out = np.zeros(self.frame, dtype=bool)
-        out[self.piece[1] : self.piece[3], self.piece[0] : self.piece[2]] = True
         return out

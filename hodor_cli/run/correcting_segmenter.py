@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.engine.following import GivenMasks, encode_masks, pass_backward
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
-from hodor_cli.run.correcting import Correction
+from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.earlier import Labels, ids_of
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
+
+
+class EarlierResult(Protocol):
+    """The result that is corrected; see `EarlierRun`."""
+
+    @property
+    def records(self) -> Mapping[int, FrameRecord]: ...
+    def labels(self, frame: int) -> Labels: ...
+    def first_masks(self) -> Mapping[int, NDArray[np.bool_]]: ...
+
+
+class Corrected(Protocol):
+    """What is corrected, and the frames that are segmented again; see `Correction`."""
+
+    @property
+    def change(self) -> ChangedPart: ...
+    @property
+    def earlier(self) -> EarlierResult: ...
+    @property
+    def frames(self) -> Iterable[int]: ...
 
 
 class CorrectingSegmenter:
@@ -29,7 +50,7 @@ class CorrectingSegmenter:
         segmenter: Any,
         source: FrameSource,
         inputs: RunInputs,
-        correction: Correction,
+        correction: Corrected,
         maps: MutableMapping[int, bytes],
         hooks: RunHooks,
     ) -> None:

@@ -1,0 +1,74 @@
+"""A change of a project while it is made: it can be undone as a whole, even if it was cut off by a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.annotate.frame_records import empty_record
+from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep, read_step
+from hodor_cli.images.label_png import write_label_png
+from hodor_cli.run.records import FrameRecord, read_journal
+
+if TYPE_CHECKING:
+    from hodor_cli.annotate.project import Project
+
+#: Up to so many files of a change are flushed to the disk one by one, more by one call for the whole system.
+_FEW = 8
+
+
+class Change:
+    """A change being made: `put` writes frames; the project's `objects` may be changed as well.
+
+    folder: as `ChangeHistory.begin` made it, or that of a change that was cut off, which is continued.
+    """
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self._project, self._folder = project, folder
+        self._begun = read_step(folder / "begun.json")
+        self._before = {record.frame: record for record in read_journal(folder / "before.jsonl")}
+        self._journal = (folder / "before.jsonl").open("ab", buffering=0)
+
+    def put(self, record: FrameRecord, labels: NDArray[np.uint16]) -> None:
+        """Write one frame's label map and record."""
+        file = self._project.folder.mask(record.name)
+        if record.frame not in self._before:
+            before = self._project.records.get(record.frame) or empty_record(record)
+            self._before[record.frame] = before
+            keep(file, self._folder / "before")
+            self._journal.write(msgspec.json.encode(before) + b"\n")
+        write_label_png(file, labels, durable=len(self._before) <= _FEW)
+        for object_id in record.objects:
+            self._project.objects.setdefault(object_id, ObjectEntry(object_id))
+        self._project.note(record)
+
+    @property
+    def frames(self) -> list[int]:
+        """The frames that were written."""
+        return list(self._before)
+
+    def commit(self) -> None:
+        """Add the change to the history, unless it changed nothing."""
+        self._journal.close()
+        project, objects, before = self._project, self._project.entries(), self._begun.objects[0]
+        if not self._before and objects == before:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        files = [project.folder.mask(record.name) for record in self._before.values()]
+        for file in files:
+            keep(file, self._folder / "after")
+        if len(files) > _FEW and hasattr(os, "sync"):
+            os.sync()
+        frames = tuple((index, record, project.records.get(index)) for index, record in self._before.items())
+        if objects != before:
+            project.save_objects()
+        project.sync()
+        step = HistoryStep(self._begun.label, frames, (before, objects))
+        project.history.commit(self._folder, step)
+        project.count(step)
