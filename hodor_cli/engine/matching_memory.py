@@ -35,7 +35,7 @@ class HasMatcher(Protocol):
 class StoredFrame:
     """Keys (K, h, w) int16, KEY_PEAK standing for `peak`, and soft masks (I, h, w) float32, both at stride 8.
 
-    The masks are in the order of `object_ids`. Sixteen bits keep the state at about a MB, and a key that is rounded the
+    The masks are in the order of `object_ids`. Sixteen bits keep the state at about 2 MB, and a key that is rounded the
     other way, because of the last bit of a float, changes no logit by 1e-3 (with eight bits some did). Rounding on the
     way in makes a resumed run equal to an uninterrupted one.
     """

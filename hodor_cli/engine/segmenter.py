@@ -190,7 +190,7 @@ class Segmenter:
         return FrameDescriptors(dict(zip(entry.object_ids, objects, strict=True)), background)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything the next step depends on, as arrays that `np.savez` can write; about a MB."""
+        """Everything the next step depends on, as arrays that `np.savez` can write; about 2 MB."""
         size = (0, 0) if self._geometry is None else self._geometry.original
         return {
             "version": np.array(STATE_VERSION),
