@@ -255,7 +255,7 @@ def test_exporting_the_network_leaves_it_usable() -> None:
     inputs = (torch.randn(1, 3, 64, 192), history.objects, history.background)
     decode = Decode()
     with torch.no_grad():
-        exported = torch.export.export(decode, inputs).module()
+        exported = torch.export.export(decode, inputs, strict=False).module()  # strict, PyTorch 2.6 fails
         torch.testing.assert_close(exported(*inputs), decode(*inputs), atol=1e-4, rtol=1e-4)
 
 

@@ -85,7 +85,7 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     folder = project.folder
     identity: RunIdentity = run_identity(source, inputs_by_hand(project), settings, segmenter)
     advice = advice_of(project)
-    header = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
+    header: dict[str, object] = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
     header |= msgspec.to_builtins(identity, str_keys=True)
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
     header |= {"suggest": advice.suggest}

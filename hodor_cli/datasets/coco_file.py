@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import msgspec
 from hodor_cli.datasets.report import CROWDS, Faults, reason_of
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
 from hodor_cli.errors import DataError
+from hodor_cli.images.paths import read_utf8
 
 Id = int | str
 _Null = msgspec.Raw(b"null")
@@ -98,7 +98,7 @@ def read_coco(path: Path) -> CocoFile:
 
     `faults` names the entries that cannot be used. Raises DataError if the file is missing or has neither format.
     """
-    data = _read_json(path)
+    data = read_utf8(path, DataError)
     try:
         content = msgspec.json.decode(data, type=_File)
     except msgspec.ValidationError as error:
@@ -122,17 +122,6 @@ def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation |
     if isinstance(segmentation, RunLengths) and segmentation.size is None:
         segmentation.size = image.size
     return check_segmentation(segmentation, *image.size)
-
-
-def _read_json(path: Path) -> bytes:
-    """The file's JSON as UTF-8 without a byte-order mark. Programs on Windows write that mark, and UTF-16."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the annotations {path} cannot be read: {error.strerror or error}") from error
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace").encode()
-    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:

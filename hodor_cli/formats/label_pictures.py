@@ -15,9 +15,9 @@ from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import ids_in, mask_from_values
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
-from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import voc_palette, write_label_png
+from hodor_cli.images.paths import read_utf8
 from hodor_cli.images.picture import read_header, read_stored
 
 _PICTURES = ("JPEGImages", "images", "frames")
@@ -83,7 +83,7 @@ def _picture(name: str, labels: NDArray[np.integer], folder: Path, names: dict[i
 def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
     """Colour -> class, from the lines `label:r,g,b:parts:actions`; {} without the file. The class of a line without a
     colour has the one that Pascal VOC gives to the line's number."""
-    text = read_bytes(path).decode("utf-8", "replace") if path.is_file() else ""
+    text = read_utf8(path).decode("utf-8", "replace") if path.is_file() else ""
     lines = [line.split(":") for line in text.splitlines() if ":" in line and not line.startswith("#")]
     found: dict[tuple[int, ...], str] = {}
     for fields, usual in zip(lines, voc_palette().tolist(), strict=False):

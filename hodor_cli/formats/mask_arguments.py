@@ -76,19 +76,18 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
             if name
             else f"{path} holds no object to follow: it has no outline, or none with a pixel inside the picture"
         )
-    frames = _frames(pictures, frame, path, source)
-    chosen = [picture for picture in pictures if id(picture) in frames]
-    for picture in chosen:
+    placed = _placed(pictures, frame, path, source)
+    for picture, _ in placed:
         _require_same_size(picture, source, path)
-    return replace(one, pictures=chosen), [frames[id(picture)] for picture in chosen]
+    return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
 
 
 def _is_called(picture: Picture, name: str) -> bool:
     return not name or name in (picture.name, Path(picture.name).name, Path(picture.name).stem)
 
 
-def _frames(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> dict[int, int]:
-    """id() of each picture -> its frame, for the frames that are read."""
+def _placed(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> list[tuple[Picture, int]]:
+    """The pictures that belong to frames that are read, with these frames."""
     if given is not None:
         if len(pictures) > 1:
             names = listed([picture.name for picture in pictures], 3)
@@ -96,22 +95,27 @@ def _frames(pictures: list[Picture], given: int | None, path: Path, source: Fram
                 f"{path} has {plural(len(pictures), 'picture')} with objects ({names}); "
                 f"say which with {given}={path}#NAME"
             )
-        return {id(pictures[0]): given}
-    if pictures[0].frame is not None:
-        found = {id(picture): picture.frame for picture in pictures if picture.frame is not None}
-        read = {key: frame for key, frame in found.items() if source.start <= frame and source.has_frame(frame)}
+        return [(pictures[0], given)]
+    of_video = [(picture, picture.frame) for picture in pictures if picture.frame is not None]
+    if of_video:
+        read = [(picture, frame) for picture, frame in of_video if source.start <= frame and source.has_frame(frame)]
         if not read:
-            require_frame(min(found.values()), str(path), source)
+            require_frame(min(frame for _, frame in of_video), str(path), source)
         return read
     stems = {Path(picture.name).stem: picture for picture in pictures}
     named = source.frame_names()
     if len(pictures) == 1:
         index = named.index(next(iter(stems))) if named is not None and next(iter(stems)) in named else source.start
         require_frame(index, str(path), source)
-        return {id(pictures[0]): index}
+        return [(pictures[0], index)]
+    if len(stems) < len(pictures):
+        twice = next(picture for picture in pictures if picture is not stems[Path(picture.name).stem])
+        raise InputError(
+            f"{path} has several pictures called {Path(twice.name).stem}; give one as FRAME={path}#{twice.name}"
+        )
     match, frames, _ = match_frames(list(stems), source)
     place = {frame: index for index, frame in enumerate(frames)}
-    used = {id(stems[name]): place[frame] for name, frame in match.frames.items() if source.has_frame(place[frame])}
+    used = [(stems[name], place[frame]) for name, frame in match.frames.items() if source.has_frame(place[frame])]
     if not used:
         raise InputError(
             f"no picture of {path} belongs to a frame that is read: they are named like {pictures[0].name}; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +10,7 @@ import msgspec
 
 from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import read_utf8
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -18,21 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's text as UTF-8 without a byte-order mark. Programs on Windows write such marks, and UTF-16."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace").encode()
-    return data.removeprefix(codecs.BOM_UTF8)
-
-
 def parse_json(path: Path, form: type[T], what: str) -> T:
     """The file's JSON as a value of type `form`. Raises InputError with the reason if it is not `what`."""
     try:
-        return msgspec.json.decode(read_bytes(path), type=form)
+        return msgspec.json.decode(read_utf8(path), type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error
 

@@ -17,9 +17,8 @@ from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, media, tables, yolo
 from hodor_cli.formats.annotations import Annotations
 from hodor_cli.formats.numbering import numbered
-from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import read_start, require_exists, summarise_files, visible_files
+from hodor_cli.images.paths import read_start, read_utf8, require_exists, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 Size = tuple[int, int]
@@ -169,7 +168,7 @@ def _json_kind(path: Path) -> str | None:
 @lru_cache(maxsize=256)  # the kind of a file of hundreds of megabytes is needed several times
 def _kind_of(path: Path, _time: int, _size: int) -> str | None:
     try:
-        data = read_bytes(path)
+        data = read_utf8(path)
         if data.lstrip()[:1] == b"[":
             tasks = msgspec.json.decode(data, type=list[dict[str, msgspec.Raw]])
             known = tasks and ({"data", "annotations", "completions"} & tasks[0].keys() or b'"original_width"' in data)

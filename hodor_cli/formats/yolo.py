@@ -16,9 +16,8 @@ import msgspec
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
 from hodor_cli.formats.outlines import one_outline
-from hodor_cli.formats.parsing import read_bytes
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import plural, visible_files
+from hodor_cli.images.paths import plural, read_utf8, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size
 
 _DATA = ("data.yaml", "dataset.yaml", "data.yml")
@@ -69,7 +68,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
 
 
 def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterator[Shape]:
-    for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
+    for number, line in enumerate(read_utf8(path).decode("utf-8", "replace").splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
@@ -113,7 +112,7 @@ def _read_names(path: Path) -> dict[int, str]:
     import yaml
 
     try:
-        data = msgspec.convert(yaml.safe_load(read_bytes(path)), _Data, strict=False)
+        data = msgspec.convert(yaml.safe_load(read_utf8(path)), _Data, strict=False)
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} has no names that can be read; give them as a list, or as numbers with names"
@@ -160,5 +159,6 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             shares = (one_outline(item.mask, out.tolerance) / (width, height)).clip(0, 1).ravel()
             lines.append(f"{index} " + " ".join(f"{share:.6f}".rstrip("0").rstrip(".") for share in shares))
         out.text(f"labels/{Path(name).stem}.txt", "\n".join(lines))
+    # Without `path`, Ultralytics takes the folder of data.yaml; `path: .` would be the folder in which it is started.
     names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for name, index in classes.items())
-    out.text("data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names or '  {}'}".rstrip())
+    out.text("data.yaml", f"train: images\nval: images\nnames:\n{names or '  {}'}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import re
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from hodor_cli.errors import InputError
+from hodor_cli.errors import HodorError, InputError
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -83,6 +84,18 @@ def read_start(path: Path, size: int) -> bytes:
             return file.read(size)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def read_utf8(path: Path, error: type[HodorError] = InputError) -> bytes:
+    """The bytes of a text file as UTF-8, without the byte-order mark or UTF-16 that programs on Windows write. Raises
+    `error` if it cannot be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as reason:
+        raise error(f"{path} cannot be read: {reason.strerror or reason}") from reason
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def summarise_files(names: Iterable[str]) -> str:

@@ -118,15 +118,7 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
 def read_header(path: Path) -> PictureHeader:
     """Read size, number of pages and depth of a picture file without decoding its pixels. Raises `InputError`."""
     with opened(path, "an image") as found:
-        image = found.image
-        tags = getattr(image, "tag_v2", None)
-        if image.format == "TIFF" and tags is not None:  # before loading, its size depends on the version of Pillow
-            height, width, orientation = int(tags[257]), int(tags[256]), found.tiff_orientation
-        else:
-            height, width, orientation = image.height, image.width, found.turn
-        if orientation >= 5:
-            height, width = width, height
-        return PictureHeader(height, width, found.pages, found.deep, image.mode)
+        return PictureHeader(*found.size, found.pages, found.deep, found.image.mode)
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -102,8 +102,8 @@ class Opened:
     """An opened picture whose pixels are not decoded yet, with the facts that Pillow forgets when it decodes them."""
 
     image: Image
+    size: tuple[int, int]  # (height, width) of the upright picture
     turn: int  # EXIF orientation 1..8 still to be applied to decoded pixels; 1 for a TIFF, which the decoder turns
-    tiff_orientation: int
     deep: bool
     stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
 
@@ -135,8 +135,10 @@ def opened(path: Path, what: str, page: int = 0) -> Iterator[Opened]:
     with open_picture(path, what) as image:
         deep, bits = _depth(image)
         orientation = 1 if image.format == "PNG" and not _may_be_turned(path) else _orientation(image)
-        turn, of_tiff = (1, orientation) if image.format == "TIFF" else (orientation, 1)
-        found = Opened(image, turn, of_tiff, deep, bits)
+        turn, size = orientation, (image.height, image.width)
+        if image.format == "TIFF":  # before it is loaded, its size depends on the version of Pillow
+            turn, size = 1, (int(image.tag_v2[257]), int(image.tag_v2[256]))  # type: ignore[attr-defined]
+        found = Opened(image, size[::-1] if orientation >= 5 else size, turn, deep, bits)
         yield found.at(page) if page else found
 
 

@@ -29,7 +29,7 @@ def deform_conv2d(x: Tensor, offsets: Tensor, weight: Tensor, bias: Tensor | Non
     column = (moved[:, :, 1] + columns).clamp(-2, width + 1)
     # `grid_sample` takes (x, y) from -1 to 1 between the outer edges of the corner pixels.
     grid = torch.stack(((2 * column + 1) / width - 1, (2 * y + 1) / height - 1), dim=-1)
-    grid = grid.view(batch, 9 * height, width, 2)
+    grid = grid.reshape(batch, 9 * height, width, 2)
     sampled = F.grid_sample(x.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     sampled = sampled.to(x.dtype).view(batch, channels * 9, height * width)
     y = weight.reshape(-1, channels * 9).to(sampled.dtype) @ sampled
