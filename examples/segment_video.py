@@ -17,7 +17,7 @@ def main(video: str, mask: str, out: str) -> None:
     with open_source(video) as source:
         first = read_mask(mask, size=(source.height, source.width)).labels
         for frame in source:
-            labels = segmenter.step(frame.image, masks=first if frame.index == 0 else None)
+            labels = segmenter.step(frame.picture, masks=first if frame.index == 0 else None)
             write_label_png(Path(out) / f"{frame.name}.png", labels)
 
 

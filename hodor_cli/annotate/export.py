@@ -7,8 +7,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from hodor_cli.annotate.project import Project
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing, writing
@@ -16,7 +14,7 @@ from hodor_cli.formats.recognise import WRITERS
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter
-from hodor_cli.video.overlay import draw_overlay
+from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
 #: Kind -> its title on the page. The formats of `hodor export` are kinds, too, with the prefix TO.
@@ -95,7 +93,7 @@ class Exporter:
                     first_time = frame.time if first_time is None else first_time
                     ticks = timeline.ticks(position, frame.time - first_time, ticks)
                     labels = self._project.labels(frame.index)
-                    drawn = draw_overlay(np.ascontiguousarray(frame.image), labels, ids=ids)
+                    drawn = draw_on_video(video, frame.picture, labels, ids=ids)
                     video.write(drawn, ticks=ticks, duration=frame.duration)
                     self._next(advance)
             if self._source.sound is not None:

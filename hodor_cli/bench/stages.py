@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,13 @@ from hodor_cli.runtime.device import synchronise
 
 #: Stages of a step, in order; each frame's seconds add up to its step.
 STEP_STAGES = ("resize", "extract", "decode_masks", "encode")
+
+
+class Spent(NamedTuple):
+    """Seconds a frame: on the clock, and of all processor cores together (which other programs disturb less)."""
+
+    seconds: float
+    processor: float
 
 
 def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list[dict[str, float]]:
@@ -58,39 +65,35 @@ def _stages_of_step(
     return {"resize": resize, "extract": extract, "decode_masks": total - resize - extract - encode, "encode": encode}
 
 
-def outside_seconds(
-    video: Path, frames: list[NDArray[np.uint8]], labels: NDArray[np.uint16], folder: Path
-) -> dict[str, float]:
-    """Median seconds a frame for `decode` (the video to RGB) and `write` (mask PNG, overlay drawn and encoded)."""
+def outside_seconds(video: Path, labels: NDArray[np.uint16], folder: Path) -> dict[str, float]:
+    """Median seconds a frame for `decode` (of the video) and `write` (mask PNG, overlay drawn and encoded)."""
     from hodor_cli.images.label_png import write_label_png
     from hodor_cli.video.h264 import VideoWriter
-    from hodor_cli.video.overlay import draw_overlay
+    from hodor_cli.video.overlay import draw_on_video
     from hodor_cli.video.source import open_source
 
     decoding: list[float] = []
-    with open_source(video) as source:
-        before = time.perf_counter()
-        for _ in source:
-            now = time.perf_counter()
-            decoding.append(now - before)
-            before = now
     writing: list[float] = []
-    with VideoWriter(folder / "overlay.mp4", FPS) as overlay:
-        for frame in frames:
-            before = time.perf_counter()
+    with open_source(video) as source, VideoWriter(folder / "overlay.mp4", FPS) as overlay:
+        before = time.perf_counter()
+        for frame in source:
+            decoded = time.perf_counter()
             write_label_png(folder / "mask.png", labels)
-            overlay.write(draw_overlay(frame, labels))
-            writing.append(time.perf_counter() - before)
+            overlay.write(draw_on_video(overlay, frame.picture, labels))
+            written = time.perf_counter()
+            decoding.append(decoded - before)
+            writing.append(written - decoded)
+            before = written
     return {"decode": median(decoding[1:] or decoding), "write": median(writing[1:] or writing)}
 
 
-def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segmenter, out: Path) -> float:
-    """Frames a second of `hodor segment`, from the opened video to finished masks, overlay and report."""
+def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segmenter, out: Path) -> Spent:
+    """What a frame of `hodor segment` takes, from the opened video to finished masks, overlay and report."""
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
 
     with open_source(video) as source:
-        began = time.perf_counter()
-        summary = segment_source(source, RunInputs({0: first_labels}), out, segmenter)
-        return summary.frames / (time.perf_counter() - began)
+        began, worked = time.perf_counter(), time.process_time()
+        frames = segment_source(source, RunInputs({0: first_labels}), out, segmenter).frames
+        return Spent((time.perf_counter() - began) / frames, (time.process_time() - worked) / frames)

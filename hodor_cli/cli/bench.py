@@ -124,7 +124,8 @@ _MEMORY_ROWS = (("peak host memory, MiB", "peak_host_mib", 0), ("peak device mem
 def _print_video(result: dict[str, Any], console: Console) -> None:
     _print_table(result, _VIDEO_ROWS, console)
     whole = result["end_to_end"]
-    console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}")
+    processor = f"{whole['processor_ms_per_frame']:.1f} ms of processor time a frame"
+    console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}, {processor}")
     _print_contention(result, "frames/s", console)
     pixels = result["label_pixels"]
     if pixels["different"] is None:

@@ -15,12 +15,13 @@ from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video.backwards import backwards
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.yuv import YuvPicture
 
 Direction = Literal["both", "forward", "backward"]
 #: A source that can be read more than once, or RGB frames (H, W, 3) uint8 by index.
 Footage = FrameSource | Sequence[np.ndarray]
 #: Index, image, time in seconds (None: frames follow each other as in ordinary video).
-NumberedFrame = tuple[int, np.ndarray, "float | None"]
+NumberedFrame = tuple[int, np.ndarray | YuvPicture, "float | None"]
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _read(footage: Footage, first: int, last: int, *, backward: bool = False) ->
     """The frames first..last, or last..first."""
     if isinstance(footage, FrameSource):
         frames = backwards(footage, first, last + 1) if backward else footage.between(first, last + 1)
-        yield from ((frame.index, frame.image, frame.time) for frame in frames)
+        yield from ((frame.index, frame.picture, frame.time) for frame in frames)
         return
     for index in range(last, first - 1, -1) if backward else range(first, last + 1):
         yield index, np.asarray(footage[index]), None

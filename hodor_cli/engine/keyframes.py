@@ -34,7 +34,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.model.background import reference_masks, to_stride8
 from hodor_cli.model.types import Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
+from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
 
 Masks = np.ndarray | Mapping[int, np.ndarray]
 _Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
@@ -87,11 +87,11 @@ class OfflineSegmenter(Segmenter):
         self._known = Followed.none(self.history)
 
     @torch.inference_mode()
-    def encode(self, frame: int, image: np.ndarray, masks: Masks) -> None:
+    def encode(self, frame: int, image: np.ndarray | Scalable, masks: Masks) -> None:
         """Encode a masked frame as a reference for other frames. Objects too small to be encoded are left out.
 
         Args:
-            frame: its index. image: (H, W, 3) uint8 RGB.
+            frame: its index. image: as the frame of `step`.
             masks: label map (H, W) of object ids, or {id: (H, W) bool}.
         Raises:
             InputError as `step` does.
@@ -127,7 +127,9 @@ class OfflineSegmenter(Segmenter):
         other._first, other._direction, other._shown, other._turn = top, -1, shown, _Turn()
         return other
 
-    def step(self, frame: np.ndarray, masks: Masks | None = None, *, time: float | None = None) -> np.ndarray:
+    def step(
+        self, frame: np.ndarray | Scalable, masks: Masks | None = None, *, time: float | None = None
+    ) -> np.ndarray:
         """Segment the next frame in this direction; see `Segmenter.step`. masks: those that the plan has for it."""
         if self._plan is None:
             return super().step(frame, masks, time=time)
@@ -159,7 +161,7 @@ class OfflineSegmenter(Segmenter):
         return FrameDescriptors({**later.descriptors.objects, **found.objects}, background)
 
     @torch.inference_mode()
-    def _extract(self, image: np.ndarray) -> Maps:
+    def _extract(self, image: np.ndarray | Scalable) -> Maps:
         geometry, config = self._check_frame(image), self.model.config
         with autocast(self.device, self.dtype):
             return self.model.extract(prepare_frame(image, geometry, config.pixel_mean, config.pixel_std, self.device))

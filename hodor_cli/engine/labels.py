@@ -1,8 +1,12 @@
-"""From probabilities to a label map at the frame's own size."""
+"""From probabilities to a label map at the frame's own size.
+
+A pixel of the frame mixes four cells of the probabilities. Where one object is the likeliest in all four, or none is
+close to it in any, the result is known without mixing. Only the other pixels, near outlines, are mixed.
+"""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,13 +29,34 @@ def label_map(
     Returns:
         Label map (H, W) uint16, and the mean probability inside each object's mask (0 where it has none).
     """
-    objects, place = _shown_objects(probabilities[0], geometry, background)
-    values, slots = objects.max(dim=0)
+    height, width = geometry.scaled
+    channels = probabilities[0, :, :height, :width]
     labels = np.zeros(geometry.original, dtype=np.uint16)
-    labels.ravel()[place.cpu().numpy()] = np.array(object_ids, dtype=np.uint16)[slots.cpu().numpy()]
-    sums = torch.bincount(slots, weights=values, minlength=len(object_ids))
-    means = sums / torch.bincount(slots, minlength=len(object_ids)).clamp(min=1)
-    return labels, dict(zip(object_ids, means.tolist(), strict=True))
+    # A resized pixel mixes four cells, and the maximum of what is mixed is at least a quarter of the mixed maxima.
+    far = 4 * channels[background:].amax(dim=0) <= channels[:background].amax(dim=0)
+    box = _box(~far)
+    if box is None:
+        return labels, dict.fromkeys(object_ids, 0.0)
+    sides = zip(box, geometry.scaled, geometry.original, strict=True)
+    rows, columns = (_Taps.of(*side, channels.device) for side in sides)
+    rivals, objects = channels[:, box[0], box[1]].split((background, len(object_ids)))
+    merged, cells = rivals.max(dim=0)
+    values, slots = objects.max(dim=0)
+    blocks = _common(slots.where(values > merged, _NOTHING - 1 - cells).short())
+    known_far = (blocks < _NOTHING) & (blocks != _UNCLEAR) | (_common(far[box].short()) == 1)
+    blocks.masked_fill_(known_far, _NOTHING)
+
+    pixels = blocks.index_select(1, columns.first).index_select(0, rows.first)
+    y, x = (pixels == _UNCLEAR).nonzero(as_tuple=True)
+    mixed, found = _decided(rivals, merged, objects, rows.at(y), columns.at(x))
+    pixels[y, x] = found.short()
+    ids = np.array([*object_ids, 0], dtype=np.uint16)  # the last is that of _NOTHING, which is -1
+    labels[rows.window, columns.window] = ids[pixels.cpu().numpy()]
+
+    known = blocks.clamp(min=_NOTHING).flatten()
+    sums = _by_slot(found, mixed, object_ids) + _by_slot(known, _sums(values, rows, columns), object_ids)
+    counts = _by_slot(found, None, object_ids) + _by_slot(known, rows.counts()[:, None] * columns.counts(), object_ids)
+    return labels, dict(zip(object_ids, (sums / counts.clamp(min=1)).tolist(), strict=True))
 
 
 def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
@@ -42,66 +67,103 @@ def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
     return {i: int(counts[i]) for i in object_ids}
 
 
-def _shown_objects(probabilities: Tensor, geometry: Geometry, channels: int) -> tuple[Tensor, Tensor]:
-    """The N pixels of the frame where an object beats the background: the objects' probabilities (I, N), and the
-    pixels' places (N,) in the flattened frame.
+# In place of an object's slot.
+_NOTHING, _UNCLEAR = -1, -1000
 
-    Every channel is resized for itself and then compared. But the ten background channels only matter by their maximum,
-    and that is known before resizing wherever one of them is the highest around: so their maximum is resized instead,
-    and the ten only at the few pixels where the two could differ in the result. Which object it is, and how sure, is
-    asked at its pixels only, and nothing is asked far from where an object has a quarter of the maximum: a resized
-    pixel mixes four, and the maximum of what is mixed is at least a quarter of the mixed maxima.
+
+@dataclass(frozen=True)
+class _Taps:
+    """Consecutive places along a side of the frame: the two of its cells that each of them mixes, and the share of the
+    second. first, second: (N,) long. cells: how many there are. start: the first place."""
+
+    first: Tensor
+    second: Tensor
+    share: Tensor
+    cells: int
+    start: int = 0
+
+    @classmethod
+    def of(cls, part: slice, cells: int, pixels: int, device: torch.device) -> _Taps:
+        """The places in a part of a side's cells; the cells are numbered in that part."""
+        place = ((torch.arange(pixels, device=device) + 0.5) * (cells / pixels) - 0.5).clamp(min=0)
+        first = place.long()
+        inside = (first >= part.start) & (first < part.stop)
+        start, share, first = int((first < part.start).sum()), (place - first)[inside], first[inside] - part.start
+        count = part.stop - part.start
+        return cls(first, (first + 1).clamp(max=count - 1), share, count, start)
+
+    @property
+    def window(self) -> slice:
+        return slice(self.start, self.start + len(self.first))
+
+    def at(self, index: Tensor) -> _Taps:
+        """Those of some of the places."""
+        return replace(self, first=self.first[index], second=self.second[index], share=self.share[index])
+
+    def counts(self) -> Tensor:
+        """By first cell, (cells,): the number of places."""
+        return torch.bincount(self.first, minlength=self.cells)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """By first cell, (cells,): the sums of the shares of the first and of the second cell."""
+        shares = (1 - self.share, self.share)
+        first, second = (torch.bincount(self.first, weights=share, minlength=self.cells) for share in shares)
+        return first, second
+
+
+def _box(cells: Tensor) -> tuple[slice, slice] | None:
+    """The rows and columns of the true cells (h, w), with one cell around them; None if there is none."""
+    ends = [cells.any(dim=1 - dim).nonzero()[:, 0].tolist() for dim in range(2)]
+    if not ends[0]:
+        return None
+    sides = zip(ends, cells.shape, strict=True)
+    rows, columns = (slice(max(0, found[0] - 1), min(side, found[-1] + 2)) for found, side in sides)
+    return rows, columns
+
+
+def _after(cells: Tensor, dim: int) -> Tensor:
+    """For each cell the next one along a side, and for the last one itself."""
+    count = cells.shape[dim]
+    return torch.cat((cells.narrow(dim, 1, count - 1), cells.narrow(dim, count - 1, 1)), dim)
+
+
+def _common(cells: Tensor) -> Tensor:
+    """What a cell and those right of, below and diagonal to it have in common, _UNCLEAR if they differ: (h, w)."""
+    for dim in range(2):
+        cells = cells.masked_fill(cells != _after(cells, dim), _UNCLEAR)
+    return cells
+
+
+def _by_slot(slots: Tensor, weights: Tensor | None, object_ids: list[int]) -> Tensor:
+    """The sum of the weights, or the number, of each object's slot."""
+    weights = None if weights is None else weights.flatten()
+    return torch.bincount(slots.long() + 1, weights=weights, minlength=len(object_ids) + 1)[1:]
+
+
+def _sums(values: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
+    """For each block of four cells of a map (h, w), the sum of the pixels that mix them."""
+    first, second = columns.weights()
+    values = values * first + _after(values, 1) * second
+    first, second = rows.weights()
+    return values * first[:, None] + _after(values, 0) * second[:, None]
+
+
+def _decided(rivals: Tensor, merged: Tensor, objects: Tensor, rows: _Taps, columns: _Taps) -> tuple[Tensor, Tensor]:
+    """At N pixels: the highest probability of an object, and the object's slot if it beats the background.
+
+    The background channels, `rivals` (B, h, w), only matter by their maximum. So `merged`, their maximum before mixing,
+    is mixed first; that is at least the true maximum. All of them are mixed only where that could change the result.
     """
-    height, width = geometry.scaled
-    background = probabilities[:channels, :height, :width]
-    objects = probabilities[channels:, :height, :width]
-    merged = background.amax(dim=0, keepdim=True)
-    rows, columns = _window(4 * objects.amax(dim=0) > merged[0], geometry)
-    resized = _resized(torch.cat((merged, objects)), rows, columns, geometry.original)
-    bound = resized[0]  # at least the true maximum, and at most four times it
-    highest = resized[1:].amax(dim=0)
-    shown = highest > bound
-    if geometry.scaled != geometry.original and channels > 1:
-        y, x = ((highest <= bound) & (4 * highest > bound)).nonzero(as_tuple=True)
-        exact = _sample(background, rows[y], columns[x], geometry.original).amax(dim=0)
-        shown[y, x] = highest[y, x] > exact
-    y, x = shown.nonzero(as_tuple=True)
-    return resized[1:, y, x], rows[y] * geometry.original[1] + columns[x]
+    mixed = _sample(torch.cat((merged[None], objects)), rows, columns)
+    values, slots = mixed[1:].max(dim=0)
+    shown = values > mixed[0]
+    close = (~shown & (4 * values > mixed[0])).nonzero()[:, 0]
+    shown[close] = values[close] > _sample(rivals, rows.at(close), columns.at(close)).amax(dim=0)
+    return values, slots.masked_fill(~shown, _NOTHING)
 
 
-def _window(inside: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """The rows and columns of the frame that depend on the box around the true cells of `inside`, at `scaled` size."""
-    ranges = []
-    for dim, (cells, pixels) in enumerate(zip(geometry.scaled, geometry.original, strict=True)):
-        places = inside.any(dim=1 - dim).nonzero()[:, 0]
-        first, last = (int(places[0]), int(places[-1])) if len(places) else (0, -2)
-        ratio = pixels / cells
-        start = max(0, math.floor((first - 0.5) * ratio - 0.5))
-        end = min(pixels, math.ceil((last + 1.5) * ratio + 0.5))
-        ranges.append(torch.arange(start, max(start, end), device=inside.device))
-    return ranges[0], ranges[1]
-
-
-def _taps(index: Tensor, inputs: int, outputs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """The two cells of `inputs` that each pixel of `outputs` mixes, and the share of the second."""
-    place = ((index + 0.5) * (inputs / outputs) - 0.5).clamp(min=0)
-    first = place.long()
-    return first, (first + 1).clamp(max=inputs - 1), (place - first).to(dtype)
-
-
-def _resized(maps: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> Tensor:
-    """These rows and columns of maps (C, h, w) resized to `size`: (C, rows, columns)."""
-    left, right, across = _taps(columns, maps.shape[2], size[1], maps.dtype)
-    top, bottom, down = _taps(rows, maps.shape[1], size[0], maps.dtype)
-    # Columns first, while there are few rows; then whole rows are copied.
-    maps = torch.lerp(maps[:, :, left], maps[:, :, right], across)
-    return torch.lerp(maps.index_select(1, top), maps.index_select(1, bottom), down[:, None])
-
-
-def _sample(maps: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, int]) -> Tensor:
-    """What maps (C, h, w), resized to `size`, would hold at N pixels: (C, N)."""
-    top, bottom, down = _taps(rows, maps.shape[1], size[0], maps.dtype)
-    left, right, across = _taps(columns, maps.shape[2], size[1], maps.dtype)
-    upper = torch.lerp(maps[:, top, left], maps[:, top, right], across)
-    lower = torch.lerp(maps[:, bottom, left], maps[:, bottom, right], across)
-    return torch.lerp(upper, lower, down)
+def _sample(maps: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
+    """What maps (C, h, w), resized to the frame, would hold at N pixels: (C, N)."""
+    upper = torch.lerp(maps[:, rows.first, columns.first], maps[:, rows.first, columns.second], columns.share)
+    lower = torch.lerp(maps[:, rows.second, columns.first], maps[:, rows.second, columns.second], columns.share)
+    return torch.lerp(upper, lower, rows.share)

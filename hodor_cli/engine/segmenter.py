@@ -25,7 +25,7 @@ from hodor_cli.model.background import predicted_masks, reference_masks, to_stri
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.runtime.preprocess import Geometry, prepare_frame, prepare_masks, resize
+from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
 
 #: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
@@ -109,7 +109,7 @@ class Segmenter:
     @torch.inference_mode()
     def step(
         self,
-        frame: np.ndarray,
+        frame: np.ndarray | Scalable,
         masks: np.ndarray | Mapping[int, np.ndarray] | None = None,
         *,
         time: float | None = None,
@@ -117,7 +117,7 @@ class Segmenter:
         """Segment the next frame.
 
         Args:
-            frame: (H, W, 3) uint8 RGB; all frames have the same size.
+            frame: (H, W, 3) uint8 RGB, or a picture that scales itself; all frames have the same size.
             masks: reference masks given in this frame: a label map (H, W) of object ids, or {id: (H, W) bool}, or None.
                 They say nothing of other objects: a correction leaves them the masks they would have without it,
                 except where these overlap, and an object that starts takes part in decoding the frame, as in the paper.
@@ -221,8 +221,8 @@ class Segmenter:
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._known, self._next_frame, self._geometry, self._finer = known, int(state["next_frame"]), geometry, finer
 
-    def _check_frame(self, frame: np.ndarray) -> Geometry:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+    def _check_frame(self, frame: np.ndarray | Scalable) -> Geometry:
+        if isinstance(frame, np.ndarray) and (frame.shape[2:] != (3,) or frame.dtype != np.uint8 or not frame.size):
             raise InputError(f"a frame must be (H, W, 3) uint8 RGB, not {frame.shape} {frame.dtype}")
         height, width = frame.shape[:2]
         if self._geometry is not None and self._geometry.original != (height, width):

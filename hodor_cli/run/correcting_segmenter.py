@@ -17,6 +17,7 @@ from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.yuv import Picture
 
 
 class EarlierResult(Protocol):
@@ -98,9 +99,7 @@ class CorrectingSegmenter:
         """Whether the result of the newest frame is from the earlier run."""
         return not self._change.covers(self._frames[self._next - 1])
 
-    def step(
-        self, frame: NDArray[np.uint8], masks: NDArray[np.integer] | None = None, *, time: float | None = None
-    ) -> Labels:
+    def step(self, frame: Picture, masks: NDArray[np.integer] | None = None, *, time: float | None = None) -> Labels:
         """The next frame's label map, segmented again or from the earlier run."""
         at = self._frames[self._next]
         inside, starts = self._change.covers(at), self._change.covers(at + 1)

@@ -91,7 +91,7 @@ class _Pictures(Collection[Picture]):
             image = None
             if frames is not None:
                 found = next((frame for frame in frames if frame.index == record.frame), None)
-                if found is None or found.image.shape[:2] != labels.shape:
+                if found is None or found.picture.shape[:2] != labels.shape:
                     raise InputError(
                         f"frame {record.frame} of {self._source and self._source.label} is missing or of another size "
                         "than its mask; give the video of this result with `source`"

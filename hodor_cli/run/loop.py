@@ -151,7 +151,7 @@ class RunLoop:
         if frame.index != record.frame:
             raise InputError(f"{self._source.name} gives other frames than before; start again with `overwrite`")
         labels = read_label_png(self._folder.mask(frame.name))
-        if labels.shape != frame.image.shape[:2]:
+        if labels.shape != frame.picture.shape[:2]:
             raise damaged(self._folder.mask(frame.name))
         return Redraw(frame, labels, record.ticks)
 
@@ -174,7 +174,7 @@ class RunLoop:
                 self._segmenter.remove(object_id)
         before = self._segmenter.last
         try:
-            labels = self._segmenter.step(frame.image, masks=given.labels, time=frame.time)
+            labels = self._segmenter.step(frame.picture, masks=given.labels, time=frame.time)
         except BaseException:
             self._at.settled = self._segmenter.last is before  # an unfinished step does not change the state
             raise

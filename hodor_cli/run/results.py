@@ -24,7 +24,7 @@ from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.resume import Journal, Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Piece, Timeline, VideoWriter, join_videos
-from hodor_cli.video.overlay import draw_overlay
+from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
 #: Frames in one closed piece of the overlay video.
@@ -140,8 +140,9 @@ class ResultsWriter:
             buffer = io.BytesIO()  # a piece is small; only `_close_piece` writes to the disk and can find it full
             source = self._source
             self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
-        drawn = draw_overlay(frame.image, labels, ids=self._drawing.numbers)
-        self._piece[1].write(drawn, ticks=ticks - self._piece[2], duration=frame.duration)
+        _, video, begin = self._piece
+        canvas = draw_on_video(video, frame.picture, labels, ids=self._drawing.numbers)
+        video.write(canvas, ticks=ticks - begin, duration=frame.duration)
         self._drawn += 1
         if self._drawn % PIECE_FRAMES == 0:
             self._close_piece()

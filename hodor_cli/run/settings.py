@@ -17,6 +17,7 @@ from hodor_cli.settings import about
 if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
     from hodor_cli.video.frames import Frame
+    from hodor_cli.video.yuv import Picture
 
 
 class Click(NamedTuple):
@@ -58,11 +59,12 @@ class RunOutput:
 class RunSegmenter(Protocol):
     """The part of `hodor_cli.engine.Segmenter` that a run needs.
 
-    A step that raises must not change the state and `last`.
+    A frame is (H, W, 3) uint8 RGB, or a picture of which `np.asarray` makes that. A step that raises must not
+    change the state and `last`.
     """
 
     def step(
-        self, frame: NDArray[np.uint8], masks: NDArray[np.integer] | None = None, *, time: float | None = None
+        self, frame: Picture, masks: NDArray[np.integer] | None = None, *, time: float | None = None
     ) -> NDArray[np.uint16]: ...
     def remove(self, object_id: int) -> None: ...
     def state(self) -> dict[str, NDArray[Any]]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,17 @@ STRIDE = 32
 
 #: A value for each channel: red, green, blue.
 Colour = tuple[float, float, float]
+
+
+class Scalable(Protocol):
+    """A picture that can be had at any size, so that nobody needs its own size in RGB."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W, 3)."""
+
+    def scaled(self, height: int, width: int) -> np.ndarray:
+        """(height, width, 3) uint8 RGB, resized as `resize` does."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,12 @@ def normalise(frames: Tensor, mean: Colour, std: Colour) -> Tensor:
     return (frames - frames.new_tensor(mean).view(3, 1, 1)) / frames.new_tensor(std).view(3, 1, 1)
 
 
-def prepare_frame(frame: np.ndarray, geometry: Geometry, mean: Colour, std: Colour, device: torch.device) -> Tensor:
+def prepare_frame(
+    frame: np.ndarray | Scalable, geometry: Geometry, mean: Colour, std: Colour, device: torch.device
+) -> Tensor:
     """RGB (H, W, 3) uint8 -> (1, 3, padded height, padded width) float32 network input; zero in the padding."""
+    if not isinstance(frame, np.ndarray):
+        frame = frame.scaled(*geometry.scaled)
     image = torch.tensor(np.ascontiguousarray(frame), device=device).permute(2, 0, 1)[None].float()
     return pad(normalise(resize(image, geometry.scaled), mean, std), geometry.padded)
 

@@ -170,7 +170,7 @@ def to_rgb(
     size: (H, W); a frame of another size is scaled to it, because a stream may change its size midway. value_range: the
     values that become black and white in a frame of `deep_values`.
     """
-    height, width = (frame.height, frame.width) if size is None else _lying(size, turn)
+    height, width = (frame.height, frame.width) if size is None else lying(size, turn)
     if (width, height) != (frame.width, frame.height):
         frame = frame.reformat(width=width, height=height)
     if value_range is not None and (values := deep_values(frame)) is not None:
@@ -187,7 +187,7 @@ def deep_values(frame: VideoFrame) -> np.ndarray | None:
 
 def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
     """(height, width) of a frame after rotation."""
-    return _lying((frame.height, frame.width), turn)
+    return lying((frame.height, frame.width), turn)
 
 
 def upright_aspect(aspect: Fraction, turn: Turn) -> Fraction:
@@ -195,7 +195,8 @@ def upright_aspect(aspect: Fraction, turn: Turn) -> Fraction:
     return aspect if turn is None or turn[0, 0] else 1 / aspect
 
 
-def _lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
+def lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
+    """(height, width) before the rotation of a frame of this size after it, or the reverse."""
     return size if turn is None or turn[0, 0] else (size[1], size[0])
 
 

@@ -23,12 +23,12 @@ from hodor_cli.video.decoding import (
     deep_values,
     read_entries,
     read_turn,
-    to_rgb,
     upright_aspect,
     upright_size,
 )
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.sound import SoundTrack
+from hodor_cli.video.yuv import picture_of
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -120,9 +120,9 @@ class VideoFileSource(FrameSource):
                     continue
                 if index != first or index >= stop or deep_values(item.frame) is not None:
                     return
-                image = to_rgb(item.frame, self._turn, (self.height, self.width))
+                picture = picture_of(item.frame, self._turn, (self.height, self.width), self.colours)
                 time = entries.stamps[index] * tick - entries.stamps[0] * tick
-                yield Frame(index, f"{index:05d}", image, time, item.duration)
+                yield Frame(index, f"{index:05d}", picture, time, item.duration)
                 first += 1
 
     def _entries(self) -> Entries | None:
@@ -197,7 +197,7 @@ class _Clock:
 def number_frames(
     source: FrameSource, decoded: Iterator[DecodedFrame], turn: Turn, first: int | None = None
 ) -> Iterator[Frame]:
-    """Turn decoded pictures into `Frame`s: index, time since the first, upright RGB of the source's size. Pictures
+    """Turn decoded pictures into `Frame`s: index, time since the first, upright picture of the source's size. Pictures
     before `first`, the source's start by default, are not converted; iteration stops at `source.end`."""
     first = source.start if first is None else first
     clock = _Clock(source.fps)
@@ -212,8 +212,8 @@ def number_frames(
                     f"{source.label} changes its size to {width}x{height} at frame {index}; such frames are scaled "
                     f"to {source.width}x{source.height}"
                 )
-            image = to_rgb(item.frame, turn, (source.height, source.width), value_range)
-            yield Frame(index, f"{index:05d}", image, time, item.duration)
+            picture = picture_of(item.frame, turn, (source.height, source.width), source.colours, value_range)
+            yield Frame(index, f"{index:05d}", picture, time, item.duration)
         if source.end is not None and index + 1 >= source.end:
             return
     source.require_start(index + 1)

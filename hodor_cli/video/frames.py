@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from types import TracebackType
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from hodor_cli.images.paths import plural, readable_name
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.colours import Colours
 from hodor_cli.video.sound import SoundTrack
+from hodor_cli.video.yuv import Picture
 
 SourceT = TypeVar("SourceT", bound="FrameSource")
 
@@ -29,6 +31,7 @@ class Frame:
 
     index: counts from 0 at the source's first frame, also when reading starts later.
     name:  "00012" in a video or camera, the file's name without its ending in a folder.
+    picture: (H, W, 3) uint8 RGB, or a `YuvPicture` of it.
     image: (H, W, 3) uint8 RGB; the receiver may change it.
     time:  seconds since the source's first frame; uneven if the frame rate varies.
     duration: for how many seconds the source shows it, None if it does not say.
@@ -36,9 +39,13 @@ class Frame:
 
     index: int
     name: str
-    image: np.ndarray
+    picture: Picture
     time: float
     duration: float | None = None
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        return np.asarray(self.picture)
 
 
 class FrameSource(ABC):

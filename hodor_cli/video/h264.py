@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ from numpy.typing import NDArray
 from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, replacing, require_replaceable
 from hodor_cli.video.colours import Colours
+from hodor_cli.video.yuv import Picture, YuvPicture
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 # The number of threads changes the encoder's output a little, so it is the same on every machine.
 _THREADS = 2
@@ -89,7 +93,7 @@ class Timeline:
 
 
 class VideoWriter:
-    """Writes RGB frames as H.264 (yuv420p) MP4, or RGB(A) frames with another `codec`. An odd side becomes even by
+    """Writes pictures as H.264 (yuv420p) MP4, or also RGBA with another `codec`. An odd side becomes even by
     repeating the last row or column; frames with a side too long for decoders are scaled down and shown with the same
     aspect.
 
@@ -108,8 +112,8 @@ class VideoWriter:
     ) -> None:
         self._timeline = Timeline(fps)
         self._pixel_aspect = pixel_aspect
-        self._codec, self._colours = codec, colours or Colours()
-        self._colours = replace(self._colours, full=self._colours.full and codec.full_range)
+        self._codec, self.colours = codec, colours or Colours()
+        self.colours = replace(self.colours, full=self.colours.full and codec.full_range)
         self._target = Path(target) if isinstance(target, (str, Path)) else None
         self._sink: Any = target if self._target is None else self._target.with_name(f".{self._target.name}.tmp")
         self._container: Any = None
@@ -118,19 +122,32 @@ class VideoWriter:
         self._last: int | None = None
         self._durations: dict[int, int] = {}  # time of each frame in the encoder -> its duration, in ticks
 
-    def write(self, image: NDArray[np.uint8], *, ticks: int | None = None, duration: float | None = None) -> None:
-        """Append one (H, W, 3) RGB or (H, W, 4) RGBA uint8 frame; every frame has the size of the first.
+    def canvas(self, picture: Picture) -> VideoFrame:
+        """A frame of the written size and format with this picture, which can be drawn on before it is written.
 
-        `ticks` is its time in units of `Timeline.time_base`, by default that of the frame rate. `duration` is for how
-        many seconds the frame is shown if it is the last, by default that of the frame rate.
+        picture: that of a `Frame`, or (H, W, 4) RGBA uint8.
         """
         import av
 
         if self._container is None:
-            self._open(*image.shape[:2])
-        image = _fitted(image)
-        pixels = av.VideoFrame.from_ndarray(_even(image), format="rgba" if image.shape[2] == 4 else "rgb24")
-        frame = self._colours.encoded(pixels, self._codec.pixels)
+            self._open(*picture.shape[:2])
+        if (
+            isinstance(picture, YuvPicture)
+            and (picture.colours, "yuv420p") == (self.colours, self._codec.pixels)
+            and max(picture.shape) <= _MOST_SIDE
+        ):
+            return picture.upright()
+        image = fitted(np.asarray(picture))
+        pixels = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
+        return self.colours.encoded(pixels, self._codec.pixels)
+
+    def write(self, picture: Picture | VideoFrame, *, ticks: int | None = None, duration: float | None = None) -> None:
+        """Append a picture, or a frame of `canvas`; every frame has the size of the first.
+
+        `ticks` is its time in units of `Timeline.time_base`, by default that of the frame rate. `duration` is for how
+        many seconds the frame is shown if it is the last, by default that of the frame rate.
+        """
+        frame = self.canvas(picture) if isinstance(picture, (np.ndarray, YuvPicture)) else picture
         frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
         frame.time_base = self._timeline.time_base
         self._frames, self._last = self._frames + 1, frame.pts
@@ -175,18 +192,18 @@ class VideoWriter:
         encoder = codec.encoder()
         self._container = av.open(sink, "w", format=codec.container, options=options)
         stream = self._container.add_stream(encoder, rate=self._timeline.rate)
-        fitted = _fitting_size(height, width)
-        stream.height, stream.width = (side + side % 2 for side in fitted)
+        shown = _fitting_size(height, width)
+        stream.height, stream.width = (side + side % 2 for side in shown)
         stream.pix_fmt = codec.pixels
         context = stream.codec_context
         context.time_base = self._timeline.time_base
-        aspect = self._pixel_aspect * Fraction(width * fitted[0], height * fitted[1])
+        aspect = self._pixel_aspect * Fraction(width * shown[0], height * shown[1])
         context.sample_aspect_ratio = aspect.limit_denominator(255)
         context.thread_count = _THREADS
         context.bit_rate = 0  # constant quality
         if codec.pixels.startswith("yuva"):
             stream.metadata["alpha_mode"] = "1"
-        self._colours.tag(context)
+        self.colours.tag(context)
         stream.options = dict(codec.options)
         self._stream = stream
 
@@ -294,17 +311,13 @@ def _fitting_size(height: int, width: int) -> tuple[int, int]:
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
-def _fitted(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = _fitting_size(*image.shape[:2])
-    if (height, width) == image.shape[:2]:
-        return image
+def fitted(image: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
+    """A picture (H, W, C), or a label map (H, W), in the size in which it is written."""
     import cv2
 
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
+    height, width = _fitting_size(*image.shape[:2])
+    if (height, width) != image.shape[:2]:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)
     if height % 2 or width % 2:
-        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0))[: image.ndim], mode="edge")
     return np.ascontiguousarray(image)

@@ -1,27 +1,41 @@
 """Objects drawn over frames: translucent colours, outlines and, if wanted, the object ids.
 
-The picture depends on nothing but the arguments, so that a frame drawn again after an interruption is the same.
+The picture depends on nothing but the arguments, so that a frame drawn again after an interruption is the same. A
+still picture is drawn as RGB, a frame of a video as YUV, as it is coded; both a plane at a time.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.images.extent import box_of, window_of
 from hodor_cli.images.label_png import davis_palette
+from hodor_cli.video.colours import Colours
+from hodor_cli.video.h264 import VideoWriter, fitted
+from hodor_cli.video.yuv import Picture, Plane, planes_of
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 #: Share of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5
 # Paint whose mean difference per channel from the picture is smaller is hardly visible.
 _ALIKE = 62
+# Places of numbers are searched in a picture of about this height.
+_SEARCH_HEIGHT = 480
+
+Window = tuple[slice, slice]
 
 
 def object_colours(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
     """The RGB colours of object ids, (..., 3): the DAVIS palette, repeated after its 255 colours."""
-    ids = np.asarray(ids, dtype=np.int64)
-    return davis_palette()[np.where(ids > 0, (ids - 1) % 255 + 1, 0)]
+    return davis_palette()[_rows(np.asarray(ids, dtype=np.int64))]
 
 
 def draw_overlay(
@@ -42,26 +56,55 @@ def draw_overlay(
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image is {image.shape[1]}x{image.shape[0]}, labels {labels.shape[1]}x{labels.shape[0]}")
     result = image.copy()
-    window = _bounding_window(labels)
+    window = _window(labels)
     if window is None:
         return result
     import cv2
 
-    # OpenCV is three times as fast here as NumPy's indexing.
-    part, picture = np.ascontiguousarray(labels[window]), np.ascontiguousarray(result[window])
-    colours = _paint(picture, part)
-    mixed: Any = cv2.addWeighted(picture, 1 - opacity, colours, opacity, 0)
-    if outline:
-        edge = inner_edge(part, thickness=max(1, round(min(labels.shape) / 300)))
-        cv2.copyTo(_colour_picture(part, outline_palette()), edge.view(np.uint8), mixed)
-    cv2.copyTo(mixed, (part != 0).view(np.uint8), picture)
-    if ids:
-        _write_ids(picture, part, height=labels.shape[0])
-    result[window] = picture
+    rows = _rows(labels[window])
+    edge = _edge(rows, labels.shape) if outline else np.zeros_like(rows)
+    cover = _Cover(rows, _alike(result[window], rows), edge)
+    planes = list(cv2.split(result[window]))
+    numbers = list(_numbers(labels, window)) if ids else []
+    for plane, paint in zip(planes, _paints(), strict=True):
+        _mix(plane, paint, cover, opacity)
+        for number in numbers:
+            number.write(plane, 0, 255)
+    result[window] = cv2.merge(planes)
     return result
 
 
-def inner_edge(labels: NDArray[np.uint16], thickness: int = 1) -> NDArray[np.bool_]:
+def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint16], *, ids: bool = False) -> VideoFrame:
+    """The picture with the objects of its label map drawn over it as by `draw_overlay`, as a frame for `video`.
+
+    It is drawn as YUV, so that the frame of a video is never made RGB.
+    """
+    canvas, labels = video.canvas(picture), fitted(labels, labels=True)
+    window = _window(labels, even=True)
+    if window is None:
+        return canvas
+    import cv2
+
+    half = tuple(slice(side.start // 2, side.stop // 2) for side in window)
+    planes = [plane[part] for plane, part in zip(planes_of(canvas), (window, half, half), strict=True)]
+    # Colours are chosen by blocks of 2x2 pixels, which have one value of U and V.
+    rows = _rows(labels[window])
+    block_rows = np.ascontiguousarray(cv2.dilate(rows, np.ones((2, 2), np.uint8), anchor=(0, 0))[::2, ::2])
+    blocks = [np.ascontiguousarray(plane) for plane in (planes[0][::2, ::2], *planes[1:])]
+    alike = _alike(video.colours.decoded(blocks), block_rows)
+    edge = _edge(rows, labels.shape)
+    of_pixels = _Cover(rows, cv2.resize(alike, rows.shape[::-1], interpolation=cv2.INTER_NEAREST), edge)
+    of_blocks = _Cover(block_rows, alike, cv2.resize(edge, alike.shape[::-1], interpolation=cv2.INTER_AREA) & 128)
+    for plane, paint, cover in zip(planes, _paints(video.colours), (of_pixels, of_blocks, of_blocks), strict=True):
+        _mix(plane, paint, cover, DEFAULT_OPACITY)
+    for number in _numbers(labels, window) if ids else ():
+        number.write(planes[0], *((0, 255) if video.colours.full else (16, 235)))
+        for plane in planes[1:]:
+            number.half().write(plane, 128, 128)
+    return canvas
+
+
+def inner_edge(labels: NDArray[np.unsignedinteger], thickness: int = 1) -> NDArray[np.bool_]:
     """(H, W) bool: the pixels of objects within `thickness` pixels of another label; the border is no edge."""
     import cv2
 
@@ -79,19 +122,67 @@ def outline_palette() -> NDArray[np.uint8]:
     return np.round(palette * 255 / brightest).astype(np.uint8)
 
 
-def _paint(picture: NDArray[np.uint8], labels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB paint that differs from the picture: the palette's colour, or another shade if that is too similar.
+def _window(labels: NDArray[np.uint16], *, even: bool = False) -> Window | None:
+    """The smallest window with every object and one pixel around it, of even places if `even`; None without objects."""
+    box = box_of(labels)
+    if box is None:
+        return None
+    step = 2 if even else 1
+    rows, columns = (
+        slice(max(0, inside.start - 1) // step * step, min(side, -(-(inside.stop + 1) // step) * step))
+        for inside, side in zip(window_of(box), labels.shape, strict=True)
+    )
+    return rows, columns
+
+
+class _Paint(NamedTuple):
+    """The values of a plane, (256,) uint8 by palette row: mixed into an object's pixels, mixed into those that look
+    like these, and put into outlines."""
+
+    colour: Plane
+    shade: Plane
+    edge: Plane
+
+
+class _Cover(NamedTuple):
+    """What is painted, (h, w) uint8: the palette row of each pixel (0: none); not 0 where the shade is mixed in, and
+    where the outline is."""
+
+    rows: Plane
+    alike: Plane
+    edge: Plane
+
+
+def _mix(plane: Plane, paint: _Paint, cover: _Cover, opacity: float) -> None:
+    """Paint the objects into a plane, in place."""
+    import cv2
+
+    values = cv2.LUT(cover.rows, paint.colour)
+    cv2.copyTo(cv2.LUT(cover.rows, paint.shade), cover.alike, values)
+    mixed: Any = cv2.addWeighted(plane, 1 - opacity, values, opacity, 0)
+    cv2.copyTo(cv2.LUT(cover.rows, paint.edge), cover.edge, mixed)
+    cv2.copyTo(mixed, cover.rows, plane)
+
+
+def _edge(rows: Plane, size: tuple[int, ...]) -> Plane:
+    """255 in outlines, 0 elsewhere in a window of a frame of this size."""
+    return inner_edge(rows, max(1, round(min(size) / 300))).view(np.uint8) * np.uint8(255)
+
+
+def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
+    """(H, W): not 0 where the RGB picture is so similar to its paint that another shade is better.
 
     It depends on the pixel alone, so that an object's colour does not flicker from frame to frame.
     """
     import cv2
 
-    colours = _colour_picture(labels, davis_palette())
-    shades = _colour_picture(labels, _other_shades())
-    mean = np.full((1, 3), 1 / 3, np.float32)
-    own, other = (cv2.transform(cv2.absdiff(picture, paint), mean) for paint in (colours, shades))
-    better = (own < _ALIKE) & (other > own)
-    return np.asarray(cv2.copyTo(shades, better.view(np.uint8), colours), dtype=np.uint8)
+    pixels, mean = cv2.merge([rows, rows, rows]), np.full((1, 3), 1 / 3, np.float32)
+    own, other = (
+        cv2.transform(cv2.absdiff(picture, cv2.LUT(pixels, palette[None])), mean)
+        for palette in (davis_palette(), _other_shades())
+    )
+    better: NDArray[np.bool_] = (own < _ALIKE) & (other > own)
+    return better.view(np.uint8)
 
 
 def _other_shades() -> NDArray[np.uint8]:
@@ -101,38 +192,65 @@ def _other_shades() -> NDArray[np.uint8]:
     return np.where(dark, outline_palette() // 2 + 127, palette // 4).astype(np.uint8)
 
 
-def _colour_picture(labels: NDArray[np.uint16], palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB of a label map: `object_colours` for a whole picture and any palette."""
+@lru_cache
+def _paints(colours: Colours | None = None) -> list[_Paint]:
+    """Of the planes Y, U and V; None: of R, G and B."""
+    import av
+
+    planes = []
+    for palette in (davis_palette(), _other_shades(), outline_palette()):
+        frame = av.VideoFrame.from_ndarray(palette.reshape(16, 16, 3), format="rgb24")
+        coded = palette.T if colours is None else planes_of(colours.encoded(frame, "yuv444p"))
+        planes.append([plane.flatten() for plane in coded])
+    return [_Paint(*values) for values in zip(*planes, strict=True)]
+
+
+def _rows(labels: NDArray[np.integer]) -> Plane:
+    """The palette's row of each id."""
+    if labels.max(initial=0) > 255:
+        labels = np.where(labels > 255, (labels - 1) % 255 + 1, labels)
+    return labels.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """An object's number and where it is written."""
+
+    text: str
+    left: float
+    bottom: float
+    scale: float
+    stroke: float
+
+    def half(self) -> _Number:
+        """In a plane of half the size."""
+        return _Number(self.text, self.left / 2, self.bottom / 2, self.scale / 2, self.stroke / 2)
+
+    def write(self, picture: NDArray[np.uint8], border: Any, ink: Any) -> None:
+        """Write the number in place."""
+        import cv2
+
+        place = (round(self.left), round(self.bottom))
+        for colour, wide in ((border, self.stroke + 2), (ink, self.stroke)):
+            stroke = max(1, round(wide))
+            cv2.putText(picture, self.text, place, cv2.FONT_HERSHEY_SIMPLEX, self.scale, colour, stroke, cv2.LINE_AA)
+
+
+def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
+    """Each object's number at the innermost point of the object, in a window of the frame."""
     import cv2
 
-    rows = labels if labels.max() < 256 else np.where(labels > 0, (labels - 1) % 255 + 1, 0)
-    rows = rows.astype(np.uint8)
-    table = np.ascontiguousarray(palette.reshape(1, 256, 3))
-    return np.asarray(cv2.LUT(cv2.merge([rows, rows, rows]), table), dtype=np.uint8)
-
-
-def _bounding_window(labels: NDArray[np.uint16]) -> tuple[slice, slice] | None:
-    """The smallest window with every object and one pixel around it; None for an empty frame."""
-    rows = np.flatnonzero(labels.any(axis=1))
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(labels[rows[0] : rows[-1] + 1].any(axis=0))
-    return slice(max(0, rows[0] - 1), rows[-1] + 2), slice(max(0, columns[0] - 1), columns[-1] + 2)
-
-
-def _write_ids(picture: NDArray[np.uint8], labels: NDArray[np.uint16], height: int) -> None:
-    """Write each object's id, white on black, at the innermost point of the object, in place."""
-    import cv2
-
-    scale = max(0.35, height / 900)
+    scale = max(0.35, labels.shape[0] / 900)
     stroke = max(1, round(scale * 1.8))
-    for object_id in np.unique(labels[labels != 0]).tolist():
-        depth = cv2.distanceTransform(np.pad(labels == object_id, 1).astype(np.uint8), cv2.DIST_L2, 3)
-        row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    step = max(1, round(labels.shape[0] / _SEARCH_HEIGHT))
+    part = labels[window]
+    coarse = np.ascontiguousarray(part[::step, ::step])
+    for object_id in np.unique(coarse[coarse != 0]).tolist():
+        depth = cv2.distanceTransform(np.pad(coarse == object_id, 1).astype(np.uint8), cv2.DIST_L2, 3)
+        row, column = (int(place - 1) * step for place in np.unravel_index(int(depth.argmax()), depth.shape))
         text = str(object_id)
         (width, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
-        # The text stays inside the picture even where the object is smaller than its number.
-        left = min(max(0, int(column) - 1 - width // 2), max(0, picture.shape[1] - width))
-        bottom = min(max(tall, int(row) - 1 + tall // 2), picture.shape[0] - 1)
-        for colour, wide in (((0, 0, 0), stroke + 2), ((255, 255, 255), stroke)):
-            cv2.putText(picture, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, wide, cv2.LINE_AA)
+        # The text stays inside the window even where the object is smaller than its number.
+        left = min(max(0, column - width // 2), max(0, part.shape[1] - width))
+        bottom = min(max(tall, row + tall // 2), part.shape[0] - 1)
+        yield _Number(text, left, bottom, scale, stroke)
