@@ -15,14 +15,14 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.training.config import PRESETS
-from hodor_cli.training.options import ClipOptions
+from hodor_cli.training.options import ClipOptions, DataSource
 from hodor_cli.training.samples.composites import Composites, add_object
 from hodor_cli.training.samples.cutouts import cut_filmed
 from hodor_cli.training.samples.sample import TrainingSample
 from hodor_cli.training.samples.sets import DenseClips, StillTraining
 from hodor_cli.training.samples.settings import AugmentSettings, augment_preset
 from hodor_cli.training.settings import with_settings
-from hodor_cli.training.sources import DataSource, build_sets
+from hodor_cli.training.sources import build_sets
 
 SIZE = (64, 96)
 LIMITS = ObjectLimits(min_area=20, min_side=3, at_area=None)
@@ -131,8 +131,8 @@ def test_training_sets_are_composed_only_if_the_settings_ask_for_it(tmp_path: Pa
     folder = make_blobs(tmp_path / "blobs")
     toy = with_settings(PRESETS["toy"], {"limits.min_area": 20.0})
     source = DataSource(folder)
-    assert isinstance(build_sets([source], toy, ClipOptions())[0], StillTraining)
+    assert isinstance(build_sets([source], toy, ClipOptions())[0][0], StillTraining)
     more = with_settings(toy, {"augment.pasted": "2"})
-    assert isinstance(build_sets([source], more, ClipOptions())[0], Composites)
+    assert isinstance(build_sets([source], more, ClipOptions())[0][0], Composites)
     with pytest.raises(UsageError, match="pasted"):
         AugmentSettings(pasted=-1)

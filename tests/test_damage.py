@@ -9,10 +9,10 @@ from conftest import moving_square
 
 from hodor_cli.errors import UsageError
 from hodor_cli.model import build_model
+from hodor_cli.training import agreement
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, chain_schedule
 from hodor_cli.training.damage import with_mistakes
-from hodor_cli.training.samples import sequence
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.step import Objective
@@ -80,16 +80,10 @@ def test_what_adaptation_pastes_is_background_in_the_shape_of_an_object(monkeypa
         drawn.extend(others(np.random.default_rng(len(drawn)))[1])
         return make_still_sequence(*arguments, others=others, **more)
 
-    monkeypatch.setattr(sequence, "make_still_sequence", watch)
+    monkeypatch.setattr(agreement, "make_still_sequence", watch)
+    example = agreement.Example(frames[0], labels)
     for seed in range(10):
-        sequence.sample_of_frame(
-            frames[0],
-            labels,
-            np.random.default_rng(seed),
-            AugmentSettings(occluder=1.0),
-            (64, 128),
-            max_objects=4,
-        )
+        example.sample(np.random.default_rng(seed), AugmentSettings(occluder=1.0), (64, 128), max_objects=4)
     assert drawn
     for piece in drawn:
         assert not piece[labels > 0].any()

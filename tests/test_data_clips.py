@@ -220,7 +220,7 @@ def test_nonsense_is_refused(davis):
     with pytest.raises(UsageError, match="`mode` must be frames, sparse or dense, not 'thick'"):
         ClipOptions("thick")
     with pytest.raises(UsageError, match="gap"):
-        DenseClips(clips, PLAIN, max_gap=0)
+        ClipOptions("dense", max_gap=0)
     with pytest.raises(DataError, match="no labelled frame with an object"):
         ClipFrames(clips, PLAIN, limits=ObjectLimits(min_area=1e6))
 

@@ -131,12 +131,12 @@ def test_saturation_contrast_and_brightness_go_both_ways(imgaug, image):
 
 
 def test_paper_draws_one_colour_and_a_motion_for_each_frame(imgaug, image):
-    from hodor_cli.training.samples.imgaug_sequence import make_imgaug_sequence
+    from hodor_cli.training.samples.sequence import make_still_sequence
 
     mask = np.zeros(SIZE, bool)
     mask[30:60, 40:80] = True
     settings = dataclasses.replace(NOTHING, translation=(0.05, 0.2), brightness=(0.2, 0.25), colour_each_frame=False)
-    sample = make_imgaug_sequence(image, [mask], np.random.default_rng(0), settings, SIZE)
+    sample = make_still_sequence(image, [mask], np.random.default_rng(0), settings, SIZE)
     means = [sample.frames[t][sample.masks[t] == 1].mean() for t in range(3)]
     assert np.ptp(means) < 12 and abs(means[0] - image[mask].mean()) > 15
     assert len({tuple(np.argwhere(sample.masks[t]).min(0)) for t in range(3)}) == 3

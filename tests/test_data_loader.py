@@ -10,17 +10,16 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.batches import BatchPlanner, bucket_size, group_shares
-from hodor_cli.training.samples.loading import collate, make_batch, make_loader
-from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.sets import StillTraining
+from hodor_cli.training.samples.batches import BatchPlanner, bucket_size, group_shares, make_loader
+from hodor_cli.training.samples.sample import TrainingSample, collate
+from hodor_cli.training.samples.sets import StillTraining, TrainingSet
 from hodor_cli.training.samples.settings import MINI, BatchSettings
 
 TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)
 TENSORS = ("frames", "masks", "valid", "presence", "labelled")
 
 
-class FakeSet:
+class FakeSet(TrainingSet):
     """Items with given sizes, object counts and groups; a sample says which item it is in its name."""
 
     def __init__(self, sizes, object_counts, groups):
@@ -82,8 +81,8 @@ def test_workers_start_although_opencv_has_threads_already(stills):
 
 def test_ranks_share_one_global_batch(stills):
     planner = BatchPlanner([stills], TINY, seed=1)
-    whole = make_batch(planner, 7)
-    parts = [make_batch(planner, 7, rank=rank, world=2) for rank in (0, 1)]
+    whole = planner.batch(planner.plan(7))
+    parts = [planner.batch(planner.plan(7, rank=rank, world=2)) for rank in (0, 1)]
     for key in TENSORS:
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
     with pytest.raises(UsageError, match="batch of 4 cannot be shared evenly by 3"):

@@ -56,8 +56,7 @@ def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
 
     from hodor_cli.datasets.coco import StillImages
     from hodor_cli.datasets.limits import ObjectLimits
-    from hodor_cli.training.samples.batches import BatchPlanner
-    from hodor_cli.training.samples.loading import make_loader
+    from hodor_cli.training.samples.batches import BatchPlanner, make_loader
     from hodor_cli.training.samples.sets import StillTraining
     from hodor_cli.training.samples.settings import MINI, BatchSettings
 

@@ -13,8 +13,8 @@ import torch
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.runtime.preprocess import Geometry, prepare_frame
-from hodor_cli.weights.authors import from_authors, own_name
 from hodor_cli.weights.checkpoint import load_parameters, model_from_checkpoint
+from hodor_cli.weights.published import from_authors, own_name
 
 
 def reference_state_dict(folder: Path) -> dict[str, torch.Tensor]:

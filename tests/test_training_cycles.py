@@ -8,7 +8,7 @@ import torch
 from hodor_cli.model import build_model
 from hodor_cli.training.cycles import chain_schedule, paper_schedule, run_cycles, schedule, without_objects
 from hodor_cli.training.losses import dice_loss, merge_background, prediction_losses
-from hodor_cli.training.step import WeightAverage, averaged
+from hodor_cli.training.step import WeightAverage, holding, put_weights
 
 
 def cycle_targets(iteration: int, presence: torch.Tensor, steps: str = "paper") -> list[tuple[int, set[int]]]:
@@ -90,12 +90,11 @@ def test_the_background_is_the_largest_of_its_ten_logits() -> None:
 def test_averaged_weights_are_there_for_a_while() -> None:
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(layer.weight, 0.0)
-    average = WeightAverage(layer.named_parameters(), 0.9)
+    average = WeightAverage(layer, 0.9)
     torch.nn.init.constant_(layer.weight, 1.0)
-    average.update(layer.named_parameters(), 10_000)
-    with averaged(layer, average):
+    average.update(layer, 10_000)
+    with holding(layer, average.values):
         assert layer.weight.item() == pytest.approx(0.1)
     assert layer.weight.item() == 1.0
-    with averaged(layer, average, keep=True):
-        pass
+    put_weights(layer, average.values)
     assert layer.weight.item() == pytest.approx(0.1)

@@ -18,9 +18,9 @@ from hodor_cli.model import build_model
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import ClipOptions, LaunchSettings, RunOptions
+from hodor_cli.training.options import ClipOptions, DataSource, LaunchSettings, RunOptions
 from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.sources import DataSource, build_sets
+from hodor_cli.training.sources import build_sets
 from hodor_cli.weights import load_checkpoint
 
 
@@ -90,7 +90,7 @@ def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path)
 def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     """Resume in a folder of the process's own, as on machines that share no disk."""
     config = train_preset("toy")
-    sets = build_sets([DataSource(photos)], config, ClipOptions())
+    sets, _ = build_sets([DataSource(photos)], config, ClipOptions())
     run = RunOptions(resume=True, workers=0)
     train(build_model("toy"), BatchPlanner(sets, config.batches), config, folders[process.rank], run, process)
 

@@ -13,8 +13,8 @@ from hodor_cli.model import build_model
 from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.training.cycles import paper_schedule, run_cycles
 from hodor_cli.training.losses import prediction_losses
-from hodor_cli.weights.authors import from_authors, own_name
 from hodor_cli.weights.checkpoint import load_parameters
+from hodor_cli.weights.published import from_authors, own_name
 
 
 @pytest.mark.parametrize("iteration", [0, 1], ids=["even", "odd"])

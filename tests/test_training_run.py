@@ -24,12 +24,12 @@ from hodor_cli.model import Hodor, build_model
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
+from hodor_cli.training.options import DataSource, LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.settings import with_settings
-from hodor_cli.training.sources import DataSource
 from hodor_cli.training.watching import Events
 from hodor_cli.weights import load_checkpoint, load_model
 
@@ -283,7 +283,7 @@ def test_the_prepared_workspace_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert run(None, tmp_path / "run", 1).iterations == 1
 
 
-class Plain:
+class Plain(TrainingSet):
     """A training set of grey pictures with one square; item 2 is white."""
 
     sizes = [(64, 64)] * 4
@@ -374,7 +374,7 @@ def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None
 
 def test_a_swin_backbone_is_started_from_the_published_names(tmp_path: Path) -> None:
     from hodor_cli.model.swin import Swin
-    from hodor_cli.weights.imagenet import load_imagenet_backbone
+    from hodor_cli.weights.published import load_imagenet_backbone
 
     sizes = {"embed_channels": 8, "depths": (1, 2), "heads": (1, 2), "window": 7, "mlp_ratio": 2, "drop_path": 0.0}
     published, own = Swin(**sizes), Swin(**sizes)

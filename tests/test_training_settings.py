@@ -13,7 +13,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
 from hodor_cli.training.launch import resolve
-from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
+from hodor_cli.training.options import ClipOptions, DataSource, LaunchSettings, Recipe, RunOptions, parse_source
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
 from hodor_cli.training.settings import (
     check_same,
@@ -23,7 +23,6 @@ from hodor_cli.training.settings import (
     resumed_config,
     with_settings,
 )
-from hodor_cli.training.sources import DataSource, parse_source
 from hodor_cli.training.step import rate_at
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hodor_cli.cli import app
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.weights import model_fingerprint, model_from_checkpoint, registry, save_checkpoint
-from hodor_cli.weights.registry import file_sha256
+from hodor_cli.weights.tensor_files import file_sha256
 
 TRAINING = {"training": {"learning_rate": 0.0001, "data": ["stills", "clips"], "iterations": 2900}, "J&F": 0.71}
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from hodor_cli.bench.clip import make_clip
 from hodor_cli.training.samples.cutouts import Masks
 from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.sequence import make_still_sequence
+from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.samples.settings import AugmentSettings
 
 
-class SyntheticPhotographs:
-    """A `TrainingSet` of pictures with `objects` ellipses each, which are there from the start: nothing is decoded.
+class SyntheticPhotographs(TrainingSet):
+    """Pictures with `objects` ellipses each, which are there from the start: nothing is decoded.
 
     gate: while it is closed (not set) no sample is made, in any process. With it the workers of a loader rest while
     something else is measured.
@@ -36,7 +36,7 @@ class SyntheticPhotographs:
         self.object_counts = [objects] * count
         self.groups = ["synthetic"] * count
         clips = [make_clip(width, height, 2, objects, seed) for seed in range(count)]
-        self._pictures: list[tuple[NDArray[np.uint8], Masks]] = [
+        self.items = self.all_items = [
             (clip.frames[0], [clip.first_labels == i + 1 for i in range(objects)]) for clip in clips
         ]
 
@@ -44,10 +44,8 @@ class SyntheticPhotographs:
         """The sequence of picture `index`."""
         if self.gate is not None:
             self.gate.wait()
-        image, masks = self._pictures[index]
-        return make_still_sequence(
-            image, masks[:num_objects], rng, self.settings, out_size, name=str(index), others=self._other
-        )
+        return super().make(index, num_objects, rng, out_size)
 
-    def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
-        return self._pictures[int(rng.integers(len(self._pictures)))]
+    def load(self, item: tuple[NDArray[np.uint8], Masks]) -> tuple[NDArray[np.uint8], Masks]:
+        """An item is its own picture and masks."""
+        return item

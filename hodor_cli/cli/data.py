@@ -81,13 +81,12 @@ def preview(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
-    from hodor_cli.training.pictures import PreviewOptions, preview_samples, require_new_sheet, write_sheet
-    from hodor_cli.training.sources import DataSource
+    from hodor_cli.training.options import DataSource
+    from hodor_cli.training.pictures import preview_samples, require_new_sheet, write_sheet
 
     require_new_sheet(out, overwrite=overwrite)
-    options = PreviewOptions(count, preset, mode, area, seed)
     source = DataSource(path, annotations=annotations)
     with progress_bar("drawing", count, "samples") as advance:
-        samples = preview_samples(source, options, progress=lambda done, total: advance(1))
+        samples = preview_samples(source, count, preset=preset, mode=mode, area=area, seed=seed, progress=advance)
     write_sheet(out, samples, overwrite=overwrite)
     note(f"wrote {out}: {counted(len(samples), 'sample')}")

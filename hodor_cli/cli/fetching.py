@@ -10,7 +10,8 @@ def fetched(weights: str | None) -> str | None:
     if weights is None or not re.match("https?://", weights):
         return weights
     from hodor_cli.cli.terminal import note, progress_to
-    from hodor_cli.weights.registry import file_sha256, weights_path
+    from hodor_cli.weights.registry import weights_path
+    from hodor_cli.weights.tensor_files import file_sha256
 
     began = False
     with progress_to("fetching weights", None, "MB") as show:

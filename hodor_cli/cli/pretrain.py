@@ -24,8 +24,8 @@ def pretrain(values: Mapping[str, Any]) -> None:
     hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
     hodor pretrain --gpus 4
     """
+    from hodor_cli.training.options import DataSource
     from hodor_cli.training.runs import pretrain as run
-    from hodor_cli.training.sources import DataSource
 
     images, annotations = values["images"], values["annotations"]
     if (images is None) != (annotations is None):

@@ -193,7 +193,7 @@ def push(
 
 def describe_checkpoint(path: Path, content: Checkpoint, info: WeightsInfo | None) -> dict[str, Any]:
     """The content of a checkpoint file as plain JSON values."""
-    from hodor_cli.weights.registry import file_sha256
+    from hodor_cli.weights.tensor_files import file_sha256
 
     dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in content.state_dict.values()})
     facts: dict[str, Any] = {"name": info.name} if info else {}

@@ -126,6 +126,4 @@ def _load(part: StillImages | ClipFrames, index: int) -> tuple[NDArray[np.uint8]
     if isinstance(part, StillImages):
         still = part.load(index)
         return still.image, still.masks
-    clip, frame, ids = part.items[index]
-    labels = part.clips.load_labels(clip, frame)
-    return part.clips.load_frame(clip, frame), [labels == number for number in ids]
+    return part.load(part.items[index])

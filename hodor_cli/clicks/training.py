@@ -26,9 +26,9 @@ from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.samples.sets import ClipFrames
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.step import WeightAverage, averaged, rate_at, set_rate
+from hodor_cli.training.step import WeightAverage, holding, rate_at, set_rate
 from hodor_cli.weights import load_model
-from hodor_cli.weights.imagenet import load_imagenet_backbone
+from hodor_cli.weights.published import load_imagenet_backbone
 
 #: Steps of the learning rate's schedule over the training time.
 _STEPS = 10_000
@@ -128,7 +128,7 @@ class _Run:
         rest = [p for p in net.parameters() if id(p) not in inside]
         groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": settings.backbone_rate}]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=0.01)
-        self.average = WeightAverage(net.named_parameters(), settings.average)
+        self.average = WeightAverage(net, settings.average)
         self.iteration, self.seconds = 0, 0.0
         self.loss, self.ious = 0.0, np.zeros(settings.rounds)
 
@@ -165,7 +165,7 @@ class _Run:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
-        self.average.update(self.net.named_parameters(), self.iteration)
+        self.average.update(self.net, self.iteration)
         self.iteration += 1
         new = max(0.01, 1 / self.iteration)
         self.loss += new * (float(loss.detach()) - self.loss)
@@ -180,6 +180,6 @@ class _Run:
     def finish(self) -> Path:
         """Write the averaged network. Returns its file."""
         path = self.out / "clicks.safetensors"
-        with averaged(self.net, self.average):
+        with holding(self.net, self.average.values):
             save_click_net(path, self.net, {"training": asdict(self.settings), "iterations": self.iteration})
         return path

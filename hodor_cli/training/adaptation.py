@@ -20,9 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
@@ -30,12 +29,10 @@ from hodor_cli.training.adapt_settings import NOMINAL_STEPS, AdaptProgress, Adap
 from hodor_cli.training.agreement import CycleTest, Example, Rgb
 from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.launch import Process
-from hodor_cli.training.samples.loading import collate
-from hodor_cli.training.samples.sequence import sample_of_frame
-from hodor_cli.training.step import Learner, put_weights, rate_at
+from hodor_cli.training.samples.sample import collate
+from hodor_cli.training.step import Learner, Weights, holding, put_weights, rate_at, weights_of
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
-
-Weights = dict[str, Tensor]
+from hodor_cli.weights.remote import cache_folder
 
 #: Frames that the cycle goes through, at most.
 _CYCLE_FRAMES = 12
@@ -73,7 +70,7 @@ def adapt(
     if not examples:
         raise UsageError("adaptation needs at least one frame with a mask")
     for number, example in enumerate(examples):
-        _check(example, number)
+        example.require_usable(number)
     size = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
     device = next(model.parameters()).device
     # Gradients need the range that float16 does not have.
@@ -94,11 +91,9 @@ def adapt(
 
 
 def default_cache() -> Path:
-    """Where adapted networks are kept: `$HODOR_CACHE_DIR`, or `hodor` in the user's cache folder."""
-    base = os.environ.get("HODOR_CACHE_DIR")
-    if base:
-        return Path(base) / "adapted"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hodor" / "adapted"
+    """Where adapted networks are kept: in `$HODOR_CACHE_DIR`, or in `hodor` in the user's folder for caches."""
+    weights = cache_folder()
+    return (weights if os.environ.get("HODOR_CACHE_DIR") else weights.parent) / "adapted"
 
 
 class _Adaptation:
@@ -114,7 +109,7 @@ class _Adaptation:
         progress: Callable[[AdaptProgress], None] | None,
     ) -> None:
         self.examples, self.settings, self.size, self.progress = examples, settings, size, progress
-        self.given: Weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.given = weights_of(model)
         self.learner = Learner(model, settings.training, process)
         self.started = time.perf_counter()
         self.loss = math.nan
@@ -141,7 +136,7 @@ class _Adaptation:
             best = max(tried, key=lambda choice: choice[0])
             iou, far, weights = best if best[0] > usual[0] + _MARGIN else usual
             self._tell(far, iou)
-        self._put(far, weights)
+        put_weights(self.learner.model, self._towards(weights, far))
         self.learner.model.requires_grad_(True)
 
     def _learn(self, until: float, reserved: float) -> None:
@@ -153,10 +148,8 @@ class _Adaptation:
             step = self.learner.done
             rng = np.random.default_rng([config.seed, step])
             example = self.examples[int(rng.integers(len(self.examples)))]
-            sample = sample_of_frame(
-                example.frame, example.labels, rng, config.augment, self._sample_size(example),
-                max_objects=config.batches.max_objects,
-            )  # fmt: skip
+            size = self._sample_size(example)
+            sample = example.sample(rng, config.augment, size, max_objects=config.batches.max_objects)
             warmup = config.learning_rate.warmup
             at = step if step < warmup else int(NOMINAL_STEPS * share) + warmup
             rate = rate_at(config.learning_rate, at, NOMINAL_STEPS)
@@ -187,33 +180,18 @@ class _Adaptation:
             done = 1.0 if blend is not None else share
             self.progress(AdaptProgress(self.learner.done, seconds, done, self.loss, blend, cycle))
 
-    def _try(self, cycle: CycleTest, blend: float) -> tuple[float, float, Weights]:
+    def _try(self, cycle: CycleTest, far: float) -> tuple[float, float, Weights]:
         """What the cycle says of going so far; learning then continues as if nothing had been tried."""
-        own = {name: value.detach().clone() for name, value in self.learner.model.named_parameters()}
         learned = self._learned()
-        self._put(blend, learned)
-        iou = cycle.iou(self.learner.model)
-        put_weights(self.learner.model, own)
-        return iou, blend, learned
+        with holding(self.learner.model, self._towards(learned, far)):
+            return cycle.iou(self.learner.model), far, learned
 
     def _learned(self) -> Weights:
-        average = self.learner.average
-        assert average is not None  # the settings ask for one
-        return {name: value.clone() for name, value in average.values.items()}
+        assert self.learner.learned is not None  # the settings ask for an average
+        return copy.deepcopy(self.learner.learned)
 
-    def _put(self, blend: float, weights: Weights) -> None:
-        put_weights(self.learner.model, {name: torch.lerp(self.given[name], weights[name], blend) for name in weights})
-
-
-def _check(example: Example, number: int) -> None:
-    inside = np.count_nonzero(example.labels)
-    if inside == 0:
-        raise InputError(f"the mask of example {number} is empty, so there is nothing to adapt to; mark the object")
-    if inside == example.labels.size:
-        raise InputError(
-            f"the mask of example {number} covers the whole frame, so there is no background to adapt against;"
-            " mark the object alone or leave `adapt` out"
-        )
+    def _towards(self, learned: Weights, far: float) -> Weights:
+        return {name: torch.lerp(given, learned[name], far) for name, given in self.given.items()}
 
 
 def _key(model: Hodor, examples: Sequence[Example], frames: Sequence[Rgb], details: list[object]) -> str:
@@ -221,9 +199,8 @@ def _key(model: Hodor, examples: Sequence[Example], frames: Sequence[Rgb], detai
     digest = hashlib.sha256(model_fingerprint(model).encode())
     digest.update(json.dumps(details, sort_keys=True).encode())
     for example in examples:
-        digest.update(repr(example.labels.shape).encode())
-        digest.update(np.ascontiguousarray(example.frame).tobytes())
-        digest.update(np.ascontiguousarray(example.labels).tobytes())
+        for part in (repr(example.labels.shape).encode(), example.frame.tobytes(), example.labels.tobytes()):
+            digest.update(part)
     for frame in frames:
-        digest.update(np.ascontiguousarray(frame).tobytes())
+        digest.update(frame.tobytes())
     return digest.hexdigest()[:32]

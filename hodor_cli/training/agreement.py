@@ -1,4 +1,5 @@
-"""The test that needs no labels: how well the masks of the way there and of the way back agree (HODOR, sec. 3.5)."""
+"""What adaptation learns from, and the test that needs no labels: how well the masks of the way there and of the way
+back agree (HODOR, sec. 3.5)."""
 
 from __future__ import annotations
 
@@ -12,9 +13,14 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import precision_name
 from hodor_cli.training.launch import Process
+from hodor_cli.training.samples.cutouts import Masks
+from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sequence import make_still_sequence
+from hodor_cli.training.samples.settings import AugmentSettings
 
 Rgb = NDArray[np.uint8]
 
@@ -37,6 +43,50 @@ class Example:
         for object_id, mask in reference_masks_by_id(masks, size=size, frame=number).items():
             labels[mask] = object_id
         return Example(frame, labels)
+
+    def require_usable(self, number: int) -> None:
+        """Raise InputError, naming example `number`, if there is no object or no background to learn from."""
+        inside = np.count_nonzero(self.labels)
+        if inside == 0:
+            raise InputError(f"the mask of example {number} is empty, so there is nothing to adapt to; mark the object")
+        if inside == self.labels.size:
+            raise InputError(
+                f"the mask of example {number} covers the whole frame, so there is no background to adapt against;"
+                " mark the object alone or leave `adapt` out"
+            )
+
+    def sample(
+        self, rng: np.random.Generator, settings: AugmentSettings, size: tuple[int, int], *, max_objects: int
+    ) -> TrainingSample:
+        """An augmented sequence with some of the objects, of frames of this size (height, width).
+
+        What passes in front of the objects and behind them is background in the shape of an object. Pieces of the
+        objects themselves would teach the network that what looks like an object need not be it; it would then not find
+        one again after losing it.
+        """
+        ids = [int(i) for i in np.unique(self.labels) if i != 0]
+        masks = [self.labels == i for i in rng.permutation(ids)[:max_objects]]
+
+        def others(rng: np.random.Generator) -> tuple[Rgb, Masks]:
+            return self.frame, self._piece_of_background(masks, rng)
+
+        return make_still_sequence(self.frame, masks, rng, settings, size, others=others)
+
+    def _piece_of_background(self, masks: Masks, rng: np.random.Generator) -> Masks:
+        """The shape of an object at a place where mostly background is, if one is found: at most one mask (H, W)."""
+        shape = masks[int(rng.integers(len(masks)))]
+        rows, columns = np.nonzero(shape)
+        rows, columns = rows - rows.min(), columns - columns.min()
+        if rng.random() < 0.5:
+            columns = columns.max() - columns
+        spare = shape.shape[0] - rows.max(), shape.shape[1] - columns.max()
+        for _ in range(10):
+            piece = np.zeros_like(shape)
+            piece[rows + int(rng.integers(spare[0])), columns + int(rng.integers(spare[1]))] = True
+            piece &= self.labels == 0
+            if np.count_nonzero(piece) > len(rows) / 2:
+                return [piece]
+        return []
 
 
 @dataclass(frozen=True)

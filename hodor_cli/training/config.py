@@ -92,6 +92,9 @@ class TrainConfig:
     limits: ObjectLimits = field(default_factory=ObjectLimits)
 
     def __post_init__(self) -> None:
+        # Parts have a copy of what they need, so that they can be used alone.
+        object.__setattr__(self, "augment", dataclasses.replace(self.augment, frames=self.sequence))
+        object.__setattr__(self, "batches", dataclasses.replace(self.batches, batch_size=self.batch_size))
         check_settings(self)
         if self.sequence not in (1, 3) and self.schedule == "paper":
             raise UsageError(f"`schedule=paper` needs `sequence=3` (or 1, the ablation), not {self.sequence}")
@@ -104,6 +107,19 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """A JSON-serialisable form."""
         return dataclasses.asdict(self)
+
+    def micro_batch_in(self, world: int) -> int:
+        """Samples that one of `world` processes runs at once. Raises UsageError for uneven shares."""
+        if self.batch_size % world:
+            raise UsageError(f"`batch_size={self.batch_size}` cannot be shared evenly by {world} processes")
+        share = self.batch_size // world
+        micro = min(self.micro_batch or share, share)
+        if share % micro:
+            raise UsageError(
+                f"`micro_batch={micro}` does not divide the {share} samples that each of {world} processes has of"
+                f" `batch_size={self.batch_size}`"
+            )
+        return micro
 
     @staticmethod
     def from_dict(values: Any) -> TrainConfig:
@@ -147,7 +163,7 @@ PRESETS: dict[str, TrainConfig] = {
         average=0.998,
         drop_cue=0.25,
         drop_history=0.15,
-        batches=BatchSettings(batch_size=4, area=240 * 240, aspects=(3 / 4, 4 / 3), exact=False, balance=0.5),
+        batches=BatchSettings(area=240 * 240, aspects=(3 / 4, 4 / 3), exact=False, balance=0.5),
         augment=MINI,
         limits=ObjectLimits(min_area=1500.0, min_side=20.0),
     ),
@@ -164,7 +180,7 @@ PRESETS: dict[str, TrainConfig] = {
         average=0.995,
         drop_cue=0.15,
         drop_history=0.1,
-        batches=BatchSettings(batch_size=4, area=200 * 356, aspects=(3 / 4, 4 / 3, 16 / 9), exact=False, balance=0.5),
+        batches=BatchSettings(area=200 * 356, aspects=(3 / 4, 4 / 3, 16 / 9), exact=False, balance=0.5),
         augment=MINI,
         limits=ObjectLimits(min_area=500.0, min_side=10.0),
     ),
@@ -174,7 +190,7 @@ PRESETS: dict[str, TrainConfig] = {
         iterations=20,
         batch_size=2,
         learning_rate=LearningRate(peak=1e-3, warmup=5, decay="constant"),
-        batches=BatchSettings(batch_size=2, area=64 * 64, exact=False),
+        batches=BatchSettings(area=64 * 64, exact=False),
         augment=augment_preset("toy"),
     ),
 }

@@ -7,7 +7,6 @@ steps use. A schedule is plain data, so that the paper's cycles and shorter ones
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -63,8 +62,7 @@ class CycleResult(NamedTuple):
     sightings: list[Sighting]
 
 
-@dataclass(frozen=True)
-class Hardship:
+class Hardship(NamedTuple):
     """What makes an iteration harder.
 
     cue_dropped: leave out the correspondence cue, so that the descriptors alone must do.
@@ -77,6 +75,9 @@ class Hardship:
     history_dropped: bool = False
     cue_damage: float = 0.0
     cue_wrong: float = 0.0
+
+
+NO_HARDSHIP = Hardship()
 
 
 def paper_schedule(iteration: int) -> tuple[Step, ...]:
@@ -105,30 +106,22 @@ def chain_schedule(frames: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def self_chain_schedule(frames: int) -> tuple[Step, ...]:
-    """The chain, and the labelled frame from its own descriptors alone: what tells its objects apart must be in them.
-
-    The cue would compare the frame with itself and leave nothing to learn.
-    """
-    return (*chain_schedule(frames), Step((TRUTH,), 0, "self", alone=True))
-
-
-def single_schedule() -> tuple[Step, ...]:
-    """The frame from itself: what is left of the cycles without a sequence."""
-    return (Step((TRUTH,), 0, "self"),)
-
-
 def schedule(name: str, iteration: int, frames: int) -> tuple[Step, ...]:
-    """The steps of iteration `iteration` (from 0) for one of the schedules of `TrainConfig` and that many frames."""
+    """The steps of iteration `iteration` (from 0) for one of the schedules of `TrainConfig` and that many frames.
+
+    "self-chain" is the chain, and the labelled frame from its own descriptors alone: what tells its objects apart must
+    be in them; the cue would compare the frame with itself and leave nothing to learn. A single frame is decoded from
+    itself, which is what is left of the cycles without a sequence.
+    """
     if frames == 1:
-        return single_schedule()
+        return (Step((TRUTH,), 0, "self"),)
     if name == "paper":
         return paper_schedule(iteration)
-    return chain_schedule(frames) if name == "chain" else self_chain_schedule(frames)
+    alone = (Step((TRUTH,), 0, "self", alone=True),) if name == "self-chain" else ()
+    return (*chain_schedule(frames), *alone)
 
 
-@dataclass(frozen=True)
-class _Node:
+class _Node(NamedTuple):
     """A frame whose masks are known or predicted: its descriptors and stride-8 masks (B, I, h, w)."""
 
     frame: int
@@ -142,7 +135,7 @@ def run_cycles(
     masks: Tensor,
     presence: Tensor,
     steps: tuple[Step, ...],
-    hardship: Hardship | None = None,
+    hardship: Hardship = NO_HARDSHIP,
 ) -> CycleResult:
     """Run the steps of a schedule on one batch.
 
@@ -152,9 +145,8 @@ def run_cycles(
         masks: (B, T, H, W) int64 label maps, objects 1..I.
         presence: (B, T, I) bool; all true for frames without labels.
         steps: the schedule.
-        hardship: what makes it harder; None for nothing.
+        hardship: what makes it harder.
     """
-    hardship = hardship or Hardship()
     batch, length = frames.shape[:2]
     count = presence.shape[2]
     wrong = WrongCue.draw(batch, count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
@@ -216,13 +208,8 @@ def _split(maps: Maps, batch: int, length: int) -> list[Maps]:
 def _history(sources: list[_Node]) -> History:
     objects = torch.stack([node.descriptors.objects for node in sources], dim=1)
     background = torch.stack([node.descriptors.background for node in sources], dim=1)
-    return History(
-        objects,
-        background,
-        torch.ones(objects.shape[:3], dtype=torch.bool, device=objects.device),
-        torch.ones(background.shape[:2], dtype=torch.bool, device=objects.device),
-        complete=True,
-    )
+    there = torch.ones(objects.shape[:3], dtype=torch.bool, device=objects.device)
+    return History(objects, background, there, there.new_ones(background.shape[:2]), complete=True)
 
 
 def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, damage: float) -> Cue | None:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError, extra
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
-from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.options import LaunchSettings
 
 if TYPE_CHECKING:
@@ -119,10 +118,8 @@ def launch(
 def _in_process(
     function: Callable[..., Any], arguments: tuple[Any, ...], precision: str, errors: Path | None, fabric: Fabric
 ) -> Any:
-    from hodor_cli.training.fabric import FabricProcess
-
     try:
-        return function(FabricProcess(fabric, precision), *arguments)
+        return function(Process(precision=precision, fabric=fabric), *arguments)
     except HodorError as error:
         # What a child raises reaches its parent as the text of a traceback; the parent looks here for the sentence.
         if errors is not None:
@@ -154,8 +151,6 @@ def _started_by(environ: Mapping[str, str]) -> tuple[str, int, int, int]:
 
 
 def _kind(settings: LaunchSettings) -> str:
-    import torch
-
     if settings.gpus is not None or settings.device.startswith("cuda"):
         return "cuda"
     if settings.processes is not None or settings.device in ("cpu", "mps"):
@@ -164,8 +159,6 @@ def _kind(settings: LaunchSettings) -> str:
 
 
 def _check_gpus(count: int, asked_by: str) -> None:
-    import torch
-
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count > there:
         raise DeviceError(
@@ -189,41 +182,50 @@ def _restored_environment() -> Iterator[None]:
 class Process:
     """What the loop asks of the process it runs in: number `rank` of `world`, the first one writing the files.
 
-    This one is alone, on one device, without any launcher. dtype: the precision of training.
+    fabric: what joins several; without it this one is alone, on `device`. dtype: the precision of training.
     """
 
-    rank, world, is_first = 0, 1, True
-
-    def __init__(self, device: str | torch.device = "cpu", precision: str = "fp32") -> None:
-        self.device = choose_device(device)
+    def __init__(
+        self, device: str | torch.device = "cpu", precision: str = "fp32", fabric: Fabric | None = None
+    ) -> None:
+        self._fabric = fabric
+        self.device = choose_device(device) if fabric is None else fabric.device
         self.dtype = choose_precision(precision, self.device, training=True)
+        self.rank, self.world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
+        self.is_first = self.rank == 0
 
-    def setup(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Place the module on the device and wrap it for the precision and the other processes."""
+    def setup(self, module: nn.Module) -> nn.Module:
+        """The module on the device, wrapped for the precision and the other processes."""
         module.to(self.device)
-        return self._cast(module), optimiser
+        if self.dtype != torch.float32:
+            module = _Autocast(module, self.device, self.dtype)
+        return module if self._fabric is None else self._fabric.setup_module(module)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
         """Inside it, gradients stay in this process if enabled."""
-        return nullcontext()
+        if self._fabric is None:
+            return nullcontext()
+        return self._fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]
 
     def backward(self, loss: Tensor) -> None:
         """Gradients, over all processes unless they accumulate."""
-        loss.backward()
+        loss.backward() if self._fabric is None else self._fabric.backward(loss)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes."""
-        return values
+        return values if self._fabric is None else self._fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]
 
     def barrier(self) -> None:
         """Wait for the others."""
+        if self._fabric is not None:
+            self._fabric.barrier()
 
     def gather(self, values: Any) -> list[Any]:
         """What each process has, in order of their ranks."""
-        return [values]
-
-    def _cast(self, module: nn.Module) -> nn.Module:
-        return module if self.dtype == torch.float32 else _Autocast(module, self.device, self.dtype)
+        gathered = [values] * self.world
+        if self._fabric is not None:
+            torch.distributed.all_gather_object(gathered, values)
+        return gathered
 
 
 class _Autocast(nn.Module):
@@ -236,17 +238,3 @@ class _Autocast(nn.Module):
     def forward(self, *inputs: Any) -> Any:
         with autocast(self._device, self._dtype):
             return self.module(*inputs)
-
-
-def micro_batch(config: TrainConfig, world: int) -> int:
-    """Samples that go through the network of one of `world` processes at once. Raises UsageError for uneven shares."""
-    if config.batch_size % world:
-        raise UsageError(f"`batch_size={config.batch_size}` cannot be shared evenly by {world} processes")
-    share = config.batch_size // world
-    micro = min(config.micro_batch or share, share)
-    if share % micro:
-        raise UsageError(
-            f"`micro_batch={micro}` does not divide the {share} samples that each of {world} processes has of"
-            f" `batch_size={config.batch_size}`"
-        )
-    return micro

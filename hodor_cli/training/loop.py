@@ -6,8 +6,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,13 @@ from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
 from hodor_cli.training.launch import Process
 from hodor_cli.training.options import RunOptions, TrainingProgress
+from hodor_cli.training.pictures import write_predictions
 from hodor_cli.training.run_folder import RunFolder, TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.samples.batches import Batch, BatchPlanner
-from hodor_cli.training.samples.loading import make_loader
+from hodor_cli.training.samples.batches import BatchPlanner, make_loader
+from hodor_cli.training.samples.sample import Batch
 from hodor_cli.training.settings import check_same
-from hodor_cli.training.step import Learner, averaged, rate_at
-from hodor_cli.training.watching import Clock, Hooks, MetricsFile, in_words
+from hodor_cli.training.step import Learner, holding, put_weights, rate_at
+from hodor_cli.training.watching import Clock, Events, Hooks, MetricsFile, in_words
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
@@ -71,32 +72,32 @@ def train(
             f"the processes do not see the same run in {folder}; choose with `out` a folder that all machines share"
         )
     try:
-        job.measure_start()
+        if first == 0 and process.is_first and job.hooks.held_out is not None:
+            job.state.before = job.hooks.held_out.measure(job.learner)
+        process.barrier()
         if first < config.iterations:
             loader = make_loader(
                 planner, first, config.iterations, rank=process.rank, world=process.world, workers=run.workers,
                 pin_memory=process.device.type == "cuda",
             )  # fmt: skip
-            job.train_on(iter(loader))
+            job.train_on(loader)
         job.finish()
     except KeyboardInterrupt:
         job.interrupted()
         raise
-    with averaged(model, job.learner.average, keep=True):
-        return model.eval()
+    if job.learner.average is not None:
+        put_weights(model, job.learner.average.values)
+    return model.eval()
 
 
 class _Job:
-    """A run in progress: the learner, its folder, and the scores so far."""
+    """A run in progress: the learner, its folder, and what is known about it."""
 
     def __init__(self, learner: Learner, config: TrainConfig, folder: RunFolder, run: RunOptions, hooks: Hooks) -> None:
         self.learner, self.config, self.folder, self.run, self.hooks = learner, config, folder, run, hooks
-        self.process = learner.process
-        self.best = -1.0
-        self.before: float | None = None
-        self.after: float | None = None
+        self.process, self.callbacks = learner.process, hooks.callbacks
+        self.state = TrainingState(0, config.to_dict(), model=learner.model.config.to_dict())
         self.saved = -1
-        self.details = {"training": config.to_dict(), **hooks.details}
 
     def resume(self) -> None:
         """Continue from the folder's state, if there is one."""
@@ -105,52 +106,55 @@ class _Job:
             check_same(self.config, TrainConfig.from_dict(state.config))
             restore_state(self.folder.root, self.learner.model, self.learner.optimiser, self.learner.average)
             self.learner.done = self.saved = state.iteration
-            self.best, self.before = state.best, state.before
+            self.state.best, self.state.before = state.best, state.before
 
     def train_on(self, batches: Iterator[Batch]) -> None:
         """Do the iterations that are left, or as many as the time allows."""
-        config = self.config
-        metrics = MetricsFile(self.folder.metrics, keep=self.learner.done) if self.process.is_first else None
-        clock = Clock()
-        with FreeCores() as cores:
+        learner, config, clock = self.learner, self.config, Clock()
+        with ExitStack() as stack:
+            events = metrics = None
+            if self.process.is_first:
+                events = stack.enter_context(Events(self.folder.events, learner.done))
+                metrics = stack.enter_context(MetricsFile(self.folder.metrics, keep=learner.done))
+            cores = stack.enter_context(FreeCores())
             over = False
-            while self.learner.done < config.iterations and not over:
+            while learner.done < config.iterations and not over:
                 cores.adjust()
-                over = self._train_once(batches, clock, metrics)
-        if metrics is not None:
-            metrics.close()
-
-    def _train_once(self, batches: Iterator[Batch], clock: Clock, metrics: MetricsFile | None) -> bool:
-        """One iteration and what follows it; returns whether the time is over."""
-        config, hooks = self.config, self.hooks
-        clock.waiting()
-        batch = next(batches)
-        clock.working()
-        with _uninterrupted():
-            report, predictions = self._iteration(batch, clock)
-            if metrics is not None:
-                metrics.write(report)
-        done = self.learner.done
-        if self.process.is_first:
-            self._tell(report, clock)
-            if hooks.sheet is not None and (done % self.run.sheet_every == 0 or done == 1):
-                hooks.sheet(done, batch, predictions)
-        if hooks.callbacks.validate is not None and (done % self.run.val_every == 0 or done == config.iterations):
-            self._validate()
-        over = hooks.until is not None and any(self.process.gather(time.time() >= hooks.until))
-        if done % self.run.save_every == 0 and done < config.iterations and not over:
-            self.save()
-        return over
+                batch = clock.wait_for(batches)
+                with _uninterrupted():
+                    progress, predictions = self._iteration(batch, clock)
+                    if metrics is not None:
+                        metrics.write(progress)
+                left = progress.iterations - progress.iteration
+                if events is not None:
+                    events.progress(progress)
+                    if self.callbacks.progress is not None:
+                        self.callbacks.progress(progress)
+                    if clock.iterations == 3 and left:
+                        self.callbacks.note(
+                            f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
+                            f" ({progress.samples_per_second:.1f} samples/s)"
+                        )
+                    if learner.done % self.run.sheet_every == 0 or learner.done == 1:
+                        write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
+                if self.callbacks.validate is not None and (learner.done % self.run.val_every == 0 or not left):
+                    self._validate(events, self.callbacks.validate)
+                until = self.hooks.until
+                over = until is not None and any(self.process.gather(time.time() >= until))
+                if learner.done % self.run.save_every == 0 and left and not over:
+                    self.save()
 
     def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
         config, iteration = self.config, self.learner.done
         rate = rate_at(config.learning_rate, iteration, config.iterations)
-        torch.manual_seed(_seed(config.seed, iteration, self.process.rank))
+        # One seed per iteration and process: dropout then needs no saved random state.
+        seed = np.random.SeedSequence([config.seed, iteration, self.process.rank]).generate_state(1)[0]
+        torch.manual_seed(int(seed))
         steps = schedule(config.schedule, iteration, config.sequence)
         values, predictions = self.learner.step(batch, rate, steps, drawn_hardship(config, iteration))
         cross_entropy, dice, iou = values.tolist()[:3]
         clock.done(config.batch_size)
-        report = TrainingProgress(
+        progress = TrainingProgress(
             iteration=self.learner.done,
             iterations=config.iterations,
             loss=cross_entropy + dice,
@@ -162,51 +166,31 @@ class _Job:
             seconds_left=(config.iterations - self.learner.done) * config.batch_size / max(clock.rate, 1e-9),
             loader_wait=clock.wait_share,
         )
-        return report, predictions
+        return progress, predictions
 
-    def _tell(self, report: TrainingProgress, clock: Clock) -> None:
-        callbacks = self.hooks.callbacks
-        if self.hooks.events is not None:
-            self.hooks.events.progress(report)
-        if callbacks.progress is not None:
-            callbacks.progress(report)
-        if clock.iterations == 3 and report.iteration < report.iterations:
-            left = report.iterations - report.iteration
-            callbacks.note(
-                f"about {in_words(report.seconds_left)} for the {left} iterations that are left"
-                f" ({report.samples_per_second:.1f} samples/s)"
-            )
-
-    def _validate(self) -> None:
-        model, done, validate = self.learner.model, self.learner.done, self.hooks.callbacks.validate
-        if self.process.is_first and validate is not None:
-            with averaged(model, self.learner.average):
+    def _validate(self, events: Events | None, validate: Callable[[Hodor], float]) -> None:
+        model, done = self.learner.model, self.learner.done
+        if events is not None:
+            with holding(model, self.learner.learned):
                 score = validate(model.eval())
-                if self.hooks.events is not None and not math.isnan(score):
-                    self.hooks.events.score(done, score)
-                if score > self.best:
-                    self.best = score
-                    save_checkpoint(self.folder.best, model, {**self.details, "iteration": done, "score": score})
+                if not math.isnan(score):
+                    events.score(done, score)
+                if score > self.state.best:
+                    self.state.best = score
+                    self._save_checkpoint(self.folder.best, score=score)
             model.train()
-        self.process.barrier()
-
-    def measure_start(self) -> None:
-        """Measure the network before it has learned anything."""
-        if self.learner.done == 0 and self.hooks.held_out is not None and self.process.is_first:
-            self.before = self.hooks.held_out.measure(self.learner.model, self.process)
         self.process.barrier()
 
     def finish(self) -> None:
         """Save, and say whether the network got better."""
-        held_out = self.hooks.held_out
-        if held_out is not None and self.process.is_first and self.before is not None:
-            with averaged(self.learner.model, self.learner.average):
-                self.after = held_out.measure(self.learner.model, self.process)
-            change = f"mean IoU {self.before:.3f} at the start and {self.after:.3f} now, on {held_out.name}"
-            if self.after > self.before:
-                self.hooks.callbacks.note(f"the network got better: {change}")
+        before, held_out = self.state.before, self.hooks.held_out
+        if before is not None and held_out is not None and self.process.is_first:
+            after = self.state.after = held_out.measure(self.learner)
+            change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {held_out.name}"
+            if after > before:
+                self.callbacks.note(f"the network got better: {change}")
             else:
-                self.hooks.callbacks.warn(
+                self.callbacks.warn(
                     f"the network did not get better: {change}; train longer, or with another `learning_rate`"
                 )
         self.save()
@@ -216,7 +200,7 @@ class _Job:
         if self.process.is_first:
             if self.learner.done != self.saved:
                 self._write()
-            self.hooks.callbacks.note(
+            self.callbacks.note(
                 f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} keeps"
                 " what was learned: the same command with `resume` continues"
             )
@@ -228,14 +212,15 @@ class _Job:
         self.process.barrier()
 
     def _write(self) -> None:
-        learner, done = self.learner, self.learner.done
-        state = TrainingState(
-            done, self.config.to_dict(), self.best, learner.model.config.to_dict(), self.before, self.after
-        )
-        save_state(self.folder.root, state, learner.model, learner.optimiser, learner.average)
-        with averaged(learner.model, learner.average):
-            save_checkpoint(self.folder.last, learner.model, {**self.details, "iteration": done})
-        self.saved = done
+        learner = self.learner
+        self.state.iteration = self.saved = learner.done
+        save_state(self.folder.root, self.state, learner.model, learner.optimiser, learner.average)
+        with holding(learner.model, learner.learned):
+            self._save_checkpoint(self.folder.last)
+
+    def _save_checkpoint(self, path: Path, **more: float) -> None:
+        details = {"training": self.config.to_dict(), **self.hooks.details, "iteration": self.learner.done, **more}
+        save_checkpoint(path, self.learner.model, details)
 
 
 def drawn_hardship(config: TrainConfig, iteration: int) -> Hardship:
@@ -244,11 +229,6 @@ def drawn_hardship(config: TrainConfig, iteration: int) -> Hardship:
     return Hardship(
         bool(drawn[0] < config.drop_cue), bool(drawn[1] < config.drop_history), config.damage_cue, config.wrong_cue
     )
-
-
-def _seed(seed: int, iteration: int, rank: int) -> int:
-    """One seed per iteration and process: dropout then needs no saved random state."""
-    return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0])
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""Options, callbacks and results of `pretrain` and `finetune`."""
+"""Data, options, callbacks and results of `pretrain` and `finetune`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -15,6 +15,46 @@ if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set and how often it is drawn from, next to others.
+
+    folder: of the set, or with `annotations` (a COCO file) of its images. samples: their number when a run began.
+    """
+
+    folder: Path
+    weight: float = 1.0
+    annotations: Path | None = None
+    samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise UsageError(f"the weight of {self.folder} must be a number above 0, not {self.weight:g}")
+
+
+Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
+
+
+def parse_sources(data: Data) -> list[DataSource]:
+    """The sources in what a caller gives: folders, each as `FOLDER` or `FOLDER:WEIGHT`, or sources themselves."""
+    if data is None:
+        return []
+    return [parse_source(item) for item in ([data] if isinstance(data, str | Path | DataSource) else data)]
+
+
+def parse_source(text: str | Path | DataSource) -> DataSource:
+    """`FOLDER` or `FOLDER:WEIGHT`. A folder whose own name ends so is taken as a folder. Raises UsageError."""
+    if isinstance(text, DataSource):
+        return text
+    folder, colon, weight = str(text).rpartition(":")
+    if not colon or not folder or Path(text).exists():
+        return DataSource(Path(text))
+    try:
+        return DataSource(Path(folder), float(weight))
+    except ValueError:
+        return DataSource(Path(text))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ from hodor_cli.files import ELSEWHERE, new_file, writing_file
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Prediction
 from hodor_cli.training.losses import merge_background
-from hodor_cli.training.options import ClipOptions
-from hodor_cli.training.samples.batches import Batch, BatchPlanner
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.options import ClipOptions, DataSource
+from hodor_cli.training.run_folder import DISK
+from hodor_cli.training.samples.batches import BatchPlanner
+from hodor_cli.training.samples.sample import Batch, TrainingSample
 from hodor_cli.training.samples.settings import BatchSettings, augment_preset
-from hodor_cli.training.sources import DataSource, build_sets
+from hodor_cli.training.sources import build_sets
 from hodor_cli.video.overlay import draw_overlay
 
 _CAPTION = 16  # height of a line of text
@@ -31,40 +31,32 @@ _HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions
 Picture = NDArray[np.uint8]
 
 
-@dataclasses.dataclass(frozen=True)
-class PreviewOptions:
-    """What `preview_samples` draws: the augmentation preset, the way of using clips, pixels of a frame."""
-
-    count: int = 16
-    preset: str = "mini"
-    mode: str = "dense"
-    area: float = 65536.0
-    seed: int = 0
-
-
 def preview_samples(
     source: str | Path | DataSource,
-    options: PreviewOptions | None = None,
+    count: int = 16,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    preset: str = "mini",
+    mode: str = "dense",
+    area: float = 65536.0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> list[TrainingSample]:
     """Samples of a data set, as training with this augmentation preset would draw them.
 
-    source: a COCO-format folder, or clips. Raises DataError when the set cannot be read, UsageError for an unknown
-    preset or mode.
+    source: a COCO-format folder, or clips, which are used as `mode` says. area: pixels of a frame. progress: called
+    with 1 after each sample. Raises DataError when the set cannot be read, UsageError for an unknown preset or mode.
     """
-    options = options or PreviewOptions()
     source = source if isinstance(source, DataSource) else DataSource(Path(source))
-    batches = BatchSettings(batch_size=1, area=options.area, exact=False, balance=0.5)
-    config = TrainConfig(batches=batches, augment=augment_preset(options.preset))
-    sets = build_sets([source], config, ClipOptions(options.mode))  # type: ignore[arg-type]  # checked there
-    planner = BatchPlanner(sets, batches, seed=options.seed)
+    batches = BatchSettings(area=area, exact=False, balance=0.5)
+    config = TrainConfig(batch_size=1, batches=batches, augment=augment_preset(preset), held_out=0)
+    sets, _ = build_sets([source], config, ClipOptions(mode))  # type: ignore[arg-type]  # checked there
+    planner = BatchPlanner(sets, config.batches, seed=seed)
     samples = []
-    for number in range(options.count):
+    for number in range(count):
         plan = planner.plan(number)
         samples.append(planner.sample(plan.samples[0], plan.num_objects))
         if progress is not None:
-            progress(number + 1, options.count)
+            progress(1)
     return samples
 
 
@@ -111,18 +103,11 @@ def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrit
     _write_png(Path(path), draw_sheet(samples), ELSEWHERE)
 
 
-class SheetWriter:
-    """Writes FOLDER/000500.png with the predictions of iteration 500."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __call__(self, iteration: int, batch: Batch, predictions: list[Prediction]) -> None:
-        """Draw and write one sheet. Raises OutputError when it cannot be written."""
-        with writing_file(self.folder, "free or change its disk, then `resume`"):
-            self.folder.mkdir(exist_ok=True)
-        sheet = draw_predictions(batch, predictions)
-        _write_png(self.folder / f"{iteration:06d}.png", sheet, "free or change its disk, then `resume`")
+def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -> None:
+    """Draw and write a sheet of predictions, in a folder that is made. Raises OutputError."""
+    with writing_file(path.parent, DISK):
+        path.parent.mkdir(exist_ok=True)
+    _write_png(path, draw_predictions(batch, predictions), DISK)
 
 
 def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:

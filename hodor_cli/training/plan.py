@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig, preset
-from hodor_cli.datasets.report import CheckReport
 from hodor_cli.errors import DataError, UsageError, WeightsError
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
-from hodor_cli.training.options import Callbacks, ClipOptions, Recipe, RunOptions
-from hodor_cli.training.run_folder import DataRecord, RunFolder, RunRecord, TrainingState, read_state
+from hodor_cli.training.options import Callbacks, ClipOptions, DataSource, Recipe, RunOptions
+from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
-from hodor_cli.training.sources import DataSource, check_sources, default_sources
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the caller of `pretrain` or `finetune` asked for."""
-
-    kind: Literal["pretrain", "finetune"]
-    sources: list[DataSource]
-    clips: ClipOptions
-    recipe: Recipe
-    run: RunOptions
-    callbacks: Callbacks
+from hodor_cli.training.sources import check_sources, default_sources
+from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
+from hodor_cli.weights.published import load_imagenet_backbone
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,6 @@ class TrainingPlan:
 
     folder: RunFolder
     config: TrainConfig
-    sources: tuple[DataSource, ...]
     run: RunOptions
     callbacks: Callbacks
     state: TrainingState | None
@@ -66,152 +55,162 @@ class TrainingPlan:
 
         A resumed run's weights are read by the loop. Raises WeightsError for a file that is damaged or does not fit.
         """
-        config, record = self.config, self.record
-        if self.state is not None:
-            saved = self.state.model
-            architecture = preset(config.model) if saved is None else ModelConfig.from_dict(saved)
-            _require_architecture(architecture, config.model, self.folder.root)
-            return _random_model(architecture, config.seed)
-        if record.weights:
-            from hodor_cli.weights import load_model
-
-            loaded = load_model(record.weights)
-            _require_architecture(loaded.config, config.model, record.weights)
-            return loaded
-        network = _random_model(preset(config.model), config.seed)
-        if record.backbone:
-            from hodor_cli.weights.imagenet import load_imagenet_backbone
-
+        record, wanted = self.record, self.config.model
+        if self.state is None and record.weights:
+            network = load_model(record.weights)
+        else:
+            saved = None if self.state is None else self.state.model
+            architecture = preset(wanted) if saved is None else ModelConfig.from_dict(saved)
+            with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
+                torch.manual_seed(self.config.seed)
+                network = accelerate(Hodor(architecture))
+        if (own := network.config.name) != wanted:
+            raise WeightsError(
+                f"{record.weights if self.state is None else self.folder.root} holds a '{own}' network but '{wanted}'"
+                f" is to be trained; choose weights of '{wanted}', or a `preset` or `model` of '{own}'"
+            )
+        if self.state is None and record.backbone:
             load_imagenet_backbone(network.backbone, record.backbone)
         return network
 
+    @contextmanager
+    def holding_folder(self) -> Iterator[None]:
+        """Hold the lock of the folder inside the block; with `overwrite`, an earlier run in it is removed first."""
+        folder, record = self.folder, self.record
+        if self.state is None:
+            # A model that cannot be built is refused before the earlier run is removed.
+            network = self.first_model().config
+            if not record.weights and not record.backbone and network.name != "toy":
+                kind = "Swin-T (.pth)" if isinstance(network.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
+                self.callbacks.note(
+                    "the backbone starts from random weights;"
+                    f" `backbone` FILE starts it from ImageNet weights of {kind}"
+                )
+        if self.run.overwrite:
+            for name, file in (("weights", record.weights), ("backbone", record.backbone)):
+                if file and folder.made(Path(file)):
+                    raise UsageError(
+                        f"`{name}={file}` belongs to the run in {folder.root} that `overwrite` would remove; choose"
+                        " another folder with `out`"
+                    )
+        with folder.lock():
+            folder.require_free(resume=self.run.resume, overwrite=self.run.overwrite)
+            if self.run.overwrite:
+                folder.remove_run()
+            folder.write_record(record)
+            yield
 
-def decide(asked: Asked, layout: Layout) -> TrainingPlan:
+
+def decide(
+    kind: Literal["pretrain", "finetune"],
+    asked: list[DataSource],
+    clips: ClipOptions,
+    recipe: Recipe,
+    run: RunOptions,
+    callbacks: Callbacks,
+    layout: Layout,
+) -> TrainingPlan:
     """Make the plan of a run. What is quick to refuse comes first; the first process alone checks the data, last.
 
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
     """
-    until = None if asked.run.seconds is None else time.time() + asked.run.seconds
-    recipe, clips = asked.recipe, asked.clips
-    folder = RunFolder(asked.run.out if asked.run.out is not None else _default_folder(asked))
-    state = read_state(folder.root) if asked.run.resume else None
-    began = folder.read_record() if asked.run.resume else None
-    if began is not None and began.kind != asked.kind:
+    until = None if run.seconds is None else time.time() + run.seconds
+    folder = RunFolder(run.out if run.out is not None else _default_folder(kind, recipe, clips))
+    state = read_state(folder.root) if run.resume else None
+    began = folder.read_record() if run.resume else None
+    if began is not None and began.kind != kind:
         raise UsageError(f"{folder.root} holds a run of `hodor {began.kind}`; resume it with that command")
-    clips = clips if began is None or began.clips is None else _same_clips(clips, began.clips)
-    if asked.kind == "finetune" and not clips.mode:
+    if began is not None and began.clips is not None:
+        clips = _same_clips(clips, began.clips)
+    if kind == "finetune" and not clips.mode:
         raise UsageError("say with `mode` how clips are used: frames, sparse or dense")
-    saved = state.config if state is not None else None if began is None else began.settings
-    if saved is None:
-        recipe = _with_start(asked.kind, recipe)
-        preset_used, config = _new_config(asked.kind, recipe, clips.mode)
-        weights, backbone = _as_text(recipe.weights), _as_text(recipe.backbone)
+    record = RunRecord(kind, {}) if began is None else began
+    if state is None and began is None:
+        recipe = _with_start(kind, recipe)
+        record.preset = preset_name(kind, recipe.preset, _architecture(recipe))
+        config = choose_config(record.preset, recipe.model, clips.mode, recipe.changes)
+        if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
+            config = replace(config, model=_architecture(recipe))
+        record.weights, record.backbone = _as_text(recipe.weights), _as_text(recipe.backbone)
     else:
-        config = resumed_config(TrainConfig.from_dict(saved), recipe.preset, recipe.model, clips.mode, recipe.changes)
-        preset_used, weights, backbone = (
-            ("", "", "") if began is None else (began.preset, began.weights, began.backbone)
-        )
-    before = [] if began is None else began.data
-    sources = _same_sources(asked.sources, before) or default_sources(asked.kind)
-    records = [_record(source) for source in sources]
+        saved = TrainConfig.from_dict(record.settings if state is None else state.config)
+        config = resumed_config(saved, recipe.preset, recipe.model, clips.mode, recipe.changes)
+    sources = _same_sources(asked, record.data) or default_sources(kind)
     if layout.rank == 0:
         for remark in config_notes(config):
-            asked.callbacks.note(remark)
-        reports = check_sources(sources, config, clips, asked.callbacks.checking)
-        for report, of_source in zip(reports, records, strict=True):
-            asked.callbacks.note(_data_line(report, clips))
-            of_source.samples = report.samples
-        _same_samples(records, before)
-    record = RunRecord(
-        asked.kind, config.to_dict(), hodor=hodor_cli.__version__, preset=preset_used, data=records,
-        clips=clips if clips.mode else None, weights=weights, backbone=backbone, processes=layout.world,
-    )  # fmt: skip
-    callbacks = dataclasses.replace(asked.callbacks, checking=None)  # no longer needed, and it can seldom be pickled
-    return TrainingPlan(folder, config, tuple(sources), asked.run, callbacks, state, until, record)
+            callbacks.note(remark)
+        sources = _checked(sources, record.data, config, clips, callbacks)
+    record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
+    record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
+    callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
+    return TrainingPlan(folder, config, run, callbacks, state, until, record)
 
 
-def random_backbone(model: Hodor) -> str:
-    """The remark that a new network's backbone starts from random weights."""
-    kind = "Swin-T (.pth)" if isinstance(model.config.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
-    return f"the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of {kind}"
+def _checked(
+    sources: list[DataSource], before: list[DataSource], config: TrainConfig, clips: ClipOptions, callbacks: Callbacks
+) -> list[DataSource]:
+    """The data sets by their whole paths, with their numbers of samples.
+
+    Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
+    """
+    found = []
+    for source, report in zip(sources, check_sources(sources, config, clips, callbacks.checking), strict=True):
+        sparse = clips.mode == "sparse" and report.kind == "clips"
+        one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
+        callbacks.note(one_each if sparse else report.lines()[0])
+        annotations = None if source.annotations is None else source.annotations.absolute()
+        found.append(DataSource(source.folder.absolute(), source.weight, annotations, report.samples))
+    for now, earlier in zip(found, before, strict=False):
+        if earlier.samples not in (None, now.samples):
+            raise DataError(
+                f"{now.folder} had {earlier.samples} samples when the run began and has {now.samples} now, so"
+                " `resume` cannot give the same batches; put it back or train into another folder"
+            )
+    return found
 
 
-def _new_config(kind: str, recipe: Recipe, mode: str) -> tuple[str, TrainConfig]:
-    name = preset_name(kind, recipe.preset, _architecture(recipe))
-    config = choose_config(name, recipe.model, mode, recipe.changes)
-    if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
-        config = dataclasses.replace(config, model=_architecture_of(recipe.weights))
-    return name, config
-
-
-def _default_folder(asked: Asked) -> Path:
-    name = preset_name(asked.kind, asked.recipe.preset, _architecture(_with_start(asked.kind, asked.recipe)))
-    return Path("runs") / "-".join(filter(None, (name, asked.clips.mode)))
+def _default_folder(kind: str, recipe: Recipe, clips: ClipOptions) -> Path:
+    name = preset_name(kind, recipe.preset, _architecture(_with_start(kind, recipe)))
+    return Path("runs") / "-".join(filter(None, (name, clips.mode)))
 
 
 def _with_start(kind: str, recipe: Recipe) -> Recipe:
     """Fine-tuning without weights starts from the package's own of that architecture."""
     if kind == "pretrain" or recipe.weights is not None:
         return recipe
-    from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights
-
     architecture = recipe.model or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
     if architecture not in available_weights():
         raise UsageError(
             f"fine-tuning starts from a trained network and there are no weights named '{architecture}'; give"
             " `weights`, a file"
         )
-    return dataclasses.replace(recipe, weights=architecture)
+    return replace(recipe, weights=architecture)
 
 
 def _architecture(recipe: Recipe) -> str | None:
-    """The architecture that is named, by itself or by the weights; None if it is left open."""
-    named: Any = recipe.model or recipe.changes.get("model")
+    """The architecture that is named, by itself or by the weights; None if it is left open. Raises as `load_model`."""
+    named = recipe.model or recipe.changes.get("model")
     if named is not None or recipe.weights is None or recipe.preset is not None:
         return None if named is None else str(named)
-    return _architecture_of(recipe.weights)
+    return load_checkpoint(weights_path(recipe.weights)).config.name
 
 
 def _same_clips(asked: ClipOptions, before: ClipOptions) -> ClipOptions:
     """How clips were used before. Raises UsageError, naming the option, if something else is asked for."""
-    usual = dataclasses.asdict(ClipOptions())
-    for name, value in dataclasses.asdict(asked).items():
+    usual = asdict(ClipOptions())
+    for name, value in asdict(asked).items():
         had = getattr(before, name)
         if value not in (usual[name], had):
             raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
     return before
 
 
-def _same_sources(asked: list[DataSource], before: list[DataRecord]) -> list[DataSource]:
+def _same_sources(asked: list[DataSource], before: list[DataSource]) -> list[DataSource]:
     """The data sets: those asked for, which may have moved, or else as before. Raises UsageError."""
-    if asked and before and [source.weight for source in asked] != [record.weight for record in before]:
-        had = " ".join(f"`data={record.folder}:{record.weight:g}`" for record in before)
+    if asked and before and [source.weight for source in asked] != [source.weight for source in before]:
+        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in before)
         raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
-    return asked or [
-        DataSource(Path(item.folder), item.weight, None if item.annotations is None else Path(item.annotations))
-        for item in before
-    ]
-
-
-def _same_samples(now: list[DataRecord], before: list[DataRecord]) -> None:
-    """Raise DataError if a set has more or fewer samples than when the run began."""
-    for record, earlier in zip(now, before, strict=False):
-        if earlier.samples not in (None, record.samples):
-            raise DataError(
-                f"{record.folder} had {earlier.samples} samples when the run began and has {record.samples} now, so"
-                " `resume` cannot give the same batches; put it back or train into another folder"
-            )
-
-
-def _record(source: DataSource) -> DataRecord:
-    annotations = None if source.annotations is None else str(source.annotations.absolute())
-    return DataRecord(str(source.folder.absolute()), source.weight, annotations)
-
-
-def _data_line(report: CheckReport, clips: ClipOptions) -> str:
-    if clips.mode == "sparse" and report.kind == "clips":
-        return f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
-    return report.lines()[0]
+    return asked or before
 
 
 def _as_text(path: str | Path | None) -> str:
@@ -219,26 +218,3 @@ def _as_text(path: str | Path | None) -> str:
     if path is None:
         return ""
     return str(Path(path).absolute()) if Path(path).is_file() else str(path)
-
-
-def _random_model(config: ModelConfig, seed: int) -> Hodor:
-    """A network with the random weights of a seed; the caller's random state stays as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return accelerate(Hodor(config))
-
-
-def _architecture_of(weights: str | Path) -> str:
-    """The name of the architecture in a weights file or of named weights. Raises as `load_model` does."""
-    from hodor_cli.weights import load_checkpoint, weights_path
-
-    return load_checkpoint(weights_path(weights)).config.name
-
-
-def _require_architecture(config: ModelConfig, model: str, weights: str | Path) -> None:
-    """Raise WeightsError, naming both, if the weights are of another architecture than the one to train."""
-    if config.name != model:
-        raise WeightsError(
-            f"{weights} holds a '{config.name}' network but '{model}' is to be trained; choose weights of '{model}', or"
-            f" a `preset` or `model` of '{config.name}'"
-        )

@@ -20,28 +20,19 @@ from typing import Any, Literal
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from hodor_cli.errors import DataError, OutputError, WeightsError
 from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import WriterLock
-from hodor_cli.training.options import ClipOptions
+from hodor_cli.training.options import ClipOptions, DataSource
 from hodor_cli.training.step import WeightAverage
 
 STATE_FILE = "training_state.safetensors"
 #: The way out where a file of a run cannot be written.
 DISK = "free or change its disk, then `resume`"
 _LOCK_FILE = ".lock"
-
-
-class DataRecord(msgspec.Struct):
-    """A data set of a run, with its place and its number of samples when the run began."""
-
-    folder: str
-    weight: float = 1.0
-    annotations: str | None = None
-    samples: int | None = None
 
 
 class RunRecord(msgspec.Struct):
@@ -53,11 +44,16 @@ class RunRecord(msgspec.Struct):
     format: Literal["hodor-training", "hodor-run"] = "hodor-training"
     hodor: str = ""
     preset: str = ""
-    data: list[DataRecord] = msgspec.field(default_factory=list)
+    data: list[DataSource] = msgspec.field(default_factory=list)
     clips: ClipOptions | None = None
     weights: str = ""
     backbone: str = ""
     processes: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-serialisable form."""
+        values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)  # paths
+        return values
 
 
 class RunFolder:
@@ -121,14 +117,14 @@ class RunFolder:
     def write_record(self, record: RunRecord) -> None:
         """Write run.json. Raises OutputError."""
         with writing_file(self.record, DISK):
-            write_whole(self.record, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+            write_whole(self.record, msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2) + b"\n")
 
     def read_record(self) -> RunRecord | None:
         """What `write_record` wrote; None if there is none. Raises DataError for a file that is something else."""
         if not self.record.is_file():
             return None
         try:
-            return msgspec.json.decode(self.record.read_bytes(), type=RunRecord)
+            return msgspec.json.decode(self.record.read_bytes(), type=RunRecord, dec_hook=lambda kind, text: kind(text))
         except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise DataError(
                 f"{self.record} is not the record of a training run ({error}); put it back, remove it and name `data`"
@@ -136,7 +132,7 @@ class RunFolder:
             ) from error
 
 
-class TrainingState(msgspec.Struct, frozen=True):
+class TrainingState(msgspec.Struct):
     """Where a run is: iterations done, its settings, the best score, the network's configuration.
 
     config, model: as `to_dict` gives them; states of older versions hold no model. before, after: mean IoU on held-out
@@ -190,38 +186,32 @@ def restore_state(
 ) -> None:
     """Put a run's parameters, moments and averages back. Raises WeightsError if they do not fit the network."""
     path = folder / STATE_FILE
-    moments: dict[int, dict[str, Tensor]] = {}
-    parameters: dict[str, Tensor] = {}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
     try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (no mapping)
-                kind, _, rest = name.partition("/")
-                if kind == "model":
-                    parameters[rest] = file.get_tensor(name)
-                elif kind == "average" and average is not None and rest in average.values:
-                    average.values[rest].copy_(file.get_tensor(name))
-                elif kind == "optimiser":
-                    number, _, key = rest.partition("/")
-                    moments.setdefault(int(number), {})[key] = file.get_tensor(name)
-        model.load_state_dict(parameters)
-        _load_moments(optimiser, moments)
+        for name, value in load_file(path).items():
+            kind, _, rest = name.partition("/")
+            parts[kind][rest] = value
+        model.load_state_dict(parts["model"])
+        for name, value in () if average is None else average.values.items():
+            value.copy_(parts["average"][name])
+        _load_moments(optimiser, parts["optimiser"])
     except (OSError, SafetensorError, KeyError, IndexError, ValueError) as error:
         raise _damaged(path, error) from error
     except RuntimeError as error:
         raise WeightsError(f"{path} is of another architecture than the run's settings say") from error
 
 
-def _load_moments(optimiser: torch.optim.Optimizer, moments: dict[int, dict[str, Tensor]]) -> None:
+def _load_moments(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
     places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    for number, values in moments.items():
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in saved.items():
+        number, _, key = name.partition("/")
         # Saved row by row; the fused step reads moments and parameter in the same order, so they must lie alike.
-        like = places[number]
-        for key, value in values.items():
-            if value.shape == like.shape:
-                values[key] = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
-    state = optimiser.state_dict()
-    state["state"] = moments
-    optimiser.load_state_dict(state)
+        like = places[int(number)]
+        if value.shape == like.shape:
+            value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
+        moments.setdefault(int(number), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:

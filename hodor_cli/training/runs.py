@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
-
-import msgspec
+from contextlib import AbstractContextManager, ExitStack
+from typing import Literal
 
 from hodor_cli.errors import UsageError
 from hodor_cli.training import launch as launching
-from hodor_cli.training.launch import Process, micro_batch
+from hodor_cli.training.launch import Process, resolve
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import (
     Callbacks,
     ClipOptions,
+    Data,
     LaunchSettings,
     Recipe,
     RunOptions,
     TrainingResult,
+    parse_sources,
 )
-from hodor_cli.training.pictures import SheetWriter
-from hodor_cli.training.plan import Asked, TrainingPlan, decide, random_backbone
+from hodor_cli.training.plan import TrainingPlan, decide
 from hodor_cli.training.run_folder import read_state
 from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.sources import Data, HeldOut, build_split, parse_sources
-from hodor_cli.training.watching import Events, Hooks
+from hodor_cli.training.sources import build_sets
+from hodor_cli.training.watching import HeldOut, Hooks
 
 
 def pretrain(
@@ -51,15 +49,7 @@ def pretrain(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    asked = Asked(
-        "pretrain",
-        parse_sources(data),
-        ClipOptions(),
-        recipe or Recipe(),
-        run or RunOptions(),
-        callbacks or Callbacks(),
-    )
-    return _carry_out(asked, launch or LaunchSettings())
+    return _run("pretrain", data, None, recipe, run, launch, callbacks)
 
 
 def finetune(
@@ -84,33 +74,40 @@ def finetune(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    recipe = recipe or Recipe()
-    if recipe.backbone is not None:
+    if recipe is not None and recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    asked = Asked(
-        "finetune", parse_sources(data), clips or ClipOptions(), recipe, run or RunOptions(), callbacks or Callbacks()
-    )
-    return _carry_out(asked, launch or LaunchSettings())
+    return _run("finetune", data, clips, recipe, run, launch, callbacks)
 
 
-def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
+def _run(
+    kind: Literal["pretrain", "finetune"],
+    data: Data,
+    clips: ClipOptions | None,
+    recipe: Recipe | None,
+    run: RunOptions | None,
+    launch: LaunchSettings | None,
+    callbacks: Callbacks | None,
+) -> TrainingResult:
     """Decide, take the folder, and train in all processes."""
-    layout = launching.resolve(settings)
-    plan = decide(asked, layout)
-    micro_batch(plan.config, layout.world)
+    sources, launch = parse_sources(data), launch or LaunchSettings()
+    layout = resolve(launch)
+    plan = decide(
+        kind, sources, clips or ClipOptions(), recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout
+    )
+    plan.config.micro_batch_in(layout.world)
     if plan.config.augment.maker == "imgaug":
         from hodor_cli.training.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
-    folder = plan.folder
+    folder, first = plan.folder, layout.rank == 0
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
-        if layout.rank == 0:
-            stack.enter_context(_taken(plan))
+        if first:
+            stack.enter_context(plan.holding_folder())
             plan.callbacks.note(plan.headline(layout))
         unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-        launching.launch(settings, layout, _train, plan, unused=unused)
-    done = read_state(folder.root) if layout.rank == 0 else None
+        launching.launch(launch, layout, _train, plan, unused=unused)
+    done = read_state(folder.root) if first else None
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
@@ -120,51 +117,18 @@ def _carry_out(asked: Asked, settings: LaunchSettings) -> TrainingResult:
         score=None if done is None or done.best < 0 else done.best,
         before=None if done is None else done.before,
         after=None if done is None else done.after,
-        is_first=layout.rank == 0,
+        is_first=first,
     )
-
-
-@contextmanager
-def _taken(plan: TrainingPlan) -> Iterator[None]:
-    """Hold the lock of the folder inside the block; with `overwrite`, an earlier run in it is removed first."""
-    folder, record = plan.folder, plan.record
-    if plan.state is None:
-        # A model that cannot be built is refused before the earlier run is removed.
-        model = plan.first_model()
-        if not record.weights and not record.backbone and plan.config.model != "toy":
-            plan.callbacks.note(random_backbone(model))
-    if plan.run.overwrite:
-        for name, file in (("weights", record.weights), ("backbone", record.backbone)):
-            if file and folder.made(Path(file)):
-                raise UsageError(
-                    f"`{name}={file}` belongs to the run in {folder.root} that `overwrite` would remove; choose another"
-                    " folder with `out`"
-                )
-    with folder.lock():
-        folder.require_free(resume=plan.run.resume, overwrite=plan.run.overwrite)
-        if plan.run.overwrite:
-            folder.remove_run()
-        folder.write_record(record)
-        yield
 
 
 def _train(process: Process, plan: TrainingPlan) -> None:
     """The part of one process."""
-    folder, callbacks, config = plan.folder, plan.callbacks, plan.config
-    sets, apart = build_split(plan.sources, config, plan.record.clips or ClipOptions())
-    weights = [source.weight for source in plan.sources]
-    planner = BatchPlanner(sets, config.batches, weights=weights, seed=config.seed)
-    hooks = Hooks(callbacks, until=plan.until)
+    callbacks, config, sources = plan.callbacks, plan.config, plan.record.data
+    sets, apart = build_sets(sources, config, plan.record.clips or ClipOptions())
+    planner = BatchPlanner(sets, config.batches, weights=[source.weight for source in sources], seed=config.seed)
+    held_out = HeldOut(apart or sets, config, apart=bool(apart)) if process.is_first and config.held_out else None
+    hooks = Hooks(callbacks, held_out, plan.until, {"run": plan.record.to_dict()})
     with ExitStack() as stack:
-        if process.is_first:
-            if isinstance(callbacks.progress, AbstractContextManager):
-                stack.enter_context(callbacks.progress)
-            hooks = Hooks(
-                callbacks,
-                events=stack.enter_context(Events(folder.events, 0 if plan.state is None else plan.state.iteration)),
-                sheet=SheetWriter(folder.sheets),
-                held_out=HeldOut(apart or sets, config, apart=bool(apart)) if config.held_out else None,
-                until=plan.until,
-                details={"run": msgspec.to_builtins(plan.record)},
-            )
-        train(plan.first_model(), planner, config, folder.root, plan.run, process, hooks)
+        if process.is_first and isinstance(callbacks.progress, AbstractContextManager):
+            stack.enter_context(callbacks.progress)
+        train(plan.first_model(), planner, config, plan.folder.root, plan.run, process, hooks)

@@ -85,13 +85,12 @@ def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfi
     for name in changes:
         if name in _DERIVED:
             raise UsageError(f"{name} follows from {_DERIVED[name]}; set that instead")
-    # All at once: some are only allowed together.
-    return _consistent(_changed(config, changes, ""))
+    return _changed(config, changes, "")  # all at once: some are only allowed together
 
 
 def check_same(config: TrainConfig, began: TrainConfig) -> None:
     """Raise UsageError naming the settings in which a resumed run differs from those it began with."""
-    before, now = flat(_consistent(began).to_dict()), flat(_consistent(config).to_dict())
+    before, now = flat(began.to_dict()), flat(config.to_dict())
     different = [name for name, value in now.items() if name not in FREE and before[name] != value]
     if different:
         shown = listed((f"{name} {_text(before[name])} then and {_text(now[name])} now" for name in different), 4)
@@ -116,15 +115,6 @@ def _require(changes: dict[str, Any], mode: str, name: str, value: str, why: str
     given = changes.setdefault(name, value)
     if given != value:
         raise UsageError(f"`mode={mode}` needs {why}, which contradicts `{name}={given}`; leave it out")
-
-
-def _consistent(config: TrainConfig) -> TrainConfig:
-    """The same settings with those that follow from others brought in line."""
-    return dataclasses.replace(
-        config,
-        augment=dataclasses.replace(config.augment, frames=config.sequence),
-        batches=dataclasses.replace(config.batches, batch_size=config.batch_size),
-    )
 
 
 def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
@@ -157,38 +147,29 @@ def _nearest(full: str, names: list[str]) -> str:
 
 
 def _parse(text: str, setting: Setting, name: str) -> Any:
-    """A text as the type that a field is declared with."""
-    if setting.optional and text.strip().lower() in ("none", "off"):
+    """A text as the type that a field is declared with. Raises UsageError."""
+    kind, parts, text = setting.kind, typing.get_args(setting.kind), text.strip()
+    if setting.optional and text.lower() in ("none", "off"):
         return None
+    wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
+    items = [item.strip() for item in text.split(",")]
     try:
-        return _convert(text.strip(), setting.kind)
-    except (ValueError, IndexError) as error:
-        wanted = _describe(setting.kind) + (" or none" if setting.optional else "")
-        raise UsageError(f"{name} cannot be {text!r}; it is {wanted}") from error
-
-
-def _convert(text: str, kind: Any) -> Any:
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        values = text.split(",")
-        if parts[-1] is not Ellipsis and len(values) != len(parts):
-            raise ValueError
-        return tuple(_convert(value.strip(), parts[0]) for value in values)
-    if origin is not None:  # a mapping
-        pairs = [item.rpartition(":") for item in text.split(",") if item.strip()]
-        return {key.strip(): _convert(value, parts[1]) for key, _, value in pairs}
-    if kind is bool:
-        return ("false", "off", "no", "true", "on", "yes").index(text.lower()) >= 3
-    return kind(text)
-
-
-def _describe(kind: Any) -> str:
-    parts = typing.get_args(kind)
-    if typing.get_origin(kind) is tuple:
-        return "numbers with commas between" if parts[-1] is Ellipsis else f"{len(parts)} numbers with a comma between"
-    if parts:
-        return "NAME:NUMBER, with commas between several"
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
+        if typing.get_origin(kind) is tuple:
+            any_number = parts[-1] is Ellipsis
+            wanted = "numbers with commas between" if any_number else f"{len(parts)} numbers with a comma between"
+            if any_number or len(items) == len(parts):
+                return tuple(parts[0](item) for item in items)
+        elif parts:  # a mapping
+            wanted = "NAME:NUMBER, with commas between several"
+            pairs = [item.rpartition(":") for item in items if item]
+            return {key.strip(): parts[1](value) for key, _, value in pairs}
+        elif kind is bool:
+            return ("false", "off", "no", "true", "on", "yes").index(text.lower()) >= 3
+        else:
+            return kind(text)
+    except ValueError:
+        pass
+    raise UsageError(f"{name} cannot be {text!r}; it is {wanted}{' or none' if setting.optional else ''}")
 
 
 def _text(value: Any) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +14,12 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.training.config import LearningRate, TrainConfig
-from hodor_cli.training.cycles import Hardship, Prediction, Step, run_cycles
-from hodor_cli.training.launch import Process, micro_batch
+from hodor_cli.training.cycles import NO_HARDSHIP, Hardship, Prediction, Step, run_cycles
+from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
-from hodor_cli.training.samples.batches import Batch
+from hodor_cli.training.samples.sample import Batch
 
+Weights = dict[str, Tensor]  # by parameter
 #: What `Objective` takes of a batch, in its order.
 INPUTS = ("frames", "masks", "valid", "presence")
 
@@ -43,7 +43,7 @@ class Objective(nn.Module):
         valid: Tensor,
         presence: Tensor,
         steps: tuple[Step, ...],
-        hardship: Hardship | None = None,
+        hardship: Hardship = NO_HARDSHIP,
     ) -> tuple[Losses, list[Prediction]]:
         """The losses, and the predictions without gradient.
 
@@ -76,17 +76,15 @@ class Learner:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
         freeze_stages(model, config.frozen_stages)
         self.model, self.process, self.clip_norm = model, process, config.clip_norm
-        self.micro = micro_batch(config, process.world)
+        self.micro = config.micro_batch_in(process.world)
         self.objective = Objective(model, supervise=config.supervise, contrast=config.contrast).train()
-        self.optimiser: torch.optim.Optimizer = make_optimiser(self.objective, config)
-        self._wrapped, self.optimiser = process.setup(self.objective, self.optimiser)
-        self.average = None
-        if config.average is not None:
-            self.average = WeightAverage(model.named_parameters(), config.average)
+        self.optimiser = make_optimiser(self.objective, config)
+        self._wrapped = process.setup(self.objective)
+        self.average = None if config.average is None else WeightAverage(model, config.average)
         self.done = 0
 
     def step(
-        self, batch: Batch, rate: float, steps: tuple[Step, ...], hardship: Hardship | None = None
+        self, batch: Batch, rate: float, steps: tuple[Step, ...], hardship: Hardship = NO_HARDSHIP
     ) -> tuple[Tensor, list[Prediction]]:
         """Learn from this process's share of a batch; `done` counts the steps.
 
@@ -121,11 +119,16 @@ class Learner:
             raise self._not_a_number(batch, steps, hardship)
         self.optimiser.step()
         if self.average is not None:
-            self.average.update(self.model.named_parameters(), self.done)
+            self.average.update(self.model, self.done)
         self.done += 1
         return values, predictions
 
-    def _not_a_number(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship | None) -> TrainingError:
+    @property
+    def learned(self) -> Weights | None:
+        """The weights that are the result so far: the average's; None for the model's own."""
+        return None if self.average is None else self.average.values
+
+    def _not_a_number(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship) -> TrainingError:
         """The error that names the samples of a batch which alone give a loss or a gradient that is no number.
 
         Every process must call it: each looks at its own samples, and all then know of all.
@@ -136,32 +139,26 @@ class Learner:
                 f"the weights are no longer numbers in iteration {number}: an earlier step broke them; train again with"
                 " a lower `learning_rate`"
             )
-        guilty: dict[str, str] = {}  # sample -> what of it is no number
+        faults: list[tuple[str, str]] = []  # sample, and what of it is no number
         for i, name in enumerate(batch["names"]):
             inputs = [batch[key][i : i + 1].to(self.process.device) for key in INPUTS]
             # Not wrapped for several processes, which would wait for each other.
             with autocast(self.process.device, self.process.dtype):
-                fault = _fault(self.objective, (*inputs, steps, hardship))
-            if fault:
-                guilty[name] = fault
-        found = self.process.gather((guilty, batch["names"]))
-        guilty = {name: fault for part, _ in found for name, fault in part.items()}
-        names = [name for _, part in found for name in part]
+                total = self.objective(*inputs, steps, hardship)[0].total
+                gradients = torch.autograd.grad(total, list(self.objective.parameters()), allow_unused=True)
+            if not _finite(total):
+                faults.append((name, "loss"))
+            elif not all(_finite(gradient) for gradient in gradients if gradient is not None):
+                faults.append((name, "gradient"))
+        found = self.process.gather((faults, batch["names"]))
+        guilty = dict(fault for part, _ in found for fault in part)
+        names = ", ".join(name for _, part in found for name in part)
         what = "loss" if "loss" in guilty.values() else "gradient"
-        where = ", ".join(guilty) if guilty else f"the batch of {', '.join(names)}"
         return TrainingError(
-            f"the {what} is not a number in iteration {number}, at {where}; look at it with `preview_samples`, or"
-            " begin anew from the last checkpoint (`weights`) with a lower `learning_rate`"
+            f"the {what} is not a number in iteration {number}, at {', '.join(guilty) or f'the batch of {names}'}; look"
+            " at it with `preview_samples`, or begin anew from the last checkpoint (`weights`) with a lower"
+            " `learning_rate`"
         )
-
-
-def _fault(objective: Objective, arguments: tuple[Any, ...]) -> str:
-    """What of it is no number, "loss" or "gradient"; "" if it is sound."""
-    losses, _ = objective(*arguments)
-    if not _finite(losses.total.detach()):
-        return "loss"
-    gradients = torch.autograd.grad(losses.total, list(objective.parameters()), allow_unused=True)
-    return "" if all(_finite(gradient) for gradient in gradients if gradient is not None) else "gradient"
 
 
 def _finite(values: Tensor) -> bool:
@@ -207,38 +204,38 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 class WeightAverage:
     """An exponential running average of parameters, with a short memory at first."""
 
-    def __init__(self, named: Iterable[tuple[str, Tensor]], decay: float) -> None:
-        self.decay = decay
-        self.values = {name: value.detach().clone() for name, value in named}
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.values = decay, weights_of(model)
 
     @torch.no_grad()
-    def update(self, named: Iterable[tuple[str, Tensor]], iteration: int) -> None:
+    def update(self, model: nn.Module, iteration: int) -> None:
         """Take in the weights after iteration `iteration` (from 0)."""
         decay = min(self.decay, (iteration + 1) / (iteration + 10))
-        kept, new = [], []
-        for name, value in named:
-            kept.append(self.values[name])
-            new.append(value.detach())
-        torch._foreach_lerp_(kept, new, 1 - decay)  # a few kernels on a GPU instead of hundreds
+        new = dict(model.named_parameters())
+        # A few kernels on a GPU instead of hundreds.
+        torch._foreach_lerp_(list(self.values.values()), [new[name] for name in self.values], 1 - decay)
 
 
-@contextmanager
-def averaged(model: nn.Module, average: WeightAverage | None, *, keep: bool = False) -> Iterator[None]:
-    """The model holds its averaged weights inside the block, and after it with `keep`; nothing happens without any."""
-    if average is None:
-        yield
-        return
-    own = {name: value.detach().clone() for name, value in model.named_parameters()}
-    put_weights(model, average.values)
-    try:
-        yield
-    finally:
-        if not keep:
-            put_weights(model, own)
+def weights_of(model: nn.Module) -> Weights:
+    """A copy of the parameters by name."""
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
 @torch.no_grad()
-def put_weights(model: nn.Module, values: dict[str, Tensor]) -> None:
+def put_weights(model: nn.Module, values: Weights) -> None:
     """Copy parameters, by name, into the model."""
     for name, parameter in model.named_parameters():
         parameter.copy_(values[name])
+
+
+@contextmanager
+def holding(model: nn.Module, values: Weights | None) -> Iterator[None]:
+    """The model holds these weights inside the block; with None its own."""
+    own = None if values is None else weights_of(model)
+    if values is not None:
+        put_weights(model, values)
+    try:
+        yield
+    finally:
+        if own is not None:
+            put_weights(model, own)

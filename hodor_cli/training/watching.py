@@ -1,4 +1,4 @@
-"""What a run reports while it trains: callbacks, speed, metrics.csv and TensorBoard events."""
+"""What a run reports: speed, metrics.csv, TensorBoard events, how good it is on held-out pictures, callbacks."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import torch
+
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
-from hodor_cli.training.cycles import Prediction
+from hodor_cli.runtime.device import autocast
+from hodor_cli.training.config import TrainConfig
+from hodor_cli.training.cycles import schedule
 from hodor_cli.training.options import Callbacks, TrainingProgress
 from hodor_cli.training.run_folder import DISK
-from hodor_cli.training.samples.batches import Batch
-from hodor_cli.training.sources import HeldOut
+from hodor_cli.training.samples.batches import BatchPlanner
+from hodor_cli.training.samples.sample import Batch
+from hodor_cli.training.samples.sets import TrainingSet
+from hodor_cli.training.step import INPUTS, Learner, holding
 
 _COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
@@ -27,23 +33,6 @@ _EVENTS_EVERY = 10
 _NEW = 0.05
 
 
-@dataclass(frozen=True)
-class Hooks:
-    """What accompanies the loop; all optional. Only the process that writes the files calls any of it.
-
-    callbacks: the caller's. events: what TensorBoard reads. sheet: called with the iteration, its batch and
-    predictions, every `sheet_every`. held_out: measured at the start and at the end. until: when to stop, in seconds
-    since 1970, which the processes of all machines share. details: JSON values that are saved with the checkpoints.
-    """
-
-    callbacks: Callbacks = field(default_factory=Callbacks)
-    events: Events | None = None
-    sheet: Callable[[int, Batch, list[Prediction]], None] | None = None
-    held_out: HeldOut | None = None
-    until: float | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Clock:
     """Samples per second, and the share of time spent waiting for the loader, as running means over the iterations."""
 
@@ -51,15 +40,13 @@ class Clock:
         self.rate = 0.0
         self.wait_share = 0.0
         self.iterations = 0
-        self._started = self._waited = time.perf_counter()
 
-    def waiting(self) -> None:
-        """An iteration begins: it waits for its batch."""
+    def wait_for(self, batches: Iterator[Batch]) -> Batch:
+        """An iteration begins, with the next batch."""
         self._started = time.perf_counter()
-
-    def working(self) -> None:
-        """The batch is here."""
+        batch = next(batches)
         self._waited = time.perf_counter()
+        return batch
 
     def done(self, samples: int) -> None:
         """The iteration is over."""
@@ -106,16 +93,16 @@ class Events:
 
     def progress(self, progress: TrainingProgress) -> None:
         """Note the losses and the speed of an iteration, every tenth. Raises OutputError."""
-        if self._file is not None and progress.iteration % _EVENTS_EVERY == 0:
-            names = ("loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait")
-            self._note(progress.iteration, {name: getattr(progress, name) for name in names})
+        if progress.iteration % _EVENTS_EVERY == 0:
+            self._note(progress.iteration, {name: getattr(progress, name) for name in _COLUMNS[1:]})
 
     def score(self, iteration: int, score: float) -> None:
         """Note the score of a validation. Raises OutputError."""
-        if self._file is not None:
-            self._note(iteration, {"validation": score})
+        self._note(iteration, {"validation": score})
 
     def _note(self, step: int, values: Mapping[str, float]) -> None:
+        if self._file is None:
+            return
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -161,6 +148,58 @@ class MetricsFile:
         with writing_file(self.path, DISK):
             self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
 
-    def close(self) -> None:
-        """No more lines."""
+    def __enter__(self) -> MetricsFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+class HeldOut:
+    """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
+
+    apart: whether they are kept out of training; otherwise there were too few, and it learns from them. name: what they
+    are, for a sentence.
+    """
+
+    def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
+        self.config = config
+        self._planner = BatchPlanner(sets, config.batches, seed=config.seed)
+        items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset))]
+        count = min(config.held_out, len(items))
+        self._chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
+        self._batches: list[Batch] = []
+        self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
+
+    @torch.no_grad()
+    def measure(self, learner: Learner) -> float:
+        """Mean IoU, 0..1, of the weights that would be saved. The network is as before afterwards."""
+        if not self._batches:
+            plans = [self._planner.plan_of([chosen], number) for number, chosen in enumerate(self._chosen)]
+            self._batches = [self._planner.batch(plan) for plan in plans]
+        objective, process, training = learner.objective, learner.process, learner.model.training
+        steps = schedule(self.config.schedule, 0, self.config.sequence)
+        ious = []
+        with holding(learner.model, learner.learned):
+            objective.eval()
+            for batch in self._batches:
+                inputs = [batch[name].to(process.device) for name in INPUTS]
+                with autocast(process.device, process.dtype):
+                    ious.append(float(objective(*inputs, steps)[0].iou))
+        objective.train(training)
+        return sum(ious) / len(ious)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What accompanies the loop; all optional.
+
+    callbacks: the caller's. held_out: measured at the start and at the end, in the process that writes the files.
+    until: when to stop, in seconds since 1970, which the processes of all machines share. details: JSON values that are
+    saved with the checkpoints.
+    """
+
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    held_out: HeldOut | None = None
+    until: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)

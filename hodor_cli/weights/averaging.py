@@ -67,6 +67,3 @@ def shares_from_text(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(f"'{text}' are no shares; write a number for each checkpoint, such as 1,1") from error
-
-
-__all__ = ["average_models", "shares_from_text"]

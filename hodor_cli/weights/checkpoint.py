@@ -18,7 +18,7 @@ from hodor_cli.errors import WeightsError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.weights.authors import from_authors, is_authors_state_dict
+from hodor_cli.weights.published import from_authors, is_authors_state_dict
 from hodor_cli.weights.tensor_files import converted, fault_of, is_pickle, read_pickle, read_safetensors, shown
 
 #: Version of our checkpoint layout, written into every file.

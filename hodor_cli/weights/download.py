@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.locks import WriterLock
+from hodor_cli.weights.tensor_files import file_sha256, kind_of
 
 #: No network of this kind is nearly as large.
 MOST_BYTES = 4 * 2**30
@@ -60,7 +61,7 @@ def download(text: str, cache: Path, progress: Callable[[int, int | None], None]
     address = parse_address(text)
     folder = cache / hashlib.sha256(address.url.encode()).hexdigest()[:16]
     file = folder / address.name
-    if file.is_file() and address.sha256 in (None, _sha256(file)):
+    if file.is_file() and address.sha256 in (None, file_sha256(file)):
         return file
     with writing_file(folder, _NO_DISK):
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ def download(text: str, cache: Path, progress: Callable[[int, int | None], None]
             partial.unlink(missing_ok=True)
         resumed = partial.is_file()
         _receive(address.url, partial, progress)
-        if resumed and _sha256(partial) != address.sha256:  # what was there was of another file
+        if resumed and file_sha256(partial) != address.sha256:  # what was there was of another file
             partial.unlink()
             _receive(address.url, partial, progress)
         _check(address, partial)
@@ -125,11 +126,8 @@ def _require_bounded(url: str, size: int) -> None:
 
 def _check(address: WeightsAddress, partial: Path) -> None:
     """Raise WeightsError, and remove the file, if its hash is not the pinned one or it is surely no network."""
-    found = _sha256(partial)
-    with partial.open("rb") as file:
-        head = file.read(9)
-    # A zip or a pickle is a .pth; safetensors has its JSON header at the ninth byte.
-    if head[:4] != b"PK\x03\x04" and head[:1] != b"\x80" and head[8:] != b"{":
+    found = file_sha256(partial)
+    if not kind_of(partial):
         partial.unlink()
         raise WeightsError(f"what lies at {address.url} is no checkpoint; give the address of the file itself")
     if address.sha256 not in (None, found):
@@ -138,14 +136,6 @@ def _check(address: WeightsAddress, partial: Path) -> None:
             f"{address.url} has the SHA-256 {found} and not the pinned one; it was replaced there, or the pin is of "
             "another file"
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hodor_cli.errors import InputError, WeightsError
 from hodor_cli.weights.remote import Progress, fetch_weights, is_remote
+from hodor_cli.weights.tensor_files import file_sha256
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
@@ -92,14 +91,3 @@ def verify(info: WeightsInfo) -> None:
         raise WeightsError(f"the file of the weights '{info.name}' is missing: {info.path}; install hodor again")
     if file_sha256(info.path) != info.sha256:
         raise WeightsError(f"the weights file {info.path} is damaged (its checksum differs); install hodor again")
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as hex; computed once while the file stays as it is."""
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)

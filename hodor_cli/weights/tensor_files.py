@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,14 +23,35 @@ _CARRIES_CODE = re.compile(
 )
 
 
-def is_pickle(path: Path) -> bool:
-    """Whether a file is a zip (torch's format) or a bare pickle. Raises InputError if there is no such file."""
-    if not path.is_file():
-        raise InputError(f"there is no checkpoint file {path}; check the path")
+def kind_of(path: Path) -> Literal["safetensors", "pickle", ""]:
+    """What a file looks like; a pickle is a zip (torch's format) or a bare one of any protocol."""
     with path.open("rb") as file:
         head = file.read(9)
-    # Of any protocol; safetensors has its JSON header at the ninth byte.
-    return head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[8:] != b"{")
+    if head[8:] == b"{" and head[:4] != b"PK\x03\x04":  # safetensors has its JSON header at the ninth byte
+        return "safetensors"
+    return "pickle" if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80" else ""
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle. Raises InputError if there is no such file."""
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint file {path}; check the path")
+    return kind_of(path) == "pickle"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex; computed once while the file stays as it is."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -1,48 +1,28 @@
-"""The plan of each batch: the samples that it is made of; `loading.py` makes them.
+"""Batches: the plan of each, a pure function of (seed, iteration), and the loader that makes them in worker processes.
 
-A plan is a pure function of (seed, iteration), so a resumed run sees exactly the same order, however many worker
-processes or ranks there are.
+So a resumed run sees exactly the same order, however many worker processes or ranks there are.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.errors import DataError, HodorError, UsageError
+from hodor_cli.runtime.threads import forkable_opencv
+from hodor_cli.training.samples.sample import Batch, TrainingSample, collate
+from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.samples.settings import BatchSettings
 
-Batch = dict[str, Any]
+Pools = list[tuple[float, int, np.ndarray]]  # (weight, set, item indices), to draw items from
 
 _BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of samples apart
-
-
-class TrainingSet(Protocol):
-    """Anything samples can be made of. The lists have one entry per item."""
-
-    @property
-    def sizes(self) -> Sequence[tuple[int, int]]:
-        """(height, width) of each item."""
-        ...
-
-    @property
-    def object_counts(self) -> Sequence[int]:
-        """How many objects each item can offer, at least 1."""
-        ...
-
-    @property
-    def groups(self) -> Sequence[str]:
-        """What sampling balances: the source of each item, or source/coverage."""
-        ...
-
-    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """One sample of item `index` with exactly `num_objects` objects."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,23 +61,15 @@ class BatchPlanner:
         weights = [1.0] * len(sets) if weights is None else list(weights)
         if len(weights) != len(sets) or any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
             raise UsageError("every data set needs a weight of at least 0, and one of them more than 0")
-        self.sets = list(sets)
-        self.settings = settings
-        self.seed = seed
-        self._pools: list[tuple[float, int, np.ndarray]] = []  # (weight, set, item indices)
+        self.sets, self.settings, self.seed = list(sets), settings, seed
+        self._pools: Pools = []
         for number, dataset in enumerate(self.sets):
-            shares = group_shares(dataset.groups, settings)
-            groups = np.asarray(dataset.groups)
-            for group, share in shares.items():
-                if share * weights[number] > 0:
-                    self._pools.append((share * weights[number], number, np.flatnonzero(groups == group)))
+            self._pools += pools_of(dataset, settings, number, weights[number])
         if not self._pools:
             raise DataError("the weights leave no sample to draw")
         self._counts = [np.minimum(dataset.object_counts, settings.max_objects) for dataset in self.sets]
-        self._buckets = [
-            np.array([self._bucket(height, width) for height, width in dataset.sizes]) for dataset in self.sets
-        ]
-        self._eligible: dict[tuple[int, int], list[tuple[float, int, np.ndarray]]] = {}
+        self._buckets = [np.array([self._bucket(*size) for size in dataset.sizes]) for dataset in self.sets]
+        self._eligible: dict[tuple[int, int], Pools] = {}
 
     def plan(self, iteration: int, *, rank: int = 0, world: int = 1) -> BatchPlan:
         """The part of rank `rank` (of `world`) of iteration `iteration`'s batch."""
@@ -105,10 +77,9 @@ class BatchPlanner:
         if size % world:
             raise UsageError(f"a batch of {size} cannot be shared evenly by {world} processes")
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
-        dataset, index = _draw(self._pools, rng)
-        objects, bucket = int(self._counts[dataset][index]), int(self._buckets[dataset][index])
-        pools = self._eligible_pools(objects, bucket)
-        whole = self.plan_of([(dataset, index), *(_draw(pools, rng) for _ in range(size - 1))], iteration)
+        dataset, index = draw_item(self._pools, rng)
+        pools = self._eligible_pools(int(self._counts[dataset][index]), int(self._buckets[dataset][index]))
+        whole = self.plan_of([(dataset, index), *(draw_item(pools, rng) for _ in range(size - 1))], iteration)
         share = size // world
         return replace(whole, samples=whole.samples[rank * share : (rank + 1) * share])
 
@@ -118,9 +89,10 @@ class BatchPlanner:
             PlannedSample(number, item, iteration * len(chosen) + place, self._out_size(number, item))
             for place, (number, item) in enumerate(chosen)
         )
-        multiple = self.settings.multiple
         height, width = (
-            max(sample.out_size[axis] + -sample.out_size[axis] % multiple for sample in samples) for axis in (0, 1)
+            math.ceil(max(sample.out_size[axis] for sample in samples) / self.settings.multiple)
+            * self.settings.multiple
+            for axis in (0, 1)
         )
         number, item = chosen[0]
         return BatchPlan(iteration, int(self._counts[number][item]), (height, width), samples)
@@ -130,7 +102,12 @@ class BatchPlanner:
         rng = np.random.default_rng([self.seed, planned.counter, _SAMPLE_STREAM])
         return self.sets[planned.dataset].make(planned.index, num_objects, rng, planned.out_size)
 
-    def _eligible_pools(self, objects: int, bucket: int) -> list[tuple[float, int, np.ndarray]]:
+    def batch(self, plan: BatchPlan) -> Batch:
+        """The batch of a plan, as `collate` gives it, with `iteration` added."""
+        samples = [self.sample(planned, plan.num_objects) for planned in plan.samples]
+        return {**collate(samples, plan.pad_size), "iteration": plan.iteration}
+
+    def _eligible_pools(self, objects: int, bucket: int) -> Pools:
         """The pools narrowed to items of this aspect ratio that offer that many objects."""
         key = (objects, bucket)
         if key not in self._eligible:
@@ -183,7 +160,79 @@ def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, fl
     return {name: share / total if total > 0 else 0.0 for name, share in shares.items()}
 
 
-def _draw(pools: list[tuple[float, int, np.ndarray]], rng: np.random.Generator) -> tuple[int, int]:
+def pools_of(dataset: TrainingSet, settings: BatchSettings, number: int, weight: float = 1.0) -> Pools:
+    """The groups of a set, which is the one of this number, with their shares of its weight."""
+    groups, shares = np.asarray(dataset.groups), group_shares(dataset.groups, settings)
+    return [
+        (share * weight, number, np.flatnonzero(groups == group))
+        for group, share in shares.items()
+        if share * weight > 0
+    ]
+
+
+def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
+    """A (set, item) pair: a pool by its weight, and any of its items."""
     weights = np.array([weight for weight, _, _ in pools])
     _, number, items = pools[int(rng.choice(len(pools), p=weights / weights.sum()))]
     return number, int(items[int(rng.integers(len(items)))])
+
+
+class _Batches(Dataset["Batch | HodorError"]):
+    """One rank's batches by iteration. An error in a worker is returned: torch would wrap it into a traceback."""
+
+    def __init__(self, planner: BatchPlanner, rank: int, world: int) -> None:
+        self.planner, self.rank, self.world = planner, rank, world
+
+    def __getitem__(self, iteration: int) -> Batch | HodorError:
+        try:
+            return self.planner.batch(self.planner.plan(iteration, rank=self.rank, world=self.world))
+        except HodorError as error:
+            if get_worker_info() is None:
+                raise
+            return error
+
+
+def make_loader(
+    planner: BatchPlanner,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 2,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """This rank's batches of the iterations from `start` to before `end` (None: without end).
+
+    See `collate` for what a batch holds. The batches are the same for any number of workers, and the ranks take
+    disjoint parts of the same global batch. Raises UsageError when the batch cannot be shared evenly, and what a worker
+    process raised.
+    """
+    planner.plan(start, rank=rank, world=world)  # fail here rather than in a worker
+    loader: DataLoader[Batch | HodorError] = DataLoader(
+        _Batches(planner, rank, world),
+        batch_size=None,
+        sampler=itertools.count(start) if end is None else range(start, end),
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        worker_init_fn=_quiet_worker,
+        pin_memory=pin_memory,
+    )
+    return _batches_of(loader)
+
+
+def _batches_of(loader: DataLoader[Batch | HodorError]) -> Iterator[Batch]:
+    with forkable_opencv():
+        batches = iter(loader)
+    for batch in batches:
+        if isinstance(batch, HodorError):
+            raise batch
+        yield batch
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker: they run side by side already."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.batches import TrainingSet, group_shares
+from hodor_cli.training.samples.batches import draw_item, pools_of
 from hodor_cli.training.samples.colour import frame_colour
 from hodor_cli.training.samples.cutouts import Filmed, paste, soften
 from hodor_cli.training.samples.sample import TrainingSample, sample_of
+from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
 from hodor_cli.training.samples.warp import Matrix, Warp, motion_matrix
 
@@ -38,54 +38,27 @@ _LARGEST = 2.0
 _STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
 
 
-class FilmingSet(TrainingSet, Protocol):
-    """A training set whose objects can be cut out."""
-
-    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
-        """An object of item `index` over so many frames; None if it cannot be cut out."""
-        ...
-
-    def twin_of(self, index: int, rng: np.random.Generator) -> int:
-        """An item that shows what item `index` shows: itself, or the same clip at another time."""
-        ...
-
-
-class _Donor:
-    """Draws items of a set, balanced between its groups."""
-
-    def __init__(self, dataset: FilmingSet) -> None:
-        self.dataset = dataset
-        shares = group_shares(dataset.groups, _BALANCE)
-        groups = np.asarray(dataset.groups)
-        self._items = [np.flatnonzero(groups == name) for name in shares]
-        self._shares = np.array(list(shares.values()))
-
-    def draw(self, frames: int, rng: np.random.Generator) -> Filmed | None:
-        items = self._items[int(rng.choice(len(self._items), p=self._shares))]
-        return self.dataset.film(int(items[int(rng.integers(len(items)))]), frames, rng)
-
-
-class Composites:
-    """A `TrainingSet` made of another one, with up to `settings.pasted` labelled objects more in each sample.
+class Composites(TrainingSet):
+    """A training set made of another one, with up to `settings.pasted` labelled objects more in each sample.
 
     Item i always gets the same number more, so that a batch can be planned; the objects are drawn each time.
     """
 
     def __init__(
         self,
-        base: FilmingSet,
-        donors: Sequence[FilmingSet],
+        base: TrainingSet,
+        donors: Sequence[TrainingSet],
         settings: AugmentSettings,
         *,
         weights: Sequence[float] | None = None,
     ) -> None:
-        self.base, self.settings = base, settings
-        self._donors = [_Donor(donor) for donor in donors]
+        self.base, self.settings, self.donors = base, settings, list(donors)
+        self._pools = [pools_of(donor, _BALANCE, number) for number, donor in enumerate(donors)]
         shares = np.array([1.0] * len(donors) if weights is None else weights, dtype=float)
         self._shares = shares / shares.sum()
         self.sizes, self.groups = base.sizes, base.groups
         # Spread evenly over neighbouring items, whatever their order.
-        more = [(index * 7919) % 1009 % (settings.pasted + 1) for index in range(len(base.sizes))]
+        more = [(index * 7919) % 1009 % (settings.pasted + 1) for index in range(len(base))]
         self.object_counts = [own + added for own, added in zip(base.object_counts, more, strict=True)]
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
@@ -100,7 +73,8 @@ class Composites:
             if rng.random() < self.settings.pasted_twin:
                 filmed = self.base.film(self.base.twin_of(index, rng), frames, rng)
             else:
-                filmed = self._donors[int(rng.choice(len(self._donors), p=self._shares))].draw(frames, rng)
+                donor, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
+                filmed = self.donors[donor].film(item, frames, rng)
             if filmed is not None:
                 return filmed
         return None

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import DataError
 from hodor_cli.training.samples.cutouts import Masks
-from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
+from hodor_cli.training.samples.sample import DrawnFrame, labels_of_masks
 from hodor_cli.training.samples.settings import AugmentSettings, Range
 
 _INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"
@@ -36,19 +36,14 @@ _ATTEMPTS = 5  # draws for frame 0 before the photograph itself is taken
 _KEPT = 0.5  # share of each object's pixels that frame 0 must show
 
 
-def make_imgaug_sequence(
+def draw_with_imgaug(
     image: NDArray[np.uint8],
     masks: Masks,
     rng: np.random.Generator,
     settings: AugmentSettings,
     out_size: tuple[int, int],
-    *,
-    name: str = "",
-) -> TrainingSample:
-    """A sequence of `settings.frames` frames of `out_size` (height, width) from one photograph.
-
-    image: (h, w, 3) uint8 RGB; masks: one (h, w) bool mask per object. Raises DataError when imgaug is not installed.
-    """
+) -> list[DrawnFrame]:
+    """The frames of a sequence, as `make_still_sequence` makes it. Raises DataError when imgaug is not installed."""
     import cv2
 
     height, width = out_size
@@ -67,7 +62,7 @@ def make_imgaug_sequence(
         frame = np.array(colours(image=frame))
         frame[~valid] = 0
         drawn.append((frame, label, valid))
-    return sample_of(drawn, len(masks), name)
+    return drawn
 
 
 def geometry_augmenter(settings: AugmentSettings, size: tuple[int, int], keep: float, seed: int) -> Any:

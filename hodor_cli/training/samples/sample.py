@@ -1,11 +1,13 @@
-"""A training sample: one short sequence of frames with its masks; and samples from the frames of a real clip."""
+"""A training sample: one short sequence of frames with its masks; batches of them; and samples of a clip's frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hodor_cli.training.samples.colour import Look
@@ -39,6 +41,7 @@ class TrainingSample:
         return int(self.presence.shape[1])
 
 
+Batch = dict[str, Any]
 #: What a maker draws: image (H, W, 3) uint8 RGB, label map (H, W) uint8, and which pixels are the image's (H, W) bool.
 DrawnFrame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]
 
@@ -49,17 +52,27 @@ def sample_of(
     """The sample of frames as they were drawn. labelled: (T,) bool, None for all."""
     frames, masks, valid = (np.stack(part) for part in zip(*drawn, strict=True))
     labelled = np.ones(len(drawn), dtype=bool) if labelled is None else labelled
-    presence = presence_of(masks, num_objects) | ~labelled[:, None]
-    return TrainingSample(frames, masks, valid, presence, name, labelled)
+    counts = np.stack([np.bincount(labels.ravel(), minlength=num_objects + 1)[1:] for labels in masks])
+    return TrainingSample(frames, masks, valid, (counts > 0) | ~labelled[:, None], name, labelled)
 
 
-def presence_of(masks: NDArray[np.uint8], num_objects: int) -> NDArray[np.bool_]:
-    """Which of the objects 1..num_objects have a pixel in each of the (T, H, W) label maps: (T, I) bool."""
-    found = np.zeros((len(masks), num_objects), dtype=bool)
-    for t, labels in enumerate(masks):
-        counts = np.bincount(labels.ravel(), minlength=num_objects + 1)
-        found[t] = counts[1 : num_objects + 1] > 0
-    return found
+def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None = None) -> Batch:
+    """Stack samples with the same numbers of frames T and objects I, padded right and bottom to `pad_size`.
+
+    frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool (False in the padding),
+    presence (B, T, I) bool, labelled (B, T) bool, names: list of str.
+    """
+    height, width = pad_size or tuple(max(sample.masks.shape[axis] for sample in samples) for axis in (1, 2))
+    batch: Batch = {"names": [sample.name for sample in samples]}
+    for name in ("frames", "masks", "valid"):
+        parts = [getattr(sample, name) for sample in samples]
+        padded = np.zeros((len(parts), len(parts[0]), height, width, *parts[0].shape[3:]), dtype=parts[0].dtype)
+        for i, part in enumerate(parts):
+            padded[i, :, : part.shape[1], : part.shape[2]] = part
+        batch[name] = torch.from_numpy(padded)
+    for name in ("presence", "labelled"):
+        batch[name] = torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+    return batch
 
 
 def labels_of_masks(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint8]:

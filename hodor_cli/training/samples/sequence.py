@@ -5,18 +5,28 @@ Every frame is sampled once from the original photograph (or from the layers cut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.training.samples import cutouts
 from hodor_cli.training.samples.colour import Look
-from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste
+from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste, soften
 from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
-from hodor_cli.training.samples.scene import Scene, Track, cut_out_motion, draw_scene, frame_motion, object_motion
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.samples.warp import Warp, fit_matrix, warp_masks
+from hodor_cli.training.samples.warp import (
+    LayerMotion,
+    Matrix,
+    Track,
+    Warp,
+    between,
+    fit_matrix,
+    motion_matrix,
+    signed,
+    smooth_field,
+)
 
 _ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
 
@@ -31,188 +41,202 @@ def make_still_sequence(
     name: str = "",
     others: Others | None = None,
 ) -> TrainingSample:
-    """A sequence of frames from one photograph, by the maker the settings name.
+    """A sequence of `settings.frames` frames from one photograph, by the maker the settings name.
 
-    image: (h, w, 3) uint8 RGB. masks: one (h, w) bool mask per object. out_size: (height, width) of frames.
-    The same image, masks, settings and state of `rng` give the same sample.
+    image: (h, w, 3) uint8 RGB. masks: one (h, w) bool mask per object, in the order of their ids 1.. in the result.
+    out_size: (height, width) of frames. others: draws another photograph; without it our maker gives no occluders,
+    distractors or other backgrounds. Every object that shows in the photograph shows in frame 0. The same image, masks,
+    settings and state of `rng` give the same sample. Raises DataError when imgaug is asked for and not installed.
     """
     if settings.maker == "imgaug":
-        from hodor_cli.training.samples.imgaug_sequence import make_imgaug_sequence
+        from hodor_cli.training.samples.imgaug_sequence import draw_with_imgaug
 
-        return make_imgaug_sequence(image, masks, rng, settings, out_size, name=name)
-    return make_fast_sequence(image, masks, rng, settings, out_size, name=name, others=others)
-
-
-def make_fast_sequence(
-    image: NDArray[np.uint8],
-    masks: Masks,
-    rng: np.random.Generator,
-    settings: AugmentSettings,
-    out_size: tuple[int, int],
-    *,
-    name: str = "",
-    others: Others | None = None,
-) -> TrainingSample:
-    """A sequence of `settings.frames` frames of `out_size` (height, width) from one photograph.
-
-    image: (h, w, 3) uint8 RGB; masks: one (h, w) bool mask per object, in the order of their ids 1.. in the result.
-    others: draws another photograph; without it there are no occluders, distractors or other backgrounds.
-    Every object that shows in the photograph shows in frame 0.
-    """
+        return sample_of(draw_with_imgaug(image, masks, rng, settings, out_size), len(masks), name)
     labels = labels_of_masks(masks, image.shape[:2])
     apart = [labels == index + 1 for index in range(len(masks))]
-    scene = draw_scene(image, apart, rng, settings, out_size, others)
+    scene = _Scene(image, apart, rng, settings, out_size, others)
     look = Look(rng, settings)
     drawn: list[DrawnFrame] = []
     for t in range(settings.frames):
-        if t == 0:
-            scene, (frame, label, valid) = _first_frame(scene, rng, settings)
-        else:
-            frame, label, valid = _later_frame(scene, t, rng, settings)
+        frame, label, valid = scene.frame(t)
         drawn.append((look.apply(t, frame, valid), label, valid))
     return sample_of(drawn, len(masks), name)
 
 
-def _first_frame(scene: Scene, rng: np.random.Generator, settings: AugmentSettings) -> tuple[Scene, DrawnFrame]:
-    """Frame 0 with every object in it, and the scene that gave it: simpler than before if objects were lost."""
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            scene = replace(scene, front=[])  # what stands in front may be to blame
-        if attempt == _ATTEMPTS - 1:
-            scene = replace(scene, view=fit_matrix(scene.image.shape[:2], scene.size))  # or the shared view
-        frame = _draw(scene, 0, rng, settings, 1.0 - attempt / (_ATTEMPTS - 1))
-        if _visible(frame[1], scene, settings).all():
-            break
-    return scene, frame
+class _Scene:
+    """What the frames of one sequence share: the layers of a photograph, how each moves, and the view of them.
 
+    masks: (h, w) bool, which do not overlap.
+    """
 
-def _later_frame(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings) -> DrawnFrame:
-    """A later frame; drawn again, gentler, while it shows none of the objects."""
-    for attempt in range(_ATTEMPTS):
-        frame = _draw(scene, t, rng, settings, 1.0 - attempt / (_ATTEMPTS - 1))
-        if scene.ground.step is not None or _visible(frame[1], scene, settings).any():
-            break
-    return frame
-
-
-def _visible(labels: NDArray[np.uint8], scene: Scene, settings: AugmentSettings) -> NDArray[np.bool_]:
-    areas = np.bincount(labels.ravel(), minlength=len(scene.masks) + 1)[1:]
-    return np.asarray(areas >= settings.min_visible * labels.size)
-
-
-def _draw(scene: Scene, t: int, rng: np.random.Generator, settings: AugmentSettings, strength: float) -> DrawnFrame:
-    """Frame t; strength 1 is the full motion of the settings, 0 none."""
-    height, width = scene.size
-    motion = scene.ground.at(t, lambda: frame_motion(scene.size, rng, settings, strength))
-    ground = Warp(motion.matrix(((width - 1) / 2, (height - 1) / 2)) @ scene.view, scene.size, motion.bend)
-    if scene.background is None:
-        frame, labels, valid = _whole(scene, ground)
-    else:
-        frame, labels, valid = _layered(scene, scene.background, ground, t, rng, settings, strength)
-    for cut, track in scene.front:
-        valid |= _add_cut_out(frame, labels, cut, track, t, rng)
-    return frame, labels, valid
-
-
-def _whole(scene: Scene, warp: Warp) -> DrawnFrame:
-    valid = warp.covers(scene.image.shape[:2])
-    labels = np.zeros(scene.size, dtype=np.uint8)
-    for index, mask in enumerate(warp_masks(warp, scene.masks)):
-        labels[mask > 127] = index + 1
-    labels[~valid] = 0
-    return warp.apply(scene.image), labels, valid
-
-
-def _layered(
-    scene: Scene,
-    background: NDArray[np.uint8],
-    ground: Warp,
-    t: int,
-    rng: np.random.Generator,
-    settings: AugmentSettings,
-    strength: float,
-) -> DrawnFrame:
-    if background.shape != scene.image.shape:
-        # Another photograph: it takes the place of the own one, whatever its size.
-        ground = replace(
-            ground, matrix=ground.matrix @ np.linalg.inv(fit_matrix(scene.image.shape[:2], background.shape[:2]))
+    def __init__(
+        self,
+        image: NDArray[np.uint8],
+        masks: Masks,
+        rng: np.random.Generator,
+        settings: AugmentSettings,
+        size: tuple[int, int],
+        others: Others | None,
+    ) -> None:
+        self.image, self.rng, self.settings, self.size = image, rng, settings, size
+        apart = rng.random() < settings.independent and not any(cutouts.touches_border(mask) for mask in masks)
+        # None when objects and background move as one.
+        self.background: NDArray[np.uint8] | None = None
+        if apart and others is not None and rng.random() < settings.other_background:
+            self.background = others(rng)[0]
+        elif apart:
+            self.background = cutouts.fill_hole(self.image, np.logical_or.reduce(masks))
+        self._smooth = rng.random() < settings.path
+        front = self._cut_outs(others) if rng.random() < settings.occluder else []
+        behind = self._cut_outs(others) if apart and rng.random() < settings.distractor else []
+        # Soft, 0..255, one for each object.
+        self.masks = [mask.astype(np.uint8) * 255 for mask in masks]
+        if apart:
+            self.masks = [soften(mask) for mask in self.masks]
+        self.front, self.behind = (
+            [(cut, self._track(partial(self._cut_out_motion, cut))) for cut in cuts] for cuts in (front, behind)
         )
-    frame = ground.apply(background, outside=None)
-    labels = np.zeros(scene.size, dtype=np.uint8)
-    for cut, track in scene.behind:
-        _add_cut_out(frame, labels, cut, track, t, rng)
-    for index, (mask, track) in enumerate(zip(scene.masks, scene.objects, strict=True)):
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if len(rows) == 0:
-            continue
-        centre = scene.view @ np.array([columns.mean(), rows.mean(), 1.0])
-        motion = track.at(t, lambda: object_motion(scene.size, rng, settings, strength))
-        warp = Warp(motion.matrix((float(centre[0]), float(centre[1]))) @ scene.view, scene.size, motion.bend)
-        alpha = warp.apply(mask)
-        paste(frame, warp.apply(scene.image, outside=None), alpha)
-        labels[alpha > 127] = index + 1
-    return frame, labels, np.ones(scene.size, dtype=bool)
+        self.view = self._draw_view(masks)
+        self.ground = self._track(self._frame_motion)
+        self.objects = [self._track(self._object_motion) for _ in masks]
 
+    def frame(self, t: int) -> DrawnFrame:
+        """Frame t: frame 0 shows all objects, later ones at least one, unless they follow a path.
 
-def _add_cut_out(
-    frame: NDArray[np.uint8],
-    labels: NDArray[np.uint8],
-    cut: Filmed,
-    track: Track,
-    t: int,
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Paste an object of another photograph, in place; its pixels are background. Returns where it lies."""
-    motion = track.at(t, lambda: cut_out_motion(cut, labels.shape, rng))
-    middle = ((cut.alphas[0].shape[1] - 1) / 2, (cut.alphas[0].shape[0] - 1) / 2)
-    warp = Warp(motion.matrix(middle), (labels.shape[0], labels.shape[1]))
-    alpha = warp.apply(cut.alphas[0])
-    paste(frame, warp.apply(cut.images[0]), alpha)
-    covered = np.asarray(alpha > 127)
-    labels[covered] = 0
-    return covered
+        While it does not, it is drawn again, with less motion; frame 0 without what stands in front, at last unzoomed.
+        """
+        for attempt in range(_ATTEMPTS):
+            if t == 0 and attempt:
+                self.front = []
+            if t == 0 and attempt == _ATTEMPTS - 1:
+                self.view = fit_matrix(self.image.shape[:2], self.size)
+            drawn = self._drawn(t, 1.0 - attempt / (_ATTEMPTS - 1))
+            areas = np.bincount(drawn[1].ravel(), minlength=len(self.masks) + 1)[1:]
+            shown = areas >= self.settings.min_visible * drawn[1].size
+            if shown.all() if t == 0 else shown.any() or self.ground.step is not None:
+                break
+        return drawn
 
+    def _drawn(self, t: int, strength: float) -> DrawnFrame:
+        """Frame t; strength 1 is the full motion of the settings, 0 none."""
+        height, width = self.size
+        motion = self.ground.at(t, strength)
+        ground = Warp(motion.matrix(((width - 1) / 2, (height - 1) / 2)) @ self.view, self.size, motion.bend)
+        labels = np.zeros(self.size, dtype=np.uint8)
+        if self.background is None:
+            valid = ground.covers(self.image.shape[:2])
+            for index, mask in enumerate(ground.apply_to_masks(self.masks)):
+                labels[mask > 127] = index + 1
+            labels[~valid] = 0
+            frame = ground.apply(self.image)
+        else:
+            valid = np.ones(self.size, dtype=bool)
+            frame = self._layered(self.background, labels, ground, t, strength)
+        for cut, track in self.front:
+            valid |= self._add_cut_out(frame, labels, cut, track.at(t, strength))
+        return frame, labels, valid
 
-def sample_of_frame(
-    frame: NDArray[np.uint8],
-    labels: NDArray[np.uint16],
-    rng: np.random.Generator,
-    settings: AugmentSettings,
-    out_size: tuple[int, int],
-    *,
-    max_objects: int,
-) -> TrainingSample:
-    """An augmented sequence of a frame (H, W, 3) uint8 RGB with its label map (H, W), of some of its objects.
+    def _layered(
+        self, background: NDArray[np.uint8], labels: NDArray[np.uint8], ground: Warp, t: int, strength: float
+    ) -> NDArray[np.uint8]:
+        """The background, and before it the objects, each with its own motion; they are put into the labels too."""
+        matrix = ground.matrix
+        if background.shape != self.image.shape:
+            # Another photograph: it takes the place of the own one, whatever its size.
+            matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
+        frame = Warp(matrix, self.size, ground.bend).apply(background, outside=None)
+        for cut, track in self.behind:
+            self._add_cut_out(frame, labels, cut, track.at(t, strength))
+        for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            if len(rows) == 0:
+                continue
+            x, y, _ = self.view @ np.array([columns.mean(), rows.mean(), 1.0])
+            motion = track.at(t, strength)
+            warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
+            alpha = warp.apply(mask)
+            paste(frame, warp.apply(self.image, outside=None), alpha)
+            labels[alpha > 127] = index + 1
+        return frame
 
-    out_size: (height, width) of the sample's frames. What passes in front of the objects and behind them is background.
-    """
-    ids = [int(i) for i in np.unique(labels) if i != 0]
-    masks = [labels == i for i in rng.permutation(ids)[:max_objects]]
+    def _add_cut_out(
+        self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Filmed, motion: LayerMotion
+    ) -> NDArray[np.bool_]:
+        """Paste an object of another photograph, in place; its pixels are background. Returns where it lies."""
+        tall, wide = cut.alphas[0].shape
+        warp = Warp(motion.matrix(((wide - 1) / 2, (tall - 1) / 2)), self.size)
+        alpha = warp.apply(cut.alphas[0])
+        paste(frame, warp.apply(cut.images[0]), alpha)
+        covered = np.asarray(alpha > 127)
+        labels[covered] = 0
+        return covered
 
-    def others(rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-        return frame, _pieces_of_background(masks, labels > 0, rng)
+    def _frame_motion(self, strength: float) -> LayerMotion:
+        """The motion of a whole frame: the paper's translation, rotation, shear and crop, our zoom and deformation."""
+        rng, (height, width) = self.rng, self.size
+        zoom = self._zoom(strength) - float(np.log(between(rng, self.settings.crop_keep, strength)))
+        # A crop may lie anywhere in what it leaves.
+        spare = max(0.0, float(np.exp(zoom)) - 1) / 2
+        x, y = (
+            signed(rng, self.settings.translation, strength) * side + float(rng.uniform(-spare * side, spare * side))
+            for side in (width, height)
+        )
+        return self._turned(zoom, (x, y), strength)
 
-    return make_still_sequence(frame, masks, rng, settings, out_size, others=others)
+    def _object_motion(self, strength: float) -> LayerMotion:
+        """The motion of one object about its own place."""
+        reach = self.settings.object_motion * strength
+        x, y = (float(self.rng.normal(0, reach) * side) for side in (self.size[1], self.size[0]))
+        return self._turned(self._zoom(strength), (x, y), strength)
 
+    def _cut_out_motion(self, cut: Filmed, strength: float) -> LayerMotion:
+        """A place, size and turn for an object of another photograph, from its own crop to the frame."""
+        rng, (height, width) = self.rng, self.size
+        tall, wide = cut.alphas[0].shape
+        zoom = np.log(rng.uniform(0.2, 0.5)) + 0.5 * np.log(height * width / (tall * wide))
+        x, y = rng.uniform(0, width) - (wide - 1) / 2, rng.uniform(0, height) - (tall - 1) / 2
+        return LayerMotion(np.array([zoom, rng.uniform(-20, 20), 0.0, 0.0, x, y]))
 
-def _pieces_of_background(
-    masks: Sequence[NDArray[np.bool_]], objects: NDArray[np.bool_], rng: np.random.Generator
-) -> list[NDArray[np.bool_]]:
-    """At most one mask (H, W): the shape of an object at a place where mostly background is.
+    def _turned(self, zoom: float, shift: tuple[float, float], strength: float) -> LayerMotion:
+        """A motion with this zoom and shift, and with drawn rotation, shear and deformation."""
+        rng, settings = self.rng, self.settings
+        turns = [signed(rng, bounds, strength) for bounds in (settings.rotation, settings.shear, settings.shear)]
+        bend = None
+        if rng.random() < settings.elastic and strength > 0:
+            bend = smooth_field(rng, self.size, settings.elastic_strength * strength)
+        return LayerMotion(np.array([zoom, *turns, *shift]), bend)
 
-    Such pieces pass in front of the objects and behind them. Pieces of the objects themselves would teach the network
-    that what looks like an object need not be it; it would then not find one again after losing it.
-    """
-    shape = masks[int(rng.integers(len(masks)))]
-    rows, columns = np.nonzero(shape)
-    rows, columns = rows - rows.min(), columns - columns.min()
-    if rng.random() < 0.5:
-        columns = columns.max() - columns
-    spare = shape.shape[0] - rows.max(), shape.shape[1] - columns.max()
-    for _ in range(10):
-        piece = np.zeros_like(shape)
-        piece[rows + int(rng.integers(spare[0])), columns + int(rng.integers(spare[1]))] = True
-        piece &= ~objects
-        if np.count_nonzero(piece) > len(rows) / 2:
-            return [piece]
-    return []
+    def _zoom(self, strength: float) -> float:
+        """The logarithm of a frame's own zoom."""
+        zoom = float(np.log(between(self.rng, self.settings.frame_scale, strength)))
+        if self.rng.random() < self.settings.scale_jump:
+            zoom += float(np.log(between(self.rng, self.settings.scale_jump_range, strength)))
+        return zoom
+
+    def _track(self, draw: Callable[[float], LayerMotion]) -> Track:
+        return Track(float(self.rng.uniform(*self.settings.path_step)) if self._smooth else None, draw)
+
+    def _cut_outs(self, others: Others | None) -> list[Filmed]:
+        """An object of another photograph, if there is one."""
+        image, masks = others(self.rng) if others is not None else (self.image, [])
+        cut = cutouts.still_filmed(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
+        return [] if cut is None else [cut]
+
+    def _draw_view(self, masks: Masks) -> Matrix:
+        """From the photograph to an unmoved frame: fit it, then zoom and turn about an object, perhaps mirrored."""
+        rng, (height, width) = self.rng, self.size
+        fit = fit_matrix(self.image.shape[:2], self.size)
+        zoom = between(rng, self.settings.view_scale)
+        turn = float(rng.uniform(-1, 1)) * self.settings.view_rotation
+        mirror = bool(rng.random() < self.settings.flip)
+        centre = ((width - 1) / 2, (height - 1) / 2)
+        shift = (0.0, 0.0)
+        if masks and zoom > 1:
+            # Zooming in must not lose the object: bring it towards the middle as the zoom takes it away.
+            rows, columns = np.nonzero(masks[int(rng.integers(len(masks)))])
+            if len(rows):
+                point = fit @ np.array([columns.mean(), rows.mean(), 1.0])
+                spare = 1 - 1 / zoom
+                across, down = np.clip(point[:2] - np.array(centre), -spare * width / 2, spare * width / 2)
+                shift = (float(-zoom * across * (-1 if mirror else 1)), float(-zoom * down))
+        return motion_matrix(centre, scale=zoom, rotation=turn, shift=shift, mirror=mirror) @ fit

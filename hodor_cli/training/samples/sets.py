@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,52 +13,92 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError
 from hodor_cli.training.samples.cutouts import Filmed, Masks, cut_filmed, still_filmed
 from hodor_cli.training.samples.sample import TrainingSample, make_clip_sample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 
+Set = TypeVar("Set", bound="TrainingSet")
 _Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
 
 
-class StillTraining:
-    """A `TrainingSet` of photographs. Occluders and backgrounds come from the same photographs."""
+class TrainingSet:
+    """Items, of each of which a sample can be made; here each is a photograph with its masks.
 
-    def __init__(self, images: StillImages, settings: AugmentSettings) -> None:
-        self.images = images
-        self.settings = settings
-        self.sizes = images.sizes
-        self.object_counts = images.object_counts
-        self.groups = images.groups
+    The lists have one entry for each item: sizes (height, width); object_counts, how many objects it can offer, at
+    least 1; groups, what sampling balances: its source, source/coverage, or clip.
+    """
+
+    settings: AugmentSettings
+    items: Sequence[Any]
+    sizes: Sequence[tuple[int, int]]
+    object_counts: Sequence[int]
+    groups: Sequence[str]
+    #: Of which occluders and backgrounds are taken: also those that are kept out of training.
+    all_items: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def load(self, item: Any) -> tuple[NDArray[np.uint8], Masks]:
+        """The picture, (h, w, 3) uint8 RGB, and the masks (h, w) of an item."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """What item `index` is, for messages."""
+        return str(index)
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """The sequence of photograph `index` with `num_objects` of its objects; out_size is (height, width)."""
-        still = self.images.load(index)
-        masks = _chosen(still.masks, num_objects, rng)
+        """A sample of item `index` with exactly `num_objects` of its objects; out_size is (height, width)."""
+        image, masks = self.load(self.items[index])
+        chosen = _chosen(masks, num_objects, rng)
         return make_still_sequence(
-            still.image, masks, rng, self.settings, out_size, name=still.name, others=self._other
+            image, chosen, rng, self.settings, out_size, name=self.name(index), others=self._other
         )
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
-        """One of the objects of photograph `index`."""
-        still = self.images.load(index)
-        return still_filmed(still.image, still.masks[int(rng.integers(len(still.masks)))], frames)
+        """An object of item `index` over so many frames; None if it cannot be cut out."""
+        image, masks = self.load(self.items[index])
+        return still_filmed(image, masks[int(rng.integers(len(masks)))], frames)
 
     def twin_of(self, index: int, rng: np.random.Generator) -> int:
-        """The photograph itself."""
+        """An item that shows what item `index` shows: itself, or the same clip at another time."""
         return index
 
+    def subset(self: Set, chosen: Sequence[int]) -> Set:
+        """Some of the items, as a set of their own."""
+        part = copy.copy(self)
+        for name in ("items", "sizes", "object_counts", "groups"):
+            values = getattr(self, name)
+            setattr(part, name, [values[index] for index in chosen])
+        return part
+
     def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
-        still = self.images.load(int(rng.integers(len(self.images))))
+        return self.load(self.all_items[int(rng.integers(len(self.all_items)))])
+
+
+class StillTraining(TrainingSet):
+    """Photographs."""
+
+    def __init__(self, images: StillImages, settings: AugmentSettings) -> None:
+        self.images, self.settings = images, settings
+        self.items = self.all_items = range(len(images))
+        self.sizes, self.object_counts, self.groups = images.sizes, images.object_counts, images.groups
+
+    def load(self, item: int) -> tuple[NDArray[np.uint8], Masks]:
+        still = self.images.load(item)
         return still.image, still.masks
 
+    def name(self, index: int) -> str:
+        return self.images.name(self.items[index])
 
-class ClipTraining:
+
+class ClipTraining(TrainingSet):
     """What the three ways share: items are labelled frames with usable objects.
 
-    `sizes`, `object_counts` and `groups` have one entry for each item. max_gap: how many frames apart those of a sample
-    lie at most. every: take each n-th labelled frame of a clip. Raises DataError when no object is within the limits.
+    max_gap: how many frames apart those of a sample lie at most. every: take each n-th labelled frame of a clip. Raises
+    DataError when no object is within the limits.
     """
 
     def __init__(
@@ -68,14 +110,12 @@ class ClipTraining:
         max_gap: int = 10,
         every: int = 1,
     ) -> None:
-        for name, value in (("max_gap", max_gap), ("every", every)):
-            if value < 1:
-                raise UsageError(f"`{name}` must be at least 1, not {value}")
         self.clips, self.settings, self.every = clips, settings, every
         self.max_gap = max(max_gap, settings.frames - 1)
         limits = limits or ObjectLimits()
         chosen = [(number, frame) for number, clip in enumerate(clips.clips) for frame in self.choose(clip.labelled)]
-        self.items = _usable_items(clips, chosen, limits)
+        self.items: Sequence[_Item] = _usable_items(clips, chosen, limits)
+        self.all_items = self.items
         if not self.items:
             raise DataError(
                 f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in"
@@ -89,32 +129,19 @@ class ClipTraining:
         """Those of a clip's labelled frames that become items."""
         return labelled
 
-    def __len__(self) -> int:
-        return len(self.items)
+    def load(self, item: _Item) -> tuple[NDArray[np.uint8], Masks]:
+        clip, frame, ids = item
+        labels = self.clips.load_labels(clip, frame)
+        return self.clips.load_frame(clip, frame), [labels == number for number in ids]
 
     def name(self, index: int) -> str:
         """Sequence and frame of an item."""
         clip, frame, _ = self.items[index]
         return f"{self.clips.clips[clip].name}/{self.clips.clips[clip].frames[frame].name}"
 
-    def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
-        """An object of labelled frame `index`, as a photograph: no other label is opened."""
-        clip, frame, ids = self.items[index]
-        mask = self.clips.load_labels(clip, frame) == ids[int(rng.integers(len(ids)))]
-        return still_filmed(self.clips.load_frame(clip, frame), mask, frames)
-
     def twin_of(self, index: int, rng: np.random.Generator) -> int:
-        """An item of the same clip."""
         same = [item for item, group in enumerate(self.groups) if group == self.groups[index]]
         return same[int(rng.integers(len(same)))]
-
-    def _masks(self, index: int) -> Masks:
-        clip, frame, ids = self.items[index]
-        labels = self.clips.load_labels(clip, frame)
-        return [labels == number for number in ids]
-
-    def _frames(self, clip: int, frames: Sequence[int]) -> list[NDArray[np.uint8]]:
-        return [self.clips.load_frame(clip, frame) for frame in frames]
 
 
 class ClipFrames(ClipTraining):
@@ -122,21 +149,6 @@ class ClipFrames(ClipTraining):
 
     def choose(self, labelled: Sequence[int]) -> Sequence[int]:
         return labelled[:: self.every]
-
-    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """The sequence made from labelled frame `index`."""
-        clip, frame, _ = self.items[index]
-        masks = self._masks(index)
-        image = self.clips.load_frame(clip, frame)
-        chosen = _chosen(masks, num_objects, rng)
-        return make_still_sequence(
-            image, chosen, rng, self.settings, out_size, name=self.name(index), others=self._other
-        )
-
-    def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
-        index = int(rng.integers(len(self.items)))
-        clip, frame, _ = self.items[index]
-        return self.clips.load_frame(clip, frame), self._masks(index)
 
 
 class SparseClips(ClipTraining):
@@ -153,11 +165,12 @@ class SparseClips(ClipTraining):
         clip, frame, _ = self.items[index]
         near = [f for f in range(len(self.clips.clips[clip].frames)) if f != frame and abs(f - frame) <= self.max_gap]
         others = _draw_frames(near, frame, self.settings.frames - 1, rng)
-        labels = _numbered(_chosen(self._masks(index), num_objects, rng))
+        image, masks = self.load(self.items[index])
+        labels = _numbered(_chosen(masks, num_objects, rng))
+        frames = [image, *(self.clips.load_frame(clip, f) for f in others)]
         return make_clip_sample(
-            self._frames(clip, (frame, *others)), [labels, *[None] * len(others)], num_objects, rng, self.settings,
-            out_size, name=self.name(index),
-        )  # fmt: skip
+            frames, [labels, *[None] * len(others)], num_objects, rng, self.settings, out_size, name=self.name(index)
+        )
 
 
 class DenseClips(ClipTraining):
@@ -177,7 +190,7 @@ class DenseClips(ClipTraining):
         places = (frame, *_draw_frames(near, frame, self.settings.frames - 1, rng))
         # Frame 0 must show every object; which ones, is decided there.
         order = [ids[int(i)] for i in rng.permutation(len(ids))[:num_objects]]
-        frames = self._frames(clip, places)
+        frames = [self.clips.load_frame(clip, f) for f in places]
         maps = [self.clips.load_labels(clip, f) for f in places]
         labels = [_numbered([labels == number for number in order]) for labels in maps]
         return make_clip_sample(frames, labels, len(order), rng, self.settings, out_size, name=self.name(index))
@@ -191,7 +204,7 @@ class DenseClips(ClipTraining):
         places = labelled.index(frame) + step * np.arange(frames)
         chosen = [labelled[place] for place in np.clip(places, 0, len(labelled) - 1).tolist()]
         masks = [self.clips.load_labels(clip, f) == number for f in chosen]
-        return cut_filmed(self._frames(clip, chosen), masks, moving=True)
+        return cut_filmed([self.clips.load_frame(clip, f) for f in chosen], masks, moving=True)
 
 
 def _usable_items(clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits) -> list[_Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,38 +58,45 @@ def between(rng: np.random.Generator, bounds: tuple[float, float], strength: flo
 class LayerMotion:
     """How something is moved, in a form that can be blended.
 
-    zoom: logarithm of the scale. rotation, shear: degrees. shift: (x, y) pixels. bend: (H, W, 2) pixel offsets or None.
+    numbers: (6,), the logarithm of the scale, rotation and shear (x, y) in degrees, shift (x, y) in pixels.
+    bend: (H, W, 2) pixel offsets or None.
     """
 
-    zoom: float
-    rotation: float
-    shear: tuple[float, float]
-    shift: tuple[float, float]
+    numbers: NDArray[np.float64]
     bend: NDArray[np.float32] | None = None
 
     def matrix(self, centre: tuple[float, float]) -> Matrix:
         """The affine part, about `centre` (x, y)."""
+        zoom, rotation, *rest = self.numbers.tolist()
         return motion_matrix(
-            centre, scale=float(np.exp(self.zoom)), rotation=self.rotation, shear=self.shear, shift=self.shift
+            centre, scale=float(np.exp(zoom)), rotation=rotation, shear=(rest[0], rest[1]), shift=(rest[2], rest[3])
         )
 
     def towards(self, other: LayerMotion, share: float) -> LayerMotion:
         """The motion that lies `share` of the way from this one to the other (0 = this one)."""
-
-        def mix(a: float, b: float) -> float:
-            return a + (b - a) * share
-
         bend = None
         if self.bend is not None or other.bend is not None:
             mine, theirs = (0.0 if field is None else field for field in (self.bend, other.bend))
             bend = np.asarray(mine + (theirs - mine) * share, dtype=np.float32)
-        return LayerMotion(
-            mix(self.zoom, other.zoom),
-            mix(self.rotation, other.rotation),
-            (mix(self.shear[0], other.shear[0]), mix(self.shear[1], other.shear[1])),
-            (mix(self.shift[0], other.shift[0]), mix(self.shift[1], other.shift[1])),
-            bend,
-        )
+        return LayerMotion(self.numbers + (other.numbers - self.numbers) * share, bend)
+
+
+class Track:
+    """The motion of one layer through the frames, from `draw`, which takes the strength of the motion.
+
+    step: None draws every frame anew; otherwise frame t lies t steps along the way from one draw towards another.
+    """
+
+    def __init__(self, step: float | None, draw: Callable[[float], LayerMotion]) -> None:
+        self.step, self._draw = step, draw
+
+    def at(self, t: int, strength: float) -> LayerMotion:
+        """The motion in frame t. Asking for frame 0 begins a new track."""
+        if self.step is None:
+            return self._draw(strength)
+        if t == 0:
+            self._ends = self._draw(strength), self._draw(strength)
+        return self._ends[0].towards(self._ends[1], self.step * t)
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,14 @@ class Warp:
         inside = np.full(source, 255, dtype=np.uint8)
         return np.asarray(self.apply(inside, nearest=True) > 0)
 
+    def apply_to_masks(self, masks: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        """Soft masks (0..255) in the target, up to four at a time."""
+        out: list[NDArray[np.uint8]] = []
+        for start in range(0, len(masks), 4):
+            warped = self.apply(np.stack(masks[start : start + 4], axis=-1))
+            out += list(np.moveaxis(np.atleast_3d(warped), -1, 0))
+        return out
+
 
 def smooth_field(rng: np.random.Generator, size: tuple[int, int], strength: float) -> NDArray[np.float32]:
     """A smooth random deformation, (height, width, 2) pixels; `strength`: its deviation as a fraction of the side."""
@@ -145,14 +161,3 @@ def smooth_field(rng: np.random.Generator, size: tuple[int, int], strength: floa
     cells = int(rng.integers(3, 6))
     coarse = rng.normal(0.0, strength * min(size), (cells, cells, 2)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-
-
-def warp_masks(warp: Warp, masks: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Soft masks (0..255) through the warp, up to four at a time."""
-    out: list[NDArray[np.uint8]] = []
-    for start in range(0, len(masks), 4):
-        group = masks[start : start + 4]
-        stacked = np.ascontiguousarray(np.stack(group, axis=-1)) if len(group) > 1 else group[0]
-        warped = warp.apply(stacked)
-        out.extend([warped] if warped.ndim == 2 else [warped[..., i] for i in range(warped.shape[2])])
-    return out

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import put_in_place, require_replaceable
+from hodor_cli.files import replacing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
-from hodor_cli.weights.onnx.graphs import (
-    DecodeGraph,
-    EncodeGraph,
-    ExtractGraph,
-    GraphSizes,
-    MasksGraph,
-    MatchGraph,
-    exportable,
-)
+from hodor_cli.settings import about, check_settings
+from hodor_cli.weights.onnx import graphs as parts
+from hodor_cli.weights.onnx.graphs import GraphSizes
 
 FORMAT = "hodor-onnx"
 FORMAT_VERSION = 1
@@ -43,26 +36,19 @@ CUE = ("cue_previous", "cue_reference", "cue_near")
 
 @dataclass(frozen=True)
 class ExportSizes:
-    """What is fixed in the files.
+    """What is fixed in the files. min_dim, max_dim: the working resolution; None for the model's own."""
 
-    size: (width, height) of the video's frames. objects: slots for objects, 1..255. history: frames that masks are
-    decoded from. min_dim, max_dim: the working resolution in pixels; None for the model's own. Raises UsageError for
-    values out of range.
-    """
-
+    #: (width, height) of the video's frames.
     size: tuple[int, int]
-    objects: int = 4
-    history: int = 7
+    objects: Annotated[int, about("Slots for objects.", least=1, most=MAX_OBJECTS)] = 4
+    history: Annotated[int, about("Frames that masks are decoded from.", least=1)] = 7
     min_dim: int | None = None
     max_dim: int | None = None
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if min(self.size) < 1:
             raise UsageError(f"`size` must be at least 1x1, not {self.size[0]}x{self.size[1]}")
-        if not 1 <= self.objects <= MAX_OBJECTS:
-            raise UsageError(f"`objects` must lie in 1..{MAX_OBJECTS}, not {self.objects}")
-        if self.history < 1:
-            raise UsageError(f"`history` must be at least 1, not {self.history}")
 
 
 def export_onnx(
@@ -92,31 +78,24 @@ def export_onnx(
     geometry = Geometry.of(wanted.size[1], wanted.size[0], min_dim=min_dim, max_dim=max_dim)
     sizes = GraphSizes(geometry, wanted.objects, wanted.history)
     folder = Path(folder)
-    graphs = _graphs(exportable(model), sizes)
+    graphs = _graphs(parts.exportable(model), sizes)
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
         raise OutputError(f"{folder / existing[0]} exists already; choose another `out` or `overwrite`")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose another `out`") from error
-    try:
-        files = {}
-        for name, (graph, inputs, outputs) in graphs.items():
-            if progress is not None:
-                progress(name)
-            files[name] = _write_graph(temporary / f"{name}.onnx", graph, inputs, outputs)
-        sidecar = json.dumps(_describe(model, sizes, files), indent=2) + "\n"
-        (temporary / SIDECAR).write_text(sidecar, encoding="utf-8")
-        for name in names:
-            require_replaceable(folder / name)
-            put_in_place(temporary / name, folder / name)
+        with ExitStack() as stack:  # all files take their names at its end, or none
+            places = {name: stack.enter_context(replacing(folder / name)) for name in names}
+            files = {}
+            for name, (graph, inputs, outputs) in graphs.items():
+                if progress is not None:
+                    progress(name)
+                file = f"{name}.onnx"
+                files[name] = {"file": file, **_write_graph(places[file], graph, inputs, outputs)}
+            places[SIDECAR].write_text(json.dumps(_describe(model, sizes, files), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to ({error.strerror}); free or change its disk") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return [folder / name for name in names]
 
 
@@ -159,14 +138,18 @@ def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
     picture = zeros(*geometry.original, 3, dtype=torch.uint8)
     maps = ("stride4", "stride8", "keys") if match else ("stride4", "stride8")
     graphs: dict[str, Graph] = {
-        "extract": (ExtractGraph(model, sizes), {"frame": picture}, maps),
-        "masks": (MasksGraph(sizes), {"labels": picture[..., 0]}, ("object_masks", "background_masks", "has_object")),
-        "encode": (EncodeGraph(model), encode, ("objects", "background")),
+        "extract": (parts.ExtractGraph(model, sizes), {"frame": picture}, maps),
+        "masks": (
+            parts.MasksGraph(sizes),
+            {"labels": picture[..., 0]},
+            ("object_masks", "background_masks", "has_object"),
+        ),
+        "encode": (parts.EncodeGraph(model), encode, ("objects", "background")),
     }
     if match:
-        graphs["match"] = (MatchGraph(model), match, CUE)
+        graphs["match"] = (parts.MatchGraph(model), match, CUE)
     made = ("labels", "object_masks", "background_masks", "logits")
-    graphs["decode"] = (DecodeGraph(model, sizes), decode, made)
+    graphs["decode"] = (parts.DecodeGraph(model, sizes), decode, made)
     # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
     return {
         name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)
@@ -192,7 +175,6 @@ def _write_graph(path: Path, graph: nn.Module, inputs: dict[str, Tensor], output
         )
         made = graph(*inputs.values())
     return {
-        "file": path.name,
         "inputs": {name: _kind(value) for name, value in inputs.items()},
         "outputs": {name: _kind(value) for name, value in zip(outputs, made, strict=True)},
     }
