@@ -44,7 +44,7 @@ def mixed_set(count=60):
 
 
 def test_what_a_batch_holds(stills):
-    batch = next(iter(make_loader(BatchPlanner([stills], TINY), workers=0)))
+    batch = next(make_loader(BatchPlanner([stills], TINY), 0, 1, workers=0))
     b, t, h, w = batch["masks"].shape
     assert (b, t) == (4, 3) and h % 32 == w % 32 == 0
     assert batch["frames"].shape == (b, t, h, w, 3) and batch["frames"].dtype == torch.uint8
@@ -86,7 +86,7 @@ def test_ranks_share_one_global_batch(stills):
     for key in TENSORS:
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
     with pytest.raises(UsageError, match="batch of 4 cannot be shared evenly by 3"):
-        make_loader(BatchPlanner([stills], TINY), world=3)
+        make_loader(BatchPlanner([stills], TINY), 0, 1, world=3)
 
 
 def test_samples_of_a_batch_share_objects_and_aspect_ratio():

@@ -56,13 +56,13 @@ def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
 
     from hodor_cli.datasets.coco import StillImages
     from hodor_cli.datasets.limits import ObjectLimits
-    from hodor_cli.training.samples.batches import BatchPlanner, make_loader
+    from hodor_cli.training.samples.batches import BatchPlanner, RankBatches, quiet_worker
     from hodor_cli.training.samples.sets import StillTraining
     from hodor_cli.training.samples.settings import MINI, BatchSettings
 
     make_coco(tmp_path, 4)
     stills = StillTraining(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
-    loader = make_loader(BatchPlanner([stills], BatchSettings(batch_size=2, area=64 * 64)), 0, 1, workers=0).loader
-    again = pickle.loads(pickle.dumps((loader.dataset, loader.worker_init_fn)))[0]
-    one, other = next(iter(loader.dataset)), next(iter(again))
-    assert np.array_equal(one["frames"], other["frames"]) and one["names"] == other["names"]
+    batches = RankBatches(BatchPlanner([stills], BatchSettings(batch_size=2, area=64 * 64)), 0, 1)
+    again = pickle.loads(pickle.dumps((batches, quiet_worker)))[0]
+    one, other = batches[0], again[0]
+    assert isinstance(one, dict) and np.array_equal(one["frames"], other["frames"]) and one["names"] == other["names"]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,9 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
 def test_tensorboard_reads_the_events_of_a_resumed_run(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for first, iterations in ((0, (10, 20, 30)), (20, (30,))):
-        with Events(tmp_path, first) as events:
+        with closing(Events(tmp_path, first)) as events:
             for iteration in iterations:
-                events.score(iteration, iteration / 100 + first)
+                events.note(iteration, validation=iteration / 100 + first)
     read = accumulator.EventAccumulator(str(tmp_path))
     read.Reload()
     assert [(one.step, round(one.value, 4)) for one in read.Scalars("validation")] == [(10, 0.1), (20, 0.2), (30, 20.3)]

@@ -143,8 +143,7 @@ def average(
     """
     import torch
 
-    from hodor_cli.weights.averaging import average_models, shares_from_text
-    from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
+    from hodor_cli.weights.checkpoint import average_models, model_fingerprint, save_checkpoint, shares_from_text
     from hodor_cli.weights.registry import load_model
 
     if out.exists() and not overwrite:

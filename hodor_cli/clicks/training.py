@@ -26,7 +26,7 @@ from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.samples.sets import ClipFrames
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.step import WeightAverage, holding, rate_at, set_rate
+from hodor_cli.training.step import WeightAverage, freeze_stages, holding, rate_at, set_rate
 from hodor_cli.weights import load_model
 from hodor_cli.weights.published import load_imagenet_backbone
 
@@ -120,9 +120,7 @@ class _Run:
         self.device = choose_device(settings.device)
         self.dtype = choose_precision("auto", self.device)
         channels_last(net.to(self.device)).train()
-        for stage in net.backbone.stages()[: settings.frozen]:
-            for layer in stage:
-                layer.requires_grad_(False)
+        freeze_stages(net.backbone, settings.frozen)
         backbone = [p for p in net.backbone.parameters() if p.requires_grad]
         inside = {id(p) for p in net.backbone.parameters()}
         rest = [p for p in net.parameters() if id(p) not in inside]

@@ -9,13 +9,11 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors.torch import save
 
 from hodor_cli.clicks.network import ClickConfig, ClickNet
 from hodor_cli.errors import InputError, WeightsError
-from hodor_cli.files import replacing, writing_file
 from hodor_cli.weights.registry import BUNDLED
-from hodor_cli.weights.tensor_files import converted, fault_of, read_safetensors, shown
+from hodor_cli.weights.tensor_files import converted, fault_of, read_safetensors, shown, write_safetensors
 
 #: The click network in the package.
 CLICK_WEIGHTS = BUNDLED / "clicks.safetensors"
@@ -29,17 +27,12 @@ def save_click_net(
 
     Raises OutputError if it cannot be written.
     """
-    path = Path(path)
-    tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in net.state_dict().items()}
     header = {
         "format": _FORMAT,
         "config": msgspec.json.encode(net.config).decode(),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    with writing_file(path, "free its disk or choose another"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata=header))
+    write_safetensors(Path(path), net.state_dict(), header, dtype)
 
 
 def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:

@@ -32,7 +32,7 @@ from hodor_cli.training.launch import Process
 from hodor_cli.training.samples.sample import collate
 from hodor_cli.training.step import Learner, Weights, holding, put_weights, rate_at, weights_of
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
-from hodor_cli.weights.remote import cache_folder
+from hodor_cli.weights.registry import cache_folder
 
 #: Frames that the cycle goes through, at most.
 _CYCLE_FRAMES = 12

@@ -11,7 +11,7 @@ import msgspec
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.settings import about, check_settings
-from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset
+from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ class TrainConfig:
     model: Annotated[str, about("Architecture: swin-tiny, mini, toy.")] = "swin-tiny"
     iterations: Annotated[int, about("How long to train.", least=1)] = 250_000
     batch_size: Annotated[int, about("Samples of an iteration, over all processes.", least=1)] = 8
-    micro_batch: (
-        Annotated[int, about("Samples that a process runs at once; their gradients are summed.", least=1)] | None
-    ) = None
+    micro_batch: Annotated[int, about("Samples that a process runs at once (gradients add up).", least=1)] | None = None
     sequence: Annotated[int, about("Frames of a sample; 1 is the single-image ablation.", least=1)] = 3
     schedule: Annotated[
         Literal["paper", "chain", "self-chain"],
@@ -53,39 +51,17 @@ class TrainConfig:
         about("Which predictions are supervised: all, or those of the labelled frame (cyclic consistency)."),
     ] = "all"
     learning_rate: LearningRate = field(default_factory=LearningRate)
-    backbone_rate: Annotated[
-        float, about("Factor on the learning rate of the backbone; the paper has one rate for all.", least=0)
-    ] = 1.0
-    frozen_stages: Annotated[
-        int, about("Stages of the backbone, from the first, that stay as they are.", least=0, most=4)
-    ] = 0
+    backbone_rate: Annotated[float, about("Factor on the learning rate of the backbone; paper: 1.", least=0)] = 1.0
+    frozen_stages: Annotated[int, about("First stages of the backbone that stay as they are.", least=0, most=4)] = 0
     weight_decay: Annotated[float, about("Weight decay of AdamW.", least=0)] = 0.01
     clip_norm: Annotated[float, about("Largest norm of the gradient; none: no limit (paper).", above=0)] | None = None
-    average: (
-        Annotated[
-            float,
-            about("Decay of the running average of the weights that is saved; none: no average.", least=0, most=1),
-        ]
-        | None
-    ) = None
-    drop_cue: Annotated[
-        float, about("Chance, per iteration, that the correspondence cue is left out.", least=0, most=1)
-    ] = 0.0
-    drop_history: Annotated[
-        float, about("Chance, per iteration, that only the newest descriptors are used.", least=0, most=1)
-    ] = 0.0
-    damage_cue: Annotated[
-        float, about("Chance, per object and step, of mistakes in the masks that the cue carries.", least=0, most=1)
-    ] = 0.0
-    wrong_cue: Annotated[
-        float, about("Chance, per object and sample, that the cue is wrong about all of it.", least=0, most=1)
-    ] = 0.0
-    contrast: Annotated[
-        float, about("Weight of the loss that holds descriptors of an object together and others apart.", least=0)
-    ] = 0.0
-    held_out: Annotated[
-        int, about("Pictures kept out of training, to compare the network with what it was at the start.", least=0)
-    ] = 8
+    average: Annotated[float, about("Decay of a saved average of the weights; or none.", least=0, most=1)] | None = None
+    drop_cue: Annotated[float, chance("per iteration that the correspondence cue is left out")] = 0.0
+    drop_history: Annotated[float, chance("per iteration that only the newest descriptors are used")] = 0.0
+    damage_cue: Annotated[float, chance("per object and step of mistakes in the masks that the cue carries")] = 0.0
+    wrong_cue: Annotated[float, chance("per object and sample that the cue is wrong about all of it")] = 0.0
+    contrast: Annotated[float, about("Weight of a loss that holds an object's descriptors together.", least=0)] = 0.0
+    held_out: Annotated[int, about("Pictures kept out of training, to measure the network on.", least=0)] = 8
     seed: Annotated[int, about("Seed of the order and of every random choice.", least=0)] = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +19,7 @@ from hodor_cli.model.background import predicted_masks, reference_masks
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import with_recent
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
+from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.damage import WrongCue, with_mistakes
 
 #: A predicted mask counts as its object's if its IoU with the true one is above this.
@@ -75,6 +77,13 @@ class Hardship(NamedTuple):
     history_dropped: bool = False
     cue_damage: float = 0.0
     cue_wrong: float = 0.0
+
+    @staticmethod
+    def drawn(config: TrainConfig, iteration: int) -> Hardship:
+        """That of an iteration, drawn for it alone."""
+        cue, history = np.random.default_rng([config.seed, iteration, 7]).random(2)
+        dropped = bool(cue < config.drop_cue), bool(history < config.drop_history)
+        return Hardship(*dropped, config.damage_cue, config.wrong_cue)
 
 
 NO_HARDSHIP = Hardship()

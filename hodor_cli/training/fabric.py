@@ -39,12 +39,15 @@ def make_fabric(kind: str, local: int, nodes: int, starter: str, *, unused: bool
     kind: "cpu" or "cuda". starter: who starts the processes, "fabric", "torchrun" or "slurm". unused: some iterations
     leave parameters out.
     """
-    start_method = "spawn" if starter == "fabric" else "popen"
     return Fabric(
         accelerator=kind,
         devices=local,
         num_nodes=nodes,
-        strategy=QuietDDP(start_method=start_method, timeout=_PATIENCE, find_unused_parameters=unused),
+        strategy=QuietDDP(
+            start_method="spawn" if starter == "fabric" else "popen",
+            timeout=_PATIENCE,
+            find_unused_parameters=unused,
+        ),
         precision="32-true",  # each process casts by itself
         plugins=[_ENVIRONMENTS[starter]()],
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.errors import DeviceError, HodorError, UsageError, extra
-from hodor_cli.runtime.device import autocast, choose_device, choose_precision
+from hodor_cli.runtime.device import choose_device, choose_precision
 from hodor_cli.training.options import LaunchSettings
 
 if TYPE_CHECKING:
@@ -75,10 +75,13 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
             raise UsageError(f"`nodes={settings.nodes}` contradicts {starter}, which runs on {nodes} machines")
     if settings.device != "auto":
         choose_device(settings.device)
-    if kind == "cuda" and wanted is not None:
-        _check_gpus(local, f"`{name}={wanted}`")
-    elif kind == "cuda" and starter != "fabric":
-        _check_gpus(local, starter)
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and local > there and (wanted is not None or starter != "fabric"):
+        raise DeviceError(
+            f"{starter if wanted is None else f'`{name}={wanted}`'} asks for {local} CUDA"
+            f" {'device' if local == 1 else 'devices'}, but this machine has {there}"
+            f"{'; use `processes` to train on the CPU' if there == 0 else ''}"
+        )
     return Layout(kind, local, nodes, starter, rank)
 
 
@@ -158,15 +161,6 @@ def _kind(settings: LaunchSettings) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _check_gpus(count: int, asked_by: str) -> None:
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if count > there:
-        raise DeviceError(
-            f"{asked_by} asks for {count} CUDA {'device' if count == 1 else 'devices'}, but this machine has {there}"
-            f"{'; use `processes` to train on the CPU' if there == 0 else ''}"
-        )
-
-
 @contextmanager
 def _restored_environment() -> Iterator[None]:
     """Launching leaves ports and ranks in the environment, which the next launch would believe."""
@@ -195,10 +189,8 @@ class Process:
         self.is_first = self.rank == 0
 
     def setup(self, module: nn.Module) -> nn.Module:
-        """The module on the device, wrapped for the precision and the other processes."""
+        """The module on the device, wrapped for the other processes."""
         module.to(self.device)
-        if self.dtype != torch.float32:
-            module = _Autocast(module, self.device, self.dtype)
         return module if self._fabric is None else self._fabric.setup_module(module)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
@@ -226,15 +218,3 @@ class Process:
         if self._fabric is not None:
             torch.distributed.all_gather_object(gathered, values)
         return gathered
-
-
-class _Autocast(nn.Module):
-    """Autocast inside the module, so that one process and several compute the same."""
-
-    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.module, self._device, self._dtype = module, device, dtype
-
-    def forward(self, *inputs: Any) -> Any:
-        with autocast(self._device, self._dtype):
-            return self.module(*inputs)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from hodor_cli.training.samples.batches import BatchPlanner, make_loader
 from hodor_cli.training.samples.sample import Batch
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import Learner, holding, put_weights, rate_at
-from hodor_cli.training.watching import Clock, Events, Hooks, MetricsFile, in_words
+from hodor_cli.training.watching import COLUMNS, Clock, Events, Hooks, MetricsFile, in_words
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
@@ -114,8 +114,8 @@ class _Job:
         with ExitStack() as stack:
             events = metrics = None
             if self.process.is_first:
-                events = stack.enter_context(Events(self.folder.events, learner.done))
-                metrics = stack.enter_context(MetricsFile(self.folder.metrics, keep=learner.done))
+                events = stack.enter_context(closing(Events(self.folder.events, learner.done)))
+                metrics = stack.enter_context(closing(MetricsFile(self.folder.metrics, keep=learner.done)))
             cores = stack.enter_context(FreeCores())
             over = False
             while learner.done < config.iterations and not over:
@@ -127,7 +127,8 @@ class _Job:
                         metrics.write(progress)
                 left = progress.iterations - progress.iteration
                 if events is not None:
-                    events.progress(progress)
+                    if learner.done % events.every == 0:
+                        events.note(learner.done, **{name: getattr(progress, name) for name in COLUMNS[1:]})
                     if self.callbacks.progress is not None:
                         self.callbacks.progress(progress)
                     if clock.iterations == 3 and left:
@@ -151,7 +152,7 @@ class _Job:
         seed = np.random.SeedSequence([config.seed, iteration, self.process.rank]).generate_state(1)[0]
         torch.manual_seed(int(seed))
         steps = schedule(config.schedule, iteration, config.sequence)
-        values, predictions = self.learner.step(batch, rate, steps, drawn_hardship(config, iteration))
+        values, predictions = self.learner.step(batch, rate, steps, Hardship.drawn(config, iteration))
         cross_entropy, dice, iou = values.tolist()[:3]
         clock.done(config.batch_size)
         progress = TrainingProgress(
@@ -174,7 +175,7 @@ class _Job:
             with holding(model, self.learner.learned):
                 score = validate(model.eval())
                 if not math.isnan(score):
-                    events.score(done, score)
+                    events.note(done, validation=score)
                 if score > self.state.best:
                     self.state.best = score
                     self._save_checkpoint(self.folder.best, score=score)
@@ -221,14 +222,6 @@ class _Job:
     def _save_checkpoint(self, path: Path, **more: float) -> None:
         details = {"training": self.config.to_dict(), **self.hooks.details, "iteration": self.learner.done, **more}
         save_checkpoint(path, self.learner.model, details)
-
-
-def drawn_hardship(config: TrainConfig, iteration: int) -> Hardship:
-    """What makes an iteration harder, drawn for it alone."""
-    drawn = np.random.default_rng([config.seed, iteration, 7]).random(2)
-    return Hardship(
-        bool(drawn[0] < config.drop_cue), bool(drawn[1] < config.drop_history), config.damage_cue, config.wrong_cue
-    )
 
 
 @contextmanager

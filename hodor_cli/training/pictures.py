@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
@@ -115,8 +116,6 @@ def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
 
     batch: as the loader gives it. predictions: of its first samples, in the order of the cycle.
     """
-    if not predictions:
-        return np.full((_CAPTION, _CAPTION, 3), 255, np.uint8)
     size = batch["frames"].shape[2:4]
     found = [_labels(prediction, size) for prediction in predictions]
     rows = []
@@ -173,10 +172,5 @@ def _joined(pictures: Sequence[Picture], *, axis: int, gap: int = _GAP) -> Pictu
 
 
 def _write_png(path: Path, picture: Picture, way_out: str) -> None:
-    import cv2
-
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise OutputError(f"the sheet for {path} could not be encoded")
     with new_file(path, way_out) as temporary:
-        temporary.write_bytes(data.tobytes())
+        PIL.Image.fromarray(picture).save(temporary, format="PNG", compress_level=3)

@@ -130,7 +130,7 @@ def decide(
         record.preset = preset_name(kind, recipe.preset, _architecture(recipe))
         config = choose_config(record.preset, recipe.model, clips.mode, recipe.changes)
         if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
-            config = replace(config, model=_architecture(recipe))
+            config = replace(config, model=_architecture(recipe) or config.model)
         record.weights, record.backbone = _as_text(recipe.weights), _as_text(recipe.backbone)
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)

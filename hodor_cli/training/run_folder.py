@@ -20,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hodor_cli.errors import DataError, OutputError, WeightsError
@@ -28,6 +28,7 @@ from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import WriterLock
 from hodor_cli.training.options import ClipOptions, DataSource
 from hodor_cli.training.step import WeightAverage
+from hodor_cli.weights.tensor_files import write_safetensors
 
 STATE_FILE = "training_state.safetensors"
 #: The way out where a file of a run cannot be written.
@@ -161,10 +162,8 @@ def save_state(
     for number, moments in optimiser.state_dict()["state"].items():
         for key, value in moments.items():
             tensors[f"optimiser/{number}/{key}"] = torch.as_tensor(value)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"iteration": str(state.iteration), "values": msgspec.json.encode(state).decode()}
-    with writing_file(folder / STATE_FILE, DISK):
-        write_whole(folder / STATE_FILE, save(tensors, metadata=header))
+    write_safetensors(folder / STATE_FILE, tensors, header, way_out=DISK)
 
 
 def read_state(folder: Path) -> TrainingState | None:

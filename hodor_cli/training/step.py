@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from hodor_cli.errors import TrainingError
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.mobilenet import MobileNetV2
+from hodor_cli.model.swin import Swin
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import normalise
 from hodor_cli.training.config import LearningRate, TrainConfig
@@ -20,21 +22,20 @@ from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
 from hodor_cli.training.samples.sample import Batch
 
 Weights = dict[str, Tensor]  # by parameter
-#: What `Objective` takes of a batch, in its order.
-INPUTS = ("frames", "masks", "valid", "presence")
 
 
 class Objective(nn.Module):
     """Frames and label maps in, losses out (HODOR, sec. 3.5), as one module, so that it can be distributed.
 
-    supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors.
+    supervise: "all" predictions, or those of the "reference" frame. contrast: weight of the loss on descriptors. dtype:
+    precision of the network; losses are float32.
     """
 
-    def __init__(self, model: Hodor, *, supervise: str, contrast: float = 0.0) -> None:
+    def __init__(
+        self, model: Hodor, *, supervise: str, contrast: float = 0.0, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
-        self.model = model
-        self.supervise = supervise
-        self.contrast = contrast
+        self.model, self.supervise, self.contrast, self.dtype = model, supervise, contrast, dtype
 
     def forward(
         self,
@@ -53,13 +54,13 @@ class Objective(nn.Module):
         images = normalise(frames.permute(0, 1, 4, 2, 3).float(), config.pixel_mean, config.pixel_std)
         # Pixels from outside the image are the normalised zero, like padding.
         images = images * valid[:, :, None]
-        predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)
+        with autocast(frames.device, self.dtype):
+            predictions, sightings = run_cycles(self.model, images, masks.long(), presence, steps, hardship)
         supervised = [p for p in predictions if self.supervise == "all" or p.frame == 0]
-        with torch.autocast(frames.device.type, enabled=False):
-            losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
-            if self.contrast:
-                apart = contrast_loss([s.descriptors for s in sightings], [s.sure for s in sightings])
-                losses = losses._replace(contrast=self.contrast * apart)
+        losses = prediction_losses([p.logits for p in supervised], [p.target for p in supervised])
+        if self.contrast:
+            apart = contrast_loss([s.descriptors for s in sightings], [s.sure for s in sightings])
+            losses = losses._replace(contrast=self.contrast * apart)
         # Detached: several processes wait for a gradient of every output that could have one.
         return losses, [Prediction(p.frame, p.logits.detach(), p.target) for p in predictions]
 
@@ -74,10 +75,12 @@ class Learner:
         # Moved before the optimiser is made, because its kind depends on the device.
         model.to(device=process.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
-        freeze_stages(model, config.frozen_stages)
+        freeze_stages(model.backbone, config.frozen_stages)
         self.model, self.process, self.clip_norm = model, process, config.clip_norm
         self.micro = config.micro_batch_in(process.world)
-        self.objective = Objective(model, supervise=config.supervise, contrast=config.contrast).train()
+        self.objective = Objective(
+            model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype
+        ).train()
         self.optimiser = make_optimiser(self.objective, config)
         self._wrapped = process.setup(self.objective)
         self.average = None if config.average is None else WeightAverage(model, config.average)
@@ -98,9 +101,7 @@ class Learner:
         predictions: list[Prediction] = []
         count = len(batch["names"])
         for begin in range(0, count, self.micro):
-            inputs = [
-                batch[name][begin : begin + self.micro].to(self.process.device, non_blocking=True) for name in INPUTS
-            ]
+            inputs = self.inputs(batch, begin, begin + self.micro)
             share = len(inputs[0]) / count
             with self.process.accumulate(self._wrapped, enabled=begin + self.micro < count):
                 losses: Losses
@@ -123,6 +124,11 @@ class Learner:
         self.done += 1
         return values, predictions
 
+    def inputs(self, batch: Batch, begin: int = 0, end: int | None = None) -> list[Tensor]:
+        """What the objective takes of some samples of a batch."""
+        names = ("frames", "masks", "valid", "presence")
+        return [batch[name][begin:end].to(self.process.device, non_blocking=True) for name in names]
+
     @property
     def learned(self) -> Weights | None:
         """The weights that are the result so far: the average's; None for the model's own."""
@@ -141,11 +147,9 @@ class Learner:
             )
         faults: list[tuple[str, str]] = []  # sample, and what of it is no number
         for i, name in enumerate(batch["names"]):
-            inputs = [batch[key][i : i + 1].to(self.process.device) for key in INPUTS]
             # Not wrapped for several processes, which would wait for each other.
-            with autocast(self.process.device, self.process.dtype):
-                total = self.objective(*inputs, steps, hardship)[0].total
-                gradients = torch.autograd.grad(total, list(self.objective.parameters()), allow_unused=True)
+            total = self.objective(*self.inputs(batch, i, i + 1), steps, hardship)[0].total
+            gradients = torch.autograd.grad(total, list(self.objective.parameters()), allow_unused=True)
             if not _finite(total):
                 faults.append((name, "loss"))
             elif not all(_finite(gradient) for gradient in gradients if gradient is not None):
@@ -188,9 +192,9 @@ def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate.peak, weight_decay=config.weight_decay, fused=fused)
 
 
-def freeze_stages(model: Hodor, count: int) -> None:
+def freeze_stages(backbone: Swin | MobileNetV2, count: int) -> None:
     """Keep the first stages of the backbone as they are; all later ones are trained."""
-    for number, stage in enumerate(model.backbone.stages()):
+    for number, stage in enumerate(backbone.stages()):
         for layer in stage:
             layer.requires_grad_(number >= count)
 

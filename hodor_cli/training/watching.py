@@ -14,7 +14,6 @@ from typing import IO, Any
 import torch
 
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
-from hodor_cli.runtime.device import autocast
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import schedule
 from hodor_cli.training.options import Callbacks, TrainingProgress
@@ -22,13 +21,12 @@ from hodor_cli.training.run_folder import DISK
 from hodor_cli.training.samples.batches import BatchPlanner
 from hodor_cli.training.samples.sample import Batch
 from hodor_cli.training.samples.sets import TrainingSet
-from hodor_cli.training.step import INPUTS, Learner, holding
+from hodor_cli.training.step import Learner, holding
 
-_COLUMNS = (
+#: What is noted of every iteration.
+COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
 )  # fmt: skip
-#: Iterations between two entries in the TensorBoard events.
-_EVENTS_EVERY = 10
 #: Weight of the newest iteration in the running means of the clock.
 _NEW = 0.05
 
@@ -77,48 +75,37 @@ class Events:
     They are written in this thread, because TensorBoard's own writer does it in another, which hides a full disk.
     """
 
+    every = 10  # iterations between two entries
+
     def __init__(self, folder: Path, first: int) -> None:
         self._file: IO[bytes] | None = None
         try:
-            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
         except (ImportError, AttributeError, TypeError):  # absent, or at odds with the protobuf beside it
             return
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._path = folder / f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"
         with writing_file(self._path, ELSEWHERE):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb", buffering=0)
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self._writer = RecordWriter(self._file)
+        self._write(file_version="brain.Event:2")
         # Events that an interrupted run had written past its saved state are dropped.
-        self._write(Event(wall_time=time.time(), step=first + 1, session_log=SessionLog(status=SessionLog.START)))
+        self._write(step=first + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
-    def progress(self, progress: TrainingProgress) -> None:
-        """Note the losses and the speed of an iteration, every tenth. Raises OutputError."""
-        if progress.iteration % _EVENTS_EVERY == 0:
-            self._note(progress.iteration, {name: getattr(progress, name) for name in _COLUMNS[1:]})
+    def note(self, iteration: int, **values: float) -> None:
+        """Note values of an iteration. Raises OutputError."""
+        if self._file is not None:
+            noted = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+            self._write(step=iteration, summary=self._summary(value=noted))
 
-    def score(self, iteration: int, score: float) -> None:
-        """Note the score of a validation. Raises OutputError."""
-        self._note(iteration, {"validation": score})
-
-    def _note(self, step: int, values: Mapping[str, float]) -> None:
-        if self._file is None:
-            return
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        noted = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=noted)))
-
-    def _write(self, event: Any) -> None:
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
+    def _write(self, **fields: Any) -> None:
         with writing_file(self._path, ELSEWHERE):
-            RecordWriter(self._file).write(event.SerializeToString())
+            self._writer.write(self._event(wall_time=time.time(), **fields).SerializeToString())
 
-    def __enter__(self) -> Events:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """No more events."""
         if self._file is not None:
             self._file.close()
 
@@ -136,11 +123,11 @@ class MetricsFile:
         self.path = path
         with writing_file(path, DISK):
             with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", restval="")
+                writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
                 writer.writeheader()
                 writer.writerows(kept)
             self._file = path.open("a", newline="", buffering=1, encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, _COLUMNS, extrasaction="ignore")
+        self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
 
     def write(self, progress: TrainingProgress) -> None:
         """Add the line of an iteration. Raises OutputError when the disk is full."""
@@ -148,10 +135,8 @@ class MetricsFile:
         with writing_file(self.path, DISK):
             self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
 
-    def __enter__(self) -> MetricsFile:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """No more lines."""
         self._file.close()
 
 
@@ -163,29 +148,21 @@ class HeldOut:
     """
 
     def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
-        self.config = config
-        self._planner = BatchPlanner(sets, config.batches, seed=config.seed)
+        planner = BatchPlanner(sets, config.batches, seed=config.seed)
         items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset))]
         count = min(config.held_out, len(items))
-        self._chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
-        self._batches: list[Batch] = []
+        chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
+        self._batches = [planner.batch(planner.plan_of([item], number)) for number, item in enumerate(chosen)]
+        self._steps = schedule(config.schedule, 0, config.sequence)
         self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
 
     @torch.no_grad()
     def measure(self, learner: Learner) -> float:
         """Mean IoU, 0..1, of the weights that would be saved. The network is as before afterwards."""
-        if not self._batches:
-            plans = [self._planner.plan_of([chosen], number) for number, chosen in enumerate(self._chosen)]
-            self._batches = [self._planner.batch(plan) for plan in plans]
-        objective, process, training = learner.objective, learner.process, learner.model.training
-        steps = schedule(self.config.schedule, 0, self.config.sequence)
-        ious = []
+        objective, training = learner.objective, learner.model.training
         with holding(learner.model, learner.learned):
             objective.eval()
-            for batch in self._batches:
-                inputs = [batch[name].to(process.device) for name in INPUTS]
-                with autocast(process.device, process.dtype):
-                    ious.append(float(objective(*inputs, steps)[0].iou))
+            ious = [float(objective(*learner.inputs(batch), self._steps)[0].iou) for batch in self._batches]
         objective.train(training)
         return sum(ious) / len(ious)
 

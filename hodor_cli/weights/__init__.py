@@ -1,8 +1,8 @@
 """Weights: named ones in the package, checkpoint files, and the authors' released checkpoints."""
 
-from hodor_cli.weights.averaging import average_models
 from hodor_cli.weights.checkpoint import (
     Checkpoint,
+    average_models,
     load_checkpoint,
     model_fingerprint,
     model_from_checkpoint,

@@ -1,25 +1,33 @@
-"""Checkpoint files: our own (safetensors with the configuration in its header) and the authors' `.pth`."""
+"""Checkpoint files: our own (safetensors with the configuration in its header) and the authors' `.pth`; their mean."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from hodor_cli.config import ModelConfig, preset
-from hodor_cli.errors import WeightsError
-from hodor_cli.files import replacing, writing_file
+from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.weights.published import from_authors, is_authors_state_dict
-from hodor_cli.weights.tensor_files import converted, fault_of, is_pickle, read_pickle, read_safetensors, shown
+from hodor_cli.weights.tensor_files import (
+    converted,
+    fault_of,
+    is_pickle,
+    read_pickle,
+    read_safetensors,
+    shown,
+    write_safetensors,
+)
 
 #: Version of our checkpoint layout, written into every file.
 FORMAT_VERSION = "1"
@@ -50,20 +58,13 @@ def save_checkpoint(
     `dtype` converts floating-point parameters (float16 halves the file); None keeps them. Raises OutputError when the
     file cannot be written.
     """
-    path = Path(path)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    if dtype is not None:
-        tensors = {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
     header = {
         "format": "hodor",
         "format_version": FORMAT_VERSION,
         "config": json.dumps(model.config.to_dict()),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    with writing_file(path, "free its disk or choose another"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata=header))
+    write_safetensors(Path(path), model.state_dict(), header, dtype)
 
 
 def model_from_checkpoint(path: str | Path) -> Hodor:
@@ -114,6 +115,64 @@ def model_fingerprint(model: Hodor) -> str:
         digest.update(name.encode())
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def average_models(
+    models: Sequence[Hodor], shares: Sequence[float] | None = None, *, origins: Sequence[str | Path] | None = None
+) -> Hodor:
+    """A new network, float32, whose parameters are the weighted mean of those of the given ones ("model soup", Wortsman
+    et al., ICML 2022).
+
+    Networks that were fine-tuned from the same start lie in one valley of the loss, and their mean often follows
+    objects better than each; of networks with different starts it is useless. The first one's configuration is kept.
+
+    Args:
+        models: two or more networks of one architecture.
+        shares: how much of each, above 0; they are divided by their sum. None: equal shares.
+        origins: what to call the networks in errors, such as their files.
+    Raises:
+        UsageError for fewer than two networks or shares that do not fit; WeightsError if the architectures differ.
+    """
+    if len(models) < 2:
+        raise UsageError("a mean needs at least two networks; name another checkpoint")
+    shares = [1.0] * len(models) if shares is None else list(shares)
+    if len(shares) != len(models):
+        raise UsageError(f"{len(models)} networks need {len(models)} shares, not {len(shares)}")
+    if not all(0 < share < math.inf for share in shares):
+        raise UsageError(f"shares must be numbers above 0, not {', '.join(f'{share:g}' for share in shares)}")
+    names = (
+        [str(origin) for origin in origins] if origins is not None else [f"network {n + 1}" for n in range(len(models))]
+    )
+    first = models[0].config
+    for name, model in zip(names[1:], models[1:], strict=True):
+        if model.config.name != first.name:
+            raise WeightsError(
+                f"{name} is a '{model.config.name}' and {names[0]} a '{first.name}'; only networks of one architecture"
+                " have a mean"
+            )
+    mean = copy.deepcopy(models[0]).float()
+    states = [model.state_dict() for model in models]
+    for name, state in zip(names[1:], states[1:], strict=True):
+        load_parameters(mean, state, origin=name)  # says which parameter does not fit
+    total = sum(shares)
+    parts = [share / total for share in shares]
+    mean.load_state_dict(
+        {
+            key: sum(part * state[key].float() for part, state in zip(parts, states, strict=True))
+            if value.is_floating_point()
+            else value
+            for key, value in states[0].items()
+        }
+    )
+    return mean.eval()
+
+
+def shares_from_text(text: str) -> list[float]:
+    """Shares from "1,1" or "0.7,0.3". Raises UsageError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"'{text}' are no shares; write a number for each checkpoint, such as 1,1") from error
 
 
 def _own_checkpoint(path: Path) -> Checkpoint:

@@ -7,8 +7,6 @@ import http.client
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
@@ -16,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.locks import WriterLock
+from hodor_cli.weights.registry import Progress, require_suffix
 from hodor_cli.weights.tensor_files import file_sha256, kind_of
 
 #: No network of this kind is nearly as large.
@@ -27,19 +26,48 @@ _NO_DISK = "free its disk, or set HODOR_CACHE_DIR to a folder elsewhere"
 _INSTEAD = "check the network, or fetch it yourself and give the file"
 
 
-@dataclass(frozen=True)
-class WeightsAddress:
-    """An address without its fragment, the pinned SHA-256 (None: not pinned), and the file's name in the cache."""
+def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
+    """The cached file of an address, fetched if it is not there or not the pinned one.
 
-    url: str
-    sha256: str | None
-    name: str
+    A download that broke off continues where the hash is pinned: only then is a mixture of two files noticed.
+    Raises UsageError and WeightsError as `fetch_weights` does, OutputError if the cache cannot be written.
+    """
+    url, pinned, name = _parse(text)
+    file = cache / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    if file.is_file() and pinned in (None, file_sha256(file)):
+        return file
+    with writing_file(file.parent, _NO_DISK):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with WriterLock(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
+        partial = file.with_name(f"{name}.part")
+        if pinned is None:
+            partial.unlink(missing_ok=True)
+        resumed = partial.is_file()
+        _receive(url, partial, progress)
+        if resumed and file_sha256(partial) != pinned:  # what was there was of another file
+            partial.unlink()
+            _receive(url, partial, progress)
+        found, fault = file_sha256(partial), ""
+        if not kind_of(partial):
+            fault = f"what lies at {url} is no checkpoint; give the address of the file itself"
+        elif pinned not in (None, found):
+            fault = (
+                f"{url} has the SHA-256 {found} and not the pinned one; it was replaced there, or the pin is of another"
+                " file"
+            )
+        if fault:
+            partial.unlink()
+            raise WeightsError(fault)
+        with replacing(file) as temporary:
+            partial.replace(temporary)
+    return file
 
 
-def parse_address(text: str) -> WeightsAddress:
-    """Take an address apart. Raises UsageError for plain http, a file that is no weights, and a malformed hash."""
-    from hodor_cli.weights.remote import require_suffix
+def _parse(text: str) -> tuple[str, str | None, str]:
+    """An address without its fragment, the pinned SHA-256 (None: not pinned), and the file's name in the cache.
 
+    Raises UsageError for plain http, a file that is no weights, and a malformed hash.
+    """
     url, _, fragment = text.partition("#")
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
@@ -49,38 +77,10 @@ def parse_address(text: str) -> WeightsAddress:
         raise UsageError(f"{text} ends in no hash; give #sha256= and its 64 hexadecimal digits")
     name = re.sub(r"[^\w.-]", "_", unquote(parts.path.rpartition("/")[2]))[-100:]
     require_suffix(name, text)
-    return WeightsAddress(url, pinned[1].lower() if pinned else None, name)
+    return url, pinned[1].lower() if pinned else None, name
 
 
-def download(text: str, cache: Path, progress: Callable[[int, int | None], None] | None = None) -> Path:
-    """The cached file of an address, fetched if it is not there or not the pinned one.
-
-    A download that broke off continues where the hash is pinned: only then is a mixture of two files noticed.
-    Raises UsageError and WeightsError as `fetch_weights` does, OutputError if the cache cannot be written.
-    """
-    address = parse_address(text)
-    folder = cache / hashlib.sha256(address.url.encode()).hexdigest()[:16]
-    file = folder / address.name
-    if file.is_file() and address.sha256 in (None, file_sha256(file)):
-        return file
-    with writing_file(folder, _NO_DISK):
-        folder.mkdir(parents=True, exist_ok=True)
-    with WriterLock(file, advice="wait until it is there, and run again"), writing_file(file, _NO_DISK):
-        partial = folder / f"{address.name}.part"
-        if address.sha256 is None:
-            partial.unlink(missing_ok=True)
-        resumed = partial.is_file()
-        _receive(address.url, partial, progress)
-        if resumed and file_sha256(partial) != address.sha256:  # what was there was of another file
-            partial.unlink()
-            _receive(address.url, partial, progress)
-        _check(address, partial)
-        with replacing(file) as temporary:
-            partial.replace(temporary)
-    return file
-
-
-def _receive(url: str, partial: Path, progress: Callable[[int, int | None], None] | None) -> None:
+def _receive(url: str, partial: Path, progress: Progress | None) -> None:
     """Fetch what is missing of a file. Raises WeightsError for whatever the network does."""
     done = partial.stat().st_size if partial.is_file() else 0
     request = urllib.request.Request(
@@ -92,11 +92,12 @@ def _receive(url: str, partial: Path, progress: Callable[[int, int | None], None
                 done = 0
             length = answer.headers.get("Content-Length", "")
             total = done + int(length) if length.isdigit() else None
-            _require_bounded(url, total or done)
             with partial.open("ab" if done else "wb") as file:
                 while block := _read(answer, url):
                     done += len(block)
-                    _require_bounded(url, done)
+                    if max(done, total or 0) > MOST_BYTES:
+                        most = f"{MOST_BYTES // 2**30} GiB, which no weights are"
+                        raise WeightsError(f"{url} is larger than {most}; check the address")
                     file.write(block)
                     if progress is not None:
                         progress(done, total)
@@ -117,25 +118,6 @@ def _read(answer: IO[bytes], url: str) -> bytes:
         return answer.read(_BLOCK)
     except (OSError, http.client.HTTPException) as error:
         raise WeightsError(f"{url} broke off ({error}); run the same again") from error
-
-
-def _require_bounded(url: str, size: int) -> None:
-    if size > MOST_BYTES:
-        raise WeightsError(f"{url} is larger than {MOST_BYTES // 2**30} GiB, which no weights are; check the address")
-
-
-def _check(address: WeightsAddress, partial: Path) -> None:
-    """Raise WeightsError, and remove the file, if its hash is not the pinned one or it is surely no network."""
-    found = file_sha256(partial)
-    if not kind_of(partial):
-        partial.unlink()
-        raise WeightsError(f"what lies at {address.url} is no checkpoint; give the address of the file itself")
-    if address.sha256 not in (None, found):
-        partial.unlink()
-        raise WeightsError(
-            f"{address.url} has the SHA-256 {found} and not the pinned one; it was replaced there, or the pin is of "
-            "another file"
-        )
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

@@ -10,8 +10,7 @@ from pathlib import Path
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.weights.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
-from hodor_cli.weights.registry import available_weights
-from hodor_cli.weights.remote import HUB_FILE
+from hodor_cli.weights.registry import HUB_FILE, available_weights
 
 _CARD, _CONFIG = "README.md", "config.json"
 _TAGS = ("video-object-segmentation", "object-tracking", "hodor")
@@ -55,19 +54,23 @@ def write_hub_folder(folder: Path, weights: Path, card: HubCard, *, overwrite: b
 def card_text(card: HubCard, checkpoint: Checkpoint) -> str:
     """The model card: front matter, how to use the weights, and what is known about them."""
     info = available_weights().get(card.weights)
-    own = info.card.read_text(encoding="utf-8") if info and info.card and info.card.is_file() else None
-    body = own if own is not None else _body(card, checkpoint)
-    return f"{_front_matter(card)}\n{_USE.format(name=card.repository)}\n{body}"
-
-
-def _front_matter(card: HubCard) -> str:
     lines = ["---", "library_name: hodor", "pipeline_tag: image-segmentation"]
     if card.shown_licence is not None:
         lines.append(f"license: {card.shown_licence}")
     if card.shown_licence == "other":
         lines += ["license_name: non-commercial", "license_link: README.md"]
-    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---"]
-    return "\n".join(lines) + "\n"
+    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", ""]
+    lines.append(_USE.format(name=card.repository))
+    if info is not None and info.card is not None and info.card.is_file():
+        return "\n".join([*lines, info.card.read_text(encoding="utf-8")])
+    config, numbers = checkpoint.config, sum(value.numel() for value in checkpoint.state_dict.values())
+    known = _KNOWN.format(
+        name=card.repository.partition("/")[2],
+        config=config,
+        millions=numbers / 1e6,
+        saved=json.dumps(checkpoint.metadata, indent=2),
+    )
+    return "\n".join([*lines, known])
 
 
 _USE = """Follow objects through video from one mask, with `hodor`:
@@ -77,17 +80,12 @@ pip install 'hodor-cli[hub]'
 hodor segment clip.mp4 --mask first.png --weights hf://{name}
 ```
 """
-
-
-def _body(card: HubCard, checkpoint: Checkpoint) -> str:
-    """What is known about weights that have no card of their own."""
-    config = checkpoint.config
-    numbers = sum(value.numel() for value in checkpoint.state_dict.values())
-    return f"""# {card.repository.partition("/")[2]}
+#: Of weights that have no card of their own.
+_KNOWN = """# {name}
 
 | | |
 |---|---|
-| architecture | {config.name}, {numbers / 1e6:.1f} M numbers |
+| architecture | {config.name}, {millions:.1f} M numbers |
 | working resolution | shorter side {config.min_dim}, longer at most {config.max_dim} |
 
 **What it was trained on, what it is for, where it fails:** say it here.
@@ -95,6 +93,6 @@ def _body(card: HubCard, checkpoint: Checkpoint) -> str:
 Saved with the weights:
 
 ```json
-{json.dumps(checkpoint.metadata, indent=2)}
+{saved}
 ```
 """

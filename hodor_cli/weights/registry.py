@@ -1,24 +1,44 @@
-"""Weights by name: those in the package, described by a manifest with their checksums, and files by their path."""
+"""Weights by name (those in the package, with their checksums), by path, and from elsewhere, cached on this machine:
+`hf://OWNER/NAME[@REVISION][/FILE]` and `https://...[#sha256=HEX]`.
+
+What is fetched is a file like any other, read by the same strict rules: nothing in it is executed.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hodor_cli.errors import InputError, WeightsError
-from hodor_cli.weights.remote import Progress, fetch_weights, is_remote
+from hodor_cli.errors import HodorError, InputError, UsageError, WeightsError, extra
 from hodor_cli.weights.tensor_files import file_sha256
 
 if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
     from hodor_cli.model.hodor import Hodor
 
 #: Where the package's own weights, their manifest and their model cards lie.
 BUNDLED = Path(__file__).parent / "bundled"
 #: The name that is used when none is given.
 DEFAULT_WEIGHTS = "mini"
+#: The file of a repository that is taken when none is named, as on the hub in general.
+HUB_FILE = "model.safetensors"
+#: Endings of files that can hold a network.
+SUFFIXES = (".safetensors", ".pth")
+#: Called with the number of bytes so far and in all (None if unknown).
+Progress = Callable[[int, "int | None"], None]
+
+_HUB = re.compile(r"hf://(?P<repo>[^/@#\s]+/[^/@#\s]+)(?:@(?P<revision>[^/@#\s]+))?(?:/(?P<file>[^@#\s]+))?")
+_OFFLINE = "check the network, or give the path of a file on this machine"
 
 
 @dataclass(frozen=True)
@@ -91,3 +111,122 @@ def verify(info: WeightsInfo) -> None:
         raise WeightsError(f"the file of the weights '{info.name}' is missing: {info.path}; install hodor again")
     if file_sha256(info.path) != info.sha256:
         raise WeightsError(f"the weights file {info.path} is damaged (its checksum differs); install hodor again")
+
+
+def is_remote(weights: str | Path) -> bool:
+    """Whether this names weights that lie elsewhere; any `scheme://` does."""
+    return bool(re.match(r"[a-z][a-z0-9+.-]*://", str(weights), re.IGNORECASE))
+
+
+def fetch_weights(address: str, progress: Progress | None = None) -> Path:
+    """The file behind an address, from the cache where it is there already.
+
+    `hf://` files lie in the hub's own cache, whose environment variables hold (`HF_HOME`, `HF_HUB_OFFLINE`,
+    `HF_ENDPOINT`, `HF_TOKEN`); those of `https://` in `cache_folder`. A file without a pinned hash is fetched once, and
+    then used until it is removed there.
+
+    Raises UsageError for another kind of address or without huggingface_hub, WeightsError if there is no such file, it
+    cannot be fetched, or its hash is not the pinned one.
+    """
+    if address.startswith("hf://"):
+        return _from_hub(address)
+    if address.startswith(("https://", "http://")):
+        from hodor_cli.weights.download import download
+
+        return download(address, cache_folder(), progress)
+    raise UsageError(
+        f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
+    )
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept: `HODOR_CACHE_DIR`, or the user's folder for caches."""
+    own = os.environ.get("HODOR_CACHE_DIR")
+    if own:
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return (Path(base) if base else Path.home() / ".cache") / "hodor" / "weights"
+
+
+def require_suffix(file: str, address: str) -> None:
+    """Raise UsageError for a file that cannot hold a network, before it is fetched."""
+    if not file.lower().endswith(SUFFIXES):
+        raise UsageError(f"{address} is no weights file; name one that ends in {' or '.join(SUFFIXES)}")
+
+
+def _from_hub(address: str) -> Path:
+    """A file of a repository on the hub, through its own client and cache."""
+    found = _HUB.fullmatch(address)
+    if found is None or ".." in (found["file"] or "").split("/"):
+        raise UsageError(f"{address} is no address on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
+    file = found["file"] or HUB_FILE
+    require_suffix(file, address)
+    with extra("hub", "`weights` from the hub"):
+        from huggingface_hub import HfApi, constants
+
+    offline = not _resolves(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT)
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="hodor")
+    try:
+        with _quiet("huggingface_hub"):  # its bar stays, which it draws on terminals only
+            return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"], local_files_only=offline))
+    except Exception as error:  # also those of the HTTP library beneath, which differs between versions
+        raise _explained(error, api, found, file) from error
+
+
+def _resolves(url: str) -> bool:
+    """Whether the host of an address has a name here. Without a network it has none, and nobody needs to try for half a
+    minute; behind a proxy only the proxy knows."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    parts = urlsplit(url)
+    if getproxies().get(parts.scheme):
+        return True
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port or 443)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Without the warnings of a library, whose errors are told anyway."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) -> HodorError:
+    """What the hub refused, as one sentence with a way out."""
+    from huggingface_hub import errors
+
+    repo = asked["repo"]
+    if isinstance(error, errors.GatedRepoError):
+        return WeightsError(f"{repo} is on the hub, but its owner grants access; ask there, then run `hf auth login`")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return WeightsError(f"the hub has no model {repo}; check the name, or run `hf auth login` if it is private")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return WeightsError(f"{repo} has no revision {asked['revision']}; name a branch, a tag or a commit of it")
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+        return WeightsError(f"the hub cannot be reached and {repo}/{file} is not in its cache; {_OFFLINE}")
+    if isinstance(error, errors.EntryNotFoundError):
+        return WeightsError(f"{repo} has no file {file}; {_files_there(api, asked)}")
+    if isinstance(error, errors.HFValidationError):
+        return UsageError(f"{repo} can be no name on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return WeightsError(f"{repo}/{file} cannot be fetched from the hub ({reason}); try again, or {_OFFLINE}")
+
+
+def _files_there(api: HfApi, asked: re.Match[str]) -> str:
+    """The files of a repository that may hold a network, as the way out."""
+    try:
+        names = api.list_repo_files(asked["repo"], revision=asked["revision"])
+    except Exception:  # this only adds to another error
+        names = []
+    fit = [name for name in names if name.lower().endswith(SUFFIXES)]
+    return f"its weights files are {', '.join(sorted(fit)[:6])}" if fit else "it has no weights that hodor can read"

@@ -12,9 +12,11 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.files import write_whole, writing_file
 
 #: What torch's safe reader says of a pickle that asks for more than tensors; of a damaged one it says other things.
 _CARRIES_CODE = re.compile(
@@ -62,6 +64,28 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
         raise WeightsError(f"{path} is damaged or no checkpoint ({shown(error)}); fetch or copy it again") from error
+
+
+def write_safetensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    header: dict[str, str],
+    dtype: torch.dtype | None = None,
+    way_out: str = "free its disk or choose another",
+) -> None:
+    """Write tensors, floats in that dtype (None: as they are), and metadata as one file, whole and on the disk.
+
+    Raises OutputError, with the way out, if it cannot be written.
+    """
+
+    def plain(value: Tensor) -> Tensor:
+        value = value.detach().cpu()
+        return (value.to(dtype) if dtype is not None and value.is_floating_point() else value).contiguous()
+
+    data = save({name: plain(value) for name, value in tensors.items()}, metadata=header)
+    with writing_file(path, way_out):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ So a resumed run sees exactly the same order, however many worker processes or r
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -177,7 +176,7 @@ def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
     return number, int(items[int(rng.integers(len(items)))])
 
 
-class _Batches(Dataset["Batch | HodorError"]):
+class RankBatches(Dataset["Batch | HodorError"]):
     """One rank's batches by iteration. An error in a worker is returned: torch would wrap it into a traceback."""
 
     def __init__(self, planner: BatchPlanner, rank: int, world: int) -> None:
@@ -194,15 +193,15 @@ class _Batches(Dataset["Batch | HodorError"]):
 
 def make_loader(
     planner: BatchPlanner,
-    start: int = 0,
-    end: int | None = None,
+    start: int,
+    end: int,
     *,
     rank: int = 0,
     world: int = 1,
     workers: int = 2,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """This rank's batches of the iterations from `start` to before `end` (None: without end).
+    """This rank's batches of the iterations from `start` to before `end`.
 
     See `collate` for what a batch holds. The batches are the same for any number of workers, and the ranks take
     disjoint parts of the same global batch. Raises UsageError when the batch cannot be shared evenly, and what a worker
@@ -210,12 +209,12 @@ def make_loader(
     """
     planner.plan(start, rank=rank, world=world)  # fail here rather than in a worker
     loader: DataLoader[Batch | HodorError] = DataLoader(
-        _Batches(planner, rank, world),
+        RankBatches(planner, rank, world),
         batch_size=None,
-        sampler=itertools.count(start) if end is None else range(start, end),
+        sampler=range(start, end),
         num_workers=workers,
         prefetch_factor=2 if workers else None,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
         pin_memory=pin_memory,
     )
     return _batches_of(loader)
@@ -230,7 +229,7 @@ def _batches_of(loader: DataLoader[Batch | HodorError]) -> Iterator[Batch]:
         yield batch
 
 
-def _quiet_worker(_: int) -> None:
+def quiet_worker(_: int) -> None:
     """One thread per worker: they run side by side already."""
     import cv2
 

@@ -8,7 +8,7 @@ is there, with its true mask; one of the same picture, mirrored and moved, looks
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from hodor_cli.training.samples.cutouts import Filmed, paste, soften
 from hodor_cli.training.samples.sample import TrainingSample, sample_of
 from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
-from hodor_cli.training.samples.warp import Matrix, Warp, motion_matrix
+from hodor_cli.training.samples.warp import LayerMotion, Warp
 
 #: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
 _ATTEMPTS = 4
@@ -80,28 +80,19 @@ class Composites(TrainingSet):
         return None
 
 
-@dataclass(frozen=True)
-class _Placing:
-    """Where the new object is in frame 0, and how much farther, larger and turned it is with every frame."""
+class _Placing(NamedTuple):
+    """Where the new object is in frame 0 and how it drifts with every frame, as `LayerMotion.numbers`; whether it is
+    mirrored, and behind the others."""
 
-    centre: tuple[float, float]
-    scale: float
+    start: NDArray[np.float64]
+    drift: NDArray[np.float64]
     mirror: bool
-    rotation: float
-    step: tuple[float, float]
-    growth: float
-    turn: float
+    behind: bool
 
-    def matrix(self, t: int, middle: tuple[float, float]) -> Matrix:
-        """From the cut-out, with its middle (x, y) in frame 0, to frame t."""
-        shift = tuple(self.centre[i] + t * self.step[i] - middle[i] for i in (0, 1))
-        return motion_matrix(
-            middle,
-            scale=self.scale * float(np.exp(t * self.growth)),
-            rotation=self.rotation + t * self.turn,
-            shift=(shift[0], shift[1]),
-            mirror=self.mirror,
-        )
+    def warp(self, filmed: Filmed, t: int, size: tuple[int, int]) -> Warp:
+        """From the cut-out to frame t."""
+        motion = LayerMotion(self.start + t * self.drift)
+        return Warp(motion.matrix(filmed.centre, mirror=self.mirror), size)
 
 
 def add_object(
@@ -117,50 +108,47 @@ def add_object(
     if filmed is not None:
         colour = frame_colour(rng, settings)
         filmed = filmed._replace(images=[colour.apply(image) for image in filmed.images])
-        placing, behind = _place(sample, filmed, rng)
+        placing = _place(sample, filmed, rng)
         for t in range(len(frames)):
-            alpha = _alpha(sample, filmed, placing, t, behind)
-            warp = Warp(placing.matrix(t, filmed.centre), masks[t].shape)
-            paste(frames[t], warp.apply(filmed.images[t], outside=None), alpha)
+            alpha = _alpha(sample, filmed, placing, t)
+            paste(frames[t], placing.warp(filmed, t, alpha.shape).apply(filmed.images[t], mirrored=True), alpha)
             if sample.labelled[t]:
                 masks[t][alpha > 127] = number
     return sample_of(list(zip(frames, masks, sample.valid, strict=True)), number, sample.name, sample.labelled)
 
 
-def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> tuple[_Placing, bool]:
-    """A place that suits frame 0, and whether the object is behind the others; the last one tried if none does."""
+def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> _Placing:
+    """A place that suits frame 0, or the last one tried if none does."""
     labels = sample.masks[0]
     before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
     for _ in range(_PLACES):
-        behind = bool(rng.random() < 0.5)
         placing = _draw(filmed, labels.shape, rng)
-        new = _alpha(sample, filmed, placing, 0, behind) > 127
+        new = _alpha(sample, filmed, placing, 0) > 127
         after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
         if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
             break
-    return placing, behind
+    return placing
 
 
 def _draw(filmed: Filmed, size: tuple[int, int], rng: np.random.Generator) -> _Placing:
-    height, width = size
+    (height, width), (middle_x, middle_y) = size, filmed.centre
+    behind = bool(rng.random() < 0.5)
     area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
-    drift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
-    return _Placing(
-        centre=(float(rng.uniform(0.08, 0.92) * width), float(rng.uniform(0.1, 0.9) * height)),
-        scale=min(float(np.sqrt(area / max(filmed.area, 1))), _LARGEST),
-        mirror=bool(rng.random() < 0.5),
-        rotation=float(rng.normal(0, 5)),
-        step=(float(rng.normal(0, drift) * width), float(rng.normal(0, drift) * height)),
-        growth=float(rng.normal(0, growth)),
-        turn=float(rng.normal(0, turn)),
-    )
+    zoom = np.log(min(np.sqrt(area / max(filmed.area, 1)), _LARGEST))
+    x, y = rng.uniform(0.08, 0.92) * width, rng.uniform(0.1, 0.9) * height
+    mirror = bool(rng.random() < 0.5)
+    start = [zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y]
+    shift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
+    step = rng.normal(0, shift) * width, rng.normal(0, shift) * height
+    drift = [rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step]
+    return _Placing(np.array(start), np.array(drift), mirror, behind)
 
 
-def _alpha(sample: TrainingSample, filmed: Filmed, placing: _Placing, t: int, behind: bool) -> NDArray[np.uint8]:
+def _alpha(sample: TrainingSample, filmed: Filmed, placing: _Placing, t: int) -> NDArray[np.uint8]:
     """How opaque (0..255) the object is at each pixel of frame t."""
     labels = sample.masks[t]
-    alpha = Warp(placing.matrix(t, filmed.centre), labels.shape).apply(filmed.alphas[t])
-    if behind and sample.labelled[t]:
+    alpha = placing.warp(filmed, t, labels.shape).apply(filmed.alphas[t])
+    if placing.behind and sample.labelled[t]:
         before = soften((labels > 0).astype(np.uint8) * 255)
         alpha = (alpha.astype(np.uint16) * (255 - before) // 255).astype(np.uint8)
     return np.where(sample.valid[t], alpha, 0).astype(np.uint8)

@@ -49,7 +49,7 @@ def draw_with_imgaug(
     height, width = out_size
     image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     labels = np.asarray(
-        cv2.resize(labels_of_masks(masks, masks[0].shape), (width, height), interpolation=cv2.INTER_NEAREST),
+        cv2.resize(labels_of_masks(masks), (width, height), interpolation=cv2.INTER_NEAREST),
         dtype=np.uint8,
     )
     if rng.random() < settings.flip:
@@ -78,7 +78,9 @@ def geometry_augmenter(settings: AugmentSettings, size: tuple[int, int], keep: f
             shear={"x": _either(iaa, settings.shear), "y": _either(iaa, settings.shear)},
         ),
     ]
-    return _seeded(iaa.Sequential(augmenters), seed)
+    augmenter = iaa.Sequential(augmenters)
+    augmenter.seed_(seed)  # also all those inside it; the `seed` argument of `Sequential` would leave them out
+    return augmenter
 
 
 def colour_augmenter(settings: AugmentSettings, seed: int) -> Any:
@@ -91,7 +93,9 @@ def colour_augmenter(settings: AugmentSettings, seed: int) -> Any:
         iaa.LinearContrast(alpha=_around_one(iaa, settings.contrast)),
         iaa.MultiplyBrightness(mul=_around_one(iaa, settings.brightness)),
     ]
-    return _seeded(iaa.Sequential(augmenters), seed)
+    augmenter = iaa.Sequential(augmenters)
+    augmenter.seed_(seed)  # also all those inside it; the `seed` argument of `Sequential` would leave them out
+    return augmenter
 
 
 def _draw_geometry(
@@ -119,12 +123,6 @@ def _draw_geometry(
         if not first or kept.all():
             return np.array(frame), label, valid
     return image.copy(), labels.copy(), np.ones(labels.shape, dtype=bool)
-
-
-def _seeded(augmenter: Any, seed: int) -> Any:
-    """Seed the augmenter and all those inside it; the `seed` argument of `Sequential` would leave out the latter."""
-    augmenter.seed_(seed)
-    return augmenter
 
 
 def _either(iaa: Any, bounds: Range, factor: float = 1.0) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,19 @@ DrawnFrame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]
 
 
 def sample_of(
-    drawn: Sequence[DrawnFrame], num_objects: int, name: str, labelled: NDArray[np.bool_] | None = None
+    drawn: Iterable[DrawnFrame],
+    num_objects: int,
+    name: str,
+    labelled: NDArray[np.bool_] | None = None,
+    look: Look | None = None,
 ) -> TrainingSample:
-    """The sample of frames as they were drawn. labelled: (T,) bool, None for all."""
-    frames, masks, valid = (np.stack(part) for part in zip(*drawn, strict=True))
-    labelled = np.ones(len(drawn), dtype=bool) if labelled is None else labelled
+    """The sample of frames as they are drawn, then changed by a look. labelled: (T,) bool, None for all."""
+    done = [
+        (frame if look is None else look.apply(t, frame, valid), labels, valid)
+        for t, (frame, labels, valid) in enumerate(drawn)
+    ]
+    frames, masks, valid = (np.stack(part) for part in zip(*done, strict=True))
+    labelled = np.ones(len(done), dtype=bool) if labelled is None else labelled
     counts = np.stack([np.bincount(labels.ravel(), minlength=num_objects + 1)[1:] for labels in masks])
     return TrainingSample(frames, masks, valid, (counts > 0) | ~labelled[:, None], name, labelled)
 
@@ -75,9 +83,9 @@ def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None 
     return batch
 
 
-def labels_of_masks(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, int]) -> NDArray[np.uint8]:
+def labels_of_masks(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
     """One (H, W) uint8 label map of the masks, 1.. in their order; where two overlap, the smaller one lies on top."""
-    labels = np.zeros(shape, dtype=np.uint8)
+    labels = np.zeros(masks[0].shape, dtype=np.uint8)
     areas = [int(np.count_nonzero(mask)) for mask in masks]
     for index in sorted(range(len(masks)), key=lambda i: -areas[i]):
         labels[masks[index]] = index + 1
@@ -107,12 +115,13 @@ def make_clip_sample(
     assert first is not None
     warp = _draw_view(first, num_objects, rng, settings, out_size)
     valid = warp.covers(first.shape)
-    look = Look(rng, settings)
-    drawn: list[DrawnFrame] = []
-    for t, (image, marked) in enumerate(zip(frames, labels, strict=True)):
-        moved = np.zeros(out_size, np.uint8) if marked is None else warp.apply(marked, nearest=True)
-        drawn.append((look.apply(t, warp.apply(image), valid), moved, valid))
-    return sample_of(drawn, num_objects, name, np.array([marked is not None for marked in labels]))
+    nothing = np.zeros(out_size, np.uint8)
+    drawn = (
+        (warp.apply(image), nothing if marked is None else warp.apply(marked, nearest=True), valid)
+        for image, marked in zip(frames, labels, strict=True)
+    )
+    labelled = np.array([marked is not None for marked in labels])
+    return sample_of(drawn, num_objects, name, labelled, Look(rng, settings))
 
 
 def _draw_view(

@@ -52,15 +52,11 @@ def make_still_sequence(
         from hodor_cli.training.samples.imgaug_sequence import draw_with_imgaug
 
         return sample_of(draw_with_imgaug(image, masks, rng, settings, out_size), len(masks), name)
-    labels = labels_of_masks(masks, image.shape[:2])
+    labels = labels_of_masks(masks)
     apart = [labels == index + 1 for index in range(len(masks))]
     scene = _Scene(image, apart, rng, settings, out_size, others)
-    look = Look(rng, settings)
-    drawn: list[DrawnFrame] = []
-    for t in range(settings.frames):
-        frame, label, valid = scene.frame(t)
-        drawn.append((look.apply(t, frame, valid), label, valid))
-    return sample_of(drawn, len(masks), name)
+    drawn = (scene.frame(t) for t in range(settings.frames))
+    return sample_of(drawn, len(masks), name, look=Look(rng, settings))
 
 
 class _Scene:
@@ -144,7 +140,7 @@ class _Scene:
         if background.shape != self.image.shape:
             # Another photograph: it takes the place of the own one, whatever its size.
             matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
-        frame = Warp(matrix, self.size, ground.bend).apply(background, outside=None)
+        frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
         for cut, track in self.behind:
             self._add_cut_out(frame, labels, cut, track.at(t, strength))
         for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):
@@ -155,7 +151,7 @@ class _Scene:
             motion = track.at(t, strength)
             warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
             alpha = warp.apply(mask)
-            paste(frame, warp.apply(self.image, outside=None), alpha)
+            paste(frame, warp.apply(self.image, mirrored=True), alpha)
             labels[alpha > 127] = index + 1
         return frame
 

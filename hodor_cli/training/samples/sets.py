@@ -15,7 +15,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.training.samples.cutouts import Filmed, Masks, cut_filmed, still_filmed
-from hodor_cli.training.samples.sample import TrainingSample, make_clip_sample
+from hodor_cli.training.samples.sample import TrainingSample, labels_of_masks, make_clip_sample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 
@@ -166,7 +166,7 @@ class SparseClips(ClipTraining):
         near = [f for f in range(len(self.clips.clips[clip].frames)) if f != frame and abs(f - frame) <= self.max_gap]
         others = _draw_frames(near, frame, self.settings.frames - 1, rng)
         image, masks = self.load(self.items[index])
-        labels = _numbered(_chosen(masks, num_objects, rng))
+        labels = labels_of_masks(_chosen(masks, num_objects, rng))
         frames = [image, *(self.clips.load_frame(clip, f) for f in others)]
         return make_clip_sample(
             frames, [labels, *[None] * len(others)], num_objects, rng, self.settings, out_size, name=self.name(index)
@@ -192,7 +192,7 @@ class DenseClips(ClipTraining):
         order = [ids[int(i)] for i in rng.permutation(len(ids))[:num_objects]]
         frames = [self.clips.load_frame(clip, f) for f in places]
         maps = [self.clips.load_labels(clip, f) for f in places]
-        labels = [_numbered([labels == number for number in order]) for labels in maps]
+        labels = [labels_of_masks([labels == number for number in order]) for labels in maps]
         return make_clip_sample(frames, labels, len(order), rng, self.settings, out_size, name=self.name(index))
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
@@ -234,10 +234,3 @@ def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Gen
 def _chosen(masks: Masks, num_objects: int, rng: np.random.Generator) -> Masks:
     """`num_objects` of the masks, in random order."""
     return [masks[int(i)] for i in rng.permutation(len(masks))[:num_objects]]
-
-
-def _numbered(masks: Masks) -> NDArray[np.uint8]:
-    labels = np.zeros(masks[0].shape, dtype=np.uint8)
-    for number, mask in enumerate(masks, start=1):
-        labels[mask] = number
-    return labels

@@ -13,7 +13,8 @@ from hodor_cli.settings import about, check_settings, settings_of
 Range = tuple[float, float]
 
 
-def _chance(help: str) -> object:
+def chance(help: str) -> object:
+    """What a field that is a chance is declared with."""
     return about(f"Chance {help}.", least=0, most=1)
 
 
@@ -37,31 +38,31 @@ class AugmentSettings:
     contrast: Annotated[Range, about("Relative change, linear.")] = (0.0, 0.05)
     brightness: Annotated[Range, about("Relative change.")] = (0.0, 0.25)
     colour_each_frame: Annotated[bool, about("False: one draw of the colours for the whole sequence.")] = True
-    flip: Annotated[float, _chance("of mirroring the whole sequence")] = 0.5
+    flip: Annotated[float, chance("of mirroring the whole sequence")] = 0.5
 
     # Beyond the paper; used by the fast maker only, all off by default.
     view_scale: Annotated[Range, about("Zoom shared by all frames, about an object.")] = (1.0, 1.0)
     view_rotation: Annotated[float, about("Degrees shared by all frames.", least=0)] = 0.0
     frame_scale: Annotated[Range, about("Zoom, drawn for every frame.")] = (1.0, 1.0)
-    scale_jump: Annotated[float, _chance("per frame of a zoom from scale_jump_range on top")] = 0.0
+    scale_jump: Annotated[float, chance("per frame of a zoom from scale_jump_range on top")] = 0.0
     scale_jump_range: Annotated[Range, about("That zoom.")] = (0.6, 1.7)
-    path: Annotated[float, _chance("that the frames follow one smooth motion, as in a video")] = 0.0
+    path: Annotated[float, chance("that the frames follow one smooth motion, as in a video")] = 0.0
     path_step: Annotated[Range, about("How far each frame then goes, of the way between two draws.")] = (0.05, 0.4)
-    independent: Annotated[float, _chance("that objects and background move each on their own")] = 0.0
-    other_background: Annotated[float, _chance("that the background is then another photograph")] = 0.0
+    independent: Annotated[float, chance("that objects and background move each on their own")] = 0.0
+    other_background: Annotated[float, chance("that the background is then another photograph")] = 0.0
     object_motion: Annotated[float, about("How far objects then move about their place.", least=0)] = 0.15
-    occluder: Annotated[float, _chance("of cut-out objects of other photographs in front")] = 0.0
-    distractor: Annotated[float, _chance("of such cut-outs behind the objects (with independent motion)")] = 0.0
+    occluder: Annotated[float, chance("of cut-out objects of other photographs in front")] = 0.0
+    distractor: Annotated[float, chance("of such cut-outs behind the objects (with independent motion)")] = 0.0
     pasted: Annotated[
         int, about("Most objects of other pictures and clips that are put into a sample, labelled.", least=0, most=254)
     ] = 0
-    pasted_twin: Annotated[float, _chance("that such an object is another one of the same picture or clip")] = 0.25
-    elastic: Annotated[float, _chance("per frame of a smooth deformation")] = 0.0
+    pasted_twin: Annotated[float, chance("that such an object is another one of the same picture or clip")] = 0.25
+    elastic: Annotated[float, chance("per frame of a smooth deformation")] = 0.0
     elastic_strength: Annotated[float, about("Its standard deviation.", least=0)] = 0.03
     shared_colour: Annotated[float, about("Strength of one colour change of the whole sequence.", least=0)] = 0.0
-    grey: Annotated[float, _chance("of a grey sequence")] = 0.0
-    blur: Annotated[float, _chance("per frame of defocus or motion blur")] = 0.0
-    compression: Annotated[float, _chance("per frame of JPEG and resampling artefacts")] = 0.0
+    grey: Annotated[float, chance("of a grey sequence")] = 0.0
+    blur: Annotated[float, chance("per frame of defocus or motion blur")] = 0.0
+    compression: Annotated[float, chance("per frame of JPEG and resampling artefacts")] = 0.0
     min_visible: Annotated[
         float, about("Share of the frame's pixels that each object shows in frame 0, at least.", least=0, most=1)
     ] = 0.001
@@ -117,11 +118,8 @@ MINI = AugmentSettings(
 
 PRESETS: dict[str, AugmentSettings] = {
     "paper": PAPER,
-    "paper-coco": PAPER,
-    "paper-finetune": PAPER,
     "fast": AugmentSettings(colour_each_frame=False),
     "mini": MINI,
-    "swin-tiny": PAPER,
     "toy": AugmentSettings(
         translation=(0.0, 0.05), rotation=(0.0, 5.0), shear=(0.0, 2.0), crop_keep=(0.95, 1.0),
         hue=(0.0, 0.02), saturation=(0.0, 0.05), brightness=(0.0, 0.1),

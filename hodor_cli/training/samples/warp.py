@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ def motion_matrix(
     *,
     scale: float = 1.0,
     rotation: float = 0.0,
-    shear: tuple[float, float] = (0.0, 0.0),
+    shear: Sequence[float] = (0.0, 0.0),
     shift: tuple[float, float] = (0.0, 0.0),
     mirror: bool = False,
 ) -> Matrix:
@@ -65,11 +65,11 @@ class LayerMotion:
     numbers: NDArray[np.float64]
     bend: NDArray[np.float32] | None = None
 
-    def matrix(self, centre: tuple[float, float]) -> Matrix:
+    def matrix(self, centre: tuple[float, float], *, mirror: bool = False) -> Matrix:
         """The affine part, about `centre` (x, y)."""
-        zoom, rotation, *rest = self.numbers.tolist()
+        zoom, rotation, *shear, x, y = self.numbers.tolist()
         return motion_matrix(
-            centre, scale=float(np.exp(zoom)), rotation=rotation, shear=(rest[0], rest[1]), shift=(rest[2], rest[3])
+            centre, scale=float(np.exp(zoom)), rotation=rotation, shear=shear, shift=(x, y), mirror=mirror
         )
 
     def towards(self, other: LayerMotion, share: float) -> LayerMotion:
@@ -110,12 +110,11 @@ class Warp:
     size: tuple[int, int]
     bend: NDArray[np.float32] | None = None
 
-    def apply(self, image: NDArray[Any], *, nearest: bool = False, outside: int | None = 0) -> NDArray[Any]:
-        """The (h, w) or (h, w, c) image in the target. `outside` fills what nothing covers; None mirrors the image."""
+    def apply(self, image: NDArray[Any], *, nearest: bool = False, mirrored: bool = False) -> NDArray[Any]:
+        """The (h, w) or (h, w, c) image in the target. What it does not cover is 0, or the image again, mirrored."""
         import cv2
 
-        border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
-        fill = (outside or 0,) * 4
+        border = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_CONSTANT
         matrix, source = self.matrix, image
         shrink = float(np.sqrt(abs(np.linalg.det(matrix[:2, :2]))))
         if shrink < 0.5 and not nearest and min(image.shape[:2]) > 8:
@@ -130,14 +129,14 @@ class Warp:
         flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
         height, width = self.size
         if self.bend is None:
-            out = cv2.warpAffine(source, matrix[:2], (width, height), flags=flags, borderMode=border, borderValue=fill)
+            out = cv2.warpAffine(source, matrix[:2], (width, height), flags=flags, borderMode=border)
         else:
             back = np.linalg.inv(matrix)[:2].astype(np.float32)
             grid_x = np.arange(width, dtype=np.float32)[None, :] + self.bend[..., 0]
             grid_y = np.arange(height, dtype=np.float32)[:, None] + self.bend[..., 1]
             map_x = back[0, 0] * grid_x + back[0, 1] * grid_y + back[0, 2]
             map_y = back[1, 0] * grid_x + back[1, 1] * grid_y + back[1, 2]
-            out = cv2.remap(source, map_x, map_y, flags, borderMode=border, borderValue=fill)
+            out = cv2.remap(source, map_x, map_y, flags, borderMode=border)
         return np.asarray(out)
 
     def covers(self, source: tuple[int, int]) -> NDArray[np.bool_]:
