@@ -64,7 +64,7 @@ def empty_sample(frames: int = 3) -> TrainingSample:
 
 
 def test_a_sample_gets_labelled_objects_until_it_has_as_many_as_were_planned(stills: StillTraining) -> None:
-    made = Composites(stills, [stills], SETTINGS)
+    made = Composites(stills, [stills], SETTINGS, [1.0])
     assert set(made.object_counts) <= {1, 2, 3, 4} and max(made.object_counts) > 1
     index = int(np.argmax(made.object_counts))
     wanted = made.object_counts[index]

@@ -77,7 +77,7 @@ def build_sets(
     weights = [source.weight for source in sources]
 
     def composed(parts: list[TrainingSet]) -> list[TrainingSet]:
-        return [Composites(part, kept, config.augment, weights=weights) for part in parts]
+        return [Composites(part, kept, config.augment, weights) for part in parts]
 
     return composed(kept), composed(apart)
 

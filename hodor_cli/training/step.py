@@ -78,9 +78,8 @@ class Learner:
         freeze_stages(model.backbone, config.frozen_stages)
         self.model, self.process, self.clip_norm = model, process, config.clip_norm
         self.micro = config.micro_batch_in(process.world)
-        self.objective = Objective(
-            model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype
-        ).train()
+        self.objective = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype)
+        self.objective.train()
         self.optimiser = make_optimiser(self.objective, config)
         self._wrapped = process.setup(self.objective)
         self.average = None if config.average is None else WeightAverage(model, config.average)
@@ -146,10 +145,11 @@ class Learner:
                 " a lower `learning_rate`"
             )
         faults: list[tuple[str, str]] = []  # sample, and what of it is no number
+        trained = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
         for i, name in enumerate(batch["names"]):
             # Not wrapped for several processes, which would wait for each other.
             total = self.objective(*self.inputs(batch, i, i + 1), steps, hardship)[0].total
-            gradients = torch.autograd.grad(total, list(self.objective.parameters()), allow_unused=True)
+            gradients = torch.autograd.grad(total, trained, allow_unused=True)
             if not _finite(total):
                 faults.append((name, "loss"))
             elif not all(_finite(gradient) for gradient in gradients if gradient is not None):

@@ -41,21 +41,16 @@ _STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
 class Composites(TrainingSet):
     """A training set made of another one, with up to `settings.pasted` labelled objects more in each sample.
 
-    Item i always gets the same number more, so that a batch can be planned; the objects are drawn each time.
+    weights: how often the donors give one. Item i always gets the same number more, so that a batch can be planned; the
+    objects are drawn each time.
     """
 
     def __init__(
-        self,
-        base: TrainingSet,
-        donors: Sequence[TrainingSet],
-        settings: AugmentSettings,
-        *,
-        weights: Sequence[float] | None = None,
+        self, base: TrainingSet, donors: Sequence[TrainingSet], settings: AugmentSettings, weights: Sequence[float]
     ) -> None:
         self.base, self.settings, self.donors = base, settings, list(donors)
         self._pools = [pools_of(donor, _BALANCE, number) for number, donor in enumerate(donors)]
-        shares = np.array([1.0] * len(donors) if weights is None else weights, dtype=float)
-        self._shares = shares / shares.sum()
+        self._shares = np.array(weights) / sum(weights)
         self.sizes, self.groups = base.sizes, base.groups
         # Spread evenly over neighbouring items, whatever their order.
         more = [(index * 7919) % 1009 % (settings.pasted + 1) for index in range(len(base))]

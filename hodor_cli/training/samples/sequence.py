@@ -5,9 +5,6 @@ Every frame is sampled once from the original photograph (or from the layers cut
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,12 +86,10 @@ class _Scene:
         self.masks = [mask.astype(np.uint8) * 255 for mask in masks]
         if apart:
             self.masks = [soften(mask) for mask in self.masks]
-        self.front, self.behind = (
-            [(cut, self._track(partial(self._cut_out_motion, cut))) for cut in cuts] for cuts in (front, behind)
-        )
+        self.front, self.behind = ([(cut, self._track()) for cut in cuts] for cuts in (front, behind))
         self.view = self._draw_view(masks)
-        self.ground = self._track(self._frame_motion)
-        self.objects = [self._track(self._object_motion) for _ in masks]
+        self.ground = self._track()
+        self.objects = [self._track() for _ in masks]
 
     def frame(self, t: int) -> DrawnFrame:
         """Frame t: frame 0 shows all objects, later ones at least one, unless they follow a path.
@@ -116,7 +111,7 @@ class _Scene:
     def _drawn(self, t: int, strength: float) -> DrawnFrame:
         """Frame t; strength 1 is the full motion of the settings, 0 none."""
         height, width = self.size
-        motion = self.ground.at(t, strength)
+        motion = self.ground.at(t, lambda: self._frame_motion(strength))
         ground = Warp(motion.matrix(((width - 1) / 2, (height - 1) / 2)) @ self.view, self.size, motion.bend)
         labels = np.zeros(self.size, dtype=np.uint8)
         if self.background is None:
@@ -129,7 +124,7 @@ class _Scene:
             valid = np.ones(self.size, dtype=bool)
             frame = self._layered(self.background, labels, ground, t, strength)
         for cut, track in self.front:
-            valid |= self._add_cut_out(frame, labels, cut, track.at(t, strength))
+            valid |= self._add_cut_out(frame, labels, cut, track, t)
         return frame, labels, valid
 
     def _layered(
@@ -142,13 +137,13 @@ class _Scene:
             matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
         frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
         for cut, track in self.behind:
-            self._add_cut_out(frame, labels, cut, track.at(t, strength))
+            self._add_cut_out(frame, labels, cut, track, t)
         for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):
             rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
             if len(rows) == 0:
                 continue
             x, y, _ = self.view @ np.array([columns.mean(), rows.mean(), 1.0])
-            motion = track.at(t, strength)
+            motion = track.at(t, lambda: self._object_motion(strength))
             warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
             alpha = warp.apply(mask)
             paste(frame, warp.apply(self.image, mirrored=True), alpha)
@@ -156,9 +151,10 @@ class _Scene:
         return frame
 
     def _add_cut_out(
-        self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Filmed, motion: LayerMotion
+        self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Filmed, track: Track, t: int
     ) -> NDArray[np.bool_]:
         """Paste an object of another photograph, in place; its pixels are background. Returns where it lies."""
+        motion = track.at(t, lambda: self._cut_out_motion(cut))
         tall, wide = cut.alphas[0].shape
         warp = Warp(motion.matrix(((wide - 1) / 2, (tall - 1) / 2)), self.size)
         alpha = warp.apply(cut.alphas[0])
@@ -185,7 +181,7 @@ class _Scene:
         x, y = (float(self.rng.normal(0, reach) * side) for side in (self.size[1], self.size[0]))
         return self._turned(self._zoom(strength), (x, y), strength)
 
-    def _cut_out_motion(self, cut: Filmed, strength: float) -> LayerMotion:
+    def _cut_out_motion(self, cut: Filmed) -> LayerMotion:
         """A place, size and turn for an object of another photograph, from its own crop to the frame."""
         rng, (height, width) = self.rng, self.size
         tall, wide = cut.alphas[0].shape
@@ -209,8 +205,8 @@ class _Scene:
             zoom += float(np.log(between(self.rng, self.settings.scale_jump_range, strength)))
         return zoom
 
-    def _track(self, draw: Callable[[float], LayerMotion]) -> Track:
-        return Track(float(self.rng.uniform(*self.settings.path_step)) if self._smooth else None, draw)
+    def _track(self) -> Track:
+        return Track(float(self.rng.uniform(*self.settings.path_step)) if self._smooth else None)
 
     def _cut_outs(self, others: Others | None) -> list[Filmed]:
         """An object of another photograph, if there is one."""

@@ -82,20 +82,20 @@ class LayerMotion:
 
 
 class Track:
-    """The motion of one layer through the frames, from `draw`, which takes the strength of the motion.
+    """The motion of one layer through the frames.
 
     step: None draws every frame anew; otherwise frame t lies t steps along the way from one draw towards another.
     """
 
-    def __init__(self, step: float | None, draw: Callable[[float], LayerMotion]) -> None:
-        self.step, self._draw = step, draw
+    def __init__(self, step: float | None) -> None:
+        self.step = step
 
-    def at(self, t: int, strength: float) -> LayerMotion:
+    def at(self, t: int, draw: Callable[[], LayerMotion]) -> LayerMotion:
         """The motion in frame t. Asking for frame 0 begins a new track."""
         if self.step is None:
-            return self._draw(strength)
+            return draw()
         if t == 0:
-            self._ends = self._draw(strength), self._draw(strength)
+            self._ends = draw(), draw()
         return self._ends[0].towards(self._ends[1], self.step * t)
 
 
