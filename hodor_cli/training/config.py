@@ -55,13 +55,23 @@ class TrainConfig:
     frozen_stages: Annotated[int, about("First stages of the backbone that stay as they are.", least=0, most=4)] = 0
     weight_decay: Annotated[float, about("Weight decay of AdamW.", least=0)] = 0.01
     clip_norm: Annotated[float, about("Largest norm of the gradient; none: no limit (paper).", above=0)] | None = None
-    average: Annotated[float, about("Decay of a saved average of the weights; or none.", least=0, most=1)] | None = None
+    average: (
+        Annotated[
+            float,
+            about("Decay of the running average of the weights that is saved; none: no average.", least=0, most=1),
+        ]
+        | None
+    ) = None
     drop_cue: Annotated[float, chance("per iteration that the correspondence cue is left out")] = 0.0
     drop_history: Annotated[float, chance("per iteration that only the newest descriptors are used")] = 0.0
     damage_cue: Annotated[float, chance("per object and step of mistakes in the masks that the cue carries")] = 0.0
     wrong_cue: Annotated[float, chance("per object and sample that the cue is wrong about all of it")] = 0.0
-    contrast: Annotated[float, about("Weight of a loss that holds an object's descriptors together.", least=0)] = 0.0
-    held_out: Annotated[int, about("Pictures kept out of training, to measure the network on.", least=0)] = 8
+    contrast: Annotated[
+        float, about("Weight of the loss that holds descriptors of an object together and others apart.", least=0)
+    ] = 0.0
+    held_out: Annotated[
+        int, about("Pictures kept out of training, to compare the network with what it was at the start.", least=0)
+    ] = 8
     seed: Annotated[int, about("Seed of the order and of every random choice.", least=0)] = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
     augment: AugmentSettings = PAPER
