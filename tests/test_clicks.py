@@ -188,6 +188,12 @@ def test_a_view_and_back_keeps_places() -> None:
     logits = np.where(np.pad(np.ones((60, 60), bool), ((90, 90), (80, 180))), 5.0, -5.0).astype(np.float32)
     back = view.to_frame(view.from_frame(logits)) > 0
     assert iou(back, logits > 0) > 0.93
+    kept = view.to_frame(view.from_frame(logits), np.full_like(logits, 3.0))  # what is around the view stays
+    assert (
+        (kept[:60] == 3).all()
+        and (kept[:, 200:] == 3).all()
+        and np.array_equal(kept[60:180, 40:200] > 0, back[60:180, 40:200])
+    )
     x, y, sign = view.points([(40, 60, 1.0)])[0]
     assert sign == 1 and 0 <= x <= 1 and 0 <= y <= 1
 
