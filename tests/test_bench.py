@@ -163,7 +163,7 @@ def test_speed_beside_busy_processes_is_told() -> None:
 def test_speed_of_training_leaves_out_the_iterations_in_which_threads_settle() -> None:
     seconds = iter([9.0, 9.0, 1.0, 2.0, 2.0, 3.0])
     config = PRESETS["toy"]
-    speed = training._speed(lambda _: training.IterationSpent(next(seconds), 0, 0), config)
+    speed = training._speed(lambda _: stages.Spent(next(seconds), 0, 0), config)
     assert speed == config.batch_size / 2
 
 

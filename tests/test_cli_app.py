@@ -249,9 +249,9 @@ def test_a_closed_pipe_is_quiet() -> None:
 def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     from hodor_cli.cli.terminal import progress_bar
 
-    with progress_bar("segmenting", total=3) as advance:
-        advance()
-        advance(2, total=4)
+    with progress_bar("segmenting", total=3) as show:
+        show(1)
+        show(3, total=4)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
 
@@ -271,7 +271,7 @@ def test_a_bar_on_a_terminal_shows_count_and_speed(monkeypatch: pytest.MonkeyPat
 
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    with progress_bar("segmenting", total=3, unit="frames") as advance:
-        for _ in range(3):
-            advance()
+    with progress_bar("segmenting", total=3, unit="frames") as show:
+        for done in (1, 2, 3):
+            show(done)
     assert "segmenting" in screen.getvalue() and "3/3 frames" in screen.getvalue()

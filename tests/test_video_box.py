@@ -12,8 +12,7 @@ from PIL import Image
 
 from hodor_cli.clicks import Clicker
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.run.box import BoxArgument, parse_box
-from hodor_cli.run.clicks import check_clicks, clicks_by_frame, masks_from_prompts
+from hodor_cli.run.prompts import boxes_by_frame, check_clicks, clicks_by_frame, masks_from_prompts
 from hodor_cli.run.settings import Click
 from hodor_cli.video.source import open_source
 
@@ -99,23 +98,18 @@ def test_nothing_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         masks_from_prompts(scene()[0], {}, {3: (Click(80, 60),)}, {})
 
 
-def test_parse_box() -> None:
-    assert parse_box("10,20,30,40") == BoxArgument(None, (10, 20, 30, 40))
-    assert parse_box(" 12 = 10, 20.4 ,30,40 ") == BoxArgument(12, (10, 20, 30, 40))
-    for wrong in ("10,20,30", "a,b,c,d", "x=1,2,3,4", "", "1=2=3,4,5,6", "1,2,3,nan", "-3=1,2,3,4"):
+def test_parse_boxes(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
+    assert boxes_by_frame(["10,20,30,40"], source) == {1: {1: (10, 20, 30, 40)}}
+    assert boxes_by_frame([" 4 = 10, 20.4 ,30,40 "], source, taken={1}) == {4: {2: (10, 20, 30, 40)}}
+    for wrong in ("10,20,30", "a,b,c,d", "x=1,2,3,4", "", "1=2=3,4,5,6", "1,2,3,nan", "-3=1,2,3,4", f"{10**400},1,9,9"):
         with pytest.raises(UsageError, match="is no box"):
-            parse_box(wrong)
-
-
-def test_parse_box_against_a_source(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    image, _ = scene()
-    source = open_source(make_video(tmp_path / "clip.mp4", [image] * 5), start=1)
-    assert parse_box("45,25,70,70", source) == BoxArgument(1, (45, 25, 70, 70))
-    assert parse_box("4=45,25,70,70", source).frame == 4
+            boxes_by_frame([wrong], source)
     with pytest.raises(InputError, match="past the end"):
-        parse_box("5=45,25,70,70", source)
-    with pytest.raises(UsageError, match="outside"):
-        parse_box("45,25,700,70", source)
+        boxes_by_frame(["5=45,25,70,70"], source)
+    for outside in ("45,25,700,70", "-5,25,70,70"):
+        with pytest.raises(UsageError, match="outside"):
+            boxes_by_frame([outside], source)
 
 
 def test_parse_clicks(tmp_path: Path, make_video: Callable[..., Path]) -> None:

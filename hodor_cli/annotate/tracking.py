@@ -25,7 +25,7 @@ from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
-from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.inputs import FrameInputs, RunInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.settings import RunHooks
@@ -128,7 +128,7 @@ class Tracker:
             labels=labels,
             objects=dict(result.objects),
             given=record.given if record else (),
-            removed=record.removed if record else (),
+            inputs=FrameInputs(removed=record.removed if record else ()),
             warnings=tuple(result.warnings),
         )
         return frame_record(followed, ticks=0), labels

@@ -28,10 +28,9 @@ from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.model import Hodor, plain
 from hodor_cli.runtime.device import choose_device, precision_name
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
-from hodor_cli.runtime.threads import using_threads
 
-#: Called with what is being done and how many units of the total are done.
-Progress = Callable[[str, int, int], None]
+#: Called with how many units are done, and of how many.
+Progress = Callable[[int, int], None]
 PLAIN, ENGINE = "plain", "engine"
 #: Frames of the whole run: some seconds, so that it gets into its stride.
 _WHOLE_FRAMES = 50
@@ -71,18 +70,13 @@ class _Runner:
         return {stage: median(frame[stage] for frame in found) for stage in STEP_STAGES}
 
 
-def measure(settings: BenchSettings, progress: Progress | None = None) -> dict[str, Any]:
-    """Measure and return what `hodor bench --json` writes.
+def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
+    """Measure and return what `hodor bench --json` writes; with the threads of now, not `settings.threads`.
 
     Keys: plain and engine (frames_per_second, ms_per_frame, peak memory), speedup, end_to_end, contention (the same
     beside busy processes, None without `contend`), stages (ms per frame), label_pixels (how many differ, None with
     random weights), machine, settings. Raises UsageError, WeightsError or DeviceError.
     """
-    with using_threads(settings.threads):
-        return _measure(settings, progress or (lambda what, done, total: None))
-
-
-def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     device = choose_device(settings.device)
     model, trained = bench_model(settings.weights)
     width, height = settings.size
@@ -92,7 +86,7 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     machine = describe_machine(device)
 
     total = settings.rounds + 4
-    progress("warming up", 0, total)
+    progress(0, total)
     for runner in runners.values():
         runner.start()
     # Until the window is full; what both find on the way is compared.
@@ -100,7 +94,7 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     different, pixels = _compared(warm)
     times: dict[str, list[Spent]] = {name: [] for name in runners}
     for number in range(settings.rounds):
-        progress("timing", 1 + number, total)
+        progress(1 + number, total)
         found = {}
         for name in (PLAIN, ENGINE) if number % 2 == 0 else (ENGINE, PLAIN):
             spent, found[name] = runners[name].run(settings.frames)
@@ -108,13 +102,13 @@ def _measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
         more = _compared(found)
         different, pixels = different + more[0], pixels + more[1]
 
-    progress("stages", settings.rounds + 1, total)
+    progress(settings.rounds + 1, total)
     stages = {name: runner.stages(settings.frames) for name, runner in runners.items()}
-    progress("memory", settings.rounds + 2, total)
+    progress(settings.rounds + 2, total)
     memory = {name: peak_memory(lambda r=runner: r.run(2), device) for name, runner in runners.items()}  # type: ignore[misc]
-    progress("decoding, writing, end to end", settings.rounds + 3, total)
+    progress(settings.rounds + 3, total)
     whole, outside, contention = _around_the_network(runners[ENGINE], settings.contend)
-    progress("done", total, total)
+    progress(total, total)
 
     ratios = [slow.seconds / fast.seconds for slow, fast in zip(times[PLAIN], times[ENGINE], strict=True)]
     return {

@@ -20,10 +20,12 @@ STEP_STAGES = ("resize", "extract", "decode_masks", "encode")
 
 
 class Spent(NamedTuple):
-    """Seconds a frame: on the clock, and of all processor cores together (which other programs disturb less)."""
+    """Seconds a frame or iteration: on the clock, and of all processor cores together (which other programs disturb
+    less); and the running share of waiting for samples."""
 
     seconds: float
     processor: float
+    waiting: float = 0.0
 
 
 def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -29,6 +29,7 @@ from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
 from hodor_cli.bench.photographs import SyntheticPhotographs
 from hodor_cli.bench.record import describe_machine
 from hodor_cli.bench.settings import BenchSettings, bench_model
+from hodor_cli.bench.stages import Spent
 from hodor_cli.errors import HodorError, TrainingError
 from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
@@ -49,14 +50,6 @@ _ENDLESS = 10**6
 _SETTLING, _SETTLED = 2, 4
 
 
-class IterationSpent(NamedTuple):
-    """An iteration: seconds on the clock and of the process's cores, and the running share of waiting for samples."""
-
-    seconds: float
-    processor: float
-    waiting: float
-
-
 @dataclass(frozen=True)
 class _Job:
     """What both ways are told; it is pickled."""
@@ -71,11 +64,7 @@ class _EnoughError(Exception):
 
 
 def measure_training(
-    settings: BenchSettings,
-    *,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    progress: Progress | None = None,
+    settings: BenchSettings, *, batch_size: int | None, workers: int | None, progress: Progress
 ) -> dict[str, Any]:
     """Measure training and return what `hodor bench --train --json` writes.
 
@@ -85,42 +74,34 @@ def measure_training(
     a CPU at most 2; `workers` as `pretrain` has them. `settings.frames` and `history` are not used. Starts processes: a
     script needs the usual `if __name__ == "__main__"`. Raises TrainingError if a process ends early.
     """
-    with using_threads(settings.threads):
-        return _measure(settings, batch_size, workers, progress or (lambda what, done, total: None))
-
-
-def _measure(
-    settings: BenchSettings, batch_size: int | None, workers: int | None, progress: Progress
-) -> dict[str, Any]:
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device, training=True))
     model, trained = bench_model(settings.weights)
     config = _config(model.config.name, batch_size, device.type == "cpu")
     machine = describe_machine(device)
-    workers = RunOptions().workers if workers is None else workers
-    job = _Job(settings, config, workers)
+    job = _Job(settings, config, RunOptions().workers if workers is None else workers)
 
     total = settings.rounds + 3
-    progress("warming up", 0, total)
-    times: dict[str, list[IterationSpent]] = {PLAIN: [], ENGINE: []}
+    progress(0, total)
+    times: dict[str, list[Spent]] = {PLAIN: [], ENGINE: []}
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(_started(name, job)) for name in (PLAIN, ENGINE)}
         trainers[PLAIN](True)
         # Until the loader's queues are full, it is ahead of what it could do for long.
-        for _ in range(2 * workers + 1):
+        for _ in range(2 * job.workers + 1):
             trainers[ENGINE](True)
         for number in range(settings.rounds):
-            progress("timing", 1 + number, total)
+            progress(1 + number, total)
             for name in (PLAIN, ENGINE) if number % 2 == 0 else (ENGINE, PLAIN):
                 times[name].append(trainers[name](True))
-        progress("memory", settings.rounds + 2, total)
+        progress(settings.rounds + 2, total)
         memory = {name: ask(False) for name, ask in trainers.items()}
     contention = None
     if settings.contend:
         with _started(ENGINE, job, steady=False) as trainer:
             contention = contended(lambda: _speed(trainer, config), settings.contend)
             trainer(False)
-    progress("done", total, total)
+    progress(total, total)
 
     pairs = list(zip(times[PLAIN], times[ENGINE], strict=True))
     ratios = [slow.seconds / fast.seconds for slow, fast in pairs]
@@ -131,7 +112,7 @@ def _measure(
         "speedup_rounds": [round(ratio, 3) for ratio in ratios],
         "speedup_processor": round(median(slow.processor / fast.processor for slow, fast in pairs), 3),
         "contention": contention,
-        "loader": {"workers": workers, "idle_share": round(times[ENGINE][-1].waiting, 4)},
+        "loader": {"workers": job.workers, "idle_share": round(times[ENGINE][-1].waiting, 4)},
         "machine": machine,
         "settings": {name: getattr(settings, name) for name in ("weights", "size", "objects", "rounds", "threads")}
         | {"batch_size": config.batch_size, "schedule": config.schedule, "maker": config.augment.maker}
@@ -141,8 +122,7 @@ def _measure(
 
 def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainConfig:
     config = PRESETS[_PRESET_OF.get(architecture, "paper-coco")]
-    if batch_size is None:
-        batch_size = min(config.batch_size, 2) if on_cpu else config.batch_size
+    batch_size = batch_size or (min(config.batch_size, 2) if on_cpu else config.batch_size)
     augment = config.augment
     if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
         augment = dataclasses.replace(augment, maker="fast")
@@ -154,7 +134,7 @@ def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainCon
 def _started(name: str, job: _Job, *, steady: bool = True) -> Iterator[Callable[[bool], Any]]:
     """A process that is about to train, as a function of whether to continue.
 
-    True does an iteration and returns `IterationSpent`, False ends the training and returns its `PeakMemory`. Raises
+    True does an iteration and returns `Spent`, False ends the training and returns its `PeakMemory`. Raises
     the HodorError that the process met, or TrainingError if it is gone. steady: keep the number of threads, also while
     the other process is timed.
     """
@@ -200,9 +180,8 @@ def _serve(name: str, job: _Job, connection: Connection, gate: Event) -> None:
     """In the process: train as long as iterations are requested, then report the memory used."""
     try:
         with using_threads(job.settings.threads):
-            connection.send(
-                peak_memory(lambda: _train(name, job, connection, gate), choose_device(job.settings.device))
-            )
+            memory = peak_memory(lambda: _train(name, job, connection, gate), choose_device(job.settings.device))
+            connection.send(memory)
     except HodorError as error:
         connection.send(error)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
@@ -227,7 +206,7 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
 
     def after_an_iteration(done: TrainingProgress) -> None:
         synchronise(process.device)
-        connection.send(IterationSpent(time.perf_counter() - began, time.process_time() - worked, done.loader_wait))
+        connection.send(Spent(time.perf_counter() - began, time.process_time() - worked, done.loader_wait))
         wait_for_the_next()
 
     model, _ = bench_model(settings.weights)
@@ -249,7 +228,7 @@ def _speed(iterate: Callable[[bool], Any], config: TrainConfig) -> float:
     return config.batch_size * _SETTLED / sum(taken[_SETTLING:])
 
 
-def _report(times: list[IterationSpent], memory: PeakMemory, batch_size: int, precision: str) -> dict[str, Any]:
+def _report(times: list[Spent], memory: PeakMemory, batch_size: int, precision: str) -> dict[str, Any]:
     seconds = median(t.seconds for t in times)
     return {
         "samples_per_second": round(batch_size / seconds, 4),

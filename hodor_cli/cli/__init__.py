@@ -6,7 +6,7 @@ This folder is the only place of the package that prints, and nothing else of th
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,44 +18,36 @@ from hodor_cli.runtime.threads import wait_briefly
 #: `--adapt` alone: about a minute.
 _ADAPT = {"--adapt": "60s"}
 
+
+def _spec(module: str, help: str, attribute: str = "", **more: Any) -> CommandSpec:
+    """A command whose function is called like its module, if nothing else is said."""
+    return CommandSpec(f"hodor_cli.cli.{module}", attribute or module, help, **more)
+
+
 COMMANDS: dict[str, CommandSpec] = {
-    "segment": CommandSpec("hodor_cli.cli.segment", "segment", "Segment a video from one mask.", lone_values=_ADAPT),
-    "look": CommandSpec("hodor_cli.cli.look", "look", "Draw a frame with its coordinates and first mask."),
-    "segment-many": CommandSpec(
-        "hodor_cli.cli.segment_many", "segment_many", "Segment many videos in parallel.", lone_values=_ADAPT
-    ),
-    "segment-video": CommandSpec(
-        "hodor_cli.cli.segment", "segment", "The same as segment.", hidden=True, lone_values=_ADAPT
-    ),
-    "annotate": CommandSpec("hodor_cli.cli.annotate", "annotate", "Click, track, correct and export in the browser."),
-    "suggest": CommandSpec("hodor_cli.cli.suggest", "suggest", "Name the frames of a video to mask next."),
-    "evaluate": CommandSpec(
-        "hodor_cli.cli.evaluate", "evaluate", "Run and score a benchmark, or score masks.", lone_values=_ADAPT
-    ),
-    "evaluate-clicks": CommandSpec(
-        "hodor_cli.cli.evaluate_clicks", "evaluate_clicks", "Measure masks made from clicks."
-    ),
-    "pretrain": CommandSpec("hodor_cli.cli.pretrain", "pretrain", "Train on still images (COCO format)."),
-    "finetune": CommandSpec("hodor_cli.cli.finetune", "finetune", "Continue training on video frames."),
-    "data": CommandSpec("hodor_cli.cli.data", "app", "Check a data set; draw training samples."),
-    "export": CommandSpec("hodor_cli.cli.export", "export", "Write a result in formats of other tools."),
-    "convert": CommandSpec("hodor_cli.cli.export", "convert", "Convert annotations between tools."),
-    "export-descriptors": CommandSpec(
-        "hodor_cli.cli.export_descriptors", "export_descriptors", "Save every object of every frame as descriptors."
-    ),
-    "retrieval": CommandSpec("hodor_cli.cli.retrieval", "retrieval", "Find an object again; precision-recall curves."),
-    "train-projection": CommandSpec(
-        "hodor_cli.cli.train_projection", "train_projection", "Learn the projection by which retrieval compares."
-    ),
-    "train-clicks": CommandSpec(
-        "hodor_cli.cli.train_clicks", "train_clicks", "Train the network that makes masks from clicks."
-    ),
-    "map": CommandSpec("hodor_cli.cli.map", "map_command", "Draw descriptors as a 2-D map with crops (t-SNE, PCA)."),
-    "heatmaps": CommandSpec("hodor_cli.cli.heatmaps", "heatmaps", "Show what the background descriptors attend to."),
-    "weights": CommandSpec("hodor_cli.cli.weights", "app", "List, describe, verify, average and publish weights."),
-    "bench": CommandSpec("hodor_cli.cli.bench", "bench", "Measure speed and memory on this machine."),
-    "export-onnx": CommandSpec("hodor_cli.cli.export_onnx", "export_onnx", "Write the network as ONNX."),
-    "info": CommandSpec("hodor_cli.cli.info", "info", "Versions, devices and weights, for a bug report."),
+    "segment": _spec("segment", "Segment a video from one mask.", lone_values=_ADAPT),
+    "look": _spec("look", "Draw a frame with its coordinates and first mask."),
+    "segment-many": _spec("segment_many", "Segment many videos in parallel.", lone_values=_ADAPT),
+    "segment-video": _spec("segment", "The same as segment.", hidden=True, lone_values=_ADAPT),
+    "annotate": _spec("annotate", "Click, track, correct and export in the browser."),
+    "suggest": _spec("suggest", "Name the frames of a video to mask next."),
+    "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks.", lone_values=_ADAPT),
+    "evaluate-clicks": _spec("evaluate_clicks", "Measure masks made from clicks."),
+    "pretrain": _spec("pretrain", "Train on still images (COCO format)."),
+    "finetune": _spec("finetune", "Continue training on video frames."),
+    "data": _spec("data", "Check a data set; draw training samples.", "app"),
+    "export": _spec("export", "Write a result in formats of other tools."),
+    "convert": _spec("export", "Convert annotations between tools.", "convert"),
+    "export-descriptors": _spec("export_descriptors", "Save every object of every frame as descriptors."),
+    "retrieval": _spec("retrieval", "Find an object again; precision-recall curves."),
+    "train-projection": _spec("train_projection", "Learn the projection by which retrieval compares."),
+    "train-clicks": _spec("train_clicks", "Train the network that makes masks from clicks."),
+    "map": _spec("map", "Draw descriptors as a 2-D map with crops (t-SNE, PCA).", "map_command"),
+    "heatmaps": _spec("heatmaps", "Show what the background descriptors attend to."),
+    "weights": _spec("weights", "List, describe, verify, average and publish weights.", "app"),
+    "bench": _spec("bench", "Measure speed and memory on this machine."),
+    "export-onnx": _spec("export_onnx", "Write the network as ONNX."),
+    "info": _spec("info", "Versions, devices and weights, for a bug report."),
 }
 """Subcommand -> its module. Commands whose module is not installed are not offered."""
 

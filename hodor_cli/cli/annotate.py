@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.options import FOLLOW_FIELDS, out_option
+from hodor_cli.cli.options import FOLLOW_FIELDS, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.terminal import note, say
 from hodor_cli.errors import UsageError
@@ -15,31 +13,22 @@ from hodor_cli.run.settings import SegmentSettings
 
 
 def annotate(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, or a result of hodor segment.")
-    ],
+    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, or a result of hodor segment.")],
     *,
-    masks: Annotated[
-        Path | None,
-        typer.Option("--masks", metavar="FOLDER", help="Start from these masks, named like the frames."),
-    ] = None,
+    masks: Annotated[Path | None, opt("FOLDER", "Start from these masks, named like the frames.")] = None,
     out: Annotated[
-        Path | None,
-        out_option("FOLDER", "The project, a result folder of hodor segment [default: NAME.hodor]."),
+        Path | None, out_option("FOLDER", "The project, a result folder of hodor segment [default: NAME.hodor].")
     ] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", metavar="N", min=1, max=65535, help="Port [default: a free one].")
-    ] = None,
+    port: Annotated[int | None, opt("N", "Port [default: a free one].", min=1, max=65535)] = None,
     host: Annotated[
         str,
-        typer.Option(
-            "--host",
-            metavar="ADDRESS",
-            help="Address to listen on; anyone who can reach it and knows the page's URL can change the project.",
+        opt(
+            "ADDRESS",
+            "Address to listen on; anyone who can reach it and knows the page's URL can change the project.",
             rich_help_panel=MACHINE,
         ),
     ] = "127.0.0.1",
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    browser: Annotated[bool, switch("--browser/--no-browser", "Open the page in a browser.")] = True,
     settings: Annotated[SegmentSettings, FOLLOW_FIELDS],
 ) -> None:
     """Click an object in the browser, track it, correct it where it drifts, and export. No data leaves this machine.

@@ -6,12 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from hodor_cli.bench.settings import BenchSettings, parse_size
-from hodor_cli.cli.options import JsonFileOption, write_json
+from hodor_cli.cli.options import JsonFileOption, opt, switch, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, note, progress_to, stdout_console, warn
+from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,20 +20,13 @@ _NOTABLE_LOSS = 0.07
 
 def bench(
     *,
-    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the clip.")] = "854x480",
-    train: Annotated[bool, typer.Option("--train", help="Measure training instead of following objects.")] = False,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", min=1, help="Samples of a batch, with --train.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", min=0, help="Loader processes, with --train.")
-    ] = None,
+    size: Annotated[str, opt("WxH", "Size of the clip.")] = "854x480",
+    train: Annotated[bool, switch("--train", "Measure training instead of following objects.")] = False,
+    batch_size: Annotated[int | None, opt("N", "Samples of a batch, with --train.", min=1)] = None,
+    workers: Annotated[int | None, opt("N", "Loader processes, with --train.", min=0)] = None,
     json_file: JsonFileOption = None,
     record: Annotated[
-        Path | None,
-        typer.Option(
-            "--record", metavar="FILE", help="Append to this history file; compare with its entries of this machine."
-        ),
+        Path | None, opt("FILE", "Append to this history file; compare with its entries of this machine.")
     ] = None,
     settings: Annotated[
         BenchSettings,
@@ -64,23 +55,20 @@ def bench(
     swin-tiny without a weights file runs with random weights: speed does not depend on them.
     """
     from hodor_cli.errors import UsageError
+    from hodor_cli.runtime.threads import using_threads
 
     settings = replace(settings, size=parse_size(size))
     if not train and (batch_size is not None or workers is not None):
         raise UsageError("--batch-size and --workers belong to --train; add it or leave them out")
-    with progress_to("measuring", None, "steps") as show:
-
-        def progress(what: str, done: int, total: int) -> None:
-            show(done, total)
-
+    with progress_bar("measuring", None, "steps") as show, using_threads(settings.threads):
         if train:
             from hodor_cli.bench.training import measure_training
 
-            result = measure_training(settings, batch_size=batch_size, workers=workers, progress=progress)
+            result = measure_training(settings, batch_size=batch_size, workers=workers, progress=show)
         else:
             from hodor_cli.bench.measure import measure
 
-            result = measure(settings, progress)
+            result = measure(settings, show)
     load = result["machine"]["load"]
     if load is not None and load > 0.5:
         warn(f"the machine is busy (load {load} per core), so absolute times are too long; ratios suffer less")
@@ -96,15 +84,10 @@ def bench(
         earlier = earlier_record(record, append_record(record, result))
         note(f"appended to {record}")
         if earlier is not None:
-            _tell_change(earlier, result)
-
-
-def _tell_change(earlier: dict[str, Any], result: dict[str, Any]) -> None:
-    """The ratio to plain now and in the newest earlier record of the same measurement, with a warning of lost speed."""
-    change = result["speedup"] / earlier["speedup"] - 1
-    when = f"{earlier['speedup']:.2f} times at {earlier['commit'] or earlier['version']} ({earlier['date'][:10]})"
-    text = f"{result['speedup']:.2f} times as fast as plain, {when}: {100 * change:+.0f} %"
-    (warn if change < -_NOTABLE_LOSS else note)(text)
+            change = result["speedup"] / earlier["speedup"] - 1
+            when = f"{earlier['speedup']:.2f} times at {earlier['commit'] or earlier['version']}"
+            text = f"{result['speedup']:.2f} times as fast as plain, {when} ({earlier['date'][:10]})"
+            (warn if change < -_NOTABLE_LOSS else note)(f"{text}: {100 * change:+.0f} %")
 
 
 #: Rows of the tables: title, key, digits after the point.
@@ -167,12 +150,9 @@ def _print_table(result: dict[str, Any], rows: tuple[tuple[str, str, int], ...],
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
-    console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {_list(result['speedup_rounds'])})")
+    rounds = ", ".join(f"{value:.2f}" for value in result["speedup_rounds"])
+    console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {rounds})")
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _list(values: list[float]) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
-
-from hodor_cli.cli.options import DeviceOption, JsonFileOption, write_json
-from hodor_cli.cli.terminal import counted, progress_to, stderr_console, stdout_console
+from hodor_cli.cli.options import DeviceOption, JsonFileOption, arg, opt, switch, write_json
+from hodor_cli.cli.terminal import counted, progress_bar, stderr_console, stdout_console
 from hodor_cli.errors import UsageError
 
 
-class MethodName(str, Enum):
-    """The method that makes the masks."""
-
-    network = "network"
-    grabcut = "grabcut"
-
-
 def evaluate_clicks(
-    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="Clips (DAVIS) or photographs (COCO format).")],
+    dataset: Annotated[Path, arg("DATA", "Clips (DAVIS) or photographs (COCO format).")],
     *,
-    method: Annotated[MethodName, typer.Option("--method", help="The click network, or GrabCut.")] = MethodName.network,
-    weights: Annotated[
-        Path | None,
-        typer.Option("--weights", metavar="FILE", help="Your own click network (`hodor train-clicks`)."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Only N objects, evenly spread.")
-    ] = None,
-    side: Annotated[
-        int | None, typer.Option("--side", metavar="PX", min=64, help="The frames' longer side [default: 384].")
-    ] = None,
-    closer: Annotated[bool, typer.Option("--closer/--no-closer", help="Take a closer look at small objects.")] = True,
+    method: Annotated[Literal["network", "grabcut"], opt("", "The click network, or GrabCut.")] = "network",
+    weights: Annotated[Path | None, opt("FILE", "Your own click network (`hodor train-clicks`).")] = None,
+    limit: Annotated[int | None, opt("N", "Only N objects, evenly spread.", min=1)] = None,
+    side: Annotated[int | None, opt("PX", "The frames' longer side [default: 384].", min=64)] = None,
+    closer: Annotated[bool, switch("--closer/--no-closer", "Take a closer look at small objects.")] = True,
     device: DeviceOption = "auto",
     json_file: JsonFileOption = None,
 ) -> None:
@@ -47,7 +30,7 @@ def evaluate_clicks(
     Each click goes to the centre of the largest error, at most 20 clicks. The objects are those of a clip's first,
     middle and last labelled frame, and one of each photograph.
     """
-    if method is MethodName.grabcut and weights is not None:
+    if method == "grabcut" and weights is not None:
         raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
@@ -57,11 +40,11 @@ def evaluate_clicks(
     count, cases = cases_of(dataset, limit)
     clicker = (
         GrabCutClicker()
-        if method is MethodName.grabcut
+        if method == "grabcut"
         else Clicker(weights or CLICK_WEIGHTS, device=device, side=side, closer=closer)
     )
-    with progress_to("clicking", count, "objects") as show:
-        scores = evaluate_clicks(cases, clicker, progress=lambda done: show(done, count))
+    with progress_bar("clicking", count, "objects") as show:
+        scores = evaluate_clicks(cases, clicker, progress=show)
 
     from rich.table import Table
 

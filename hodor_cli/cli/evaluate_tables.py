@@ -12,35 +12,34 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hodor_cli.evaluation.comparison import ResultComparison
-    from hodor_cli.evaluation.given import GivenScore
     from hodor_cli.evaluation.results import EvaluationResult
 
 
 def print_scores(result: EvaluationResult, console: Console) -> None:
     """Sequences, worst first, and the whole below."""
     several = any(len(sequence.objects) > 1 for sequence in result.sequences.values())
-    table = _table("sequence", "J&F", "J", "F", *(("objects", "worst object") if several else ()))
+    table = score_table("sequence", "J&F", "J", "F", *(("objects", "worst object") if several else ()))
     for sequence in result.worst_first():
         worst = min(sequence.objects.values(), key=lambda score: score.jf)
-        more = (str(len(sequence.objects)), f"{worst.object_id} ({_percent(worst.jf)})") if several else ()
+        more = (str(len(sequence.objects)), f"{worst.object_id} ({percent(worst.jf)})") if several else ()
         table.add_row(
             sequence.name,
-            *(_percent(value) for value in (sequence.jf, sequence.j, sequence.f)),
+            *(percent(value) for value in (sequence.jf, sequence.j, sequence.f)),
             *more,
         )
     table.add_section()
     objects = sum(len(sequence.objects) for sequence in result.sequences.values())
-    whole = (_percent(value) for value in (result.jf, result.j, result.f))
+    whole = (percent(value) for value in (result.jf, result.j, result.f))
     table.add_row("all objects", *whole, *((str(objects), "") if several else ()))
     console.print(table)
     console.print(
         "  ".join(
-            f"{name.replace('_', ' ')} {_percent(result.metric(name))}"
+            f"{name.replace('_', ' ')} {percent(result.metric(name))}"
             for name in ("J_recall", "J_decay", "F_recall", "F_decay")
         )
     )
     for group, means in result.group_means().items():
-        console.print(f"{group}: J {_percent(means['J'])}  F {_percent(means['F'])}")
+        console.print(f"{group}: J {percent(means['J'])}  F {percent(means['F'])}")
     if result.failed:
         console.print(f"without the {len(result.failed)} that failed: {', '.join(result.failed)}")
 
@@ -50,7 +49,7 @@ def print_official(result: EvaluationResult, console: Console) -> None:
     official = result.settings.get("official")
     if not official:
         return
-    table = _table("", "official", "ours")
+    table = score_table("", "official", "ours")
     for name, value in official.items():
         table.add_row(name.replace("_", " "), f"{100 * value:.4f}", f"{100 * result.metric(name):.4f}")
     console.print(table)
@@ -60,33 +59,25 @@ def print_official(result: EvaluationResult, console: Console) -> None:
 
 def print_sweep(results: list[EvaluationResult], console: Console) -> None:
     """J&F and speed per history length."""
-    table = _table("history", "J&F", "J", "F", "frames/s")
+    table = score_table("history", "J&F", "J", "F", "frames/s")
     for result in results:
         speed = result.frames_per_second
         table.add_row(
             str(result.settings["history"]),
-            *(_percent(value) for value in (result.jf, result.j, result.f)),
+            *(percent(value) for value in (result.jf, result.j, result.f)),
             "-" if speed is None or speed != speed else f"{speed:.2f}",
         )
     console.print(table)
 
 
-def print_given(scores: list[GivenScore], console: Console) -> None:
-    """J&F against the number of given masks."""
-    table = _table("chosen", "masks", "J&F", "J", "F")
-    for score in scores:
-        table.add_row(score.choose, str(score.given), *(_percent(value) for value in (score.jf, score.j, score.f)))
-    console.print(table)
-
-
 def print_comparison(comparison: ResultComparison, console: Console) -> None:
     """Per-sequence differences, largest loss first, and the interval of the whole."""
-    table = _table("sequence", comparison.name_a, comparison.name_b, "difference")
+    table = score_table("sequence", comparison.name_a, comparison.name_b, "difference")
     for name, (a, b) in sorted(comparison.sequences.items(), key=lambda item: item[1][1] - item[1][0]):
-        table.add_row(name, _percent(a), _percent(b), f"{100 * (b - a):+.1f}")
+        table.add_row(name, percent(a), percent(b), f"{100 * (b - a):+.1f}")
     table.add_section()
     table.add_row(
-        "all objects", _percent(comparison.value_a), _percent(comparison.value_b), f"{100 * comparison.difference:+.1f}"
+        "all objects", percent(comparison.value_a), percent(comparison.value_b), f"{100 * comparison.difference:+.1f}"
     )
     console.print(table)
     said = f"{comparison.metric} of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}"
@@ -101,7 +92,8 @@ def print_comparison(comparison: ResultComparison, console: Console) -> None:
         console.print(f"Left out, because only one of the two has them: {listed(comparison.only_in_one, 8)}")
 
 
-def _table(first: str, *others: str) -> Table:
+def score_table(first: str, *others: str) -> Table:
+    """A table with numbers in all columns but the first."""
     from rich import box
     from rich.table import Table
 
@@ -112,5 +104,6 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A share as a percentage; - for NaN."""
     return "-" if value != value else f"{100 * value:.1f}"

@@ -5,36 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.terminal import counted, note, say, warn
 from hodor_cli.errors import UsageError
 
 NameOption = Annotated[
-    list[str] | None,
-    typer.Option("--name", metavar="ID=NAME", help="Name of an object in report and exports. Repeatable."),
+    list[str] | None, opt("ID=NAME", "Name of an object in report and exports. Repeatable.", "--name")
 ]
-_SIMPLIFY = typer.Option(
+_SIMPLIFY = opt(
+    "PX",
+    "How far polygons may deviate from a mask's edge, for fewer points [0: exact].",
     "--simplify",
-    metavar="PX",
     min=0,
-    help="How far polygons may deviate from a mask's edge, for fewer points [0: exact].",
     show_default=False,
 )
-_FRAMES = typer.Option("--frames", help="Also write the pictures.")
+_FRAMES = switch("--frames", "Also write the pictures.")
 
 
 def export(
-    result: Annotated[Path, typer.Argument(metavar="RESULT", help="The result folder of `hodor segment`.")],
+    result: Annotated[Path, arg("RESULT", "The result folder of `hodor segment`.")],
     *,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT[,...]", help="Formats to write; `list` shows them.")],
+    to: Annotated[str, opt("FORMAT[,...]", "Formats to write; `list` shows them.")],
     out: Annotated[
         Path | None, out_option("FOLDER", "Folder with a subfolder for each format [default: RESULT/export].")
     ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="SOURCE", help="The run's video, if it was moved.")
-    ] = None,
+    source: Annotated[str | None, opt("SOURCE", "The run's video, if it was moved.")] = None,
     name: NameOption = None,
     frames: Annotated[bool, _FRAMES] = False,
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
@@ -56,10 +51,10 @@ def export(
 
 
 def convert(
-    annotations: Annotated[Path, typer.Argument(metavar="IN", help="A file or folder of another tool.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    annotations: Annotated[Path, arg("IN", "A file or folder of another tool.")],
+    out: Annotated[Path, arg("OUT", "The folder to write.")],
     *,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format to write; `list` shows them.")],
+    to: Annotated[str, opt("FORMAT", "The format to write; `list` shows them.")],
     frames: Annotated[bool, _FRAMES] = False,
     simplify: Annotated[float, _SIMPLIFY] = 0.0,
     overwrite: OverwriteOption = False,

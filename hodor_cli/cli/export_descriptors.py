@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hodor_cli.cli.options import out_option
+from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
 from hodor_cli.run.settings import SegmentSettings
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 def export_descriptors(
     sources: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="SOURCE",
-            help="Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out "
+        arg(
+            "SOURCE",
+            "Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out "
             "like DAVIS, or COCO-format photographs.",
         ),
     ],
@@ -30,25 +31,18 @@ def export_descriptors(
     out: Annotated[Path, out_option("FILE", "The descriptor file, created or added to.")] = Path("objects.h5"),
     masks: Annotated[
         Path | None,
-        typer.Option(
-            "--masks",
-            metavar="PATH",
-            help="Masks of a video: a folder of PNGs named like its frames, a result folder, or one file for frame 0. "
+        opt(
+            "PATH",
+            "Masks of a video: a folder of PNGs named like its frames, a result folder, or one file for frame 0. "
             "Of a data set or several videos: a folder with one such folder for each.",
         ),
     ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option("--annotations", metavar="FILE", help="COCO annotations; SOURCE holds the images.")
-    ] = None,
-    every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Keep every N-th frame.")] = 1,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the one video in the file [default: its own].")
-    ] = None,
-    thumbnails: Annotated[
-        bool, typer.Option("--thumbnails/--no-thumbnails", help="Keep a crop of each object.")
-    ] = True,
+    annotations: Annotated[Path | None, opt("FILE", "COCO annotations; SOURCE holds the images.")] = None,
+    every: Annotated[int, opt("N", "Keep every N-th frame.", min=1)] = 1,
+    name: Annotated[str | None, opt("NAME", "Name of the one video in the file [default: its own].")] = None,
+    thumbnails: Annotated[bool, switch("--thumbnails/--no-thumbnails", "Keep a crop of each object.")] = True,
     baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Keep the backbone's mean features, to compare with.")
+        bool, switch("--baseline/--no-baseline", "Keep the backbone's mean features, to compare with.")
     ] = True,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
@@ -76,8 +70,9 @@ def export_descriptors(
         for line in source.notes:
             note(line)
     frames = sum(-(-(source.length or 0) // every) for source in found)
-    failed = 0
-    with progress_bar("exporting", frames) as advance:
+    model = {name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")}
+    failed, done = 0, itertools.count(1)
+    with progress_bar("exporting", frames) as show:
 
         def finished(video: ExportedVideo) -> None:
             nonlocal failed
@@ -89,19 +84,14 @@ def export_descriptors(
             else:
                 say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
 
+        encoder = FrameEncoder(load_model(settings.weights), **model)
         export_sources(
             found,
             out,
-            FrameEncoder(
-                load_model(settings.weights),
-                min_dim=settings.min_dim,
-                max_dim=settings.max_dim,
-                device=settings.device,
-                precision=settings.precision,
-            ),
+            encoder,
             thumbnails=thumbnails,
             baseline=baseline,
-            progress=lambda source, done: advance(1),
+            progress=lambda source, frame: show(next(done)),
             finished=finished,
         )
     say(f"written to {out}")

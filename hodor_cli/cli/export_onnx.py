@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.options import OverwriteOption, opt, out_option
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, stdout_console
 from hodor_cli.run.settings import SegmentSettings
@@ -16,8 +14,8 @@ from hodor_cli.run.settings import SegmentSettings
 def export_onnx(
     *,
     out: Annotated[Path, out_option("FOLDER", "Folder for the files.")],
-    size: Annotated[str, typer.Option("--size", metavar="WxH", help="Size of the video's frames.")] = "854x480",
-    objects: Annotated[int, typer.Option("--objects", metavar="N", min=1, help="Slots for objects.")] = 4,
+    size: Annotated[str, opt("WxH", "Size of the video's frames.")] = "854x480",
+    objects: Annotated[int, opt("N", "Slots for objects.", min=1)] = 4,
     overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim")],
 ) -> None:

@@ -69,6 +69,7 @@ def report(error: BaseException) -> int:
 
 def _usage_sentence(error: Exception) -> str:
     text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
+    text = text.replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     if context is None:
         return text

@@ -5,31 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.options import out_option
+from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import progress_bar, say
 from hodor_cli.run.settings import SegmentSettings
 
 
 def heatmaps(
-    source: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file or a folder of images.")],
+    source: Annotated[str, arg("VIDEO", "A video file or a folder of images.")],
     *,
     mask: Annotated[
         list[str],
-        typer.Option(
-            "--mask",
-            metavar="[FRAME=]FILE",
-            help="Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each "
+        opt(
+            "[FRAME=]FILE",
+            "Where the objects are, as for `hodor segment`. Of a folder with a mask for every frame, each "
             "object's first is used, and that of the frame shown is drawn beside the prediction.",
         ),
     ],
-    frame: Annotated[int, typer.Option("--frame", metavar="N", min=0, help="The frame to show, from 0.")],
+    frame: Annotated[int, opt("N", "The frame to show, from 0.", min=0)],
     out: Annotated[Path | None, out_option("FILE", "PNG to write [default: NAME_frameN.png].")] = None,
-    truth: Annotated[
-        Path | None, typer.Option("--truth", metavar="FILE", help="The true mask of that frame, to be drawn.")
-    ] = None,
+    truth: Annotated[Path | None, opt("FILE", "The true mask of that frame, to be drawn.")] = None,
     settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Show where the catch-all and each of the 3x3 background descriptors are seen in a frame, as ten heat maps.
@@ -55,7 +50,7 @@ def heatmaps(
         path = out or Path(f"{frames.name}_frame{frame}.png")
         require_replaceable(path)
         segmenter = settings.segmenter(load_model(settings.weights))
-        with progress_bar(frames.name, frame + 1) as advance:
-            found = compute_heatmaps(frames, given, frame, segmenter, beside, progress=lambda done: advance(1))
+        with progress_bar(frames.name, frame + 1) as show:
+            found = compute_heatmaps(frames, given, frame, segmenter, beside, progress=lambda index: show(index + 1))
     write_heatmaps(path, found)
     say(f"{path}  frame {frame}: {found.left.caption}, prediction, catch-all and 3x3 background descriptors")

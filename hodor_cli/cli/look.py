@@ -5,17 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from hodor_cli.cli.options import (
-    AxesOption,
-    BoxOption,
-    ClickOption,
-    MaskOption,
-    OverwriteOption,
-    ValueRangeOption,
-    out_option,
-)
+from hodor_cli.cli import options as common
+from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.terminal import counted, say
 from hodor_cli.errors import OutputError
 
@@ -28,23 +19,18 @@ _MADE_BY = ("Software", "hodor look")
 
 
 def look(
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A video file, a folder of images, a camera index, or -.")
-    ],
+    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, a camera index, or -.")],
     *,
     start: Annotated[
-        int | None,
-        typer.Option(
-            "--frame", metavar="N", min=0, help="The frame to show, from 0 [default: the first with a mask, or 0]."
-        ),
+        int | None, opt("N", "The frame to show, from 0 [default: the first with a mask, or 0].", "--frame", min=0)
     ] = None,
-    mask: MaskOption = None,
-    box: BoxOption = None,
-    click: ClickOption = None,
+    mask: common.MaskOption = None,
+    box: common.BoxOption = None,
+    click: common.ClickOption = None,
     out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
-    value_range: ValueRangeOption = None,
-    axes: AxesOption = None,
-    overwrite: OverwriteOption = False,
+    value_range: common.ValueRangeOption = None,
+    axes: common.AxesOption = None,
+    overwrite: common.OverwriteOption = False,
 ) -> None:
     """Check the start of a run: draw a frame with its coordinates and the masks that the run would start from.
 
@@ -54,11 +40,11 @@ def look(
     Read a box from the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
     draws the same picture.
     """
-    from hodor_cli.cli.segment import given_inputs, value_range_of
+    from hodor_cli.cli.given import given_inputs, value_range_of
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start or 0, value_range=value_range_of(value_range), axes=axes) as frames:
-        inputs = given_inputs(frames, mask or [], box or [], [], click or [])
+        inputs = given_inputs(frames, mask, box, click)
         show(frames, inputs, start, out, overwrite=overwrite)
 
 
@@ -74,31 +60,25 @@ def show(
 
     An earlier picture of this command is replaced. Raises OutputError if another file exists.
     """
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from hodor_cli.files import new_file
     from hodor_cli.run.look import draw_look, frame_to_show, grid_step, object_areas
 
     shown = frame_to_show(source, inputs, index)
     picture = Path(f"{source.name}.frame{shown.index}.png") if out is None else out
     if picture.exists() and not overwrite and not _is_ours(picture):
         raise OutputError(f"{picture} exists already; give another --out or --overwrite")
-    labels = inputs.at(shown).labels
-    _save(picture, draw_look(shown.image, labels))
+    labels, made_by = inputs.at(shown).labels, PngInfo()
+    made_by.add_text(*_MADE_BY)
+    with new_file(picture) as temporary:
+        Image.fromarray(draw_look(shown.image, labels)).save(temporary, format="PNG", pnginfo=made_by)
     height, width = shown.image.shape[:2]
     step = grid_step(max(height, width))
     say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
     for object_id, pixels in object_areas(labels):
         say(f"  object {object_id}: {counted(pixels, 'pixel')}")
-
-
-def _save(path: Path, picture: object) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    from hodor_cli.files import ELSEWHERE, replacing, writing_file
-
-    made_by = PngInfo()
-    made_by.add_text(*_MADE_BY)
-    with writing_file(path, ELSEWHERE), replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG", pnginfo=made_by)  # type: ignore[arg-type]
 
 
 def _is_ours(path: Path) -> bool:

@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import typer
-
-from hodor_cli.cli.options import ByName, out_option
+from hodor_cli.cli.options import ByName, arg, opt, out_option, switch
 from hodor_cli.cli.terminal import note, say
-
-
-class MapMethod(str, Enum):
-    """How descriptors become points."""
-
-    tsne = "tsne"
-    pca = "pca"
-
-
-class MapColour(str, Enum):
-    """What colours mean."""
-
-    video = "video"
-    object = "object"
-    frame = "frame"
 
 
 def map_command(
     store: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="A descriptor file [default: objects.h5 here or in the workspace]."),
+        Path | None, arg("FILE", "A descriptor file [default: objects.h5 here or in the workspace].")
     ] = None,
     out: Annotated[str, out_option("NAME", "Writes NAME.png, NAME.html and NAME.csv; in a folder, map.*.")] = "map",
     method: Annotated[
-        MapMethod, typer.Option("--method", help="tsne keeps neighbours together, pca keeps distances and axes.")
-    ] = MapMethod.tsne,
-    colour: Annotated[
-        MapColour, typer.Option("--colour", help="What the frames around the crops mean.")
-    ] = MapColour.video,
+        Literal["tsne", "pca"], opt("", "tsne keeps neighbours together, pca keeps distances and axes.")
+    ] = "tsne",
+    colour: Annotated[Literal["video", "object", "frame"], opt("", "What the frames around the crops mean.")] = "video",
     by: Annotated[
-        ByName, typer.Option("--by", help="What is laid out: the descriptors, or what `hodor retrieval` compares.")
-    ] = ByName.descriptor,
-    projection: Annotated[
-        Path | None,
-        typer.Option("--projection", metavar="FILE", help="With --by projection, for weights of your own."),
-    ] = None,
-    trajectories: Annotated[bool, typer.Option("--trajectories", help="Join each object's frames in time.")] = False,
-    video: Annotated[
-        list[str] | None, typer.Option("--video", metavar="NAME", help="Only this video; repeatable.")
-    ] = None,
-    most: Annotated[
-        int, typer.Option("--max-points", metavar="N", min=3, help="Show at most N rows, spread over every object.")
-    ] = 1500,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="The same seed gives the same map.")
-    ] = 0,
-    perplexity: Annotated[
-        float | None, typer.Option("--perplexity", metavar="P", help="t-SNE's size of a neighbourhood [default: 30].")
-    ] = None,
+        ByName, opt("", "What is laid out: the descriptors, or what `hodor retrieval` compares.")
+    ] = "descriptor",
+    projection: Annotated[Path | None, opt("FILE", "With --by projection, for weights of your own.")] = None,
+    trajectories: Annotated[bool, switch("--trajectories", "Join each object's frames in time.")] = False,
+    video: Annotated[list[str] | None, opt("NAME", "Only this video; repeatable.")] = None,
+    most: Annotated[int, opt("N", "Show at most N rows, spread over every object.", "--max-points", min=3)] = 1500,
+    seed: Annotated[int, opt("N", "The same seed gives the same map.", min=0, max=2**32 - 1)] = 0,
+    perplexity: Annotated[float | None, opt("P", "t-SNE's size of a neighbourhood [default: 30].")] = None,
 ) -> None:
     """Draw descriptors as points of a plane with each crop pasted at its point: PNG, an HTML page to explore, and CSV.
 
@@ -77,8 +45,8 @@ def map_command(
             opened.video(name)
         found = make_map(
             opened,
-            comparison=choose_comparison(opened, by.value, projection),
-            method=method.value,
+            comparison=choose_comparison(opened, by, projection),
+            method=method,
             seed=seed,
             most=most,
             perplexity=perplexity,
@@ -86,8 +54,8 @@ def map_command(
         )
     if len(found.points) < found.rows:
         note(f"{len(found.points)} of {found.rows} rows are shown; --max-points shows more")
-    write_map_image(files[0], found, colour_by=colour.value, trajectories=trajectories)
-    write_map_page(files[1], found, colour_by=colour.value, trajectories=trajectories, title=path.name)
+    write_map_image(files[0], found, colour_by=colour, trajectories=trajectories)
+    write_map_page(files[1], found, colour_by=colour, trajectories=trajectories, title=path.name)
     write_points_csv(files[2], found)
     for file, what in zip(
         files, ("for print", "open it in a browser: zoom, hover, colours", "the points"), strict=True

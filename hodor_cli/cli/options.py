@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,48 +11,52 @@ from hodor_cli.cli.parameters import FRAMES, MACHINE, RESULTS, Fields
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.settings import settings_of
 
+#: What objects are compared by.
+ByName = Literal["descriptor", "baseline", "projection"]
 
-class ByName(str, Enum):
-    """What objects are compared by."""
 
-    descriptor = "descriptor"
-    baseline = "baseline"
-    projection = "projection"
+def arg(metavar: str, help: str) -> Any:
+    """An argument: what stands for it in help, and its help."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False)
+
+
+def opt(metavar: str, help: str, *flags: str, **more: Any) -> Any:
+    """An option: what stands for its value in help ("" for that of its type), and its help.
+
+    flags: where they are not --NAME. more: as of `typer.Option`.
+    """
+    return typer.Option(*flags, metavar=metavar or None, help=help, **more)
+
+
+def switch(flag: str, help: str, **more: Any) -> Any:
+    """An option without a value."""
+    return typer.Option(flag, help=help, **more)
+
+
+def out_option(metavar: str, help: str) -> Any:
+    """`--out` and `-o`, which are the same in every command."""
+    return opt(metavar, help, "--out", "-o")
 
 
 DeviceOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda[:N]|mps",
-        help=settings_of(SegmentSettings)["device"].help,
-        rich_help_panel=MACHINE,
-    ),
+    str, opt("auto|cpu|cuda[:N]|mps", settings_of(SegmentSettings)["device"].help, rich_help_panel=MACHINE)
 ]
 PrecisionOption = Annotated[
-    str,
-    typer.Option(
-        "--precision",
-        metavar="auto|fp32|bf16|fp16",
-        help=settings_of(SegmentSettings)["precision"].help,
-        rich_help_panel=MACHINE,
-    ),
+    str, opt("auto|fp32|bf16|fp16", settings_of(SegmentSettings)["precision"].help, rich_help_panel=MACHINE)
 ]
 AdaptOption = Annotated[
     str | None,
-    typer.Option(
-        "--adapt",
-        metavar="[SECONDS|STEPS]",
-        help="First fine-tune a copy of the network on the given masks, for a minute or this budget (20s, 200steps); "
+    opt(
+        "[SECONDS|STEPS]",
+        "First fine-tune a copy of the network on the given masks, for a minute or this budget (20s, 200steps); "
         "mini then works at 384 lines.",
     ),
 ]
 MaskOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--mask",
-        metavar="[FRAME[:ID]=]FILE",
-        help="Masks of the objects in frame FRAME (from 0; the first by default): a PNG whose values are object ids, "
+    opt(
+        "[FRAME[:ID]=]FILE",
+        "Masks of the objects in frame FRAME (from 0; the first by default): a PNG whose values are object ids, "
         "an RGB PNG with one colour per object, an .npy, a folder of files named like the frames, or a file of "
         "LabelMe, CVAT, COCO, YOLO or Label Studio. Repeatable; all masks are used for the whole video, and objects "
         "that a mask does not show are not affected. FRAME:ID=FILE gives one object its id; an empty file then means "
@@ -62,36 +65,26 @@ MaskOption = Annotated[
 ]
 BoxOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--box",
-        metavar="[FRAME[:ID]=]x,y,w,h",
-        help="A box in pixels instead of a mask. A network makes a mask of it, which is saved for you to check. With "
+    opt(
+        "[FRAME[:ID]=]x,y,w,h",
+        "A box in pixels instead of a mask. A network makes a mask of it, which is saved for you to check. With "
         "the ID of a known object it corrects that object.",
     ),
 ]
 ClickOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--click",
-        metavar="[FRAME=][-]x,y[,ID]",
-        help="A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
+    opt(
+        "[FRAME=][-]x,y[,ID]",
+        "A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
         "Repeatable; clicks without ID belong to one object. They also correct a box or a mask of the same frame.",
     ),
 ]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same command.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+OverwriteOption = Annotated[bool, switch("--overwrite", "Replace the results of an earlier run.")]
+ResumeOption = Annotated[bool, switch("--resume", "Continue an interrupted run of the same command.")]
+JsonOption = Annotated[bool, switch("--json", "Print JSON instead of text.")]
 JsonFileOption = Annotated[
-    str | None,
-    typer.Option(
-        "--json", metavar="FILE|-", help="Write the result as JSON; - for stdout, alone.", rich_help_panel=RESULTS
-    ),
+    str | None, opt("FILE|-", "Write the result as JSON; - for stdout, alone.", "--json", rich_help_panel=RESULTS)
 ]
-
-
-def out_option(metavar: str, help: str) -> Any:
-    """`--out` and `-o`, which are the same in every command."""
-    return typer.Option("--out", "-o", metavar=metavar, help=help)
 
 
 def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
@@ -116,41 +109,33 @@ def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
 #: The settings that are options of commands that segment a video.
 FOLLOW_FIELDS = Fields("weights", "history", "min_dim", "max_dim", "matching", "device", "precision")
 SEGMENT_FIELDS = Fields("weights", "overlay", "history", "min_dim", "max_dim", "matching", "device", "precision")
-StartOption = Annotated[
-    int, typer.Option("--start", metavar="N", min=0, help="First frame to read, from 0.", rich_help_panel=FRAMES)
-]
+StartOption = Annotated[int, opt("N", "First frame to read, from 0.", min=0, rich_help_panel=FRAMES)]
 EndOption = Annotated[
-    int | None,
-    typer.Option(
-        "--end", metavar="N", min=1, help="First frame not to read [default: the end].", rich_help_panel=FRAMES
-    ),
+    int | None, opt("N", "First frame not to read [default: the end].", min=1, rich_help_panel=FRAMES)
 ]
 ValueRangeOption = Annotated[
     str | None,
-    typer.Option(
-        "--value-range",
-        metavar="LOW,HIGH",
-        help="Values that become black and white in frames of more than 8 bits [default: measured].",
+    opt(
+        "LOW,HIGH",
+        "Values that become black and white in frames of more than 8 bits [default: measured].",
         rich_help_panel=FRAMES,
     ),
 ]
 AxesOption = Annotated[
     str | None,
-    typer.Option(
-        "--axes",
-        metavar="AXES",
-        help="For a TIFF with several axes: the time axis, and positions on the others, for example T,Z=3,C=0.",
+    opt(
+        "AXES",
+        "For a TIFF with several axes: the time axis, and positions on the others, for example T,Z=3,C=0.",
         rich_help_panel=FRAMES,
     ),
 ]
 ExportOption = Annotated[
     str | None,
-    typer.Option(
-        "--export",
-        metavar="FORMAT[,...]",
-        help="Also write the result in formats of other tools, into export/ (see `hodor export`).",
+    opt(
+        "FORMAT[,...]",
+        "Also write the result in formats of other tools, into export/ (see `hodor export`).",
         rich_help_panel=RESULTS,
     ),
 ]
 #: The spelling of version 0.1.
-CocoOption = Annotated[bool, typer.Option("--coco", hidden=True, help="See --export coco-video.")]
+CocoOption = Annotated[bool, switch("--coco", "See --export coco-video.", hidden=True)]

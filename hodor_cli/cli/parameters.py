@@ -6,13 +6,13 @@ So a setting's documentation, limits and default stand in the library only; here
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from hodor_cli.cli.fetching import fetched
 from hodor_cli.settings import settings_of
 
 #: Groups of options below the everyday ones.
@@ -92,3 +92,25 @@ def _parameter(declared: Any, name: str) -> inspect.Parameter:
         default=setting.default,
         annotation=Annotated[kind, option(declared, name, metavar, rich_help_panel=panel)],
     )
+
+
+def fetched(weights: str | None) -> str | None:
+    """The value of `--weights` as it is; what it names elsewhere is fetched once, with a bar, before the work."""
+    if weights is None or not re.match("https?://", weights):
+        return weights
+    from hodor_cli.cli.terminal import note, progress_bar
+    from hodor_cli.weights.registry import weights_path
+    from hodor_cli.weights.tensor_files import file_sha256
+
+    began = False
+    with progress_bar("fetching weights", None, "MB") as show:
+
+        def progress(done: int, total: int | None) -> None:
+            nonlocal began
+            began = True
+            show(done // 10**6, None if total is None else total // 10**6)
+
+        path = weights_path(weights, progress)
+    if began and "#" not in weights:
+        note(f"Kept as {path}. To accept nothing else from there: {weights}#sha256={file_sha256(path)}")
+    return weights

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hodor_cli.cli import options as common
 from hodor_cli.cli.export import exports_of
 from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.options import (
-    SEGMENT_FIELDS,
-    AdaptOption,
-    CocoOption,
-    EndOption,
-    ExportOption,
-    OverwriteOption,
-    ResumeOption,
-    StartOption,
-    out_option,
-)
+from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn
 from hodor_cli.errors import DeviceError, UsageError
@@ -40,42 +30,29 @@ _SHOWN = 20
 
 def segment_many(
     source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="A folder of videos (or of folders of images), or a text file that lists them."
-        ),
+        str, arg("SOURCE", "A folder of videos (or of folders of images), or a text file that lists them.")
     ],
     *,
     masks: Annotated[
         Path,
-        typer.Option(
-            "--masks",
-            metavar="FOLDER",
-            help="Folder of masks: NAME.png is the first mask of video NAME; a folder NAME has its masks by frame.",
+        opt(
+            "FOLDER", "Folder of masks: NAME.png is the first mask of video NAME; a folder NAME has its masks by frame."
         ),
     ],
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: SOURCE.hodor].")] = None,
-    settings: Annotated[SegmentSettings, SEGMENT_FIELDS],
-    adapt: AdaptOption = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    workers: Annotated[
-        int | None, typer.Option("--workers", metavar="N", min=1, help="Videos at the same time [default: 1].")
-    ] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option("--gpus", metavar="N", min=1, help="On N GPUs of this machine.", rich_help_panel=MACHINE),
-    ] = None,
+    settings: Annotated[SegmentSettings, common.SEGMENT_FIELDS],
+    adapt: common.AdaptOption = None,
+    resume: common.ResumeOption = False,
+    overwrite: common.OverwriteOption = False,
+    workers: Annotated[int | None, opt("N", "Videos at the same time [default: 1].", min=1)] = None,
+    gpus: Annotated[int | None, opt("N", "On N GPUs of this machine.", min=1, rich_help_panel=MACHINE)] = None,
     ray: Annotated[
-        str | None,
-        typer.Option(
-            "--ray", metavar="ADDRESS|auto", help="On the machines of a Ray cluster.", rich_help_panel=MACHINE
-        ),
+        str | None, opt("ADDRESS|auto", "On the machines of a Ray cluster.", rich_help_panel=MACHINE)
     ] = None,
-    start: StartOption = 0,
-    end: EndOption = None,
-    export: ExportOption = None,
-    coco: CocoOption = False,
+    start: common.StartOption = 0,
+    end: common.EndOption = None,
+    export: common.ExportOption = None,
+    coco: common.CocoOption = False,
 ) -> None:
     """Segment all videos of a folder or list in parallel, from the first masks in another folder.
 
@@ -107,8 +84,14 @@ def segment_many(
     _check(options, local=ray is None)
     note(f"{counted(len(jobs), 'video')}, masks from {masks}, results in {options.out}/")
     try:
-        with _display(len(jobs)) as show:
-            summary = segment_videos(jobs, options, executor, progress=show)
+        with progress_bar("segmenting", len(jobs), unit="videos") as show:
+
+            def progress(state: BatchProgress) -> None:
+                failed = f", {state.failed} failed" if state.failed else ""
+                show(state.videos, description=f"{state.frames} frames{failed}")
+
+            # Without a terminal nobody asks how far the videos are.
+            summary = segment_videos(jobs, options, executor, progress=progress if sys.stderr.isatty() else None)
     except KeyboardInterrupt:
         note(f"Finished work is kept in {options.out}; continue with the same command and --resume.")
         raise
@@ -154,24 +137,6 @@ def _check(options: WorkOptions, *, local: bool) -> None:
     if local:
         choose_precision(settings.precision, choose_device(settings.device))
     Segmenter(load_model(settings.weights), min_dim=settings.min_dim, max_dim=settings.max_dim, device="cpu")
-
-
-@contextmanager
-def _display(total: int) -> Iterator[Any]:
-    """One bar for all videos, with the numbers of frames and failed videos; none without a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with progress_bar("segmenting", total, unit="videos") as advance:
-        shown = 0
-
-        def show(state: BatchProgress) -> None:
-            nonlocal shown
-            failed = f", {state.failed} failed" if state.failed else ""
-            advance(state.videos - shown, description=f"{state.frames} frames{failed}")
-            shown = state.videos
-
-        yield show
 
 
 def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from hodor_cli.cli.options import (
-    FOLLOW_FIELDS,
-    BoxOption,
-    ClickOption,
-    EndOption,
-    MaskOption,
-    OverwriteOption,
-    StartOption,
-    out_option,
-)
-from hodor_cli.cli.terminal import progress_to, say
+from hodor_cli.cli import options as common
+from hodor_cli.cli.options import arg, opt, out_option
+from hodor_cli.cli.terminal import progress_bar, say
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
@@ -29,22 +20,21 @@ if TYPE_CHECKING:
 def suggest(
     source: Annotated[
         str,
-        typer.Argument(
-            metavar="RESULT|SOURCE",
-            help="A result folder of `hodor segment`; or a video file or a folder of images, with the masks so far.",
-            show_default=False,
+        arg(
+            "RESULT|SOURCE",
+            "A result folder of `hodor segment`; or a video file or a folder of images, with the masks so far.",
         ),
     ],
     *,
-    mask: MaskOption = None,
-    box: BoxOption = None,
-    click: ClickOption = None,
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of frames.")] = 5,
+    mask: common.MaskOption = None,
+    box: common.BoxOption = None,
+    click: common.ClickOption = None,
+    count: Annotated[int, opt("N", "Number of frames.", min=1)] = 5,
     out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
-    overwrite: OverwriteOption = False,
-    start: StartOption = 0,
-    end: EndOption = None,
-    settings: Annotated[SegmentSettings, FOLLOW_FIELDS],
+    overwrite: common.OverwriteOption = False,
+    start: common.StartOption = 0,
+    end: common.EndOption = None,
+    settings: Annotated[SegmentSettings, common.FOLLOW_FIELDS],
 ) -> None:
     """Name the frames whose masks would help most: doubtful ones far from given masks.
 
@@ -63,17 +53,21 @@ def suggest(
             raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
         _tell(suggested_in(Path(source), count), Path(source), out)
         return
-    from hodor_cli.cli.segment import given_inputs
-    from hodor_cli.run.suggesting import suggested_for
+    from hodor_cli.cli.given import given_inputs
+    from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
-        inputs, model = given_inputs(frames, mask or [], box or [], [], click or []), load_model(settings.weights)
-        with progress_to(frames.name, frames.length) as progress:
-            hooks = RunHooks(progress=progress)
-            found = suggested_for(frames, inputs, model, Path(folder), settings=settings, hooks=hooks, count=count)
-        _tell(found, Path(folder), out)
+        inputs, model = given_inputs(frames, mask, box, click), load_model(settings.weights)
+        if not frames.reiterable:
+            raise UsageError(
+                f"the frames of {frames.label} come only once, so none can be masked next; save the video first"
+            )
+        with progress_bar(frames.name, frames.length) as progress:
+            settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
+            segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)
+        _tell(suggested_in(Path(folder), count), Path(folder), out)
 
 
 def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> None:

@@ -11,9 +11,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from hodor_cli.cli.flags import with_flags
 from hodor_cli.files import harmless
@@ -82,17 +82,13 @@ def let_go(stream: TextIO) -> None:
             pass
 
 
-def stdout_console() -> Console:
-    """A rich console for results. Texts are printed as given: `[...]` is not markup and numbers get no colour."""
-    return _console(stderr=False)
-
-
 def stderr_console() -> Console:
     """A rich console for notes, warnings and progress."""
-    return _console(stderr=True)
+    return stdout_console(stderr=True)
 
 
-def _console(*, stderr: bool) -> Console:
+def stdout_console(*, stderr: bool = False) -> Console:
+    """A rich console for results. Texts are printed as given: `[...]` is not markup and numbers get no colour."""
     from rich.console import Console
     from rich.text import Text
 
@@ -108,76 +104,48 @@ def _console(*, stderr: bool) -> Console:
     return HarmlessConsole(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+class Show(Protocol):
+    """Shows that so many steps are done. total: corrects an estimate. description: replaces what is being done."""
+
+    def __call__(self, done: int, total: int | None = None, *, description: str | None = None) -> None: ...
+
+
 @contextmanager
-def progress_bar(description: str, total: int | None, unit: str = "frames") -> Iterator[Callable[..., None]]:
+def progress_bar(description: str, total: int | None, unit: str = "frames") -> Iterator[Show]:
     """Show a bar with count, speed and time left on stderr while the block runs, only when stderr is a terminal.
 
     Args:
         description: What is being done, a word or two.
         total: How many steps there are; None if it is unknown.
         unit: What a step is, in the plural.
-
-    Yields:
-        `advance(n=1, *, total=None, description=None)`: n steps are done; `total` corrects an estimate.
     """
     if not sys.stderr.isatty():
-        yield lambda n=1, *, total=None, description=None: None
+        yield lambda done, total=None, *, description=None: None
         return
 
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
-    class Speed(ProgressColumn):
-        """Steps per second over the last moments, and how long the rest takes at that rate."""
-
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            if not speed:
-                return Text(f"- {unit}/s")
-            left = ""
-            if task.total is not None and not task.finished:
-                left = f", {duration(task.remaining / speed if task.remaining else 0)} left"
-            return Text(f"{speed:.1f} {unit}/s{left}")
-
     class Count(ProgressColumn):
-        """How many steps are done, of how many."""
+        """How many steps are done, of how many; steps per second over the last moments; the time left at that rate."""
 
         def render(self, task: Task) -> Text:
             of = f"/{int(task.total)}" if task.total is not None else ""
-            return Text(f"{int(task.completed)}{of} {unit}")
+            speed = task.finished_speed or task.speed
+            text = f"{int(task.completed)}{of} {unit} " + (f"{speed:.1f} {unit}/s" if speed else f"- {unit}/s")
+            if speed and task.total is not None and not task.finished:
+                text += f", {duration(task.remaining / speed if task.remaining else 0)} left"
+            return Text(text)
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Count(), Speed(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Count(), TimeElapsedColumn())
     with Progress(*columns, console=stderr_console()) as progress:
         task = progress.add_task(harmless(description), total=total)
 
-        def advance(n: float = 1, *, total: int | None = None, description: str | None = None) -> None:
-            if total is not None:
-                progress.update(task, total=total)
-            if description is not None:
-                progress.update(task, description=harmless(description))
-            progress.advance(task, n)
+        def show(done: int, total: int | None = None, *, description: str | None = None) -> None:
+            new = None if description is None else harmless(description)
+            progress.update(task, completed=done, total=total, description=new)
 
-        yield advance
-
-
-@contextmanager
-def progress_to(
-    description: str, total: int | None, unit: str = "frames"
-) -> Iterator[Callable[[int, int | None], None]]:
-    """`progress_bar` for work that reports how much of it is done, not how much more.
-
-    Yields:
-        `progress(done, total)`: so many steps are done, of so many.
-    """
-    with progress_bar(description, total, unit) as advance:
-        shown = 0
-
-        def progress(done: int, total: int | None) -> None:
-            nonlocal shown
-            advance(done - shown, total=total)
-            shown = done
-
-        yield progress
+        yield show
 
 
 def duration(seconds: float) -> str:

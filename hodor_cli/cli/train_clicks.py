@@ -5,28 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.options import ResumeOption, out_option
+from hodor_cli.cli.options import ResumeOption, opt, out_option
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import duration, progress_to, say
+from hodor_cli.cli.terminal import duration, progress_bar, say
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.errors import UsageError
 
 
 def train_clicks(
     *,
-    data: Annotated[
-        list[Path],
-        typer.Option("--data", metavar="FOLDER", help="Photographs (COCO format) or clips (DAVIS). Repeatable."),
-    ],
+    data: Annotated[list[Path], opt("FOLDER", "Photographs (COCO format) or clips (DAVIS). Repeatable.")],
     out: Annotated[Path, out_option("FOLDER", "Folder for the run and clicks.safetensors.")],
     start: Annotated[
         str,
-        typer.Option(
-            "--start",
-            metavar="NAME|FILE",
-            help="Initial weights: of hodor (for its backbone), of a MobileNetV2 from ImageNet, or of a click network.",
+        opt(
+            "NAME|FILE",
+            "Initial weights: of hodor (for its backbone), of a MobileNetV2 from ImageNet, or of a click network.",
         ),
     ] = "mini",
     resume: ResumeOption = False,
@@ -62,7 +56,7 @@ def train_clicks(
     from hodor_cli.clicks.training import train_clicks as train
 
     last: ClickProgress | None = None
-    with progress_to("training", 100, "%") as show:
+    with progress_bar("training", 100, "%") as show:
 
         def progress(now: ClickProgress) -> None:
             nonlocal last

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from hodor_cli.cli.options import OverwriteOption, out_option
+from hodor_cli.cli.options import OverwriteOption, opt, out_option
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import progress_bar, say
 from hodor_cli.run.settings import SegmentSettings
@@ -17,16 +15,12 @@ _DEFAULT_OUT = Path("projection.safetensors")
 
 def train_projection(
     *,
-    data: Annotated[
-        Path, typer.Option("--data", metavar="FOLDER", help="Photographs with labelled objects, in COCO format.")
-    ],
+    data: Annotated[Path, opt("FOLDER", "Photographs with labelled objects, in COCO format.")],
     out: Annotated[Path, out_option("FILE", "The projection to write, for `--projection`.")] = _DEFAULT_OUT,
-    photographs: Annotated[
-        int, typer.Option("--photographs", metavar="N", min=2, help="How many photographs to draw.")
-    ] = 300,
-    frames: Annotated[int, typer.Option("--frames", metavar="N", min=2, help="Changed views of each.")] = 3,
-    dimensions: Annotated[int, typer.Option("--dimensions", metavar="N", min=1, help="Numbers per vector.")] = 256,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Which photographs and views.")] = 0,
+    photographs: Annotated[int, opt("N", "How many photographs to draw.", min=2)] = 300,
+    frames: Annotated[int, opt("N", "Changed views of each.", min=2)] = 3,
+    dimensions: Annotated[int, opt("N", "Numbers per vector.", min=1)] = 256,
+    seed: Annotated[int, opt("N", "Which photographs and views.", min=0)] = 0,
     overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "device", "precision")],
 ) -> None:
@@ -55,12 +49,12 @@ def train_projection(
     stills = stills_for_projection(data)
     model = load_model(settings.weights)
     count = min(photographs, len(stills))
-    with progress_bar("encoding", count, "photographs") as advance:
+    with progress_bar("encoding", count, "photographs") as show:
         views = encode_views(
             FrameEncoder(model, device=settings.device, precision=settings.precision),
             stills,
             ViewSettings(count, frames, seed),
-            progress=lambda done: advance(1),
+            progress=show,
         )
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)
     save_projection(out, projection)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.cli.terminal import note, stderr_console
+from hodor_cli.cli.terminal import duration, note, stderr_console
 
 if TYPE_CHECKING:
     from hodor_cli.training.options import TrainingProgress
@@ -34,9 +33,7 @@ class LiveLine:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -47,25 +44,14 @@ class LiveLine:
         if now - self._last < (0.2 if self._live is not None else _LOG_EVERY) and not final:
             return
         self._last = now
-        text = describe(progress)
+        text = (
+            f"{progress.iteration}/{progress.iterations}  loss {progress.loss:.3f}  IoU {progress.iou:.2f}  "
+            f"{progress.samples_per_second:.1f} samples/s  data {100 * progress.loader_wait:.0f} %  "
+            f"{duration(progress.seconds_left)} left"
+        )
         if self._live is None:
             note(text)
             return
         from rich.text import Text
 
         self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
-
-
-def describe(progress: TrainingProgress) -> str:
-    """Where a run is, in one line."""
-    return (
-        f"{progress.iteration}/{progress.iterations}  loss {progress.loss:.3f}  IoU {progress.iou:.2f}  "
-        f"{progress.samples_per_second:.1f} samples/s  data {100 * progress.loader_wait:.0f} %  "
-        f"{_duration(progress.seconds_left)} left"
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -14,7 +14,7 @@ import typer
 
 from hodor_cli.cli.options import DeviceOption, PrecisionOption
 from hodor_cli.cli.parameters import MACHINE, option
-from hodor_cli.cli.terminal import note, progress_bar, stdout_console, warn
+from hodor_cli.cli.terminal import Show, note, progress_bar, stdout_console, warn
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import LearningRate, TrainConfig
@@ -167,16 +167,15 @@ def train_with(job: Any, data: Sequence[Any] | None, values: Mapping[str, Any], 
     run, launch = given(RunOptions, values), given(LaunchSettings, values)
     validate = None if values["val"] is None else Validation.of(values["val"], values["precision"])
     with ExitStack() as stack:
-        advance: Any = None
+        show: Show | None = None
 
         def checking(done: int, total: int) -> None:
-            nonlocal advance
-            if advance is None:
-                advance = stack.enter_context(progress_bar("checking", total, "items"))
-            advance(1)
+            nonlocal show
+            show = show or stack.enter_context(progress_bar("checking", total, "items"))
+            show(done)
             if done == total:
                 stack.close()
-                advance = None
+                show = None
 
         callbacks = Callbacks(LiveLine(), note, warn, checking, validate)
         result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **arguments)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.fetching import fetched
 from hodor_cli.cli.help import HodorCommand
-from hodor_cli.cli.options import JsonOption, OverwriteOption, out_option
+from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
+from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 
@@ -46,17 +47,16 @@ def list_weights(as_json: JsonOption = False) -> None:
     if as_json:
         say_json(rows)
         return
-    console = stdout_console()
     width = max((len(str(row["name"])) for row in rows), default=0)
     for row in rows:
-        size = "file missing" if row["bytes"] is None else _megabytes(row["bytes"])
+        size = "file missing" if row["bytes"] is None else f"{row['bytes'] / 2**20:.1f} MiB"
         default = ", the default" if row["default"] else ""
-        console.print(f"{row['name']:<{width}}  {row['description']} ({size}{default})")
+        say(f"{row['name']:<{width}}  {row['description']} ({size}{default})")
 
 
 @app.command(cls=HodorCommand)
 def describe(
-    weights: Annotated[str, typer.Argument(metavar="NAME|FILE|ADDRESS", help="Weights by name, or a checkpoint file.")],
+    weights: Annotated[str, arg("NAME|FILE|ADDRESS", "Weights by name, or a checkpoint file.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show architecture, training and model card.
@@ -83,8 +83,7 @@ def describe(
 @app.command(cls=HodorCommand)
 def verify(
     weights: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME|FILE|ADDRESS", help="Weights to check [default: all named ones]."),
+        list[str] | None, arg("NAME|FILE|ADDRESS", "Weights to check [default: all named ones].")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,42 +96,33 @@ def verify(
 
     chosen = weights or list(available_weights())
     results: list[dict[str, Any]] = []
-    first_fault: HodorError | None = None
+    faults: list[HodorError] = []
     for name in chosen:
         try:
             results.append({"weights": name, "ok": True, **verify_weights(name)})
         except (InputError, UsageError, WeightsError) as error:
-            first_fault = first_fault or error
+            faults.append(error)
             results.append({"weights": name, "ok": False, "fault": str(error)})
     if as_json:
         say_json(results)
-    else:
-        console = stdout_console()
-        for result in results:
-            if result["ok"]:
-                checked = "checksum and parameters" if result["checksum_known"] else "parameters"
-                console.print(f"{result['weights']}: whole ({checked}), fingerprint {result['fingerprint']}")
-            else:
-                console.print(f"{result['weights']}: {result['fault']}")
-    if first_fault is not None:
-        count = sum(not result["ok"] for result in results)
-        raise (
-            first_fault
-            if len(chosen) == 1
-            else type(first_fault)(f"{count} of {len(chosen)} weights cannot be used; the list above says why")
-        )
+    for result in () if as_json else results:
+        if result["ok"]:
+            checked = "checksum and parameters" if result["checksum_known"] else "parameters"
+            say(f"{result['weights']}: whole ({checked}), fingerprint {result['fingerprint']}")
+        else:
+            say(f"{result['weights']}: {result['fault']}")
+    if faults and len(chosen) == 1:
+        raise faults[0]
+    if faults:
+        raise type(faults[0])(f"{len(faults)} of {len(chosen)} weights cannot be used; the list above says why")
 
 
 @app.command(cls=HodorCommand)
 def average(
-    weights: Annotated[
-        list[str], typer.Argument(metavar="NAME|FILE|ADDRESS", help="Weights by name, or checkpoint files.")
-    ],
+    weights: Annotated[list[str], arg("NAME|FILE|ADDRESS", "Weights by name, or checkpoint files.")],
     out: Annotated[Path, out_option("FILE", "Checkpoint to write.")],
-    shares: Annotated[
-        str | None, typer.Option(metavar="A,B,...", help="The share of each.  [default: equal shares]")
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store float16, which halves the file.")] = False,
+    shares: Annotated[str | None, opt("A,B,...", "The share of each.  [default: equal shares]")] = None,
+    half: Annotated[bool, switch("--half", "Store float16, which halves the file.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write the mean of networks that were fine-tuned from the same weights.
@@ -158,17 +148,15 @@ def average(
         for model, part in zip(models, parts or [1.0] * len(models), strict=True)
     ]
     save_checkpoint(out, mean, {"mean_of": sources}, dtype=torch.float16 if half else None)
-    stdout_console().print(f"{out}: the mean of {len(models)} networks")
+    say(f"{out}: the mean of {len(models)} networks")
 
 
 @app.command(cls=HodorCommand)
 def push(
-    weights: Annotated[str, typer.Argument(metavar="NAME|FILE", help="Weights by name, or a checkpoint file.")],
+    weights: Annotated[str, arg("NAME|FILE", "Weights by name, or a checkpoint file.")],
     out: Annotated[Path, out_option("FOLDER", "Folder to make.")],
-    repository: Annotated[str | None, typer.Option("--name", metavar="OWNER/NAME", help="Its name on the hub.")] = None,
-    licence: Annotated[
-        str | None, typer.Option("--license", metavar="ID", help="Licence of the weights, as the hub spells it: mit.")
-    ] = None,
+    repository: Annotated[str | None, opt("OWNER/NAME", "Its name on the hub.", "--name")] = None,
+    licence: Annotated[str | None, opt("ID", "Licence of the weights, as the hub spells it: mit.", "--license")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Prepare a folder for the hub: the weights, their configuration and a model card.
@@ -236,10 +224,9 @@ def verify_weights(name: str) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> list[str]:
     """Facts about a checkpoint as lines of text, nested ones below an indented title."""
-    facts = dict(facts)
     config, metadata = facts.pop("config"), facts.pop("metadata")
     resolution = facts["working_resolution"]
-    facts["bytes"] = f"{facts['bytes']} ({_megabytes(facts['bytes'])})"
+    facts["bytes"] = f"{facts['bytes']} ({facts['bytes'] / 2**20:.1f} MiB)"
     facts["parameters"] = f"{facts['parameters']} ({facts['parameters'] / 1e6:.1f} M)"
     facts["stored_as"] = ", ".join(facts["stored_as"])
     facts["working_resolution"] = f"shorter side {resolution['min_dim']}, longer at most {resolution['max_dim']}"
@@ -256,15 +243,5 @@ def _indented(values: dict[str, Any], indent: str) -> list[str]:
         if isinstance(value, dict) and value:
             lines += [f"{indent}{key}", *_indented(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key:<{width}}  {_text(value)}")
+            lines.append(f"{indent}{key:<{width}}  {value if isinstance(value, str) else json.dumps(value)}")
     return lines
-
-
-def _text(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB"

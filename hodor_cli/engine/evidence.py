@@ -6,29 +6,29 @@ drift: the frame in which the user gave the mask, matched with this one, and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class GivenLook:
-    """The descriptor (D,) of an object as it was given, and its distance from the background there (None: unknown)."""
+    """The descriptor (D,) of an object as it was given, and its distance from the background there (NaN: unknown)."""
 
     descriptor: Tensor
-    unit: float | None
+    unit: float
 
     @staticmethod
     def of(descriptor: Tensor, background: Tensor | None) -> GivenLook:
         """From a descriptor (D,) and the frame's background (9, D)."""
-        return GivenLook(descriptor.float(), None if background is None else _unit(descriptor, background))
+        return GivenLook(descriptor.float(), math.nan if background is None else _unit(descriptor, background))
 
     def change(self, descriptor: Tensor, background: Tensor) -> float:
         """How far a descriptor (D,) is from the given one, in units of how far that was from the background."""
-        unit = self.unit if self.unit is not None else _unit(self.descriptor, background)
+        unit = _unit(self.descriptor, background) if math.isnan(self.unit) else self.unit
         return float(torch.linalg.vector_norm(descriptor - self.descriptor)) / unit
 
 
@@ -52,26 +52,6 @@ def agreements(carried: Tensor, masks: Tensor) -> list[float]:
     either = torch.maximum(carried, masks).sum(dim=(1, 2))
     values: list[float] = (both / either.clamp(min=1e-6)).tolist()
     return values
-
-
-def pack_looks(looks: Mapping[int, GivenLook]) -> dict[str, np.ndarray]:
-    """As arrays that `np.savez` can write."""
-    arrays: dict[str, np.ndarray] = {}
-    for object_id, look in looks.items():
-        arrays[f"given/{object_id}/descriptor"] = look.descriptor.cpu().numpy().copy()
-        arrays[f"given/{object_id}/unit"] = np.array(np.nan if look.unit is None else look.unit)
-    return arrays
-
-
-def unpack_looks(arrays: Mapping[str, np.ndarray]) -> dict[int, GivenLook]:
-    """What `pack_looks` gave."""
-    looks = {}
-    for name in arrays:
-        if name.startswith("given/") and name.endswith("/descriptor"):
-            unit = float(arrays[name.replace("/descriptor", "/unit")])
-            descriptor = torch.tensor(arrays[name])
-            looks[int(name.split("/")[1])] = GivenLook(descriptor, None if np.isnan(unit) else unit)
-    return looks
 
 
 def _unit(descriptor: Tensor, background: Tensor) -> float:

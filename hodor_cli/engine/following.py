@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
+from hodor_cli.engine.masks import HasLabels
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import InputError, UsageError
@@ -28,13 +29,13 @@ NumberedFrame = tuple[int, np.ndarray | YuvPicture, "float | None"]
 class GivenMasks:
     """All that is known of a video's objects beforehand, by frame index.
 
-    masks: frame -> label map (H, W) of object ids, or {id: (H, W) bool}. Masks say nothing about objects that they do
-        not name; an empty mask means that the object is absent from that frame until its next mask.
+    masks: frame -> label map (H, W) of object ids, an object with `labels`, or {id: (H, W) bool}. Masks say nothing
+        about objects that they do not name; an empty mask means that the object is absent until its next mask.
     ended: frame -> ids that are absent, as with an empty mask.
     appears: id -> frame of its first mask, before which the object is not searched.
     """
 
-    masks: Mapping[int, Masks]
+    masks: Mapping[int, Masks | HasLabels]
     ended: Mapping[int, Iterable[int]] = field(default_factory=dict)
     appears: Mapping[int, int] = field(default_factory=dict)
 
@@ -44,7 +45,12 @@ class GivenMasks:
         marked: dict[int, frozenset[int]] = {}
         ended = {frame: frozenset(ids) for frame, ids in self.ended.items()}
         for frame in sorted(self.masks):
-            present, empty = _ids(self.masks[frame])
+            masks: Any = getattr(self.masks[frame], "labels", self.masks[frame])
+            if isinstance(masks, Mapping):
+                present = frozenset(int(i) for i, mask in masks.items() if np.any(mask))
+                empty = frozenset(int(i) for i in masks) - present
+            else:
+                present, empty = frozenset(int(i) for i in np.unique(masks) if i), frozenset()
             if present:
                 marked[frame] = present
             if empty:
@@ -58,10 +64,11 @@ class GivenMasks:
 
     def at(self, frame: int) -> Masks | None:
         """The masks of a frame without empty ones; None if there is none."""
-        masks = self.masks.get(frame)
+        given: Any = self.masks.get(frame)
+        masks = getattr(given, "labels", given)
         if isinstance(masks, Mapping):
-            masks = {object_id: mask for object_id, mask in masks.items() if np.any(mask)}
-        return masks if masks is not None and (len(masks) if isinstance(masks, dict) else np.any(masks)) else None
+            return {object_id: mask for object_id, mask in masks.items() if np.any(mask)} or None
+        return np.asarray(masks) if masks is not None and np.any(masks) else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class FollowedFrame:
 def follow(
     segmenter: OfflineSegmenter,
     footage: Footage,
-    given: GivenMasks | Mapping[int, Masks],
+    given: GivenMasks | Mapping[int, Masks | HasLabels],
     *,
     frames: tuple[int, int | None] = (0, None),
     direction: Direction = "both",
@@ -175,15 +182,5 @@ def _last_frame(footage: Footage, last: int | None) -> int:
         return last
     if not isinstance(footage, FrameSource):
         return len(footage) - 1
-    if footage.end is not None:
-        return footage.end - 1
-    count = footage.count_up_to(1 << 30)
+    count = footage.count_up_to(1 << 30) if footage.end is None else footage.end
     return (footage.start + (footage.length or 1) if count is None else count) - 1
-
-
-def _ids(masks: Masks) -> tuple[frozenset[int], frozenset[int]]:
-    """The ids with a mask, and those whose mask is empty."""
-    if isinstance(masks, np.ndarray):
-        return frozenset(int(i) for i in np.unique(masks) if i), frozenset()
-    present = frozenset(int(i) for i, mask in masks.items() if np.any(mask))
-    return present, frozenset(int(i) for i in masks) - present

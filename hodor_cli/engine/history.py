@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ class HistoryEntry:
     frame: int
     object_ids: ObjectIds
     objects: Tensor
-    background: Tensor | None
+    background: Tensor | None = None
 
     @staticmethod
     def of(frame: int, object_ids: Sequence[int], descriptors: Descriptors, *, background: bool = True) -> HistoryEntry:
@@ -97,16 +97,3 @@ class HistoryRing:
         complete = bool(has_object.all()) and bool(has_background.all())
         present = has_object[None].to(first.device), has_background[None].to(first.device)
         return History(objects[None], background[None], *present, complete)
-
-    def latest(self) -> HistoryEntry | None:
-        """The newest entry, if there is one."""
-        return self.entries[-1] if self.entries else None
-
-
-def pinned_entries(rows: Mapping[int, Tensor], background: Tensor | None) -> list[HistoryEntry]:
-    """Entries that stay, of objects known by (K, D) descriptors each and of one background (9, D) or none."""
-    entries = []
-    for k in range(max(len(values) for values in rows.values())):
-        ids = ObjectIds(object_id for object_id, values in rows.items() if k < len(values))
-        entries.append(HistoryEntry(-1, ids, torch.stack([rows[object_id][k] for object_id in ids]), background))
-    return entries

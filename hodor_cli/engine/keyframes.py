@@ -10,7 +10,7 @@ neighbours, and memory does not grow with the video; it grows by 2 MB per mask a
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -18,11 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.engine.decoded import Decoded, require_numbers
-from hodor_cli.engine.history import HistoryEntry
-from hodor_cli.engine.joining import join
-from hodor_cli.engine.labels import areas, label_map
+from hodor_cli.engine.decoded import Decoded
+from hodor_cli.engine.history import HistoryEntry, HistoryRing
+from hodor_cli.engine.labels import areas
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.matching_memory import StoredFrame, stored_frame
 from hodor_cli.engine.plan import Plan
@@ -31,24 +29,11 @@ from hodor_cli.engine.soft_maps import SoftMap
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.errors import InputError
-from hodor_cli.model.background import reference_masks, to_stride8
-from hodor_cli.model.types import Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
+from hodor_cli.runtime.preprocess import Geometry, Scalable
 
 Masks = np.ndarray | Mapping[int, np.ndarray]
 _Kept = TypeVar("_Kept", HistoryEntry, StoredFrame)
-#: Smaller probabilities are raised to this one before a logarithm is taken.
-_LEAST = 1e-6
-
-
-@dataclass(frozen=True)
-class KeyFrame:
-    """A frame with given masks: its history entry, and, if the model matches, its keys and masks for matching. About
-    2 MB at 480 lines, most of it keys."""
-
-    entry: HistoryEntry
-    stored: StoredFrame | None
 
 
 class OfflineSegmenter(Segmenter):
@@ -63,7 +48,9 @@ class OfflineSegmenter(Segmenter):
         """Forget all objects, frames, masks and the plan."""
         super().reset()
         self._plan: Plan | None = None
-        self._keys: dict[int, KeyFrame] = {}
+        #: By masked frame: its history entry, and, if the model matches, its keys and masks; 2 MB at 480 lines.
+        self._entries: dict[int, HistoryEntry] = {}
+        self._stored: dict[int, StoredFrame | None] = {}
         self._maps: MutableMapping[int, bytes] = {}
         self._first, self._direction, self._shown = 0, 1, True
         self._turn = _Turn()
@@ -73,8 +60,7 @@ class OfflineSegmenter(Segmenter):
         """Reset, and follow a plan from frame `first` on. maps: where the passes backward store their results, by
         frame; in memory if None."""
         self.reset()
-        self._plan, self._first = plan, first
-        self._maps = {} if maps is None else maps
+        self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
 
     @property
     def position(self) -> int:
@@ -84,37 +70,29 @@ class OfflineSegmenter(Segmenter):
     def go_to(self, frame: int) -> None:
         """Continue at this frame, without results of earlier frames."""
         self._next_frame = self._direction * (frame - self._first)
-        self._known = Followed.none(self.history)
+        self._known = Followed(HistoryRing(self.history))
 
     @torch.inference_mode()
     def encode(self, frame: int, image: np.ndarray | Scalable, masks: Masks) -> None:
         """Encode a masked frame as a reference for other frames. Objects too small to be encoded are left out.
 
-        Args:
-            frame: its index. image: as the frame of `step`.
-            masks: label map (H, W) of object ids, or {id: (H, W) bool}.
-        Raises:
-            InputError as `step` does.
+        frame: its index. image: as the frame of `step`. masks: label map (H, W) of object ids, or {id: (H, W) bool}.
+        Raises InputError as `step` does.
         """
         assert self._plan is not None
         geometry = self._check_frame(image)
         given = reference_masks_by_id(masks, size=geometry.original, frame=frame)
         geometry = self._choose_resolution(geometry, given, self._warnings)
-        full = prepare_masks(np.stack(list(given.values())), geometry, self.device)
-        visible = (to_stride8(full)[0] > 0.5).flatten(1).any(dim=1).tolist()
-        ids = [object_id for object_id, seen in zip(given, visible, strict=True) if seen]
-        if not ids:
+        full = self._visible(given, geometry)
+        if not full:
             return
         with autocast(self.device, self.dtype):
-            maps = self._extract(image)
-            objects, background = reference_masks(full[:, torch.tensor(visible, device=self.device)])
-            descriptors = self.model.encode(maps, objects, background)
-        require_numbers(descriptors.objects, frame, self.dtype)
+            maps = self._extract(image, geometry)
+            objects, descriptors = self._encoded(maps, full, frame)
         # If an object of the plan has no mask here, the unmarked pixels are not all background.
-        whole = {*self._plan.forward(frame), *self._plan.backward(frame)} <= set(ids)
-        entry = HistoryEntry.of(-1, ids, descriptors, background=whole)
-        stored = stored_frame(maps, ids, objects[0]) if self.matching else None
-        self._keys[frame] = KeyFrame(entry, stored)
+        whole = full.keys() >= {*self._plan.forward(frame), *self._plan.backward(frame)}
+        self._entries[frame] = HistoryEntry.of(-1, list(full), descriptors, background=whole)
+        self._stored[frame] = stored_frame(maps, list(full), objects[0]) if self.matching else None
 
     def backward(self, top: int, *, shown: bool = False) -> OfflineSegmenter:
         """A segmenter for the frames top, top - 1, ..., whose steps store soft maps for this one.
@@ -138,7 +116,8 @@ class OfflineSegmenter(Segmenter):
         for object_id in set(self.object_ids).difference(followed):
             self.remove(object_id)
         if self._plan.marked.get(at, frozenset()).issuperset(self.object_ids):
-            self._known = Followed.none(self.history)  # all masks are given, so earlier results have no influence
+            # All masks are given, so earlier results have no influence.
+            self._known = Followed(HistoryRing(self.history))
         self._read_references(at)
         self._turn = _Turn(at, self._found_later(at, time))
         super().step(frame, masks, time=time)
@@ -146,7 +125,7 @@ class OfflineSegmenter(Segmenter):
             self._leave(at, time)
         elif self._turn.later is not None:
             if self.maps_are_read and masks is None and not self.object_ids:
-                self._extract(frame)
+                self._extract(frame, self._check_frame(frame))
             self.last = self._joined(self._turn.later, self.last, masks)
         if self._direction > 0 and self._warnings:
             self.last, self._warnings = replace(self.last, warnings=[*self._warnings, *self.last.warnings]), []
@@ -160,12 +139,6 @@ class OfflineSegmenter(Segmenter):
         background = later.descriptors.background if found.background is None else found.background
         return FrameDescriptors({**later.descriptors.objects, **found.objects}, background)
 
-    @torch.inference_mode()
-    def _extract(self, image: np.ndarray | Scalable) -> Maps:
-        geometry, config = self._check_frame(image), self.model.config
-        with autocast(self.device, self.dtype):
-            return self.model.extract(prepare_frame(image, geometry, config.pixel_mean, config.pixel_std, self.device))
-
     def _read_references(self, at: int) -> None:
         """Give decoding and matching the reference masks of a frame."""
         assert self._plan is not None
@@ -177,17 +150,17 @@ class OfflineSegmenter(Segmenter):
                 around = self._plan.behind(object_id, at, self._direction)
             share = around.nearness(at)
             for key, weight in ((around.before, 1 - share), (around.after, share)):
-                if key is not None and key in self._keys:
+                if key is not None and key in self._entries:
                     rows.setdefault(key, {})[object_id] = weight
             if around.before is not None and around.after is not None:
                 between.add(object_id)
-        entries = (_only(self._keys[key].entry, between.intersection(ids)) for key, ids in sorted(rows.items()))
+        entries = (_only(self._entries[key], between.intersection(ids)) for key, ids in sorted(rows.items()))
         self._known.ring.pinned = [entry for entry in entries if entry is not None]
         memory = self._known.memory
         memory.references, memory.weights = [], []
         for key, weights in sorted(rows.items()):
-            stored = self._keys[key].stored
-            stored = None if stored is None else _only(stored, set(weights))
+            kept = self._stored[key]
+            stored = None if kept is None else _only(kept, set(weights))
             if stored is not None:
                 memory.references.append(stored)
                 memory.weights.append(weights)
@@ -208,17 +181,14 @@ class OfflineSegmenter(Segmenter):
         return self._plan is None
 
     def _settled(self, logits: Tensor) -> Tensor:
-        if self._plan is None:
+        turn, ids = self._turn, self._known.ids
+        if self._plan is None or (self._direction > 0 and turn.later is None):
             return logits
-        own = SoftMap.of(self._known.ids, logits)
-        if self._direction < 0:
-            self._turn.own = own
-        elif self._turn.later is not None:
-            shares = self._plan.shares(own.object_ids, self._turn.frame)
-            joined, self._turn.disagreement = join(own, self._turn.later, shares)
-            self._turn.own = joined
-            return _as_logits(joined, self._known.ids, logits)
-        return logits
+        turn.own = SoftMap.of(ids, logits)
+        if turn.later is None:
+            return logits
+        turn.own, turn.disagreement = turn.own.joined(turn.later, self._plan.shares(ids, turn.frame))
+        return turn.own.logits(ids, logits)
 
     def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
         shown = self._shown if self._direction < 0 else self._turn.later is None
@@ -231,31 +201,23 @@ class OfflineSegmenter(Segmenter):
         """Store the result of a step backward for the step forward through the same frame."""
         if self._turn.own is None:  # all objects of the frame have a mask
             return
-        found = self.last.objects
-        measures = {
-            i: [np.nan if value is None else value for value in (entry.cut_off, entry.agreement, entry.change)]
-            for i, entry in found.items()
-        }
+        values = {i: (entry.cut_off, entry.agreement, entry.change) for i, entry in self.last.objects.items()}
+        measures = {i: [np.nan if value is None else value for value in of] for i, of in values.items()}
         self._maps[at] = replace(self._turn.own, measures=measures, descriptors=super().descriptors(), time=time).pack()
 
     def _joined(self, later: SoftMap, own: StepResult, masks: Masks | None) -> StepResult:
         """The result of a step for all objects, with the result of the pass backward, in one label map."""
         size = own.labels.shape
-        geometry = Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim)
         soft = self._turn.own or later
-        labels, confidence = soft_labels(soft, geometry)
-        given = (
-            {}
-            if masks is None
-            else reference_masks_by_id(masks, size=size, frame=self._turn.frame, followed=soft.object_ids)
-        )
+        labels, confidence = soft.labels(Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim))
+        followed, at = soft.object_ids, self._turn.frame
+        given = {} if masks is None else reference_masks_by_id(masks, size=size, frame=at, followed=followed)
         for object_id, mask in given.items():
             labels[labels == object_id] = 0
             labels[mask] = object_id
             confidence[object_id] = 1.0
-        ids = soft.object_ids.adding(own.objects)
         objects = {}
-        for object_id, area in areas(labels, list(ids)).items():
+        for object_id, area in areas(labels, list(followed.adding(own.objects))).items():
             cut_off, agreement, change = soft.measures.get(object_id, (0.0, np.nan, np.nan))
             entry = own.objects.get(object_id) or ObjectResult(
                 0, 0.0, True, cut_off, None if np.isnan(agreement) else agreement, None if np.isnan(change) else change
@@ -279,24 +241,6 @@ class _Turn:
     later: SoftMap | None = None
     own: SoftMap | None = None
     disagreement: Mapping[int, float] = field(default_factory=dict)
-
-
-def soft_labels(soft: SoftMap, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-    """The label map (H, W) of a soft map at the frame's own size, and each object's confidence."""
-    rest = (1 - soft.objects.sum(dim=0) - soft.background).clamp(min=_LEAST)
-    channels = torch.cat((rest[None], soft.background[None], soft.objects)).clamp(min=_LEAST).log()[None]
-    probabilities = resize(channels, geometry.padded).softmax(dim=1)
-    # The first channel is the rest of the background channels, each of which is lower than the highest one.
-    return label_map(probabilities[:, 1:], geometry, list(soft.object_ids), background=1)
-
-
-def _as_logits(soft: SoftMap, object_ids: Iterable[int], logits: Tensor) -> Tensor:
-    """Logits (1, 10 + I, h, w) that give the objects the probabilities of a soft map; the ten other channels share the
-    rest in the proportions that they have in `logits`."""
-    own = soft.objects[soft.object_ids.rows(object_ids)]
-    rest = (1 - own.sum(dim=0, keepdim=True)).clamp(min=_LEAST).log()
-    background = logits[0, :NUM_NON_OBJECT].float().log_softmax(dim=0) + rest
-    return torch.cat((background, own.clamp(min=_LEAST).log()))[None]
 
 
 def _only(frame: _Kept, object_ids: set[int]) -> _Kept | None:

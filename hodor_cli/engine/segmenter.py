@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import copy
 import time as clock
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
-from hodor_cli.engine.evidence import GivenLook, agreements, changes
-from hodor_cli.engine.history import HistoryEntry
-from hodor_cli.engine.labels import label_map
+from hodor_cli.engine.decoded import StepInput
+from hodor_cli.engine.history import HistoryRing
 from hodor_cli.engine.masks import are_small, reference_masks_by_id
-from hodor_cli.engine.motion import limited
-from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
-from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.engine.step import FrameSteps
+from hodor_cli.engine.step_result import FrameDescriptors, StepResult
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
-
-#: The logit of an object at a pixel where it cannot be.
-_NOWHERE = -1e4
+from hodor_cli.runtime.preprocess import Geometry, Scalable
 
 
-class Segmenter:
+class Segmenter(FrameSteps):
     """Follows objects through frames given one by one.
 
     Objects may start at any frame; a mask for a known id corrects it from there on, and `remove` or an empty mask ends
@@ -87,7 +79,7 @@ class Segmenter:
         self.last = StepResult(labels=np.zeros((0, 0), dtype=np.uint16))
         self._next_frame = 0
         self._geometry: Geometry | None = None
-        self._known = Followed.none(self.history)
+        self._known = Followed(HistoryRing(self.history))
         #: Whether the finer resolution is used; None until the first masks decide.
         self._finer: bool | None = None
 
@@ -146,9 +138,7 @@ class Segmenter:
             result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
             if given or self._known.ids:
                 with autocast(self.device, self.dtype):
-                    config = self.model.config
-                    image = prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device)
-                    maps = self.model.extract(image)
+                    maps = self._extract(frame, geometry)
                     result = self._follow(StepInput(index, time, geometry, maps, given, warnings))
             spent = clock.perf_counter() - started
             last = replace(result, warnings=warnings, network_seconds=spent)
@@ -177,17 +167,15 @@ class Segmenter:
         """
         if self._known.ids or not objects:
             raise UsageError("start from descriptors of at least one object, before any object is followed")
-        channels = self.model.config.descriptor_channels
-        self._known = Followed.of_descriptors(objects, background, channels, self.history, self.device)
+        self._known.start_from(objects, background, self.model.config.descriptor_channels, self.device)
 
     def descriptors(self) -> FrameDescriptors:
         """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""
-        entry = self._known.ring.latest()
-        if entry is None or entry.frame != self._next_frame - 1:
+        entries = self._known.ring.entries
+        if not entries or (entry := entries[-1]).frame != self._next_frame - 1:
             return FrameDescriptors({}, None)
-        objects = entry.objects.cpu().numpy().copy()  # the caller's own: the history stays as it is
-        background = None if entry.background is None else entry.background.cpu().numpy().copy()
-        return FrameDescriptors(dict(zip(entry.object_ids, objects, strict=True)), background)
+        objects = dict(zip(entry.object_ids, entry.objects.cpu().numpy().copy(), strict=True))
+        return FrameDescriptors(objects, None if entry.background is None else entry.background.cpu().numpy().copy())
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything the next step depends on, as arrays that `np.savez` can write; about 2 MB."""
@@ -235,8 +223,8 @@ class Segmenter:
 
     def choose_resolution(self, masks: Mapping[int, np.ndarray]) -> None:
         """Choose the working resolution as these masks, {id: (H, W) bool}, would if they were the first."""
-        height, width = next(iter(masks.values())).shape
-        self._choose_resolution(Geometry.of(height, width, min_dim=self.min_dim, max_dim=self.max_dim), masks, [])
+        size = next(iter(masks.values())).shape
+        self._choose_resolution(Geometry.of(*size, min_dim=self.min_dim, max_dim=self.max_dim), masks, [])
 
     def _choose_resolution(self, geometry: Geometry, given: Mapping[int, np.ndarray], warnings: list[str]) -> Geometry:
         """The frames' geometry, finer if the first masks are small; a warning says so."""
@@ -253,121 +241,6 @@ class Segmenter:
         )
         return finer
 
-    def _follow(self, step: StepInput) -> StepResult:
-        known = self._known
-        known.ring.advance(step.index)
-        followed = known.ids
-        # 1. As in the paper, objects that start here join the history, and with it the decoding of this frame.
-        early = step.given.keys() - set(followed) if followed and self._starts_are_decoded else set()
-        reference = self._encode_given(step, early, join=True)
-        # 2. Decode the history. A correction does not change it, and so leaves the other objects as they were.
-        decoded = self._decode(step, followed) if followed else None
-        reference |= self._encode_given(step, step.given.keys() - early, join=not followed)
-        labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
-        if decoded is not None:
-            # 3. Put the reference masks in, and encode what came out as this frame's entry.
-            labels, found = self._settle(step, decoded, reference)
-        for object_id, mask in step.given.items():
-            labels[labels == object_id] = 0
-            labels[mask] = object_id
-            found.confidence[object_id] = 1.0
-        # Objects too small to be encoded as well: their masks were given.
-        ids = known.ids.adding(step.given)
-        return StepResult(labels=labels, objects=found.results(labels, ids))
-
-    @property
-    def _starts_are_decoded(self) -> bool:
-        """Whether objects take part in decoding the frame in which they start; a subclass may decide otherwise."""
-        return True
-
-    def _encode_given(self, step: StepInput, ids: Collection[int], *, join: bool) -> dict[int, Tensor]:
-        """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others.
-
-        join: they join the history at once; else `_settle` encodes them with all objects of the frame.
-        """
-        given = {object_id: mask for object_id, mask in step.given.items() if object_id in ids}
-        if not given:
-            return {}
-        known, geometry = self._known, step.geometry
-        prepared = prepare_masks(np.stack(list(given.values())), geometry, self.device)
-        visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
-        for object_id, seen in zip(given, visible, strict=True):
-            if not seen:
-                step.warnings.append(
-                    f"object {object_id} in frame {step.index} is too small to be encoded at"
-                    f" {geometry.scaled[1]}x{geometry.scaled[0]}; raise `min_dim` or leave it out"
-                )
-        ids = [object_id for object_id, seen in zip(given, visible, strict=True) if seen]
-        if not ids:
-            return {}
-        full = prepared[:, torch.tensor(visible, device=self.device)]
-        existed = bool(known.ids)
-        for object_id in ids:
-            if object_id in known.ids:  # a correction makes earlier results for the object invalid
-                known.forget(object_id)
-        known.ids = known.ids.adding(ids)
-        objects, background = reference_masks(full)
-        descriptors = self.model.encode(step.maps, objects, background)
-        require_numbers(descriptors.objects, step.index, self.dtype)
-        shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
-        known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
-        if join:
-            known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
-        if not existed and self.matching:
-            known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
-            known.motion.observe(ids, objects[0], step.time)
-        return dict(zip(ids, full[0], strict=True))
-
-    def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
-        """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
-        known, maps = self._known, step.maps
-        cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
-        logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
-        require_numbers(logits, step.index, self.dtype)
-        cut_off: dict[int, float] = {}
-        if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
-            was = known.memory.previous.keyed_masks(known.ids).masks[0]
-            radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
-            logits, shares = limited(logits, was, radii)
-            cut_off = dict(zip(known.ids, shares, strict=True))
-        return Decoded(known.ids, self._settled(logits), cue, cut_off, followed)
-
-    def _settle(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
-        """Make the frame's label map and other results, and add the frame to history and matching memory."""
-        known, maps = self._known, step.maps
-        # Objects that start here and were not decoded have no channel yet; their masks are given.
-        started = len(known.ids) - len(decoded.object_ids)
-        logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
-        found = Measures(cut_off=dict(decoded.cut_off))
-        labels, found.confidence = self._labels(decoded.of_followed(), step.geometry)
-        masks = masks_to_encode(logits, reference, known.ids, step.geometry)
-        objects, background = predicted_masks(masks)
-        entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
-        if self.model.config.hold_lost_objects:
-            entry = hold_lost(entry, masks[0], known.ring)
-        if decoded.cue is not None:
-            given = decoded.cue.reference if decoded.cue.given is None else decoded.cue.given
-            measures = agreements(given[0], masks[0, : len(decoded.object_ids)])
-            found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
-        found.change = changes(known.looks, known.ids, entry.objects, entry.background)
-        for object_id in reference:  # these measures are only for masks that the network found
-            for measure in (found.cut_off, found.agreement, found.change):
-                measure.pop(object_id, None)
-        known.ring.put(entry)
-        if self.matching:
-            known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
-            known.motion.observe(known.ids, masks[0], step.time)
-        return labels, found
-
-    def _settled(self, logits: Tensor) -> Tensor:
-        """The logits from which a frame's masks and its history entry are made; a subclass may change them."""
-        return logits
-
-    def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
-        """The label map at the frame's own size, and the mean probability inside each object's mask."""
-        probabilities = resize(decoded.logits, geometry.padded).softmax(dim=1)
-        return label_map(probabilities, geometry, list(decoded.object_ids))
-
 
 def placed(model: Hodor, device: torch.device) -> Hodor:
     """The model in evaluation mode on a device: the model itself if it already is, otherwise a copy."""
@@ -375,6 +248,3 @@ def placed(model: Hodor, device: torch.device) -> Hodor:
         model = copy.deepcopy(model).eval()
     # Channels last in memory: convolutions on a CPU, and attention everywhere, read a pixel's channels together.
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-__all__ = ["FrameDescriptors", "ObjectResult", "Segmenter", "StepResult"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.settings import about, check_settings
 
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.model.hodor import Hodor
-
-Kind = TypeVar("Kind", bound="Segmenter")
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,13 @@ class SegmenterSettings:
         """A new segmenter of this network. Raises DeviceError for a device or precision that is not there."""
         from hodor_cli.engine.segmenter import Segmenter
 
-        return self._make(Segmenter, model)
+        return Segmenter(model, **self._arguments())
 
     def offline(self, model: Hodor) -> OfflineSegmenter:
         """The same for a video whose masks are all known beforehand."""
         from hodor_cli.engine.keyframes import OfflineSegmenter
 
-        return self._make(OfflineSegmenter, model)
+        return OfflineSegmenter(model, **self._arguments())
 
-    def _make(self, kind: type[Kind], model: Hodor) -> Kind:
-        return kind(
-            model,
-            history=self.history,
-            min_dim=self.min_dim,
-            max_dim=self.max_dim,
-            device=self.device,
-            precision=self.precision,
-            matching=self.matching,
-        )
+    def _arguments(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(SegmenterSettings)}

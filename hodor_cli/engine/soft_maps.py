@@ -1,10 +1,13 @@
-"""Soft masks of single frames, which the pass backward stores for the pass forward; a few KB each."""
+"""Soft masks of single frames: the pass backward stores them, a few KB each, for the pass forward.
+
+There the two are joined per pixel, weighted by distance in time and by confidence.
+"""
 
 from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +16,16 @@ import torch
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.labels import label_map
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.step_result import FrameDescriptors
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing
+from hodor_cli.runtime.preprocess import Geometry, resize
 
 _LEVELS = 255
+#: Smaller probabilities are raised to this one before a logarithm is taken.
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,49 @@ class SoftMap:
         """The soft map of logits (1, 10 + I, h, w)."""
         probabilities = logits.float().softmax(dim=1)[0]
         return SoftMap(object_ids, probabilities[NUM_NON_OBJECT:], probabilities[:NUM_NON_OBJECT].amax(dim=0))
+
+    def joined(self, later: SoftMap, shares: Mapping[int, float]) -> tuple[SoftMap, dict[int, float]]:
+        """Join this soft map, of the pass forward, with that of the pass backward, which may have other objects.
+
+        Args:
+            shares: weight (0..1) of the pass backward for each object of both: 0 in the frame of the earlier mask, 1 in
+                that of the later one, so that the joined masks change into the given ones without a jump.
+        Returns:
+            The soft map of all objects, and the disagreement (0..1) of the objects of both passes.
+        """
+        ids = self.object_ids.adding(later.object_ids)
+        parts, disagreement = [], {}
+        for object_id in ids:
+            ways = [way.objects[way.object_ids.row(object_id)] for way in (self, later) if object_id in way.object_ids]
+            if len(ways) == 2:
+                union = torch.maximum(*ways).sum().clamp(min=1e-6)
+                disagreement[object_id] = 1 - float(torch.minimum(*ways).sum() / union)
+                parts.append(_mixed(ways[0], ways[1], shares[object_id]))
+            else:
+                parts.append(ways[0])
+        objects = torch.stack(parts)
+        # `background` is the highest background channel; its share of all background is the mean of both passes'.
+        outside = (1 - self.objects.sum(dim=0)) + (1 - later.objects.sum(dim=0))
+        highest = (self.background + later.background) / outside.clamp(min=1e-4)
+        background = (1 - objects.sum(dim=0)).clamp(min=0) * highest.clamp(max=1)
+        measures = {**later.measures, **self.measures}
+        return SoftMap(ids, objects, background, measures, self.descriptors, self.time), disagreement
+
+    def labels(self, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
+        """The label map (H, W) at the frame's own size, and each object's confidence."""
+        rest = (1 - self.objects.sum(dim=0) - self.background).clamp(min=_LEAST)
+        channels = torch.cat((rest[None], self.background[None], self.objects)).clamp(min=_LEAST).log()[None]
+        probabilities = resize(channels, geometry.padded).softmax(dim=1)
+        # The first channel is the rest of the background channels, each of which is lower than the highest one.
+        return label_map(probabilities[:, 1:], geometry, list(self.object_ids), background=1)
+
+    def logits(self, object_ids: Iterable[int], like: Tensor) -> Tensor:
+        """Logits (1, 10 + I, h, w) that give the objects these probabilities; the ten other channels share the rest in
+        the proportions that they have in `like`."""
+        own = self.objects[self.object_ids.rows(object_ids)]
+        rest = (1 - own.sum(dim=0, keepdim=True)).clamp(min=_LEAST).log()
+        background = like[0, :NUM_NON_OBJECT].float().log_softmax(dim=0) + rest
+        return torch.cat((background, own.clamp(min=_LEAST).log()))[None]
 
     def pack(self) -> bytes:
         """Compress to a few KB, with probabilities in 256 steps."""
@@ -112,3 +162,10 @@ class MapFolder(MutableMapping[int, bytes]):
 
     def _file(self, frame: int) -> Path:
         return self._folder / f"{frame:08d}.map"
+
+
+def _mixed(forward: Tensor, backward: Tensor, share: float) -> Tensor:
+    """Probabilities weighted by nearness in time and, per pixel, by their distance from 0.5."""
+    before = (1 - share) * (2 * forward - 1).abs().clamp(min=1e-3)
+    after = share * (2 * backward - 1).abs().clamp(min=1e-3)
+    return (before * forward + after * backward) / (before + after)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hodor_cli.config import NUM_BACKGROUND
-from hodor_cli.engine.evidence import GivenLook, pack_looks, unpack_looks
-from hodor_cli.engine.history import HistoryEntry, HistoryRing, pinned_entries
+from hodor_cli.engine.evidence import GivenLook
+from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.engine.matching_memory import MatchingMemory, StoredFrame
 from hodor_cli.engine.motion import Motion
@@ -20,57 +21,51 @@ from hodor_cli.errors import InputError
 
 STATE_VERSION = 4
 
+Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook)
+
 
 @dataclass
 class Followed:
     """The objects that are followed: their ids, descriptors, keys for matching, movement, and looks when given."""
 
-    ids: ObjectIds
     ring: HistoryRing
+    ids: ObjectIds = field(default_factory=ObjectIds)
     memory: MatchingMemory = field(default_factory=MatchingMemory)
     motion: Motion = field(default_factory=Motion)
     looks: dict[int, GivenLook] = field(default_factory=dict)
 
-    @staticmethod
-    def none(history: int) -> Followed:
-        """No objects yet, with a window of `history` frames."""
-        return Followed(ObjectIds(), HistoryRing(history))
-
-    @staticmethod
-    def of_descriptors(
-        objects: Mapping[int, np.ndarray],
-        background: np.ndarray | None,
-        channels: int,
-        history: int,
-        device: torch.device,
-    ) -> Followed:
-        """Objects known by one (D,) or several (K, D) descriptors each; see `Segmenter.start_from`."""
-        rows = {}
-        for object_id, values in objects.items():
+    def start_from(
+        self, objects: Mapping[int, np.ndarray], background: np.ndarray | None, channels: int, device: torch.device
+    ) -> None:
+        """Follow only objects known by one (D,) or several (K, D) descriptors each; see `Segmenter.start_from`."""
+        rows = {
+            int(key): torch.tensor(np.atleast_2d(np.asarray(values, np.float32))) for key, values in objects.items()
+        }
+        for object_id, values in rows.items():
             check_object_id(object_id, "among the descriptors")
-            rows[int(object_id)] = torch.tensor(np.atleast_2d(np.asarray(values, np.float32)), device=device)
-            if rows[int(object_id)].shape[1] != channels:
+            if values.shape[1] != channels:
                 raise InputError(
-                    f"the descriptor of object {object_id} has {rows[int(object_id)].shape[1]} channels and the model"
-                    f" makes {channels}; export it again with these weights"
+                    f"the descriptor of object {object_id} has {values.shape[1]} channels and the model makes"
+                    f" {channels}; export it again with these weights"
                 )
-        scene: Tensor | None = None
-        if background is not None:
-            scene = torch.tensor(np.asarray(background, np.float32), device=device)
-            if scene.shape != (NUM_BACKGROUND, channels):
-                raise InputError(
-                    f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels});"
-                    " export them again with these weights"
-                )
-        followed = Followed(ObjectIds(rows), HistoryRing(history))
-        followed.ring.pinned = pinned_entries(rows, scene)
-        seen = None if scene is None else scene.cpu()
-        followed.looks = {key: GivenLook.of(values.mean(dim=0).cpu(), seen) for key, values in rows.items()}
-        return followed
+        scene = None if background is None else torch.tensor(np.asarray(background, np.float32))
+        if scene is not None and scene.shape != (NUM_BACKGROUND, channels):
+            raise InputError(
+                f"the background descriptors are {tuple(scene.shape)} and must be ({NUM_BACKGROUND}, {channels});"
+                " export them again with these weights"
+            )
+        self.ids, pinned = ObjectIds(rows), []
+        for k in range(max(len(values) for values in rows.values())):
+            ids = ObjectIds(object_id for object_id, values in rows.items() if k < len(values))
+            known = torch.stack([rows[object_id][k] for object_id in ids]).to(device)
+            seen = None if scene is None else scene.to(device)
+            pinned.append(HistoryEntry(-1, ids, known, seen))
+        self.ring.pinned = pinned
+        self.looks = {key: GivenLook.of(values.mean(dim=0), scene) for key, values in rows.items()}
 
     def copy(self) -> Followed:
         """Another one with the same objects; what it holds is immutable."""
-        return Followed(self.ids, self.ring.copy(), self.memory.copy(), self.motion.copy(), dict(self.looks))
+        return Followed(self.ring.copy(), self.ids, self.memory.copy(), self.motion.copy(), dict(self.looks))
 
     def forget(self, object_id: int) -> None:
         """Forget what was believed of an object; its id stays."""
@@ -81,93 +76,71 @@ class Followed:
 
     def pack(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write; copies, which later steps and the caller do not share."""
-        return {
-            "object_ids": np.array(self.ids, dtype=np.int64),
-            **pack_history(self.ring),
-            **pack_matching(self.memory),
-            **self.motion.state(),
-            **pack_looks(self.looks),
+        parts: dict[str, HistoryEntry | StoredFrame | GivenLook] = {
+            **{f"pinned/{k}": entry for k, entry in enumerate(self.ring.pinned)},
+            **{f"history/{k}": entry for k, entry in enumerate(self.ring.entries)},
+            **{f"matching/reference/{k}": frame for k, frame in enumerate(self.memory.references)},
+            **{f"given/{object_id}": look for object_id, look in self.looks.items()},
         }
+        for name in ("previous", "recent"):
+            if (frame := getattr(self.memory, name)) is not None:
+                parts[f"matching/{name}"] = frame
+        arrays = {"object_ids": np.array(self.ids, dtype=np.int64), **self.motion.state()}
+        arrays |= {"matching/age": np.array(self.memory.age)} if self.memory.age else {}
+        for prefix, part in parts.items():
+            arrays |= _pack(prefix, part)
+        return arrays
 
     @staticmethod
     def unpack(arrays: Mapping[str, np.ndarray], history: int, device: torch.device, *, matching: bool) -> Followed:
         """What `pack` gave; without `matching` its keys are left out."""
-        followed = Followed(ObjectIds(int(i) for i in arrays["object_ids"]), HistoryRing(history))
-        unpack_history(arrays, followed.ring, device)
+        followed = Followed(HistoryRing(history), ObjectIds(arrays["object_ids"].tolist()))
+        followed.ring.pinned = list(_unpack_all(HistoryEntry, arrays, "pinned", device))
+        followed.ring.entries.extend(_unpack_all(HistoryEntry, arrays, "history", device))
         if matching:
-            unpack_matching(arrays, followed.memory, device)
-        followed.motion, followed.looks = Motion.of_state(arrays), unpack_looks(arrays)
+            memory = followed.memory
+            memory.age = int(arrays.get("matching/age", 0))
+            for name in ("previous", "recent"):
+                if f"matching/{name}/object_ids" in arrays:
+                    setattr(memory, name, _unpack(StoredFrame, arrays, f"matching/{name}", device))
+            memory.references = list(_unpack_all(StoredFrame, arrays, "matching/reference", device))
+        followed.motion, cpu = Motion.of_state(arrays), torch.device("cpu")
+        looks = [name.split("/")[1] for name in arrays if name.startswith("given/") and name.endswith("/unit")]
+        followed.looks = {int(key): _unpack(GivenLook, arrays, f"given/{key}", cpu) for key in looks}
         return followed
 
 
-def pack_history(ring: HistoryRing) -> dict[str, np.ndarray]:
-    """All entries of a ring, pinned ones under `pinned/`."""
-    arrays: dict[str, np.ndarray] = {}
-    for kind, entries in (("pinned", ring.pinned), ("history", ring.entries)):
-        for k, entry in enumerate(entries):
-            arrays[f"{kind}/{k}/frame"] = np.array(entry.frame)
-            arrays[f"{kind}/{k}/object_ids"] = np.array(entry.object_ids, dtype=np.int64)
-            arrays[f"{kind}/{k}/objects"] = entry.objects.cpu().numpy().copy()
-            if entry.background is not None:
-                arrays[f"{kind}/{k}/background"] = entry.background.cpu().numpy().copy()
+def _pack(prefix: str, part: HistoryEntry | StoredFrame | GivenLook) -> dict[str, np.ndarray]:
+    """The fields of a part, which are ids, numbers and tensors, as arrays; None is left out."""
+    arrays = {}
+    for one in fields(part):
+        value = getattr(part, one.name)
+        if isinstance(value, Tensor):
+            arrays[f"{prefix}/{one.name}"] = value.cpu().numpy().copy()
+        elif value is not None:
+            arrays[f"{prefix}/{one.name}"] = np.array(value, np.int64 if one.name == "object_ids" else None)
     return arrays
 
 
-def unpack_history(arrays: Mapping[str, np.ndarray], ring: HistoryRing, device: torch.device) -> None:
-    """Fill a ring with what `pack_history` gave."""
-
-    def entries(kind: str) -> list[HistoryEntry]:
-        found: list[HistoryEntry] = []
-        while f"{kind}/{len(found)}/frame" in arrays:
-            prefix = f"{kind}/{len(found)}/"
-            background = arrays.get(prefix + "background")
-            found.append(
-                HistoryEntry(
-                    frame=int(arrays[prefix + "frame"]),
-                    object_ids=ObjectIds(int(i) for i in arrays[prefix + "object_ids"]),
-                    objects=torch.tensor(arrays[prefix + "objects"], device=device),
-                    background=None if background is None else torch.tensor(background, device=device),
-                )
-            )
-        return found
-
-    ring.pinned = entries("pinned")
-    ring.entries.clear()
-    ring.entries.extend(entries("history"))
+def _unpack(kind: type[Part], arrays: Mapping[str, np.ndarray], prefix: str, device: torch.device) -> Part:
+    """The part that `_pack` was given."""
+    values: dict[str, Any] = {}
+    for one in fields(kind):
+        array = arrays.get(f"{prefix}/{one.name}")
+        if one.name == "object_ids" and array is not None:
+            values[one.name] = ObjectIds(array.tolist())
+        elif array is not None:
+            values[one.name] = torch.tensor(array, device=device) if array.ndim else array.item()
+    return kind(**values)
 
 
-def pack_matching(memory: MatchingMemory) -> dict[str, np.ndarray]:
-    """The frames kept for matching."""
-    arrays: dict[str, np.ndarray] = {"matching/age": np.array(memory.age)} if memory.age else {}
-    stored = {"previous": memory.previous, "recent": memory.recent}
-    stored |= {f"reference/{k}": frame for k, frame in enumerate(memory.references)}
-    for name, frame in stored.items():
-        if frame is not None:
-            arrays[f"matching/{name}/object_ids"] = np.array(frame.object_ids, dtype=np.int64)
-            arrays[f"matching/{name}/keys"] = frame.keys.cpu().numpy().copy()
-            arrays[f"matching/{name}/peak"] = np.array(frame.peak)
-            arrays[f"matching/{name}/masks"] = frame.masks.cpu().numpy().copy()
-    return arrays
-
-
-def unpack_matching(arrays: Mapping[str, np.ndarray], memory: MatchingMemory, device: torch.device) -> None:
-    """Fill a matching memory with what `pack_matching` gave."""
-
-    def frame(name: str) -> StoredFrame | None:
-        if f"matching/{name}/keys" not in arrays:
-            return None
-        return StoredFrame(
-            object_ids=ObjectIds(int(i) for i in arrays[f"matching/{name}/object_ids"]),
-            keys=torch.tensor(arrays[f"matching/{name}/keys"], device=device),
-            peak=float(arrays[f"matching/{name}/peak"]),
-            masks=torch.tensor(arrays[f"matching/{name}/masks"], device=device),
-        )
-
-    memory.age = int(arrays.get("matching/age", 0))
-    memory.previous, memory.recent = frame("previous"), frame("recent")
-    memory.references.clear()
-    while (reference := frame(f"reference/{len(memory.references)}")) is not None:
-        memory.references.append(reference)
+def _unpack_all(
+    kind: type[Part], arrays: Mapping[str, np.ndarray], prefix: str, device: torch.device
+) -> Iterator[Part]:
+    number = 0
+    while f"{prefix}/{number}/object_ids" in arrays:
+        yield _unpack(kind, arrays, f"{prefix}/{number}", device)
+        number += 1
 
 
 def check_state(

@@ -70,19 +70,13 @@ def suggest_frames(doubts: Sequence[float], masked: Collection[int], count: int 
     values, marks, found = np.array(doubts, dtype=float), sorted(set(masked)), []
     total = max(float(values.sum()), 1e-9)
     for _ in range(min(count, len(values) - len(marks))):
-        gap, frame, shares = max(
-            (_best(values, *gap) for gap in _gaps(marks, len(values))), key=lambda one: one[2].sum()
-        )
+        # Masked frames with unmasked ones between them; -1 and the length stand for no masked frame.
+        gaps = [(a, b) for a, b in pairwise([-1, *marks, len(values)]) if b - a > 1]
+        gap, frame, shares = max((_best(values, *gap) for gap in gaps), key=lambda one: one[2].sum())
         found.append(Suggestion(frame, min(float(shares.sum()) / total, 1.0)))
         values[gap] -= shares
         marks = sorted((*marks, frame))
     return found
-
-
-def _gaps(marks: list[int], length: int) -> list[tuple[int, int]]:
-    """(before, after): masked frames with unmasked ones between them; -1 and `length` stand for no masked frame."""
-    edges = [-1, *marks, length]
-    return [(a, b) for a, b in pairwise(edges) if b - a > 1]
 
 
 def _best(values: np.ndarray, before: int, after: int) -> tuple[slice, int, np.ndarray]:

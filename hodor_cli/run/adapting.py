@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
-from hodor_cli.run.inputs import Labels, RunInputs
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.training.adapt_settings import CHECKED_AHEAD
+from hodor_cli.training.adapt_settings import CHECKED_AHEAD, AdaptSettings, Budget
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.adapt_settings import AdaptProgress
+
+Settings = TypeVar("Settings", bound=SegmenterSettings)
 
 
 def adapted_to_given(
@@ -37,43 +37,29 @@ def adapted_to_given(
     """
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
-    from hodor_cli.training.adapt_settings import AdaptSettings, Budget
     from hodor_cli.training.adaptation import adapt, default_cache
     from hodor_cli.training.agreement import Example
 
-    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
-    how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
-    examples, following = given_examples(source, inputs)
-    adapted = adapt(
-        placed(model, choose_device(settings.device)),
-        [Example(frame, labels) for frame, labels in examples],
-        how,
-        frames=following,
-        cache=default_cache(),
-        progress=progress,
-    )
-    return adapted, replace(settings, min_dim=min_dim, max_dim=max_dim)
-
-
-def given_examples(
-    source: FrameSource, inputs: RunInputs
-) -> tuple[list[tuple[NDArray[np.uint8], Labels]], list[NDArray[np.uint8]]]:
-    """The frames with given masks or boxes, each with its label map, and some frames after the first of them.
-
-    The source is read for this before the run. Raises UsageError for a source that can be read only once.
-    """
+    how, settings = adaptation(model, budget, settings)
     if not source.reiterable:
         raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
     inputs.check(source)
     first, last = inputs.starts[0], inputs.starts[-1]
-    examples: list[tuple[NDArray[np.uint8], Labels]] = []
-    following: list[NDArray[np.uint8]] = []
+    examples, following = [], []  # the frames with given masks, and some after the first of them
     for frame in source:
         given = inputs.at(frame).labels if frame.index in inputs.starts else None
         if given is not None:
-            examples.append((frame.image, given))
+            examples.append(Example(frame.image, given))
         if frame.index - first in CHECKED_AHEAD:
             following.append(frame.image)
         if frame.index >= max(last, first + CHECKED_AHEAD[-1]):
             break
-    return examples, following
+    model = placed(model, choose_device(settings.device))
+    return adapt(model, examples, how, frames=following, cache=default_cache(), progress=progress), settings
+
+
+def adaptation(model: Hodor, budget: str, settings: Settings) -> tuple[AdaptSettings, Settings]:
+    """How to adapt a network within a budget, and the settings to use it with. Raises UsageError for another budget."""
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+    how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
+    return how, replace(settings, min_dim=min_dim, max_dim=max_dim)

@@ -19,10 +19,11 @@ from hodor_cli.engine.following import GivenMasks
 from hodor_cli.engine.plan import Plan
 from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.earlier import EarlierRun, Labels, ids_of
-from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.earlier import EarlierRun
+from hodor_cli.run.inputs import RunInputs, ids_in
+from hodor_cli.run.journal import read_journal
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import is_report, read_journal
+from hodor_cli.run.records import is_report
 from hodor_cli.run.results import PIECE_FRAMES, Drawing
 from hodor_cli.video.h264 import Piece, frame_times
 
@@ -44,11 +45,11 @@ class ChangedPart:
     @staticmethod
     def between(then: RunInputs, now: RunInputs, first: int, last: int) -> ChangedPart:
         """The change within the frames first to last."""
-        plans = [GivenMasks(_labels_of(inputs), inputs.removals, inputs.appears).plan for inputs in (then, now)]
+        plans = [GivenMasks(inputs.masks, inputs.removals, inputs.appears).plan for inputs in (then, now)]
         events: set[tuple[int, int]] = set()
         for frame in {*then.starts, *now.starts}:
             before, after = (inputs.labels(frame) for inputs in (then, now))
-            for object_id in ids_of(before) | ids_of(after):
+            for object_id in ids_in(before) | ids_in(after):
                 if before is None or after is None or ((before == object_id) != (after == object_id)).any():
                     events.add((object_id, frame))
         given: list[tuple[Mapping[int, Mapping[int, Any]], Mapping[int, Mapping[int, Any]]]] = [
@@ -91,10 +92,6 @@ def _reach(plans: Iterable[Plan], object_id: int, frame: int) -> tuple[int, int]
 
 def _by_id(removals: Mapping[int, Iterable[int]]) -> dict[int, dict[int, None]]:
     return {frame: dict.fromkeys(ids) for frame, ids in removals.items()}
-
-
-def _labels_of(inputs: RunInputs) -> dict[int, Labels]:
-    return {frame: np.asarray(inputs.labels(frame), np.uint16) for frame in inputs.masks}
 
 
 class Correction:

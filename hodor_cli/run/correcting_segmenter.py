@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.engine.following import GivenMasks, encode_masks, pass_backward
+from hodor_cli.engine.following import GivenMasks, encode_masks
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.run.both_ways import make_passes
 from hodor_cli.run.correcting import ChangedPart
-from hodor_cli.run.earlier import Labels, ids_of
-from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.earlier import Labels
+from hodor_cli.run.inputs import RunInputs, ids_in
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
@@ -74,16 +75,7 @@ class CorrectingSegmenter:
         encode_masks(segmenter, source, given)
         stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
         #: Number of frames in the passes backward.
-        self.behind = sum(top - bottom + 1 for bottom, top in stretches)
-        done = 0
-        for bottom, top in stretches:
-            if bottom in maps:  # the last map of a pass is that of its first frame: it is finished
-                done += top - bottom + 1
-                continue
-            for _ in pass_backward(segmenter, source, given, (bottom, top)):
-                done += 1
-                if hooks.progress:
-                    hooks.progress(done, self.behind + len(self._frames))
+        self.behind = make_passes(segmenter, source, given, stretches, maps, hooks, len(self._frames))
         self.last = StepResult(np.zeros((0, 0), np.uint16))
 
     def __getattr__(self, name: str) -> Any:
@@ -127,7 +119,7 @@ class CorrectingSegmenter:
     def _joined(self, frame: int, given: NDArray[np.integer] | None) -> Labels:
         """The masks given in a frame, together with the earlier masks of unchanged objects."""
         labels = self._earlier.labels(frame)
-        labels[np.isin(labels, [*self._change.object_ids, *ids_of(given)])] = 0
+        labels[np.isin(labels, [*self._change.object_ids, *ids_in(given)])] = 0
         return labels if given is None else np.where(given > 0, given, labels).astype(np.uint16)
 
     def _kept(self, frame: int) -> StepResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -11,11 +11,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.engine.masks import HasLabels
+from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.inputs import HasLabels, RunInputs
+from hodor_cli.run.inputs import RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
-from hodor_cli.run.settings import Click
+from hodor_cli.run.resume import only_given_differs, run_identity
+from hodor_cli.run.settings import Click, RunSegmenter, SegmentSettings
+from hodor_cli.video.frames import FrameSource
 
 Labels = NDArray[np.uint16]
 
@@ -51,29 +55,16 @@ class EarlierRun:
 
     @cached_property
     def inputs(self) -> RunInputs:
-        """The inputs of the run."""
-        report = self.report
+        """The inputs of the run; masks without those made from boxes and clicks."""
+        report, masks = self.report, dict[int, HasLabels]()
+        for frame, record in self.records.items():
+            if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
+                masks[frame] = _GivenThen(self, frame, sorted(ids))
         clicks: dict[int, dict[int, Sequence[Click]]] = {
             frame: {key: [Click(*one) for one in found] for key, found in of.items()}
             for frame, of in report.clicks.items()
         }
-        return RunInputs(
-            masks=self._masks(),
-            boxes=report.boxes,
-            removals=report.removals,
-            clicks=clicks,
-            names=report.names,
-            appears=report.appears,
-        )
-
-    def _masks(self) -> dict[int, HasLabels]:
-        """The masks that were given, by frame, without those made from boxes and clicks."""
-        found: dict[int, HasLabels] = {}
-        for frame, record in self.records.items():
-            ids = set(record.given).difference(record.boxes, self.report.clicks.get(frame, {}))
-            if ids:
-                found[frame] = _GivenThen(self, frame, sorted(ids))
-        return found
+        return RunInputs(masks, report.boxes, report.removals, (), clicks, report.names, report.appears)
 
 
 class _GivenThen:
@@ -94,11 +85,12 @@ def together(then: RunInputs, now: RunInputs) -> RunInputs:
     New clicks correct an earlier mask or box.
     """
     masks: dict[int, Any] = dict(then.masks)
-    boxes, clicks = _copy(then.boxes), _copy(then.clicks)
+    boxes: dict[int, dict[int, Any]] = {frame: dict(of) for frame, of in then.boxes.items()}
+    clicks: dict[int, dict[int, Any]] = {frame: dict(of) for frame, of in then.clicks.items()}
     removals = {frame: set(ids) for frame, ids in then.removals.items()}
     for frame in {*now.starts, *now.removals}:
         labels = now.labels(frame)
-        marked = {*ids_of(labels), *now.boxes.get(frame, {})}
+        marked = {*ids_in(labels), *now.boxes.get(frame, {})}
         settled = marked | set(now.removals.get(frame, ()))
         removals[frame] = removals.get(frame, set()) - marked - set(now.clicks.get(frame, {}))
         removals[frame] |= set(now.removals.get(frame, ()))
@@ -110,11 +102,11 @@ def together(then: RunInputs, now: RunInputs) -> RunInputs:
         if was is not None:
             kept = np.where(np.isin(was, list(settled)), 0, was).astype(np.uint16)
             labels = kept if labels is None else np.where(labels > 0, labels, kept).astype(np.uint16)
-        masks[frame] = labels
+        masks[frame] = np.zeros((0, 0), np.uint16) if labels is None else labels
     first = {key: frame for frame in reversed(now.starts) for key in now.ids_of(frame)}
     return replace(
         now,
-        masks={frame: given for frame, given in sorted(masks.items()) if given is not None and _any(given)},
+        masks={frame: given for frame, given in sorted(masks.items()) if getattr(given, "labels", given).any()},
         boxes={frame: of for frame, of in sorted(boxes.items()) if of},
         clicks={frame: of for frame, of in sorted(clicks.items()) if of},
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(removals.items()) if ids},
@@ -123,14 +115,23 @@ def together(then: RunInputs, now: RunInputs) -> RunInputs:
     )
 
 
-def ids_of(labels: NDArray[np.integer] | None) -> set[int]:
-    """The ids in a label map."""
-    return set() if labels is None else {int(i) for i in np.unique(labels) if i}
-
-
-def _copy(by_frame: Mapping[int, Mapping[int, Any]]) -> dict[int, dict[int, Any]]:
-    return {frame: dict(of) for frame, of in by_frame.items()}
-
-
-def _any(given: Any) -> bool:
-    return bool(np.asarray(getattr(given, "labels", given)).any())
+def corrected_run(
+    folder: OutputFolder, source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter
+) -> tuple[EarlierRun | None, RunInputs]:
+    """The finished run that these inputs correct, or None; and the inputs together with those of that run."""
+    if folder.state() != "finished":
+        return None, inputs
+    earlier = EarlierRun(folder)
+    if set(earlier.report.clicks).intersection(earlier.report.masks):
+        return None, inputs  # the masks before the clicks corrected them are not stored
+    joined = together(earlier.inputs, inputs)
+    identity = run_identity(source, joined, settings, segmenter)
+    if not only_given_differs(earlier.report, identity):
+        return None, joined
+    frames = sorted(earlier.records)
+    if not frames or frames != list(range(source.start, frames[-1] + 1)):
+        raise OutputError(
+            f"{folder.root} holds masks of only {len(frames)} frames, so it cannot be corrected; track the others with "
+            "hodor annotate, or start again with `overwrite`"
+        )
+    return earlier, joined

@@ -8,37 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
 from hodor_cli.formats.detections import detections_of
 from hodor_cli.formats.recognise import Writer, writer_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import Count, ObjectId, RunIdentity, require_inside
+from hodor_cli.run.records import Report, decode
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
-
-
-class _Seen(msgspec.Struct):
-    confidence: float = 0.0
-
-
-class _Frame(msgspec.Struct):
-    frame: Count
-    name: str
-    time: float
-    objects: dict[ObjectId, _Seen] = {}
-
-
-class _Result(RunIdentity, frozen=True, kw_only=True):
-    """The part of report.json that an export needs."""
-
-    format: str
-    frames: list[_Frame]
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,14 +45,10 @@ class _Pictures(Collection[Picture]):
     """The frames of a result, read one by one, with the pictures of `source` unless it is None."""
 
     def __init__(
-        self,
-        folder: OutputFolder,
-        result: _Result,
-        names: dict[int, str],
-        source: FrameSource | None,
-        each: Callable[[], object],
+        self, folder: OutputFolder, result: Report, options: ExportOptions, source: FrameSource | None
     ) -> None:
-        self._folder, self._result, self._names, self._source, self._each = folder, result, names, source, each
+        self._folder, self._result, self._source, self._each = folder, result, source, options.each
+        self.names = {**result.names, **options.names}
         files = getattr(source, "files", ()) if source is not None and source.kind == "folder" else ()
         self._files = {Path(file).stem: Path(file) for file in files}
 
@@ -100,7 +75,7 @@ class _Pictures(Collection[Picture]):
             file = self._files.get(record.name)
             size = (labels.shape[0], labels.shape[1])
             yield Picture(
-                file.name if file else record.name, size, shapes_of(labels, self._names), record.frame, record.time,
+                file.name if file else record.name, size, shapes_of(labels, self.names), record.frame, record.time,
                 file=file, image=image,
             )  # fmt: skip
 
@@ -120,13 +95,19 @@ def export_result(result: Path, formats: Sequence[str], options: ExportOptions |
     for place in places.values():
         require_free(place, overwrite=options.overwrite)
     report = _read(folder)
+    confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
     with _opened(report, writers, options) as source:
         for writer in writers:
             wants = source if options.frames or writer.media else None
             with new_folder(
                 places[writer.name], tolerance=options.tolerance, frames=options.frames, overwrite=options.overwrite
             ) as out:
-                writer.write(_annotations(folder, report, options, wants), out)
+                pictures = _Pictures(folder, report, options, wants)
+                annotations = Annotations(
+                    "hodor", folder.root, pictures, names=pictures.names, video=report.source.name,
+                    fps=report.source.fps, confidence=confidence, source=wants,
+                )  # fmt: skip
+                writer.write(annotations, out)
         for sentence in source.warnings if source is not None else ():
             if sentence not in report.warnings:
                 options.warn(sentence)
@@ -149,47 +130,29 @@ def require_exportable(result: Path, formats: Sequence[str], *, overwrite: bool)
         require_free(OutputFolder(result).exports / writer_of(name).name, overwrite=overwrite)
 
 
-def _read(folder: OutputFolder) -> _Result:
+def _read(folder: OutputFolder) -> Report:
     try:
-        report = msgspec.json.decode(folder.report.read_bytes(), type=_Result)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return decode(folder.report.read_bytes(), Report, str(folder.report))
+    except (OSError, OutputError) as error:
         raise InputError(
             f"{folder.root} is not the folder of a finished run, because its report.json is missing or damaged; give "
             "one that `hodor segment` made"
         ) from error
-    for frame in report.frames:
-        require_inside(frame.name, str(folder.report))
-    return report
 
 
-def _opened(report: _Result, writers: Sequence[Writer], options: ExportOptions) -> Any:
+def _opened(report: Report, writers: Sequence[Writer], options: ExportOptions) -> Any:
     """The opened source of the run if an export needs its frames; otherwise a context that yields None."""
     media = [writer.name for writer in writers if writer.media]
-    place = options.source or report.place.get("source", "")
-    needed = bool(media) or options.frames
-    if not needed and (not place or not Path(place).is_dir()):
-        return nullcontext(None)
-    if not needed:  # the endings of the pictures' names
-        return open_source(place, start=report.source.start, end=report.source.end)
+    place, there = options.source or report.place.get("source", ""), report.source
+    if not media and not options.frames:  # only the endings of the pictures' names are needed
+        return open_source(place, start=there.start, end=there.end) if place and Path(place).is_dir() else nullcontext()
     if not place or not Path(place).exists():
         what = ", ".join(media) or "`frames`"
         raise InputError(
             f"{what} needs the video of the run, which is not at {place or 'a known place'}; give `source`"
         )
-    scale, axes = report.source.value_range, report.place.get("axes")
-    return open_source(place, start=report.source.start, end=report.source.end, value_range=scale, axes=axes)
-
-
-def _annotations(
-    folder: OutputFolder, report: _Result, options: ExportOptions, source: FrameSource | None
-) -> Annotations:
-    names = {**report.names, **options.names}
-    confidence = {(frame.frame, key): seen.confidence for frame in report.frames for key, seen in frame.objects.items()}
-    pictures = _Pictures(folder, report, names, source, options.each)
-    return Annotations(
-        "hodor", folder.root, pictures, names=names, video=report.source.name, fps=report.source.fps,
-        confidence=confidence, source=source,
-    )  # fmt: skip
+    axes = report.place.get("axes")
+    return open_source(place, start=there.start, end=there.end, value_range=there.value_range, axes=axes)
 
 
 def names_of(arguments: Sequence[str]) -> dict[int, str]:

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from hodor_cli import __version__
 from hodor_cli.files import put_in_place, writing
+from hodor_cli.run.journal import read_journal
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import (
-    ReportRecord,
-    RunIdentity,
-    SpeedRecord,
-    decode,
-    read_journal,
-)
+from hodor_cli.run.records import ReportRecord, RunIdentity, SpeedRecord, decode
 from hodor_cli.run.report import summarise_objects, write_report
 from hodor_cli.run.resume import Progressed
 from hodor_cli.run.review import review_frames
@@ -38,8 +34,10 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
             seconds=round(spent.seconds, 3),
             network_seconds=round(spent.network_seconds, 3),
         )
-        warnings = _warnings(folder, spent.warnings)
-        header = {"hodor_version": _version(), **msgspec.to_builtins(identity, str_keys=True)}
+        warnings = dict.fromkeys(spent.warnings)  # of the source and the inputs, then of the frames
+        for record in read_journal(folder.journal):
+            warnings.update(dict.fromkeys(record.warnings))
+        header = {"hodor_version": __version__, **msgspec.to_builtins(identity, str_keys=True)}
         page = folder.progress / folder.review.name
         overlay = folder.overlay if folder.overlay.exists() else None
         write_review_page(page, identity, objects, review, read_journal(folder.journal), overlay)
@@ -47,7 +45,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
         report = folder.progress / folder.report.name
         write_report(
             report,
-            header | {"speed": speed, "warnings": warnings, "suggest": suggested(read_journal(folder.journal))},
+            header | {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))},
             objects,
             review,
             lambda: read_journal(folder.journal),
@@ -60,7 +58,7 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
         object_ids=tuple(objects),
         frames_per_second=speed.frames_per_second,
         review=tuple(review),
-        warnings=warnings,
+        warnings=tuple(warnings),
         files=_files(folder),
         resumed_from=resumed_from,
     )
@@ -83,26 +81,7 @@ def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
     return summary, report
 
 
-def _warnings(folder: OutputFolder, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    """All warnings without duplicates: of the source and the inputs, then of the frames."""
-    found = dict.fromkeys(warnings)
-    for record in read_journal(folder.journal):
-        found.update(dict.fromkeys(record.warnings))
-    return tuple(found)
-
-
 def _files(folder: OutputFolder) -> dict[str, Path]:
-    places = {
-        "masks": folder.masks,
-        "overlay": folder.overlay,
-        "review": folder.review,
-        "report": folder.report,
-        "boxes": folder.box_masks,
-    }
+    places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}
+    places["boxes"] = folder.box_masks
     return {key: path for key, path in places.items() if path.exists()}
-
-
-def _version() -> str:
-    import hodor_cli
-
-    return str(getattr(hodor_cli, "__version__", "unknown"))

@@ -6,24 +6,19 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.extent import Box
+from hodor_cli.images.paths import listed
+from hodor_cli.run.prompts import check_box, check_clicks, masks_from_prompts
 from hodor_cli.run.settings import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]
-
-
-class HasLabels(Protocol):
-    """A mask whose label map is unpacked at each use."""
-
-    @property
-    def labels(self) -> NDArray[np.integer]: ...
 
 
 @dataclass(frozen=True)
@@ -96,22 +91,15 @@ class RunInputs:
                 )
             if labels is None or not labels.any():
                 raise InputError(f"the mask of frame {frame} is empty; mark at least one object in it")
-        if self.boxes:
-            from hodor_cli.run.box import check_box
-
-            for frame, boxes in self.boxes.items():
-                for box in boxes.values():
-                    check_box(box, (height, width))
-                labels = self.labels(frame)
-                both = set() if labels is None else set(boxes).intersection(np.unique(labels).tolist())
-                if both:
-                    raise UsageError(
-                        f"object {min(both)} has a mask and a box in frame {frame}; give one of them, and clicks to"
-                        " correct it"
-                    )
+        for frame, boxes in self.boxes.items():
+            for box in boxes.values():
+                check_box(box, (height, width))
+            if both := ids_in(self.labels(frame)).intersection(boxes):
+                raise UsageError(
+                    f"object {min(both)} has a mask and a box in frame {frame}; give one of them, and clicks to"
+                    " correct it"
+                )
         for frame, clicks in self.clicks.items():
-            from hodor_cli.run.clicks import check_clicks
-
             check_clicks(clicks, self.ids_of(frame, clicks=False), frame)
         self._check_removals(known)
         self._check_appearances()
@@ -120,9 +108,11 @@ class RunInputs:
             if not source.has_frame(frame):
                 last = "the end" if source.end is None else source.end - 1
                 what = "start an object in" if frame in self.starts else "remove an object in"
+                known_length = source.exact_length and source.length is not None
+                count = f" and has {source.length} frames" if known_length else ""
                 raise InputError(
-                    f"there is no frame {frame} to {what}: {source.label} is read from frame "
-                    f"{source.start} to {last}{_frame_count(source)}; frames count from 0"
+                    f"there is no frame {frame} to {what}: {source.label} is read from frame {source.start} to {last}"
+                    f"{count}; frames count from 0"
                 )
 
     def at(self, frame: Frame) -> FrameInputs:
@@ -132,8 +122,6 @@ class RunInputs:
         removed = tuple(self.removals.get(index, ()))
         if not boxes and not clicks:
             return FrameInputs(None if labels is None else labels.astype(np.uint16), removed)
-        from hodor_cli.run.clicks import masks_from_prompts
-
         joined = np.zeros(frame.image.shape[:2], np.uint16) if labels is None else labels.astype(np.uint16)
         corrected = {key: mask for key in clicks if (mask := joined == key).any()}
         masks = masks_from_prompts(frame.image, boxes, clicks, corrected)
@@ -160,20 +148,15 @@ class RunInputs:
 
     def ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
         """The ids of the masks and boxes in a frame, and of the clicks if `clicks`."""
-        labels = self.labels(frame)
-        marked = set() if labels is None else set(np.unique(labels).tolist())
         prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
-        return ({int(key) for key in marked} | {int(key) for key in prompted}) - {0}
+        return ids_in(self.labels(frame)) | {int(key) for key in prompted}
 
     def _check_appearances(self) -> None:
         for object_id, frame in self.appears.items():
             first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
             if first != frame:
-                where = (
-                    "there is no mask or box of it"
-                    if first is None
-                    else f"its first mask or box is that of frame {first}"
-                )
+                where = f"its first mask or box is that of frame {first}"
+                where = "there is no mask or box of it" if first is None else where
                 raise UsageError(
                     f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
                 )
@@ -188,9 +171,10 @@ class RunInputs:
                         f"object {object_id} is removed in frame {frame} and has a mask or box there; give one of them"
                     )
                 if object_id not in followed:
+                    others = f"; the ids by then are {listed(sorted(followed), 8)}" if followed else ""
                     raise UsageError(
                         f"object {object_id} cannot be removed in frame {frame}: no earlier frame has a mask or box "
-                        f"of it{_known_ids(followed)}"
+                        f"of it{others}"
                     )
                 followed.discard(object_id)
             followed |= given
@@ -225,10 +209,6 @@ def _ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) ->
         yield object_id, frame
 
 
-def _known_ids(ids: Collection[int]) -> str:
-    shown = ", ".join(str(object_id) for object_id in sorted(ids)[:8])
-    return f"; the ids by then are {shown}" if ids else ""
-
-
-def _frame_count(source: FrameSource) -> str:
-    return f" and has {source.length} frames" if source.exact_length and source.length is not None else ""
+def ids_in(labels: NDArray[np.integer] | None) -> set[int]:
+    """The ids in a label map; none for None."""
+    return set() if labels is None else {int(key) for key in np.unique(labels) if key}

@@ -13,17 +13,18 @@ import numpy as np
 from hodor_cli.errors import HodorError, InputError, OutputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.journal import read_journal
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
-from hodor_cli.run.records import FrameRecord, read_journal
+from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.report import FrameResult
-from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter, SavePoint
+from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter
 from hodor_cli.run.resume import Progressed, RunState, damaged
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.video.frames import Frame, FrameSource
 
-_Writer = WriteBehind[FrameResult | Redraw | SavePoint]
+_Writer = WriteBehind[FrameResult | Redraw | RunState]
 
 
 class NothingToFollowError(InputError):
@@ -188,28 +189,19 @@ class RunLoop:
             labels=labels,
             objects=dict(last.objects),
             given=() if given.labels is None else tuple(int(key) for key in np.unique(given.labels) if key),
-            removed=given.removed,
-            boxes=given.boxes,
-            clicks=given.clicks,
-            box_masks=given.box_masks,
+            inputs=given,
             warnings=(*given.warnings, *last.warnings),
             extra=extra or {},
         )
 
     @property
     def spent(self) -> Progressed:
-        """Frames done, time spent, and warnings so far."""
-        self.take_warnings()
+        """Frames done, time spent, and warnings so far, also those of the source."""
+        self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
         return Progressed(self._at.done, 0, self.seconds, self.network_seconds, self.warnings)
 
-    def take_warnings(self) -> None:
-        """Add new warnings of the source."""
-        self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
-
-    def _save_point(self) -> SavePoint:
-        self.take_warnings()
-        state = {key: np.array(value) for key, value in self._segmenter.state().items()}
-        return SavePoint(state, self.seconds, self.network_seconds, self.warnings)
+    def _save_point(self) -> RunState:
+        return RunState(self.spent, {key: np.array(value) for key, value in self._segmenter.state().items()})
 
     def _check_all_used(self) -> None:
         """Warn or raise if inputs were given for frames that did not come because the source is shorter than stated."""

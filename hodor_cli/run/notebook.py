@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,35 +23,22 @@ _MOST_REVIEWS = 8
 
 def notebook_html(summary: SegmentSummary) -> str:
     """The HTML of a result. Files that were removed since are left out."""
-    overlay = summary.files.get("overlay")
-    rows = [
-        (object_id, tuple(int(value) for value in object_colours(np.array([object_id]))[0]), of_object)
-        for object_id, of_object in _objects(summary.files.get("report")).items()
-    ]
+    overlay, report = summary.files.get("overlay"), summary.files.get("report")
+    video: str | None = None
+    objects: dict[int, ObjectSummary] = {}
+    with suppress(OSError):
+        if overlay is not None and overlay.stat().st_size <= _MOST_BYTES:
+            video = "data:video/mp4;base64," + base64.b64encode(overlay.read_bytes()).decode()
+    with suppress(OSError, OutputError):
+        objects = {} if report is None else decode(report.read_bytes(), ReportRecord, str(report)).objects
+    colours = object_colours(np.array(list(objects), dtype=int)).tolist()
     return render(
         "hodor_cli.run",
         "notebook.html",
         summary=summary,
-        video=_video(overlay),
+        video=video,
         overlay=overlay,
-        rows=rows,
+        rows=[(key, tuple(colour), objects[key]) for key, colour in zip(objects, colours, strict=True)],
         review=summary.review[:_MOST_REVIEWS],
         more=max(0, len(summary.review) - _MOST_REVIEWS),
     )
-
-
-def _video(overlay: Path | None) -> str | None:
-    """The overlay as a data URI; None if there is none or it is too large for a notebook."""
-    try:
-        if overlay is None or overlay.stat().st_size > _MOST_BYTES:
-            return None
-        return "data:video/mp4;base64," + base64.b64encode(overlay.read_bytes()).decode()
-    except OSError:
-        return None
-
-
-def _objects(report: Path | None) -> dict[int, ObjectSummary]:
-    try:
-        return {} if report is None else decode(report.read_bytes(), ReportRecord, str(report)).objects
-    except (OSError, OutputError):
-        return {}

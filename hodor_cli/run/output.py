@@ -22,7 +22,8 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
-from hodor_cli.run.records import MadeFrame, MadeFrames, decode, is_report, read_made_frames
+from hodor_cli.run.journal import read_made_frames
+from hodor_cli.run.records import MadeFrame, MadeFrames, decode, is_report
 
 State = Literal["new", "unfinished", "finished"]
 

@@ -6,7 +6,6 @@ outside its folder is refused as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -184,6 +183,12 @@ class ReportRecord(RunIdentity, frozen=True, kw_only=True):
     suggest: tuple[SuggestedFrame, ...] = ()
 
 
+class Report(ReportRecord, frozen=True, kw_only=True):
+    """report.json with its frames, without what callers added to them."""
+
+    frames: list[FrameRecord]
+
+
 class MadeFrame(Struct, frozen=True):
     """The part of a frame's record that determines its files."""
 
@@ -213,7 +218,7 @@ def decode(data: bytes, schema: type[Schema], what: str) -> Schema:
             f"{what} is damaged or was not written by hodor ({error}), so it cannot be used; remove its folder "
             "yourself, or choose another with `out`"
         ) from error
-    for frame in record.frames if isinstance(record, MadeFrames) else (record,):
+    for frame in getattr(record, "frames", (record,)):
         if isinstance(frame, (FrameRecord, MadeFrame)):
             require_inside(frame.name, what)
     return record
@@ -235,43 +240,3 @@ def is_report(path: Path) -> bool:
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[FrameRecord]:
-    """Yield the journal's complete records between two offsets; an incomplete last line is left out.
-
-    Raises OutputError for a line that hodor did not write.
-    """
-    for line in _lines(path, from_byte, to_byte):
-        yield decode(line, FrameRecord, str(path))
-
-
-def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
-    """Yield the frames of a journal from an offset on, with what determines their files; damaged lines are left out.
-
-    Raises OutputError for a name that leads outside the folder.
-    """
-    for line in _lines(journal, from_byte, None):
-        try:
-            frame = msgspec.json.decode(line, type=MadeFrame)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            continue
-        require_inside(frame.name, str(journal))
-        yield frame
-
-
-def _lines(path: Path, from_byte: int, to_byte: int | None) -> Iterator[bytes]:
-    """Yield the complete lines between two offsets."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        file.seek(from_byte)
-        position = from_byte
-        for line in file:
-            position += len(line)
-            if to_byte is not None and position > to_byte:
-                return
-            if line.endswith(b"\n"):
-                yield line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing
-from hodor_cli.images.extent import Box, box_of
+from hodor_cli.images.extent import box_of
+from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.records import (
     REPORT_FORMAT,
     REPORT_VERSION,
@@ -25,7 +26,6 @@ from hodor_cli.run.records import (
     ReviewItem,
     ReviewNote,
 )
-from hodor_cli.run.settings import Click
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:
@@ -37,16 +37,13 @@ _COMPONENT_SIDE = 288
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The result for one frame. given, removed, boxes, clicks: the user's inputs in it. extra: added by a callback."""
+    """The result for one frame. given: the ids of the masks given in it. extra: added by a callback."""
 
     frame: Frame
     labels: NDArray[np.uint16]
     objects: Mapping[int, ObjectResult]
     given: tuple[int, ...] = ()
-    removed: tuple[int, ...] = ()
-    boxes: Mapping[int, Box] = field(default_factory=dict)
-    clicks: Mapping[int, Sequence[Click]] = field(default_factory=dict)
-    box_masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    inputs: FrameInputs = field(default_factory=FrameInputs)
     warnings: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,11 +53,21 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
 
     Raises UsageError if a callback added a `review` that is not a list of object, reason and detail.
     """
-    objects = {
-        object_id: _object_record(outcome, result.labels == object_id)
-        for object_id, outcome in sorted(result.objects.items())
-    }
-    extra = dict(result.extra)
+    objects = {}
+    for object_id, outcome in sorted(result.objects.items()):
+        mask = result.labels == object_id
+        objects[object_id] = ObjectRecord(
+            area=int(outcome.area),
+            box=box_of(mask),
+            confidence=_rounded(outcome.confidence) or 0.0,
+            lost=bool(outcome.lost),
+            cut_off=_rounded(outcome.cut_off) or None,
+            elsewhere=_rounded(elsewhere(mask)) or None,
+            agreement=_rounded(outcome.agreement, 2),
+            change=_rounded(outcome.change, 2),
+            disagreement=_rounded(outcome.disagreement, 2),
+        )
+    extra, inputs = dict(result.extra), result.inputs
     try:
         review = msgspec.convert(extra.pop("review", []), type=tuple[ReviewNote, ...])
     except msgspec.ValidationError as error:
@@ -71,9 +78,9 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
         time=round(float(result.frame.time), 6),
         objects=objects,
         given=tuple(sorted(result.given)),
-        boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in result.boxes.items()},
-        clicks={key: tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in result.clicks.items()},
-        removed=tuple(sorted(result.removed)),
+        boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in inputs.boxes.items()},
+        clicks={key: tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in inputs.clicks.items()},
+        removed=tuple(sorted(inputs.removed)),
         warnings=result.warnings,
         review=review,
         ticks=ticks,
@@ -93,25 +100,15 @@ def elsewhere(mask: NDArray[np.bool_]) -> float:
 
 def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
     """For each object: its first frame, the numbers of frames where it is present and lost, and its mean confidence."""
-    first: dict[int, int] = {}
-    present: dict[int, int] = {}
-    lost: dict[int, int] = {}
-    confidence: dict[int, float] = {}
+    totals: dict[int, list[Any]] = {}
     for record in records:
         for key, entry in record.objects.items():
-            first.setdefault(key, record.frame)
-            counts = lost if entry.lost else present
-            counts[key] = counts.get(key, 0) + 1
-            if not entry.lost:
-                confidence[key] = confidence.get(key, 0.0) + entry.confidence
+            total = totals.setdefault(key, [record.frame, 0, 0, 0.0])
+            total[1 + entry.lost] += 1
+            total[3] += 0.0 if entry.lost else entry.confidence
     return {
-        key: ObjectSummary(
-            first_frame=first[key],
-            frames_present=present.get(key, 0),
-            frames_lost=lost.get(key, 0),
-            mean_confidence=round(confidence[key] / present[key], 4) if key in present else 0.0,
-        )
-        for key in sorted(first)
+        key: ObjectSummary(first, present, lost, round(confidence / present, 4) if present else 0.0)
+        for key, (first, present, lost, confidence) in sorted(totals.items())
     }
 
 
@@ -131,31 +128,17 @@ def write_report(
         file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
         for key, value in header.items():
             file.write(f"{json.dumps(key)}: {_json(value)},\n")
-        file.write(f'"objects": {_json(objects)},\n"review": [')
-        for position, item in enumerate(review):
-            file.write((",\n  " if position else "\n  ") + _json(item))
-        file.write('\n],\n"frames": [')
-        for position, record in enumerate(records()):
-            file.write((",\n  " if position else "\n  ") + _json(record.for_report()))
-        file.write("\n]}\n")
+        file.write(f'"objects": {_json(objects)},\n')
+        frames = (record.for_report() for record in records())
+        for title, values, end in (("review", review, ","), ("frames", frames, "}")):
+            file.write(f'"{title}": [')
+            for position, value in enumerate(values):
+                file.write((",\n  " if position else "\n  ") + _json(value))
+            file.write(f"\n]{end}\n")
 
 
 def _json(value: Any) -> str:
     return json.dumps(msgspec.to_builtins(value, str_keys=True))
-
-
-def _object_record(outcome: ObjectResult, mask: NDArray[np.bool_]) -> ObjectRecord:
-    return ObjectRecord(
-        area=int(outcome.area),
-        box=box_of(mask),
-        confidence=_rounded(outcome.confidence) or 0.0,
-        lost=bool(outcome.lost),
-        cut_off=_rounded(outcome.cut_off) or None,
-        elsewhere=_rounded(elsewhere(mask)) or None,
-        agreement=_rounded(outcome.agreement, 2),
-        change=_rounded(outcome.change, 2),
-        disagreement=_rounded(outcome.disagreement, 2),
-    )
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

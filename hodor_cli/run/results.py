@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,10 @@ from numpy.typing import NDArray
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
+from hodor_cli.run.journal import Journal, read_journal
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import read_journal
 from hodor_cli.run.report import FrameResult, frame_record
-from hodor_cli.run.resume import Journal, Progressed, RunState, save_run_state
+from hodor_cli.run.resume import Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Piece, Timeline, VideoWriter, join_videos
 from hodor_cli.video.overlay import draw_on_video
@@ -38,16 +37,6 @@ class Redraw:
     frame: Frame
     labels: NDArray[np.uint16]
     ticks: int
-
-
-@dataclass(frozen=True)
-class SavePoint:
-    """A request to write a checkpoint after the frames handed over so far."""
-
-    state: Mapping[str, NDArray[Any]]
-    seconds: float
-    network_seconds: float
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,15 +77,15 @@ class ResultsWriter:
         # The frames of the unfinished piece come first, as `Redraw` items.
         self._drawn = self.done // PIECE_FRAMES * PIECE_FRAMES
 
-    def handle(self, item: FrameResult | Redraw | SavePoint) -> None:
-        """Write one item. Raises OutputError if it cannot be written."""
+    def handle(self, item: FrameResult | Redraw | RunState) -> None:
+        """Write one item: a frame, or a checkpoint after the frames so far. Raises OutputError if that fails."""
         with writing(self._folder.root):
             if isinstance(item, FrameResult):
                 self._write(item)
             elif isinstance(item, Redraw):
                 self._draw(item.frame, item.labels, item.ticks)
             else:
-                progress = Progressed(self.done, self._journal.size, item.seconds, item.network_seconds, item.warnings)
+                progress = replace(item.progress, done=self.done, journal_bytes=self._journal.size)
                 save_run_state(self._folder.checkpoint, RunState(progress, item.state))
 
     def close(self) -> None:
@@ -127,7 +116,7 @@ class ResultsWriter:
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.
         self._journal.append(frame_record(item, ticks=self._ticks))
         _write_mask(self._folder.mask(frame.name), item.labels)
-        for object_id, mask in item.box_masks.items():
+        for object_id, mask in item.inputs.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)
             _write_mask(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
         self.done += 1

@@ -7,11 +7,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +21,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.records import FrameRecord, RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
+from hodor_cli.run.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
@@ -69,20 +66,7 @@ def load_run_state(path: Path) -> RunState | None:
             state = {key[len(_STATE) :]: file[key] for key in file.files if key.startswith(_STATE)}
     except FileNotFoundError:
         return None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        MemoryError,
-        OverflowError,
-        NotImplementedError,
-        RecursionError,
-        zipfile.BadZipFile,
-        zlib.error,
-        msgspec.MsgspecError,
-    ) as error:
+    except Exception as error:  # damaged data can raise any kind of exception
         raise damaged(path) from error
     return RunState(progress, state)
 
@@ -90,28 +74,6 @@ def load_run_state(path: Path) -> RunState | None:
 def damaged(path: Path) -> OutputError:
     """The error for a damaged file that is needed for resuming."""
     return OutputError(f"{path} is damaged, so the run cannot be resumed; start it again with `overwrite`")
-
-
-class Journal:
-    """The records of the frames done so far, on disk."""
-
-    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
-        """Open for appending, after truncating the file to `keep_bytes` bytes."""
-        self._file = path.open("r+b" if keep_bytes else "wb", buffering=0)
-        self._file.truncate(keep_bytes)
-        self._file.seek(keep_bytes)
-        self.size = keep_bytes
-
-    def append(self, record: FrameRecord) -> None:
-        """Add one frame's record."""
-        line = msgspec.json.encode(record) + b"\n"
-        written = self._file.write(line)
-        if written != len(line):
-            raise OSError(errno.ENOSPC, "the disk is full")
-        self.size += len(line)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def write_run(path: Path, identity: RunIdentity) -> None:
@@ -134,6 +96,12 @@ def read_run(path: Path) -> RunIdentity | None:
 
 def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: Any) -> RunIdentity:
     """The inputs and settings that determine the results of a run, independent of the files' places."""
+    from hodor_cli.weights.checkpoint import model_fingerprint
+
+    model, digests = getattr(segmenter, "model", None), {}
+    for frame in sorted(inputs.masks):
+        labels = np.ascontiguousarray(inputs.labels(frame), dtype=np.uint16)
+        digests[frame] = hashlib.sha256(str(labels.shape).encode() + labels.tobytes()).hexdigest()
     return RunIdentity(
         source=SourceRecord(
             name=source.name,
@@ -145,7 +113,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
             content=_content_hash(source),
             value_range=None if (scale := source.value_range) is None else (float(scale.low), float(scale.high)),
         ),
-        masks={frame: _array_hash(inputs.labels(frame)) for frame in sorted(inputs.masks)},
+        masks=digests,
         boxes={
             frame: {int(key): (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in of.items()}
             for frame, of in sorted(inputs.boxes.items())
@@ -157,7 +125,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
         names=dict(sorted(inputs.names.items())),
         appears=dict(sorted(inputs.appears.items())),
-        weights=WeightsRecord(settings.weights, _fingerprint(segmenter)),
+        weights=WeightsRecord(settings.weights, "" if model is None else model_fingerprint(model)),
         settings={key: value for key, value in asdict(settings).items() if key != "weights"},
         used={
             "device": str(getattr(segmenter, "device", "")),
@@ -177,15 +145,10 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
         was, value = getattr(then.source, key), getattr(now.source, key)
         if was != value:
             found.append("the source" + ("" if key == "content" else f"'s {key} ({was} then, {value} now)"))
-    for kind, word in (
-        ("masks", "the mask"),
-        ("boxes", "the box"),
-        ("clicks", "the clicks"),
-        ("removals", "the removal"),
-    ):
+    for kind, word in {"masks": "mask", "boxes": "box", "clicks": "clicks", "removals": "removal"}.items():
         before, after = getattr(then, kind), getattr(now, kind)
         frames = sorted({*before, *after})
-        found += [f"{word} of frame {frame}" for frame in frames if before.get(frame) != after.get(frame)]
+        found += [f"the {word} of frame {frame}" for frame in frames if before.get(frame) != after.get(frame)]
     if then.appears != now.appears:
         found.append("where objects appear")
     if then.weights.fingerprint != now.weights.fingerprint:
@@ -217,25 +180,10 @@ def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> Non
         )
 
 
-def _fingerprint(segmenter: Any) -> str:
-    """The fingerprint of the segmenter's network; empty without one."""
-    model = getattr(segmenter, "model", None)
-    if model is None:
-        return ""
-    from hodor_cli.weights.checkpoint import model_fingerprint
-
-    return model_fingerprint(model)
-
-
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "default" if value is None else str(value)
-
-
-def _array_hash(labels: NDArray[np.integer] | None) -> str:
-    array = np.ascontiguousarray(labels, dtype=np.uint16)
-    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
 
 def _content_hash(source: FrameSource) -> str | None:

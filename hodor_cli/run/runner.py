@@ -16,15 +16,16 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.both_ways import able_to_go_back, counting_from, follow_backward, goes_both_ways
+from hodor_cli.run.both_ways import able_to_go_back, counting_from, follow_backward
 from hodor_cli.run.correcting import Correction, is_moving, move_masks
 from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
-from hodor_cli.run.earlier import EarlierRun, together
+from hodor_cli.run.earlier import EarlierRun, corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.journal import read_journal
 from hodor_cli.run.loop import NothingToFollowError, RunLoop
 from hodor_cli.run.output import OutputFolder, State
-from hodor_cli.run.records import RunIdentity, read_journal
+from hodor_cli.run.records import RunIdentity
 from hodor_cli.run.results import Drawing, ResultsWriter, join_overlay
 from hodor_cli.run.resume import (
     Progressed,
@@ -32,7 +33,6 @@ from hodor_cli.run.resume import (
     damaged,
     differences,
     load_run_state,
-    only_given_differs,
     read_run,
     refuse_differences,
     run_identity,
@@ -95,7 +95,7 @@ def segment_source(
             _move(folder)
     earlier = None
     if output.resume and able_to_go_back(source, segmenter):
-        earlier, inputs = _earlier(folder, source, inputs, settings, segmenter)
+        earlier, inputs = corrected_run(folder, source, inputs, settings, segmenter)
     inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter)
     if _state(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
@@ -109,7 +109,8 @@ def segment_source(
             shutil.rmtree(folder.progress, ignore_errors=True)  # killed after the report, before the cleanup
             return _finished(folder, identity)
         try:
-            if goes_both_ways(source, inputs, segmenter):
+            # The frames of a camera or a pipe come only once, so there a mask is used only from its frame on.
+            if able_to_go_back(source, segmenter) and set(inputs.starts) != {source.start}:
                 job = replace(job, hooks=follow_backward(source, inputs, segmenter, folder, hooks))
             run, results = _work(folder, job, segmenter, checkpoint)
             if settings.overlay:
@@ -154,34 +155,17 @@ def _work(
     return run, results
 
 
-def _earlier(
-    folder: OutputFolder, source: FrameSource, inputs: RunInputs, settings: SegmentSettings, segmenter: RunSegmenter
-) -> tuple[EarlierRun | None, RunInputs]:
-    """The finished run that these inputs correct, or None; and the inputs together with those of that run."""
-    if folder.state() != "finished":
-        return None, inputs
-    earlier = EarlierRun(folder)
-    if set(earlier.report.clicks).intersection(earlier.report.masks):
-        return None, inputs  # the masks before the clicks corrected them are not stored
-    joined = together(earlier.inputs, inputs)
-    identity = run_identity(source, joined, settings, segmenter)
-    if not only_given_differs(earlier.report, identity):
-        return None, joined
-    frames = sorted(earlier.records)
-    if not frames or frames != list(range(source.start, frames[-1] + 1)):
-        raise OutputError(
-            f"{folder.root} holds masks of only {len(frames)} frames, so it cannot be corrected; track the others with "
-            "hodor annotate, or start again with `overwrite`"
-        )
-    return earlier, joined
-
-
 def _correct(
     folder: OutputFolder, earlier: EarlierRun, job: _Job, segmenter: RunSegmenter, identity: RunIdentity
 ) -> SegmentSummary:
     """Correct a finished run. Its result does not change until all corrected frames are written."""
     part = folder.part
-    _forget_other(part, identity)
+    try:
+        then = read_run(part.run)
+    except OutputError:  # damaged
+        then = None
+    if part.root.is_dir() and (then is None or differences(then, identity)):
+        shutil.rmtree(part.root)  # an unfinished correction with other inputs
     try:
         checkpoint = _prepare(part, identity, RunOutput(resume=True))
         correction = Correction(folder, earlier, job.inputs, job.drawing)
@@ -199,16 +183,6 @@ def _correct(
             shutil.rmtree(folder.progress, ignore_errors=True)
         raise
     return _move(folder)
-
-
-def _forget_other(part: OutputFolder, identity: RunIdentity) -> None:
-    """Remove an unfinished correction that has other inputs."""
-    try:
-        then = read_run(part.run)
-    except OutputError:  # damaged
-        then = None
-    if part.root.is_dir() and (then is None or differences(then, identity)):
-        shutil.rmtree(part.root)
 
 
 def _move(folder: OutputFolder) -> SegmentSummary:

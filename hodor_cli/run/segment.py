@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.extent import Box
-from hodor_cli.run.inputs import HasLabels, RunInputs
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import Click, RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
-    from hodor_cli.formats.mask_arguments import Given
     from hodor_cli.model.hodor import Hodor
 
 #: A mask as a file (or a folder of files named like the frames), or as an (H, W) array of object ids.
@@ -72,14 +70,7 @@ def segment(
 
     options = options or SegmentOptions()
     with open_source(source) as frames:
-        inputs = _inputs(frames, mask, box, options.remove)
-        if click:
-            by_frame = click if isinstance(click, Mapping) else {frames.start: {1: click}}
-            clicks = {
-                frame: {object_id: [Click(*one) for one in given] for object_id, given in of_frame.items()}
-                for frame, of_frame in by_frame.items()
-            }
-            inputs = replace(inputs, clicks=clicks)
+        inputs = _inputs(frames, mask, box, click, options.remove)
         folder = Path(f"{frames.name}.hodor") if out is None else Path(out)
         network = load_model(options.weights) if model is None else model
         output = RunOutput(overwrite=options.overwrite, resume=options.resume)
@@ -92,57 +83,51 @@ def _inputs(
     frames: FrameSource,
     mask: Mask | Mapping[int, Mask] | None,
     box: Boxes | Mapping[int, Boxes] | None,
+    click: Clicks | Mapping[int, Mapping[int, Clicks]],
     remove: Mapping[int, int],
 ) -> RunInputs:
-    masks = {} if mask is None else mask if isinstance(mask, Mapping) else {frames.start: mask}
-    by_frame = _boxes_by_frame(frames.start, box)
+    from hodor_cli.formats.mask_arguments import read_given
+
+    masks: Mapping[int, Mask] = mask if isinstance(mask, Mapping) else {} if mask is None else {frames.start: mask}
+    # The pictures of one file may belong to several frames.
+    files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, (str, Path))}
+    alone = not isinstance(mask, Mapping)
+    read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
+    arrays = {frame: _labels(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
+    several = isinstance(box, Mapping) and all(isinstance(one, Mapping) for one in box.values())
+    boxes: Any = box if several else {} if box is None else {frames.start: box}
+    clicks: Any = click if isinstance(click, Mapping) else {frames.start: {1: click}} if click else {}
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(frame, []).append(object_id)
-    files = _masks_of_files(frames, masks, alone=not isinstance(mask, Mapping))
-    given: dict[int, NDArray[np.integer] | HasLabels] = {**files.masks, **_masks_of_arrays(masks)}
-    return RunInputs(given, by_frame, removals, names=files.names)
-
-
-def _masks_of_files(frames: FrameSource, masks: Mapping[int, Mask], *, alone: bool) -> Given:
-    """The masks in files. alone: there is one file, whose pictures may belong to several frames."""
-    from hodor_cli.formats.mask_arguments import read_given
-
-    files = {frame: Path(given) for frame, given in masks.items() if isinstance(given, (str, Path))}
-    return read_given(
-        [str(path) if alone or path.is_dir() else f"{frame}={path}" for frame, path in files.items()], frames
+    return RunInputs(
+        {**read.masks, **arrays},
+        {frame: _numbered(given) for frame, given in boxes.items()},
+        removals,
+        clicks={
+            frame: {key: [Click(*one) for one in of] for key, of in by_id.items()} for frame, by_id in clicks.items()
+        },
+        names=read.names,
     )
 
 
-def _masks_of_arrays(masks: Mapping[int, Mask]) -> dict[int, NDArray[np.integer]]:
-    arrays = {frame: np.asarray(given) for frame, given in masks.items() if not isinstance(given, (str, Path))}
-    for frame, labels in arrays.items():
-        if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
-            raise UsageError(
-                f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer array "
-                "whose values are object ids"
-            )
-    return {frame: labels.astype(np.uint16) if labels.dtype == bool else labels for frame, labels in arrays.items()}
-
-
-def _boxes_by_frame(first: int, box: Boxes | Mapping[int, Boxes] | None) -> dict[int, dict[int, Box]]:
-    if box is None:
-        return {}
-    if isinstance(box, Mapping) and all(isinstance(given, Mapping) for given in box.values()):
-        return {frame: _numbered(given) for frame, given in box.items()}
-    return {first: _numbered(box)}
+def _labels(given: Any, frame: int) -> NDArray[np.integer]:
+    """Raises UsageError for an array that is no label map."""
+    labels = np.asarray(given)
+    if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+        raise UsageError(
+            f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer array "
+            "whose values are object ids"
+        )
+    return labels.astype(np.uint16) if labels.dtype == bool else labels
 
 
 def _numbered(given: Any) -> dict[int, Box]:
     """The boxes of one frame by object id. Raises UsageError for an invalid box."""
-    if isinstance(given, Mapping):
-        by_id: dict[Any, Any] = dict(given)
-    elif len(given) and np.ndim(given[0]) > 0:
-        by_id = dict(enumerate(given, start=1))
-    else:
-        by_id = {1: given}
+    if not isinstance(given, Mapping):
+        given = dict(enumerate(given if len(given) and np.ndim(given[0]) > 0 else [given], start=1))
     found: dict[int, Box] = {}
-    for object_id, box in by_id.items():
+    for object_id, box in given.items():
         try:
             x, y, width, height = (round(float(side)) for side in box)
         except (TypeError, ValueError, OverflowError):

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import numpy as np
 
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError
 from hodor_cli.files import new_file
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import FrameRecord, ReportRecord, SuggestedFrame, decode, is_report
-from hodor_cli.run.settings import RunHooks, SegmentSettings
-from hodor_cli.video.frames import FrameSource
+from hodor_cli.run.records import FrameRecord, Report, ReportRecord, SuggestedFrame, decode, is_report
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from hodor_cli.model.hodor import Hodor
-    from hodor_cli.run.inputs import RunInputs
+Kind = TypeVar("Kind", Report, ReportRecord)
 
 #: Pixels of a picture's longer side on the page, and pictures in a row.
 _SIDE, _COLUMNS = 400, 3
-
-
-class _ReportFrames(msgspec.Struct, frozen=True):
-    frames: list[FrameRecord]
 
 
 def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[SuggestedFrame, ...]:
@@ -48,32 +39,7 @@ def suggested(records: Iterable[FrameRecord], count: int = 5) -> tuple[Suggested
 
 def suggested_in(result: Path, count: int = 5) -> tuple[SuggestedFrame, ...]:
     """Suggestions for a result folder. Raises InputError if it has no finished run, OutputError if it is damaged."""
-    return suggested(decode(_report(result).read_bytes(), _ReportFrames, str(result)).frames, count)
-
-
-def suggested_for(
-    source: FrameSource,
-    inputs: RunInputs,
-    network: Hodor,
-    folder: Path,
-    *,
-    settings: SegmentSettings | None = None,
-    hooks: RunHooks | None = None,
-    count: int = 5,
-) -> tuple[SuggestedFrame, ...]:
-    """Suggestions for a video, which is first segmented into `folder`, without an overlay.
-
-    Raises UsageError for a source that can be read only once, and as `segment_source` does.
-    """
-    from hodor_cli.run.runner import segment_source
-
-    if not source.reiterable:
-        raise UsageError(
-            f"the frames of {source.label} come only once, so none can be masked next; save the video first"
-        )
-    settings = replace(settings or SegmentSettings(), overlay=False)
-    segment_source(source, inputs, folder, network, settings=settings, hooks=hooks)
-    return suggested_in(folder, count)
+    return suggested(_report(result, Report).frames, count)
 
 
 def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]) -> None:
@@ -84,7 +50,7 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
     from hodor_cli.video.source import open_source
 
     folder = OutputFolder(result)
-    report = decode(_report(result).read_bytes(), ReportRecord, str(result))
+    report = _report(result, ReportRecord)
     tiles: list[Image.Image] = []
     with open_source(report.place.get("source", "")) as source:
         for one in frames:
@@ -107,8 +73,8 @@ def write_suggestions(path: Path, result: Path, frames: Iterable[SuggestedFrame]
         page.save(temporary, format="PNG")
 
 
-def _report(result: Path) -> Path:
+def _report(result: Path, kind: type[Kind]) -> Kind:
     report = OutputFolder(result).report
     if not is_report(report):
         raise InputError(f"{result} holds no finished run of hodor segment; for a video, give its first `mask` as well")
-    return report
+    return decode(report.read_bytes(), kind, str(result))

@@ -45,7 +45,8 @@ def preview_samples(
     """Samples of a data set, as training with this augmentation preset would draw them.
 
     source: a COCO-format folder, or clips, which are used as `mode` says. area: pixels of a frame. progress: called
-    with 1 after each sample. Raises DataError when the set cannot be read, UsageError for an unknown preset or mode.
+    with the number of samples made. Raises DataError when the set cannot be read, UsageError for an unknown preset or
+    mode.
     """
     source = source if isinstance(source, DataSource) else DataSource(Path(source))
     batches = BatchSettings(area=area, exact=False, balance=0.5)
@@ -57,7 +58,7 @@ def preview_samples(
         plan = planner.plan(number)
         samples.append(planner.sample(plan.samples[0], plan.num_objects))
         if progress is not None:
-            progress(1)
+            progress(number + 1)
     return samples
 
 

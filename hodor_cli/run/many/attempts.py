@@ -13,9 +13,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
-
-import msgspec
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import writing
@@ -24,7 +23,6 @@ from hodor_cli.run.output import OutputFolder, remove_if_empty
 from hodor_cli.run.resume import load_run_state
 
 UNFINISHED = ".unfinished"
-_TAIL_BYTES = 1 << 16
 
 
 class VideoAttempts:
@@ -88,8 +86,12 @@ class VideoAttempts:
             remove_if_empty(folder)
 
     def frames_done(self) -> int:
-        """How many frames the furthest attempt has written."""
-        return max((_frames_in(OutputFolder(folder).journal) for folder in self._folders()), default=0)
+        """How many frames the furthest attempt has written, which are the lines of its journal."""
+        most = 0
+        for folder in self._folders():
+            with suppress(OSError):
+                most = max(most, OutputFolder(folder).journal.read_bytes().count(b"\n"))
+        return most
 
     def _folders(self) -> list[Path]:
         try:
@@ -126,22 +128,3 @@ def _copy_attempt(earlier: OutputFolder, new: OutputFolder) -> None:
             for file in folder.iterdir():
                 if not file.name.startswith("."):
                     shutil.copyfile(file, copy / file.name)
-
-
-class _Index(msgspec.Struct):
-    """The part of a journal's record that says how far a video is."""
-
-    frame: int
-
-
-def _frames_in(journal: Path) -> int:
-    """How many frames a journal tells of, from its first and its last whole record; 0 where they cannot be read."""
-    try:
-        with journal.open("rb") as file:
-            first = file.readline()
-            file.seek(max(0, journal.stat().st_size - _TAIL_BYTES))
-            lines = [line for line in file.read().split(b"\n")[:-1] if line.startswith(b"{")]
-        ends = [msgspec.json.decode(line, type=_Index).frame for line in (first, lines[-1] if lines else first)]
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return 0
-    return ends[1] - ends[0] + 1

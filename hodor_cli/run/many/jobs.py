@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import (
+    exists,
+    listed,
+    plural,
+    require_exists,
+    summarise_files,
+    visible_files,
+    visible_folders,
+)
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 
@@ -48,20 +56,15 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
         raise InputError(f"{masks} is a file; give the folder that holds a mask for each video, named like the videos")
     sources = videos_of_folder(videos) if videos.is_dir() else videos_of_list(videos)
     _refuse_same_names(sources)
-    found = {source: _masks_of(_name(source), masks) for source in sources}
-    missing = [_name(source) for source, place in found.items() if place is None]
+    found = [(source, _name(source), _masks_of(_name(source), masks)) for source in sources]
+    missing = [name for _, name, place in found if place is None]
     if missing:
-        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+        some, has = listed(missing, _SHOWN), "has" if len(missing) == 1 else "have"
         raise InputError(
-            f"{plural(len(missing), 'video')} of {len(sources)} {'has' if len(missing) == 1 else 'have'} no mask in "
-            f"{masks} ({shown}): each needs {missing[0]}.png for its first frame or a folder {missing[0]} with masks "
-            "named like its frames"
+            f"{plural(len(missing), 'video')} of {len(sources)} {has} no mask in {masks} ({some}): each needs "
+            f"{missing[0]}.png for its first frame or a folder {missing[0]} with masks named like its frames"
         )
-    return [
-        VideoJob(_name(source), source.resolve(), place.resolve())
-        for source, place in found.items()
-        if place is not None
-    ]
+    return [VideoJob(name, source.resolve(), place.resolve()) for source, name, place in found if place is not None]
 
 
 def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
@@ -76,10 +79,10 @@ def videos_of_folder(folder: Path) -> list[Path]:
     """The video files, and the folders that hold images, directly in a folder. Raises InputError if there is none."""
     names = visible_files(folder)
     found = [folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-    found += [sub for sub in visible_folders(folder) if _holds_images(sub)]
+    found += [sub for sub in visible_folders(folder) if _are_pictures(visible_files(sub))]
     if found:
         return found
-    if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names):
+    if _are_pictures(names):
         raise InputError(
             f"{folder} holds images and so is one video itself; segment it alone, with its masks, or name "
             "the folder above it"
@@ -105,10 +108,9 @@ def videos_of_list(file: Path) -> list[Path]:
     paths = [file.parent / Path(name).expanduser() for name in named]
     missing = [name for name, path in zip(named, paths, strict=True) if not exists(path)]
     if missing:
-        shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         raise InputError(
             f"{plural(len(missing), 'video')} of {len(named)} in {file} {'is' if len(missing) == 1 else 'are'} not "
-            f"there ({shown}); paths are relative to {file.resolve().parent}"
+            f"there ({listed(missing, _SHOWN)}); paths are relative to {file.resolve().parent}"
         )
     return list(dict.fromkeys(paths))
 
@@ -136,5 +138,5 @@ def _masks_of(name: str, masks: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in visible_files(folder))
+def _are_pictures(names: Sequence[str]) -> bool:
+    return any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in names)

@@ -6,7 +6,8 @@ import functools
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -30,10 +31,9 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int, devices: Sequence[str] = ()) -> None:
-        self.workers = workers
-        self.devices = list(devices)
+        self.workers, self.devices = workers, list(devices)
 
-    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
+    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
         """Each job's result as it ends, and None now and then while none does.
 
         When the iterator is closed, or an exception passes through it, the workers are ended; what they have done stays
@@ -42,7 +42,11 @@ class LocalExecutor:
         waiting = deque((job, 1) for job in jobs)
         count = min(self.workers, len(jobs))
         threads = max(1, usable_cores() // count)
-        workers = [_Worker(number, self._options(number, options), threads) for number in range(count)]
+        workers = []
+        for number in range(count):
+            device = self.devices[number % len(self.devices)] if self.devices else options.settings.device
+            own = replace(options, settings=replace(options.settings, device=device))
+            workers.append(_Worker(number, own, threads))
         try:
             while waiting or any(worker.busy for worker in workers):
                 for worker in workers:
@@ -62,12 +66,6 @@ class LocalExecutor:
             for worker in workers:
                 worker.end()
 
-    def _options(self, number: int, options: WorkOptions) -> WorkOptions:
-        if not self.devices:
-            return options
-        device = self.devices[number % len(self.devices)]
-        return replace(options, settings=replace(options.settings, device=device))
-
 
 class _Worker:
     """A process and the job that it has; a dead process is replaced by a new one with the next job."""
@@ -75,7 +73,7 @@ class _Worker:
     def __init__(self, number: int, options: WorkOptions, threads: int) -> None:
         self._number, self._options, self._threads = number, options, threads
         self._process: Any = None
-        self._pipe: Connection | None = None
+        self._pipe: Any = None
         self._job: tuple[VideoJob, int] | None = None
 
     @property
@@ -85,28 +83,23 @@ class _Worker:
     @property
     def watched(self) -> list[Any]:
         """What becomes ready when the job ends or the process dies."""
-        return [self._pipe, self._process.sentinel] if self.busy and self._pipe is not None else []
+        return [self._pipe, self._process.sentinel] if self.busy else []
 
     def give(self, job: VideoJob, attempt: int) -> None:
         if self._process is None:
             self._start()
         self._job = (job, attempt)
-        assert self._pipe is not None
-        try:
+        with suppress(OSError):  # it died while it had nothing to do: `take` sees that
             self._pipe.send((job, attempt > 1))
-        except OSError:
-            pass  # it died while it had nothing to do: `take` sees that
 
     def take(self) -> JobResult | tuple[VideoJob, int]:
         """The result of the job, or the job and the number of its next attempt if the process died."""
-        assert self._job is not None and self._pipe is not None
+        assert self._job is not None
         (job, attempt), self._job = self._job, None
-        try:
+        with suppress(EOFError, OSError):
             if self._pipe.poll():
                 result: JobResult = self._pipe.recv()
                 return replace(result, attempts=attempt)
-        except (EOFError, OSError):
-            pass
         self._process.join()
         how = _how_it_ended(self._process.exitcode)
         self.end()

@@ -10,7 +10,7 @@ import functools
 import logging
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,26 +42,19 @@ class RayExecutor:
         self.at_once = at_once
         self.gpus = gpus
 
-    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
+    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
         """Each job's result as it ends, and None now and then while none does.
 
         Raises UsageError if Ray is not installed or the cluster cannot be reached.
         """
-        ray = connect(self.address)
-        try:
-            yield from self._results(ray, jobs, options)
-        finally:
-            ray.shutdown()
-
-    def _results(self, ray: Any, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
-        gpus = self.gpus
-        if gpus is None:
-            wanted = options.settings.device in ("auto", "cuda")
-            gpus = 1.0 if wanted and ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_task)
+        ray, gpus = connect(self.address), self.gpus
         waiting = deque((job, 1) for job in jobs)
         running: dict[Any, tuple[VideoJob, int]] = {}
         try:
+            if gpus is None:
+                wanted = options.settings.device in ("auto", "cuda")
+                gpus = 1.0 if wanted and ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
+            task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_task)
             while waiting or running:
                 while waiting and (self.at_once is None or len(running) < self.at_once):
                     job, attempt = waiting.popleft()
@@ -74,7 +67,8 @@ class RayExecutor:
                     try:
                         result: JobResult = ray.get(reference)
                     except ray.exceptions.RayError as error:
-                        if _may_be_retried(ray, error) and attempt < _ATTEMPTS:
+                        at_fault = (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError)
+                        if not isinstance(error, at_fault) and attempt < _ATTEMPTS:  # a machine or process was lost
                             waiting.appendleft((job, attempt + 1))
                             continue
                         result = JobResult(job.name, error=f"{_one_line(error)} (attempt {attempt})")
@@ -82,6 +76,7 @@ class RayExecutor:
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+            ray.shutdown()
 
 
 def connect(address: str) -> Any:
@@ -143,11 +138,6 @@ def _require_shared(job: VideoJob, options: WorkOptions) -> None:
                 f"{socket.gethostname()} sees no {path}; videos, masks and results must lie on a path that all "
                 "machines of the cluster share"
             )
-
-
-def _may_be_retried(ray: Any, error: BaseException) -> bool:
-    """Whether the machine or process was lost, rather than the task's code at fault."""
-    return not isinstance(error, (ray.exceptions.RayTaskError, ray.exceptions.TaskCancelledError))
 
 
 def _one_line(error: BaseException) -> str:

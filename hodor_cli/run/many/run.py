@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,12 +15,10 @@ from hodor_cli.locks import locked_folder
 from hodor_cli.run.many.attempts import UNFINISHED, VideoAttempts
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.settings import SegmentSettings, SegmentSummary
+from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
-
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -66,18 +64,17 @@ class JobResult:
 class Executor(Protocol):
     """What runs the jobs: processes of this machine, or a cluster."""
 
-    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Iterator[JobResult | None]:
+    def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
         """Each job's result as it ends, in any order, and None from time to time."""
         ...
 
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """How far it is: videos ended (failed ones among them) of how many, and frames done in this run."""
+    """How far it is: videos ended, failed ones among them, and frames done in this run."""
 
     videos: int
     failed: int
-    total: int
     frames: int
 
 
@@ -133,12 +130,10 @@ def segment_videos(
                 if progress is not None:
                     progress(_progress(jobs, results, out))
         finally:
-            close = getattr(running, "close", None)  # an interrupt ends the workers now, not some time later
-            if close is not None:
-                close()
+            running.close()  # an interrupt ends the workers now, not some time later
         summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
         with writing(out):
-            write_whole(out / SUMMARY, json.dumps(_as_json(summary), indent=1).encode())
+            write_whole(out / "summary.json", json.dumps(_as_json(summary), indent=1).encode())
     return summary
 
 
@@ -156,15 +151,10 @@ def _refuse_results(out: Path, jobs: Sequence[VideoJob], options: WorkOptions) -
 
 def _progress(jobs: Sequence[VideoJob], results: dict[str, JobResult], out: Path) -> BatchProgress:
     ended = [result for result in results.values() if not result.already_finished]
-    folder = out / UNFINISHED
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    running = sum(
-        VideoAttempts(out, job.name).frames_done() for job in jobs if job.name in names and job.name not in results
-    )
+    running = sum(VideoAttempts(out, job.name).frames_done() for job in jobs if job.name not in results)
     return BatchProgress(
         videos=len(results),
         failed=sum(bool(result.error) for result in results.values()),
-        total=len(jobs),
         frames=running + sum(result.frames for result in ended),
     )
 
@@ -191,28 +181,20 @@ def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], 
     """
     began = time.perf_counter()
     try:
-        summary = _segment(job, options, load(), resume=options.resume or retry)
+        result = _segment(job, options, load(), resume=options.resume or retry)
     except HodorError as error:
-        return JobResult(job.name, error=str(error), seconds=time.perf_counter() - began)
+        result = JobResult(job.name, error=str(error))
     except Exception as error:  # one video's fault must not end the others
         detail = " ".join(str(error).split())[:300]
         way = f"run hodor segment {job.source} alone with HODOR_DEBUG=1"
-        sentence = f"unexpected {type(error).__name__}: {detail}; {way}"
-        return JobResult(job.name, error=sentence, seconds=time.perf_counter() - began)
-    return JobResult(
-        job.name,
-        frames=summary.frames,
-        object_ids=summary.object_ids,
-        seconds=time.perf_counter() - began,
-        review=len(summary.review),
-        warnings=summary.warnings,
-        already_finished=summary.already_finished,
-    )
+        result = JobResult(job.name, error=f"unexpected {type(error).__name__}: {detail}; {way}")
+    return replace(result, seconds=time.perf_counter() - began)
 
 
-def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> SegmentSummary:
+def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool) -> JobResult:
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.adapting import adapted_to_given
+    from hodor_cli.run.exporting import ExportOptions, export_result
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.run.settings import RunOutput
@@ -238,16 +220,16 @@ def _segment(job: VideoJob, options: WorkOptions, model: Hodor, *, resume: bool)
             attempts.clear()
         else:
             attempts.publish(folder, overwrite=options.overwrite)
-        warnings = _export(attempts.final, options.export, keep=there)
-        return replace(summary, warnings=(*summary.warnings, *warnings))
-
-
-def _export(result: Path, formats: tuple[str, ...], *, keep: bool) -> list[str]:
-    """Export a result and return warnings; keep: what an earlier run exported of the same masks stays."""
-    from hodor_cli.run.exporting import ExportOptions, export_result
-
-    there = OutputFolder(result).exported() if keep else []
-    warnings: list[str] = []
-    if missing := [name for name in formats if name not in there]:
-        export_result(result, missing, ExportOptions(overwrite=True, warn=warnings.append))
-    return warnings
+    # What an earlier run exported of the same masks stays.
+    exported = OutputFolder(attempts.final).exported() if there else []
+    warnings = list(summary.warnings)
+    if missing := [name for name in options.export if name not in exported]:
+        export_result(attempts.final, missing, ExportOptions(overwrite=True, warn=warnings.append))
+    return JobResult(
+        job.name,
+        frames=summary.frames,
+        object_ids=summary.object_ids,
+        review=len(summary.review),
+        warnings=tuple(warnings),
+        already_finished=summary.already_finished,
+    )

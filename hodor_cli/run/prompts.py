@@ -1,4 +1,4 @@
-"""Parses clicks, and makes masks from clicks and boxes with the click network."""
+"""Boxes and clicks, which can be given instead of masks: read from text, checked, and made into masks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.labels.masks import require_frame
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.extent import Box
@@ -17,10 +18,67 @@ from hodor_cli.run.settings import Click
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
 
-_FORM = "[FRAME=][-]x,y[,ID]"
-_PATTERN = re.compile(r"\s*(?:(\d+)\s*=)?\s*(-?)\s*(\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*(?:,\s*(\d+)\s*)?")
-#: The smallest share of a box that an object must fill.
-_MIN_SHARE = 0.03
+_WHOLE, _NUMBER = r"\s*(\d{1,9})\s*", r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
+_BOX = re.compile(f"(?:{_WHOLE}(?::{_WHOLE})?=)?{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
+_CLICK = re.compile(rf"(?:{_WHOLE}=)?\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?:,{_WHOLE})?")
+#: The smallest side of a box, and the smallest share of a box that an object must fill.
+_MIN_SIDE, _MIN_SHARE = 4, 0.03
+
+
+def boxes_by_frame(
+    arguments: Sequence[str], source: FrameSource, taken: Collection[int] = ()
+) -> dict[int, dict[int, Box]]:
+    """Boxes by frame and object id, from texts "[FRAME[:ID]=]x,y,w,h"; the first frame that is read by default.
+
+    A box without an id starts a new object with the smallest id that neither a mask (`taken`) nor another box has. A
+    box with the id of another box or mask corrects that object. Raises UsageError for an invalid box, one outside the
+    picture, or two of one object in one frame, InputError for a FRAME after the end.
+    """
+    parsed: list[tuple[int, int | None, Box]] = []
+    for argument in arguments:
+        match = _BOX.fullmatch(argument)
+        if match is None:
+            raise UsageError(f"{argument!r} is no box; give [FRAME[:ID]=]x,y,w,h in pixels, for example 120,80,200,150")
+        frame = source.start if match[1] is None else int(match[1])
+        x, y, width, height = (round(float(side)) for side in match.groups()[2:])
+        require_frame(frame, argument, source)
+        check_box((x, y, width, height), (source.height, source.width))
+        parsed.append((frame, _object_id(match[2], argument), (x, y, width, height)))
+    used = {*taken, *(object_id for _, object_id, _ in parsed if object_id is not None)}
+    boxes: dict[int, dict[int, Box]] = {}
+    for argument, (frame, object_id, box) in zip(arguments, parsed, strict=True):
+        if object_id is None:
+            object_id = next(number for number in range(1, len(used) + 2) if number not in used)
+            used.add(object_id)
+        if object_id in boxes.setdefault(frame, {}):
+            raise UsageError(f"{argument!r} is a second box for object {object_id} in one frame; give one of them")
+        boxes[frame][object_id] = box
+    return boxes
+
+
+def _object_id(text: str | None, argument: str) -> int | None:
+    if text is not None and not 1 <= int(text) <= MAX_OBJECT_ID:
+        raise UsageError(f"{argument!r} names the object {int(text)}; ids go from 1 to {MAX_OBJECT_ID}")
+    return None if text is None else int(text)
+
+
+def check_box(box: Box, size: tuple[int, int]) -> None:
+    """Raise UsageError unless the box has an area and is inside a picture of `size` (height, width), but not the whole
+    picture."""
+    x, y, width, height = box
+    text = f"the box {x},{y},{width},{height}"
+    picture = f"the {size[1]}x{size[0]} picture"
+    if width < _MIN_SIDE or height < _MIN_SIDE:
+        raise UsageError(f"{text} is too small; its width and height must be at least {_MIN_SIDE} pixels")
+    if x < 0 or y < 0 or x + width > size[1] or y + height > size[0]:
+        hint = "a box is x,y,width,height"
+        if 0 <= x < width <= size[1] and 0 <= y < height <= size[0]:  # very likely two corners
+            hint += f", so if these are two corners it is {x},{y},{width - x},{height - y}"
+        raise UsageError(f"{text} reaches outside {picture}; {hint}")
+    if (width, height) == (size[1], size[0]):
+        raise UsageError(
+            f"{text} is all of {picture}, so nothing shows what the background looks like; draw it tighter"
+        )
 
 
 def clicks_by_frame(
@@ -31,20 +89,18 @@ def clicks_by_frame(
     All clicks without an id belong to one object, which gets the smallest unused id; `taken` are the ids of masks and
     boxes. Raises UsageError for an invalid click or one outside the frame, InputError for a FRAME after the end.
     """
-    from hodor_cli.datasets.labels.masks import require_frame
-
     clicks: dict[int, dict[int, list[Click]]] = {}
-    named = {int(match[5]) for text in arguments if (match := _PATTERN.fullmatch(text)) and match[5]}
+    named = {int(match[5]) for text in arguments if (match := _CLICK.fullmatch(text)) and match[5]}
     free = next(number for number in range(1, MAX_OBJECT_ID + 1) if number not in {*taken, *named})
     for argument in arguments:
-        match = _PATTERN.fullmatch(argument)
+        match = _CLICK.fullmatch(argument)
         if match is None:
-            raise UsageError(f"{argument!r} is no click; give {_FORM} in pixels, for example 320,200 or -300,260")
+            raise UsageError(
+                f"{argument!r} is no click; give [FRAME=][-]x,y[,ID] in pixels, for example 320,200 or -300,260"
+            )
         frame = int(match[1]) if match[1] else source.start
         require_frame(frame, argument, source)
-        x, y, object_id = round(float(match[3])), round(float(match[4])), int(match[5] or free)
-        if not 1 <= object_id <= MAX_OBJECT_ID:
-            raise UsageError(f"{argument!r} names the object {object_id}; ids go from 1 to {MAX_OBJECT_ID}")
+        x, y, object_id = round(float(match[3])), round(float(match[4])), _object_id(match[5], argument) or free
         if not (x < source.width and y < source.height):
             raise UsageError(
                 f"the click {x},{y} is outside the {source.width}x{source.height} frame; x goes from 0 to"
@@ -77,7 +133,6 @@ def masks_from_prompts(
     The same input gives the same masks. Raises UsageError for an invalid box, InputError if nothing is found.
     """
     from hodor_cli.clicks import Clicker
-    from hodor_cli.run.box import check_box
 
     clicker = Clicker(device="cpu")
     clicker.set_frame(image)

@@ -1,0 +1,68 @@
+"""What `hodor segment` prints at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hodor_cli.cli.terminal import counted, note, say, warn
+
+if TYPE_CHECKING:
+    from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.run.settings import SegmentSummary
+
+#: Stretches of frames to review that are listed on the terminal; the report has all.
+_SHOWN_REVIEWS = 12
+
+
+def print_summary(summary: SegmentSummary) -> None:
+    """Print the files, the frames to review, and warnings."""
+    for warning in summary.warnings:
+        warn(warning)
+    frames, objects = counted(summary.frames, "frame"), objects_named(summary.object_ids)
+    if summary.already_finished:
+        say(f"{summary.out} is finished already: {frames}, {objects}.")
+    else:
+        again = f" ({summary.resumed_from} of them before)" if summary.resumed_from else ""
+        say(f"{frames}{again}, {objects}, {summary.frames_per_second:.1f} frames/s.")
+    words = {
+        "masks": "one PNG per frame, value = object id",
+        "overlay": "the video with the objects drawn over it",
+        "review": "the frames to review, objects over time: open it",
+        "report": "area, box, confidence per frame and object",
+        "boxes": "masks made from boxes and clicks: check them",
+    }
+    shown = {key: f"{path}/" if path.is_dir() else str(path) for key, path in summary.files.items()}
+    width = max((len(text) for text in shown.values()), default=0)
+    for key, text in shown.items():
+        say(f"  {text:<{width}}  {words.get(key, key)}")
+    if not summary.review:
+        say("No frame stands out for review.")
+        return
+    say("Frames to review:")
+    for item in summary.review[:_SHOWN_REVIEWS]:
+        names = item.first_name if item.first_frame == item.last_frame else f"{item.first_name} - {item.last_name}"
+        say(f"  {names}: object {item.object_id} {item.reason}" + (f" ({item.detail})" if item.detail else ""))
+    if len(summary.review) > _SHOWN_REVIEWS:
+        say(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
+
+
+def print_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:
+    """Print which saved objects are probably not in the video, and how many descriptors were added."""
+    if session.recognition is not None:
+        for object_id, (alike, found) in session.recognition.unrecognised().items():
+            seen = f"found in {counted(found, 'frame')}" + (f", alike in {alike} of them" if found else "")
+            note(f"Object {object_id} is probably not in this video: {seen}.")
+    if session.recorder is not None and session.recorder.incomplete:
+        note(f"The run was resumed, so nothing was added to {file}: hodor export-descriptors {folder} -o {file}")
+    elif session.recorder is not None:
+        say(f"  {file}  {counted(session.recorder.rows, 'descriptor')} added")
+
+
+def objects_named(ids: Sequence[int]) -> str:
+    """The number of objects and the first ids."""
+    if not ids:
+        return "no object"
+    shown = ", ".join(str(key) for key in ids[:8]) + (" ..." if len(ids) > 8 else "")
+    return f"object {shown}" if len(ids) == 1 else f"{len(ids)} objects ({shown})"

@@ -1,0 +1,164 @@
+"""The steps of one frame: encode the given masks, decode the history, and make the frame's result and next entry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
+from hodor_cli.engine.evidence import GivenLook, agreements, changes
+from hodor_cli.engine.history import HistoryEntry
+from hodor_cli.engine.labels import label_map
+from hodor_cli.engine.motion import limited
+from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.state import Followed
+from hodor_cli.engine.step_result import StepResult
+from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
+from hodor_cli.model.hodor import Hodor
+from hodor_cli.model.types import Descriptors, Maps
+from hodor_cli.runtime.device import autocast
+from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
+
+#: The logit of an object at a pixel where it cannot be.
+_NOWHERE = -1e4
+
+
+class FrameSteps:
+    """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`."""
+
+    model: Hodor
+    device: torch.device
+    dtype: torch.dtype
+    matching: bool
+    _known: Followed
+
+    @torch.inference_mode()
+    def _extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
+        config = self.model.config
+        with autocast(self.device, self.dtype):
+            return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
+
+    def _follow(self, step: StepInput) -> StepResult:
+        known = self._known
+        known.ring.advance(step.index)
+        followed = known.ids
+        # 1. As in the paper, objects that start here join the history, and with it the decoding of this frame.
+        early = step.given.keys() - set(followed) if followed and self._starts_are_decoded else set()
+        reference = self._encode_given(step, early, join=True)
+        # 2. Decode the history. A correction does not change it, and so leaves the other objects as they were.
+        decoded = self._decode(step, followed) if followed else None
+        reference |= self._encode_given(step, step.given.keys() - early, join=not followed)
+        labels, found = np.zeros(step.geometry.original, dtype=np.uint16), Measures()
+        if decoded is not None:
+            # 3. Put the reference masks in, and encode what came out as this frame's entry.
+            labels, found = self._settle(step, decoded, reference)
+        for object_id, mask in step.given.items():
+            labels[labels == object_id] = 0
+            labels[mask] = object_id
+            found.confidence[object_id] = 1.0
+        # Objects too small to be encoded as well: their masks were given.
+        ids = known.ids.adding(step.given)
+        return StepResult(labels=labels, objects=found.results(labels, ids))
+
+    @property
+    def _starts_are_decoded(self) -> bool:
+        """Whether objects take part in decoding the frame in which they start; a subclass may decide otherwise."""
+        return True
+
+    def _encode_given(self, step: StepInput, ids: Collection[int], *, join: bool) -> dict[int, Tensor]:
+        """Encode given masks; returns {id: (padded H, padded W)} of those large enough, and warns of the others.
+
+        join: they join the history at once; else `_settle` encodes them with all objects of the frame.
+        """
+        given = {object_id: mask for object_id, mask in step.given.items() if object_id in ids}
+        if not given:
+            return {}
+        known, scaled = self._known, step.geometry.scaled
+        full = self._visible(given, step.geometry)
+        for object_id in (key for key in given if key not in full):
+            step.warnings.append(
+                f"object {object_id} in frame {step.index} is too small to be encoded at {scaled[1]}x{scaled[0]};"
+                " raise `min_dim` or leave it out"
+            )
+        if not full:
+            return {}
+        ids, existed = list(full), bool(known.ids)
+        for object_id in ids:
+            if object_id in known.ids:  # a correction makes earlier results for the object invalid
+                known.forget(object_id)
+        known.ids = known.ids.adding(ids)
+        objects, descriptors = self._encoded(step.maps, full, step.index)
+        shown, scene = descriptors.objects[0].float().cpu(), descriptors.background[0].float().cpu()
+        known.looks |= {object_id: GivenLook.of(shown[row], scene) for row, object_id in enumerate(ids)}
+        if join:
+            known.ring.put(HistoryEntry.of(step.index, ids, descriptors, background=not existed))
+        if not existed and self.matching:
+            known.memory.remember(step.maps, ids, objects[0], reference=tuple(ids))
+            known.motion.observe(ids, objects[0], step.time)
+        return full
+
+    def _visible(self, given: Mapping[int, np.ndarray], geometry: Geometry) -> dict[int, Tensor]:
+        """The masks {id: (padded H, padded W)} that are large enough to be encoded."""
+        prepared = prepare_masks(np.stack(list(given.values())), geometry, self.device)
+        visible = (to_stride8(prepared)[0] > 0.5).flatten(1).any(dim=1).tolist()
+        return {key: mask for key, mask, seen in zip(given, prepared[0], visible, strict=True) if seen}
+
+    def _encoded(self, maps: Maps, full: Mapping[int, Tensor], frame: int) -> tuple[Tensor, Descriptors]:
+        """Given masks as soft ones (1, I, h, w) at stride 8, and their descriptors."""
+        objects, background = reference_masks(torch.stack(list(full.values()))[None])
+        descriptors = self.model.encode(maps, objects, background)
+        require_numbers(descriptors.objects, frame, self.dtype)
+        return objects, descriptors
+
+    def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
+        """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
+        known, maps = self._known, step.maps
+        cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
+        logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
+        require_numbers(logits, step.index, self.dtype)
+        cut_off: dict[int, float] = {}
+        if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
+            was = known.memory.previous.keyed_masks(known.ids).masks[0]
+            radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
+            logits, shares = limited(logits, was, radii)
+            cut_off = dict(zip(known.ids, shares, strict=True))
+        return Decoded(known.ids, self._settled(logits), cue, cut_off, followed)
+
+    def _settle(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
+        """Make the frame's label map and other results, and add the frame to history and matching memory."""
+        known, maps = self._known, step.maps
+        # Objects that start here and were not decoded have no channel yet; their masks are given.
+        started = len(known.ids) - len(decoded.object_ids)
+        logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
+        found = Measures(cut_off=dict(decoded.cut_off))
+        labels, found.confidence = self._labels(decoded.of_followed(), step.geometry)
+        masks = masks_to_encode(logits, reference, known.ids, step.geometry)
+        objects, background = predicted_masks(masks)
+        entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
+        if self.model.config.hold_lost_objects:
+            entry = hold_lost(entry, masks[0], known.ring)
+        if decoded.cue is not None:
+            given = decoded.cue.reference if decoded.cue.given is None else decoded.cue.given
+            measures = agreements(given[0], masks[0, : len(decoded.object_ids)])
+            found.agreement = dict(zip(decoded.object_ids, measures, strict=True))
+        found.change = changes(known.looks, known.ids, entry.objects, entry.background)
+        for object_id in reference:  # these measures are only for masks that the network found
+            for measure in (found.cut_off, found.agreement, found.change):
+                measure.pop(object_id, None)
+        known.ring.put(entry)
+        if self.matching:
+            known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
+            known.motion.observe(known.ids, masks[0], step.time)
+        return labels, found
+
+    def _settled(self, logits: Tensor) -> Tensor:
+        """The logits from which a frame's masks and its history entry are made; a subclass may change them."""
+        return logits
+
+    def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
+        """The label map at the frame's own size, and the mean probability inside each object's mask."""
+        probabilities = resize(decoded.logits, geometry.padded).softmax(dim=1)
+        return label_map(probabilities, geometry, list(decoded.object_ids))
