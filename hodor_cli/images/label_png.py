@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,11 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
+@lru_cache
+def _palette_bytes() -> bytes:
+    return davis_palette().tobytes()
+
+
 def _to_image(labels: np.ndarray) -> Image:
     import PIL.Image
 
@@ -85,5 +91,5 @@ def _to_image(labels: np.ndarray) -> Image:
     if high > 255:
         return PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
     image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    image.putpalette(davis_palette().tobytes())  # makes a grey image an indexed one
+    image.putpalette(_palette_bytes())  # makes a grey image an indexed one
     return image

@@ -56,10 +56,11 @@ class Codec(NamedTuple):
         )
 
 
-# No B-frames: they reorder packets, and joining would depend on the encoder's delay.
+# No B-frames: they reorder packets, and joining would depend on the encoder's delay. The fastest preset at this quality
+# makes files of nearly the size and quality of "superfast" at 20, in half the time.
 H264 = Codec(
     "H.264", ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf"), "yuv420p", "mp4",
-    {"preset": "superfast", "crf": "20", "bf": "0"},
+    {"preset": "ultrafast", "crf": "21", "bf": "0", "x264-params": "no-deblock=0"},
 )  # fmt: skip
 
 

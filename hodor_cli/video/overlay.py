@@ -178,18 +178,18 @@ def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
 
     pixels, mean = cv2.merge([rows, rows, rows]), np.full((1, 3), 1 / 3, np.float32)
     own, other = (
-        cv2.transform(cv2.absdiff(picture, cv2.LUT(pixels, palette[None])), mean)
-        for palette in (davis_palette(), _other_shades())
+        cv2.transform(cv2.absdiff(picture, cv2.LUT(pixels, palette[None])), mean) for palette in _palettes()[:2]
     )
     better: NDArray[np.bool_] = (own < _ALIKE) & (other > own)
     return better.view(np.uint8)
 
 
-def _other_shades() -> NDArray[np.uint8]:
-    """(256, 3) RGB: a pale shade of each dark colour of the palette, a dark shade of each pale one."""
-    palette = davis_palette()
+@lru_cache
+def _palettes() -> tuple[Plane, Plane, Plane]:
+    """(256, 3) RGB each: the palette, another shade of each colour (pale if that is dark, dark if pale), outlines."""
+    palette, outlines = davis_palette(), outline_palette()
     dark = palette.astype(np.float64).mean(axis=1, keepdims=True) < 120
-    return np.where(dark, outline_palette() // 2 + 127, palette // 4).astype(np.uint8)
+    return palette, np.where(dark, outlines // 2 + 127, palette // 4).astype(np.uint8), outlines
 
 
 @lru_cache
@@ -198,7 +198,7 @@ def _paints(colours: Colours | None = None) -> list[_Paint]:
     import av
 
     planes = []
-    for palette in (davis_palette(), _other_shades(), outline_palette()):
+    for palette in _palettes():
         frame = av.VideoFrame.from_ndarray(palette.reshape(16, 16, 3), format="rgb24")
         coded = palette.T if colours is None else planes_of(colours.encoded(frame, "yuv444p"))
         planes.append([plane.flatten() for plane in coded])
