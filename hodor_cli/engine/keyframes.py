@@ -52,13 +52,11 @@ class OfflineSegmenter(Segmenter):
         self._entries: dict[int, HistoryEntry] = {}
         self._stored: dict[int, StoredFrame | None] = {}
         self._maps: MutableMapping[int, bytes] = {}
-        self._first, self._direction, self._shown = 0, 1, True
-        self._turn = _Turn()
+        self._first, self._direction, self._shown, self._turn = 0, 1, True, _Turn()
         self._warnings: list[str] = []  # of encoding, for the next step forward
 
     def plan(self, plan: Plan, *, first: int = 0, maps: MutableMapping[int, bytes] | None = None) -> None:
-        """Reset, and follow a plan from frame `first` on. maps: where the passes backward store their results, by
-        frame; in memory if None."""
+        """Reset, and follow a plan from frame `first` on. maps: results of the passes backward; in memory if None."""
         self.reset()
         self._plan, self._first, self._maps = plan, first, {} if maps is None else maps
 
