@@ -113,7 +113,7 @@ class Tracker:
             done = segmenter.behind
             for first, stop in ranges:
                 for frame in source.between(first, stop):
-                    labels, done = segmenter.step(frame.image, time=frame.time), done + 1
+                    labels, done = segmenter.step(frame.picture, time=frame.time), done + 1
                     if not segmenter.kept:
                         yield self._tracked(frame.index, labels, segmenter.last, frame.image)
                     tell(done, segmenter.behind + len(frames))
