@@ -13,7 +13,7 @@ from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, store_info
 from hodor_cli.descriptors.export.finding import find_sources, find_store
-from hodor_cli.descriptors.session.recorder import DescriptorRecorder
+from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError

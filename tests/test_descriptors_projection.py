@@ -15,11 +15,12 @@ from typer.testing import CliRunner, Result
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
-from hodor_cli.descriptors.search.projection import (
+from hodor_cli.descriptors.search.comparison import (
     ALIKE_BELOW,
+    Comparison,
     Projection,
     bundled_projection,
+    choose_comparison,
     load_projection,
     save_projection,
 )

@@ -83,7 +83,8 @@ class StillImages:
         """Every image of the file, with objects or without."""
         self.below_limits = 0
         self._images: list[ImageEntry] = []
-        self._counts: list[int] = []
+        self.object_counts: list[int] = []
+        """Number of usable objects of each photograph, not limited to `max_objects`."""
         # The usable objects of each image as JSON: as Python objects, COCO's would need gigabytes, and every worker
         # process would get a copy of them.
         self._packed: list[bytes] = []
@@ -110,11 +111,6 @@ class StillImages:
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) of each photograph, as annotated."""
         return [image.size for image in self._images]
-
-    @property
-    def object_counts(self) -> list[int]:
-        """Number of usable objects of each photograph, not limited to `max_objects`."""
-        return list(self._counts)
 
     def name(self, index: int) -> str:
         """The photograph's file name."""
@@ -150,8 +146,9 @@ class StillImages:
         return Still(image, objects, entry.file_name)
 
     def _pack(self, content: CocoFile) -> None:
-        """Take the images with usable objects."""
-        numbers = _object_ids(content)
+        """Take the images with usable objects, whose ids are kept if all are unique numbers."""
+        ids = [annotation.id for image in content.images for annotation in content.annotations.get(image, ())]
+        kept = len(set(ids)) == len(ids) and all(isinstance(value, int) and 0 < value < 2**31 for value in ids)
         place = 0
         for image in content.images.values():
             usable = []
@@ -161,11 +158,11 @@ class StillImages:
                 if segmentation is not None:
                     kind = annotation.category_id
                     category = "object" if kind is None else content.categories.get(kind, "object")
-                    number = place if numbers is None else numbers[id(annotation)]
+                    number = annotation.id if kept and isinstance(annotation.id, int) else place
                     usable.append(_StoredObject(number, category, segmentation))
             if usable:
                 self._images.append(image)
-                self._counts.append(len(usable))
+                self.object_counts.append(len(usable))
                 self._packed.append(msgspec.json.encode(usable))
 
     def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
@@ -205,12 +202,3 @@ def turned_hint(actual: tuple[int, int], annotated: tuple[int, int]) -> str:
     if actual != annotated and actual == annotated[::-1]:
         return ", as if its EXIF orientation had been ignored when it was annotated"
     return ""
-
-
-def _object_ids(content: CocoFile) -> dict[int, int] | None:
-    """Python's id() of each annotation -> the annotation's id; None unless all ids are unique numbers."""
-    found = {id(item): item.id for items in content.annotations.values() for item in items}
-    numbers = {key: value for key, value in found.items() if isinstance(value, int) and 0 < value < 2**31}
-    if len(numbers) < len(found) or len(set(numbers.values())) < len(numbers):
-        return None
-    return numbers

@@ -109,7 +109,12 @@ def read_coco(path: Path) -> CocoFile:
         raise DataError(f"the annotations {path} are not valid JSON: {reason_of(error)}") from error
     coco = CocoFile(path)
     refused = _take_images(coco, content.images)
-    _take_categories(coco, content.categories or [])
+    for place, raw in enumerate(content.categories or []):
+        number, name = _member(raw, "id"), _member(raw, "name")
+        if number is None:
+            coco.faults.add("category without id", f"categories[{place}]", serious=False)
+        else:
+            coco.categories[number] = str(number if name is None else name)
     _take_annotations(coco, content.annotations, refused)
     return coco
 
@@ -138,22 +143,16 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
     for place, entry in enumerate(content.images):
         image_id = place if entry.id is None else entry.id
         images.append({"id": image_id, "file_name": entry.image_path, "height": entry.height, "width": entry.width})
-        masks = entry.segmentations
-        columns = (entry.categories, entry.iscrowd, entry.areas, entry.bboxes)
-        if any(column is not None and len(column) != len(masks) for column in columns):
+        given = (entry.segmentations, entry.categories, entry.iscrowd, entry.areas, entry.bboxes)
+        columns: list[Sequence[Any]] = [
+            [None] * len(entry.segmentations) if column is None else column for column in given
+        ]
+        if len({len(column) for column in columns}) > 1:
             raise DataError(f"{path} gives {entry.image_path} lists of different lengths; write the file again")
-        for number, counts in enumerate(masks):
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": entry.categories[number],
-                    "segmentation": {"size": [entry.height, entry.width], "counts": counts},
-                    "iscrowd": entry.iscrowd[number] if entry.iscrowd else 0,
-                    "area": entry.areas[number] if entry.areas else None,
-                    "bbox": entry.bboxes[number] if entry.bboxes else None,
-                }
-            )
+        size = [entry.height, entry.width]
+        for counts, category, crowd, area, box in zip(*columns, strict=True):
+            one = {"id": len(annotations) + 1, "image_id": image_id, "category_id": category, "iscrowd": crowd}
+            annotations.append({**one, "segmentation": {"size": size, "counts": counts}, "area": area, "bbox": box})
     labels = content.meta.category_labels or {}
     categories = [
         {"id": int(number) if number.isdecimal() else number, "name": name} for number, name in labels.items()
@@ -194,15 +193,6 @@ def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
         if count > 1:
             coco.faults.add("image listed more than once", name, f"{count} entries")
     return refused
-
-
-def _take_categories(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> None:
-    for place, raw in enumerate(entries):
-        number, name = _member(raw, "id"), _member(raw, "name")
-        if number is None:
-            coco.faults.add("category without id", f"categories[{place}]", serious=False)
-        else:
-            coco.categories[number] = str(number if name is None else name)
 
 
 def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: set[Id]) -> None:

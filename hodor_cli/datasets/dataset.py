@@ -58,7 +58,17 @@ class VideoSequence:
         """Whether the masks are the truth; False if they only show where objects start."""
         if self.known_truth is not None:
             return self.known_truth
-        return bool(self.masks) and not _only_starts(self.images, self.masks)
+        if not self.masks or len(self.masks) >= len(self.images):
+            return bool(self.masks)
+        reader = LabelReader(self.name, check_edges=False)
+        for file in self.masks.values():
+            started = bool(reader.ids)
+            try:
+                if not reader.read(file).new and started:
+                    return True
+            except HodorError:  # reported when the sequence is scored
+                return True
+        return False
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -191,9 +201,10 @@ def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
         if name not in meta:
             others[name] = sequence
             continue
-        video = meta[name]
-        truth = bool(sequence.masks) and not set(sequence.masks) <= video.starts
-        sequences[name] = replace(sequence, objects=video.objects, groups=video.groups, known_truth=truth)
+        objects, groups = meta[name]
+        starts = {min(frames) for frames in objects.values() if frames}
+        truth = bool(sequence.masks) and not set(sequence.masks) <= starts
+        sequences[name] = replace(sequence, objects=objects, groups=groups, known_truth=truth)
     lost = [name for name in meta if name not in sequences]
     notes = [f"meta.json names {plural(len(lost), 'video')} that are not on disk, such as {lost[0]}"] if lost else []
     if not sequences:
@@ -221,15 +232,12 @@ def _two_folders(root: Path) -> tuple[Path | None, Path | None]:
     named = {folder.name.casefold(): folder for folder in inside}
     masks = next((named[name] for name in _MASK_FOLDERS if name in named), None)
     images = next((named[name] for name in _IMAGE_FOLDERS if name in named), None)
-    if masks is not None and images is None and len(inside) == 2:
-        images = next(folder for folder in inside if folder != masks)
-    if images is not None and masks is None and len(inside) == 2:
-        masks = next(folder for folder in inside if folder != images)
-    if masks is not None:
-        return images, masks
-    if masks_in(root) or any(masks_in(folder) for folder in inside):
+    if len(inside) == 2 and (masks is None) != (images is None):
+        other = next(folder for folder in inside if folder not in (images, masks))
+        images, masks = images or other, masks or other
+    if masks is None and (masks_in(root) or any(masks_in(folder) for folder in inside)):
         return None, root
-    return None, None
+    return images, masks
 
 
 def _sequences(images: Path | None, masks: Path) -> dict[str, VideoSequence]:
@@ -244,18 +252,3 @@ def _sequences(images: Path | None, masks: Path) -> dict[str, VideoSequence]:
 def _sequence(name: str, images: Path | None, masks: Path) -> VideoSequence:
     pictures = pictures_in(images) if images is not None else {}
     return VideoSequence(name, pictures, masks_in(masks), folders=(images, masks))
-
-
-def _only_starts(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
-    """Whether the masks only show where objects start: there are fewer than images, and each has a new object."""
-    if len(masks) >= len(images):
-        return False
-    reader = LabelReader(next(iter(masks), ""), check_edges=False)
-    for file in masks.values():
-        started = bool(reader.ids)
-        try:
-            if not reader.read(file).new and started:
-                return False
-        except HodorError:  # reported when the sequence is scored
-            return False
-    return True

@@ -31,17 +31,10 @@ class ObjectLimits:
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def in_file_pixels(self, height: int, width: int) -> tuple[float, float]:
-        """(least area, least side) in pixels of a file of this size."""
-        if self.at_area is None or height * width == 0:
-            return self.min_area, self.min_side
-        ratio = height * width / self.at_area
-        return self.min_area * ratio, self.min_side * math.sqrt(ratio)
-
     def accepts(self, area: float, box_width: float, box_height: float, height: int, width: int) -> bool:
         """Whether an object of this area and box (pixels of the file) may be a reference in a height x width image."""
-        least_area, least_side = self.in_file_pixels(height, width)
-        return area >= least_area and box_width >= least_side and box_height >= least_side
+        ratio = 1.0 if self.at_area is None or height * width == 0 else height * width / self.at_area
+        return area >= self.min_area * ratio and min(box_width, box_height) >= self.min_side * math.sqrt(ratio)
 
     def usable_ids(self, labels: NDArray[np.integer]) -> tuple[int, ...]:
         """The ids in an (H, W) label map whose objects are within the limits, ascending."""

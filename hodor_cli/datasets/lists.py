@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -93,23 +92,16 @@ class _Meta(msgspec.Struct):
     videos: dict[str, _Video]
 
 
-@dataclass(frozen=True)
-class VideoMeta:
-    """One video: the names of the frames in which each object is labelled, and each object's group."""
-
-    objects: Mapping[int, frozenset[str]]
-    groups: Mapping[int, str]
-    """Object id -> "seen" or "unseen"."""
-
-    @property
-    def starts(self) -> frozenset[str]:
-        """The frames in which an object starts."""
-        return frozenset(min(frames) for frames in self.objects.values() if frames)
+VideoMeta = tuple[Mapping[int, frozenset[str]], Mapping[int, str]]
 
 
 def read_meta(root: Path) -> dict[str, VideoMeta] | None:
-    """Read meta.json: video name -> its objects. None without a meta.json, or if it is another data set's (LVOS lists
-    ranges of frames). Raises DataError if it is damaged."""
+    """Read meta.json: video name -> its objects (id -> names of the frames in which it is labelled) and their groups
+    (id -> "seen" or "unseen").
+
+    None without a meta.json, or if it is another data set's (LVOS lists ranges of frames). Raises DataError if it is
+    damaged.
+    """
     path = root / "meta.json"
     if not path.is_file():
         return None
@@ -130,9 +122,9 @@ def _video(video: _Video) -> VideoMeta:
         if not (key.isascii() and key.isdecimal() and len(key) < 10):
             raise ValueError(f"{key!r} is no object id")
     objects = {int(key): frozenset(thing.frames or ()) for key, thing in video.objects.items()}
-    groups = {int(key): _group(thing.category) for key, thing in video.objects.items() if thing.category is not None}
-    return VideoMeta(objects, groups)
-
-
-def _group(category: str) -> str:
-    return "seen" if category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES else "unseen"
+    groups = {}
+    for key, thing in video.objects.items():
+        if thing.category is not None:
+            seen = thing.category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES
+            groups[int(key)] = "seen" if seen else "unseen"
+    return objects, groups

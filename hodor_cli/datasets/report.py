@@ -24,6 +24,9 @@ class Fault:
     detail: str = ""
     serious: bool = True
 
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail}" if self.detail else self.where
+
 
 @dataclass
 class Faults:
@@ -41,17 +44,16 @@ class Faults:
 
     def kinds(self) -> dict[str, list[Fault]]:
         """The faults by kind, serious kinds first."""
-        ordered = sorted(self.found, key=lambda fault: not fault.serious)
-        kinds: dict[str, list[Fault]] = {fault.kind: [] for fault in ordered}
+        kinds: dict[str, list[Fault]] = {}
         for fault in self.found:
-            kinds[fault.kind].append(fault)
-        return kinds
+            kinds.setdefault(fault.kind, []).append(fault)
+        return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
     def sentence(self, path: Path, *, empty: bool = False, use: str = "trained on") -> str:
         """The serious faults of the set at `path` in one sentence, "" if there are none. empty: no sample is left. use:
         what they stand against."""
         kinds = {kind: found for kind, found in self.kinds().items() if found[0].serious}
-        parts = [f"{kind} ({self.counts[kind]}, such as {_short(found[0])})" for kind, found in kinds.items()]
+        parts = [f"{kind} ({self.counts[kind]}, such as {found[0]})" for kind, found in kinds.items()]
         if empty:
             parts.append("nothing is left to train on within the limits")
         return f"{path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""
@@ -93,19 +95,16 @@ class CheckReport:
         """Whether training can start: there is no serious fault and at least one sample."""
         return not self.serious and self.samples > 0
 
-    def headline(self) -> str:
-        """One sentence: what the set holds and how much of it training can use."""
+    def lines(self, examples: int = 3) -> list[str]:
+        """The report as text: what the set holds, the facts, then each kind of fault with its number and `examples`."""
         what = "photographs" if self.kind == "coco" else "frames"
         crowds = "; masks marked as crowds are left out" if self.noted.counts[CROWDS] else ""
-        return f"{self.path}: {self.images} {what}, {self.samples} left to train on with {self.objects} objects{crowds}"
-
-    def lines(self, examples: int = 3) -> list[str]:
-        """The report as text: the headline, the facts, then each kind of fault with its number and `examples`."""
-        out = [self.headline(), *self.facts]
+        left = f"{self.samples} left to train on with {self.objects} objects{crowds}"
+        out = [f"{self.path}: {self.images} {what}, {left}", *self.facts]
         for kind, found in self.noted.kinds().items():
             count = self.noted.counts[kind]
             out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}")
-            out += [f"  {fault.where}{': ' if fault.detail else ''}{fault.detail}" for fault in found[:examples]]
+            out += [f"  {fault}" for fault in found[:examples]]
             if count > examples:
                 out.append(f"  and {count - examples} more")
         if not self.samples:
@@ -123,10 +122,6 @@ def reason_of(error: Exception) -> str:
     """A parser's message as part of a sentence: without a capital at its start."""
     text = str(error)
     return text[:1].lower() + text[1:]
-
-
-def _short(fault: Fault) -> str:
-    return f"{fault.where}: {fault.detail}" if fault.detail else fault.where
 
 
 def _cut(text: str) -> str:

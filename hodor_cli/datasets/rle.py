@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from hodor_cli.datasets.report import reason_of
 
@@ -44,8 +45,6 @@ Segmentation = RunLengths | list[list[float]]
 
 def encode_rle(mask: NDArray[np.bool_]) -> Rle:
     """The COCO run lengths of an (H, W) bool mask."""
-    from pycocotools import mask as coco_mask
-
     packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in mask.shape], "counts": packed["counts"].decode("ascii")}
 
@@ -104,8 +103,6 @@ def _wrong_form(segmentation: Any, error: msgspec.ValidationError) -> str:
 
 
 def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
-    from pycocotools import mask as coco_mask
-
     if isinstance(segmentation, RunLengths):
         runs = {"size": [height, width], "counts": segmentation.counts}
         packed = coco_mask.frPyObjects(runs, height, width) if isinstance(segmentation.counts, list) else runs

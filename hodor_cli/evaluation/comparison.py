@@ -92,7 +92,9 @@ def compare(paths: Sequence[Path], metric: str = "J&F") -> list[ResultComparison
     if len(paths) < 2:
         raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
     results = [_read(Path(path)) for path in paths]
-    names = _short_names([Path(path) for path in paths])
+    names = [Path(path).stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
     pairs = zip(results[1:], names[1:], strict=True)
     return [_compare(results[0], other, names[0], name, metric) for other, name in pairs]
 
@@ -142,9 +144,3 @@ def _read(path: Path) -> _ResultRecord:
         raise InputError(
             f"{path} is no result of one evaluation ({error}); give the results.json of an evaluation"
         ) from error
-
-
-def _short_names(paths: list[Path]) -> list[str]:
-    """File names where they differ, otherwise the paths."""
-    names = [path.stem for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
-from hodor_cli.datasets.labels.decode import LabelReader, read_labels
+from hodor_cli.datasets.dataset import Dataset, masks_of_frames
+from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.datasets.labels.numbers import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
@@ -57,18 +57,14 @@ def find_failures(
     for sequence, score in result.worst_objects(count):
         source = dataset.sequences[sequence.name]
         wanted = {score.frames[position]: position for position in telling_frames(score.j_values)}
-        truths = _truths(source, set(wanted))
+        binary = is_binary(source.name, source.masks.values())
         predicted, _ = masks_of_frames(places[sequence.name], source.frames)
-        frames = [
-            FailureFrame(
-                name=frame,
-                position=position,
-                j=float(score.j_values[position]),
-                f=float(score.f_values[position]),
-                pictures=_pictures(source.images.get(frame), truths[frame], predicted[frame], score.object_id),
-            )
-            for frame, position in wanted.items()
-        ]
+        frames = []
+        for frame, position in wanted.items():
+            truth = read_labels(source.masks[frame], binary=binary).ids
+            pictures = _pictures(source.images.get(frame), truth, predicted[frame], score.object_id)
+            j, f = float(score.j_values[position]), float(score.f_values[position])
+            frames.append(FailureFrame(frame, position, j, f, pictures))
         failures.append(Failure(sequence.name, score, frames))
     return failures
 
@@ -87,18 +83,6 @@ def telling_frames(j_values: npt.NDArray[np.float64], falls: int = 2) -> list[in
     if len(chosen) == 1 and len(j_values) > 1:  # no fall at all: bad, or good, from the start
         chosen |= {0, len(j_values) // 2}
     return sorted(chosen)
-
-
-def _truths(sequence: VideoSequence, wanted: set[str]) -> dict[str, LabelMap]:
-    """True label maps of the wanted frames, void taken out. Earlier frames decide whether the truth is binary."""
-    reader, found = LabelReader(sequence.name), {}
-    for frame, file in sequence.masks.items():
-        if frame not in wanted and reader.binary is not None:
-            continue
-        labels = reader.read(file, frame).ids
-        if frame in wanted:
-            found[frame] = labels
-    return found
 
 
 def _pictures(

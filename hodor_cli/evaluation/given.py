@@ -18,7 +18,9 @@ from hodor_cli.engine.step_result import ObjectResult
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.evaluation.metrics import score_frame
+from hodor_cli.evaluation.report import write_given_figure
 from hodor_cli.evaluation.settings import Progress
+from hodor_cli.files import write_result
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
 from hodor_cli.training.adapt_settings import CHECKED_AHEAD
@@ -202,8 +204,5 @@ def given_json(scores: Sequence[GivenScore], how: dict[str, Any]) -> str:
 
 def write_given(scores: Sequence[GivenScore], how: dict[str, Any], folder: Path) -> None:
     """Write given.json and the curve given.png into a folder. Raises OutputError."""
-    from hodor_cli.evaluation.report import write_given_figure
-    from hodor_cli.files import write_result
-
     write_result(folder / "given.json", (given_json(scores, how) + "\n").encode())
     write_given_figure(scores, folder / "given.png")

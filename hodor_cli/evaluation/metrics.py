@@ -46,7 +46,7 @@ def jaccard(truth: Mask, prediction: Mask, void: Mask | None = None) -> float:
 
     `void` (H, W) marks pixels that count for neither side. Raises ValueError when the sizes differ.
     """
-    return _region_and_boundary(*_prepared(truth, prediction, void), radius=None)[0]
+    return _score_masks(truth, prediction, void)[0]
 
 
 def boundary_f(truth: Mask, prediction: Mask, void: Mask | None = None) -> float:
@@ -55,16 +55,15 @@ def boundary_f(truth: Mask, prediction: Mask, void: Mask | None = None) -> float
     Masks are (H, W), non-zero = object; `void` marks pixels that count for neither side. Both boundaries empty give
     1, one empty gives 0. Raises ValueError when the sizes differ.
     """
-    masks = _prepared(truth, prediction, void)
-    return _region_and_boundary(*masks, radius=boundary_radius(*masks[0].shape))[1]
+    return _score_masks(truth, prediction, void)[1]
 
 
 def score_frame(
     truth: LabelMap, prediction: LabelMap, object_ids: Iterable[int], void: Mask | None = None
 ) -> dict[int, tuple[float, float]]:
-    """(J, F) of each of the `object_ids` in a frame of two (H, W) label maps."""
-    if truth.shape != prediction.shape:
-        raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}")
+    """(J, F) of each of the `object_ids` in a frame of two (H, W) label maps; ValueError if they differ in size."""
+    if truth.ndim != 2 or truth.shape != prediction.shape or (void is not None and void.shape != truth.shape):
+        raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}: two maps (H, W) are needed")
     radius = boundary_radius(*truth.shape)
     keep = None if void is None or not void.any() else ~void
     scores = {}
@@ -73,7 +72,7 @@ def score_frame(
         if keep is not None:
             of_truth &= keep
             of_prediction &= keep
-        scores[object_id] = _region_and_boundary(of_truth.view(np.uint8), of_prediction.view(np.uint8), radius=radius)
+        scores[object_id] = _region_and_boundary(of_truth.view(np.uint8), of_prediction.view(np.uint8), radius)
     return scores
 
 
@@ -94,18 +93,13 @@ def statistics(values: Sequence[float] | npt.NDArray[np.float64]) -> Statistics:
     )
 
 
-def _prepared(truth: Mask, prediction: Mask, void: Mask | None) -> tuple[Binary, Binary]:
-    """Both masks as contiguous (H, W) uint8 0/1 with the void pixels taken out."""
-    if truth.ndim != 2 or truth.shape != prediction.shape or (void is not None and void.shape != truth.shape):
-        raise ValueError(f"the prediction is {prediction.shape}, the truth {truth.shape}: two masks (H, W) are needed")
-    first, second = truth != 0, prediction != 0
-    if void is not None:
-        first, second = first & (void == 0), second & (void == 0)
-    return np.ascontiguousarray(first).view(np.uint8), np.ascontiguousarray(second).view(np.uint8)
+def _score_masks(truth: Mask, prediction: Mask, void: Mask | None) -> tuple[float, float]:
+    first, second = (np.ascontiguousarray(mask != 0).view(np.uint8) for mask in (truth, prediction))
+    return score_frame(first, second, [1], None if void is None else void != 0)[1]
 
 
-def _region_and_boundary(truth: Binary, prediction: Binary, *, radius: int | None) -> tuple[float, float]:
-    """J and F of two 0/1 masks of one size; `radius` None leaves F out (0)."""
+def _region_and_boundary(truth: Binary, prediction: Binary, radius: int) -> tuple[float, float]:
+    """J and F of two 0/1 masks of one size."""
     left, top, width, height = cv2.boundingRect(cv2.bitwise_or(truth, prediction))
     if width == 0:
         return 1.0, 1.0
@@ -115,8 +109,6 @@ def _region_and_boundary(truth: Binary, prediction: Binary, *, radius: int | Non
     truth, prediction = np.ascontiguousarray(truth[box]), np.ascontiguousarray(prediction[box])
     union = cv2.countNonZero(cv2.bitwise_or(truth, prediction))
     j = cv2.countNonZero(cv2.bitwise_and(truth, prediction)) / union
-    if radius is None:
-        return j, 0.0
     return j, _f_measure(_boundary(truth), _boundary(prediction), radius)
 
 

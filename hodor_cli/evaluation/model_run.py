@@ -98,13 +98,8 @@ def run_model(
 ) -> Scored:
     """Run every sequence of a data set; one that fails is noted and the others are run.
 
-    Args:
-        masks: Where the masks are kept; None keeps numbers only.
-        limit: At most so many frames per sequence.
-        progress: Called with frames done and frames in all.
-
-    Raises:
-        OutputError: the masks cannot be written.
+    masks: where the masks are kept, None to keep numbers only. limit: at most so many frames per sequence. Raises
+    OutputError if the masks cannot be written.
     """
     run, rules = Scored(), rules_of(dataset)
     if masks is not None and not masks.resume:
@@ -112,14 +107,18 @@ def run_model(
             masks.clear(name)
     lengths = {name: min(len(sequence), limit or len(sequence)) for name, sequence in dataset.sequences.items()}
     done = 0
+
+    def advance(frames: int) -> None:
+        if progress is not None:
+            progress(done + frames, sum(lengths.values()))
+
     for name, sequence in dataset.sequences.items():
-
-        def advance(frames: int, before: int = done) -> None:
-            if progress is not None:
-                progress(before + frames, sum(lengths.values()))
-
         try:
-            part = _limited(sequence, limit)
+            part = sequence
+            if limit is not None:
+                images = dict(islice(sequence.images.items(), limit))
+                labelled = {frame: file for frame, file in sequence.masks.items() if frame in images}
+                part = replace(sequence, images=images, masks=labelled, known_truth=sequence.has_truth)
             if masks is None or not masks.resume or not _take_finished(run, part, masks, rules):
                 _check(part, rules)
                 _run_sequence(run, part, segmenter, masks, rules, on_start, advance)
@@ -130,7 +129,7 @@ def run_model(
         except Exception as error:  # one sequence must not take the others with it
             run.failed[name] = f"{name} could not be run ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         done += lengths[name]
-        advance(0, done)
+        advance(0)
     return run
 
 
@@ -150,14 +149,6 @@ def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: R
     return True
 
 
-def _limited(sequence: VideoSequence, limit: int | None) -> VideoSequence:
-    if limit is None:
-        return sequence
-    images = dict(islice(sequence.images.items(), limit))
-    masks = {name: file for name, file in sequence.masks.items() if name in images}
-    return replace(sequence, images=images, masks=masks, known_truth=sequence.has_truth)
-
-
 def _check(sequence: VideoSequence, rules: Rules) -> None:
     """Refuse what cannot be run or scored before any time goes into it."""
     name = sequence.name
@@ -168,8 +159,6 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
     missing = [frame for frame in sequence.masks if frame not in sequence.images]
     if missing:
         raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {listed(missing, _LISTED)}")
-    if wrong := sequence.check_names():
-        raise DataError(f"the masks of {name} may not belong to the frames that they are named like: {wrong}")
     if sequence.has_truth:
         require_frames(name, len(sequence.masks), rules)
 

@@ -38,8 +38,8 @@ def require_official(dataset: Dataset) -> None:
 def run_official(dataset: Dataset, predictions: Path, names: Iterable[str]) -> dict[str, float]:
     """J, F and their recall and decay as the official package computes them, for these sequences.
 
-    It reads a copy of the data set's lists, made of links, in a temporary folder. Binary truth (0 and 255) is rewritten
-    as 0 and 1 there, because the package takes 255 for void. It holds whole sequences in memory, unlike ours.
+    It reads a copy of the masks in a temporary folder. Binary truth (0 and 255) is rewritten as 0 and 1 there, because
+    the package takes 255 for void. It holds whole sequences in memory, unlike ours.
     Raises UsageError when it is not installed, InputError when it refuses the masks (with what it said).
     """
     require_official(dataset)
@@ -91,7 +91,4 @@ def _place(file: Path, target: Path, binary: bool) -> None:
     if binary:
         Image.fromarray((read_labels(file).ids != 0).astype(np.uint8)).save(target)
     else:
-        try:
-            target.symlink_to(file.resolve())
-        except OSError:  # Windows makes links for administrators alone
-            shutil.copyfile(file, target)
+        shutil.copyfile(file, target)

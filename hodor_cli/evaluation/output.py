@@ -18,7 +18,9 @@ from hodor_cli.datasets.dataset import Dataset, masks_of_frames
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.numbers import read_numbers
 from hodor_cli.errors import InputError, OutputError
+from hodor_cli.evaluation.failures import find_failures, write_failure_sheet
 from hodor_cli.evaluation.predictions import find_predictions
+from hodor_cli.evaluation.report import history_figure, save_figure, write_page, write_sweep_page
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput
 from hodor_cli.files import replacing, write_result, writing
@@ -58,9 +60,6 @@ def check_output(output: EvaluationOutput) -> None:
 
 def write_everything(result: EvaluationResult, dataset: Dataset, places: Mapping[str, Path], folder: Path) -> None:
     """Write numbers, failure sheet and report; `places` says where each sequence's predicted masks lie."""
-    from hodor_cli.evaluation.failures import find_failures, write_failure_sheet
-    from hodor_cli.evaluation.report import write_page
-
     result.write(folder)
     failures = find_failures(result, dataset, places) if result.sequences else []
     if failures:
@@ -70,10 +69,9 @@ def write_everything(result: EvaluationResult, dataset: Dataset, places: Mapping
 
 def write_sweep(results: Sequence[EvaluationResult], folder: Path) -> None:
     """Write history.json, history.png and report.html of a sweep over history lengths."""
-    from hodor_cli.evaluation.report import history_svg, write_history_figure, write_sweep_page
-
-    write_history_figure(results, folder / "history.png")
-    write_sweep_page(folder / "report.html", results, history_svg(results))
+    figure = history_figure(results)
+    save_figure(figure, folder / "history.png")
+    write_sweep_page(folder / "report.html", results, figure)
     write_result(folder / "history.json", sweep_json(results).encode())
 
 

@@ -10,6 +10,8 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+
 from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
 from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
@@ -28,13 +30,10 @@ def score_predictions(
 ) -> tuple[dict[str, SequenceScore], dict[str, str]]:
     """Score the masks under `predictions` against the truth of all sequences that have it.
 
-    Args:
-        predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); or FRAME.png alone for
-            a data set of one sequence. Names are those of the true masks.
-        workers: Processes; by default one per core. One works in this process.
+    predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); or FRAME.png alone for a
+    data set of one sequence. Names are those of the true masks. workers: processes, one per core by default.
 
-    Returns:
-        Scores by sequence in the data set's order, and what went wrong by sequence.
+    Returns the scores by sequence in the data set's order, and what went wrong by sequence.
     """
     sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
     places, rules = find_predictions(predictions, sequences), rules_of(dataset)
@@ -144,6 +143,4 @@ def _outcome(sequence: VideoSequence, folder: Path | None, rules: Rules, root: P
 
 def _one_thread() -> None:
     """The processes are the parallelism."""
-    import cv2
-
     cv2.setNumThreads(1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
 from hodor_cli.errors import require_matplotlib
 from hodor_cli.evaluation.failures import Failure, colour_of
@@ -35,20 +36,8 @@ _WAYS = {
 _LEAST_SPAN = 4.0
 
 
-def write_history_figure(results: Sequence[EvaluationResult], path: Path) -> None:
-    """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1) as PNG."""
-    _save(history_figure(results), path)
-
-
-def history_svg(results: Sequence[EvaluationResult]) -> str:
-    """The same figure as an SVG element for a page."""
-    text = io.StringIO()
-    history_figure(results).savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
 def history_figure(results: Sequence[EvaluationResult]) -> Figure:
-    """The figure itself. Raises UsageError without matplotlib."""
+    """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1). Raises UsageError without matplotlib."""
     require_matplotlib("a sweep of `history`")
     from matplotlib.figure import Figure
 
@@ -86,10 +75,11 @@ def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
     axes.set(xlabel="given masks", ylabel="J&F of the other frames (%)", xticks=sorted({one.given for one in scores}))
     axes.grid(axis="y", color="#e6e6e6")
     axes.legend(frameon=False, loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG."""
     data = io.BytesIO()
     figure.savefig(data, format="png", metadata={"Software": None})
     write_result(path, data.getvalue())
@@ -104,12 +94,13 @@ def write_page(path: Path, result: EvaluationResult, failures: Sequence[Failure]
     _write(path, result, title=title, numbers=_numbers(result), rows=rows, failures=shown, failed=failed)
 
 
-def write_sweep_page(path: Path, results: Sequence[EvaluationResult], figure: str) -> None:
-    """Write the page of a history sweep; `figure` is an SVG element."""
-    from markupsafe import Markup
-
+def write_sweep_page(path: Path, results: Sequence[EvaluationResult], figure: Figure) -> None:
+    """Write the page of a history sweep."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    drawn = Markup(text.getvalue()[text.getvalue().index("<svg") :])
     title = f"History length on {_short_name(results[0])}"
-    _write(path, results[0], title=title, sweep=results, figure=Markup(figure), without=("history",))
+    _write(path, results[0], title=title, sweep=results, figure=drawn, without=("history",))
 
 
 def _write(path: Path, result: EvaluationResult, *, without: Sequence[str] = (), **values: Any) -> None:

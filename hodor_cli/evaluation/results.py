@@ -91,10 +91,8 @@ class EvaluationResult:
 
     def metric(self, name: str) -> float:
         """One of J&F, J, J_recall, J_decay, F, F_recall, F_decay over the data set."""
-        means = [group[name] for group in self.group_means().values()] or [
-            _mean(name, [score for _, score in self._objects()])
-        ]
-        return float(np.mean(means)) if means else float("nan")
+        groups = list(self.group_means().values()) or [_means([score for _, score in self._objects()])]
+        return float(np.mean([group[name] for group in groups]))
 
     def group_means(self) -> dict[str, dict[str, float]]:
         """{group: {metric: mean over its objects}}; empty where objects have no groups."""
@@ -102,9 +100,7 @@ class EvaluationResult:
         for sequence, score in self._objects():
             if group := self.groups.get((sequence.name, score.object_id)):
                 members.setdefault(group, []).append(score)
-        return {
-            group: {metric: _mean(metric, scores) for metric in _METRICS} for group, scores in sorted(members.items())
-        }
+        return {group: _means(scores) for group, scores in sorted(members.items())}
 
     def worst_first(self) -> list[SequenceScore]:
         """Sequences in the order of J&F, lowest first."""
@@ -138,17 +134,15 @@ class EvaluationResult:
         for sequence in self.worst_first():
             timing = self.timings.get(sequence.name)
             scores = list(sequence.objects.values())
-            rows.append(
-                [sequence.name, len(scores), max(len(score.frames) for score in scores)]
-                + [_mean(metric, scores) for metric in _METRICS]
-                + ["" if timing is None else timing.frames_per_second]
-            )
+            speed = "" if timing is None else timing.frames_per_second
+            longest = max(len(score.frames) for score in scores)
+            rows.append([sequence.name, len(scores), longest, *_means(scores).values(), speed])
         return _csv(["sequence", "objects", "frames", *_METRICS, "frames_per_second"], rows)
 
     def objects_csv(self) -> str:
         """One line per object, worst first."""
         rows = [
-            [sequence.name, score.object_id, len(score.frames), *(metric(score) for metric in _METRICS.values())]
+            [sequence.name, score.object_id, len(score.frames), *_means([score]).values()]
             for sequence, score in self.worst_objects()
         ]
         return _csv(["sequence", "object", "frames", *_METRICS], rows)
@@ -174,22 +168,20 @@ class EvaluationResult:
         return [(sequence, score) for sequence in self.sequences.values() for score in sequence.objects.values()]
 
     def _sequence_dict(self, sequence: SequenceScore) -> dict[str, Any]:
-        scores = list(sequence.objects.values())
         timing = self.timings.get(sequence.name)
         objects: dict[str, dict[str, Any]] = {}
         for object_id, score in sequence.objects.items():
-            values = {name: metric(score) for name, metric in _METRICS.items()}
             group = self.groups.get((sequence.name, object_id))
-            objects[str(object_id)] = {**values, "frames": len(score.frames), **({"group": group} if group else {})}
-        return {
-            **{name: _mean(name, scores) for name in _METRICS},
-            "objects": objects,
-            "frames_per_second": None if timing is None else _plain(timing.frames_per_second),
-        }
+            one = {**_means([score]), "frames": len(score.frames)}
+            objects[str(object_id)] = one | ({"group": group} if group else {})
+        speed = None if timing is None else _plain(timing.frames_per_second)
+        return {**_means(list(sequence.objects.values())), "objects": objects, "frames_per_second": speed}
 
 
-def _mean(metric: str, scores: list[ObjectScore]) -> float:
-    return float(np.mean([_METRICS[metric](score) for score in scores])) if scores else float("nan")
+def _means(scores: list[ObjectScore]) -> dict[str, float]:
+    """The mean of each metric over some objects; NaN for none."""
+    values = {name: [metric(score) for score in scores] for name, metric in _METRICS.items()}
+    return {name: float(np.mean(of)) if of else float("nan") for name, of in values.items()}
 
 
 def _plain(value: float | None) -> float | None:

@@ -20,6 +20,8 @@ from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
 from hodor_cli.images.paths import plural
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.runtime.device import device_name
+from hodor_cli.weights.checkpoint import model_fingerprint
 
 
 def evaluate(
@@ -150,18 +152,18 @@ def sweep_history(
     found = (dataset if isinstance(dataset, Dataset) else recognise(dataset)).select(settings.sequences)
     if output is not None:
         check_output(output)
-    results = []
-    for number, history in enumerate(histories):
+    results: list[EvaluationResult] = []
+
+    def advance(done: int, total: int) -> None:
+        if progress is not None:
+            progress(len(results) * total + done, len(histories) * total)
+
+    for history in histories:
         place = None
         if output is not None:
             folder = output.folder / f"history-{history}"
             there = folder.is_dir()
             place = EvaluationOutput(folder, output.resume and there, output.overwrite and there)
-
-        def advance(done: int, total: int, number: int = number) -> None:
-            if progress is not None:
-                progress(number * total + done, len(histories) * total)
-
         once = replace(settings, history=history, sequences=None)
         results.append(evaluate(found, model=model, settings=once, output=place, on_start=on_start, progress=advance))
     if output is not None and all(result.sequences for result in results):
@@ -171,9 +173,6 @@ def sweep_history(
 
 def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict[str, Any]:
     """Everything that the masks depend on, and the device that the speed does."""
-    from hodor_cli.runtime.device import device_name
-    from hodor_cli.weights.checkpoint import model_fingerprint
-
     device = getattr(segmenter, "device", None)
     facts: dict[str, Any] = {
         "history": getattr(segmenter, "history", settings.history),

@@ -12,10 +12,7 @@ import numpy as np
 from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
 from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import (
-    listed,
-    plural,
-)
+from hodor_cli.images.paths import listed, plural
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,11 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
         return group[0]
     here = {i for entry in group if not _is_numbered(entry) for i in entry.object_ids}
     labels = np.zeros(group[0].shape, dtype=np.uint16)
-    owner = np.zeros(group[0].shape, dtype=np.int32)
     owners: dict[int, MaskInput] = {}
     notes: list[str] = []
     colours: dict[int, Colour] = {}
     renamed: list[str] = []
-    for number, entry in enumerate(group):
+    for entry in group:
         mine = entry.labels
         if _is_numbered(entry):
             new = 1 if 1 not in here else smallest_free_id(here | explicit | {1})
@@ -93,13 +89,11 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
         clash = (labels > 0) & (mine > 0)
         if clash.any():
             y, x = np.argwhere(clash)[0]
-            first = group[int(owner[y, x])]
-            same = plural(int(clash.sum()), "pixel")
+            first, same = owners[int(labels[y, x])], plural(int(clash.sum()), "pixel")
             raise InputError(
                 f"{first.files[0]} and {entry.files[0]} give the same {same} of frame {frame} to the "
                 f"objects {labels[y, x]} and {mine[y, x]}; a pixel belongs to one object, so cut one of the masks"
             )
-        owner[mine > 0] = number
         labels += mine
         notes += [note for note in entry.notes if note not in notes]
         colours.update(entry.colours or {})

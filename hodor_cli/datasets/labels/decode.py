@@ -32,6 +32,13 @@ class Void(Enum):
     """Background in `Labels.ids`, and marked in `Labels.void`: scoring ignores them."""
 
 
+_VOID_NOTES = {
+    Void.BACKGROUND: "the masks of {} have void pixels (255), which are taken for background",
+    Void.APART: "the truth of {} has void pixels (255), which are not scored; the official DAVIS package scores "
+    "them as background",
+}
+
+
 @dataclass(frozen=True)
 class Labels:
     """One decoded mask.
@@ -62,7 +69,7 @@ class LabelReader:
         """Object ids seen so far, in the order of their first masks."""
         self.notes: list[str] = []
         """Sentences for the user about how values were understood."""
-        self._size: tuple[int, ...] | None = None
+        self._size = ""
         self._colours: dict[int, Colour] = {}
 
     def read(self, source: Path | LabelMap, frame: str = "") -> Labels:
@@ -72,7 +79,13 @@ class LabelReader:
         """
         values = self._values(source) if isinstance(source, Path) else source
         frame = frame or (source.name if isinstance(source, Path) else "")
-        self._require_size(values, frame)
+        size = size_text(values)
+        self._size = self._size or size
+        if values.ndim != 2 or size != self._size:
+            raise DataError(
+                f"the masks of {self.name} have mixed sizes: frame {frame} is {size}, the first {self._size}; a "
+                "sequence has one size"
+            )
         if values.dtype == np.bool_:
             values = values.view(np.uint8)
         present = set() if self.binary else present_ids(values, [*self.ids, VOID])
@@ -90,7 +103,7 @@ class LabelReader:
         void = values == VOID
         values = np.where(void, values.dtype.type(0), values)
         if not self.notes:
-            self.notes.append(self._void_note())
+            self.notes.append(_VOID_NOTES[self.void].format(self.name))
         return self._labels(values, present - {VOID}, void if self.void is Void.APART else None)
 
     def _labels(self, ids: LabelMap, present: set[int], void: npt.NDArray[np.bool_] | None = None) -> Labels:
@@ -106,23 +119,6 @@ class LabelReader:
         self._colours.update(mask.colours or {})
         self.notes += [note for note in mask.notes if mask.colours and note not in self.notes][:1]
         return np.where(mask.void, VOID, mask.labels).astype(np.uint16) if mask.void is not None else mask.labels
-
-    def _require_size(self, values: LabelMap, frame: str) -> None:
-        if self._size is None:
-            self._size = values.shape
-        if values.ndim != 2 or values.shape != self._size:
-            raise DataError(
-                f"the masks of {self.name} have mixed sizes: frame {frame} is {size_text(values)}, the first "
-                f"{'x'.join(str(side) for side in self._size[::-1])}; a sequence has one size"
-            )
-
-    def _void_note(self) -> str:
-        if self.void is Void.BACKGROUND:
-            return f"the masks of {self.name} have void pixels (255), which are taken for background"
-        return (
-            f"the truth of {self.name} has void pixels (255), which are not scored; the official DAVIS package "
-            "scores them as background"
-        )
 
 
 def read_labels(

@@ -27,9 +27,8 @@ def labels_from_colours(
     if _colour(ground) in (known or {}).values():
         ground = 0
     first_seen = np.zeros(len(values), dtype=np.int64)
-    first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[
-        ::-1
-    ]  # a colour's first pixel is written last, so it remains
+    # A colour's first pixel is written last, so it remains.
+    first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[::-1]
     order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != ground]
     ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
     new = [k for k in order if _colour(values[k]) not in ids_by_colour]
@@ -72,11 +71,9 @@ def _ground(values: np.ndarray, index_map: np.ndarray) -> np.unsignedinteger | i
 
 
 def _palette_ids() -> dict[Colour, int]:
-    ids: dict[Colour, int] = {}
-    for palette in (davis_palette(), voc_palette()):
-        for object_id, row in enumerate(palette):
-            ids.setdefault((int(row[0]), int(row[1]), int(row[2])), object_id)
-    return ids
+    # The last one stays: DAVIS's before VOC's, and low ids before high ones.
+    rows = [row for palette in (voc_palette(), davis_palette()) for row in reversed(list(enumerate(palette.tolist())))]
+    return {(red, green, blue): object_id for object_id, (red, green, blue) in rows}
 
 
 def _colour(value: np.unsignedinteger | int) -> Colour:

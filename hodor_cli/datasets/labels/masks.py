@@ -20,14 +20,7 @@ from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.listing import files_by_frame
-from hodor_cli.images.paths import (
-    exists,
-    plural,
-    require_exists,
-    summarise_files,
-    visible_files,
-    visible_folders,
-)
+from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.frames import FrameSource
 
@@ -51,28 +44,25 @@ def read_masks_and_ends(
     ends: dict[int, list[int]] = {}
     known: dict[int, Colour] = {}
     for argument in arguments:
-        named = _named_object(argument, source)
-        if named is None:
-            entries += [
-                (frame, MaskInput.from_mask(str(path), mask))
-                for frame, path, mask in _read_argument(argument, source, known)
-            ]
-        elif named[3].labels.any():
-            entries.append((named[0], replace(MaskInput.from_mask(str(named[2]), named[3]), named=True)))
+        match = _BY_ID.fullmatch(argument)
+        if match is None or exists(Path(argument).expanduser()):
+            read = _read_argument(argument, source, known)
+            entries += [(frame, MaskInput.from_mask(str(path), mask)) for frame, path, mask in read]
+            continue
+        frame, object_id = int(match[1]), int(match[2])
+        mask = _named_object(argument, frame, object_id, Path(match[3]).expanduser(), source)
+        if mask is None:
+            ends.setdefault(frame, []).append(object_id)
         else:
-            ends.setdefault(named[0], []).append(named[1])
+            entries.append((frame, mask))
     return combine_masks(entries), ends
 
 
-def _named_object(argument: str, source: FrameSource) -> tuple[int, int, Path, MaskFile] | None:
-    """Frame, id, file and mask of "FRAME:ID=FILE"; None for an argument of another form.
+def _named_object(argument: str, frame: int, object_id: int, path: Path, source: FrameSource) -> MaskInput | None:
+    """The mask of "FRAME:ID=FILE", None if it is empty.
 
     Raises InputError for a file that holds several objects, UsageError for an id out of range.
     """
-    match = _BY_ID.fullmatch(argument)
-    if match is None or exists(Path(argument).expanduser()):
-        return None
-    frame, object_id, path = int(match[1]), int(match[2]), Path(match[3]).expanduser()
     if not 1 <= object_id <= MAX_ID:
         raise UsageError(f"the id in {argument!r} must be 1 to {MAX_ID}")
     require_frame(frame, argument, source)
@@ -85,7 +75,8 @@ def _named_object(argument: str, source: FrameSource) -> tuple[int, int, Path, M
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
     # What a file with one object was taken for, with the id that it was given here.
     notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
-    return frame, object_id, path, replace(mask, labels=labels, notes=notes, colours=None)
+    read = MaskInput.from_mask(str(path), replace(mask, labels=labels, notes=notes, colours=None))
+    return replace(read, named=True) if labels.any() else None
 
 
 def frame_of_argument(argument: str, source: FrameSource, form: str) -> tuple[int | None, str]:
@@ -167,7 +158,10 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
     if not names:
         found = summarise_files(visible_files(folder)) or "no files"
-        raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}{_masks_below(folder)}")
+        # The results of a run have their masks in `masks`.
+        inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
+        hint = f"; did you mean {inside[0]}?" if inside else ""
+        raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}{hint}")
     files = files_by_frame(folder / name for name in names)
     match, frames, counted = match_frames(list(files), source)
     place = {frame: index for index, frame in enumerate(frames)}
@@ -186,12 +180,6 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
         outside = [file.name for index, file in used.items() if index not in read]
         notes.append(f"{folder}: {len(outside)} not used, because their frames are not read, such as {outside[0]}")
     return dict(sorted(read.items())), notes
-
-
-def _masks_below(folder: Path) -> str:
-    """Suggest a sub-folder with masks: the results of a run have theirs in `masks`."""
-    inside = [sub for sub in visible_folders(folder) if any(Path(name).suffix == ".png" for name in visible_files(sub))]
-    return f"; did you mean {inside[0]}?" if inside else ""
 
 
 def require_frame(frame: int, argument: str, source: FrameSource) -> None:

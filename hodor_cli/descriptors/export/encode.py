@@ -35,13 +35,9 @@ class EncodedFrame:
 class FrameEncoder:
     """Turns masks into descriptors as a first frame's are (HODOR, sec. 3.2), without any history.
 
-    It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder.
-
-    Args:
-        model: The network; it stays where it is: where `device` is elsewhere, a copy of it computes.
-        min_dim, max_dim: Working resolution; None is the model's own.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto", "fp32", "bf16" or "fp16".
+    It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. The model
+    stays where it is: where `device` is elsewhere, a copy of it computes. min_dim, max_dim: working resolution, the
+    model's own by default. device, precision: as `choose_device` and `choose_precision` take them.
     """
 
     def __init__(
@@ -190,11 +186,11 @@ def object_rows(
                 descriptor=np.asarray(descriptors[object_id], np.float32),
                 box=box,
                 area=int(np.count_nonzero(mask)),
-                confidence=1.0 if frame.confidence is None else float(frame.confidence.get(object_id, 1.0)),
+                confidence=float(frame.confidence.get(object_id, 1.0)),
                 baseline=None if baseline is None else baseline[object_id],
                 thumbnail=crop_jpeg(frame.image, mask, box) if thumbnails else None,
                 image_name=frame.image_name,
-                category=None if frame.categories is None else frame.categories[object_id],
+                category=frame.categories.get(object_id),
             )
         )
     return rows

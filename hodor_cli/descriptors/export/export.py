@@ -49,13 +49,10 @@ def export_sources(
     replaces the earlier one. A source that cannot be read, or whose name another result already has, is reported as
     failed and the others are exported; a kill loses at most the one in progress.
 
-    Args:
-        thumbnails, baseline: Keep each object's crop, and the mean of the backbone's features inside its mask.
-        progress: Called with the source and the number of its frames done.
-        finished: Called after each source.
-    Raises:
-        InputError: the file is damaged or holds another model's descriptors. OutputError: it cannot be written.
-        UsageError: two sources have one name. Of a single source, whatever keeps it from being exported.
+    thumbnails, baseline: keep each object's crop, and the mean of the backbone's features inside its mask. progress:
+    called with the source and the number of its frames done. Raises InputError if the file is damaged or holds another
+    model's descriptors, OutputError if it cannot be written, UsageError if two sources have one name; and of a single
+    source, whatever keeps it from being exported.
     """
     sources = list(sources)
     for name, count in Counter(source.info.name for source in sources).items():

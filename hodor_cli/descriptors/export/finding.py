@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.dataset import recognise
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.descriptors.export.sources import (
     ExportSource,
     LabelledFrame,
@@ -18,10 +19,8 @@ from hodor_cli.descriptors.export.sources import (
 )
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video.image_folder import ImageFolderSource
 from hodor_cli.video.source import open_source
-
-if TYPE_CHECKING:
-    from hodor_cli.datasets.coco import StillImages
 
 DEFAULT_STORE = "objects.h5"
 #: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
@@ -94,8 +93,6 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
 
     Raises DataError if the folder is no data set with images, InputError if none of its sequences has masks.
     """
-    from hodor_cli.video.image_folder import ImageFolderSource
-
     found = recognise(root, masks_needed=predictions is None)
     kind = "davis" if predictions is None else "davis-predicted"
     sources = []
@@ -123,9 +120,6 @@ def coco_stills(
     `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
     Raises DataError if the set cannot be read.
     """
-    from hodor_cli.datasets.coco import StillImages
-    from hodor_cli.datasets.limits import ObjectLimits
-
     limits = ObjectLimits(min_area=1, min_side=1, max_objects=254, at_area=None)
     stills = StillImages(images, annotations, limits=limits)
     base = name or (annotations or images).resolve().stem

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -30,9 +30,9 @@ class LabelledFrame:
     index: int
     image: NDArray[np.uint8]
     masks: Mapping[int, NDArray[np.bool_]]
-    confidence: Mapping[int, float] | None = None
+    confidence: Mapping[int, float] = field(default_factory=dict)
     image_name: str | None = None
-    categories: Mapping[int, str] | None = None
+    categories: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def video_with_masks(
             if frame.index in files and frame.index % every == 0:
                 labels = reader.read(files[frame.index]).ids
                 check_size(labels, frame.image, str(files[frame.index]))
-                found = (confidence or {}).get(frame.index)
+                found = (confidence or {}).get(frame.index, {})
                 yield LabelledFrame(frame.index, frame.image, masks_of_labels(labels), found)
             if frame.index >= last:
                 return

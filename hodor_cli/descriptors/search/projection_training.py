@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.descriptors.search.projection import Projection, joined
+from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.search.comparison import Projection, joined
 from hodor_cli.errors import DataError
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.training.samples.sets import StillTraining
 from hodor_cli.training.samples.settings import augment_preset
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from hodor_cli.descriptors.export.encode import FrameEncoder
 
 #: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
 OUTSIDE = (124, 116, 104)

@@ -83,7 +83,10 @@ def score_retrieval(
     if source.count != len(index):
         raise ValueError(f"{source.count} vectors for {len(index)} rows")
     instance = index.instance
-    usable = _usable_queries(instance, index.video, within_video)
+    # Queries are rows with at least one relevant and one irrelevant row in their gallery.
+    same = np.bincount(instance)[instance]
+    gallery = np.bincount(index.video)[index.video] if within_video else np.full(len(instance), len(instance))
+    usable = np.flatnonzero((same > 1) & (gallery > same))
     if not len(usable):
         where = "within one video" if within_video else "in all"
         objects = len(np.unique(instance))
@@ -167,10 +170,3 @@ def _score_query(distance: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     reach = np.maximum(np.ceil(RECALL_LEVELS * len(near) - 1e-9).astype(int) - 1, 0)
     wrong_before = int(retrieved[0] - found[0])  # an equally near wrong row counts as nearer
     return np.array([precision.mean(), wrong_before < 1, wrong_before < 5, *precision[reach]])
-
-
-def _usable_queries(instance: np.ndarray, video: np.ndarray, within_video: bool) -> np.ndarray:
-    """Rows with at least one relevant and one irrelevant row in their gallery."""
-    same = np.bincount(instance)[instance]
-    gallery = np.bincount(video)[video] if within_video else np.full(len(instance), len(instance))
-    return np.flatnonzero((same > 1) & (gallery > same))

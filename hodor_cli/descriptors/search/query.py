@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.descriptors.export.sources import LabelledFrame
+from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoRows
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.picture import read_picture
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.export.encode import FrameEncoder
@@ -31,10 +35,6 @@ class Query:
     store: Path | None = None
     video: str | None = None
     object_id: int | None = None
-
-    def is_in(self, store: DescriptorStore) -> bool:
-        """True if the object was read from this store."""
-        return self.store is not None and self.store.resolve() == store.path.resolve()
 
 
 def parse_reference(argument: str) -> tuple[Path, str, int | None]:
@@ -79,12 +79,8 @@ def queries_of_store(argument: str) -> list[Query]:
 
 def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Query]:
     """Each object of a photograph that a mask file marks. Raises InputError if the two do not fit."""
-    from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.descriptors.export.encode import object_rows
     from hodor_cli.descriptors.export.export import store_info
-    from hodor_cli.descriptors.export.sources import LabelledFrame
-    from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
-    from hodor_cli.images.picture import read_picture
 
     picture = read_picture(image)
     labels = read_mask(mask).labels

@@ -85,6 +85,7 @@ def search_objects(
     # Rows of a video are in the order of its frames.
     _, first, count = np.unique(instance, return_index=True, return_counts=True)
     last = len(index) - 1 - np.unique(instance[::-1], return_index=True)[1]
+    inside = query.store is not None and query.store.resolve() == store.path.resolve()
     matches: list[Match] = []
     for number in np.argsort(score, kind="stable"):
         if not np.isfinite(score[number]) or len(matches) == top:
@@ -92,7 +93,7 @@ def search_objects(
         known = np.where(row[:, number] >= 0, nearest[:, number], np.inf)
         best, start, end = (int(place) for place in (row[known.argmin(), number], first[number], last[number]))
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
-        if not include_itself and query.is_in(store) and (video, object_id) == (query.video, query.object_id):
+        if not include_itself and inside and (video, object_id) == (query.video, query.object_id):
             continue
         frames = int(index.frame[start]), int(index.frame[end]), int(index.frame[best])
         times = index.time(start), index.time(end), index.time(best)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from hodor_cli.datasets.coco import read_photograph
 from hodor_cli.datasets.coco_find import ImageFinder
@@ -79,7 +80,7 @@ def verify_matches(
                 distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
                 rows = store.object(match.video, match.object_id)
                 stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
-                overlap = box_overlap(box, tuple(stored.tolist()))
+                overlap = float(coco_mask.iou(np.array([box], float), stored[None].astype(float), [False])[0, 0])
                 confidence = segmenter.last.objects[1].confidence
                 results.append(VerifiedMatch(match, True, confidence, overlap, distance))
         except HodorError as error:
@@ -120,11 +121,3 @@ def _decoded(
     segmenter.reset()
     segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
     return image, segmenter.step(image) == 1
-
-
-def box_overlap(a: tuple[int, ...], b: tuple[int, ...]) -> float:
-    """Intersection over union of two boxes (x, y, width, height)."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / max(a[2] * a[3] + b[2] * b[3] - shared, 1)

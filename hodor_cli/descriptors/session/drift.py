@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from hodor_cli.engine import Segmenter, StepResult
-    from hodor_cli.video.frames import Frame
+from hodor_cli.engine import Segmenter, StepResult
+from hodor_cli.video.frames import Frame
 
 REFERENCE_FRAMES = 5
 # When something is worth a look; `benchmarks/drift_limits.py` shows what real videos do.

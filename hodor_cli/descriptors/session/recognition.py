@@ -1,26 +1,24 @@
 """Is what a segmenter finds really the saved object it was started from?
 
 A network that starts from a saved object tends to find something in any video: a sleeve where the object is a mug. So
-what it finds is compared with the saved object by their distance under the projection (`projection.py`), which has
-learned how far apart views of one object are. Without a projection, descriptors are compared, in units of how far the
-saved object is from its own background; that says little, as `benchmarks/from_descriptors.py` shows. Neither corrects a
-wrong mask: frames are named for review.
+what it finds is compared with the saved object by their distance under the projection, which has learned how far apart
+views of one object are. Without a projection, descriptors are compared, in units of how far the saved object is from
+its own background; that says little, as `benchmarks/from_descriptors.py` shows. Neither corrects a wrong mask: frames
+are named for review.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hodor_cli.descriptors.export.encode import FeatureTap
+from hodor_cli.descriptors.search.comparison import Projection
 from hodor_cli.descriptors.store.crops import masks_of_labels
-
-if TYPE_CHECKING:
-    from hodor_cli.descriptors.export.encode import FeatureTap
-    from hodor_cli.descriptors.search.projection import Projection
-    from hodor_cli.engine import Segmenter, StepResult
-    from hodor_cli.video.frames import Frame
+from hodor_cli.engine import Segmenter, StepResult
+from hodor_cli.video.frames import Frame
 
 #: Without a projection: the distance of descriptors, in the object's unit, above which the found object is taken for
 #: another one.

@@ -1,26 +1,29 @@
-"""What descriptors add to a run of `segment`: objects known from a file, recording, and watching for drift."""
+"""What descriptors add to a run of `segment`: objects known from a file, recording in the same pass, and watching."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hodor_cli.descriptors.export.encode import FeatureTap
-from hodor_cli.descriptors.search.projection import projection_for
+import numpy as np
+
+from hodor_cli.descriptors.export.encode import FeatureTap, object_rows
+from hodor_cli.descriptors.export.export import store_info
+from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files
+from hodor_cli.descriptors.search.comparison import projection_for
 from hodor_cli.descriptors.search.query import start_descriptors
 from hodor_cli.descriptors.session.drift import DriftMonitor
 from hodor_cli.descriptors.session.recognition import Recognition
-from hodor_cli.descriptors.session.recorder import DescriptorRecorder
+from hodor_cli.descriptors.store.crops import masks_of_labels
+from hodor_cli.descriptors.store.schema import VideoInfo
+from hodor_cli.descriptors.store.writer import StoreWriter
+from hodor_cli.engine import Segmenter, StepResult
 from hodor_cli.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from hodor_cli.engine import Segmenter
-    from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.weights.checkpoint import model_fingerprint
 
 
 class DescriptorSession:
@@ -34,7 +37,6 @@ class DescriptorSession:
 
     Args:
         segmenter: New; it starts from the objects of `known`, if any.
-        source: What will be segmented.
         masks: {frame: label map} that start further objects.
         known: "FILE.h5#VIDEO/ID" or "FILE.h5#VIDEO" arguments.
         projection: File of `fit_projection`, by which objects of `known` are recognised; by default the
@@ -57,7 +59,6 @@ class DescriptorSession:
         record: str | Path | None = None,
         result: Path | None = None,
     ) -> None:
-        self.object_ids: list[int] = []
         #: What determines the result besides masks, for the run's settings: the arguments and their hash.
         self.start_from = ""
         self.recorder: DescriptorRecorder | None = None
@@ -68,7 +69,7 @@ class DescriptorSession:
         if known:
             if masks:
                 raise UsageError("objects come either from masks or from a descriptor file; give `mask` or `known`")
-            self.recognition, self.object_ids, digest = start_from_store(segmenter, list(known), projection)
+            self.recognition, _, digest = start_from_store(segmenter, list(known), projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
             self.recorder = DescriptorRecorder(
@@ -91,13 +92,11 @@ class DescriptorSession:
     def __enter__(self) -> DescriptorSession:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self.recognition is not None:
             self.recognition.close()
         if self.recorder is not None:
-            self.recorder.__exit__(kind, error, trace)
+            self.recorder.__exit__(*error)
 
 
 class WatchedSegmenter:
@@ -134,8 +133,6 @@ def start_from_store(
     Returns what tells whether they are recognised, their ids, and a hash of the descriptors. Raises InputError if they
     were saved with other weights than the segmenter's, or do not exist.
     """
-    from hodor_cli.weights.checkpoint import model_fingerprint
-
     objects, background, fingerprint, baseline = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
@@ -150,3 +147,82 @@ def start_from_store(
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap)
     return recognition, list(objects), digest.hexdigest()
+
+
+class DescriptorRecorder:
+    """Writes what a segmenter finds into a descriptor file, as `DescriptorSession` does with `record`.
+
+    The video appears in the file when the block ends without an exception. A run that starts in the middle, because it
+    is resumed, cannot be recorded whole: then nothing is written and `incomplete` is True. masks, start_from: what
+    started the objects, by which the file knows the same run again. Raises UsageError if the file has another result
+    of the same name, InputError and OutputError as `StoreWriter`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        source: FrameSource,
+        segmenter: Segmenter,
+        masks: Mapping[int, Any] | None = None,
+        *,
+        result: Path | None = None,
+        start_from: str | None = None,
+    ) -> None:
+        self.incomplete = self._started = False
+        self.rows = 0
+        self._first = source.start
+        info = store_info(segmenter.model)
+        label = Path(source.label)
+        dims = {"history": segmenter.history, "min_dim": segmenter.min_dim, "max_dim": segmenter.max_dim}
+        settings = {"every": 1, **dims} | ({} if start_from is None else {"start_from": start_from})
+        video = VideoInfo(
+            source.name, str(label.resolve()) if label.exists() else source.label, source.height, source.width,
+            source.fps, _content_hash(label, masks or {}), info.model_fingerprint, settings, kind="segment",
+            result="" if result is None else str(result.resolve()),
+        )  # fmt: skip
+        with ExitStack() as stack:
+            writer = stack.enter_context(StoreWriter(path, info))
+            try:
+                self._video = stack.enter_context(writer.video(video))
+            except UsageError:
+                raise UsageError(
+                    f"{path} already has another result of {video.name}, which this one would replace; write it to "
+                    "another file, or export it afterwards under another name (`export_sources`)"
+                ) from None
+            self._tap = stack.enter_context(closing(FeatureTap(segmenter)))
+            self._opened = stack.pop_all()
+
+    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> None:
+        """Record one frame; objects that are lost in it get no row."""
+        if not self._started:
+            self._started, self.incomplete = True, frame.index > self._first
+        if self.incomplete:
+            return
+        found = segmenter.descriptors()
+        masks = {key: mask for key, mask in masks_of_labels(result.labels).items() if key in found.objects}
+        confidence = {key: value.confidence for key, value in result.objects.items()}
+        labelled = LabelledFrame(frame.index, frame.image, masks, confidence)
+        rows = object_rows(labelled, found.objects, self._tap.means(masks))
+        # The descriptors are the newest frame's only if the network has run on it.
+        self._video.add_frame(frame.index, rows, found.background if result.objects else None)
+        self.rows += len(rows)
+
+    def __enter__(self) -> DescriptorRecorder:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Put the video into the file, or discard it if it is incomplete, and close the file."""
+        # A finished run that was asked to resume gives no frames at all.
+        self.incomplete = self.incomplete or not self._started
+        if self.incomplete:
+            self._video.discard()
+        self._opened.__exit__(*error)
+
+
+def _content_hash(path: Path, masks: Mapping[int, Any]) -> str:
+    digest = hashlib.sha256(hash_files(content_files(path)).encode())
+    for frame, given in sorted(masks.items()):
+        labels = getattr(given, "labels", given)
+        digest.update(f"{frame}{labels.shape}".encode())
+        digest.update(labels.astype("uint16").tobytes())
+    return digest.hexdigest()

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.extent import Box
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 85

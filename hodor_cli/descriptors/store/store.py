@@ -80,9 +80,6 @@ class DescriptorStore:
         """Names of the videos, sorted."""
         return sorted(self._groups)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._groups
-
     def __len__(self) -> int:
         """Rows of all videos together."""
         return sum(self._count(name) for name in self._groups)
@@ -134,7 +131,7 @@ class DescriptorStore:
         with reading(path, name):
             return bool(group.id.links.exists(dataset.encode()))
 
-    def dataset(self, name: str, dataset: str, rows: slice = slice(None)) -> np.ndarray:
+    def dataset(self, name: str, dataset: str, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
         """One data set of a video (or some of its rows) as an array; texts as bytes. Raises InputError if missing."""
         path, _ = self._group(name)
         opened = self._dataset(name, dataset)
@@ -150,13 +147,10 @@ class DescriptorStore:
 
     def thumbnails(self, name: str, rows: np.ndarray | None = None) -> list[bytes | None]:
         """The crops of some rows (all by default) as JPEG files, None where none was kept."""
-        wanted = np.arange(self._count(name)) if rows is None else np.asarray(rows)
         if not self.has(name, "thumbnail"):
-            return [None] * len(wanted)
-        path, _ = self._group(name)
-        opened = self._dataset(name, "thumbnail")
-        with reading(path, name):
-            return [data or None for data in read_values(path, opened, wanted)]
+            return [None] * (self._count(name) if rows is None else len(rows))
+        crops = self.dataset(name, "thumbnail", slice(None) if rows is None else rows)
+        return [crop or None for crop in crops.tolist()]
 
     def index(self, videos: list[str] | None = None) -> RowIndex:
         """Who each row of all (or the named) videos is; the order is that of `read`."""

@@ -67,7 +67,7 @@ class StoreWriter:
 
     def _prepare(self) -> None:
         """Remove what a killed writer left unfinished, make sure the file exists, and merge what was finished."""
-        unfinished = f".{glob.escape(self.path.name)}.*.tmp"
+        unfinished = f".{glob.escape(self.path.name)}.[0-9]*.tmp"
         for leftover in [*self.path.parent.glob(unfinished), *pending_folder(self.path).glob("*.h5.tmp")]:
             leftover.unlink(missing_ok=True)
         if not self.path.exists():
@@ -98,17 +98,17 @@ class StoreWriter:
         held = self._videos.get(info.name)
         return held is not None and held.same_export(info)
 
-    def video(self, info: VideoInfo, *, replace: bool = False) -> RowsWriter:
+    def video(self, info: VideoInfo) -> RowsWriter:
         """Start writing one video; the earlier one of the same name and origin is replaced when this one is complete.
 
         Raises UsageError if the name belongs to a video from another source or with masks from elsewhere (a second
-        result of the same video), unless `replace`.
+        result of the same video).
         """
         if not info.name or "/" in info.name or "\0" in info.name or info.name in (".", ".."):
             raise UsageError(f"{info.name!r} cannot name a video in an HDF5 file; give another `name`, without slashes")
         held = self._videos.get(info.name)
         other = held is not None and (held.source, held.result) != (info.source, info.result)
-        if held is not None and other and not held.same_export(info) and not replace:
+        if held is not None and other and not held.same_export(info):
             earlier = f"{held.source} with the masks of {held.result}" if held.result else held.source
             raise UsageError(
                 f"{self.path} already has a video {info.name}, made from {earlier}, and a second one would replace it; "

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from hodor_cli.config import NUM_BACKGROUND
+from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError
 from hodor_cli.files import new_file
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from hodor_cli.engine import Segmenter
-    from hodor_cli.video.frames import Frame
+from hodor_cli.images.label_png import davis_palette
+from hodor_cli.runtime.preprocess import Geometry, resize
+from hodor_cli.video.frames import Frame
 
 PANEL = 420  # pixels of a panel's longer side
 GAP, CAPTION = 12, 30
@@ -78,7 +79,12 @@ def compute_heatmaps(
                 segmenter.step(frame.image)
             if beside is None:
                 beside = ComparedMask("given mask", masks[wanted]) if wanted in masks else ComparedMask()
-            return _at_frame_size(frame, segmenter, logits[-1], beside)
+            geometry = Geometry.of(*frame.image.shape[:2], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
+            with torch.inference_mode():
+                shares = resize(logits[-1].float(), geometry.padded).softmax(dim=1)[:, : 1 + NUM_BACKGROUND]
+                shares = resize(shares[:, :, : geometry.scaled[0], : geometry.scaled[1]], geometry.original)[0]
+            values = shares.cpu().numpy()
+            return Heatmaps(frame.index, frame.image, segmenter.last.labels, beside, values[0], values[1:])
     finally:
         hook.remove()
     raise InputError(f"the video has no frame {wanted}; choose an earlier one")
@@ -94,20 +100,6 @@ def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np
             first[frame] = np.where(np.isin(labels, list(new)), labels, 0).astype(np.uint16)
             known |= new
     return first
-
-
-def _at_frame_size(frame: Frame, segmenter: Segmenter, logits: Any, left: ComparedMask) -> Heatmaps:
-    import torch
-
-    from hodor_cli.config import NUM_BACKGROUND
-    from hodor_cli.runtime.preprocess import Geometry, resize
-
-    geometry = Geometry.of(*frame.image.shape[:2], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
-    with torch.inference_mode():
-        probability = resize(logits.float(), geometry.padded).softmax(dim=1)[:, : 1 + NUM_BACKGROUND]
-        probability = resize(probability[:, :, : geometry.scaled[0], : geometry.scaled[1]], geometry.original)[0]
-    values = probability.cpu().numpy()
-    return Heatmaps(frame.index, frame.image, segmenter.last.labels, left, values[0], values[1:])
 
 
 def write_heatmaps(path: Path, found: Heatmaps) -> None:
@@ -143,8 +135,6 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
 
 
 def _tinted(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None) -> NDArray[np.uint8]:
-    from hodor_cli.images.label_png import davis_palette
-
     if labels is None or not labels.any():
         return image
     colour = davis_palette()[np.where(labels > 0, (labels - 1) % 255 + 1, 0)]

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from hodor_cli.descriptors.search.comparison import By, Comparison
+from hodor_cli.descriptors.search.query import spread
 from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, extra
@@ -69,7 +70,8 @@ def make_map(
     index = store.index(names)
     chosen = choose_rows(index, most)
     if len(chosen) < 3:
-        raise InputError(f"{store.path} has {len(chosen)} rows to show and a map needs 3; export more")
+        few = f"{store.path} has {len(chosen)} rows to show and a map needs 3"
+        raise InputError(f"{few}; export more frames or objects")
     comparison = comparison or Comparison()
     places = project(comparison.vectors(store, videos=names).take(chosen), method, seed, perplexity)
     points: list[MapPoint] = []
@@ -88,10 +90,7 @@ def make_map(
 
 def choose_rows(index: RowIndex, most: int) -> np.ndarray:
     """At most `most` rows, sorted: every object keeps the same share of its rows, spread evenly over its frames."""
-    if len(index) <= most:
-        return np.arange(len(index))
-    order = np.lexsort((index.frame, index.instance))
-    return np.sort(order[np.linspace(0, len(order) - 1, most).round().astype(int)])
+    return np.sort(spread(np.lexsort((index.frame, index.instance)), most))
 
 
 def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
