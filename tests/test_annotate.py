@@ -227,6 +227,10 @@ def test_a_correction_tracks_only_the_frames_up_to_the_masks_beside_it(open_desk
     desk.events.stop_at = None
     desk.stop.clear()
     assert both() == [4, 5, 6, 7]
+    corrected = [desk.labels(index) for index in range(FRAMES)]
+    fresh = open_desk()
+    fresh.do(ask.Track(0, "both"))
+    assert all(np.array_equal(fresh.labels(index), corrected[index]) for index in range(FRAMES))
     desk.do(ask.Track(3, "forward"))
     assert both() == list(range(FRAMES))  # masks were tracked in another way since
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
@@ -56,7 +57,7 @@ def label_map(
     known = blocks.clamp(min=_NOTHING).flatten()
     sums = _by_slot(found, mixed, object_ids) + _by_slot(known, _sums(values, rows, columns), object_ids)
     counts = _by_slot(found, None, object_ids) + _by_slot(known, rows.counts()[:, None] * columns.counts(), object_ids)
-    return labels, dict(zip(object_ids, (sums / counts.clamp(min=1)).tolist(), strict=True))
+    return labels, dict(zip(object_ids, (sums / counts.clip(min=1)).tolist(), strict=True))
 
 
 def areas(labels: np.ndarray, object_ids: list[int]) -> dict[int, int]:
@@ -106,9 +107,8 @@ class _Taps:
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """By first cell, (cells,): the sums of the shares of the first and of the second cell."""
-        shares = (1 - self.share, self.share)
-        first, second = (torch.bincount(self.first, weights=share, minlength=self.cells) for share in shares)
-        return first, second
+        none = self.share.new_zeros(self.cells)
+        return none.index_add(0, self.first, 1 - self.share), none.index_add(0, self.first, self.share)
 
 
 def _box(cells: Tensor) -> tuple[slice, slice] | None:
@@ -134,10 +134,11 @@ def _common(cells: Tensor) -> Tensor:
     return cells
 
 
-def _by_slot(slots: Tensor, weights: Tensor | None, object_ids: list[int]) -> Tensor:
+def _by_slot(slots: Tensor, weights: Tensor | None, object_ids: list[int]) -> NDArray[np.floating | np.integer]:
     """The sum of the weights, or the number, of each object's slot."""
-    weights = None if weights is None else weights.flatten()
-    return torch.bincount(slots.long() + 1, weights=weights, minlength=len(object_ids) + 1)[1:]
+    # NumPy adds in float64, which not every device has, and sums of float32 over a whole frame would be inexact.
+    of = None if weights is None else weights.flatten().cpu().numpy()
+    return np.bincount(slots.cpu().numpy().astype(np.int64) + 1, of, len(object_ids) + 1)[1:]
 
 
 def _sums(values: Tensor, rows: _Taps, columns: _Taps) -> Tensor:
