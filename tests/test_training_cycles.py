@@ -98,3 +98,25 @@ def test_averaged_weights_are_there_for_a_while() -> None:
     assert layer.weight.item() == 1.0
     put_weights(layer, average.values)
     assert layer.weight.item() == pytest.approx(0.1)
+
+
+def test_the_cue_is_also_carried_from_a_frame_between_the_labelled_and_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a video. Frames 1 to 3 are alike and unlike frame 0, whose object is on the other side."""
+    torch.manual_seed(0)
+    model, cues = build_model("mini").eval(), []
+    assert model.matcher is not None
+    model.matcher.log_scale.data += 8  # maps of an untrained backbone differ little
+    left = torch.zeros(1, 11, 16, 16)
+    left[:, -1] = -20.0
+    left[:, -1, :, :8] = 20.0
+    monkeypatch.setattr(model, "decode", lambda maps, history, cue: cues.append(cue) or left)
+    frames = torch.randn(1, 2, 3, 64, 64)[:, [0, 1, 1, 1]]
+    masks = torch.zeros(1, 4, 64, 64, dtype=torch.int64)
+    masks[:, :, :, 40:] = 1
+    with torch.no_grad():
+        run_cycles(model, frames, masks, torch.ones(1, 4, 1, dtype=torch.bool), chain_schedule(4))
+    _, without, found = (cue.reference[0, 0] for cue in cues)  # the last is the first with a frame between
+    assert found[:, :3].mean() > without[:, :3].mean() + 0.2
+    assert found[:, 5:].mean() < without[:, 5:].mean()
