@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-import hodor_cli.video.backwards as piecewise
-from hodor_cli.video.backwards import backwards
+import hodor_cli.video.frames as piecewise
 from hodor_cli.video.file import VideoFileSource
+from hodor_cli.video.frames import backwards
 from hodor_cli.video.source import open_source
 
 

@@ -16,9 +16,9 @@ from hodor_cli.cli import app
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
-from hodor_cli.video.colours import Colours
 from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.source import open_source
+from hodor_cli.video.yuv import Colours
 
 SCALERS = {1: 1, 2: 5, 6: 5, 9: 9}
 LIMITED, FULL = 1, 2

@@ -12,7 +12,8 @@ from segment_fakes import read_video
 
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import davis_palette
-from hodor_cli.video.h264 import Piece, Timeline, VideoWriter, join_videos
+from hodor_cli.video.h264 import Timeline, VideoWriter
+from hodor_cli.video.joining import Piece, join_videos
 from hodor_cli.video.overlay import draw_overlay, inner_edge, object_colours
 from hodor_cli.video.sound import SoundTrack, add_sound
 from hodor_cli.video.source import open_source

@@ -112,11 +112,11 @@ def test_video_can_be_read_twice_and_with_start_and_end(tmp_path: Path) -> None:
 
 
 def test_frames_before_start_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.video import file as video_file
+    from hodor_cli.video import decoding
     from hodor_cli.video.yuv import picture_of as convert
 
     calls: list[int] = []
-    monkeypatch.setattr(video_file, "picture_of", lambda *args: calls.append(1) or convert(*args))
+    monkeypatch.setattr(decoding, "picture_of", lambda *args: calls.append(1) or convert(*args))
     assert len(list(open_source(write(tmp_path / "clip.mp4"), start=8))) == 2
     assert len(calls) == 2
 

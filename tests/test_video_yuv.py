@@ -14,12 +14,11 @@ from test_video_colours import FULL, LIMITED, SCALERS, coded
 from test_video_source import write
 
 from hodor_cli.runtime.preprocess import resize
-from hodor_cli.video.colours import Colours
 from hodor_cli.video.frames import Frame
 from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import draw_on_video, draw_overlay
 from hodor_cli.video.source import open_source
-from hodor_cli.video.yuv import YuvPicture, planes_of
+from hodor_cli.video.yuv import Colours, YuvPicture, planes_of
 
 
 def first_of(path: Path) -> Frame:

@@ -13,7 +13,7 @@ from hodor_cli.files import replacing, writing
 from hodor_cli.formats.recognise import WRITERS
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.video.frames import FrameSource
-from hodor_cli.video.h264 import Timeline, VideoWriter
+from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
@@ -84,17 +84,15 @@ class Exporter:
 
     def _overlay(self, path: Path, advance: Advance) -> None:
         ids = len(self._project.objects) > 1
-        timeline, ticks = Timeline(self._source.fps), None
         first_time = None
         with replacing(path) as temporary:
             source = self._source
             with VideoWriter(temporary, source.fps, source.pixel_aspect, source.colours) as video:
-                for position, frame in enumerate(self._source):
+                for frame in self._source:
                     first_time = frame.time if first_time is None else first_time
-                    ticks = timeline.ticks(position, frame.time - first_time, ticks)
                     labels = self._project.labels(frame.index)
                     drawn = draw_on_video(video, frame.picture, labels, ids=ids)
-                    video.write(drawn, ticks=ticks, duration=frame.duration)
+                    video.write(drawn, time=frame.time, duration=frame.duration)
                     self._next(advance)
             if self._source.sound is not None:
                 self._source.warn(add_sound(temporary, self._source.sound, first_time or 0.0))

@@ -14,8 +14,7 @@ from hodor_cli.engine.masks import HasLabels
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.video.backwards import backwards
-from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.frames import FrameSource, backwards
 from hodor_cli.video.yuv import YuvPicture
 
 Direction = Literal["both", "forward", "backward"]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.folders import masks_in
@@ -120,8 +121,6 @@ def write_ctc(annotations: Annotations, out: FolderWriter) -> None:
     """Write the Cell Tracking Challenge's mask000.tif ... (16-bit ids) and res_track.txt (id, first and last frame,
     parent). An object that returns after an absence begins a new track, whose parent is its earlier track; the parent
     of a first track is 0."""
-    import PIL.Image
-
     tracks: list[list[int]] = []
     running: dict[int, int] = {}  # object id -> place of its track
     numbers: set[int] = set()

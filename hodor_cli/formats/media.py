@@ -6,7 +6,7 @@ Videos keep the source's frame times, pixel aspect, colour coding and sound. Alp
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.writing import FolderWriter, write_picture
 from hodor_cli.images.extent import window_of
-from hodor_cli.video.h264 import H264, Codec, Timeline, VideoWriter
+from hodor_cli.video.h264 import H264, Codec, VideoWriter
 from hodor_cli.video.sound import add_sound
 
 GREEN = (0, 255, 0)
@@ -71,21 +71,11 @@ def _write_video(annotations: Annotations, out: FolderWriter, codec: Codec, draw
     assert source is not None
     path = out.place(f"{annotations.video}.{codec.container}")
     with VideoWriter(path, annotations.fps, source.pixel_aspect, source.colours, codec) as video:
-        for picture, ticks in _timed(annotations):
-            video.write(draw(_image(picture), picture.labels > 0), ticks=ticks)
+        for picture in annotations.pictures:
+            video.write(draw(_image(picture), picture.labels > 0), time=picture.time)
     if source.sound is not None and path.is_file():
         begin = next((picture.time or 0.0 for picture in annotations.pictures), 0.0)
         source.warn(add_sound(path, source.sound, begin, codec.container))
-
-
-def _timed(annotations: Annotations) -> Iterator[tuple[Picture, int]]:
-    """Yield each picture with its time in ticks of `Timeline`."""
-    timeline, ticks, first = Timeline(annotations.fps), None, None
-    for place, picture in enumerate(annotations.pictures):
-        time = place / annotations.fps if picture.time is None else picture.time
-        first = time if first is None else first
-        ticks = timeline.ticks(place, time - first, ticks)
-        yield picture, ticks
 
 
 def _image(picture: Picture) -> NDArray[np.uint8]:

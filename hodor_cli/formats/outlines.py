@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +26,6 @@ def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
 
     tolerance: how far, in pixels, a polygon may deviate from the mask's edge to have fewer points; 0 is exact.
     """
-    import cv2
-
     count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
     found = []
     for part in range(1, count):
@@ -98,8 +97,6 @@ def _inset(ring: NDArray[np.int64]) -> Points:
 def _simplified(ring: Points, tolerance: float) -> Points:
     if tolerance <= 0 or len(ring) <= 4:
         return ring
-    import cv2
-
     fewer = cv2.approxPolyDP(ring.astype(np.float32).reshape(-1, 1, 2), tolerance, True).reshape(-1, 2)
     return fewer.astype(np.float64) if len(fewer) >= 3 else ring
 

@@ -10,6 +10,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import PIL.Image
+from numpy.typing import NDArray
+
 from hodor_cli.errors import OutputError
 from hodor_cli.files import is_plain_name, put_in_place, require_replaceable, writing
 from hodor_cli.images.paths import visible_files
@@ -18,7 +21,6 @@ from hodor_cli.images.pillow import picture_bytes
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
 
     from hodor_cli.formats.annotations import Picture
 
@@ -74,8 +76,6 @@ class FolderWriter:
 
 def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
     """Write (H, W, 3) RGB or (H, W, 4) RGBA uint8 in the format of the file's ending (JPEG at quality 95)."""
-    import PIL.Image
-
     options = {"quality": _QUALITY, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     PIL.Image.fromarray(image).save(path, **options)
 

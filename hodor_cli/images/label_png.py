@@ -5,17 +5,15 @@ from __future__ import annotations
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
+from PIL.Image import Image
 
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, writing_file
 from hodor_cli.images.paths import require_exists
 from hodor_cli.images.picture import read_stored
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 MAX_ID = 65535
 
@@ -81,8 +79,6 @@ def _palette_bytes() -> bytes:
 
 
 def _to_image(labels: np.ndarray) -> Image:
-    import PIL.Image
-
     if labels.ndim != 2 or labels.dtype.kind not in "uib":
         raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2  # Pillow drops the lower byte of 16-bit colour
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from hodor_cli.images.pillow import Opened, opened, picture_bytes
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Warn = Callable[[str], None]
 
@@ -171,8 +170,6 @@ def _deep_values(found: Opened, path: Path, page: int) -> NDArray[Any]:
     """(H, W) or (H, W, 3) values of more than 8 bits as stored, without transparency."""
     if found.image.mode in ("I", "F") or "16" in found.image.mode:
         return np.asarray(found.image)
-    import cv2  # Pillow drops the lower byte of 16-bit colour
-
     data = np.frombuffer(picture_bytes(path), dtype=np.uint8)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     pages = cv2.imdecodemulti(data, flags)[1] if page else [cv2.imdecode(data, flags)]

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from hodor_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 #: Pictures and frames of more pixels are refused; Pillow's own limit against decompression bombs.
 MOST_PIXELS = 178_956_970
@@ -64,8 +63,6 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
 
     data: the picture's bytes, if it stands inside the file; those in a JSON of LabelMe are found.
     """
-    import PIL.Image
-
     if path.suffix.lower() in (".heic", ".heif"):
         try:
             from pillow_heif import register_heif_opener

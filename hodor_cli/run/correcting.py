@@ -25,7 +25,7 @@ from hodor_cli.run.journal import read_journal
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import is_report
 from hodor_cli.run.results import PIECE_FRAMES, Drawing
-from hodor_cli.video.h264 import Piece, frame_times
+from hodor_cli.video.joining import Piece, frame_times
 
 #: Pairs of frames: first and last, or first and stop.
 Ranges = list[tuple[int, int]]

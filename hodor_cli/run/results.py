@@ -22,7 +22,8 @@ from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.resume import Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
-from hodor_cli.video.h264 import Piece, Timeline, VideoWriter, join_videos
+from hodor_cli.video.h264 import Timeline, VideoWriter
+from hodor_cli.video.joining import Piece, join_videos
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 

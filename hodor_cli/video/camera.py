@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
+
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
 from hodor_cli.video.frames import Frame, FrameSource
@@ -41,8 +43,6 @@ class CameraSource(FrameSource):
         self.length = None if end is None else end - start
 
     def __iter__(self) -> Iterator[Frame]:
-        import cv2
-
         if self._first is None:
             raise InputError(f"{self.label} can be read only once")
         picture, self._first = self._first, None
@@ -68,8 +68,6 @@ class CameraSource(FrameSource):
 
 def _open_capture(index: int) -> Any:
     """cv2.VideoCapture without OpenCV's messages on stderr about a missing camera."""
-    import cv2
-
     logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # since OpenCV 5
     before = logging.getLogLevel()
     logging.setLogLevel(0)  # silent

@@ -1,19 +1,20 @@
-"""Video files opened with PyAV: which formats are read, which track is the video, and why a file is refused."""
+"""Video files opened with PyAV: which formats are read, which track is the video, why a file is refused, and whether it
+is shorter than its own header says (MP4/MOV, AVI and Matroska/WebM declare their size)."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start
 from hodor_cli.images.pillow import MOST_PIXELS
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
 
 DEFAULT_FPS = 25.0
 # Formats that name further files or addresses, which FFmpeg would open; a live playlist would never end.
@@ -27,13 +28,12 @@ _PLAYLIST = re.compile(
 )
 _TEXT_CODECS = {"ansi", "bintext", "xbin", "idf"}  # FFmpeg "decodes" any .txt file into pictures of its letters.
 _STILL_CODECS = {"mjpeg", "png", "bmp", "webp"}  # of covers, which some versions of PyAV do not mark
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
 def open_container(file: Any, label: str) -> InputContainer:
     """Open a path, or an object with `read`, with PyAV. Raises `InputError` with the reason, also for playlists and
     other files that lead to further files."""
-    import av
-
     if isinstance(file, str) and _PLAYLIST.match(read_start(Path(file), 2048).removeprefix(b"\xef\xbb\xbf")):
         raise InputError(
             f"{label} is a playlist, which leads to other files; give one of those, or join them to one video first"
@@ -129,3 +129,53 @@ def _flag(stream: VideoStream, name: str) -> bool:
     disposition = getattr(stream, "disposition", None)
     flag = getattr(type(disposition), name, None)
     return bool(disposition is not None and flag is not None and disposition & flag)
+
+
+def count_missing_bytes(path: Path) -> int:
+    """How many of the bytes that a file's outermost boxes declare are missing; 0 for formats that declare no size.
+
+    Raises `InputError` if the file cannot be read, is empty, or is an MP4 that is cut off before its index.
+    """
+    try:
+        size, end, has_index = path.stat().st_size, 0, False
+        with path.open("rb") as file:
+            head = file.read(16)
+            mp4, avi = head[4:8] in _MP4_BOXES, head[:4] == b"RIFF" and head[8:12] == b"AVI "
+            length_of = _mp4_length if mp4 else _riff_length if avi else _matroska_length
+            while length := length_of(head, size - end):
+                has_index |= head[4:8] == b"moov" and end + length <= size
+                end += length
+                file.seek(end)
+                head = file.read(16)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if size == 0:
+        raise InputError(f"{path} is empty (0 bytes)")
+    if mp4 and not has_index:
+        raise InputError(
+            f"{path} is an MP4 that is cut off before its index (no moov box), so no frame of it can be read; copy or "
+            f"record it again"
+        )
+    return max(0, end - size)
+
+
+def _mp4_length(head: bytes, rest: int) -> int:
+    """The length of a box by its first 16 bytes, 0 if that is none. rest: the bytes from it to the end of the file."""
+    length = int.from_bytes(head[:4], "big") or rest
+    if length == 1:
+        length = int.from_bytes(head[8:16], "big")
+    return length if length >= 8 and len(head) >= 8 else 0
+
+
+def _riff_length(head: bytes, rest: int) -> int:
+    length = int.from_bytes(head[4:8], "little")
+    return 8 + length + length % 2 if head[:4] == b"RIFF" and length else 0  # large AVI files are a chain of chunks
+
+
+def _matroska_length(head: bytes, rest: int) -> int:
+    width = 9 - head[4].bit_length() if len(head) > 4 and head[4] else 0
+    if head[:4] not in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67") or width == 0:
+        return 0
+    unknown = (1 << 7 * width) - 1  # as in a live recording
+    raw = int.from_bytes(head[4 : 4 + width], "big") & unknown
+    return rest if raw == unknown else 4 + width + raw

@@ -1,26 +1,28 @@
-"""Decoding with PyAV: packets to frames with their times, frames to upright RGB arrays."""
+"""Decoding with PyAV: packets to frames with their times, also of damaged streams."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import chain, islice
+from typing import NamedTuple, TypeVar
 
-import numpy as np
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from hodor_cli.images.value_range import ValueRange, scale_to_rgb8
+from hodor_cli.errors import InputError
+from hodor_cli.images.paths import plural
+from hodor_cli.images.value_range import ValueRange, measure_range
+from hodor_cli.video.container import describe_unused, frame_rate, pick_stream, pixel_aspect
+from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.yuv import Colours, Turn, deep_values, picture_of, read_turn, upright_aspect, upright_size
 
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
-
-Turn = np.ndarray | None
 T = TypeVar("T")
+_MEASURED_FRAMES = 9
 
 
 @dataclass
@@ -33,8 +35,7 @@ class Tally:
     finished: bool = False  # the stream was read to its end
 
 
-@dataclass(frozen=True)
-class DecodedFrame:
+class DecodedFrame(NamedTuple):
     """A decoded frame, its time in the container's seconds, and for how many seconds it is shown (each None if the
     container does not say)."""
 
@@ -52,21 +53,21 @@ def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) 
 
 
 def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
-    import av
-
     tick = float(stream.time_base or 0)
     durations: dict[int, float] = {}  # of the packets that are being decoded, by their presentation time
     # A last packet that is cut off is left out: when several threads decode, its error loses the good frames before it.
     packets = _without_cut_end(_packets(container, stream, tally), lambda packet: packet.is_corrupt, tally)
-    for packet in chain(packets, [None]):  # None flushes the decoder
+    # None flushes the decoder; after a flush that fails, a second one gives the frames behind the damaged one.
+    for packet in chain(packets, [None, None]):
         if packet is not None and packet.pts is not None and packet.duration:
             durations[packet.pts] = packet.duration * tick
         try:
             frames = stream.codec_context.decode(packet)
+        except av.error.EOFError:
+            break  # the first flush gave all
         except (av.error.FFmpegError, ValueError):
-            # After a flush that fails, a second one gives the frames behind the damaged one.
             tally.damaged += 1
-            frames = _drain(stream) if packet is None else []
+            continue
         for frame in frames:
             # Frames of the final flush have no time base, so the stream's is used for all.
             if frame.pts is None:
@@ -78,8 +79,6 @@ def _decode(container: InputContainer, stream: VideoStream, tally: Tally) -> Ite
 
 
 def _packets(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[Packet]:
-    import av
-
     packets = container.demux(stream)
     while True:
         try:
@@ -105,29 +104,11 @@ def _without_cut_end(items: Iterable[T], is_corrupt: Callable[[T], bool], tally:
     tally.cut_tail |= held is not None
 
 
-def _drain(stream: VideoStream) -> list[VideoFrame]:
-    import av
-
-    try:
-        return list(stream.codec_context.decode(None))
-    except (av.error.FFmpegError, ValueError):
-        return []
-
-
 def count_packets(container: InputContainer, stream: VideoStream, stop_at: int) -> int:
     """Number of frames according to the file's packets, which are not decoded; the count stops at `stop_at`."""
-    import av
-
-    count = 0
-    try:
-        for packet in container.demux(stream):
-            if packet.size and not getattr(packet, "is_discard", False):
-                count += 1
-            if count >= stop_at:
-                break
-    except (av.error.FFmpegError, OSError, ValueError):
-        pass
-    return count
+    packets = _packets(container, stream, Tally())
+    shown = (packet for packet in packets if not getattr(packet, "is_discard", False))
+    return sum(1 for _ in islice(shown, stop_at))
 
 
 @dataclass(frozen=True)
@@ -162,73 +143,93 @@ def read_entries(container: InputContainer, stream: VideoStream) -> Entries | No
     return Entries(sorted(stamps), sorted(keyframes))
 
 
-def to_rgb(
-    frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None, value_range: ValueRange | None = None
-) -> np.ndarray:
-    """Convert a decoded frame of any pixel format to (H, W, 3) uint8 RGB, made upright by `turn`.
+class DecodedSource(FrameSource):
+    """A video that is decoded: what a file and a pipe have in common."""
 
-    size: (H, W); a frame of another size is scaled to it, because a stream may change its size midway. value_range: the
-    values that become black and white in a frame of `deep_values`.
+    kind = "video"
+    _turn: Turn
+
+    def _read_first(
+        self, container: InputContainer, tally: Tally, no_frame: str
+    ) -> tuple[VideoStream, DecodedFrame, Iterator[DecodedFrame]]:
+        """Set size, rate, pixel aspect, colours and rotation by the stream to read; return it, its first frame and the
+        further frames. Raises `InputError` with the message `no_frame` if none can be decoded."""
+        stream = pick_stream(container, self.label)
+        self.fps = frame_rate(stream)
+        self.warn(describe_unused(container, stream, self.label))
+        decoded = decode_frames(container, stream, tally)
+        first = next(decoded, None)
+        if first is None:
+            raise InputError(no_frame)
+        self._turn = turn = read_turn(first.frame)
+        self.height, self.width = upright_size(first.frame, turn)
+        self.pixel_aspect = upright_aspect(pixel_aspect(stream), turn)
+        self.colours = Colours.of(first.frame, stream.codec_context)
+        return stream, first, decoded
+
+    def _numbered(self, decoded: Iterator[DecodedFrame], first: int) -> Iterator[Frame]:
+        """Turn decoded pictures into `Frame`s: index, time since the first, upright picture of the source's size.
+        Pictures before `first` are not converted; iteration stops at `end`."""
+        clock = _Clock(self.fps)
+        decoded, value_range = self._measured(decoded)
+        index = -1
+        for index, item in enumerate(decoded):
+            time = clock.at(item.time)
+            if index >= first:
+                height, width = upright_size(item.frame, self._turn)
+                if (height, width) != (self.height, self.width):
+                    self.warn(
+                        f"{self.label} changes its size to {width}x{height} at frame {index}; such frames are scaled "
+                        f"to {self.width}x{self.height}"
+                    )
+                picture = picture_of(item.frame, self._turn, (self.height, self.width), self.colours, value_range)
+                yield Frame(index, f"{index:05d}", picture, time, item.duration)
+            if self.end is not None and index + 1 >= self.end:
+                return
+        self.require_start(index + 1)
+
+    def _measured(self, decoded: Iterator[DecodedFrame]) -> tuple[Iterator[DecodedFrame], ValueRange | None]:
+        """The same frames, and for 16-bit grey the value range: the given one, or measured on the first frames."""
+        head = list(islice(decoded, 1))
+        if not head or deep_values(head[0].frame) is None:
+            return chain(head, decoded), None
+        value_range = self.value_range
+        if value_range is None:
+            head += islice(decoded, _MEASURED_FRAMES - 1)
+            value_range = measure_range([v for item in head if (v := deep_values(item.frame)) is not None])
+            self.warn(value_range.describe())
+        return chain(head, decoded), value_range
+
+    def _report_damage(self, tally: Tally) -> None:
+        """Add the damage inside the stream to the warnings."""
+        if tally.damaged:
+            skipped = plural(tally.damaged, "packet")
+            self.warn(f"{self.label} is damaged: {skipped} could not be decoded and were skipped")
+        if tally.patched:
+            patched = plural(tally.patched, "frame")
+            self.warn(f"{self.label} is damaged or cut off: the decoder had to fill in missing parts of {patched}")
+
+
+class _Clock:
+    """Seconds since the first frame, always increasing, from time stamps that may be missing, repeat or start again.
+
+    The stamps of streams that were joined by copying their bytes start again at each joint; the time then continues one
+    frame later.
     """
-    height, width = (frame.height, frame.width) if size is None else lying(size, turn)
-    if (width, height) != (frame.width, frame.height):
-        frame = frame.reformat(width=width, height=height)
-    if value_range is not None and (values := deep_values(frame)) is not None:
-        pixels = scale_to_rgb8(values, value_range)
-    else:
-        pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(apply_turn(pixels, turn))
 
+    def __init__(self, fps: float) -> None:
+        self._step = 1 / fps
+        self._offset = 0.0
+        self._last: float | None = None
 
-def deep_values(frame: VideoFrame) -> np.ndarray | None:
-    """(H, W) uint16 values of a frame of 16-bit grey, as cameras of 10 to 14 bits write it; None for other frames."""
-    return frame.to_ndarray(format="gray16le") if frame.format.name in ("gray16le", "gray16be") else None
-
-
-def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
-    """(height, width) of a frame after rotation."""
-    return lying((frame.height, frame.width), turn)
-
-
-def upright_aspect(aspect: Fraction, turn: Turn) -> Fraction:
-    """Width of a pixel divided by its height after rotation."""
-    return aspect if turn is None or turn[0, 0] else 1 / aspect
-
-
-def lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
-    """(height, width) before the rotation of a frame of this size after it, or the reverse."""
-    return size if turn is None or turn[0, 0] else (size[1], size[0])
-
-
-def read_turn(frame: VideoFrame) -> Turn:
-    """Read the rotation of a stream from its first frame: a 2x2 matrix of -1, 0, 1 that maps stored (x, y) rows to
-    shown ones, or None if the frame is upright. Angles are rounded to multiples of 90 degrees.
-
-    Call it for one frame only: PyAV makes a reference cycle of a frame and its side data, which keeps the picture in
-    memory until Python collects garbage.
-    """
-    side_data: Any = frame.side_data
-    found = side_data.get("DISPLAYMATRIX")
-    if found is None:
-        return None
-    full = np.frombuffer(bytes(found), dtype=np.int32, count=9).reshape(3, 3)
-    linear = full[:2, :2].astype(np.float64)
-    kept = np.eye(2) if abs(linear[0, 0]) >= abs(linear[0, 1]) else np.eye(2)[::-1]
-    matrix = (np.sign(linear) * kept).astype(int)
-    if abs(round(float(np.linalg.det(matrix)))) != 1 or np.array_equal(matrix, np.eye(2)):
-        return None
-    return matrix
-
-
-def apply_turn(image: np.ndarray, turn: Turn) -> np.ndarray:
-    """Turn and mirror `image` (H, W, ...) by the matrix of `read_turn`."""
-    if turn is None:
-        return image
-    if not turn[0, 0]:  # x' comes from y and y' from x
-        image = image.swapaxes(0, 1)
-    to_x, to_y = turn.sum(axis=0)  # the direction of each shown axis
-    if to_x < 0:
-        image = image[:, ::-1]
-    if to_y < 0:
-        image = image[::-1]
-    return image
+    def at(self, stamp: float | None) -> float:
+        """The time of the next frame. `stamp`: its time stamp in seconds, None if it has none."""
+        if self._last is None:
+            self._offset, self._last = -(stamp or 0.0), 0.0
+            return 0.0
+        time = self._last + self._step if stamp is None else stamp + self._offset
+        if time <= self._last - 4 * self._step:
+            self._offset += self._last + self._step - time
+            time = self._last + self._step
+        self._last = time if time > self._last else self._last + self._step / 8
+        return self._last

@@ -18,9 +18,8 @@ import numpy as np
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural, readable_name
 from hodor_cli.images.value_range import ValueRange
-from hodor_cli.video.colours import Colours
 from hodor_cli.video.sound import SoundTrack
-from hodor_cli.video.yuv import Picture
+from hodor_cli.video.yuv import Colours, Picture
 
 SourceT = TypeVar("SourceT", bound="FrameSource")
 
@@ -161,3 +160,25 @@ def check_range(start: int, end: int | None) -> None:
         raise UsageError(f"`start` {start} is negative; frames count from 0")
     if end is not None and end <= start:
         raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame that is not read")
+
+
+#: Pixels of decoded frames held at a time, in bytes; a video is decoded forward in pieces of that size.
+_HELD = 192 * 2**20
+
+
+def backwards(source: FrameSource, first: int, stop: int) -> Iterator[Frame]:
+    """Yield the frames stop - 1 down to `first`, a piece at a time, as `source.between` reads them forward.
+
+    Raises InputError if the source gives fewer frames than before.
+    """
+    count = max(4, _HELD // (source.height * source.width * 3))
+    for low in reversed(range(first, stop, count)):
+        high = min(low + count, stop)
+        frames = list(source.between(low, high))
+        if len(frames) != high - low:
+            raise InputError(
+                f"{source.label} has {len(frames)} of the frames {low} to {high - 1} when it is read backward; convert"
+                " it to a new file first"
+            )
+        while frames:
+            yield frames.pop()

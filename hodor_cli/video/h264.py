@@ -1,31 +1,24 @@
-"""Video out, H.264 by default: one file from start to end, or pieces that are joined without encoding them again.
-
-Pieces make a long video safe against interruption: a finished piece never changes, and it depends only on its own
-frames, so that the joined video is the same whether or not the run was interrupted.
-"""
+"""Video out, H.264 by default: the encoder, the times of frames, and the size in which a picture is written."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import av
+import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import put_in_place, replacing, require_replaceable
-from hodor_cli.video.colours import Colours
-from hodor_cli.video.yuv import Picture, YuvPicture
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
+from hodor_cli.files import put_in_place, require_replaceable
+from hodor_cli.video.yuv import Colours, Picture, YuvPicture
 
 # The number of threads changes the encoder's output a little, so it is the same on every machine.
 _THREADS = 2
@@ -46,8 +39,6 @@ class Codec(NamedTuple):
 
     def encoder(self) -> str:
         """The name of the encoder. Raises OutputError if there is none."""
-        import av
-
         if found := next((name for name in self.encoders if name in av.codecs_available), None):
             return found
         raise OutputError(
@@ -120,7 +111,8 @@ class VideoWriter:
         self._container: Any = None
         self._stream: Any = None
         self._frames = 0
-        self._last: int | None = None
+        self._begin: float | None = None  # time of the first frame
+        self._last: int | None = None  # ticks of the latest
         self._durations: dict[int, int] = {}  # time of each frame in the encoder -> its duration, in ticks
 
     def canvas(self, picture: Picture) -> VideoFrame:
@@ -128,8 +120,6 @@ class VideoWriter:
 
         picture: that of a `Frame`, or (H, W, 4) RGBA uint8.
         """
-        import av
-
         if self._container is None:
             self._open(*picture.shape[:2])
         if (
@@ -142,14 +132,26 @@ class VideoWriter:
         pixels = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
         return self.colours.encoded(pixels, self._codec.pixels)
 
-    def write(self, picture: Picture | VideoFrame, *, ticks: int | None = None, duration: float | None = None) -> None:
+    def write(
+        self,
+        picture: Picture | VideoFrame,
+        *,
+        time: float | None = None,
+        ticks: int | None = None,
+        duration: float | None = None,
+    ) -> None:
         """Append a picture, or a frame of `canvas`; every frame has the size of the first.
 
-        `ticks` is its time in units of `Timeline.time_base`, by default that of the frame rate. `duration` is for how
-        many seconds the frame is shown if it is the last, by default that of the frame rate.
+        It is shown `time` seconds into the source, by default as the frame rate has it, or at `ticks`, in units of
+        `Timeline.time_base`. `duration` is for how many seconds the frame is shown if it is the last, by default that
+        of the frame rate.
         """
         frame = self.canvas(picture) if isinstance(picture, (np.ndarray, YuvPicture)) else picture
-        frame.pts = self._timeline.ticks(self._frames, math.nan, self._last) if ticks is None else ticks
+        if ticks is None:
+            self._begin = time if self._begin is None else self._begin
+            since = math.nan if time is None or self._begin is None else time - self._begin
+            ticks = self._timeline.ticks(self._frames, since, self._last)
+        frame.pts = ticks
         frame.time_base = self._timeline.time_base
         self._frames, self._last = self._frames + 1, frame.pts
         if duration is not None and math.isfinite(duration) and duration > 0:
@@ -185,8 +187,6 @@ class VideoWriter:
             self._container.mux(packet)
 
     def _open(self, height: int, width: int) -> None:
-        import av
-
         sink = self._sink if self._target is None else str(self._sink)
         codec = self._codec
         options = {} if self._target is None or codec.container == "webm" else {"movflags": "+faststart"}
@@ -211,98 +211,11 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:
             self.close()
         else:
             self.discard()
-
-
-class Piece(NamedTuple):
-    """Frames of an MP4 file of `VideoWriter` or `join_videos`: `length` of them (None: all) from number `first` on, a
-    keyframe. start: when that is shown in the joined video, in ticks."""
-
-    path: Path
-    start: int
-    first: int = 0
-    length: int | None = None
-
-
-def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
-    """Join pieces, without encoding them again, into one video that plays while it downloads.
-
-    Times are in ticks of `Timeline(fps)`. Raises OSError if the disk is full and OutputError if a piece is damaged or
-    of another size; `target` is unchanged then.
-    """
-    import av
-
-    tick = Timeline(fps).time_base
-    options = {"movflags": "+faststart"}
-    out: Any = None
-    size = None
-    with replacing(target) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as joined:
-        for piece in pieces:
-            with _open_piece(piece.path) as file:
-                stream = file.streams.video[0]
-                if out is None:
-                    out, size = add_like(joined, stream), (stream.width, stream.height)
-                    out.time_base = tick
-                if (stream.width, stream.height) != size:
-                    raise OutputError(
-                        f"the piece {piece.path} of the overlay video has another frame size than the first; set "
-                        "`overwrite=True`"
-                    )
-                begin: int | None = None
-                end = None if piece.length is None else piece.first + piece.length
-                for packet in islice(_packets(file, stream), piece.first, end):
-                    ticks = round(packet.pts * stream.time_base / tick)
-                    begin = ticks if begin is None else begin
-                    packet.pts = packet.dts = piece.start + ticks - begin
-                    packet.duration = round((packet.duration or 0) * stream.time_base / tick)
-                    packet.time_base = tick
-                    packet.stream = out
-                    joined.mux(packet)
-
-
-def frame_times(path: Path, fps: float) -> list[tuple[int, bool]]:
-    """Of every frame of a joined video: its time in ticks of `Timeline(fps)`, and whether it is a keyframe. Empty if
-    there is no such video."""
-    import av
-
-    tick = Timeline(fps).time_base
-    try:
-        with av.open(str(path)) as file:
-            stream = file.streams.video[0]
-            return [
-                (round(packet.pts * stream.time_base / tick), bool(packet.is_keyframe))
-                for packet in _packets(file, stream)
-            ]
-    except (av.FFmpegError, OSError, IndexError):
-        return []
-
-
-def _packets(file: Any, stream: Any) -> Iterator[Any]:
-    return (packet for packet in file.demux(stream) if packet.dts is not None)  # demuxing ends with an empty packet
-
-
-def _open_piece(path: Path) -> Any:
-    import av
-
-    try:
-        return av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise OutputError(
-            f"the piece {path} of the overlay video is missing or damaged; set `overwrite=True`"
-        ) from error
-
-
-def add_like(container: Any, stream: Any) -> Any:
-    """Add a stream to `container` that takes the packets of `stream`."""
-    if hasattr(container, "add_stream_from_template"):
-        return container.add_stream_from_template(stream)
-    return container.add_stream(template=stream)  # PyAV before version 14
 
 
 def _fitting_size(height: int, width: int) -> tuple[int, int]:
@@ -314,8 +227,6 @@ def _fitting_size(height: int, width: int) -> tuple[int, int]:
 
 def fitted(image: NDArray[Any], *, labels: bool = False) -> NDArray[Any]:
     """A picture (H, W, C), or a label map (H, W), in the size in which it is written."""
-    import cv2
-
     height, width = _fitting_size(*image.shape[:2])
     if (height, width) != image.shape[:2]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA)

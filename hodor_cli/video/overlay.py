@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import av
+import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from hodor_cli.images.extent import box_of, window_of
 from hodor_cli.images.label_png import davis_palette
-from hodor_cli.video.colours import Colours
 from hodor_cli.video.h264 import VideoWriter, fitted
-from hodor_cli.video.yuv import Picture, Plane, planes_of
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
+from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 
 #: Share of the object's colour in a covered pixel.
 DEFAULT_OPACITY = 0.5
@@ -59,8 +58,6 @@ def draw_overlay(
     window = _window(labels)
     if window is None:
         return result
-    import cv2
-
     rows = _rows(labels[window])
     edge = _edge(rows, labels.shape) if outline else np.zeros_like(rows)
     cover = _Cover(rows, _alike(result[window], rows), edge)
@@ -83,8 +80,6 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
     window = _window(labels, even=True)
     if window is None:
         return canvas
-    import cv2
-
     half = tuple(slice(side.start // 2, side.stop // 2) for side in window)
     planes = [plane[part] for plane, part in zip(planes_of(canvas), (window, half, half), strict=True)]
     # Colours are chosen by blocks of 2x2 pixels, which have one value of U and V.
@@ -106,8 +101,6 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
 
 def inner_edge(labels: NDArray[np.unsignedinteger], thickness: int = 1) -> NDArray[np.bool_]:
     """(H, W) bool: the pixels of objects within `thickness` pixels of another label; the border is no edge."""
-    import cv2
-
     kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), dtype=np.uint8)
     lowest = cv2.erode(labels, kernel, borderType=cv2.BORDER_REPLICATE)
     highest = cv2.dilate(labels, kernel, borderType=cv2.BORDER_REPLICATE)
@@ -155,8 +148,6 @@ class _Cover(NamedTuple):
 
 def _mix(plane: Plane, paint: _Paint, cover: _Cover, opacity: float) -> None:
     """Paint the objects into a plane, in place."""
-    import cv2
-
     values = cv2.LUT(cover.rows, paint.colour)
     cv2.copyTo(cv2.LUT(cover.rows, paint.shade), cover.alike, values)
     mixed: Any = cv2.addWeighted(plane, 1 - opacity, values, opacity, 0)
@@ -174,8 +165,6 @@ def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
 
     It depends on the pixel alone, so that an object's colour does not flicker from frame to frame.
     """
-    import cv2
-
     pixels, mean = cv2.merge([rows, rows, rows]), np.full((1, 3), 1 / 3, np.float32)
     own, other = (
         cv2.transform(cv2.absdiff(picture, cv2.LUT(pixels, palette[None])), mean) for palette in _palettes()[:2]
@@ -195,8 +184,6 @@ def _palettes() -> tuple[Plane, Plane, Plane]:
 @lru_cache
 def _paints(colours: Colours | None = None) -> list[_Paint]:
     """Of the planes Y, U and V; None: of R, G and B."""
-    import av
-
     planes = []
     for palette in _palettes():
         frame = av.VideoFrame.from_ndarray(palette.reshape(16, 16, 3), format="rgb24")
@@ -228,8 +215,6 @@ class _Number:
 
     def write(self, picture: NDArray[np.uint8], border: Any, ink: Any) -> None:
         """Write the number in place."""
-        import cv2
-
         place = (round(self.left), round(self.bottom))
         for colour, wide in ((border, self.stroke + 2), (ink, self.stroke)):
             stroke = max(1, round(wide))
@@ -238,8 +223,6 @@ class _Number:
 
 def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
     """Each object's number at the innermost point of the object, in a window of the frame."""
-    import cv2
-
     scale = max(0.35, labels.shape[0] / 900)
     stroke = max(1, round(scale * 1.8))
     step = max(1, round(labels.shape[0] / _SEARCH_HEIGHT))

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import av
 import numpy as np
+from av.container import InputContainer
 
 from hodor_cli.files import NO_ROOM, replacing
 from hodor_cli.video.container import open_container
-from hodor_cli.video.h264 import add_like
-
-if TYPE_CHECKING:
-    from av.container import InputContainer
+from hodor_cli.video.joining import add_like, video_packets
 
 # By file format: codecs that players support, and the encoder for other sound, such as PCM.
 _CODECS = {
@@ -54,8 +53,6 @@ def add_sound(video: Path, sound: SoundTrack, begin: float, container: str = "mp
 
 
 def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: str) -> None:
-    import av
-
     options = {} if container == "webm" else {"movflags": "+faststart"}
     with (
         av.open(str(video)) as pictures,
@@ -67,22 +64,15 @@ def _mux(video: Path, sound: SoundTrack, begin: float, target: Path, container: 
         tracks = {track.index: _Track(out, track, container, begin > 0) for track in source.streams.audio}
         picture_out = add_like(out, stream)
 
-        def picture_packets() -> Iterator[tuple[float, Any]]:
-            for packet in pictures.demux(stream):
-                if packet.dts is not None:
-                    packet.stream = picture_out
-                    yield float(packet.pts * packet.time_base), packet
-
-        end = None if sound.whole else length
-        sounds = _sound_packets(source, tracks, sound.zero + begin, end)
-        for _, packet in heapq.merge(picture_packets(), sounds, key=lambda item: item[0]):
+        sounds = _sound_packets(source, tracks, sound.zero + begin, None if sound.whole else length)
+        for packet in heapq.merge(video_packets(pictures), sounds, key=lambda packet: packet.pts * packet.time_base):
+            if packet.stream is stream:
+                packet.stream = picture_out
             out.mux(packet)
 
 
-def _sound_packets(
-    source: InputContainer, tracks: dict[int, _Track], zero: float, end: float | None
-) -> Iterator[tuple[float, Any]]:
-    """Packets of all tracks with their times in seconds after `zero`, without those before `zero` or from `end` on."""
+def _sound_packets(source: InputContainer, tracks: dict[int, _Track], zero: float, end: float | None) -> Iterator[Any]:
+    """Packets of all tracks, timed from `zero` (s) on, without those before `zero` or from `end` on."""
     for packet in source.demux(*source.streams.audio):
         if packet.pts is None:
             continue
@@ -91,17 +81,13 @@ def _sound_packets(
         length = float((packet.duration or 0) * packet.time_base)
         if time + track.lead * length <= 0 or (end is not None and time >= end):
             continue
-        for made in track.convert(packet, time):
-            yield float(made.pts * made.time_base), made
+        yield from track.convert(packet, time)
     for track in tracks.values():
-        for made in track.flush():
-            yield float(made.pts * made.time_base), made
+        yield from track.flush()
 
 
 def _without_start(sound: Any, samples: int) -> Any:
     """The sound without its first samples; None if there are no more."""
-    import av
-
     if samples >= sound.samples:
         return None
     step = 1 if sound.format.is_planar else len(sound.layout.channels)
@@ -115,8 +101,6 @@ class _Track:
     """One track of sound that is written into a video: copied, or encoded again. later: it begins after its start."""
 
     def __init__(self, out: Any, stream: Any, container: str, later: bool) -> None:
-        import av
-
         self._stream = stream
         self._shift: float | None = None  # from the file's seconds to the written video's
         self._last: float | None = None  # end of the previous packet, in the written video's seconds

@@ -8,9 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import exists, require_exists
+from hodor_cli.images.picture import read_header
 from hodor_cli.images.value_range import ValueRange
+from hodor_cli.video.camera import CameraSource
+from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
+from hodor_cli.video.file import VideoFileSource, VideoPipeSource
 from hodor_cli.video.frames import FrameSource, check_range
+from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
 
 
 def open_source(
@@ -39,18 +45,16 @@ def open_source(
     check_range(start, end)
     text = str(path_or_camera)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
-        return _open_camera(path_or_camera, start, end)
+        return CameraSource(path_or_camera, start=start, end=end)
     if not text.strip():
         raise UsageError("the source is empty; give a video file, a folder of images, a camera index, or - for a pipe")
     if text == "-":
-        from hodor_cli.video.pipe import VideoPipeSource
-
         return VideoPipeSource.from_stdin(start=start, end=end)
     path = Path(text)
     with suppress(RuntimeError):  # "~name" of a user that does not exist
         path = path.expanduser()
     if text.isascii() and text.isdigit() and not exists(path):
-        return _open_camera(int(text), start, end)
+        return CameraSource(int(text), start=start, end=end)
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
         raise InputError(f"{text} is a URL; save the video first and give the file, or pipe it into - with ffmpeg")
     require_exists(path, "video, folder or camera")
@@ -59,51 +63,29 @@ def open_source(
         if not value_range[0] < value_range[1]:
             raise UsageError(f"`value_range` {value_range} must rise from black to white")
         scale = ValueRange(*value_range)
-    source = _open_folder(path, start, end, scale, axes) if path.is_dir() else _open_file(path, start, end, scale, axes)
-    if axes is not None and not hasattr(source, "axes"):
+    source = _open_path(path, start, end, scale, axes)
+    if axes is not None and not isinstance(source, PictureStackSource):
         raise UsageError(f"`axes` is for a TIFF of many pages, and {path} is none")
     return source
 
 
-def _open_folder(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
-    from hodor_cli.images.listing import list_pictures
-    from hodor_cli.images.picture import read_header
-    from hodor_cli.video.image_folder import ImageFolderSource
-
-    files = list_pictures(path).files
-    if len(files) == 1 and read_header(files[0]).pages > 1:
-        return _open_file(files[0], start, end, scale, axes)
-    from hodor_cli.video.dicom import DicomSource, dicom_files
-
-    if not files and (series := dicom_files(path)):
-        return DicomSource(path, series, start=start, end=end, value_range=scale)
-    return ImageFolderSource(path, start=start, end=end, value_range=scale)
-
-
-def _open_file(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
+def _open_path(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
     mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        files = list_pictures(path).files
+        if len(files) == 1 and read_header(files[0]).pages > 1:
+            return _open_path(files[0], start, end, scale, axes)
+        if not files and (series := dicom_files(path)):
+            return DicomSource(path, series, start=start, end=end, value_range=scale)
+        return ImageFolderSource(path, start=start, end=end, value_range=scale)
     if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
-        return _open_camera(int(path.name[5:]), start, end)
+        return CameraSource(int(path.name[5:]), start=start, end=end)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # a named pipe, <(command), /dev/stdin
-        from hodor_cli.video.pipe import VideoPipeSource
-
         return VideoPipeSource.from_path(path, start=start, end=end)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
-    from hodor_cli.video.stack import PictureStackSource, count_pages
-
     if count_pages(path) > 1:
         return PictureStackSource(path, start=start, end=end, value_range=scale, axes=axes)
-    from hodor_cli.video.dicom import DicomSource, is_dicom
-
     if is_dicom(path):
         return DicomSource(path, [path], start=start, end=end, value_range=scale)
-    from hodor_cli.video.file import VideoFileSource
-
     return VideoFileSource(path, start=start, end=end, value_range=scale)
-
-
-def _open_camera(index: int, start: int, end: int | None) -> FrameSource:
-    from hodor_cli.video.camera import CameraSource
-
-    return CameraSource(index, start=start, end=end)

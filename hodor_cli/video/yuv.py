@@ -1,24 +1,96 @@
 """A decoded frame as it is coded: brightness (Y) at its full size, colour (U, V) at half the size, 8 bits each.
 
-The network sees a small picture, and the overlay is coded as YUV again, so RGB of the full size is rarely needed.
+The network sees a small picture, and the overlay is coded as YUV again, so RGB of the full size is rarely needed. A
+written video has the colour coding of its source, so that both look the same in a player.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
 
+import av
+import cv2
 import numpy as np
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from hodor_cli.images.value_range import ValueRange
-from hodor_cli.video.colours import Colours
-from hodor_cli.video.decoding import Turn, apply_turn, lying, to_rgb, upright_size
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
+from hodor_cli.images.value_range import ValueRange, scale_to_rgb8
 
 Plane = NDArray[np.uint8]
+#: The rotation of a stream: see `read_turn`.
+Turn = np.ndarray | None
+
+_BT709, _NOT_STATED = 1, 2
+# Matrices of ITU-T H.273 that FFmpeg's scaler computes, by its own numbers; one that is not stated is BT.601 to it.
+_SCALERS = {_BT709: 1, _NOT_STATED: 5, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+# By these numbers, the weights of red and blue in the brightness Y.
+_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.3, 0.11), 5: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
+_LIMITED, _FULL = 1, 2
+_RESERVED = (0, 3)
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Range, matrix, primaries and transfer curve by the numbers of ITU-T H.273 (1: BT.709, 2: not stated).
+
+    full: values fill 0..255, and not 16..235 (luma) and 16..240.
+    """
+
+    full: bool = False
+    matrix: int = _BT709
+    primaries: int = _BT709
+    transfer: int = _BT709
+
+    @classmethod
+    def of(cls, frame: VideoFrame, context: Any) -> Colours:
+        """The coding of a stream, from a decoded frame and the stream's codec context; BT.709 for RGB."""
+        matrix = int(getattr(frame, "colorspace", _NOT_STATED))
+        primaries, transfer = (int(getattr(context, key, _NOT_STATED)) for key in ("color_primaries", "color_trc"))
+        if frame.format.is_rgb or matrix not in _SCALERS:
+            full, matrix = False, _BT709
+        else:
+            full = _is_full(frame)
+        stated = [_NOT_STATED if code in _RESERVED else code for code in (primaries, transfer)]
+        return cls(full, matrix, *stated)
+
+    def are_of(self, frame: VideoFrame) -> bool:
+        """Whether a frame of YUV has this range and matrix."""
+        matrix = int(getattr(frame, "colorspace", _NOT_STATED))
+        return not frame.format.is_rgb and matrix == self.matrix and _is_full(frame) == self.full
+
+    def decoded(self, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The (H, W, 3) RGB of a Y, a U and a V plane of one size. For small pictures faster than FFmpeg's scaler."""
+        return np.asarray(cv2.transform(cv2.merge(list(planes)), self._to_rgb), dtype=np.uint8)
+
+    @cached_property
+    def _to_rgb(self) -> NDArray[np.float32]:
+        """(3, 4): RGB of (Y, U, V, 1)."""
+        red, blue = _WEIGHTS[_SCALERS[self.matrix]]
+        green = 1 - red - blue
+        of_u = (0, -2 * blue * (1 - blue) / green, 2 * (1 - blue))
+        of_v = (2 * (1 - red), -2 * red * (1 - red) / green, 0)
+        matrix = np.array(((1, 1, 1), of_u, of_v)).T
+        matrix *= 1 if self.full else (255 / 219, 255 / 224, 255 / 224)
+        zero = (0 if self.full else 16, 128, 128)
+        return np.column_stack((matrix, -matrix @ zero)).astype(np.float32)
+
+    def encoded(self, frame: VideoFrame, pixels: str) -> VideoFrame:
+        """A frame converted to the YUV format `pixels`."""
+        span = _FULL if self.full else _LIMITED
+        return frame.reformat(format=pixels, dst_colorspace=_SCALERS[self.matrix], dst_color_range=span)
+
+    def tag(self, context: Any) -> None:
+        """Write the coding into an encoder's stream."""
+        context.colorspace, context.color_primaries, context.color_trc = self.matrix, self.primaries, self.transfer
+        context.color_range = _FULL if self.full else _LIMITED
+
+
+def _is_full(frame: VideoFrame) -> bool:
+    return int(getattr(frame, "color_range", 0)) == _FULL or frame.format.name.startswith("yuvj")
 
 
 @dataclass(frozen=True)
@@ -51,16 +123,12 @@ class YuvPicture:
 
     def scaled(self, height: int, width: int) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB, resized bilinearly without antialiasing, as the network's input is."""
-        import cv2
-
         rows, columns = lying((height, width), self.turn)
         planes = [cv2.resize(plane, (columns, rows), interpolation=cv2.INTER_LINEAR) for plane in planes_of(self.frame)]
         return np.ascontiguousarray(apply_turn(self.colours.decoded(planes), self.turn))
 
     def upright(self) -> VideoFrame:
         """An upright copy that may be changed."""
-        import av
-
         height, width, _ = self.shape
         copy = av.VideoFrame(width, height, "yuv420p")
         for plane, own in zip(planes_of(copy), planes_of(self.frame), strict=True):
@@ -87,3 +155,75 @@ def planes_of(frame: VideoFrame) -> list[Plane]:
     """The planes of a frame of 8 bits as arrays that share its memory."""
     shaped = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes]  # type: ignore[call-overload]
     return [rows[: plane.height, : plane.width] for rows, plane in zip(shaped, frame.planes, strict=True)]
+
+
+def to_rgb(
+    frame: VideoFrame, turn: Turn, size: tuple[int, int] | None = None, value_range: ValueRange | None = None
+) -> np.ndarray:
+    """Convert a decoded frame of any pixel format to (H, W, 3) uint8 RGB, made upright by `turn`.
+
+    size: (H, W); a frame of another size is scaled to it, because a stream may change its size midway. value_range: the
+    values that become black and white in a frame of `deep_values`.
+    """
+    height, width = (frame.height, frame.width) if size is None else lying(size, turn)
+    if (width, height) != (frame.width, frame.height):
+        frame = frame.reformat(width=width, height=height)
+    if value_range is not None and (values := deep_values(frame)) is not None:
+        pixels = scale_to_rgb8(values, value_range)
+    else:
+        pixels = frame.to_ndarray(format="rgb24")
+    return np.ascontiguousarray(apply_turn(pixels, turn))
+
+
+def deep_values(frame: VideoFrame) -> np.ndarray | None:
+    """(H, W) uint16 values of a frame of 16-bit grey, as cameras of 10 to 14 bits write it; None for other frames."""
+    return frame.to_ndarray(format="gray16le") if frame.format.name in ("gray16le", "gray16be") else None
+
+
+def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
+    """(height, width) of a frame after rotation."""
+    return lying((frame.height, frame.width), turn)
+
+
+def upright_aspect(aspect: Fraction, turn: Turn) -> Fraction:
+    """Width of a pixel divided by its height after rotation."""
+    return aspect if turn is None or turn[0, 0] else 1 / aspect
+
+
+def lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
+    """(height, width) before the rotation of a frame of this size after it, or the reverse."""
+    return size if turn is None or turn[0, 0] else (size[1], size[0])
+
+
+def read_turn(frame: VideoFrame) -> Turn:
+    """Read the rotation of a stream from its first frame: a 2x2 matrix of -1, 0, 1 that maps stored (x, y) rows to
+    shown ones, or None if the frame is upright. Angles are rounded to multiples of 90 degrees.
+
+    Call it for one frame only: PyAV makes a reference cycle of a frame and its side data, which keeps the picture in
+    memory until Python collects garbage.
+    """
+    side_data: Any = frame.side_data
+    found = side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return None
+    full = np.frombuffer(bytes(found), dtype=np.int32, count=9).reshape(3, 3)
+    linear = full[:2, :2].astype(np.float64)
+    kept = np.eye(2) if abs(linear[0, 0]) >= abs(linear[0, 1]) else np.eye(2)[::-1]
+    matrix = (np.sign(linear) * kept).astype(int)
+    if abs(round(float(np.linalg.det(matrix)))) != 1 or np.array_equal(matrix, np.eye(2)):
+        return None
+    return matrix
+
+
+def apply_turn(image: np.ndarray, turn: Turn) -> np.ndarray:
+    """Turn and mirror `image` (H, W, ...) by the matrix of `read_turn`."""
+    if turn is None:
+        return image
+    if not turn[0, 0]:  # x' comes from y and y' from x
+        image = image.swapaxes(0, 1)
+    to_x, to_y = turn.sum(axis=0)  # the direction of each shown axis
+    if to_x < 0:
+        image = image[:, ::-1]
+    if to_y < 0:
+        image = image[::-1]
+    return image

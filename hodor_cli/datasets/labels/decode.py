@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -142,8 +143,6 @@ def is_binary(name: str, files: Iterable[Path]) -> bool | None:
 
 def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
     """The ids in a label map, without 0. Fast if all of them are among the `likely` ones."""
-    import cv2
-
     left = cv2.countNonZero(labels)
     found = set()
     for object_id in likely:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from hodor_cli.datasets.labels.mask_colours import Colour, grey_palette_ids, labels_from_colours
@@ -33,8 +34,6 @@ def examine_edges(index_map: np.ndarray, channels: np.ndarray) -> EdgeReport:
     A value is soft if it fills no 3x3 block and if, in some channel, at least half of its pixels lie strictly between
     the lowest and the highest of their neighbours. A tiny object is not soft, because it differs from all neighbours.
     """
-    import cv2
-
     block = np.ones((3, 3), np.uint8)
     places = index_map.astype(np.float32)  # exact, as are all values: both stay below 2 to the 24
     solid_pixels = cv2.erode(places, block) == cv2.dilate(places, block)

@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from hodor_cli.descriptors.search.query import Query
 from hodor_cli.descriptors.store.store import DescriptorStore
@@ -84,8 +86,6 @@ def joined(descriptors: np.ndarray, baseline: np.ndarray, mean: np.ndarray, devi
 
 def save_projection(path: str | Path, projection: Projection) -> None:
     """Write safetensors with the settings in its header, atomically. Raises OutputError where that is impossible."""
-    from safetensors.numpy import save
-
     path = Path(path)
     arrays = {name: np.ascontiguousarray(getattr(projection, name), np.float32) for name in _ARRAYS}
     settings = json.dumps(dict(projection.settings))
@@ -97,8 +97,6 @@ def save_projection(path: str | Path, projection: Projection) -> None:
 
 def load_projection(path: str | Path) -> Projection:
     """Read a file of `save_projection`. Raises InputError if there is none, WeightsError for any other file."""
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no projection file {path}; make one with `fit_projection`")

@@ -1,0 +1,94 @@
+"""Pieces of a video joined without encoding them again.
+
+Pieces make a long video safe against interruption: a finished piece never changes, and it depends only on its own
+frames, so that the joined video is the same whether or not the run was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+
+from hodor_cli.errors import OutputError
+from hodor_cli.files import replacing
+from hodor_cli.video.h264 import Timeline
+
+
+class Piece(NamedTuple):
+    """Frames of an MP4 file of `VideoWriter` or `join_videos`: `length` of them (None: all) from number `first` on, a
+    keyframe. start: when that is shown in the joined video, in ticks."""
+
+    path: Path
+    start: int
+    first: int = 0
+    length: int | None = None
+
+
+def join_videos(pieces: Iterable[Piece], target: Path, fps: float) -> None:
+    """Join pieces, without encoding them again, into one video that plays while it downloads.
+
+    Times are in ticks of `Timeline(fps)`. Raises OSError if the disk is full and OutputError if a piece is damaged or
+    of another size; `target` is unchanged then.
+    """
+    tick = Timeline(fps).time_base
+    out: Any = None
+    options = {"movflags": "+faststart"}
+    with replacing(target) as temporary, av.open(str(temporary), "w", format="mp4", options=options) as joined:
+        for piece in pieces:
+            try:
+                file = av.open(str(piece.path))
+            except (av.FFmpegError, OSError) as error:
+                raise OutputError(
+                    f"the piece {piece.path} of the overlay video is missing or damaged; set `overwrite=True`"
+                ) from error
+            with file:
+                stream = file.streams.video[0]
+                if out is None:
+                    out = add_like(joined, stream)
+                    out.time_base = tick
+                if (stream.width, stream.height) != (out.width, out.height):
+                    raise OutputError(
+                        f"the piece {piece.path} of the overlay video has another frame size than the first; set "
+                        "`overwrite=True`"
+                    )
+                begin: int | None = None
+                end = None if piece.length is None else piece.first + piece.length
+                for packet in islice(video_packets(file), piece.first, end):
+                    ticks = round(packet.pts * stream.time_base / tick)
+                    begin = ticks if begin is None else begin
+                    packet.pts = packet.dts = piece.start + ticks - begin
+                    packet.duration = round((packet.duration or 0) * stream.time_base / tick)
+                    packet.time_base = tick
+                    packet.stream = out
+                    joined.mux(packet)
+
+
+def frame_times(path: Path, fps: float) -> list[tuple[int, bool]]:
+    """Of every frame of a joined video: its time in ticks of `Timeline(fps)`, and whether it is a keyframe. Empty if
+    there is no such video."""
+    tick = Timeline(fps).time_base
+    try:
+        with av.open(str(path)) as file:
+            return [
+                (round(packet.pts * packet.time_base / tick), bool(packet.is_keyframe))
+                for packet in video_packets(file)
+            ]
+    except (av.FFmpegError, OSError, IndexError):
+        return []
+
+
+def video_packets(file: Any) -> Iterator[Any]:
+    """The packets of the first video stream of an open file."""
+    packets = file.demux(file.streams.video[0])
+    return (packet for packet in packets if packet.dts is not None)  # demuxing ends with an empty packet
+
+
+def add_like(container: Any, stream: Any) -> Any:
+    """Add a stream to `container` that takes the packets of `stream`."""
+    if hasattr(container, "add_stream_from_template"):
+        return container.add_stream_from_template(stream)
+    return container.add_stream(template=stream)  # PyAV before version 14
