@@ -54,12 +54,12 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> SegmentSummary:
 def test_names_stand_in_the_report_and_in_every_export(result: SegmentSummary, tmp_path: Path) -> None:
     assert json.loads((result.out / "report.json").read_text())["names"] == {"1": "mug", "2": "hound"}
     places = export_result(result.out, ["coco", "csv", "labelme", "cvat", "yolo"], ExportOptions(out=tmp_path))
-    for name, file in (("coco", "instances.json"), ("csv", "tracks.csv"), ("labelme", "00000.json"),
+    for name, file in (("coco", "annotations/instances_default.json"), ("csv", "tracks.csv"), ("labelme", "00000.json"),
                        ("cvat", "annotations.xml"), ("yolo", "data.yaml")):  # fmt: skip
         text = (places[name] / file).read_text()
         assert "mug" in text and "hound" in text, name
     export_result(result.out, ["coco"], ExportOptions(out=tmp_path, overwrite=True, names={2: "fox"}))
-    assert "fox" in (tmp_path / "coco" / "instances.json").read_text()
+    assert "fox" in (tmp_path / "coco" / "annotations/instances_default.json").read_text()
 
 
 def test_an_export_serves_as_masks_again(result: SegmentSummary, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from hodor_cli.formats.writing import new_folder
 
 SIZE = (90, 120)
 NAMES = {1: "mug", 3: "dog"}
+COCO_FILE = "annotations/instances_default.json"
 
 
 def labels_at(frame: int) -> NDArray[np.uint16]:
@@ -75,7 +76,7 @@ def test_parts_of_an_object_are_one_object_everywhere(tmp_path: Path) -> None:
     found = read_annotations(labelme_file(tmp_path / "a.json", parts))
     lines = (written("csv", tmp_path, found) / "tracks.csv").read_text().splitlines()
     assert len(lines) == 2 and ",7,cat,5,5,55,20,500," in lines[1]
-    content = json.loads((written("coco", tmp_path, found) / "instances.json").read_text())
+    content = json.loads((written("coco", tmp_path, found) / COCO_FILE).read_text())
     assert [entry["area"] for entry in content["annotations"]] == [500]
     track = (written("cvat", tmp_path, replace(found, video="clip")) / "annotations.xml").read_text()
     assert track.count("<polygon") == 1
@@ -86,9 +87,9 @@ def test_pictures_of_one_name_in_two_folders_stay_two(tmp_path: Path) -> None:
     pictures = [replace(picture, name=name) for picture, name in zip(clip().pictures, names, strict=False)]
     for kind in ("coco", "labelme", "yolo", "png"):
         files = {path.stem for path in written(kind, tmp_path, replace(clip(), pictures=pictures)).rglob("*")}
-        content = (tmp_path / kind / "instances.json").read_text() if kind == "coco" else str(files)
+        content = (tmp_path / kind / COCO_FILE).read_text() if kind == "coco" else str(files)
         assert all(name in content for name in ("a", "night_a", "A_2")), kind
-    images = json.loads((tmp_path / "coco" / "instances.json").read_text())["images"]
+    images = json.loads((tmp_path / "coco" / COCO_FILE).read_text())["images"]
     assert [image["file_name"] for image in images] == ["a.png", "night_a.png", "A_2.jpg"]
 
 
@@ -149,7 +150,7 @@ def test_labelme_reads_it(tmp_path: Path) -> None:
 def test_pycocotools_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pycocotools.coco import COCO
 
-    coco = COCO(str(written("coco", tmp_path) / "instances.json"))
+    coco = COCO(str(written("coco", tmp_path) / COCO_FILE))
     first = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     np.testing.assert_array_equal(coco.annToMask(first[1]) > 0, labels_at(0) == 3)
     assert coco.cats[first[1]["category_id"]]["name"] == "dog" and first[1]["bbox"] == [69, 52, 23, 17]
@@ -161,14 +162,14 @@ def test_supervision_reads_it(tmp_path: Path, name: str) -> None:
 
     supervision = pytest.importorskip("supervision", reason="supervision is not installed")
     folder = written(name, tmp_path, frames=True)
-    images = str(folder / "images")
+    images = str(folder / ("images" if name == "coco" else "images/train"))
     if name == "coco":
-        found = supervision.DetectionDataset.from_coco(images, str(folder / "instances.json"), force_masks=True)
+        found = supervision.DetectionDataset.from_coco(images, str(folder / COCO_FILE), force_masks=True)
     else:
         yaml = str(folder / "data.yaml")
         # Ultralytics starts at the folder of data.yaml unless it has a path.
         assert "path:" not in (folder / "data.yaml").read_text()
-        found = supervision.DetectionDataset.from_yolo(images, str(folder / "labels"), yaml, force_masks=True)
+        found = supervision.DetectionDataset.from_yolo(images, str(folder / "labels/train"), yaml, force_masks=True)
     assert found.classes == ["mug", "dog"]
     detections = found.annotations[next(path for path in found.annotations if path.endswith("00000.jpg"))]
     for index, object_id in enumerate((1, 3)):
@@ -179,6 +180,34 @@ def test_supervision_reads_it(tmp_path: Path, name: str) -> None:
         assert mask[cv2.erode(truth, around) > 0].all()
         bridge = mask & (cv2.dilate(truth, around) == 0)  # the line that joins two parts, in YOLO's one polygon
         assert bridge.sum() <= (5 if name == "yolo" else 0)
+
+
+def test_datumaro_reads_coco(tmp_path: Path) -> None:
+    datumaro = pytest.importorskip("datumaro", reason="datumaro is not installed")
+    found = datumaro.Dataset.import_from(str(written("coco", tmp_path, frames=True)), "coco")
+    item = found.get("00000", "default")
+    assert len(found) == 4 and item.media.size == SIZE
+    masks = {found.attributes["track_id"]: found.image > 0 for found in item.annotations if hasattr(found, "image")}
+    assert masks.keys() == {1, 3}  # there is a box of each as well
+    for object_id, mask in masks.items():
+        np.testing.assert_array_equal(mask, labels_at(0) == object_id)
+
+
+def test_ultralytics_reads_yolo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds the pictures from data.yaml, and the labels from the pictures' paths."""
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "settings"))
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    data = check_det_dataset(str(written("yolo", tmp_path, frames=True) / "data.yaml"), autodownload=False)
+    found = YOLODataset(img_path=data["train"], data=data, task="segment", augment=False)
+    assert data["names"] == {0: "mug", 1: "dog"} and data["val"] == data["train"] and len(found.labels) == 4
+    label = next(label for label in found.labels if Path(label["im_file"]).stem == "00000")
+    assert label["cls"].ravel().tolist() == [0, 1] and label["shape"] == SIZE
+    around = [np.ptp(segment * (SIZE[1], SIZE[0]), axis=0).round().tolist() for segment in label["segments"]]
+    assert around == [[29, 29], [23, 17]]
 
 
 @pytest.mark.parametrize("video", ["clip", ""])

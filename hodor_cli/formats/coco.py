@@ -1,4 +1,4 @@
-"""COCO: `instances.json` for pictures, and YouTube-VIS JSON for videos (`annotations.json`).
+"""COCO for pictures, and YouTube-VIS JSON for videos (`annotations.json`).
 
 CVAT, Roboflow, Label Studio and supervision read and write the former; CVAT stores track ids in `attributes`.
 """
@@ -53,14 +53,15 @@ class _VideoFile(msgspec.Struct):
 
 
 def read(path: Path, images: Path | None = None) -> Annotations:
-    """Read a file of photographs or frames. images: their folder, by default the file's. Raises InputError."""
+    """Read a file of photographs or frames. images: their folder, by default the file's, or the one above if that is
+    called `annotations`. Raises InputError."""
     try:
         content = read_coco(path)
     except HodorError as error:
         raise InputError(str(error)) from error
     if wrong := content.faults.sentence(path, use="read"):
         raise InputError(wrong)
-    finder = ImageFinder(images or path.parent)
+    finder = ImageFinder(images or (path.parent.parent if path.parent.name == "annotations" else path.parent))
     pictures = []
     for entry in content.images.values():
         shapes = []
@@ -119,7 +120,7 @@ def _track(item: Annotation) -> Key | None:
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write instances.json with run lengths and `track_id`, and images/ if `out.frames`."""
+    """Write annotations/instances_default.json with run lengths and `track_id`, and images/ if `out.frames`."""
     classes: dict[str, int] = {}
     images: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
@@ -136,7 +137,8 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             entries.append(entry)
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
     content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
-    out.text("instances.json", json.dumps(content | {"annotations": entries, "categories": categories}))
+    # CVAT and datumaro read no other place; the other tools are told the file.
+    out.text("annotations/instances_default.json", json.dumps(content | {"annotations": entries, "categories": categories}))
 
 
 def write_video(annotations: Annotations, out: FolderWriter) -> None:

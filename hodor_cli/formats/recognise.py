@@ -38,9 +38,9 @@ class Writer:
 WRITERS = {
     writer.name: writer
     for writer in (
-        Writer("coco", "instances.json with run lengths and track_id", coco.write),
+        Writer("coco", "annotations/instances_default.json with run lengths and track_id", coco.write),
         Writer("coco-video", "annotations.json: run lengths by object (YouTube-VIS)", coco.write_video),
-        Writer("yolo", "labels/NAME.txt and data.yaml", yolo.write),
+        Writer("yolo", "labels/train/NAME.txt and data.yaml", yolo.write),
         Writer("labelme", "NAME.json with polygons and group_id", labelme.write),
         Writer("cvat", "annotations.xml: tracks of a video, masks of photographs", cvat.write),
         Writer("png", "label PNGs in DAVIS's colours", label_pictures.write_png),

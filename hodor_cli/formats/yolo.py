@@ -147,18 +147,19 @@ def _filled(path: Path) -> bool:
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
-    """Write labels/NAME.txt, data.yaml, and images/ if `out.frames`. An object is one polygon; cuts of zero width join
-    its parts."""
+    """Write labels/train/NAME.txt, data.yaml, and images/train/ if `out.frames`. An object is one polygon; cuts of zero
+    width join its parts."""
     classes: dict[str, int] = {}
     for picture in annotations.pictures:
-        name = out.picture(picture, "images")
+        name = out.picture(picture, "images/train")
         height, width = picture.size
         lines = []
         for item in annotations.items(picture):
             index = classes.setdefault(item.label, len(classes))
             shares = (one_outline(item.mask, out.tolerance) / (width, height)).clip(0, 1).ravel()
             lines.append(f"{index} " + " ".join(f"{share:.6f}".rstrip("0").rstrip(".") for share in shares))
-        out.text(f"labels/{Path(name).stem}.txt", "\n".join(lines))
+        out.text(f"labels/train/{Path(name).stem}.txt", "\n".join(lines))
     # Without `path`, Ultralytics takes the folder of data.yaml; `path: .` would be the folder in which it is started.
     names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for name, index in classes.items())
-    out.text("data.yaml", f"train: images\nval: images\nnames:\n{names or '  {}'}".rstrip())
+    val = "val: images/train # Ultralytics does not start without it; better name pictures that you keep for this"
+    out.text("data.yaml", f"train: images/train\n{val}\nnames:\n{names or '  {}'}".rstrip())
