@@ -28,7 +28,7 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
 _BLOCK = re.compile(r"(?P<skip><!-- not run: [^>]+ -->\n+)?^```(?P<kind>bash|python)\n(?P<code>.*?)^```$", re.M | re.S)
 _PICTURE = re.compile(r"<!-- picture: (?P<file>\S+?)(?:@(?P<frame>\d+))? (?P<name>\S+\.jpg) -->")
-_WIDTH, _QUALITY = 640, 76
+_WIDTH, _QUALITY = 960, 76
 
 
 @dataclass(frozen=True)
