@@ -330,6 +330,24 @@ def test_clicks_on_one_object_keep_it_out_of_the_next(desk: Desk, monkeypatch: p
     assert said == [(1, on, True), (2, 80.0, True), (2, on, False)]
 
 
+def test_a_click_takes_from_other_objects_only_the_piece_that_was_clicked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.paint(0, 2, 10, 10)
+    desk.paint(0, 2, 40, 10)
+    everything = np.ones((64, 96), bool)
+    monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: everything)
+    desk.do(ask.Click(0, 1, 15.0, 15.0))
+    labels = desk.labels(0)
+    assert (labels[10:20, 40:50] == 2).all() and (labels == 2).sum() == 100 and (labels == 1).sum() == 64 * 96 - 100
+    desk.paint(0, 2, 0, 0, 60)
+    monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: desk.labels(0) == 2)
+    before = desk.labels(0)
+    with pytest.raises(InputError, match="no object was found"):
+        desk.do(ask.Click(0, 3, 80.0, 5.0))
+    assert np.array_equal(desk.labels(0), before)
+
+
 def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
     truth = moving_square(FRAMES)[1][0] == 1
     rows, columns = np.nonzero(truth)

@@ -54,13 +54,13 @@ class Prompter:
         for x, y, positive in fresh:
             mask = self._clicker.click(x, y, positive=positive, object=clicks.object_id)
         self._clicked = (clicks.object_id, list(clicks.points))
-        return _found(mask)
+        return mask
 
     def box(self, image: Image, frame: int, object_id: int, box: tuple[int, int, int, int]) -> Mask:
         """The mask (H, W) of the object in a box (x, y, width, height). Raises UsageError for one outside the frame."""
         self._show(image, frame)
         self._clicked = None
-        return _found(self._clicker.box(box, object=object_id))
+        return found(self._clicker.box(box, object=object_id))
 
     def _show(self, image: Image, frame: int) -> None:
         if frame != self._frame:
@@ -69,7 +69,8 @@ class Prompter:
             self._frame = frame
 
 
-def _found(mask: Mask) -> Mask:
+def found(mask: Mask) -> Mask:
+    """The mask, if there is one. Raises InputError."""
     if not mask.any():
         raise InputError("no object was found there; click nearer to its middle, or draw a box around it")
     return mask

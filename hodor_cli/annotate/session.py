@@ -19,10 +19,10 @@ from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
 from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.prompts import Clicks, Point, Prompter
+from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
-from hodor_cli.annotate.shapes import largest_piece, without_holes
+from hodor_cli.annotate.shapes import largest_piece, without_holes, without_unclicked
 from hodor_cli.annotate.telling import Emit, Teller, advice_state, frame_state
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
@@ -135,20 +135,21 @@ class Session:
             raise UsageError(
                 f"the click {asked.x:.0f},{asked.y:.0f} is outside the {source.width}x{source.height} picture"
             )
-        clicks = self._clicks
+        clicks, labels = self._clicks, self.project.labels(asked.frame)
         if clicks is None or (clicks.frame, clicks.object_id) != (asked.frame, asked.object):
-            labels = self.project.labels(asked.frame)
             on_others = self._on_others(asked.frame, asked.object)
             clicks = Clicks(asked.frame, asked.object, labels == asked.object, others=on_others)
         self._clicks = clicks
         clicks.points.append((asked.x, asked.y, asked.positive))
         try:
+            others = (labels != 0) & (labels != asked.object)
             mask = self._prompts().click(self.reader.read(asked.frame), clicks)
+            mask = found(without_unclicked(mask, others, clicks.points))
         except BaseException:
             clicks.points.pop()
             raise
         self._clicked[asked.frame, asked.object] = [point for point in clicks.points if point[2]]
-        self._edit(asked.frame, asked.object, mask, "click", [list(point) for point in clicks.points])
+        self._edit(asked.frame, asked.object, mask, "click", [list(point) for point in clicks.points], before=labels)
 
     def _on_others(self, frame: int, object_id: int) -> list[Point]:
         """The positive clicks on the other objects of a frame."""

@@ -1,6 +1,8 @@
-"""Operations on a mask: fill its holes, keep its largest piece."""
+"""Operations on a mask: fill its holes, keep its largest piece, leave other objects what they have."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -23,3 +25,14 @@ def largest_piece(mask: Mask) -> Mask:
     if count < 3:
         return mask.copy()
     return np.asarray(parts == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), dtype=bool)
+
+
+def without_unclicked(mask: Mask, others: Mask, points: Iterable[tuple[float, float, bool]]) -> Mask:
+    """An (H, W) mask without what it takes of other objects, except for pieces of that with a positive click.
+
+    others: where other objects are. points: clicks (x, y, positive), in pixels.
+    """
+    taken = mask & others
+    _, pieces = cv2.connectedComponents(taken.astype(np.uint8), connectivity=8)
+    clicked = {int(pieces[int(y), int(x)]) for x, y, positive in points if positive}
+    return mask & (~taken | np.isin(pieces, list(clicked - {0})))
