@@ -15,7 +15,7 @@ from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.datasets.lists import training_split
 from hodor_cli.errors import DataError, HodorError
 from hodor_cli.images.paths import summarise_files, visible_files
-from hodor_cli.images.picture import picture_size
+from hodor_cli.images.picture import read_header
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class ClipSet:
             kind, why = "names do not match", f"has {wrong}"
         else:
             try:
-                size = picture_size(frames[0])
+                size = read_header(frames[0]).size
             except HodorError as error:
                 kind, why = "broken image", f"begins with a broken image: {error}"
         if kind:

@@ -22,7 +22,7 @@ from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.listing import frame_name
 from hodor_cli.images.paths import plural, visible_files
-from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.images.pillow import decoded_picture, open_picture
 
 Point = tuple[float, float]
@@ -75,7 +75,7 @@ def _size(content: _File, file: Path | None, path: Path) -> tuple[int, int]:
             f"LabelMe's {path} does not say how large its picture is, and {content.imagePath or 'it'} does not lie "
             "beside it; put the picture there"
         )
-    return picture_size(file)
+    return read_header(file).size
 
 
 def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[str, int]) -> Segmentation | None:

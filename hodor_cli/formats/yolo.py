@@ -18,7 +18,7 @@ from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import plural, read_utf8, visible_files
-from hodor_cli.images.picture import PICTURE_SUFFIXES, picture_size
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 _DATA = ("data.yaml", "dataset.yaml", "data.yml")
 _OTHER_TEXTS = ("classes.txt", "labelmap.txt", "README.txt", "README.roboflow.txt", "README.dataset.txt", "train.txt")
@@ -56,7 +56,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
     for file in files:
         picture = _picture_of(file)
         if picture is not None or _filled(file):
-            shown = size if picture is None else picture_size(picture)
+            shown = size if picture is None else read_header(picture).size
             if shown is None:
                 raise InputError(
                     f"YOLO's {file} gives shares of a picture that does not lie beside it; put it into images/ beside "

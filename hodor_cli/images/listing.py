@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.paths import readable_name, summarise_files, visible_files
@@ -20,20 +20,19 @@ _LABEL_MODES = ("1", "P", "L", "I", "I;16", "I;16B")
 _MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentations?|gt)(?![^\W\d_])", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class PictureListing:
+class PictureListing(NamedTuple):
     """files: the pictures in natural order. left_out: sentences about ignored files that the user may have meant
     (unknown endings, a mask among the frames); the caller passes them on as warnings."""
 
     files: tuple[Path, ...]
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...]
 
 
 def list_pictures(folder: Path) -> PictureListing:
     """List the pictures of a folder. Endings match in upper and lower case; hidden files are ignored.
 
-    A folder without pictures gives an empty listing. Raises `InputError` if the folder cannot be read, or if two files
-    have the name of one frame (with two endings, or in two Unicode forms).
+    Raises `InputError` if the folder cannot be read, or if two files have the name of one frame (with two endings, or
+    in two Unicode forms).
     """
     names = visible_files(folder)
     files = [folder / name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]

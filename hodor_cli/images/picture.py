@@ -32,12 +32,12 @@ PICTURE_SUFFIXES = frozenset(
 class PictureHeader:
     """What the header of a picture file says; pixels are not decoded for it.
 
-    height, width: of the upright picture. pages: number of frames of an animation or pages of a TIFF, 1 for a still.
-    deep: values have more than 8 bits. mode: Pillow's name of the pixel format, such as "RGB", or "P" for a palette.
+    size: (height, width) of the upright picture. pages: number of frames of an animation or pages of a TIFF, 1 for a
+    still. deep: values have more than 8 bits. mode: Pillow's name of the pixel format, such as "RGB", or "P" for a
+    palette.
     """
 
-    height: int
-    width: int
+    size: tuple[int, int]
     pages: int
     deep: bool
     mode: str
@@ -117,13 +117,7 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
 def read_header(path: Path) -> PictureHeader:
     """Read size, number of pages and depth of a picture file without decoding its pixels. Raises `InputError`."""
     with opened(path, "an image") as found:
-        return PictureHeader(*found.size, found.pages, found.deep, found.image.mode)
-
-
-def picture_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the upright picture, from the file's header. Raises `InputError`."""
-    header = read_header(path)
-    return header.height, header.width
+        return PictureHeader(found.size, found.pages, found.deep, found.image.mode)
 
 
 def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) -> ValueRange:

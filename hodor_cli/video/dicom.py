@@ -16,7 +16,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed, plural, read_start, readable_name, visible_files
 from hodor_cli.images.pillow import MOST_PIXELS
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
-from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.frames import ListedSource
 from hodor_cli.video.image_folder import FOLDER_FPS
 
 #: Endings that are no part of a frame's name. Many files have none, and their names have dots.
@@ -48,7 +48,7 @@ def dicom_files(folder: Path) -> list[Path]:
     return [file for file in files if is_dicom(file)]
 
 
-class DicomSource(FrameSource):
+class DicomSource(ListedSource):
     """Slices or frames in the order of their instance numbers; a folder's frames are named like its files.
 
     Grey values are those of the modality (Hounsfield units of a CT), scaled by one range for the whole series:
@@ -73,47 +73,32 @@ class DicomSource(FrameSource):
         self.height, self.width = ordered[0].size
         shown = ordered[0].shown
         self.fps = 1000 / shown if count > 1 and 1 <= shown <= 60_000 else FOLDER_FPS
-        #: File, place in it, and name of each frame.
-        self._frames: list[tuple[Path, int, str]] = [
-            (header.file, place, f"{place:05d}" if count > 1 else _frame_name(header.file))
-            for header in ordered for place in range(count)
-        ]  # fmt: skip
-        if len({name for _, _, name in self._frames}) < len(self._frames):
+        #: File of each frame, and its place in it.
+        self._places = [(header.file, place) for header in ordered for place in range(count)]
+        self.names = [f"{place:05d}" if count > 1 else _frame_name(file) for file, place in self._places]
+        if len(set(self.names)) < len(self.names):
             raise InputError(f"{path} holds two files of one name with different endings; keep one of them")
-        self.require_start(len(self._frames), "picture")
+        self.require_start(len(self.names), "picture")
         if path.is_file():
             self.path = path  # as of a video
         else:
-            self.files = [file for file, _, _ in self._frames[start:end]]
-        self._names = list(dict.fromkeys(name for _, _, name in self._frames))
-        self.length = len(range(len(self._frames))[start:end])
-        self.exact_length = True
+            self.files = [file for file, _ in self._places[start:end]]
+        self.length = len(self._places[start:end])
         if value_range is None:
             self.value_range = self._measured()
 
-    def count_up_to(self, stop_at: int) -> int:
-        return len(self._frames)
-
-    def frame_names(self) -> list[str] | None:
-        return list(self._names)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self.between(self.start, len(self._frames) if self.end is None else self.end)
-
-    def between(self, first: int, stop: int) -> Iterator[Frame]:
-        last = len(self._frames) if self.end is None else min(self.end, len(self._frames))
-        for index in range(max(first, self.start), min(stop, last)):
-            file, place, name = self._frames[index]
-            values, inverted = _values(file, place)
-            if values.shape[:2] != (self.height, self.width):
-                raise InputError(f"{file} has another size than its header says; write the series again")
-            image = scale_to_rgb8(values, self.value_range or ValueRange(0, 255))
-            yield Frame(index, name, 255 - image if inverted else image, index / self.fps)
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        file, place = self._places[index]
+        values, inverted = _values(file, place)
+        if values.shape[:2] != (self.height, self.width):
+            raise InputError(f"{file} has another size than its header says; write the series again")
+        image = scale_to_rgb8(values, self.value_range or ValueRange(0, 255))
+        return np.asarray(255 - image if inverted else image)
 
     def _measured(self) -> ValueRange | None:
         """The range of a few frames; None where values have 8 bits."""
-        chosen = np.unique(np.linspace(0, len(self._frames) - 1, _MEASURED).round().astype(int))
-        found = [_values(*self._frames[int(index)][:2])[0] for index in chosen]
+        chosen = np.unique(np.linspace(0, len(self._places) - 1, _MEASURED).round().astype(int))
+        found = [_values(*self._places[int(index)])[0] for index in chosen]
         if all(values.dtype == np.uint8 for values in found):
             return None
         measured = measure_range(found)

@@ -154,6 +154,34 @@ class FrameSource(ABC):
         self.close()
 
 
+class ListedSource(FrameSource):
+    """Pictures that can be read one by one, in any order. names: those of all frames, inside start..end or not."""
+
+    names: list[str]
+    exact_length = True
+
+    @abstractmethod
+    def _read(self, index: int) -> np.ndarray:
+        """The (H, W, 3) uint8 RGB of a frame. Raises `InputError`, also for another size than the source's."""
+
+    def count_up_to(self, stop_at: int) -> int:
+        return len(self.names)
+
+    def frame_names(self) -> list[str]:
+        return list(self.names)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.between(self.start, len(self.names))
+
+    def between(self, first: int, stop: int) -> Iterator[Frame]:
+        for index in range(len(self.names))[self.start : self.end]:
+            if first <= index < stop:
+                yield Frame(index, self.names[index], self._read(index), index / self.fps)
+
+    def nearest_start(self, index: int) -> int:
+        return index
+
+
 def check_range(start: int, end: int | None) -> None:
     """Raise `UsageError` unless 0 <= start < end."""
     if start < 0:

@@ -1,4 +1,4 @@
-"""A folder of images as a stream of frames."""
+"""A folder of images, or many pictures in one file, as a stream of frames."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+
 from hodor_cli.errors import InputError
 from hodor_cli.images.listing import frame_name, list_pictures
 from hodor_cli.images.paths import plural, read_start, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
 from hodor_cli.images.tiff_axes import pages_along
 from hodor_cli.images.value_range import ValueRange
-from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource, ListedSource
 
 FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
 
 
-class ImageFolderSource(FrameSource):
+class ImageFolderSource(ListedSource):
     """The pictures of a folder in natural order (img2 before img10); a frame's name is its file's stem.
 
     Opening reads all headers, so that a missing picture or one of another size is reported before any frame is read.
@@ -41,65 +43,42 @@ class ImageFolderSource(FrameSource):
     ) -> None:
         super().__init__(str(folder), folder.resolve().name or "images", start, end, value_range)
         self.fps = fps
-        listing = list_pictures(folder)
-        files = listing.files
+        files, left_out = list_pictures(folder)
         if not files:
             instead = _found_instead(folder, visible_files(folder))
             raise InputError(f"{folder} holds no images (PNG, JPEG, WebP, BMP or TIFF): {instead}")
-        for text in listing.left_out:
+        for text in left_out:
             self.warn(text)
         self.require_start(len(files), "image")
-        self.files = files[start:end]
-        self._names = list(dict.fromkeys(map(frame_name, files)))
-        self.height, self.width, deep = self._read_headers()
-        if value_range is None:
-            self.value_range = measured_range(self, deep)
-        self.length, self.exact_length = len(self.files), True
-
-    def count_up_to(self, stop_at: int) -> int:
-        return len(self._names)
-
-    def frame_names(self) -> list[str]:
-        return list(self._names)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self.between(self.start, self.start + len(self.files))
-
-    def between(self, first: int, stop: int) -> Iterator[Frame]:
-        for index in range(max(first, self.start), min(stop, self.start + len(self.files))):
-            file = self.files[index - self.start]
-            image = read_picture(file, value_range=self.value_range, warn=self.warn)
-            if image.shape[:2] != (self.height, self.width):
-                raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
-            yield Frame(index, frame_name(file), image, index / self.fps)
-
-    def nearest_start(self, index: int) -> int:
-        return index
-
-    def _read_headers(self) -> tuple[int, int, list[tuple[Path, int]]]:
-        """Height and width of all frames, and (file, page 0) of each file that has more than 8 bits per value."""
-        first, deep, paged = None, [], []
-        for file in self.files:
-            header = read_header(file)
-            first = header if first is None else first
-            if (header.height, header.width) != (first.height, first.width):
+        self.files, self.names = files[start:end], [frame_name(file) for file in files]
+        self.length = len(self.files)
+        headers = {file: read_header(file) for file in self.files}
+        self.height, self.width = headers[self.files[0]].size
+        for file, header in headers.items():
+            if header.size != (self.height, self.width):
+                height, width = header.size
                 raise InputError(
-                    f"the images of {file.parent} differ in size: {self.files[0].name} is {first.width}x{first.height} "
-                    f"but {file.name} is {header.width}x{header.height}; a sequence has one size"
+                    f"the images of {folder} differ in size: {self.files[0].name} is {self.width}x{self.height} but "
+                    f"{file.name} is {width}x{height}; a sequence has one size"
                 )
-            deep += [(file, 0)] if header.deep else []
-            paged += [file] if header.pages > 1 else []
-        if paged:
+        if paged := [file for file, header in headers.items() if header.pages > 1]:
             others = f" and {len(paged) - 1} more files hold" if len(paged) > 1 else " holds"
             self.warn(
                 f"{paged[0]}{others} several pictures, of which the first is used; give the file itself as the source "
                 f"to use all"
             )
-        assert first is not None
-        return first.height, first.width, deep
+        if value_range is None:
+            self.value_range = _measured(self, [(file, 0) for file, header in headers.items() if header.deep])
+
+    def _read(self, index: int) -> np.ndarray:
+        file = self.files[index - self.start]
+        image = read_picture(file, value_range=self.value_range, warn=self.warn)
+        if image.shape[:2] != (self.height, self.width):
+            raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
+        return image
 
 
-def measured_range(source: FrameSource, deep: Sequence[tuple[Path, int]]) -> ValueRange | None:
+def _measured(source: FrameSource, deep: Sequence[tuple[Path, int]]) -> ValueRange | None:
     """Measure the value range of the frames of more than 8 bits, given as (file, page), and add it to the warnings."""
     if not deep:
         return None
@@ -136,19 +115,12 @@ VIDEO_SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 def _first_with_pictures(folder: Path, depth: int = 4) -> Path | None:
     """The first folder below this one that holds images, which in DAVIS lie three levels down."""
     for sub in sorted(visible_folders(folder), key=lambda sub: sub.name.casefold() in _MASK_FOLDERS):
-        if any(Path(name).suffix.lower() in PICTURE_SUFFIXES for name in _names(sub)):
+        if any(file.suffix.lower() in PICTURE_SUFFIXES for file in sub.glob("[!.]*")):
             return sub
         found = _first_with_pictures(sub, depth - 1) if depth > 1 else None
         if found is not None:
             return found
     return None
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return visible_files(folder)
-    except InputError:
-        return []
 
 
 class PictureStackSource(FrameSource):
@@ -176,12 +148,12 @@ class PictureStackSource(FrameSource):
         header = read_header(path)
         self._chosen = pages_along(path, axes)
         pages = range(header.pages) if self._chosen is None else self._chosen
-        self.height, self.width, self._pages = header.height, header.width, len(pages)
+        (self.height, self.width), self._pages = header.size, len(pages)
         self.require_start(self._pages, "picture")
         self.length = (self._pages if end is None else min(end, self._pages)) - start
         deep = [(path, page) for page in pages] if header.deep else []
         if value_range is None:
-            self.value_range = measured_range(self, deep)
+            self.value_range = _measured(self, deep)
         with closing(read_pages(path, pages=pages, value_range=self.value_range)) as read:
             _, shown = next(read)
         self.fps = FOLDER_FPS if shown is None else 1 / shown

@@ -72,7 +72,7 @@ def open_source(
 def _open_path(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
-        files = list_pictures(path).files
+        files, _ = list_pictures(path)
         if len(files) == 1 and read_header(files[0]).pages > 1:
             return _open_path(files[0], start, end, scale, axes)
         if not files and (series := dicom_files(path)):
