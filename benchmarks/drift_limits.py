@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore
-from hodor_cli.descriptors.session.drift import DriftMonitor, background_step
+from hodor_cli.descriptors.session.watches import DriftMonitor, background_step
 
 Frames = list[tuple[dict[int, np.ndarray], np.ndarray]]
 

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreInfo, StoreWriter, VideoInfo
+from hodor_cli.descriptors.search.comparison import vectors_of_store
 from hodor_cli.descriptors.search.protocol import QuerySample, score_retrieval
 from hodor_cli.descriptors.search.query import queries_of_store
 from hodor_cli.descriptors.search.search import search_objects
-from hodor_cli.descriptors.store.vectors import vectors_of_store
 
 CHANNELS = 256
 OBJECTS, FRAMES = 10, 500  # of one synthetic video

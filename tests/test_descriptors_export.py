@@ -11,8 +11,7 @@ from descriptor_helpers import clip, toy_model, write_davis
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.export.export import export_sources, store_info
-from hodor_cli.descriptors.export.finding import find_sources, find_store
+from hodor_cli.descriptors.export.export import export_sources, find_sources, find_store, store_info
 from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.engine import Segmenter

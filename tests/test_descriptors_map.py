@@ -14,8 +14,8 @@ import torch
 from descriptor_helpers import clip, clustered_store, toy_model
 
 from hodor_cli.descriptors import DescriptorStore
+from hodor_cli.descriptors.search.comparison import vectors_of_store
 from hodor_cli.descriptors.search.protocol import score_retrieval
-from hodor_cli.descriptors.store.vectors import vectors_of_store
 from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
 from hodor_cli.descriptors.views.layout import choose_rows, make_map, project
 from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv

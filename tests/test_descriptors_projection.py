@@ -15,12 +15,11 @@ from typer.testing import CliRunner, Result
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.search.comparison import (
+from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
+from hodor_cli.descriptors.search.projection import (
     ALIKE_BELOW,
-    Comparison,
     Projection,
     bundled_projection,
-    choose_comparison,
     load_projection,
     save_projection,
 )
@@ -92,7 +91,7 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch
         # The same vectors whether they are read block by block or computed at once.
         comparison = Comparison("projection", projection)
         at_once = projection(*(store.read(name, 0, len(store)) for name in ("descriptor", "baseline")))
-        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 7)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 7)
         np.testing.assert_allclose(comparison.vectors(store).load(), at_once, atol=1e-6)
         np.testing.assert_allclose(comparison.vectors(store).take(np.array([3, 40])), at_once[[3, 40]], atol=1e-6)
         best = search_objects(store, query, comparison=comparison, include_itself=True)[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hodor_cli.descriptors.search.comparison import Vectors
 from hodor_cli.descriptors.search.protocol import QuerySample, score_retrieval
 from hodor_cli.descriptors.store.schema import RowIndex
-from hodor_cli.descriptors.store.vectors import Vectors
 from hodor_cli.errors import InputError
 
 
@@ -77,7 +77,7 @@ def test_bounded_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
         largest = max(largest, high - low)
         return vectors[low:high]
 
-    monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 13)
+    monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 13)
     for within in (False, True):
         expected = score_retrieval(vectors, index, within_video=within)
         got = score_retrieval(Vectors(len(vectors), read), index, memory=20_000, within_video=within)

@@ -11,12 +11,10 @@ from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.export.export import export_sources
-from hodor_cli.descriptors.export.finding import find_sources
+from hodor_cli.descriptors.export.export import export_sources, find_sources
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
-from hodor_cli.descriptors.search.search import search_objects
-from hodor_cli.descriptors.search.verify import verify_matches
+from hodor_cli.descriptors.search.search import search_objects, verify_matches
 from hodor_cli.descriptors.session.session import start_from_store
 from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
 from hodor_cli.engine import Segmenter
@@ -39,7 +37,7 @@ def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.Monke
         rows = store.object("v0", 1).descriptor.astype(np.float64)
         apart = np.linalg.norm(query.descriptors[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
         assert next(m for m in others if (m.video, m.object_id) == ("v0", 1)).distance == pytest.approx(apart, rel=1e-5)
-        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 5)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 5)
         in_pieces = search_objects(store, query)
         assert [m.video for m in in_pieces] == [m.video for m in others]
         assert search_objects(store, query, metric="cosine", include_itself=True)[0].video == "v1"
@@ -57,24 +55,11 @@ def test_what_is_compared_can_be_chosen(tmp_path: Path, monkeypatch: pytest.Monk
         assert (best.video, best.object_id) == ("v1", 2)
         rows = store.dataset("v0", "baseline")[store.dataset("v0", "object_id") == 1].astype(np.float64)
         apart = np.linalg.norm(query.baseline[:, None].astype(np.float64) - rows[None], axis=2).min(axis=1).mean()
-        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 5)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 5)
         others = search_objects(store, query, comparison=comparison)
         assert next(m for m in others if (m.video, m.object_id) == ("v0", 1)).distance == pytest.approx(apart, rel=1e-4)
     all_objects = queries_of_store(f"{library}#v1")
     np.testing.assert_array_equal(all_objects[1].baseline, query.baseline)
-
-
-def test_faiss_finds_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("faiss", reason="faiss-cpu is an optional package")
-    library = clustered_store(tmp_path / "library.h5")
-    query = queries_of_store(f"{library}#v1/2")[0]
-    with DescriptorStore(library) as store:
-        for metric in ("euclidean", "cosine"):
-            exact = search_objects(store, query, metric=metric)  # type: ignore[arg-type]
-            fast = search_objects(store, query, metric=metric, engine="faiss")  # type: ignore[arg-type]
-            assert [(m.video, m.object_id, m.best_row) for m in fast] == [
-                (m.video, m.object_id, m.best_row) for m in exact
-            ]
 
 
 def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.projection_training import ObjectViews, fit_projection
-from hodor_cli.descriptors.session.drift import DriftMonitor, background_step
-from hodor_cli.descriptors.session.recognition import Recognition
+from hodor_cli.descriptors.session.watches import DriftMonitor, Recognition, background_step
 from hodor_cli.engine import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint

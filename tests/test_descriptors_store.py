@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hodor_cli.descriptors.search.comparison import vectors_of_store
 from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.store.vectors import vectors_of_store
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 
@@ -66,12 +66,12 @@ def test_written_rows_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert background.shape == (4, 9, 8) and frames.tolist() == [0, 1, 2, 3] and background[3, 0, 0] == 3
         assert store.thumbnails("bear")[0] == b"\xff\xd8jpeg"
         assert len(store.object("cow", 300)) == 700 and store.object_ids("cow") == [1, 300]
-        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 500)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 500)
         starts = [(start, len(block)) for start, block in vectors_of_store(store)]
         assert starts == [(0, 500), (500, 500), (1000, 408)]
         whole = np.concatenate([store.rows("bear").frame, store.rows("cow").frame])
         assert store.read("frame", 5, 333).tolist() == whole[5:333].tolist()
-        monkeypatch.setattr("hodor_cli.descriptors.store.vectors.BLOCK", 100)
+        monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 100)
         part = vectors_of_store(store, "frame").part(5, 333)
         assert [(first, block[0]) for first, block in part] == [
             (first, whole[5 + first]) for first in (0, 100, 200, 300)

@@ -55,8 +55,7 @@ def export_descriptors(
     A video that is in the file already, unchanged, is skipped; stop at any time and run the same command again.
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
-    from hodor_cli.descriptors.export.export import export_sources
-    from hodor_cli.descriptors.export.finding import find_sources
+    from hodor_cli.descriptors.export.export import export_sources, find_sources
     from hodor_cli.errors import UsageError
     from hodor_cli.weights import load_model
 

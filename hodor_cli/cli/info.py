@@ -12,7 +12,7 @@ from hodor_cli.cli.terminal import counted, say, say_json
 PACKAGES = (
     "torch", "numpy", "av", "opencv-python-headless", "pillow", "pycocotools", "h5py", "safetensors",
     "lightning-fabric", "msgspec", "scikit-learn", "scikit-image", "matplotlib", "rich", "typer",
-    "imgaug", "onnx", "onnxruntime", "ray", "faiss-cpu", "tensorboard",
+    "imgaug", "onnx", "onnxruntime", "ray", "tensorboard",
 )  # fmt: skip
 
 

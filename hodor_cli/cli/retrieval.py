@@ -14,8 +14,7 @@ from hodor_cli.run.settings import SegmentSettings
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison
     from hodor_cli.descriptors.search.query import Query
-    from hodor_cli.descriptors.search.search import Match
-    from hodor_cli.descriptors.search.verify import VerifiedMatch
+    from hodor_cli.descriptors.search.search import Match, VerifiedMatch
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.engine import Segmenter
 
@@ -52,7 +51,6 @@ def retrieval(
     verify: Annotated[
         bool, switch("--verify", "Decode the query into the frames found; rank by the result, too.")
     ] = False,
-    faiss: Annotated[bool, switch("--faiss", "Search with faiss, for large libraries.")] = False,
     queries: Annotated[int | None, opt("N", "Curve: take N random rows as queries instead of all.", min=1)] = None,
     seed: Annotated[int, opt("N", "Which random rows.", min=0)] = 0,
     memory: Annotated[int, opt("MB", "Curve: memory to use.", min=1)] = 1024,
@@ -65,7 +63,7 @@ def retrieval(
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
     hodor retrieval objects.h5 --pr-curve
     """
-    from hodor_cli.descriptors.export.finding import find_store
+    from hodor_cli.descriptors.export.export import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
     from hodor_cli.descriptors.search.protocol import QuerySample
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
@@ -106,7 +104,7 @@ def retrieval(
             asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(settings.weights), **model))
         segmenter = _segmenter(settings.weights, model, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
-        search: dict[str, Any] = {"metric": metric, "top": top, "engine": "faiss" if faiss else "numpy"}
+        search: dict[str, Any] = {"metric": metric, "top": top}
         found: list[dict[str, Any]] = []
         for number, one in enumerate(asked):
             answers = _search(library, one, comparison, search, segmenter)
@@ -133,8 +131,7 @@ def _search(
     store: DescriptorStore, query: Query, comparison: Comparison, how: dict[str, Any], segmenter: Segmenter | None
 ) -> list[Answer]:
     """The most similar objects, each with what decoding the query into its frame gave, if there is a segmenter."""
-    from hodor_cli.descriptors.search.search import search_objects
-    from hodor_cli.descriptors.search.verify import verify_matches
+    from hodor_cli.descriptors.search.search import search_objects, verify_matches
 
     matches = search_objects(store, query, comparison=comparison, **how)
     if segmenter is None:

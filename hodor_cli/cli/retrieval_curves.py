@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from hodor_cli.cli.terminal import note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.search.comparison import Comparison
+    from hodor_cli.descriptors.search.comparison import Comparison, Metric
     from hodor_cli.descriptors.search.protocol import QuerySample, RetrievalScores
     from hodor_cli.descriptors.store.store import DescriptorStore
-    from hodor_cli.descriptors.store.vectors import Metric
 
 #: The metrics of curves, by what the curves are called.
 METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}

@@ -32,7 +32,7 @@ def train_projection(
     of your own need their own.
     """
     from hodor_cli.descriptors.export.encode import FrameEncoder
-    from hodor_cli.descriptors.search.comparison import save_projection
+    from hodor_cli.descriptors.search.projection import save_projection
     from hodor_cli.descriptors.search.projection_training import (
         ViewSettings,
         encode_views,

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.dataset import recognise
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.descriptors.export.encode import FrameEncoder, object_rows
-from hodor_cli.descriptors.export.sources import ExportSource, hash_files
-from hodor_cli.descriptors.store.schema import StoreInfo
+from hodor_cli.descriptors.export.sources import (
+    ExportSource,
+    LabelledFrame,
+    hash_files,
+    is_segment_result,
+    segment_result,
+    video_with_masks,
+)
+from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
-from hodor_cli.errors import HodorError, OutputError, UsageError
+from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.video.image_folder import ImageFolderSource
+from hodor_cli.video.source import open_source
 from hodor_cli.weights.checkpoint import model_fingerprint
 
 
@@ -105,3 +119,129 @@ def _export(
             if progress is not None:
                 progress(source, frames)
     return ExportedVideo(info.name, "written", frames, rows)
+
+
+DEFAULT_STORE = "objects.h5"
+#: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
+STILLS_PER_VIDEO = 500
+#: Frames per second of a data set's sequences, which do not say so themselves.
+_DATASET_FPS = 24.0
+
+
+def find_sources(
+    path: Path,
+    *,
+    masks: Path | None = None,
+    annotations: Path | None = None,
+    every: int = 1,
+    name: str | None = None,
+) -> list[ExportSource]:
+    """What a path holds.
+
+    - The result folder of `hodor segment`.
+    - The root of a data set with a folder JPEGImages; `masks` (SEQUENCE/NAME.png) replace its true masks.
+    - A folder of photographs with COCO annotations, or with the file `annotations`; or that JSON file itself.
+    - A video or a folder of frames, with `masks`: a folder of masks named like the frames, a result folder, or one file
+      for frame 0. Without, the result folder NAME.hodor beside it or here is taken.
+
+    every: keep every so many frames. name: of the one video in the store. Raises InputError, DataError or UsageError,
+    saying what was expected.
+    """
+    if is_segment_result(path):
+        return [segment_result(path, None, every=every, name=name)]
+    if annotations is not None or path.suffix.lower() == ".json":
+        images, file = (path, annotations) if annotations is not None else (path.parent, path)
+        return coco_stills(images, file, every=every, name=name)
+    if path.is_dir() and (path / "JPEGImages").is_dir():
+        if name is not None:
+            raise UsageError(f"`name` cannot name the sequences of {path}; they keep their folders' names")
+        return dataset_sequences(path, masks, every=every)
+    if path.is_dir() and ((path / "instances.json").is_file() or any((path / "annotations").glob("*.json"))):
+        return coco_stills(path, None, every=every, name=name)
+    source = open_source(path)
+    beside = f"{path.stem if path.is_file() else path.name}.hodor"
+    given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
+    if given is None:
+        raise UsageError(
+            f"there are no masks for {path}; name them with `masks`, or segment it first (`segment_source`), which can "
+            "write descriptors in the same pass"
+        )
+    if is_segment_result(given):
+        return [segment_result(given, path, every=every, name=name)]
+    return [video_with_masks(source, path, given, every=every, name=name)]
+
+
+def find_store(path: Path | None) -> Path:
+    """The given descriptor file, or else `objects.h5` here or in $HODOR_WORKSPACE_DIR. Raises InputError if none."""
+    if path is not None:
+        return path
+    places = [Path(DEFAULT_STORE)]
+    if workspace := os.environ.get("HODOR_WORKSPACE_DIR"):
+        places.append(Path(workspace) / DEFAULT_STORE)
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(
+        f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
+        f"`export_sources`"
+    )
+
+
+def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int = 1) -> list[ExportSource]:
+    """One source per sequence of a data set, in any split, with its true masks or those in `predictions`/SEQUENCE/.
+
+    Raises DataError if the folder is no data set with images, InputError if none of its sequences has masks.
+    """
+    found = recognise(root, masks_needed=predictions is None)
+    kind = "davis" if predictions is None else "davis-predicted"
+    sources = []
+    for name, sequence in sorted({**found.others, **found.sequences}.items()):
+        folders = [next(iter(files.values())).parent for files in (sequence.images, sequence.masks) if files]
+        if predictions is not None:
+            # A result folder of `hodor segment` may stand in for a folder of masks.
+            own = [predictions / name / "masks", predictions / name]
+            folders = [*folders[: bool(sequence.images)], *[folder for folder in own if folder.is_dir()][:1]]
+        if len(folders) == 2:
+            images = ImageFolderSource(folders[0], fps=_DATASET_FPS)
+            sources.append(video_with_masks(images, folders[0], folders[1], every=every, name=name, kind=kind))
+    if not sources:
+        raise InputError(
+            f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
+        )
+    return sources
+
+
+def coco_stills(
+    images: Path, annotations: Path | None = None, *, every: int = 1, name: str | None = None
+) -> list[ExportSource]:
+    """A COCO-format folder (or image folder and annotation file) in videos of 500 photographs, NAME-0000, NAME-0500 ...
+
+    `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
+    Raises DataError if the set cannot be read.
+    """
+    limits = ObjectLimits(min_area=1, min_side=1, max_objects=254, at_area=None)
+    stills = StillImages(images, annotations, limits=limits)
+    base = name or (annotations or images).resolve().stem
+    chosen = range(0, len(stills), every)
+    source = str(stills.annotations_file.resolve())
+    sources = []
+    for start in range(0, len(chosen), STILLS_PER_VIDEO):
+        part = chosen[start : start + STILLS_PER_VIDEO]
+        named = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
+        info = VideoInfo(named, source, height=0, width=0, fps=0.0, settings={"every": every}, kind="stills")
+        sources.append(
+            ExportSource(info, partial(_labelled_stills, stills, part), partial(_still_files, stills, part), len(part))
+        )
+    return sources
+
+
+def _still_files(stills: StillImages, part: range) -> list[Path]:
+    return [stills.annotations_file, *(stills.path(index) for index in part)]
+
+
+def _labelled_stills(stills: StillImages, part: range) -> Iterator[LabelledFrame]:
+    for index in part:
+        still = stills.load(index)
+        masks = {item.annotation_id: item.mask for item in still.objects}
+        categories = {item.annotation_id: item.category for item in still.objects}
+        yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)

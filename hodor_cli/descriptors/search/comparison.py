@@ -1,154 +1,21 @@
 """What two objects are compared by: the encoder's descriptor, the baseline's features, or a projection of both.
 
-A store holds the first two row by row, and a query both; projected vectors are computed when they are needed. The
-projection is one linear map in a small file, learned from photographs that are moved and recoloured
-(`projection_training.py`). It fits one network only, so the file names its model's fingerprint, and another model's
-vectors are refused.
+A store holds the first two row by row, and a query both; projected vectors are computed when they are needed.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import msgspec
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from hodor_cli.descriptors.search.projection import Projection, bundled_projection, projection_for, unit_length
 from hodor_cli.descriptors.search.query import Query
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.store.vectors import Vectors, unit_length, vectors_of_store
-from hodor_cli.errors import InputError, UsageError, WeightsError
-from hodor_cli.files import new_file
-from hodor_cli.weights.registry import BUNDLED
-
-FORMAT_NAME = "hodor-projection"
-FORMAT_VERSION = "1"
-_ARRAYS = ("mean", "deviation", "centre", "weight")
-#: The limit for projections whose file has none: what learning gives for `mini`.
-ALIKE_BELOW = 1.03
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Descriptors (n, C) and baseline features (n, B) -> vectors (n, D) of unit length, to be compared.
-
-    mean, deviation (C,): of the descriptor's channels. centre (C + B,) and weight (C + B, D): the linear map. All
-    float32. settings: how it was learned.
-    """
-
-    mean: np.ndarray
-    deviation: np.ndarray
-    centre: np.ndarray
-    weight: np.ndarray
-    model_fingerprint: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def alike_below(self) -> float:
-        """The distance between projected vectors below which two views are taken for one object."""
-        limit = self.settings.get("alike_below")
-        return float(limit) if isinstance(limit, int | float) and 0 < limit < 2 else ALIKE_BELOW
-
-    def __call__(self, descriptors: np.ndarray, baseline: np.ndarray) -> np.ndarray:
-        """(n, C) and (n, B) of the same rows -> (n, D) float32 of unit length. Raises InputError for other widths."""
-        channels, features = len(self.mean), len(self.weight) - len(self.mean)
-        if descriptors.shape[1] != channels or baseline.shape[1] != features:
-            raise InputError(
-                f"the projection takes descriptors of {channels} and baseline features of {features} numbers, not of "
-                f"{descriptors.shape[1]} and {baseline.shape[1]}; use the one of the same weights"
-            )
-        both = joined(descriptors, baseline, self.mean, self.deviation)
-        return unit_length((both - self.centre) @ self.weight).astype(np.float32)
-
-    def require_model(self, model_fingerprint: str, file: Path | None = None) -> None:
-        """Raise InputError, naming the projection's file, unless it was learned for this model."""
-        if self.model_fingerprint != model_fingerprint:
-            raise InputError(
-                f"the projection{f' {file}' if file else ''} was learned for another model than the descriptors "
-                f"({self.model_fingerprint[:12]} and {model_fingerprint[:12]}); learn one with the same weights "
-                "(`fit_projection`)"
-            )
-
-
-def joined(descriptors: np.ndarray, baseline: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(n, C + B) float32: what the linear map reads.
-
-    Descriptors are standardised and scaled to length 1/2 beside the baseline's two parts of length 1; more weight for
-    them finds fewer objects of photographs that were held out.
-    """
-    return np.concatenate([0.5 * unit_length((descriptors - mean) / deviation), baseline], axis=1).astype(np.float32)
-
-
-def save_projection(path: str | Path, projection: Projection) -> None:
-    """Write safetensors with the settings in its header, atomically. Raises OutputError where that is impossible."""
-    path = Path(path)
-    arrays = {name: np.ascontiguousarray(getattr(projection, name), np.float32) for name in _ARRAYS}
-    settings = json.dumps(dict(projection.settings))
-    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "settings": settings}
-    header["model_fingerprint"] = projection.model_fingerprint
-    with new_file(path) as temporary:
-        temporary.write_bytes(save(arrays, metadata=header))
-
-
-def load_projection(path: str | Path) -> Projection:
-    """Read a file of `save_projection`. Raises InputError if there is none, WeightsError for any other file."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no projection file {path}; make one with `fit_projection`")
-    try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"{path} is damaged or no projection ({error}); make it again with `fit_projection`"
-        ) from None
-    if header.get("format") != FORMAT_NAME or not _fits(arrays):
-        raise WeightsError(f"{path} holds no projection; give a file that `fit_projection` wrote")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
-            "make it again with `fit_projection`"
-        )
-    return Projection(**arrays, model_fingerprint=header.get("model_fingerprint", ""), settings=settings)
-
-
-def bundled_projection(model_fingerprint: str) -> Projection | None:
-    """The package's projection for a model, None if it has none for this one."""
-    # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
-    for path in sorted(BUNDLED.glob("*.projection.safetensors")):
-        projection = load_projection(path)
-        if projection.model_fingerprint == model_fingerprint:
-            return projection
-    return None
-
-
-def projection_for(model_fingerprint: str, file: Path | None = None) -> Projection | None:
-    """The projection in `file`, or the package's own; None if it has none for this model.
-
-    Raises as `load_projection` does, and InputError if the file's was learned for another model.
-    """
-    if file is None:
-        return bundled_projection(model_fingerprint)
-    projection = load_projection(file)
-    projection.require_model(model_fingerprint, file)
-    return projection
-
-
-def _fits(arrays: Mapping[str, np.ndarray]) -> bool:
-    if set(arrays) != set(_ARRAYS) or arrays["weight"].ndim != 2:
-        return False
-    if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
-        return False
-    channels, width = arrays["mean"].shape, arrays["weight"].shape[:1]
-    return len(channels) == 1 and arrays["deviation"].shape == channels and arrays["centre"].shape == width
-
+from hodor_cli.errors import InputError, UsageError
 
 By = Literal["descriptor", "baseline", "projection"]
 
@@ -242,3 +109,56 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
 def _has_baseline(store: DescriptorStore, name: str) -> bool:
     """True also for a video without any rows, which has no data sets to miss."""
     return store.has(name, "baseline") or not len(store.dataset(name, "frame"))
+
+
+Metric = Literal["euclidean", "cosine"]
+BLOCK = 32768  # rows that are read at a time
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """`count` rows, of which `read(low, high)` gives those of a range as an (n, C) array."""
+
+    count: int
+    read: Callable[[int, int], np.ndarray]
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All rows in order as (first row, at most `BLOCK` rows)."""
+        for start in range(0, self.count, BLOCK):
+            yield start, self.read(start, min(start + BLOCK, self.count))
+
+    def part(self, low: int, high: int) -> Vectors:
+        """The rows low <= row < high, counted from 0 again."""
+        return Vectors(high - low, lambda first, last: self.read(low + first, low + last))
+
+    def load(self) -> np.ndarray:
+        """All rows in one array."""
+        return self.read(0, self.count)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The rows at sorted indices, read in one pass."""
+        blocks = np.split(rows, np.searchsorted(rows, range(BLOCK, self.count, BLOCK)))
+        spans = [(part[0], part[-1] + 1, part) for part in blocks if len(part)]
+        return np.concatenate([self.read(int(low), int(high))[part - low] for low, high, part in spans])
+
+
+def vectors_of_array(array: np.ndarray) -> Vectors:
+    """Rows that are in memory already."""
+    return Vectors(len(array), lambda low, high: array[low:high])
+
+
+def vectors_of_store(store: DescriptorStore, dataset: str = "descriptor", videos: list[str] | None = None) -> Vectors:
+    """A per-row data set of a store, in the order of `store.index(videos)`."""
+    return Vectors(len(store.index(videos)), lambda low, high: store.read(dataset, low, high, videos))
+
+
+def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:
+    """(Q, n) distances between (Q, C) and (n, C): squared Euclidean, or one minus the cosine.
+
+    Both in the dtype of the inputs, through one matrix product. Squaring does not change an order, so rankings need no
+    root. A zero vector has cosine 0 with everything.
+    """
+    if metric == "cosine":
+        return 1 - unit_length(queries) @ unit_length(rows).T
+    squared = (rows * rows).sum(axis=1) - 2 * (queries @ rows.T) + (queries * queries).sum(axis=1)[:, None]
+    return np.maximum(squared, 0)

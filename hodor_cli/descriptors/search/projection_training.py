@@ -16,7 +16,7 @@ import numpy as np
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.search.comparison import Projection, joined
+from hodor_cli.descriptors.search.projection import Projection, joined
 from hodor_cli.errors import DataError
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.training.samples.sets import StillTraining

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hodor_cli.descriptors.search.comparison import Metric, Vectors, distances, vectors_of_array
 from hodor_cli.descriptors.store.schema import RowIndex
-from hodor_cli.descriptors.store.vectors import Metric, Vectors, distances, vectors_of_array
 from hodor_cli.errors import InputError
 
 RECALL_LEVELS = np.linspace(0, 1, 101)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
-from hodor_cli.descriptors.search.comparison import Comparison
+from hodor_cli.datasets.coco import read_photograph
+from hodor_cli.datasets.coco_find import ImageFinder
+from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.descriptors.search.comparison import Comparison, Metric, Vectors, distances
 from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.store.store import DescriptorStore
-from hodor_cli.descriptors.store.vectors import Metric, Vectors, distances, unit_length
-from hodor_cli.errors import InputError, extra
+from hodor_cli.engine import Segmenter
+from hodor_cli.errors import HodorError, InputError
+from hodor_cli.images.extent import box_of
+from hodor_cli.video.source import open_source
 
 QUERY_ROWS = 32  # a query of many frames is thinned to so many, spread over them
-FAISS_NEIGHBOURS = 2048
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,16 @@ def search_objects(
     comparison: Comparison | None = None,
     metric: Metric = "euclidean",
     top: int = 20,
-    engine: Literal["numpy", "faiss"] = "numpy",
     include_itself: bool = False,
 ) -> list[Match]:
     """The objects most similar to the query, nearest first; the query itself is left out if it lies in this store.
 
     comparison: what is compared, the descriptors by default; `choose_comparison` gives the best that a store allows.
 
-    Exact with "numpy", which reads the store once, block by block. "faiss" (an optional package) searches faster where
-    many objects compete, and knows only objects among the nearest 2,048 rows of each query descriptor.
+    Exact; the store is read once, block by block.
 
     Raises InputError if the query comes from another model, the store is empty, or one of the two was saved without
-    what is compared; UsageError without faiss installed.
+    what is compared.
     """
     if query.model_fingerprint != store.info.model_fingerprint:
         raise InputError(
@@ -80,7 +84,7 @@ def search_objects(
             "export it again with the same weights"
         )
     instance = index.instance
-    nearest, row = (_nearest_with_faiss if engine == "faiss" else _nearest_exact)(stored, instance, vectors, metric)
+    nearest, row = _nearest(stored, instance, vectors, metric)
     score = (np.sqrt(nearest) if metric == "euclidean" else nearest).mean(axis=0)
     # Rows of a video are in the order of its frames.
     _, first, count = np.unique(instance, return_index=True, return_counts=True)
@@ -88,10 +92,9 @@ def search_objects(
     inside = query.store is not None and query.store.resolve() == store.path.resolve()
     matches: list[Match] = []
     for number in np.argsort(score, kind="stable"):
-        if not np.isfinite(score[number]) or len(matches) == top:
+        if len(matches) == top:
             break
-        known = np.where(row[:, number] >= 0, nearest[:, number], np.inf)
-        best, start, end = (int(place) for place in (row[known.argmin(), number], first[number], last[number]))
+        best, start, end = (int(row[nearest[:, number].argmin(), number]), int(first[number]), int(last[number]))
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
         if not include_itself and inside and (video, object_id) == (query.video, query.object_id):
             continue
@@ -102,12 +105,13 @@ def search_objects(
     return matches
 
 
-Nearest = tuple[np.ndarray, np.ndarray]
-"""Distances (K, M) and rows (K, M) of the nearest row of each of M objects, -1 where it is not known."""
+def _nearest(
+    stored: Vectors, instance: np.ndarray, vectors: np.ndarray, metric: Metric
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (K, M) and rows (K, M) of the row of each of M objects that is nearest to each of K vectors.
 
-
-def _nearest_exact(stored: Vectors, instance: np.ndarray, vectors: np.ndarray, metric: Metric) -> Nearest:
-    """instance: the object (N,) of each row, 0..M-1."""
+    instance: the object (N,) of each stored row, 0..M-1.
+    """
     objects = int(instance.max()) + 1
     nearest = np.full((len(vectors), objects), np.inf, np.float32)
     row = np.zeros((len(vectors), objects), np.int64)
@@ -126,24 +130,97 @@ def _nearest_exact(stored: Vectors, instance: np.ndarray, vectors: np.ndarray, m
     return nearest, row
 
 
-def _nearest_with_faiss(stored: Vectors, instance: np.ndarray, vectors: np.ndarray, metric: Metric) -> Nearest:
-    with extra("faiss", "`faiss`"):
-        import faiss
-    channels = vectors.shape[1]
-    searched = faiss.IndexFlatIP(channels) if metric == "cosine" else faiss.IndexFlatL2(channels)
-    prepare: Callable[[np.ndarray], np.ndarray] = unit_length if metric == "cosine" else np.asarray
-    for _, values in stored:
-        searched.add(np.ascontiguousarray(prepare(values), np.float32))
-    count = min(FAISS_NEIGHBOURS, stored.count)
-    found, rows = searched.search(np.ascontiguousarray(prepare(vectors), np.float32), count)
-    found = 1 - found if metric == "cosine" else np.maximum(found, 0)
-    objects = int(instance.max()) + 1
-    # An object that is not among the neighbours of a query row is at least as far as the last of them.
-    nearest = np.repeat(found[:, -1:], objects, axis=1).astype(np.float32)
-    row = np.full((len(vectors), objects), -1, np.int64)
-    for k in range(len(vectors)):
-        # Farthest first, so that the nearest row of each object is what stays.
-        numbers = instance[rows[k, ::-1]]
-        nearest[k, numbers], row[k, numbers] = found[k, ::-1], rows[k, ::-1]
-    nearest[:, (row < 0).all(axis=0)] = np.inf
-    return nearest, row
+DECODED_ROWS = 8
+
+
+@dataclass(frozen=True)
+class VerifiedMatch:
+    """A match with what decoding said.
+
+    found: something was segmented. overlap: intersection over union of the boxes of what was found and of the stored
+    object. distance: mean over the query's rows of the distance to what was found (infinite if nothing). problem: why
+    the frame could not be read, empty otherwise.
+    """
+
+    match: Match
+    found: bool
+    confidence: float
+    overlap: float
+    distance: float
+    problem: str = ""
+
+
+def verify_matches(
+    store: DescriptorStore,
+    query: Query,
+    matches: Sequence[Match],
+    segmenter: Segmenter,
+    *,
+    comparison: Comparison | None = None,
+    metric: Metric = "euclidean",
+    progress: Callable[[int], None] | None = None,
+) -> list[VerifiedMatch]:
+    """Decode the query into each match's best frame and rank by the sum of the search's distance and that to what is
+    found there, nearest first; what is found alone ranks worse.
+
+    comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
+    last, with the reason.
+    """
+    encoder, comparison = FrameEncoder.like(segmenter), comparison or Comparison()
+    asked = spread(comparison.of_query(query), DECODED_ROWS)
+    results = []
+    for number, match in enumerate(matches):
+        try:
+            image, mask = _decoded(store, query, match, segmenter)
+            box = box_of(mask)
+            if box is None:
+                results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf")))
+            else:
+                # Encoded as stored rows are, from a hard mask without history.
+                found = encoder.encode(image, {1: mask})
+                seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
+                nearest = distances(asked, comparison.of_query(seen), metric)
+                distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
+                rows = store.object(match.video, match.object_id)
+                stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
+                overlap = float(coco_mask.iou(np.array([box], float), stored[None].astype(float), [False])[0, 0])
+                confidence = segmenter.last.objects[1].confidence
+                results.append(VerifiedMatch(match, True, confidence, overlap, distance))
+        except HodorError as error:
+            results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
+        if progress is not None:
+            progress(number + 1)
+    return sorted(results, key=lambda result: (bool(result.problem), result.distance + result.match.distance))
+
+
+def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
+    """The image (H, W, 3) uint8 RGB of a match's best frame, from its source. Raises InputError if that is gone."""
+    info = store.video(match.video)
+    path = Path(info.source)
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"the source {path} of {match.video} is not there any more; put it back to verify")
+    if info.kind == "stills":
+        row = int(np.flatnonzero(store.dataset(match.video, "object_id") == match.object_id)[0])
+        name = store.dataset(match.video, "image_name")[row].decode()
+        found = ImageFinder(path.parent).find(name)
+        if found is None:
+            raise InputError(f"the image {name} of {match.video} is not beside {path} any more; put it back to verify")
+        return read_photograph(found)
+    with open_source(path, start=match.best_frame, end=match.best_frame + 1) as source:
+        for frame in source:
+            if frame.image.shape[:2] != (info.height, info.width):
+                raise InputError(f"{path} has changed since {match.video} was saved; export it again")
+            return frame.image
+    raise InputError(f"{path} has no frame {match.best_frame} any more; export {match.video} again")
+
+
+def _decoded(
+    store: DescriptorStore, query: Query, match: Match, segmenter: Segmenter
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A match's best frame, and the mask (H, W) of what the query's descriptors find in it."""
+    image = read_frame(store, match)
+    background, frames = store.background(match.video)
+    scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
+    segmenter.reset()
+    segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
+    return image, segmenter.step(image) == 1

@@ -1,0 +1,151 @@
+"""A projection of descriptors and baseline features, and its file.
+
+It is one linear map, learned from photographs that are moved and recoloured (`projection_training.py`). It fits one
+network only, so the file names its model's fingerprint, and another model's vectors are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hodor_cli.errors import InputError, WeightsError
+from hodor_cli.files import new_file
+from hodor_cli.weights.registry import BUNDLED
+
+FORMAT_NAME = "hodor-projection"
+FORMAT_VERSION = "1"
+_ARRAYS = ("mean", "deviation", "centre", "weight")
+#: The limit for projections whose file has none: what learning gives for `mini`.
+ALIKE_BELOW = 1.03
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Descriptors (n, C) and baseline features (n, B) -> vectors (n, D) of unit length, to be compared.
+
+    mean, deviation (C,): of the descriptor's channels. centre (C + B,) and weight (C + B, D): the linear map. All
+    float32. settings: how it was learned.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    centre: np.ndarray
+    weight: np.ndarray
+    model_fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alike_below(self) -> float:
+        """The distance between projected vectors below which two views are taken for one object."""
+        limit = self.settings.get("alike_below")
+        return float(limit) if isinstance(limit, int | float) and 0 < limit < 2 else ALIKE_BELOW
+
+    def __call__(self, descriptors: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+        """(n, C) and (n, B) of the same rows -> (n, D) float32 of unit length. Raises InputError for other widths."""
+        channels, features = len(self.mean), len(self.weight) - len(self.mean)
+        if descriptors.shape[1] != channels or baseline.shape[1] != features:
+            raise InputError(
+                f"the projection takes descriptors of {channels} and baseline features of {features} numbers, not of "
+                f"{descriptors.shape[1]} and {baseline.shape[1]}; use the one of the same weights"
+            )
+        both = joined(descriptors, baseline, self.mean, self.deviation)
+        return unit_length((both - self.centre) @ self.weight).astype(np.float32)
+
+    def require_model(self, model_fingerprint: str, file: Path | None = None) -> None:
+        """Raise InputError, naming the projection's file, unless it was learned for this model."""
+        if self.model_fingerprint != model_fingerprint:
+            raise InputError(
+                f"the projection{f' {file}' if file else ''} was learned for another model than the descriptors "
+                f"({self.model_fingerprint[:12]} and {model_fingerprint[:12]}); learn one with the same weights "
+                "(`fit_projection`)"
+            )
+
+
+def joined(descriptors: np.ndarray, baseline: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(n, C + B) float32: what the linear map reads.
+
+    Descriptors are standardised and scaled to length 1/2 beside the baseline's two parts of length 1; more weight for
+    them finds fewer objects of photographs that were held out.
+    """
+    return np.concatenate([0.5 * unit_length((descriptors - mean) / deviation), baseline], axis=1).astype(np.float32)
+
+
+def unit_length(rows: np.ndarray) -> np.ndarray:
+    """Rows (n, C) scaled to length one; zero rows stay zero."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length == 0, 1, length)
+
+
+def save_projection(path: str | Path, projection: Projection) -> None:
+    """Write safetensors with the settings in its header, atomically. Raises OutputError where that is impossible."""
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(getattr(projection, name), np.float32) for name in _ARRAYS}
+    settings = json.dumps(dict(projection.settings))
+    header = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "settings": settings}
+    header["model_fingerprint"] = projection.model_fingerprint
+    with new_file(path) as temporary:
+        temporary.write_bytes(save(arrays, metadata=header))
+
+
+def load_projection(path: str | Path) -> Projection:
+    """Read a file of `save_projection`. Raises InputError if there is none, WeightsError for any other file."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no projection file {path}; make one with `fit_projection`")
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        settings = msgspec.json.decode(header.get("settings", "{}"), type=dict[str, Any])
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise WeightsError(
+            f"{path} is damaged or no projection ({error}); make it again with `fit_projection`"
+        ) from None
+    if header.get("format") != FORMAT_NAME or not _fits(arrays):
+        raise WeightsError(f"{path} holds no projection; give a file that `fit_projection` wrote")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has projection format {header.get('format_version')} and this version reads {FORMAT_VERSION}; "
+            "make it again with `fit_projection`"
+        )
+    return Projection(**arrays, model_fingerprint=header.get("model_fingerprint", ""), settings=settings)
+
+
+def bundled_projection(model_fingerprint: str) -> Projection | None:
+    """The package's projection for a model, None if it has none for this one."""
+    # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
+    for path in sorted(BUNDLED.glob("*.projection.safetensors")):
+        projection = load_projection(path)
+        if projection.model_fingerprint == model_fingerprint:
+            return projection
+    return None
+
+
+def projection_for(model_fingerprint: str, file: Path | None = None) -> Projection | None:
+    """The projection in `file`, or the package's own; None if it has none for this model.
+
+    Raises as `load_projection` does, and InputError if the file's was learned for another model.
+    """
+    if file is None:
+        return bundled_projection(model_fingerprint)
+    projection = load_projection(file)
+    projection.require_model(model_fingerprint, file)
+    return projection
+
+
+def _fits(arrays: Mapping[str, np.ndarray]) -> bool:
+    if set(arrays) != set(_ARRAYS) or arrays["weight"].ndim != 2:
+        return False
+    if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
+        return False
+    channels, width = arrays["mean"].shape, arrays["weight"].shape[:1]
+    return len(channels) == 1 and arrays["deviation"].shape == channels and arrays["centre"].shape == width
