@@ -58,6 +58,17 @@ class TrainingError(HodorError):
     exit_code = 8
 
 
+@contextmanager
+def as_data_error() -> Iterator[None]:
+    """Raise what a user's file is wrong about in the block as DataError, because it belongs to a data set."""
+    try:
+        yield
+    except DataError:
+        raise
+    except HodorError as error:
+        raise DataError(str(error)) from error
+
+
 def require_matplotlib(purpose: str) -> None:
     """Raise UsageError, before a long computation, if matplotlib, which `purpose` needs, is not installed."""
     with extra("figures", purpose):

@@ -14,9 +14,9 @@ from PIL import Image
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import ImageFinder
+from hodor_cli.datasets.folders import read_meta
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.lists import read_meta
 from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.formats.check import check_dataset

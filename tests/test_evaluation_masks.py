@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from hodor_cli.datasets.labels.decode import read_labels
-from hodor_cli.datasets.labels.numbers import read_numbers
+from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import InputError
 
 

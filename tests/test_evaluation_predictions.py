@@ -204,7 +204,7 @@ def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) ->
     root = data_dir / "davis2016_dev" / "Annotations" / "480p" / "car-shadow"
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
-    from hodor_cli.datasets.labels.numbers import read_numbers
+    from hodor_cli.datasets.labels.mask_values import read_numbers
     from hodor_cli.evaluation import score_sequence
 
     files = sorted(root.glob("*.png"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_labels, write_meta, write_sequence
 
-from hodor_cli.datasets.labels.numbers import read_numbers
+from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation import EvaluationOutput, EvaluationSettings, evaluate
 from hodor_cli.evaluation.settings import Start

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import read_photograph, turned_hint
-from hodor_cli.datasets.dataset import Dataset, VideoSequence, recognise
+from hodor_cli.datasets.dataset import VideoSequence, recognise
+from hodor_cli.datasets.folders import training_split
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
-from hodor_cli.datasets.lists import training_split
-from hodor_cli.errors import DataError, HodorError
+from hodor_cli.errors import DataError, HodorError, as_data_error
 from hodor_cli.images.paths import summarise_files, visible_files
 from hodor_cli.images.picture import read_header
 
@@ -73,7 +73,13 @@ class ClipSet:
         sequences: Sequence[str] | None = None,
         allow_empty: bool = False,
     ) -> None:
-        self.dataset = find_videos(Path(folder), resolution)
+        root = Path(folder)
+        if not root.exists():
+            raise DataError(f"there is no folder {folder} to read clips from")
+        if not (root / "JPEGImages").is_dir() and (root / "train" / "JPEGImages").is_dir():  # YouTube-VOS's archive
+            root = root / "train"
+        with as_data_error():
+            self.dataset = recognise(root, resolution=resolution, masks_needed=False)
         found = dict(sorted({**self.dataset.sequences, **self.dataset.others}.items()))
         names: Sequence[str] = training_split(self.dataset.root, split, found)
         if sequences is not None:
@@ -129,10 +135,8 @@ class ClipSet:
             raise DataError(f"frame {item.frames[frame].name} of {item.name} has no annotation")
         if self._binary.get(clip) is None:
             self._binary[clip] = is_binary(item.name, filter(None, item.annotations))
-        try:
+        with as_data_error():
             labels = read_labels(path, binary=self._binary[clip], check_edges=path not in self._edges_checked).ids
-        except HodorError as error:
-            raise DataError(str(error)) from error
         self._edges_checked.add(path)
         height, width = labels.shape
         if (height, width) != item.size:
@@ -144,29 +148,29 @@ class ClipSet:
 
     def _add(self, name: str, sequence: VideoSequence) -> None:
         frames = tuple(sequence.images.values())
-        kind = why = ""
-        size = (0, 0)
-        if not frames:
-            kind, why = "sequence without frames", "has no frames" + _instead(sequence.folders[0])
-        elif not sequence.masks:
-            kind, why = "sequence without annotations", "has no annotations" + _instead(sequence.folders[1])
-        elif wrong := sequence.check_names():
-            kind, why = "names do not match", f"has {wrong}"
-        else:
-            try:
-                size = read_header(frames[0]).size
-            except HodorError as error:
-                kind, why = "broken image", f"begins with a broken image: {error}"
-        if kind:
+
+        def leave_out(kind: str, why: str) -> None:
             self.left_out.append(SkippedClip(name, kind, why, len(frames)))
-            return
+
+        if not frames:
+            return leave_out("sequence without frames", "has no frames" + _instead(sequence.folders[0]))
+        if not sequence.masks:
+            return leave_out("sequence without annotations", "has no annotations" + _instead(sequence.folders[1]))
+        if wrong := sequence.check_names():
+            return leave_out("names do not match", f"has {wrong}")
+        try:
+            size = read_header(frames[0]).size
+        except HodorError as error:
+            return leave_out("broken image", f"begins with a broken image: {error}")
         place = {frame: number for number, frame in enumerate(sequence.images)}
-        listed = None
-        if sequence.objects is not None:
-            listed = {
+        listed = (
+            None
+            if sequence.objects is None
+            else {
                 number: frozenset(place[frame] for frame in named if frame in place)
                 for number, named in sequence.objects.items()
             }
+        )
         annotations = tuple(sequence.masks.get(frame) for frame in sequence.images)
         strays = tuple(file for frame, file in sequence.masks.items() if frame not in place)
         self.clips.append(Clip(name, frames, annotations, size, listed, strays))
@@ -180,17 +184,3 @@ def _instead(folder: Path | None) -> str:
     if not names:
         return ""
     return f": {folder} holds {summarise_files(names)}, and annotations are label PNGs named like their frames"
-
-
-def find_videos(folder: Path, resolution: str | None = None) -> Dataset:
-    """The videos of a folder, or of its sub-folder `train` as in YouTube-VOS's archive. Raises DataError."""
-    if not folder.exists():
-        raise DataError(f"there is no folder {folder} to read clips from")
-    inside = folder / "train"
-    root = inside if not (folder / "JPEGImages").is_dir() and (inside / "JPEGImages").is_dir() else folder
-    try:
-        return recognise(root, resolution=resolution, masks_needed=False)
-    except DataError:
-        raise
-    except HodorError as error:
-        raise DataError(str(error)) from error

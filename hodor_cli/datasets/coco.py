@@ -15,7 +15,7 @@ from hodor_cli.datasets.coco_find import ImageFinder, find_coco
 from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
 from hodor_cli.datasets.report import Faults
 from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
-from hodor_cli.errors import DataError, HodorError
+from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.images.picture import read_picture
 
 
@@ -191,10 +191,8 @@ class StillImages:
 
 def read_photograph(path: Path) -> NDArray[np.uint8]:
     """Read an image file as upright (H, W, 3) uint8 RGB. Raises DataError, which names the file, if unreadable."""
-    try:
+    with as_data_error():
         return read_picture(path)
-    except HodorError as error:
-        raise DataError(str(error)) from error
 
 
 def turned_hint(actual: tuple[int, int], annotated: tuple[int, int]) -> str:

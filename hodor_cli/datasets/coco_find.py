@@ -39,12 +39,9 @@ def annotations_in(folder: Path) -> Path | None:
     """The annotation file of a folder, None if there is none. Raises DataError if there are several."""
     if (folder / "instances.json").is_file():
         return folder / "instances.json"
-    for candidates in (
-        sorted((folder / "annotations").glob("instances*.json")),
-        sorted((folder / "annotations").glob("*.json")),
-        sorted(path for path in folder.glob("*.json") if path.name != "meta.json"),
-    ):
-        candidates = [path for path in candidates if not _is_labelme(path)]
+    for pattern in ("annotations/instances*.json", "annotations/*.json", "*.json"):
+        found = sorted(path for path in folder.glob(pattern) if path != folder / "meta.json")
+        candidates = [path for path in found if not _is_labelme(path)]
         if len(candidates) > 1:
             # COCO has its training and validation annotations in one folder; take the training ones.
             candidates = [path for path in candidates if "train" in path.stem] or candidates

@@ -10,15 +10,25 @@ truth alone   [SEQ/]*.png               (to score predictions only)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from hodor_cli.datasets.folders import depth, first_folders, folders_by_name, masks_in, pictures_in, suggestion
+from hodor_cli.datasets.folders import (
+    VideoMeta,
+    depth,
+    first_folders,
+    folders_by_name,
+    masks_in,
+    pictures_in,
+    read_meta,
+    scored_splits,
+    suggestion,
+)
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary
-from hodor_cli.datasets.lists import VideoMeta, read_meta, scored_splits
-from hodor_cli.datasets.matching import match_names
+from hodor_cli.datasets.matching import NameMatch, match_names
 from hodor_cli.errors import DataError, HodorError, InputError, UsageError
 from hodor_cli.images.paths import plural, require_exists, visible_folders
 
@@ -79,14 +89,13 @@ class VideoSequence:
         """What is wrong with the names of the masks (no frame has them, or they are numbered otherwise); "" if fine."""
         if not self.images or not self.masks or set(self.masks) <= set(self.images):
             return ""
-        example = f"frames such as {next(iter(self.images))}, masks such as {next(iter(self.masks))}"
-        try:
+        match = NameMatch({})
+        with suppress(InputError):
             match = match_names(list(self.masks), list(self.images))
-        except InputError:
-            return example
-        if match.how:
-            return f"{example} ({match.how}, it seems; rename them)"
-        return "" if match.frames else example
+        if match.frames and not match.how:
+            return ""
+        example = f"frames such as {next(iter(self.images))}, masks such as {next(iter(self.masks))}"
+        return example + (f" ({match.how}, it seems; rename them)" if match.how else "")
 
 
 @dataclass(frozen=True)
@@ -109,10 +118,9 @@ class Dataset:
 
     def describe(self) -> str:
         """One sentence: the layout and how much the data set holds."""
+        frames = plural(sum(len(sequence) for sequence in self.sequences.values()), "frame")
         truth = "" if self.has_truth else ", truth not public"
-        frames = sum(len(sequence) for sequence in self.sequences.values())
-        counted = f"{plural(len(self.sequences), 'sequence')}, {plural(frames, 'frame')}{truth}"
-        return f"{self.root}: {self.layout}, {counted}"
+        return f"{self.root}: {self.layout}, {plural(len(self.sequences), 'sequence')}, {frames}{truth}"
 
     def select(self, names: Sequence[str] | None) -> Dataset:
         """The data set with these sequences only, in their given order; a split's name stands for its sequences.
@@ -135,14 +143,6 @@ class Dataset:
         return replace(self, sequences=chosen)
 
 
-def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
-    """Frame name -> mask file of a folder, and sentences on how files were matched and which are not used. Raises
-    InputError if it is doubtful to which frames they belong."""
-    files = masks_in(folder)
-    match = match_names(list(files), list(frames))
-    return {frame: files[name] for name, frame in match.frames.items()}, match.describe(folder)
-
-
 def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: bool = True) -> Dataset:
     """Recognise the data set of a folder by its layout.
 
@@ -163,8 +163,7 @@ def recognise(root: str | Path, *, resolution: str | None = None, masks_needed: 
     elif levels == 2:
         dataset = _davis(root, resolution)
     elif levels == 1:
-        layout = "DAVIS-like without sizes (MOSE, LVOS)"
-        dataset = Dataset(root, "davis-like", layout, _sequences(images, masks))
+        dataset = Dataset(root, "davis-like", "DAVIS-like without sizes (MOSE, LVOS)", _sequences(images, masks))
     else:
         dataset = _plain(root)
     if masks_needed and not any(sequence.masks for sequence in dataset.sequences.values()):
@@ -213,7 +212,15 @@ def _youtube_vos(root: Path, meta: Mapping[str, VideoMeta]) -> Dataset:
 
 
 def _plain(root: Path) -> Dataset:
-    images, masks = _two_folders(root)
+    inside = visible_folders(root)
+    named = {folder.name.casefold(): folder for folder in inside}
+    masks = next((named[name] for name in _MASK_FOLDERS if name in named), None)
+    images = next((named[name] for name in _IMAGE_FOLDERS if name in named), None)
+    if len(inside) == 2 and (masks is None) != (images is None):
+        other = next(folder for folder in inside if folder not in (images, masks))
+        images, masks = images or other, masks or other
+    if masks is None and (masks_in(root) or any(masks_in(folder) for folder in inside)):
+        images, masks = None, root
     if masks is None:
         raise DataError(
             f"{root} is no data set: it has neither JPEGImages and Annotations (DAVIS, YouTube-VOS, MOSE, LVOS: "
@@ -226,27 +233,13 @@ def _plain(root: Path) -> Dataset:
     return Dataset(root, "plain", layout, sequences)
 
 
-def _two_folders(root: Path) -> tuple[Path | None, Path | None]:
-    """(folder of images, folder of masks) inside `root`; (None, root) if `root` itself holds masks."""
-    inside = visible_folders(root)
-    named = {folder.name.casefold(): folder for folder in inside}
-    masks = next((named[name] for name in _MASK_FOLDERS if name in named), None)
-    images = next((named[name] for name in _IMAGE_FOLDERS if name in named), None)
-    if len(inside) == 2 and (masks is None) != (images is None):
-        other = next(folder for folder in inside if folder not in (images, masks))
-        images, masks = images or other, masks or other
-    if masks is None and (masks_in(root) or any(masks_in(folder) for folder in inside)):
-        return None, root
-    return images, masks
-
-
 def _sequences(images: Path | None, masks: Path) -> dict[str, VideoSequence]:
     of_images, of_masks = ({} if images is None else folders_by_name(images)), folders_by_name(masks)
-    found = (
-        _sequence(name, of_images.get(name, images and images / name), of_masks.get(name, masks / name))
+    found = {
+        name: _sequence(name, of_images.get(name, images and images / name), of_masks.get(name, masks / name))
         for name in sorted({*of_images, *of_masks})
-    )
-    return {sequence.name: sequence for sequence in found if len(sequence)}
+    }
+    return {name: sequence for name, sequence in found.items() if len(sequence)}
 
 
 def _sequence(name: str, images: Path | None, masks: Path) -> VideoSequence:

@@ -1,13 +1,19 @@
-"""The contents of a folder (sub-folders, pictures, masks), and what to suggest for a wrong one."""
+"""What the folder of a data set holds (sub-folders, pictures, masks) and lists (sequences in ImageSets, YouTube-VOS's
+meta.json), and what to suggest for a wrong one."""
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hodor_cli.datasets.labels.numbers import MASK_SUFFIXES
+import msgspec
+
+from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
+from hodor_cli.datasets.matching import match_names
+from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import DataError
 from hodor_cli.images.listing import files_by_frame
 from hodor_cli.images.paths import listed, visible_files, visible_folders
@@ -29,6 +35,14 @@ def masks_in(folder: Path) -> dict[str, Path]:
     return _files(folder, MASK_SUFFIXES)
 
 
+def masks_of_frames(folder: Path, frames: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """Frame name -> mask file of a folder, and sentences on how files were matched and which are not used. Raises
+    InputError if it is doubtful to which frames they belong."""
+    files = masks_in(folder)
+    match = match_names(list(files), list(frames))
+    return {frame: files[name] for name, frame in match.frames.items()}, match.describe(folder)
+
+
 def depth(folder: Path) -> int:
     """Number of levels between `folder` and its pictures: 0, 1 (SEQ) or 2 (RES/SEQ); 0 also without pictures."""
     if pictures_in(folder):
@@ -43,9 +57,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of a sentence about an unknown name: "; did you mean ...?" or the known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"; did you mean {close[0]}?"
-    return f"; it has {listed(known, 8)}"
+    return f"; did you mean {close[0]}?" if close else f"; it has {listed(known, 8)}"
 
 
 def first_folders(root: Path) -> str:
@@ -55,9 +67,7 @@ def first_folders(root: Path) -> str:
             if (place / "Annotations").is_dir() or (place / "JPEGImages").is_dir():
                 return f"; did you mean {place}?"
     names = [folder.name for folder in visible_folders(root)]
-    if not names:
-        return "; it has no folders"
-    return f"; it holds {listed(names)}"
+    return f"; it holds {listed(names)}" if names else "; it has no folders"
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
@@ -66,3 +76,121 @@ def _files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         return {}
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in suffixes]
     return files_by_frame((folder / name for name in names), DataError)
+
+
+_SCORED = ("val", "test-dev", "test-challenge", "train")
+_TRAINED = ("2017/train", "train", "480p/train", "2016/train")
+
+
+def read_lists(root: Path) -> dict[str, tuple[str, ...]]:
+    """Every list below ImageSets: its name, such as "2017/train" or "train", -> the names of its sequences."""
+    sets = root / "ImageSets"
+    files = sorted(sets.glob("*.txt")) if sets.is_dir() else []
+    files += [file for year in visible_folders(sets) for file in sorted(year.glob("*.txt"))]
+    return {file.relative_to(sets).with_suffix("").as_posix(): _names(file) for file in files}
+
+
+def scored_splits(
+    root: Path, year: str, available: Container[str]
+) -> tuple[dict[str, tuple[str, ...]], str | None, list[str]]:
+    """The lists of `year`, or of the first year if it has none, without sequences that are not on disk; the list that
+    is scored by default (None: all sequences); and notes for the user."""
+    lists = read_lists(root)
+    years = [name.partition("/")[0] for name in lists if "/" in name]
+    prefix = f"{year if year in years or not years else years[0]}/"
+    members: dict[str, tuple[str, ...]] = {}
+    short = {}
+    for name, named in lists.items():
+        present = tuple(member for member in named if member in available)
+        if name.startswith(prefix) and present:
+            split = name.removeprefix(prefix)
+            members[split] = present
+            if len(present) < len(named):
+                file = root / "ImageSets" / f"{name}.txt"
+                short[split] = f"{file} lists {len(named)} sequences, of which {len(present)} are on disk"
+    chosen = next((name for name in (*_SCORED, *members) if name in members), None)
+    return members, chosen, [short[chosen]] if chosen in short else []
+
+
+def training_split(root: Path, split: str | None, available: Mapping[str, object]) -> tuple[str, ...]:
+    """The sequences to train on: those of the list `split` ("train", "2017/train"), by default of the training list, or
+    all if there is none. Raises DataError if the list `split` is missing."""
+    lists = read_lists(root)
+    if split is not None and split not in lists:
+        there = f"; there are {', '.join(lists)}" if lists else ""
+        raise DataError(f"there is no list {root / 'ImageSets' / f'{split}.txt'}{there}")
+    chosen = split or next((name for name in _TRAINED if name in lists), None)
+    return tuple(available) if chosen is None else lists[chosen]
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    """Sequence names; DAVIS 2016 lists every frame's files instead, /JPEGImages/480p/SEQ/00000.jpg and its mask."""
+    names: dict[str, None] = {}
+    # Editors on Windows start a file with a byte-order mark.
+    for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        parts = (line.split() or [""])[0].strip("/").split("/")
+        if parts[0]:
+            names[parts[-2] if len(parts) > 1 else parts[0]] = None
+    return tuple(names)
+
+
+#: The categories of the training set. Objects of these and of all other categories are scored separately.
+SEEN_CATEGORIES = frozenset({
+    "airplane", "ape", "bear", "bike", "bird", "boat", "bucket", "bus", "camel", "cat", "cow", "crocodile", "deer",
+    "dog", "dolphin", "duck", "eagle", "earless_seal", "elephant", "fish", "fox", "frisbee", "frog", "giant_panda",
+    "giraffe", "hand", "hat", "hedgehog", "horse", "knife", "leopard", "lion", "lizard", "monkey", "motorbike",
+    "mouse", "others", "owl", "paddle", "parachute", "parrot", "penguin", "person", "plant", "rabbit", "raccoon",
+    "sedan", "shark", "sheep", "sign", "skateboard", "snail", "snake", "snowboard", "squirrel", "surfboard",
+    "tennis_racket", "tiger", "toilet", "train", "truck", "turtle", "umbrella", "whale", "zebra",
+})  # fmt: skip
+
+
+class _Thing(msgspec.Struct):
+    frames: list[str] | None = None
+    category: str | None = None
+
+
+class _Video(msgspec.Struct):
+    objects: dict[str, _Thing]
+
+
+class _Meta(msgspec.Struct):
+    videos: dict[str, _Video]
+
+
+VideoMeta = tuple[Mapping[int, frozenset[str]], Mapping[int, str]]
+
+
+def read_meta(root: Path) -> dict[str, VideoMeta] | None:
+    """Read meta.json: video name -> its objects (id -> names of the frames in which it is labelled) and their groups
+    (id -> "seen" or "unseen").
+
+    None without a meta.json, or if it is another data set's (LVOS lists ranges of frames). Raises DataError if it is
+    damaged.
+    """
+    path = root / "meta.json"
+    if not path.is_file():
+        return None
+    try:
+        content = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=_Meta)
+        things = [thing for video in content.videos.values() for thing in video.objects.values()]
+        if things and all(thing.frames is None for thing in things):
+            return None
+        return {name: _objects_of(video) for name, video in content.videos.items()}
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not YouTube-VOS's list of videos and objects ({reason_of(error)}); download it again"
+        ) from error
+
+
+def _objects_of(video: _Video) -> VideoMeta:
+    objects: dict[int, frozenset[str]] = {}
+    groups: dict[int, str] = {}
+    for key, thing in video.objects.items():
+        if not (key.isascii() and key.isdecimal() and len(key) < 10):
+            raise ValueError(f"{key!r} is no object id")
+        objects[int(key)] = frozenset(thing.frames or ())
+        if thing.category is not None:
+            seen = thing.category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES
+            groups[int(key)] = "seen" if seen else "unseen"
+    return objects, groups

@@ -38,12 +38,8 @@ class ObjectLimits:
 
     def usable_ids(self, labels: NDArray[np.integer]) -> tuple[int, ...]:
         """The ids in an (H, W) label map whose objects are within the limits, ascending."""
-        height, width = labels.shape
-        found = []
-        for number in (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist():
-            if self.accepts(*area_and_sides(labels == number), height, width):
-                found.append(int(number))
-        return tuple(found)
+        present = (np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1).tolist()
+        return tuple(one for one in present if self.accepts(*area_and_sides(labels == one), *labels.shape))
 
     def __str__(self) -> str:
         at = "" if self.at_area is None else f" in an image scaled to {self.at_area:,.0f} px"

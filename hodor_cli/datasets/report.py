@@ -52,8 +52,8 @@ class Faults:
     def sentence(self, path: Path, *, empty: bool = False, use: str = "trained on") -> str:
         """The serious faults of the set at `path` in one sentence, "" if there are none. empty: no sample is left. use:
         what they stand against."""
-        kinds = {kind: found for kind, found in self.kinds().items() if found[0].serious}
-        parts = [f"{kind} ({self.counts[kind]}, such as {found[0]})" for kind, found in kinds.items()]
+        kinds = self.kinds().items()
+        parts = [f"{kind} ({self.counts[kind]}, such as {found[0]})" for kind, found in kinds if found[0].serious]
         if empty:
             parts.append("nothing is left to train on within the limits")
         return f"{path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""

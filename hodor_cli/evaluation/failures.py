@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from hodor_cli.datasets.dataset import Dataset, masks_of_frames
+from hodor_cli.datasets.dataset import Dataset
+from hodor_cli.datasets.folders import masks_of_frames
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
-from hodor_cli.datasets.labels.numbers import LabelMap
+from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
 from hodor_cli.files import write_result

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hodor_cli.datasets.labels.numbers import LabelMap
+from hodor_cli.datasets.labels.mask_values import LabelMap
 
 Mask = npt.NDArray[np.bool_]
 Binary = npt.NDArray[np.uint8]

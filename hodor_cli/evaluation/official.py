@@ -14,7 +14,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
+from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.folders import masks_of_frames
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.evaluation.predictions import find_predictions

@@ -14,9 +14,9 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hodor_cli.datasets.dataset import Dataset, masks_of_frames
-from hodor_cli.datasets.folders import masks_in
-from hodor_cli.datasets.labels.numbers import read_numbers
+from hodor_cli.datasets.dataset import Dataset
+from hodor_cli.datasets.folders import masks_in, masks_of_frames
+from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.evaluation.failures import find_failures, write_failure_sheet
 from hodor_cli.evaluation.predictions import find_predictions

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import cv2
 
-from hodor_cli.datasets.dataset import Dataset, VideoSequence, masks_of_frames
-from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in, suggestion
+from hodor_cli.datasets.dataset import Dataset, VideoSequence
+from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in, masks_of_frames, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, rules_of

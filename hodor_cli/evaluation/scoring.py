@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.dataset import Dataset
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void, present_ids, size_text
-from hodor_cli.datasets.labels.numbers import LabelMap
+from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.metrics import Statistics, score_frame, statistics
 from hodor_cli.images.paths import listed, plural

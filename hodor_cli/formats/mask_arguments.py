@@ -50,7 +50,7 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
         for frame, picture in zip(frames, one.pictures, strict=True):
             mask = MaskFile(picture.labels, notes)
             if mask.labels.any():
-                entries.append((frame, MaskInput.from_mask(str(one.path), mask)))
+                entries.append((frame, MaskInput.of((str(one.path),), mask)))
                 notes = []
     masks, ends = read_masks_and_ends(plain, source, entries)
     return Given(masks, ends, names)

@@ -12,7 +12,7 @@ from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotations_in, find_coco
 from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import DataError, HodorError
+from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.formats.recognise import find_tool
 from hodor_cli.images.paths import exists, plural, visible_folders
 
@@ -62,10 +62,8 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     place = images if annotations is None else Path(annotations)
     if not exists(place) or (found := find_tool(place)) is None or found.tool == "coco":
         return None
-    try:
+    with as_data_error():
         read = found.read(None)
-    except HodorError as error:
-        raise DataError(str(error)) from error
     content = CocoFile(place)
     content.faults.facts.append(f"{place} {read.origin}")
     content.faults.facts.extend(read.notes)

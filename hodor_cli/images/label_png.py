@@ -16,6 +16,8 @@ from hodor_cli.images.paths import require_exists
 from hodor_cli.images.picture import read_stored
 
 MAX_ID = 65535
+#: The value of pixels that belong to no object, beside other ids.
+VOID = 255
 
 
 def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = False) -> None:

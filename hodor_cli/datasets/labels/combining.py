@@ -33,14 +33,22 @@ class MaskInput:
     named: bool = False
 
     @property
+    def numbered(self) -> bool:
+        """Whether the object gets its id when masks are combined: it is the only one and has none of its own."""
+        return self.object_ids == (1,) and not self.named
+
+    @property
     def labels(self) -> np.ndarray:
         """(H, W) uint16 object ids, 0 background; a new array each time."""
         return np.frombuffer(zlib.decompress(self.packed), dtype=np.uint16).reshape(self.shape).copy()
 
     @classmethod
-    def from_mask(cls, name: str, mask: MaskFile) -> MaskInput:
-        """Pack one mask; `name` is its file or another origin."""
-        return _pack((name,), mask.labels, mask.notes, mask.colours)
+    def of(cls, files: tuple[str, ...], mask: MaskFile) -> MaskInput:
+        """Pack a mask that comes from these files."""
+        labels = np.ascontiguousarray(mask.labels, dtype=np.uint16)
+        height, width = labels.shape
+        packed = zlib.compress(labels.tobytes(), 1)
+        return cls(files, tuple(ids_in(labels)), (height, width), packed, list(mask.notes), mask.colours)
 
 
 def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
@@ -53,9 +61,7 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
     by_frame: dict[int, list[MaskInput]] = {}
     for frame, entry in entries:
         by_frame.setdefault(frame, []).append(entry)
-    explicit = {
-        i for group in by_frame.values() for entry in group if not _is_numbered(entry) for i in entry.object_ids
-    }
+    explicit = {i for group in by_frame.values() for entry in group if not entry.numbered for i in entry.object_ids}
     combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
     _note_corrections(combined)
     return combined
@@ -64,7 +70,7 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
 def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> MaskInput:
     if len(group) == 1:
         return group[0]
-    here = {i for entry in group if not _is_numbered(entry) for i in entry.object_ids}
+    here = {i for entry in group if not entry.numbered for i in entry.object_ids}
     labels = np.zeros(group[0].shape, dtype=np.uint16)
     owners: dict[int, MaskInput] = {}
     notes: list[str] = []
@@ -72,7 +78,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
     renamed: list[str] = []
     for entry in group:
         mine = entry.labels
-        if _is_numbered(entry):
+        if entry.numbered:
             new = 1 if 1 not in here else smallest_free_id(here | explicit | {1})
             here.add(new)
             mine[mine > 0] = new
@@ -99,12 +105,9 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
         colours.update(entry.colours or {})
     if len(renamed) > 1 or (renamed and not renamed[0].endswith(" is 1")):
         notes.append(f"masks of one object each at frame {frame} are different objects: {', '.join(renamed)}")
-    return _pack(tuple(file for entry in group for file in entry.files), labels, notes, colours or None)
-
-
-def _is_numbered(entry: MaskInput) -> bool:
-    """Whether the object of a mask gets its id here: it is the only one and has none of its own."""
-    return entry.object_ids == (1,) and not entry.named
+    return MaskInput.of(
+        tuple(file for entry in group for file in entry.files), MaskFile(labels, notes, colours or None)
+    )
 
 
 def _note_corrections(combined: dict[int, MaskInput]) -> None:
@@ -119,10 +122,3 @@ def _note_corrections(combined: dict[int, MaskInput]) -> None:
             )
         for i in entry.object_ids:
             first.setdefault(i, frame)
-
-
-def _pack(files: tuple[str, ...], labels: np.ndarray, notes: list[str], colours: dict[int, Colour] | None) -> MaskInput:
-    labels = np.ascontiguousarray(labels, dtype=np.uint16)
-    ids = tuple(ids_in(labels))
-    height, width = labels.shape
-    return MaskInput(files, ids, (height, width), zlib.compress(labels.tobytes(), 1), list(notes), colours)

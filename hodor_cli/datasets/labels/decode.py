@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.mask_values import has_void, white_value
-from hodor_cli.datasets.labels.numbers import VOID, LabelMap, read_numbers
+from hodor_cli.datasets.labels.mask_values import LabelMap, has_void, read_numbers, white_value
 from hodor_cli.errors import DataError, HodorError
+from hodor_cli.images.label_png import VOID
 
 
 class Void(Enum):

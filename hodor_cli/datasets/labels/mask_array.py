@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,24 +15,14 @@ from hodor_cli.images.paths import plural
 
 
 def load_npy(path: Path) -> np.ndarray:
-    """The array of an .npy file: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles.
-
-    The size in the header is compared with the file's size first, so that a damaged header allocates no memory. Raises
-    `InputError` if the file is damaged or has another layout.
-    """
+    """The array of an .npy file: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles, and allocates
+    no memory for an array that the file does not hold. Raises `InputError` if it is damaged or has another layout."""
     try:
-        shape, dtype, promised = _header(path)
-        if dtype.hasobject:
-            raise InputError(f"{path} is not an .npy array that can be read: it holds Python objects")
-        if promised > path.stat().st_size:
-            raise InputError(
-                f"{path} is cut off: its header declares an array of shape {shape}, which the file does not hold"
-            )
-        array = np.load(path, allow_pickle=False)
-    except InputError:
-        raise
+        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy parses the header as Python, which raises nearly anything when it is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if "mmap length" in reason:
+            raise InputError(f"{path} is cut off: its header declares a larger array than it holds") from error
         raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise InputError(f"{path} holds no numbers; a mask is an array of object ids or booleans")
@@ -40,18 +30,7 @@ def load_npy(path: Path) -> np.ndarray:
         array = array.reshape(array.shape[1:] if array.shape[0] == 1 else array.shape[:2])
     if array.size == 0 or not (array.ndim == 2 or is_colour(array) or is_stack(array)):
         raise InputError(f"{path} has the shape {array.shape}; a mask is (height, width)")
-    return array
-
-
-def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic], int]:
-    """(shape, type, number of bytes of the array) from the header. Raises ValueError if it is no .npy file."""
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    if any(side < 0 for side in shape):
-        raise ValueError(f"its shape is {shape}")
-    return shape, dtype, math.prod(shape) * dtype.itemsize
+    return np.array(array)
 
 
 def is_colour(array: np.ndarray) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hodor_cli.datasets.labels.numbers import VOID
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID, davis_palette, voc_palette
+from hodor_cli.images.label_png import MAX_ID, VOID, davis_palette, voc_palette
 from hodor_cli.images.paths import listed
 
 Colour = tuple[int, int, int]

@@ -15,14 +15,15 @@ import numpy as np
 from hodor_cli.datasets.labels.mask_array import is_stack, load_npy, mask_from_array
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_values import (
+    NO_PICTURES,
     MaskFile,
     examine_edges,
     index_values,
     mask_from_rgb,
     mask_from_values,
+    numbers_of,
     pack_rgb,
 )
-from hodor_cli.datasets.labels.numbers import NO_PICTURES, numbers_of
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored

@@ -47,7 +47,7 @@ def read_masks_and_ends(
         match = _BY_ID.fullmatch(argument)
         if match is None or exists(Path(argument).expanduser()):
             read = _read_argument(argument, source, known)
-            entries += [(frame, MaskInput.from_mask(str(path), mask)) for frame, path, mask in read]
+            entries += [(frame, MaskInput.of((str(path),), mask)) for frame, path, mask in read]
             continue
         frame, object_id = int(match[1]), int(match[2])
         mask = _named_object(argument, frame, object_id, Path(match[3]).expanduser(), source)
@@ -75,7 +75,7 @@ def _named_object(argument: str, frame: int, object_id: int, path: Path, source:
     labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
     # What a file with one object was taken for, with the id that it was given here.
     notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
-    read = MaskInput.from_mask(str(path), replace(mask, labels=labels, notes=notes, colours=None))
+    read = MaskInput.of((str(path),), MaskFile(labels, notes))
     return replace(read, named=True) if labels.any() else None
 
 
@@ -114,21 +114,11 @@ def _read_argument(
                 f"{argument!r} gives a frame for a folder, whose files are named like their frames; drop {frame}="
             )
         files, notes = match_mask_folder(path, source)
-        yield from _read_folder(path, files, notes, source, known)
-        return
-    index = source.start if frame is None else frame
-    mask = read_mask(path, size=(source.height, source.width), known_colours=known)
-    known.update(mask.colours or {})
-    yield index, path, mask
-
-
-def _read_folder(
-    folder: Path, files: dict[int, Path], notes: list[str], source: FrameSource, known: dict[int, Colour]
-) -> Iterator[tuple[int, Path, MaskFile]]:
-    """Yield the masks of a folder that hold an object; `notes` are added to the first one."""
+    else:
+        files, notes = {source.start if frame is None else frame: path}, []
     found = has_void = False
     for index, file in files.items():
-        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=True)
+        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=path.is_dir())
         known.update(mask.colours or {})
         has_void = has_void or mask.void is not None
         if not mask.labels.any() or (mask.white and has_void):
@@ -137,7 +127,7 @@ def _read_folder(
         found = True
         yield index, file, mask
     if not found:
-        raise InputError(f"the masks in {folder} hold no object: every pixel of all {len(files)} is background")
+        raise InputError(f"the masks in {path} hold no object: every pixel of all {len(files)} is background")
 
 
 def match_frames(names: Sequence[str], source: FrameSource) -> tuple[NameMatch, list[str], bool]:
