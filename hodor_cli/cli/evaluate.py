@@ -91,7 +91,7 @@ def evaluate(
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
     from hodor_cli.evaluation.runner import evaluate as run
     from hodor_cli.evaluation.runner import sweep_history
-    from hodor_cli.formats.as_folders import mask_folder, open_benchmark
+    from hodor_cli.formats.opening import mask_folder, open_benchmark
 
     with ExitStack() as stack:
         whole = stack.enter_context(open_benchmark(dataset[0]))

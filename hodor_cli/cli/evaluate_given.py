@@ -31,7 +31,7 @@ def evaluate_given(
     how: the texts of --given and --choose.
     """
     from hodor_cli.evaluation.given import GivenSettings, evaluate_given, given_json, write_given
-    from hodor_cli.formats.as_folders import open_benchmark
+    from hodor_cli.formats.opening import open_benchmark
     from hodor_cli.weights import load_model
 
     given, choose = how

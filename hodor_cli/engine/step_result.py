@@ -44,7 +44,7 @@ class StepResult:
 
     def to_supervision(self, names: Mapping[int, str] | None = None) -> Any:
         """The frame's objects as `supervision.Detections`, with their ids as `tracker_id`; names: id -> class name."""
-        from hodor_cli.formats.detections import detections_of
+        from hodor_cli.formats.tables import detections_of
 
         return detections_of(self.labels, {key: one.confidence for key, one in self.objects.items()}, names)
 

@@ -1,6 +1,6 @@
 """The form that all formats convert from and to: pictures with objects.
 
-A reader returns `Annotations` without ids, `numbering.numbered` assigns the ids, and a writer takes the result.
+A reader returns `Annotations` without ids, `number_together` assigns the ids, and a writer takes the result.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_values import ids_in
+from hodor_cli.datasets.report import reason_of
 from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.extent import Box, box_of
+from hodor_cli.images.paths import read_utf8
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from hodor_cli.video.frames import FrameSource
 
 Key = int | str
@@ -32,7 +37,7 @@ class Shape:
 
     name: the class, "" if there is none. segmentation: polygons in pixels (pixel i reaches from i to i + 1), or run
     lengths. key: the tool's own id of the object (a group, a track), if it has one; parts of an object share it.
-    object_id: 1..65535, 0 before `numbered`.
+    object_id: 1..65535, 0 before `number_together`.
     """
 
     name: str
@@ -156,3 +161,32 @@ def drawable(shapes: Iterable[Shape], picture: str, size: tuple[int, int], path:
         where = f"{path}" if picture in ("", path.name) else f"{path}: {picture}"
         raise InputError(f"the outline of {named} in {where} cannot be drawn: {error}") from error
     return tuple(found)
+
+
+T = TypeVar("T")
+
+
+def parse_json(path: Path, form: type[T], what: str) -> T:
+    """The file's JSON as a value of type `form`. Raises InputError with the reason if it is not `what`."""
+    try:
+        return msgspec.json.decode(read_utf8(path), type=form)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error
+
+
+def xml_elements(path: Path, what: str) -> Iterator[Element]:
+    """Yield each element of an XML file when it is complete. Entities and external files are never loaded. Raises
+    InputError if it is not `what`."""
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import iterparse
+
+    try:
+        with path.open("rb") as file:
+            for _, element in iterparse(file, forbid_dtd=True):
+                yield element
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error

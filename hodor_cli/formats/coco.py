@@ -15,8 +15,7 @@ from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, se
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import RunLengths, encode_rle
 from hodor_cli.errors import HodorError, InputError, UsageError
-from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, drawable
-from hodor_cli.formats.parsing import parse_json
+from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, drawable, parse_json
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import listed
 

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, xml_elements
 from hodor_cli.formats.outlines import ellipse, one_outline, positioned, run_lengths, turned
-from hodor_cli.formats.parsing import xml_elements
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.extent import window_of
 from hodor_cli.images.paths import plural

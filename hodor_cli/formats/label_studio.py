@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, parse_json
 from hodor_cli.formats.outlines import ellipse, run_lengths, turned
-from hodor_cli.formats.parsing import parse_json
 from hodor_cli.images.paths import plural
 
 _WHAT = "Label Studio's JSON"

@@ -16,9 +16,8 @@ import numpy as np
 
 from hodor_cli.datasets.rle import RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, parse_json
 from hodor_cli.formats.outlines import ellipse, outlines, positioned, run_lengths
-from hodor_cli.formats.parsing import parse_json
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.listing import frame_name
 from hodor_cli.images.paths import plural, visible_files

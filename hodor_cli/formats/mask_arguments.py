@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,15 +35,16 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
     """
     entries: list[tuple[int, MaskInput]] = []
     plain: list[str] = []
-    drawn: list[tuple[Annotations, list[int]]] = []
+    drawn: list[Annotations] = []
+    frames_of: list[list[int]] = []
     for argument in arguments:
-        found = _annotated(argument, source)
-        if found is None:
+        if (found := _annotated(argument, source)) is None:
             plain.append(argument)
         else:
-            drawn.append(found)
+            drawn.append(found[0])
+            frames_of.append(found[1])
     names: dict[int, str] = {}
-    for one, frames in zip(number_together([one for one, _ in drawn]), [frames for _, frames in drawn], strict=True):
+    for one, frames in zip(number_together(drawn), frames_of, strict=True):
         _require_tracked(one)
         names = {**one.names, **names}
         notes = _notes(one)
@@ -69,7 +70,8 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
     if found is None:
         return None
     one = found.read((source.height, source.width))
-    pictures = [picture for picture in one.pictures if picture.shapes and _is_called(picture, name)]
+    called = [(picture, Path(picture.name)) for picture in one.pictures if picture.shapes]
+    pictures = [picture for picture, place in called if name in ("", picture.name, place.name, place.stem)]
     if not pictures:
         raise InputError(
             f"{path} has no picture '{name}' with an object"
@@ -77,13 +79,8 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
             else f"{path} holds no object to follow: it has no outline, or none with a pixel inside the picture"
         )
     placed = _placed(pictures, frame, path, source)
-    for picture, _ in placed:
-        _require_same_size(picture, source, path)
+    _require_frame_size((picture for picture, _ in placed), source, path)
     return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
-
-
-def _is_called(picture: Picture, name: str) -> bool:
-    return not name or name in (picture.name, Path(picture.name).name, Path(picture.name).stem)
 
 
 def _placed(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> list[tuple[Picture, int]]:
@@ -133,10 +130,11 @@ def _require_tracked(one: Annotations) -> None:
         )
 
 
-def _require_same_size(picture: Picture, source: FrameSource, path: Path) -> None:
-    """Raise InputError unless the picture has the size of the frames."""
-    (height, width), size = picture.size, (source.height, source.width)
-    if picture.size != size:
+def _require_frame_size(pictures: Iterable[Picture], source: FrameSource, path: Path) -> None:
+    """Raise InputError unless the pictures have the size of the frames."""
+    size = source.height, source.width
+    if (wrong := next((picture for picture in pictures if picture.size != size), None)) is not None:
+        height, width = wrong.size
         way_out = (
             "the tool did not turn the picture upright, so export it turned"
             if (width, height) == size

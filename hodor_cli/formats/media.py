@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hodor_cli.images.extent import window_of
 from hodor_cli.video.h264 import H264, Codec, VideoWriter
 from hodor_cli.video.sound import add_sound
 
-GREEN = (0, 255, 0)
+GREEN = np.array((0, 255, 0), np.uint8)
 #: Draws the frame of a video from an (H, W, 3) picture and the (H, W) mask of its objects.
 Draw = Callable[[NDArray[np.uint8], NDArray[np.bool_]], NDArray[np.uint8]]
 
@@ -45,27 +46,6 @@ def write_cutouts(annotations: Annotations, out: FolderWriter) -> None:
             write_picture(place, _with_alpha(image[window], item.mask[window]))
 
 
-def write_prores(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.mov: ProRes 4444, with alpha 255 inside objects."""
-    _write_video(annotations, out, _PRORES, _with_alpha)
-
-
-def write_webm(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.webm: VP9 with alpha, for browsers."""
-    _write_video(annotations, out, _VP9, _with_alpha)
-
-
-def write_green(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.mp4: the objects on green."""
-    green = np.array(GREEN, np.uint8)
-    _write_video(annotations, out, H264, lambda image, mask: np.where(mask[..., None], image, green))
-
-
-def write_matte(annotations: Annotations, out: FolderWriter) -> None:
-    """Write NAME.mp4: the objects white on black."""
-    _write_video(annotations, out, H264, lambda image, mask: np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
-
-
 def _write_video(annotations: Annotations, out: FolderWriter, codec: Codec, draw: Draw) -> None:
     source = annotations.source
     assert source is not None
@@ -86,3 +66,14 @@ def _image(picture: Picture) -> NDArray[np.uint8]:
 
 def _with_alpha(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.concatenate([image, (mask * np.uint8(255))[..., None]], axis=2)
+
+
+#: NAME.mov: ProRes 4444, with alpha 255 inside objects.
+write_prores = partial(_write_video, codec=_PRORES, draw=_with_alpha)
+#: NAME.webm: VP9 with alpha, for browsers.
+write_webm = partial(_write_video, codec=_VP9, draw=_with_alpha)
+#: NAME.mp4: the objects on green, and white on black.
+write_green = partial(_write_video, codec=H264, draw=lambda image, mask: np.where(mask[..., None], image, GREEN))
+write_matte = partial(
+    _write_video, codec=H264, draw=lambda image, mask: np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
+)

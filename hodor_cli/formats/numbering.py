@@ -13,11 +13,6 @@ from hodor_cli.images.label_png import MAX_ID
 from hodor_cli.images.paths import listed
 
 
-def numbered(annotations: Annotations) -> Annotations:
-    """The annotations with object ids, as `number_together` assigns them."""
-    return number_together([annotations])[0]
-
-
 def number_together(several: Sequence[Annotations]) -> list[Annotations]:
     """Assign object ids, so that an object has the same id in all of `several`.
 

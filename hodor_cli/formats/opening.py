@@ -1,7 +1,12 @@
-"""Opens the data set in a folder, photographs or clips, or explains what the folder holds instead."""
+"""Opens the data set in a folder, photographs or clips, or explains what the folder holds instead. Evaluation reads the
+annotations of another tool as temporary folders of label PNGs."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,10 +15,13 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotations_in, find_coco
+from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import DataError, as_data_error
-from hodor_cli.formats.recognise import find_tool
+from hodor_cli.errors import DataError, InputError, as_data_error
+from hodor_cli.formats.label_pictures import write_png
+from hodor_cli.formats.recognise import find_tool, read_annotations
+from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, plural, visible_folders
 
 
@@ -33,24 +41,19 @@ def open_set(
     message says what it holds and what to do), or if the annotations have serious faults.
     """
     images = Path(path)
+    content: str | Path | CocoFile | None = annotations
     if (other := _of_other_tool(images, annotations)) is not None:
-        folder = images if images.is_dir() else images.parent
-        found = StillImages(folder, other, limits=limits, allow_empty=allow_empty)
-        return _sound(found, allow_empty)
-    if annotations is None:
+        images, content = (images if images.is_dir() else images.parent), other
+    elif annotations is None:
         if not exists(images):
             raise DataError(f"there is no folder {images}")
         if is_clips(images):
             return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)
         try:
-            images, annotations = find_coco(images)
+            images, content = find_coco(images)
         except DataError as error:
             raise DataError(explain_folder(images) or str(error)) from error
-    found = StillImages(images, annotations, limits=limits, allow_empty=allow_empty)
-    return _sound(found, allow_empty)
-
-
-def _sound(found: StillImages, allow_empty: bool) -> StillImages:
+    found = StillImages(images, content, limits=limits, allow_empty=allow_empty)
     if not allow_empty and (wrong := found.faults.sentence(found.annotations_file)):
         raise DataError(wrong)
     return found
@@ -138,3 +141,37 @@ def _has_annotations(folder: Path) -> bool:
 def _has_text_labels(folder: Path) -> bool:
     places = [folder / "labels", folder / "train" / "labels", folder / "labels" / "train"]
     return any(place.is_dir() and any(place.glob("*.txt")) for place in places)
+
+
+@contextmanager
+def open_benchmark(path: Path) -> Iterator[Dataset]:
+    """Yield the data set in a folder, or that of another tool's file or folder, as long as the block runs.
+
+    Raises DataError if it is none, and InputError if the frames of another tool's are not beside their annotations.
+    """
+    if not exists(path) or depth(path / "Annotations") > 0 or find_tool(path) is None:
+        yield recognise(path)
+        return
+    found = read_annotations(path)
+    if not found.tracked:
+        raise InputError(
+            f"{path} does not say which object is which from frame to frame, so it cannot be scored against; give each "
+            "object a group, a track or a name of its own"
+        )
+    if (missing := next((picture for picture in found.pictures if picture.file is None), None)) is not None:
+        raise InputError(f"the frame {missing.name} does not lie beside {path}; put the frames into images/ there")
+    with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
+        write_png(found, FolderWriter(Path(folder), frames=True), found.video or path.stem)
+        yield replace(recognise(Path(folder)), root=path, layout=f"a video of {found.tool}")
+
+
+@contextmanager
+def mask_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder of label PNGs with the masks of another tool's `path`; `path` itself if it already is a
+    folder of masks."""
+    if not exists(path) or find_tool(path) is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
+        write_png(read_annotations(path), FolderWriter(Path(folder)))
+        yield Path(folder)

@@ -16,7 +16,7 @@ from hodor_cli.datasets.folders import masks_in
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, media, tables, yolo
 from hodor_cli.formats.annotations import Annotations
-from hodor_cli.formats.numbering import numbered
+from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import read_start, read_utf8, require_exists, summarise_files, visible_files
 from hodor_cli.images.picture import PICTURE_SUFFIXES
@@ -120,7 +120,7 @@ def _in_folder(folder: Path) -> tuple[str, Path] | None:
 
 
 def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
-    """Read the annotations of any known tool, or masks, and give the objects ids (`numbered`).
+    """Read the annotations of any known tool, or masks, and give the objects ids (`number_together`).
 
         for picture in read_annotations("photos/").pictures:
             print(picture.name, picture.labels.shape, picture.object_ids)
@@ -131,7 +131,7 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
     if (found := find_tool(path)) is not None:
-        return numbered(found.read(size))
+        return number_together([found.read(size)])[0]
     below = (path, path / "masks", path / "Annotations")  # of a result, and of an export with pictures
     if path.is_dir() and (masks := next(filter(masks_in, below), None)) is not None:
         return label_pictures.read_folder(masks, path)
@@ -158,11 +158,10 @@ def _is_cvat(path: Path) -> bool:
 
 def _json_kind(path: Path) -> str | None:
     """The tool that wrote a JSON file; None if it is unknown or the file is damaged."""
-    try:
+    with suppress(OSError):
         state = path.stat()
-    except OSError:
-        return None
-    return _kind_of(path, state.st_mtime_ns, state.st_size)
+        return _kind_of(path, state.st_mtime_ns, state.st_size)
+    return None
 
 
 @lru_cache(maxsize=256)  # the kind of a file of hundreds of megabytes is needed several times

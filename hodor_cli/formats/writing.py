@@ -83,8 +83,6 @@ def write_picture(path: Path, image: NDArray[np.uint8]) -> None:
 def require_free(path: Path, *, overwrite: bool) -> None:
     """Raise OutputError unless an export may be written to `path`: nothing or an empty folder is there, or, with
     `overwrite`, an earlier export or a regular file."""
-    if not path.exists() and not path.is_symlink():
-        return
     if path.is_dir() and not path.is_symlink():
         left = {*visible_files(path), *(entry.name for entry in path.iterdir() if entry.is_dir())}
         if left and not ((path / _LIST).is_file() and overwrite):
@@ -92,7 +90,7 @@ def require_free(path: Path, *, overwrite: bool) -> None:
             raise OutputError(f"{path} {why}, or choose another place with `out`")
         return
     require_replaceable(path)
-    if not overwrite:
+    if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already; set `overwrite`, or choose another place with `out`")
 
 
@@ -115,21 +113,15 @@ def new_folder(path: Path, *, tolerance: float = 0.0, frames: bool = False, over
             if not made:
                 raise OutputError(f"there is nothing to write to {path}: no picture has an object")
             (hidden / _LIST).write_text("\n".join(made) + "\n", encoding="utf-8")
-            if path.is_dir():
-                _replace(hidden, path, [*made, _LIST])
-            else:
+            if not path.is_dir():
                 put_in_place(hidden, path)
+                return
+            _remove_listed(path)  # files that only the earlier export has go
+            for name in [*made, _LIST]:
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                put_in_place(hidden / name, path / name)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _replace(hidden: Path, path: Path, made: list[str]) -> None:
-    """Move the files of a new export over an earlier one, and remove files that only the earlier one has."""
-    _remove_listed(path)
-    for name in made:
-        target = path.joinpath(*name.split("/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        put_in_place(hidden.joinpath(*name.split("/")), target)
 
 
 def is_export(path: Path) -> bool:

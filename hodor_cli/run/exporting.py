@@ -10,8 +10,8 @@ from typing import Any
 
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
-from hodor_cli.formats.detections import detections_of
 from hodor_cli.formats.recognise import Writer, writer_of
+from hodor_cli.formats.tables import detections_of
 from hodor_cli.formats.writing import new_folder, require_free
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.output import OutputFolder
