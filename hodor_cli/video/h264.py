@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -84,7 +85,7 @@ class Timeline:
         return ticks if previous is None else max(ticks, previous + 1)
 
 
-class VideoWriter:
+class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Writes pictures as H.264 (yuv420p) MP4, or also RGBA with another `codec`. An odd side becomes even by
     repeating the last row or column; frames with a side too long for decoders are scaled down and shown with the same
     aspect.
@@ -172,10 +173,8 @@ class VideoWriter:
     def discard(self) -> None:
         """Close what is open and delete the unfinished file."""
         if self._container is not None:
-            try:
+            with suppress(OSError):  # the caller already has the error that ended the video
                 self._container.close()
-            except OSError:
-                pass  # the caller already has the error that ended the video
             self._container = None
         if self._target is not None:
             Path(self._sink).unlink(missing_ok=True)
@@ -207,9 +206,6 @@ class VideoWriter:
         self.colours.tag(context)
         stream.options = dict(codec.options)
         self._stream = stream
-
-    def __enter__(self) -> VideoWriter:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is None:

@@ -180,17 +180,10 @@ def object_rows(
         box = box_of(mask)
         if box is None or object_id not in descriptors:
             continue
-        rows.append(
-            ObjectRow(
-                object_id=object_id,
-                descriptor=np.asarray(descriptors[object_id], np.float32),
-                box=box,
-                area=int(np.count_nonzero(mask)),
-                confidence=float(frame.confidence.get(object_id, 1.0)),
-                baseline=None if baseline is None else baseline[object_id],
-                thumbnail=crop_jpeg(frame.image, mask, box) if thumbnails else None,
-                image_name=frame.image_name,
-                category=frame.categories.get(object_id),
-            )
-        )
+        descriptor, area = np.asarray(descriptors[object_id], np.float32), int(np.count_nonzero(mask))
+        confidence = float(frame.confidence.get(object_id, 1.0))
+        features = None if baseline is None else baseline[object_id]
+        crop = crop_jpeg(frame.image, mask, box) if thumbnails else None
+        named = frame.image_name, frame.categories.get(object_id)
+        rows.append(ObjectRow(object_id, descriptor, box, area, confidence, features, crop, *named))
     return rows

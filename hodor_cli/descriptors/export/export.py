@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -69,19 +67,38 @@ def export_sources(
     source, whatever keeps it from being exported.
     """
     sources = list(sources)
-    for name, count in Counter(source.info.name for source in sources).items():
-        if count > 1:
-            same = (source.info for source in sources if source.info.name == name)
-            paths = " and ".join(info.result or info.source for info in same)
+    by_name: dict[str, VideoInfo] = {}
+    for info in (source.info for source in sources):
+        if (other := by_name.setdefault(info.name, info)) is not info:
+            paths = f"{other.result or other.source} and {info.result or info.source}"
             raise UsageError(
-                f"two sources would both be called {name} ({paths}); export them one by one, each with a `name`"
+                f"two sources would both be called {info.name} ({paths}); export them one by one, each with a `name`"
             )
-    results = []
     kept = {"thumbnails": thumbnails, "baseline": baseline}
+
+    def export(source: ExportSource, writer: StoreWriter) -> ExportedVideo:
+        settings = {**source.info.settings, **encoder.settings(), **kept}
+        model, content = writer.info.model_fingerprint, hash_files(source.files())
+        info = replace(source.info, content_hash=content, model_fingerprint=model, settings=settings)
+        if writer.has(info):
+            return ExportedVideo(info.name, "skipped")
+        frames = rows = 0
+        with writer.video(info) as video:
+            for frame in source.frames():
+                encoded = encoder.encode(frame.image, frame.masks)
+                features = encoded.baseline if baseline else None
+                added = object_rows(frame, encoded.objects, features, thumbnails=thumbnails)
+                video.add_frame(frame.index, added, encoded.background)
+                frames, rows = frames + 1, rows + len(added)
+                if progress is not None:
+                    progress(source, frames)
+        return ExportedVideo(info.name, "written", frames, rows)
+
+    results = []
     with StoreWriter(output, store_info(encoder.model)) as writer:
         for source in sources:
             try:
-                result = _export(source, writer, encoder, kept, progress)
+                result = export(source, writer)
             except HodorError as error:
                 if len(sources) == 1 or isinstance(error, OutputError):  # a full disk stops everything
                     raise
@@ -90,35 +107,6 @@ def export_sources(
             if finished is not None:
                 finished(result)
     return results
-
-
-def _export(
-    source: ExportSource,
-    writer: StoreWriter,
-    encoder: FrameEncoder,
-    kept: Mapping[str, bool],
-    progress: Callable[[ExportSource, int], None] | None,
-) -> ExportedVideo:
-    """Write one source unless it is in the file already."""
-    info = replace(
-        source.info,
-        content_hash=hash_files(source.files()),
-        model_fingerprint=writer.info.model_fingerprint,
-        settings={**source.info.settings, **encoder.settings(), **kept},
-    )
-    if writer.has(info):
-        return ExportedVideo(info.name, "skipped")
-    frames = rows = 0
-    with writer.video(info) as video:
-        for frame in source.frames():
-            encoded = encoder.encode(frame.image, frame.masks)
-            features = encoded.baseline if kept["baseline"] else None
-            added = object_rows(frame, encoded.objects, features, thumbnails=kept["thumbnails"])
-            video.add_frame(frame.index, added, encoded.background)
-            frames, rows = frames + 1, rows + len(added)
-            if progress is not None:
-                progress(source, frames)
-    return ExportedVideo(info.name, "written", frames, rows)
 
 
 DEFAULT_STORE = "objects.h5"
@@ -175,11 +163,8 @@ def find_store(path: Path | None) -> Path:
     """The given descriptor file, or else `objects.h5` here or in $HODOR_WORKSPACE_DIR. Raises InputError if none."""
     if path is not None:
         return path
-    places = [Path(DEFAULT_STORE)]
-    if workspace := os.environ.get("HODOR_WORKSPACE_DIR"):
-        places.append(Path(workspace) / DEFAULT_STORE)
-    for place in places:
-        if place.exists():
+    for folder in ("", os.environ.get("HODOR_WORKSPACE_DIR", "")):
+        if (place := Path(folder) / DEFAULT_STORE).exists():
             return place
     raise InputError(
         f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
@@ -229,19 +214,16 @@ def coco_stills(
         part = chosen[start : start + STILLS_PER_VIDEO]
         named = f"{base}-{part[0]:04d}" if len(chosen) > STILLS_PER_VIDEO else base
         info = VideoInfo(named, source, height=0, width=0, fps=0.0, settings={"every": every}, kind="stills")
-        sources.append(
-            ExportSource(info, partial(_labelled_stills, stills, part), partial(_still_files, stills, part), len(part))
-        )
+        sources.append(_photographs(stills, info, part))
     return sources
 
 
-def _still_files(stills: StillImages, part: range) -> list[Path]:
-    return [stills.annotations_file, *(stills.path(index) for index in part)]
+def _photographs(stills: StillImages, info: VideoInfo, part: range) -> ExportSource:
+    def frames() -> Iterator[LabelledFrame]:
+        for index in part:
+            still = stills.load(index)
+            masks = {item.annotation_id: item.mask for item in still.objects}
+            categories = {item.annotation_id: item.category for item in still.objects}
+            yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
 
-
-def _labelled_stills(stills: StillImages, part: range) -> Iterator[LabelledFrame]:
-    for index in part:
-        still = stills.load(index)
-        masks = {item.annotation_id: item.mask for item in still.objects}
-        categories = {item.annotation_id: item.category for item in still.objects}
-        yield LabelledFrame(index, still.image, masks, image_name=still.name, categories=categories)
+    return ExportSource(info, frames, lambda: [stills.annotations_file, *map(stills.path, part)], len(part))

@@ -20,6 +20,7 @@ from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import InputError
 from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
 
 
@@ -168,6 +169,5 @@ def _find_video(folder: Path, report: _Report) -> Path | None:
     # By default results lie in NAME.hodor beside NAME.mp4.
     name, folder = report.source.name, folder.resolve()
     beside = [path for path in folder.parent.glob("*") if name and path.stem == name and path != folder]
-    videos = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-    candidates = [path for path in beside if path.is_dir() or path.suffix.lower() in videos]
+    candidates = [path for path in beside if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES]
     return candidates[0] if len(candidates) == 1 else None

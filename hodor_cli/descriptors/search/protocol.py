@@ -20,6 +20,7 @@ import numpy as np
 from hodor_cli.descriptors.search.comparison import Metric, Vectors, distances, vectors_of_array
 from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.errors import InputError
+from hodor_cli.images.paths import plural
 
 RECALL_LEVELS = np.linspace(0, 1, 101)
 DOUBLE_PRECISION_BELOW = 20_000  # rows: up to here distances in float64 cost nothing noticeable
@@ -88,11 +89,10 @@ def score_retrieval(
     gallery = np.bincount(index.video)[index.video] if within_video else np.full(len(instance), len(instance))
     usable = np.flatnonzero((same > 1) & (gallery > same))
     if not len(usable):
-        where = "within one video" if within_video else "in all"
-        objects = len(np.unique(instance))
+        objects = plural(len(np.unique(instance)), "object") + (" within one video" if within_video else " in all")
         raise InputError(
-            f"no precision-recall curve is possible: {objects} object{'s' * (objects != 1)} {where} leave no query "
-            "with both something to find and something to confuse it with; export more objects or frames"
+            f"no precision-recall curve is possible: {objects} leave no query with both something to find and "
+            "something to confuse it with; export more objects or frames"
         )
     asking = usable
     if queries is not None and queries.count < len(usable):
@@ -112,19 +112,10 @@ def score_retrieval(
                 progress(done, len(asking))
     average_precision, hits_1, hits_5, *precision = (sums / done).tolist()
     return RetrievalScores(
-        gallery="within" if within_video else "across",
-        metric=metric,
-        rows=len(index),
-        objects=len(np.unique(instance[usable])),
-        queries=done,
-        left_out=len(index) - len(usable),
-        sampled=len(asking) < len(usable),
-        mean_average_precision=average_precision,
-        recall_at_1=hits_1,
-        recall_at_5=hits_5,
-        precision=np.array(precision),
-        seconds=time.perf_counter() - started,
-    )
+        "within" if within_video else "across", metric, len(index), len(np.unique(instance[usable])), done,
+        len(index) - len(usable), len(asking) < len(usable), average_precision, hits_1, hits_5, np.array(precision),
+        time.perf_counter() - started,
+    )  # fmt: skip
 
 
 def _score_gallery(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.descriptors.export.encode import FrameEncoder, object_rows
 from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
-from hodor_cli.descriptors.store.schema import VideoRows
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.picture import read_picture
-
-if TYPE_CHECKING:
-    from hodor_cli.descriptors.export.encode import FrameEncoder
+from hodor_cli.weights.checkpoint import model_fingerprint
 
 
 @dataclass(frozen=True)
@@ -59,47 +57,36 @@ def queries_of_store(argument: str) -> list[Query]:
         ids = store.object_ids(video) if object_id is None else [object_id]
         if not ids:
             raise InputError(f"{path} has no objects in video {video}; choose another video")
-        rows = store.rows(video) if object_id is None else store.object(video, object_id)
+        found = store.rows(video) if object_id is None else store.object(video, object_id)
         all_ids = store.dataset(video, "object_id")
         baseline = store.dataset(video, "baseline") if store.has(video, "baseline") else None
-        return [
-            Query(
-                f"{video}/{value}",
-                rows.descriptor[rows.object_id == value],
-                store.info.model_fingerprint,
-                None if baseline is None else baseline[all_ids == value],
-                store.thumbnails(video, np.flatnonzero(all_ids == value)[[_best_row(rows, value)]])[0],
-                path,
-                video,
-                value,
-            )
-            for value in ids
-        ]
+        queries = []
+        for value in ids:
+            rows, mine = found.select(found.object_id == value), all_ids == value
+            # Shown by the crop in which it is largest, among those with a confidence near its best.
+            sure = rows.confidence >= 0.95 * rows.confidence.max()
+            shown = np.flatnonzero(mine)[[int(np.argmax(np.where(sure, rows.area, -1)))]]
+            features = None if baseline is None else baseline[mine]
+            crop, model = store.thumbnails(video, shown)[0], store.info.model_fingerprint
+            queries.append(Query(f"{video}/{value}", rows.descriptor, model, features, crop, path, video, value))
+        return queries
 
 
 def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Query]:
     """Each object of a photograph that a mask file marks. Raises InputError if the two do not fit."""
-    from hodor_cli.descriptors.export.encode import object_rows
-    from hodor_cli.descriptors.export.export import store_info
-
     picture = read_picture(image)
     labels = read_mask(mask).labels
     check_size(labels, picture, f"{mask} for {image}")
     masks = masks_of_labels(labels)
     encoded = encoder.encode(picture, masks)
-    fingerprint = store_info(encoder.model).model_fingerprint
+    fingerprint = model_fingerprint(encoder.model)
     rows = object_rows(LabelledFrame(0, picture, masks), encoded.objects)
-    return [
-        Query(
-            image.name if len(rows) == 1 else f"{image.name} object {row.object_id}",
-            row.descriptor[None],
-            fingerprint,
-            encoded.baseline[row.object_id][None],
-            row.thumbnail,
-            object_id=row.object_id,
-        )
-        for row in rows
-    ]
+    queries = []
+    for row in rows:
+        label = image.name if len(rows) == 1 else f"{image.name} object {row.object_id}"
+        features, crop = encoded.baseline[row.object_id][None], row.thumbnail
+        queries.append(Query(label, row.descriptor[None], fingerprint, features, crop, object_id=row.object_id))
+    return queries
 
 
 class SavedObjects(NamedTuple):
@@ -147,10 +134,3 @@ def spread(rows: np.ndarray, most: int) -> np.ndarray:
     if len(rows) <= most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-
-
-def _best_row(rows: VideoRows, object_id: int) -> int:
-    """The one of an object's rows in which it is largest among those with a confidence near its best."""
-    mine = rows.object_id == object_id
-    sure = rows.confidence[mine] >= 0.95 * rows.confidence[mine].max()
-    return int(np.argmax(np.where(sure, rows.area[mine], -1)))

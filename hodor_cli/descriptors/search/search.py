@@ -1,4 +1,9 @@
-"""Finding an object again in a library: the most similar objects, not frames."""
+"""Finding an object again in a library: the most similar objects, not frames; and whether it is really there.
+
+To check a match, the query's descriptors are decoded into the candidate's best frame, against that frame's own saved
+background, and what they find is encoded again. An object that is there is found, and what was encoded lies near the
+query's.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,7 @@ from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.extent import box_of
 from hodor_cli.video.source import open_source
 
+DECODED_ROWS = 8
 QUERY_ROWS = 32  # a query of many frames is thinned to so many, spread over them
 
 
@@ -130,9 +136,6 @@ def _nearest(
     return nearest, row
 
 
-DECODED_ROWS = 8
-
-
 @dataclass(frozen=True)
 class VerifiedMatch:
     """A match with what decoding said.
@@ -168,24 +171,30 @@ def verify_matches(
     """
     encoder, comparison = FrameEncoder.like(segmenter), comparison or Comparison()
     asked = spread(comparison.of_query(query), DECODED_ROWS)
+
+    def verified(match: Match) -> VerifiedMatch:
+        image = read_frame(store, match)
+        background, frames = store.background(match.video)
+        scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
+        segmenter.reset()
+        segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
+        mask = segmenter.step(image) == 1
+        if (box := box_of(mask)) is None:
+            return VerifiedMatch(match, False, 0.0, 0.0, float("inf"))
+        # Encoded as stored rows are, from a hard mask without history.
+        found = encoder.encode(image, {1: mask})
+        seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
+        nearest = distances(asked, comparison.of_query(seen), metric)
+        distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
+        rows = store.object(match.video, match.object_id)
+        stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
+        overlap = float(coco_mask.iou(np.array([box], float), stored[None].astype(float), [False])[0, 0])
+        return VerifiedMatch(match, True, segmenter.last.objects[1].confidence, overlap, distance)
+
     results = []
     for number, match in enumerate(matches):
         try:
-            image, mask = _decoded(store, query, match, segmenter)
-            box = box_of(mask)
-            if box is None:
-                results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf")))
-            else:
-                # Encoded as stored rows are, from a hard mask without history.
-                found = encoder.encode(image, {1: mask})
-                seen = replace(query, descriptors=found.objects[1][None], baseline=found.baseline[1][None])
-                nearest = distances(asked, comparison.of_query(seen), metric)
-                distance = float((np.sqrt(nearest) if metric == "euclidean" else nearest).mean())
-                rows = store.object(match.video, match.object_id)
-                stored = rows.box[int(np.abs(rows.frame - match.best_frame).argmin())]
-                overlap = float(coco_mask.iou(np.array([box], float), stored[None].astype(float), [False])[0, 0])
-                confidence = segmenter.last.objects[1].confidence
-                results.append(VerifiedMatch(match, True, confidence, overlap, distance))
+            results.append(verified(match))
         except HodorError as error:
             results.append(VerifiedMatch(match, False, 0.0, 0.0, float("inf"), str(error)))
         if progress is not None:
@@ -212,15 +221,3 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
                 raise InputError(f"{path} has changed since {match.video} was saved; export it again")
             return frame.image
     raise InputError(f"{path} has no frame {match.best_frame} any more; export {match.video} again")
-
-
-def _decoded(
-    store: DescriptorStore, query: Query, match: Match, segmenter: Segmenter
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A match's best frame, and the mask (H, W) of what the query's descriptors find in it."""
-    image = read_frame(store, match)
-    background, frames = store.background(match.video)
-    scene = background[np.abs(frames - match.best_frame).argmin()] if len(frames) else None
-    segmenter.reset()
-    segmenter.start_from({1: spread(query.descriptors, DECODED_ROWS)}, scene)
-    return image, segmenter.step(image) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.weights.checkpoint import model_fingerprint
 
 
-class DescriptorSession:
+class DescriptorSession(AbstractContextManager["DescriptorSession"]):
     """A context around `segment_source`: give it the context's `segmenter` and `on_step`.
 
     The context's segmenter is the given one, whose saved state also holds what the watches over drift and identity
@@ -88,9 +88,6 @@ class DescriptorSession:
         review = [item for one in said for item in one.get("review", ())]
         return {"review": review} if review else {}
 
-    def __enter__(self) -> DescriptorSession:
-        return self
-
     def __exit__(self, *error: Any) -> None:
         if self.recognition is not None:
             self.recognition.close()
@@ -148,7 +145,7 @@ def start_from_store(
     return recognition, list(objects), digest.hexdigest()
 
 
-class DescriptorRecorder:
+class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):
     """Writes what a segmenter finds into a descriptor file, as `DescriptorSession` does with `record`.
 
     The video appears in the file when the block ends without an exception. A run that starts in the middle, because it
@@ -205,9 +202,6 @@ class DescriptorRecorder:
         # The descriptors are the newest frame's only if the network has run on it.
         self._video.add_frame(frame.index, rows, found.background if result.objects else None)
         self.rows += len(rows)
-
-    def __enter__(self) -> DescriptorRecorder:
-        return self
 
     def __exit__(self, *error: Any) -> None:
         """Put the video into the file, or discard it if it is incomplete, and close the file."""

@@ -1,8 +1,5 @@
 """Opening descriptor files safely: nothing outside the file is read, and every way to be wrong becomes one sentence.
 
-A store is one HDF5 file and, only while it is being written or after a kill, a folder `FILE.pending` beside it with
-finished videos that are not yet merged in, each a small store of its own.
-
 HDF5 files can name other files (external links, raw external storage, virtual data sets) and can claim sizes that they
 do not hold. Stores never do either, so both are refused before HDF5 follows them.
 """
@@ -51,12 +48,12 @@ def open_file(path: Path) -> h5py.File:
 
     Raises InputError: missing, not HDF5, cut short, not a descriptor store, or of another format version.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a descriptor file; name the .h5 file inside it")
     if not path.exists():
         raise InputError(f"no such descriptor file: {path}; make one with `export_sources`")
     if not path.is_file():
-        raise InputError(f"{path} is no regular file; give a file that `export_sources` wrote")
+        folder = "a folder, not a descriptor file; name the .h5 file inside it"
+        what = folder if path.is_dir() else "no regular file; give a file that `export_sources` wrote"
+        raise InputError(f"{path} is {what}")
     try:
         if not h5py.is_hdf5(path):
             raise InputError(f"{path} is not an HDF5 file; give one that `export_sources` wrote")
@@ -113,12 +110,10 @@ def write_store_info(file: h5py.File, info: StoreInfo) -> None:
 def text_attribute(group: h5py.Group, name: str, default: str | None = None) -> str:
     """An attribute that is text. Raises ValueError if it is missing (and has no default) or something else."""
     value = group.attrs.get(name, default)
-    if value is None:
-        raise ValueError(f"the attribute {name} is missing")
     if isinstance(value, bytes):
         value = value.decode("utf-8")
     if not isinstance(value, str):
-        raise ValueError(f"the attribute {name} is not text")
+        raise ValueError(f"the attribute {name} is {'missing' if value is None else 'not text'}")
     value.encode("utf-8")  # a text that holds stray bytes could not be printed or written
     return value
 
@@ -199,12 +194,8 @@ def _kind(dtype: object) -> str:
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
-    members = list(_own_members(path, file, ""))
-    if (
-        file.attrs.get("format") != FORMAT_NAME
-        or b"videos" not in members
-        or not isinstance(file["videos"], h5py.Group)
-    ):
+    known = file.attrs.get("format") == FORMAT_NAME and b"videos" in list(_own_members(path, file, ""))
+    if not known or not isinstance(file["videos"], h5py.Group):
         raise InputError(f"{path} is an HDF5 file but holds no hodor descriptors; give one that `export_sources` wrote")
     version = int(number_attribute(file, "format_version", 0, 1 << 31))
     if version != FORMAT_VERSION:

@@ -8,6 +8,7 @@ loop for ever. Here every address and length is checked against the file.
 from __future__ import annotations
 
 import struct
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import h5py
@@ -46,7 +47,7 @@ def read_values(path: Path, dataset: h5py.Dataset, rows: np.ndarray) -> list[byt
     return values
 
 
-class Heaps:
+class Heaps(AbstractContextManager["Heaps"]):
     """The global heaps of one file, each read once."""
 
     def __init__(self, path: Path, base: int) -> None:
@@ -125,9 +126,6 @@ class Heaps:
             places[number] = (at + 16, length if number else 0)
             at += taken
         return data, places
-
-    def __enter__(self) -> Heaps:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._file.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _NO_ROOM = "free space there or choose another place"
 _CHUNK = {"descriptor": 256, "background": 32, "baseline": 256, "thumbnail": 64, "image_name": 256, "category": 256}
 
 
-class RowsWriter:
+class RowsWriter(AbstractContextManager["RowsWriter"]):
     """Collects one video frame by frame; memory is a few hundred rows whatever the video's length.
 
     Leave the `with` block normally to keep the video; an exception, `discard` or a kill leaves none.
@@ -67,14 +68,9 @@ class RowsWriter:
     def discard(self) -> None:
         """Throw the video away, unless it is in place already; the `with` block then leaves none."""
         self._discarded = True
-        try:
+        with suppress(OSError):  # a full disk; the file goes away in any case
             self._file.close()
-        except OSError:
-            pass  # a full disk; the file goes away in any case
         self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> RowsWriter:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
@@ -93,14 +89,9 @@ class RowsWriter:
         shape = tuple(self._channels if size == "C" else width if size is None else size for size in sizes)
         dtype = {"bytes": h5py.vlen_dtype(np.uint8), "text": h5py.string_dtype()}.get(kind, kind)
         packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        self._group.create_dataset(
-            name,
-            (0, *shape),
-            dtype,
-            maxshape=(None, *shape),
-            chunks=(_CHUNK.get(name, 1024), *shape),
-            **({} if kind in ("bytes", "text") else packed),
-        )
+        how = {} if kind in ("bytes", "text") else packed
+        chunks = (_CHUNK.get(name, 1024), *shape)
+        self._group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=chunks, **how)
 
     def _flush(self) -> None:
         with writing_file(self._temporary, _NO_ROOM), uninterrupted():

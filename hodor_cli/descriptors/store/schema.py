@@ -84,10 +84,8 @@ class VideoInfo:
 
     def same_export(self, other: VideoInfo) -> bool:
         """True if `other` was made from the same content with the same settings and model."""
-        return all(
-            self.attributes()[key] == other.attributes()[key]
-            for key in ("content_hash", "model_fingerprint", "settings")
-        )
+        keys = ("content_hash", "model_fingerprint", "settings")
+        return all(self.attributes()[key] == other.attributes()[key] for key in keys)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ keeps showing what it held when it was opened.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, V
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
 
+_WHO = ("object_id", "frame")
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
 #: The least value that makes sense, for numbers that are used as places, sizes or ids.
 _LEAST = {"frame": 0, "background_frame": 0, "object_id": 1, "area": 0, "box": 0}
 
 
-class DescriptorStore:
+class DescriptorStore(AbstractContextManager["DescriptorStore"]):
     """All descriptors of many videos, from one HDF5 file.
 
     Videos that a killed writer had finished but not yet merged are part of the store, too.
@@ -82,7 +84,7 @@ class DescriptorStore:
 
     def __len__(self) -> int:
         """Rows of all videos together."""
-        return sum(self._count(name) for name in self._groups)
+        return sum(len(self._dataset(name, "frame")) for name in self._groups)
 
     def video(self, name: str) -> VideoInfo:
         """The attributes of one video."""
@@ -91,18 +93,11 @@ class DescriptorStore:
             settings = json.loads(text_attribute(group, "settings"))
             if not isinstance(settings, dict):
                 raise ValueError("the attribute settings is no JSON object")
-            return VideoInfo(
-                name=name,
-                source=text_attribute(group, "source"),
-                height=int(number_attribute(group, "height", 0, 1 << 20)),
-                width=int(number_attribute(group, "width", 0, 1 << 20)),
-                fps=number_attribute(group, "fps", 0, 1e6),
-                content_hash=text_attribute(group, "content_hash"),
-                model_fingerprint=text_attribute(group, "model_fingerprint"),
-                settings=settings,
-                kind=text_attribute(group, "kind"),
-                result=text_attribute(group, "result", ""),
-            )
+            height, width = (int(number_attribute(group, side, 0, 1 << 20)) for side in ("height", "width"))
+            fps, source = number_attribute(group, "fps", 0, 1e6), text_attribute(group, "source")
+            content, model, kind = (text_attribute(group, key) for key in ("content_hash", "model_fingerprint", "kind"))
+            result = text_attribute(group, "result", "")
+            return VideoInfo(name, source, height, width, fps, content, model, settings, kind, result)
 
     def rows(self, name: str) -> VideoRows:
         """All rows of one video, by frame."""
@@ -117,7 +112,7 @@ class DescriptorStore:
         rows = self.rows(name)
         selected = rows.object_id == object_id
         if not selected.any():
-            have = ", ".join(str(value) for value in self.object_ids(name)[:20]) or "none"
+            have = listed(self.object_ids(name), 20) or "none"
             raise InputError(f"{self.path} has no object {object_id} in video {name}; it has {have}")
         return rows.select(selected)
 
@@ -148,27 +143,23 @@ class DescriptorStore:
     def thumbnails(self, name: str, rows: np.ndarray | None = None) -> list[bytes | None]:
         """The crops of some rows (all by default) as JPEG files, None where none was kept."""
         if not self.has(name, "thumbnail"):
-            return [None] * (self._count(name) if rows is None else len(rows))
+            return [None] * (len(self._dataset(name, "frame")) if rows is None else len(rows))
         crops = self.dataset(name, "thumbnail", slice(None) if rows is None else rows)
         return [crop or None for crop in crops.tolist()]
 
     def index(self, videos: list[str] | None = None) -> RowIndex:
         """Who each row of all (or the named) videos is; the order is that of `read`."""
         names = self.videos if videos is None else videos
-        empty = np.zeros(0, np.int32)
-        return RowIndex(
-            videos=tuple(names),
-            video=np.repeat(np.arange(len(names), dtype=np.int32), [self._count(name) for name in names]),
-            object_id=np.concatenate([empty, *(self.dataset(name, "object_id") for name in names)]),
-            frame=np.concatenate([empty, *(self.dataset(name, "frame") for name in names)]),
-            fps=np.array([self.video(name).fps for name in names], np.float64),
-        )
+        ids, frames = ([np.zeros(0, np.int32), *(self.dataset(name, key) for name in names)] for key in _WHO)
+        video = np.repeat(np.arange(len(names), dtype=np.int32), [len(part) for part in frames[1:]])
+        fps = np.array([self.video(name).fps for name in names], np.float64)
+        return RowIndex(tuple(names), video, np.concatenate(ids), np.concatenate(frames), fps)
 
     def read(self, dataset: str, low: int, high: int, videos: list[str] | None = None) -> np.ndarray:
         """The rows low <= row < high of a per-row data set, in the order of `index`; no others are read."""
         parts, first = [], 0
         for name in self.videos if videos is None else videos:
-            count = self._count(name)
+            count = len(self._dataset(name, "frame"))
             if first < high and first + count > low:
                 parts.append(self.dataset(name, dataset, slice(max(low - first, 0), high - first)))
             first += count
@@ -181,9 +172,6 @@ class DescriptorStore:
         while self._files:
             self._files.pop().close()
 
-    def __enter__(self) -> DescriptorStore:
-        return self
-
     def __exit__(self, *error: Any) -> None:
         self.close()
 
@@ -191,9 +179,6 @@ class DescriptorStore:
         if name not in self._groups:
             raise InputError(f"{self.path} has no video {name}; it has {listed(self.videos, 10) or 'none'}")
         return self._groups[name]
-
-    def _count(self, name: str) -> int:
-        return len(self._dataset(name, "frame"))
 
     def _dataset(self, name: str, dataset: str) -> h5py.Dataset:
         """An open data set that has passed its checks, which are done once."""

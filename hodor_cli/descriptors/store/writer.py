@@ -12,7 +12,7 @@ from __future__ import annotations
 import glob
 import shutil
 import uuid
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
 from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
@@ -38,7 +38,7 @@ MERGE_SHARE = 4
 _NO_ROOM = "free space there and run it again, or choose another place"
 
 
-class StoreWriter:
+class StoreWriter(AbstractContextManager["StoreWriter"]):
     """Open a descriptor file for adding videos, creating it if needed; one writer at a time.
 
         with StoreWriter("objects.h5", StoreInfo(fingerprint, 256)) as writer:
@@ -107,8 +107,7 @@ class StoreWriter:
         if not info.name or "/" in info.name or "\0" in info.name or info.name in (".", ".."):
             raise UsageError(f"{info.name!r} cannot name a video in an HDF5 file; give another `name`, without slashes")
         held = self._videos.get(info.name)
-        other = held is not None and (held.source, held.result) != (info.source, info.result)
-        if held is not None and other and not held.same_export(info):
+        if held is not None and (held.source, held.result) != (info.source, info.result) and not held.same_export(info):
             earlier = f"{held.source} with the masks of {held.result}" if held.result else held.source
             raise UsageError(
                 f"{self.path} already has a video {info.name}, made from {earlier}, and a second one would replace it; "
@@ -130,10 +129,8 @@ class StoreWriter:
                 self._merge_into(temporary, parts)
         for part in parts:
             part.unlink(missing_ok=True)
-        try:
+        with suppress(OSError):  # it is not there, or a video is being written
             pending_folder(self.path).rmdir()
-        except OSError:
-            pass  # it is not there, or a video is being written
 
     def close(self) -> None:
         """Merge and give the lock back; without room on the disk, finished videos stay where readers find them."""
@@ -141,9 +138,6 @@ class StoreWriter:
             self.merge()
         finally:
             self._lock.release()
-
-    def __enter__(self) -> StoreWriter:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:

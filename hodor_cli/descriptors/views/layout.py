@@ -47,8 +47,7 @@ class DescriptorMap:
     @property
     def what(self) -> str:
         """What is laid out, in words."""
-        words = {"baseline": "baseline features", "projection": "projected descriptors"}
-        return words.get(self.by, "descriptors")
+        return {"baseline": "baseline features", "projection": "projected descriptors"}.get(self.by, "descriptors")
 
 
 def make_map(

@@ -109,22 +109,15 @@ def write_map_page(
             "legend": {harmless(name): f"rgb{colour}" for name, colour in legend.items()},
         }
     places = {name: place for place, name in enumerate(found.videos)}
+    points = [
+        [round(p.x, 5), round(p.y, 5), places[p.video], p.object_id, p.frame,
+         None if p.time is None else round(p.time, 3), round(p.confidence, 3)]
+        for p in found.points
+    ]  # fmt: skip
     data = {
-        "points": [
-            [round(p.x, 5), round(p.y, 5), places[p.video], p.object_id, p.frame,
-             None if p.time is None else round(p.time, 3), round(p.confidence, 3)]
-            for p in found.points
-        ],
-        "videos": [harmless(name) for name in found.videos],
-        "schemes": schemes,
-        "columns": columns,
-        "tile": tile,
-        "crops": sizes,
-        "colourBy": colour_by,
-        "trajectories": trajectories,
-        "method": {"tsne": "t-SNE", "pca": "PCA"}[found.method],
-        "rows": found.rows,
-        "what": found.what,
+        "points": points, "videos": [harmless(name) for name in found.videos], "schemes": schemes, "columns": columns,
+        "tile": tile, "crops": sizes, "colourBy": colour_by, "trajectories": trajectories,
+        "method": {"tsne": "t-SNE", "pca": "PCA"}[found.method], "rows": found.rows, "what": found.what,
         "seed": found.seed,
     }  # fmt: skip
     # "</script>" inside a name would end the script.
@@ -147,15 +140,13 @@ def _atlas(found: DescriptorMap) -> tuple[str, int, int, list[tuple[int, int] | 
     columns = max(int(len(found.points) ** 0.5 + 0.999), 1)
     tile = min(TILE, ATLAS_LIMIT // columns)
     sheet = Image.new("RGB", (columns * tile, -(-len(found.points) // columns) * tile), "white")
-    sizes: list[tuple[int, int] | None] = []
-    for number, point in enumerate(found.points):
-        if point.crop is None:
-            sizes.append(None)
-            continue
-        crop = open_crop(point.crop)
-        crop.thumbnail((tile, tile))
-        sheet.paste(crop, (number % columns * tile, number // columns * tile))
-        sizes.append(crop.size)
+    sizes: list[tuple[int, int] | None] = [None] * len(found.points)
+    for number, data in enumerate(point.crop for point in found.points):
+        if data is not None:
+            crop = open_crop(data)
+            crop.thumbnail((tile, tile))
+            sheet.paste(crop, (number % columns * tile, number // columns * tile))
+            sizes[number] = crop.size
     buffer = io.BytesIO()
     sheet.save(buffer, format="JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), columns, tile, sizes
