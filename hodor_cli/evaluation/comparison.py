@@ -123,16 +123,10 @@ def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str, metri
     sums_a, sums_b, weights = np.array(rows, np.float64).T
     means = zip((sums_a / weights).tolist(), (sums_b / weights).tolist(), strict=True)
     enough = len(shared) >= LEAST_SEQUENCES
-    return ResultComparison(
-        metric,
-        name_a,
-        name_b,
-        float(sums_a.sum() / weights.sum()),
-        float(sums_b.sum() / weights.sum()),
-        bootstrap_interval(sums_b - sums_a, weights) if enough else None,
-        dict(zip(shared, means, strict=True)),
-        tuple(sorted(set(a.sequences) ^ set(b.sequences))),
-    )
+    interval = bootstrap_interval(sums_b - sums_a, weights) if enough else None
+    value_a, value_b = (float(sums.sum() / weights.sum()) for sums in (sums_a, sums_b))
+    sequences, apart = dict(zip(shared, means, strict=True)), tuple(sorted(set(a.sequences) ^ set(b.sequences)))
+    return ResultComparison(metric, name_a, name_b, value_a, value_b, interval, sequences, apart)
 
 
 def _read(path: Path) -> _ResultRecord:

@@ -95,7 +95,10 @@ def _pictures(
         image = np.full((*truth.shape, 3), 40, np.uint8)
     window = _window((truth == object_id) | (prediction == object_id))
     drawn = image, *(draw_overlay(image, labels.astype(np.uint16)) for labels in (truth, prediction))
-    return tuple(_shrunk(picture[window]) for picture in drawn)  # type: ignore[return-value]
+    height, width = drawn[0][window].shape[:2]
+    size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
+    how = cv2.INTER_AREA if width > PICTURE_WIDTH else cv2.INTER_LINEAR
+    return tuple(cv2.resize(picture[window], size, interpolation=how) for picture in drawn)  # type: ignore[return-value]
 
 
 def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -109,13 +112,6 @@ def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     top = min(max(0, box[1] + (box[3] - 1) // 2 - tall // 2), height - tall)
     left = min(max(0, box[0] + (box[2] - 1) // 2 - wide // 2), width - wide)
     return slice(top, top + tall), slice(left, left + wide)
-
-
-def _shrunk(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
-    size = (PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width)))
-    smaller = width > PICTURE_WIDTH
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def colour_of(object_id: int) -> tuple[int, ...]:

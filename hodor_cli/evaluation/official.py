@@ -65,13 +65,9 @@ def run_official(dataset: Dataset, predictions: Path, names: Iterable[str]) -> d
             except SystemExit as error:
                 reason = (said.getvalue().strip().splitlines() or ["it gave no reason"])[-1]
                 raise InputError(f"the official evaluation refuses {predictions}: {reason}") from error
-    means = {}
-    for metric in "JF":
-        means.update({f"{metric}{suffix}": float(np.mean(found[metric][key])) for key, suffix in _NAMES.items()})
+    names_of = {"M": "", "R": "_recall", "D": "_decay"}.items()
+    means = {f"{metric}{end}": float(np.mean(found[metric][key])) for metric in "JF" for key, end in names_of}
     return {"J&F": (means["J"] + means["F"]) / 2, **means}
-
-
-_NAMES = {"M": "", "R": "_recall", "D": "_decay"}
 
 
 def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Path) -> None:
@@ -83,13 +79,10 @@ def _lay_out(sequence: VideoSequence, predictions: Path, root: Path, results: Pa
     binary = bool(is_binary(sequence.name, sequence.masks.values()))
     for name, file in sequence.masks.items():
         (images / f"{name}.jpg").touch()  # counted, never read
-        _place(file, masks / f"{name}.png", binary)
-        if name in predicted:
-            _place(predicted[name], results / f"{name}.png", binary)
-
-
-def _place(file: Path, target: Path, binary: bool) -> None:
-    if binary:
-        Image.fromarray((read_labels(file).ids != 0).astype(np.uint8)).save(target)
-    else:
-        shutil.copyfile(file, target)
+        for source, folder in ((file, masks), (predicted.get(name), results)):
+            if source is None:
+                continue
+            if binary:
+                Image.fromarray((read_labels(source).ids != 0).astype(np.uint8)).save(folder / f"{name}.png")
+            else:
+                shutil.copyfile(source, folder / f"{name}.png")

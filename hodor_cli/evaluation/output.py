@@ -40,11 +40,9 @@ def check_output(output: EvaluationOutput) -> None:
     nor overwritten. Otherwise the old result files (not the masks) are removed, so that nothing there is older.
     """
     folder = output.folder
-    if not folder.exists():
-        return
-    if not folder.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; choose another `out`")
-    there = {entry.name for entry in folder.iterdir()}
+    there = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     if not there:
         return
     if not there.intersection(_OURS) and not any(name.startswith("history-") for name in there):
@@ -106,16 +104,11 @@ def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
                         f"{places[name]} has no mask for {plural(len(missing), 'frame')}: {listed(missing, 20)}"
                     )
                 for frame in wanted:
-                    _check_mask(files[frame])
-                    archive.write(files[frame], f"{prefix}{name}/{frame}.png")
+                    file = files[frame]
+                    values = read_numbers(file)
+                    if file.suffix.lower() != ".png" or values is None:
+                        raise InputError(f"{file} is no indexed PNG, and servers take nothing else")
+                    if values.dtype.itemsize > 1:
+                        raise InputError(f"{file} is a 16-bit PNG; servers take indexed PNGs with ids up to 255")
+                    archive.write(file, f"{prefix}{name}/{frame}.png")
     return target
-
-
-def _check_mask(file: Path) -> None:
-    if file.suffix.lower() != ".png":
-        raise InputError(f"{file} is no PNG; servers take indexed PNGs only")
-    values = read_numbers(file)
-    if values is None:
-        raise InputError(f"{file} is a colour picture; servers take indexed PNGs only")
-    if values.dtype.itemsize > 1:
-        raise InputError(f"{file} is a 16-bit PNG; servers take indexed PNGs with ids up to 255")

@@ -39,17 +39,13 @@ def score_predictions(
     places, rules = find_predictions(predictions, sequences), rules_of(dataset)
     tasks = [(sequence, places.get(name), rules, predictions) for name, sequence in sequences.items()]
     total, done = sum(len(sequence.masks) for sequence in sequences.values()), 0
-    scores: dict[str, SequenceScore] = {}
-    failed: dict[str, str] = {}
-    for sequence, outcome in _run(tasks, workers):
-        if isinstance(outcome, str):
-            failed[sequence.name] = outcome
-        else:
-            scores[sequence.name] = outcome
+    outcomes: dict[str, SequenceScore | str] = {}
+    for sequence, outcomes[sequence.name] in _run(tasks, workers):
         done += len(sequence.masks)
         if progress is not None:
             progress(done, total)
-    return {name: scores[name] for name in sequences if name in scores}, failed
+    scores = {name: outcomes[name] for name in sequences if not isinstance(outcomes[name], str)}
+    return scores, {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
 
 
 def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict[str, Path]:
@@ -117,7 +113,8 @@ def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequenc
     with forkable_opencv(), warnings.catch_warnings():
         # Python warns of forks beside threads; the workers use nothing that another thread could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
-        pool = ProcessPoolExecutor(count, context, initializer=_one_thread)
+        # The processes are the parallelism.
+        pool = ProcessPoolExecutor(count, context, initializer=cv2.setNumThreads, initargs=(1,))
         # The longest first, so that no core waits for a long one at the end.
         longest_first = sorted(tasks, key=lambda task: -len(task[0].masks))
         waiting = {pool.submit(_outcome, *task): task[0] for task in longest_first}
@@ -139,8 +136,3 @@ def _outcome(sequence: VideoSequence, folder: Path | None, rules: Rules, root: P
         return str(error)
     except Exception as error:  # one sequence must not take the others with it
         return f"{sequence.name} could not be scored ({type(error).__name__}: {error})"
-
-
-def _one_thread() -> None:
-    """The processes are the parallelism."""
-    cv2.setNumThreads(1)

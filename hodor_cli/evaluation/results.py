@@ -128,40 +128,32 @@ class EvaluationResult:
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
-    def sequences_csv(self) -> str:
-        """One line per sequence, worst first."""
+    def write(self, folder: Path) -> None:
+        """Write results.json, and sequences.csv and objects.csv (worst first) and frames.csv, each in one piece."""
         rows = []
         for sequence in self.worst_first():
             timing = self.timings.get(sequence.name)
             scores = list(sequence.objects.values())
-            speed = "" if timing is None else timing.frames_per_second
             longest = max(len(score.frames) for score in scores)
+            speed = "" if timing is None else timing.frames_per_second
             rows.append([sequence.name, len(scores), longest, *_means(scores).values(), speed])
-        return _csv(["sequence", "objects", "frames", *_METRICS, "frames_per_second"], rows)
-
-    def objects_csv(self) -> str:
-        """One line per object, worst first."""
-        rows = [
+        objects = [
             [sequence.name, score.object_id, len(score.frames), *_means([score]).values()]
             for sequence, score in self.worst_objects()
         ]
-        return _csv(["sequence", "object", "frames", *_METRICS], rows)
-
-    def frames_csv(self) -> str:
-        """One line per object and frame that counts."""
-        rows = [
+        frames = [
             [sequence.name, frame, score.object_id, float(j), float(f)]
             for sequence, score in self._objects()
             for frame, j, f in zip(score.frames, score.j_values, score.f_values, strict=True)
         ]
-        return _csv(["sequence", "frame", "object", "J", "F"], rows)
-
-    def write(self, folder: Path) -> None:
-        """Write results.json and the CSV files into `folder`, each in one piece."""
-        if self.sequences:
-            write_result(folder / "sequences.csv", self.sequences_csv().encode())
-            write_result(folder / "objects.csv", self.objects_csv().encode())
-            write_result(folder / "frames.csv", self.frames_csv().encode())
+        tables = {
+            "sequences.csv": [["sequence", "objects", "frames", *_METRICS, "frames_per_second"], *rows],
+            "objects.csv": [["sequence", "object", "frames", *_METRICS], *objects],
+            "frames.csv": [["sequence", "frame", "object", "J", "F"], *frames],
+        }
+        for name, table in tables.items() if self.sequences else ():
+            shown = ([f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in table)
+            write_result(folder / name, csv_text(shown).encode())
         write_result(folder / JSON_NAME, self.to_json().encode())
 
     def _objects(self) -> list[tuple[SequenceScore, ObjectScore]]:
@@ -187,8 +179,3 @@ def _means(scores: list[ObjectScore]) -> dict[str, float]:
 def _plain(value: float | None) -> float | None:
     """NaN is no JSON."""
     return None if value is None or value != value else value
-
-
-def _csv(header: list[str], rows: list[list[Any]]) -> str:
-    numbers = ([f"{value:.6f}" if isinstance(value, float) else value for value in row] for row in rows)
-    return csv_text([header, *numbers])

@@ -191,11 +191,15 @@ class SequenceScorer:
             notes.append(f"the truth of {self.name} has no object {listed(gaps)}; as in DAVIS each counts as one more")
         objects = {}
         for object_id in counted:
-            score = self._object(object_id)
-            if score is None:
+            start = self._first_frame.get(object_id, 0) if self.rules.from_own_start else 0
+            # A frame without an entry had the object in neither mask.
+            values = [scores.get(object_id, (1.0, 1.0)) for scores in self._scores[start:]]
+            if not values:
                 notes.append(f"object {object_id} of {self.name} appears too late for any frame to count; left out")
-            else:
-                objects[object_id] = score
+                continue
+            j, f = np.array(values, dtype=np.float64).T
+            series = np.ascontiguousarray(j), np.ascontiguousarray(f)
+            objects[object_id] = ObjectScore(object_id, tuple(self._frames[start:]), *series)
         if not objects:
             raise DataError(f"no object of {self.name} has a frame that counts; leave it out of `sequences`")
         return SequenceScore(self.name, objects, tuple(notes + self._truth.notes))
@@ -225,19 +229,9 @@ class SequenceScorer:
                 f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}; "
                 "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
             )
-        extra = [] if self.rules.every_id else extra
-        if not extra:
+        if self.rules.every_id or not extra:
             return []
         return [
             f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
             "such an object has no score of its own, its pixels are missing from others"
         ]
-
-    def _object(self, object_id: int) -> ObjectScore | None:
-        """An object's series. A frame without an entry had the object in neither mask."""
-        start = self._first_frame.get(object_id, 0) if self.rules.from_own_start else 0
-        values = [scores.get(object_id, (1.0, 1.0)) for scores in self._scores[start:]]
-        if not values:
-            return None
-        j, f = np.array(values, dtype=np.float64).T
-        return ObjectScore(object_id, tuple(self._frames[start:]), np.ascontiguousarray(j), np.ascontiguousarray(f))

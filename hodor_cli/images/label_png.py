@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +74,7 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
-@lru_cache
-def _palette_bytes() -> bytes:
-    return davis_palette().tobytes()
+_PALETTE = davis_palette().tobytes()
 
 
 def _to_image(labels: np.ndarray) -> Image:
@@ -89,5 +86,5 @@ def _to_image(labels: np.ndarray) -> Image:
     if high > 255:
         return PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
     image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    image.putpalette(_palette_bytes())  # makes a grey image an indexed one
+    image.putpalette(_PALETTE)  # makes a grey image an indexed one
     return image

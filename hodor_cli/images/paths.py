@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from hodor_cli.errors import HodorError, InputError
@@ -63,7 +64,9 @@ def require_exists(path: Path, what: str) -> None:
     missing = path
     while not exists(missing.parent) and missing.parent != missing:
         missing = missing.parent
-    siblings = _listing(missing.parent)
+    siblings: list[str] = []
+    with suppress(OSError):
+        siblings = sorted(entry.name for entry in missing.parent.iterdir() if not entry.name.startswith("."))
     close = difflib.get_close_matches(missing.name, siblings, n=1, cutoff=0.7)
     if not close:  # difflib underrates the same name with another ending, or in other upper and lower case
         stem = missing.stem.casefold()
@@ -73,7 +76,7 @@ def require_exists(path: Path, what: str) -> None:
     elif missing != path:
         hint = f"the folder {missing} does not exist"
     else:
-        hint = _describe(siblings, missing.parent)
+        hint = f"{missing.parent.resolve()} " + (f"holds {listed(siblings, 4)}" if siblings else "is empty")
     raise InputError(f"there is no {what} {path}: {hint}")
 
 
@@ -122,17 +125,3 @@ def visible_folders(folder: Path) -> list[Path]:
     except OSError:
         return []
     return sorted(folders, key=lambda entry: natural_key(entry.name))
-
-
-def _listing(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        return []
-
-
-def _describe(names: list[str], folder: Path) -> str:
-    if not names:
-        return f"{folder.resolve()} is empty"
-    shown = listed(names, 4)
-    return f"{folder.resolve()} holds {shown}"

@@ -14,7 +14,6 @@ from typing import Any
 import cv2  # Pillow drops the lower byte of 16-bit colour
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from hodor_cli.images.pillow import Opened, opened, picture_bytes
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
@@ -101,7 +100,11 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
     """
     with opened(path, what, page) as found:
         image, pages = found.image, found.pages
-        palette = _palette(image) if image.mode == "P" else None
+        palette = None
+        if image.mode == "P":
+            flat = np.array(image.getpalette("RGB") or [], dtype=np.uint8)
+            palette = np.zeros((256, 3), dtype=np.uint8)
+            palette[: len(flat) // 3] = flat.reshape(-1, 3)
         if found.deep:
             values = _deep_values(found, path, page)
         elif image.mode in ("1", "P", "L"):
@@ -111,7 +114,12 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
         else:
             transparent = {"A", "a"} & set(image.getbands()) or "transparency" in image.info
             values = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-        return StoredPicture(found.upright(values), palette, str(image.format), pages, _clear_values(image))
+        alpha = image.info.get("transparency") if image.mode in ("P", "L", "1") else None
+        if isinstance(alpha, bytes):
+            clear = frozenset(index for index, value in enumerate(alpha) if value == 0)
+        else:
+            clear = frozenset({alpha} if isinstance(alpha, int) else ())
+        return StoredPicture(found.upright(values), palette, str(image.format), pages, clear)
 
 
 def read_header(path: Path) -> PictureHeader:
@@ -170,17 +178,3 @@ def _deep_values(found: Opened, path: Path, page: int) -> NDArray[Any]:
     if page >= len(pages) or pages[page] is None:
         raise ValueError(f"page {page} of 16-bit colour cannot be decoded")
     return np.asarray(cv2.cvtColor(pages[page], cv2.COLOR_BGR2RGB))
-
-
-def _clear_values(image: Image) -> frozenset[int]:
-    alpha = image.info.get("transparency") if image.mode in ("P", "L", "1") else None
-    if isinstance(alpha, bytes):
-        return frozenset(index for index, value in enumerate(alpha) if value == 0)
-    return frozenset({alpha}) if isinstance(alpha, int) else frozenset()
-
-
-def _palette(image: Image) -> NDArray[np.uint8]:
-    flat = np.array(image.getpalette("RGB") or [], dtype=np.uint8)
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(flat) // 3] = flat.reshape(-1, 3)
-    return table

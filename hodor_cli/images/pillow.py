@@ -131,12 +131,13 @@ def opened(path: Path, what: str, page: int = 0) -> Iterator[Opened]:
     """Open a picture at a page. what: names it in messages. Raises InputError, also for errors inside the block."""
     with open_picture(path, what) as image:
         deep, bits = _depth(image)
-        orientation = 1 if image.format == "PNG" and not _may_be_turned(path) else _orientation(image)
+        found = 1 if image.format == "PNG" and not _may_be_turned(path) else image.getexif().get(_ORIENTATION, 1)
+        orientation = found if isinstance(found, int) and 1 <= found <= 8 else 1
         turn, size = orientation, (image.height, image.width)
         if image.format == "TIFF":  # before it is loaded, its size depends on the version of Pillow
             turn, size = 1, (int(image.tag_v2[257]), int(image.tag_v2[256]))  # type: ignore[attr-defined]
-        found = Opened(image, size[::-1] if orientation >= 5 else size, turn, deep, bits)
-        yield found.at(page) if page else found
+        picture = Opened(image, size[::-1] if orientation >= 5 else size, turn, deep, bits)
+        yield picture.at(page) if page else picture
 
 
 def _depth(image: Image) -> tuple[bool, int]:
@@ -147,11 +148,6 @@ def _depth(image: Image) -> tuple[bool, int]:
     # "BGR;16" is 8-bit colour packed into 16 bits.
     deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
     return deep, {"L;2": 2, "L;4": 4}.get(raw, 0) if image.mode == "L" else 0
-
-
-def _orientation(image: Image) -> int:
-    found = image.getexif().get(_ORIENTATION, 1)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _may_be_turned(path: Path) -> bool:

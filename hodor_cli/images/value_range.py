@@ -39,7 +39,9 @@ def measure_range(pictures: Sequence[NDArray[Any]]) -> ValueRange:
     comparable between sources. If the values fill less than a quarter of it, as those of a thermal camera do, the range
     is from their 0.1 to their 99.9 percentile.
     """
-    values = np.concatenate([_finite_sample(picture) for picture in pictures] or [np.zeros(0)])
+    flat = [picture.reshape(-1) for picture in pictures]
+    samples = [values[:: max(1, len(values) // _MOST_VALUES)].astype(np.float64) for values in flat]
+    values = np.concatenate([sample[np.isfinite(sample)] for sample in samples] or [np.zeros(0)])
     floats = any(picture.dtype.kind == "f" for picture in pictures)
     name = "float" if floats else "16-bit"
     if not len(values):
@@ -58,9 +60,3 @@ def scale_to_rgb8(values: NDArray[Any], value_range: ValueRange) -> NDArray[np.u
     share = (values.astype(np.float64) - value_range.low) / (value_range.high - value_range.low)
     scaled = np.nan_to_num(share * 255, nan=0.0, posinf=255.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
     return np.repeat(scaled[..., None], 3, axis=2) if scaled.ndim == 2 else scaled
-
-
-def _finite_sample(picture: NDArray[Any]) -> NDArray[np.float64]:
-    flat = picture.reshape(-1)
-    sample = flat[:: max(1, len(flat) // _MOST_VALUES)].astype(np.float64)
-    return sample[np.isfinite(sample)]
