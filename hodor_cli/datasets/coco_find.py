@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from hodor_cli.errors import DataError, InputError
@@ -56,11 +57,10 @@ def annotations_in(folder: Path) -> Path | None:
 
 
 def _is_labelme(path: Path) -> bool:
-    try:
+    with suppress(InputError):
         start = read_start(path, 1 << 14)
-    except InputError:
-        return False
-    return b'"shapes"' in start and b'"annotations"' not in start
+        return b'"shapes"' in start and b'"annotations"' not in start
+    return False
 
 
 class ImageFinder:

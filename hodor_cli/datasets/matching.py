@@ -56,7 +56,7 @@ def match_names(names: Sequence[str], frames: Sequence[str], *, counted: bool = 
     The match is empty if no way matches. Raises InputError if two ways are equally likely.
     """
     numbers = _numbers(names) or _numbers([name for name in names if name.isdecimal()])
-    readings = [] if counted else [_Reading(_equal(names, frames)), *_related(names, frames, numbers)]
+    readings = [] if counted else _related(names, frames, numbers)
     if numbers is not None:
         readings += [
             _counting(numbers, frames, 0, "" if counted else "numbers are taken to count the frames from 0"),
@@ -99,19 +99,16 @@ def _refuse_doubt(
     )
 
 
-def _equal(names: Sequence[str], frames: Sequence[str]) -> dict[str, str]:
-    """Names that are equal in any Unicode form; if there are none, also in upper or lower case."""
-    for form in (_composed, lambda name: _composed(name).casefold()):
-        known = {form(frame): frame for frame in frames}
-        found = {name: known[form(name)] for name in names if form(name) in known}
-        if found and len(set(found.values())) == len(found):
-            return found
-    return {}
-
-
 def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, int] | None) -> list[_Reading]:
-    """Names with the number of their frame, and names that are the frame's name with a common addition."""
+    """Names that are equal in any Unicode form (if none is, also in another case), names with the number of their frame,
+    and names that are the frame's name with a common addition."""
     readings = []
+    for form in (_composed, lambda name: _composed(name).casefold()):
+        same = {form(frame): frame for frame in frames}
+        pairs = {name: same[form(name)] for name in names if form(name) in same}
+        if pairs and len(set(pairs.values())) == len(pairs):
+            readings.append(_Reading(pairs))
+            break
     of_frames = _numbers(frames)
     if numbers is not None and of_frames is not None:
         by_number = {number: frame for frame, number in of_frames.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,13 +26,6 @@ class SizeMismatchError(ValueError):
     """Run lengths of another size than their image."""
 
 
-class Rle(TypedDict):
-    """A compressed COCO mask: (height, width) and the run lengths as text."""
-
-    size: list[int]
-    counts: str
-
-
 class RunLengths(msgspec.Struct):
     """COCO's run lengths: `counts` as compressed text or a list, down the columns, background first."""
 
@@ -43,8 +36,8 @@ class RunLengths(msgspec.Struct):
 Segmentation = RunLengths | list[list[float]]
 
 
-def encode_rle(mask: NDArray[np.bool_]) -> Rle:
-    """The COCO run lengths of an (H, W) bool mask."""
+def encode_rle(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """The COCO run lengths of an (H, W) bool mask: `size` (height, width), and `counts` as compressed text."""
     packed = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(side) for side in mask.shape], "counts": packed["counts"].decode("ascii")}
 
@@ -66,7 +59,13 @@ def check_segmentation(segmentation: Any, height: int, width: int) -> Segmentati
     try:
         checked = msgspec.convert(segmentation, Segmentation)
     except msgspec.ValidationError as error:
-        raise ValueError(_wrong_form(segmentation, error)) from None
+        if isinstance(segmentation, dict) and segmentation.get("counts") is None:
+            raise ValueError("run lengths have no counts") from None
+        if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
+            raise ValueError(f"the polygon is not a list of lists: {_FLAT}") from None
+        wrong = f"the segmentation is of a wrong type: {reason_of(error)}"
+        known = isinstance(segmentation, dict | list)
+        raise ValueError(wrong if known else "no polygon and no run lengths") from None
     if isinstance(checked, RunLengths):
         return checked if _check_runs(checked, height, width) else None
     if not checked:
@@ -90,16 +89,6 @@ def parse_segmentation(data: bytes | msgspec.Raw) -> Any:
         return [msgspec.json.decode(data, type=list[float])]
     except msgspec.ValidationError:
         return msgspec.json.decode(data)
-
-
-def _wrong_form(segmentation: Any, error: msgspec.ValidationError) -> str:
-    if isinstance(segmentation, dict) and segmentation.get("counts") is None:
-        return "run lengths have no counts"
-    if isinstance(segmentation, list) and segmentation and isinstance(segmentation[0], int | float):
-        return f"the polygon is not a list of lists: {_FLAT}"
-    if isinstance(segmentation, dict | list):
-        return f"the segmentation is of a wrong type: {reason_of(error)}"
-    return "no polygon and no run lengths"
 
 
 def _draw(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, read_coco, segmentation_of
+from hodor_cli.datasets.coco_file import Annotation, Id, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import RunLengths, encode_rle
 from hodor_cli.errors import HodorError, InputError, UsageError
@@ -40,15 +40,10 @@ class _Track(msgspec.Struct):
     object_id: Id | None = None
 
 
-class _Category(msgspec.Struct):
-    id: Id
-    name: str = ""
-
-
 class _VideoFile(msgspec.Struct):
     videos: list[_Video]
     annotations: list[_Track]
-    categories: list[_Category] = []
+    categories: list[dict[str, Any]] = []
 
 
 def read(path: Path, images: Path | None = None) -> Annotations:
@@ -70,7 +65,8 @@ def read(path: Path, images: Path | None = None) -> Annotations:
             except ValueError as error:
                 raise InputError(f"annotation {item.id} of {entry.file_name} in {path} is wrong: {error}") from error
             if segmentation is not None:
-                shapes.append(Shape(_name(content, item), segmentation, _track(item)))
+                name = "" if item.category_id is None else content.categories.get(item.category_id, "")
+                shapes.append(Shape(name, segmentation, _track(item)))
         file = finder.find(entry.file_name)
         pictures.append(Picture(entry.file_name, entry.size, tuple(shapes), file=file))
     return Annotations("COCO", path, pictures, notes=tuple(content.faults.facts))
@@ -84,7 +80,7 @@ def read_video(path: Path, video: str = "") -> Annotations:
         held = listed([one.name or one.id for one in chosen])
         raise InputError(f"{path} holds {len(chosen)} videos ({held}); name one as FILE#NAME")
     size = chosen[0].height, chosen[0].width
-    names = {category.id: category.name for category in content.categories}
+    names = {category.get("id"): str(category.get("name", "")) for category in content.categories}
     frames: list[list[Shape]] = [[] for _ in chosen[0].file_names]
     for place, track in enumerate(content.annotations, start=1):
         if track.video_id != chosen[0].id:
@@ -94,18 +90,12 @@ def read_video(path: Path, video: str = "") -> Annotations:
         key = next((key for key in (track.object_id, track.id) if key is not None), place)
         for frame, segmentation in zip(frames, track.segmentations, strict=True):
             if segmentation:
-                frame.append(
-                    Shape(names.get(track.category_id, "") if track.category_id is not None else "", segmentation, key)
-                )
+                frame.append(Shape(names.get(track.category_id, ""), segmentation, key))
     named = zip(chosen[0].file_names, frames, strict=True)
     pictures = [
         Picture(name, size, drawable(shapes, name, size, path), frame) for frame, (name, shapes) in enumerate(named)
     ]
     return Annotations("COCO for videos", path, pictures, video=chosen[0].name or path.stem)
-
-
-def _name(content: CocoFile, item: Annotation) -> str:
-    return "" if item.category_id is None else content.categories.get(item.category_id, "")
 
 
 def _track(item: Annotation) -> Key | None:
@@ -166,11 +156,7 @@ def write_video(annotations: Annotations, out: FolderWriter) -> None:
         of_object = {"id": number, "video_id": 1, "category_id": category, "object_id": object_id, "iscrowd": 0}
         entries.append(of_object | of_video | entry)
     name = annotations.video or annotations.path.stem
-    content = {
-        "info": {"description": "hodor"},
-        "licenses": [],
-        "categories": [{"id": number, "name": one, "supercategory": "object"} for number, one in enumerate(classes, 1)],
-        "videos": [{"id": 1, "name": name} | of_video | {"file_names": files}],
-        "annotations": entries,
-    }
-    out.text("annotations.json", json.dumps(content))
+    categories = [{"id": number, "name": one, "supercategory": "object"} for number, one in enumerate(classes, 1)]
+    videos = [{"id": 1, "name": name} | of_video | {"file_names": files}]
+    content = {"info": {"description": "hodor"}, "licenses": [], "categories": categories, "videos": videos}
+    out.text("annotations.json", json.dumps(content | {"annotations": entries}))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import ImageFinder
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
@@ -96,17 +95,18 @@ def _picture(
 
 
 def _size(height: str | None, width: str | None, path: Path) -> tuple[int, int]:
-    size = int(height or 0) if (height or "").isdecimal() else 0, int(width or 0) if (width or "").isdecimal() else 0
-    if not 0 < size[0] * size[1] <= MOST_PIXELS:
+    tall, wide = (int(side) if side and side.isdecimal() else 0 for side in (height, width))
+    if not 0 < tall * wide <= MOST_PIXELS:
         raise InputError(f"{path} gives a picture of {width}x{height} pixels, which is impossible; export it again")
-    return size
+    return tall, wide
 
 
 def _segmentation(element: Element, size: tuple[int, int]) -> Segmentation:
     if element.tag == "mask":
         return _mask(element, size)
     if element.tag == "polygon":
-        return [[float(side) for point in element.attrib["points"].split(";") for side in _pair(point)]]
+        points = [(float(x), float(y)) for x, y in (pair.split(",") for pair in element.attrib["points"].split(";"))]
+        return [[side for point in points for side in point]]
     if element.tag == "box":
         left, top, right, bottom = (float(element.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
         corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
@@ -117,11 +117,6 @@ def _segmentation(element: Element, size: tuple[int, int]) -> Segmentation:
     return [(turned(corners - middle, float(element.get("rotation") or 0)) + middle).ravel().tolist()]
 
 
-def _pair(text: str) -> tuple[str, str]:
-    x, y = text.split(",")
-    return x, y
-
-
 def _mask(element: Element, size: tuple[int, int]) -> RunLengths:
     left, top, width, height = (int(float(element.attrib[key])) for key in ("left", "top", "width", "height"))
     if not (0 < width * height <= MOST_PIXELS and width > 0 and left >= 0 and top >= 0):
@@ -129,9 +124,8 @@ def _mask(element: Element, size: tuple[int, int]) -> RunLengths:
     runs = np.array([int(count) for count in element.attrib["rle"].split(",")], dtype=np.int64)
     if runs.min(initial=0) < 0 or runs.max(initial=0) > width * height or runs.sum() != width * height:
         raise ValueError(f"its run lengths do not fill a box of {width}x{height}")
-    return run_lengths(
-        positioned(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width), left, top, size)
-    )
+    part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    return run_lengths(positioned(part, left, top, size))
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:
@@ -147,7 +141,9 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
         for item in annotations.items(picture):
             classes[item.label] = None
             left, top, wide, high = item.box
-            runs = ", ".join(map(str, _runs(item.mask[window_of(item.box)])))
+            flat = item.mask[window_of(item.box)].ravel()
+            ends = [0, *(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), flat.size]
+            runs = ", ".join(map(str, [0] * bool(flat[0]) + np.diff(ends).tolist()))  # background first
             lines.append(
                 f'    <mask label={quoteattr(item.label)} source="file" occluded="0" rle="{runs}" left="{left}" '
                 f'top="{top}" width="{wide}" height="{high}" z_order="0" group_id="{item.object_id}"></mask>'
@@ -195,11 +191,3 @@ def _document(
     task = f"<name>{name}</name><size>{count}</size><mode>{mode}</mode><labels>{labels}</labels>{original}"
     head = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>", "  <version>1.1</version>"]
     return "\n".join([*head, f"  <meta><task>{task}</task></meta>", *body, "</annotations>"])
-
-
-def _runs(part: NDArray[np.bool_]) -> list[int]:
-    """Run lengths along the rows, background first."""
-    flat = part.ravel()
-    ends = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1, [flat.size]])
-    runs: list[int] = np.diff(ends).tolist()
-    return [0, *runs] if flat[0] else runs

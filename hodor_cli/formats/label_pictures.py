@@ -41,19 +41,20 @@ def read_voc(folder: Path) -> Annotations:
     for name, path in masks_in(masks).items():
         labels = reader.read(path).ids
         names = _names(labels, of_classes[name], colours) if name in of_classes else {}
-        pictures.append(_picture(name, labels, folder, names))
-    named = [replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes))
-             for picture in pictures]  # fmt: skip
-    return Annotations("Pascal VOC", folder, named, notes=tuple(reader.notes))
+        picture = _picture(name, labels, folder, names)
+        pictures.append(replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes)))
+    return Annotations("Pascal VOC", folder, pictures, notes=tuple(reader.notes))
 
 
 def read_folder(masks: Path, folder: Path) -> Annotations:
     """Read the label pictures in `masks`, one for each frame, whose values are the ids of objects; the frames may be
     in JPEGImages, images or frames of `folder`. Raises InputError."""
     reader = LabelReader(folder.name, check_edges=False)
-    pictures = [_picture(name, reader.read(path).ids, folder, {}) for name, path in masks_in(masks).items()]
-    frames = [replace(picture, frame=place) for place, picture in enumerate(pictures)]
-    return Annotations("label pictures", folder, frames, notes=tuple(reader.notes), video=folder.name)
+    pictures = [
+        replace(_picture(name, reader.read(path).ids, folder, {}), frame=place)
+        for place, (name, path) in enumerate(masks_in(masks).items())
+    ]
+    return Annotations("label pictures", folder, pictures, notes=tuple(reader.notes), video=folder.name)
 
 
 def is_label_stack(path: Path) -> bool:

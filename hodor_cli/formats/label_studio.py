@@ -91,15 +91,13 @@ def _whole(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> l
     done = [one for one in parsed.annotations or parsed.completions or [] if not one.was_cancelled]
     if len(done) > 1:
         notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first one is taken")
-    return [
-        msgspec.structs.replace(
-            region.value,
-            original_width=region.original_width or region.value.original_width,
-            original_height=region.original_height or region.value.original_height,
-        )
-        for region in (done[0].result if done else [])
-        if region.value is not None
-    ]
+    values = []
+    for region in done[0].result if done else []:
+        if (value := region.value) is not None:
+            value.original_width = region.original_width or value.original_width
+            value.original_height = region.original_height or value.original_height
+            values.append(value)
+    return values
 
 
 def _minimal(task: dict[str, Any]) -> list[_Value]:

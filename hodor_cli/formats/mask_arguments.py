@@ -45,7 +45,12 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
             frames_of.append(found[1])
     names: dict[int, str] = {}
     for one, frames in zip(number_together(drawn), frames_of, strict=True):
-        _require_tracked(one)
+        if not one.tracked:
+            name = next(found for found in map(repeated_name, one.pictures) if found is not None)
+            raise InputError(
+                f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is "
+                "which in the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or its own name"
+            )
         names = {**one.names, **names}
         notes = _notes(one)
         for frame, picture in zip(frames, one.pictures, strict=True):
@@ -119,15 +124,6 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
             f"give one as FRAME={path}#NAME"
         )
     return used
-
-
-def _require_tracked(one: Annotations) -> None:
-    if not one.tracked:
-        name = next(filter(lambda found: found is not None, map(repeated_name, one.pictures)))
-        raise InputError(
-            f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is which "
-            "in the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or a name of its own"
-        )
 
 
 def _require_frame_size(pictures: Iterable[Picture], source: FrameSource, path: Path) -> None:

@@ -33,8 +33,10 @@ def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
         top, left = int(rows.min()), int(columns.min())
         window = np.zeros((int(rows.max()) - top + 3, int(columns.max()) - left + 3), dtype=bool)
         window[rows - top + 1, columns - left + 1] = True
-        outer, *holes = _rings(window, tolerance)
-        found.append(_joined(outer, holes) + np.array([left - 1, top - 1]))
+        # The outer edge of the part is the longest way around; the others are holes.
+        outer, *holes = sorted(map(_inset, _traced(window)), key=_area, reverse=True)
+        joined = _joined(_simplified(outer, tolerance), [_simplified(hole, tolerance) for hole in holes])
+        found.append(joined + np.array([left - 1, top - 1]))
     return found
 
 
@@ -45,15 +47,9 @@ def one_outline(mask: NDArray[np.bool_], tolerance: float = 0.0) -> Points:
     return _joined(parts[0], parts[1:]) if parts else np.zeros((0, 2))
 
 
-def _rings(window: NDArray[np.bool_], tolerance: float) -> list[Points]:
-    """The closed edges of a 4-connected part that does not touch the window's border: the outer one, then the holes."""
-    rings = [_inset(ring) for ring in _traced(window)]
-    rings.sort(key=lambda ring: abs(_area(ring)), reverse=True)
-    return [_simplified(ring, tolerance) for ring in rings]
-
-
 def _traced(window: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The corners of each edge of the part, in the order that keeps the part on the right-hand side (y points down)."""
+    """The corners of each closed edge of a 4-connected part that does not touch the window's border, in the order that
+    keeps the part on the right-hand side (y points down)."""
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
     # (shift to the outer neighbour, begin and end of that side of the pixel)
     sides = (((-1, 0), (0, 0), (1, 0)), ((0, 1), (1, 0), (1, 1)), ((1, 0), (1, 1), (0, 1)), ((0, -1), (0, 1), (0, 0)))
@@ -113,7 +109,7 @@ def _joined(outer: Points, others: list[Points]) -> Points:
 
 def _area(ring: Points) -> float:
     x, y = ring.T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> RunLengths:

@@ -101,21 +101,14 @@ def _numbers(fields: list[str]) -> list[float] | None:
 def _class_names(path: Path) -> dict[int, str]:
     """The class names in data.yaml, which is in the folder of the labels or one of the three above it."""
     folder = path if path.is_dir() else path.parent
-    for place in (folder, *list(folder.resolve().parents)[:3]):
-        for name in _DATA:
-            if (place / name).is_file():
-                return _read_names(place / name)
-    return {}
-
-
-def _read_names(path: Path) -> dict[int, str]:
-    import yaml
-
+    places = (place / name for place in (folder, *list(folder.resolve().parents)[:3]) for name in _DATA)
+    if (file := next(filter(Path.is_file, places), None)) is None:
+        return {}
     try:
-        data = msgspec.convert(yaml.safe_load(read_utf8(path)), _Data, strict=False)
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError, UnicodeDecodeError) as error:
+        data = msgspec.yaml.decode(read_utf8(file), type=_Data, strict=False)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} has no names that can be read; give them as a list, or as numbers with names"
+            f"{file} has no names that can be read; give them as a list, or as numbers with names"
         ) from error
     pairs = data.names.items() if isinstance(data.names, dict) else enumerate(data.names)
     return {index: str(name) for index, name in pairs}
@@ -128,12 +121,8 @@ def _picture_of(label: Path) -> Path | None:
     if "labels" in parts:
         place = len(parts) - 1 - parts[::-1].index("labels")
         folders.insert(0, Path(*parts[:place], "images", *parts[place + 1 :]))
-    for folder in folders:
-        for suffix in sorted(PICTURE_SUFFIXES):
-            for ending in (suffix, suffix.upper()):
-                if (file := folder / (label.stem + ending)).is_file():
-                    return file
-    return None
+    endings = [ending for suffix in sorted(PICTURE_SUFFIXES) for ending in (suffix, suffix.upper())]
+    return next(filter(Path.is_file, (folder / (label.stem + end) for folder in folders for end in endings)), None)
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -108,13 +108,6 @@ def inner_edge(labels: NDArray[np.unsignedinteger], thickness: int = 1) -> NDArr
     return edge
 
 
-def outline_palette() -> NDArray[np.uint8]:
-    """(256, 3) RGB: the palette's colours at full brightness, which are visible on dark objects too."""
-    palette = davis_palette().astype(np.float64)
-    brightest = np.maximum(palette.max(axis=1, keepdims=True), 1)
-    return np.round(palette * 255 / brightest).astype(np.uint8)
-
-
 def _window(labels: NDArray[np.uint16], *, even: bool = False) -> Window | None:
     """The smallest window with every object and one pixel around it, of even places if `even`; None without objects."""
     box = box_of(labels)
@@ -176,7 +169,10 @@ def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
 @lru_cache
 def _palettes() -> tuple[Plane, Plane, Plane]:
     """(256, 3) RGB each: the palette, another shade of each colour (pale if that is dark, dark if pale), outlines."""
-    palette, outlines = davis_palette(), outline_palette()
+    palette = davis_palette()
+    # At full brightness, which is visible on dark objects too.
+    brightest = np.maximum(palette.astype(np.float64).max(axis=1, keepdims=True), 1)
+    outlines = np.round(palette * 255 / brightest).astype(np.uint8)
     dark = palette.astype(np.float64).mean(axis=1, keepdims=True) < 120
     return palette, np.where(dark, outlines // 2 + 127, palette // 4).astype(np.uint8), outlines
 

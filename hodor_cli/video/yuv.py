@@ -57,11 +57,6 @@ class Colours:
         stated = [_NOT_STATED if code in _RESERVED else code for code in (primaries, transfer)]
         return cls(full, matrix, *stated)
 
-    def are_of(self, frame: VideoFrame) -> bool:
-        """Whether a frame of YUV has this range and matrix."""
-        matrix = int(getattr(frame, "colorspace", _NOT_STATED))
-        return not frame.format.is_rgb and matrix == self.matrix and _is_full(frame) == self.full
-
     def decoded(self, planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """The (H, W, 3) RGB of a Y, a U and a V plane of one size. For small pictures faster than FFmpeg's scaler."""
         return np.asarray(cv2.transform(cv2.merge(list(planes)), self._to_rgb), dtype=np.uint8)
@@ -107,7 +102,8 @@ class YuvPicture:
     @classmethod
     def of(cls, frame: VideoFrame, turn: Turn, colours: Colours) -> YuvPicture | None:
         """None for a frame that is coded in another way. More than 8 bits become 8."""
-        if frame.width % 2 or frame.height % 2 or not colours.are_of(frame):
+        coding = int(getattr(frame, "colorspace", _NOT_STATED)), _is_full(frame)
+        if frame.width % 2 or frame.height % 2 or frame.format.is_rgb or coding != (colours.matrix, colours.full):
             return None
         name = frame.format.name
         if name not in ("yuv420p", "yuvj420p"):

@@ -143,18 +143,12 @@ def is_binary(name: str, files: Iterable[Path]) -> bool | None:
 
 def present_ids(labels: LabelMap, likely: Iterable[int] = ()) -> set[int]:
     """The ids in a label map, without 0. Fast if all of them are among the `likely` ones."""
-    left = cv2.countNonZero(labels)
-    found = set()
+    left, found = cv2.countNonZero(labels), set()
     for object_id in likely:
-        if not left:
-            break
-        pixels = cv2.countNonZero((labels == object_id).view(np.uint8))
-        if pixels:
+        if left and (pixels := cv2.countNonZero((labels == object_id).view(np.uint8))):
             found.add(object_id)
             left -= pixels
-    if left:
-        return set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0}
-    return found
+    return set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) - {0} if left else found
 
 
 def size_text(labels: LabelMap) -> str:

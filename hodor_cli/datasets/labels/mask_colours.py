@@ -22,16 +22,20 @@ def labels_from_colours(
     nearly the whole border is, such as a white canvas. If all colours are DAVIS's or VOC's, they get that palette's
     ids; otherwise they get 1, 2, ... in the order in which they appear from the top left.
     """
-    ground = _ground(values, index_map)
-    if _colour(ground) in (known or {}).values():
-        ground = 0
+    border = np.concatenate([index_map[0], index_map[-1], index_map[:, 0], index_map[:, -1]])
+    counts = np.bincount(border, minlength=len(values))
+    canvas = values[int(counts.argmax())]
+    plain = values[0] != 0 and len(values) > 1 and counts.max() > 0.9 * len(border)
+    ground = canvas if plain and _colour(canvas) not in (known or {}).values() else 0
     first_seen = np.zeros(len(values), dtype=np.int64)
     # A colour's first pixel is written last, so it remains.
     first_seen[index_map.ravel()[::-1]] = np.arange(index_map.size)[::-1]
     order = [int(k) for k in np.argsort(first_seen, kind="stable") if values[k] != ground]
     ids_by_colour = {colour: object_id for object_id, colour in (known or {}).items()}
     new = [k for k in order if _colour(values[k]) not in ids_by_colour]
-    palette = _palette_ids()
+    # The last one stays: DAVIS's before VOC's, and low ids before high ones.
+    rows = [row for table in (voc_palette(), davis_palette()) for row in reversed(list(enumerate(table.tolist())))]
+    palette = {tuple(colour): object_id for object_id, colour in rows}
     standard = all(_colour(values[k]) in palette for k in new)
     taken = set(ids_by_colour.values())
     table = np.zeros(len(values), dtype=np.uint16)
@@ -59,20 +63,6 @@ def grey_palette_ids(ids: list[int]) -> list[int]:
     colours = davis_palette()[1:22].astype(np.float64) @ (0.299, 0.587, 0.114)
     of_grey = {round(grey): object_id for object_id, grey in reversed(list(enumerate(colours.tolist(), start=1)))}
     return [of_grey[i] for i in ids] if all(i in of_grey for i in ids) else []
-
-
-def _ground(values: np.ndarray, index_map: np.ndarray) -> np.unsignedinteger | int:
-    """The colour of the background, as 0xRRGGBB."""
-    border = np.concatenate([index_map[0], index_map[-1], index_map[:, 0], index_map[:, -1]])
-    counts = np.bincount(border, minlength=len(values))
-    most = int(counts.argmax())
-    return values[most] if values[0] != 0 and len(values) > 1 and counts[most] > 0.9 * len(border) else 0
-
-
-def _palette_ids() -> dict[Colour, int]:
-    # The last one stays: DAVIS's before VOC's, and low ids before high ones.
-    rows = [row for palette in (voc_palette(), davis_palette()) for row in reversed(list(enumerate(palette.tolist())))]
-    return {(red, green, blue): object_id for object_id, (red, green, blue) in rows}
 
 
 def _colour(value: np.unsignedinteger | int) -> Colour:

@@ -71,9 +71,14 @@ def read_mask(
 
 def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] | None) -> MaskFile:
     values = numbers_of(picture, path, grey_in_colour=False)
-    if values is not None and picture.palette is not None:
-        mask = mask_from_values(values, path, picture.palette[values])
-        return replace(mask, notes=_black_object_note(picture.palette, values, path) + mask.notes)
+    if values is not None and (table := picture.palette) is not None:
+        mask = mask_from_values(values, path, table[values])
+        black = [int(i) for i in np.unique(values) if i and not table[i].any()]
+        if black and table[0].any():  # some painting programs order a palette so
+            drawn = f"{path.name} is indexed: index 0, drawn in #{table[0].tobytes().hex()}, is the background"
+            note = f"the black index {black[0]} is an object; save it as RGB if black is meant to be the background"
+            mask.notes.insert(0, f"{drawn} and {note}")
+        return mask
     if values is not None:
         return mask_from_values(values, path)
     if picture.values.dtype.kind == "f":
@@ -114,7 +119,11 @@ def _from_jpeg(rgb: np.ndarray, path: Path) -> MaskFile:
 
 def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
     """Transparent pixels are background; the visible ones are painted objects, or one object that was cut out."""
-    least = _least_alpha(rgba[..., 3])
+    # The least alpha (1..255) of visible pixels: half the alpha of the most transparent even area, or half the highest
+    # alpha if no area is even. So paint of any opacity is visible, and its soft edges are cut in the middle.
+    levels, index_map = index_values(rgba[..., 3])
+    solid = [int(level) for level in levels[examine_edges(index_map, rgba[..., 3:]).solid] if level >= _CLEAR]
+    least = max(1, ((min(solid) if 0 < len(solid) <= _COATS else int(levels[-1])) + 1) // 2)
     shown = rgba[..., 3] >= least
     if shown.all():
         return mask_from_rgb(rgba[..., :3], path, known)
@@ -128,26 +137,6 @@ def _from_transparency(rgba: np.ndarray, path: Path, known: dict[int, Colour] | 
             return replace(mask, notes=[f"{path.name}: transparent pixels are background", *mask.notes])
     note = f"{path.name} is one object cut out by transparency (alpha of {least} and more), with id 1"
     return MaskFile(shown.astype(np.uint16), [note])
-
-
-def _least_alpha(alpha: np.ndarray) -> int:
-    """The least alpha (1..255) of visible pixels: half the alpha of the most transparent even area, or half the highest
-    alpha if no area is even. So paint of any opacity is visible, and its soft edges are cut in the middle."""
-    levels, index_map = index_values(alpha)
-    solid = [int(level) for level in levels[examine_edges(index_map, alpha[..., None]).solid] if level >= _CLEAR]
-    weakest = min(solid) if 0 < len(solid) <= _COATS else int(levels[-1])
-    return max(1, (weakest + 1) // 2)
-
-
-def _black_object_note(table: np.ndarray, values: np.ndarray, path: Path) -> list[str]:
-    """A note if the palette's index 0 is not black but an object's index is: some painting programs order it so."""
-    black = [int(i) for i in np.unique(values) if i and not table[i].any()]
-    if not black or not table[0].any():
-        return []
-    return [
-        f"{path.name} is indexed: index 0, drawn in #{table[0].tobytes().hex()}, is the background and the black index "
-        f"{black[0]} is an object; save it as RGB if black is meant to be the background"
-    ]
 
 
 def _other_format(path: Path) -> str | None:
