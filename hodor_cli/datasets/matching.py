@@ -100,8 +100,8 @@ def _refuse_doubt(
 
 
 def _related(names: Sequence[str], frames: Sequence[str], numbers: Mapping[str, int] | None) -> list[_Reading]:
-    """Names that are equal in any Unicode form (if none is, also in another case), names with the number of their frame,
-    and names that are the frame's name with a common addition."""
+    """Names that are equal in any Unicode form (if none is, also in another case), with the number of their frame, or
+    with a common addition to the frame's name."""
     readings = []
     for form in (_composed, lambda name: _composed(name).casefold()):
         same = {form(frame): frame for frame in frames}
