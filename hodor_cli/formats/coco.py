@@ -127,7 +127,9 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
     content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
     # CVAT and datumaro read no other place; the other tools are told the file.
-    out.text("annotations/instances_default.json", json.dumps(content | {"annotations": entries, "categories": categories}))
+    out.text(
+        "annotations/instances_default.json", json.dumps(content | {"annotations": entries, "categories": categories})
+    )
 
 
 def write_video(annotations: Annotations, out: FolderWriter) -> None:
