@@ -109,7 +109,13 @@ def _region_and_boundary(truth: Binary, prediction: Binary, radius: int) -> tupl
     truth, prediction = np.ascontiguousarray(truth[box]), np.ascontiguousarray(prediction[box])
     union = cv2.countNonZero(cv2.bitwise_or(truth, prediction))
     j = cv2.countNonZero(cv2.bitwise_and(truth, prediction)) / union
-    return j, _f_measure(_boundary(truth), _boundary(prediction), radius)
+    truth, prediction = _boundary(truth), _boundary(prediction)
+    of_truth, of_prediction = cv2.countNonZero(truth), cv2.countNonZero(prediction)
+    if of_truth == 0 or of_prediction == 0:
+        return j, float(of_truth == of_prediction)
+    precision = _count_near(prediction, truth, radius) / of_prediction
+    recall = _count_near(truth, prediction, radius) / of_truth
+    return j, 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _boundary(mask: Binary) -> Binary:
@@ -118,18 +124,6 @@ def _boundary(mask: Binary) -> Binary:
     At the last row only the right neighbour exists, at the last column only the lower one, in the corner none.
     """
     return cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, _rectangle(2, 2), anchor=(0, 0))  # type: ignore[return-value]
-
-
-def _f_measure(truth: Binary, prediction: Binary, radius: int) -> float:
-    """F of two 0/1 boundary maps."""
-    of_truth, of_prediction = cv2.countNonZero(truth), cv2.countNonZero(prediction)
-    if of_truth == 0 and of_prediction == 0:
-        return 1.0
-    if of_truth == 0 or of_prediction == 0:
-        return 0.0
-    precision = _count_near(prediction, truth, radius) / of_prediction
-    recall = _count_near(truth, prediction, radius) / of_truth
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _count_near(points: Binary, target: Binary, radius: int) -> int:

@@ -113,10 +113,20 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the keys of the field (J, F, J&F, J_recall, ...), values 0..1."""
         groups = self.group_means()
+        sequences: dict[str, dict[str, Any]] = {}
+        for name, sequence in self.sequences.items():
+            objects: dict[str, dict[str, Any]] = {}
+            for object_id, score in sequence.objects.items():
+                group = self.groups.get((name, object_id))
+                one = {**_means([score]), "frames": len(score.frames)}
+                objects[str(object_id)] = one | ({"group": group} if group else {})
+            speed = _plain(self.timings[name].frames_per_second) if name in self.timings else None
+            means = _means(list(sequence.objects.values()))
+            sequences[name] = {**means, "objects": objects, "frames_per_second": speed}
         return {
             **{name: _plain(self.metric(name)) for name in _METRICS},
             **{f"{name}_{group}": _plain(groups[group][name]) for group in groups for name in ("J&F", "J", "F")},
-            "sequences": {name: self._sequence_dict(score) for name, score in self.sequences.items()},
+            "sequences": sequences,
             "failed": dict(self.failed),
             "frames_per_second": _plain(self.frames_per_second),
             "frames_per_second_end_to_end": _plain(self.frames_per_second_end_to_end),
@@ -158,16 +168,6 @@ class EvaluationResult:
 
     def _objects(self) -> list[tuple[SequenceScore, ObjectScore]]:
         return [(sequence, score) for sequence in self.sequences.values() for score in sequence.objects.values()]
-
-    def _sequence_dict(self, sequence: SequenceScore) -> dict[str, Any]:
-        timing = self.timings.get(sequence.name)
-        objects: dict[str, dict[str, Any]] = {}
-        for object_id, score in sequence.objects.items():
-            group = self.groups.get((sequence.name, object_id))
-            one = {**_means([score]), "frames": len(score.frames)}
-            objects[str(object_id)] = one | ({"group": group} if group else {})
-        speed = None if timing is None else _plain(timing.frames_per_second)
-        return {**_means(list(sequence.objects.values())), "objects": objects, "frames_per_second": speed}
 
 
 def _means(scores: list[ObjectScore]) -> dict[str, float]:

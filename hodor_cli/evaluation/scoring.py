@@ -184,7 +184,19 @@ class SequenceScorer:
         require_frames(self.name, self.labelled, self.rules)
         if not self.ids:
             raise DataError(f"the truth of {self.name} holds no object; leave it out of `sequences`")
-        notes = self._check_extra_ids()
+        notes = []
+        extra = sorted(self._extra_ids.difference(self._first_frame))
+        past = [object_id for object_id in extra if object_id > max(self.ids)]
+        if past and self.rules.refuse_extra_ids:
+            raise InputError(
+                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}; "
+                "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
+            )
+        if extra and not self.rules.every_id:
+            notes.append(
+                f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
+                "such an object has no score of its own, its pixels are missing from others"
+            )
         counted = range(1, max(self.ids) + 1) if self.rules.every_id else sorted(self.ids)
         gaps = [object_id for object_id in counted if object_id not in self._first_frame]
         if gaps:
@@ -220,18 +232,3 @@ class SequenceScorer:
         self._extra_ids.update(predicted)
         self._frames.append(frame)
         self._scores.append(score_frame(truth, prediction, {*self.ids, *predicted}, void))
-
-    def _check_extra_ids(self) -> list[str]:
-        extra = sorted(self._extra_ids.difference(self._first_frame))
-        past = [object_id for object_id in extra if object_id > max(self.ids)]
-        if past and self.rules.refuse_extra_ids:
-            raise InputError(
-                f"the prediction of {self.name} holds id {listed(past)}, but the truth's largest is {max(self.ids)}; "
-                "the official DAVIS evaluation refuses this too: keep the ids of the first frame"
-            )
-        if self.rules.every_id or not extra:
-            return []
-        return [
-            f"the prediction of {self.name} holds id {listed(extra)}, which the truth does not have; "
-            "such an object has no score of its own, its pixels are missing from others"
-        ]

@@ -57,14 +57,8 @@ def read_folder(masks: Path, folder: Path) -> Annotations:
     return Annotations("label pictures", folder, pictures, notes=tuple(reader.notes), video=folder.name)
 
 
-def is_label_stack(path: Path) -> bool:
-    """Whether a TIFF has several pages with one whole number per pixel. Raises InputError."""
-    header = read_header(path)
-    return header.pages > 1 and header.mode in ("L", "I", "I;16", "I;16B", "1", "P")
-
-
 def read_stack(path: Path) -> Annotations:
-    """Read a TIFF whose pages are the frames' label maps. Raises InputError."""
+    """Read a TIFF whose pages, one whole number per pixel, are the frames' label maps. Raises InputError."""
     pictures: list[Picture] = []
     for page in range(read_header(path).pages):
         values = read_stored(path, "a label TIFF", page=page).values

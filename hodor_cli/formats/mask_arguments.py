@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -84,7 +84,18 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
             else f"{path} holds no object to follow: it has no outline, or none with a pixel inside the picture"
         )
     placed = _placed(pictures, frame, path, source)
-    _require_frame_size((picture for picture, _ in placed), source, path)
+    size = source.height, source.width
+    if (wrong := next((picture for picture, _ in placed if picture.size != size), None)) is not None:
+        height, width = wrong.size
+        way_out = (
+            "the tool did not turn the picture upright, so export it turned"
+            if (width, height) == size
+            else "annotate pictures of the frames' own size"
+        )
+        raise InputError(
+            f"{path} was drawn on a picture of {width}x{height} pixels but the frames are {size[1]}x{size[0]}: "
+            f"{way_out}"
+        )
     return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
 
 
@@ -124,22 +135,6 @@ def _placed(pictures: list[Picture], given: int | None, path: Path, source: Fram
             f"give one as FRAME={path}#NAME"
         )
     return used
-
-
-def _require_frame_size(pictures: Iterable[Picture], source: FrameSource, path: Path) -> None:
-    """Raise InputError unless the pictures have the size of the frames."""
-    size = source.height, source.width
-    if (wrong := next((picture for picture in pictures if picture.size != size), None)) is not None:
-        height, width = wrong.size
-        way_out = (
-            "the tool did not turn the picture upright, so export it turned"
-            if (width, height) == size
-            else "annotate pictures of the frames' own size"
-        )
-        raise InputError(
-            f"{path} was drawn on a picture of {width}x{height} pixels but the frames are {size[1]}x{size[0]}: "
-            f"{way_out}"
-        )
 
 
 def _notes(one: Annotations) -> list[str]:

@@ -19,7 +19,7 @@ from hodor_cli.formats.annotations import Annotations
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import read_start, read_utf8, require_exists, summarise_files, visible_files
-from hodor_cli.images.picture import PICTURE_SUFFIXES
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 
 Size = tuple[int, int]
 _TOOLS = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, label pictures and label TIFFs are read"
@@ -87,20 +87,21 @@ class Found(NamedTuple):
 
 def find_tool(path: Path) -> Found | None:
     """What tool wrote the file or folder; None for masks (a picture, an array, a folder of them) and unknown files."""
-    found: tuple[str, Path] | None = None
-    suffix = path.suffix.lower()
+    suffix, kind = path.suffix.lower(), None
     if path.is_dir():
         found = _in_folder(path)
-    elif suffix == ".json" and (kind := _json_kind(path)) is not None:
-        found = kind, path
-    elif suffix == ".xml" and _is_cvat(path):
-        found = "cvat", path
+        return None if found is None else Found(*found, path)
+    if suffix == ".json":
+        kind = _json_kind(path)
+    elif suffix == ".xml":
+        kind = "cvat" if _is_cvat(path) else None
     elif suffix in (".yaml", ".yml") or (suffix == ".txt" and yolo.is_labels(path)):
-        found = "yolo", path
+        kind = "yolo"
     elif suffix in (".tif", ".tiff"):
         with suppress(InputError):  # the reader of masks reports what is wrong
-            found = ("stack", path) if label_pictures.is_label_stack(path) else None
-    return None if found is None else Found(*found, path)
+            header = read_header(path)
+            kind = "stack" if header.pages > 1 and header.mode in ("L", "I", "I;16", "I;16B", "1", "P") else None
+    return None if kind is None else Found(kind, path, path)
 
 
 def _in_folder(folder: Path) -> tuple[str, Path] | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from PIL.Image import Image
 
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, writing_file
@@ -27,8 +26,15 @@ def write_label_png(path: str | Path, labels: np.ndarray, *, durable: bool = Fal
     An existing file is replaced, and no reader sees half a file. `durable` waits until the disk holds it. Raises
     `OutputError` if the disk is full or the folder is not writable, ValueError if `labels` is no label map.
     """
-    path = Path(path)
-    image = _to_image(np.asarray(labels))
+    path, labels = Path(path), np.asarray(labels)
+    if labels.ndim != 2 or labels.dtype.kind not in "uib":
+        raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if low < 0 or high > MAX_ID:
+        raise ValueError(f"object ids lie in 0..{MAX_ID}, not {low}..{high}")
+    image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16 if high > 255 else np.uint8))
+    if high <= 255:
+        image.putpalette(_PALETTE)  # makes a grey image an indexed one
     with writing_file(path, "free or change its disk"), replacing(path, durable=durable) as temporary:
         # Areas of one value are small at any level, and the lowest takes half the time. Coding only runs of one value
         # halves the file.
@@ -75,16 +81,3 @@ def voc_palette() -> np.ndarray:
 
 
 _PALETTE = davis_palette().tobytes()
-
-
-def _to_image(labels: np.ndarray) -> Image:
-    if labels.ndim != 2 or labels.dtype.kind not in "uib":
-        raise ValueError(f"a label map is (H, W) integers, not {labels.shape} {labels.dtype}")
-    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
-    if low < 0 or high > MAX_ID:
-        raise ValueError(f"object ids lie in 0..{MAX_ID}, not {low}..{high}")
-    if high > 255:
-        return PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint16))
-    image = PIL.Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    image.putpalette(_PALETTE)  # makes a grey image an indexed one
-    return image

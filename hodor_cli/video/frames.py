@@ -88,7 +88,10 @@ class FrameSource(ABC):
     def __init__(
         self, label: str, name: str, start: int, end: int | None, value_range: ValueRange | None = None
     ) -> None:
-        check_range(start, end)
+        if start < 0:
+            raise UsageError(f"`start` {start} is negative; frames count from 0")
+        if end is not None and end <= start:
+            raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first that is not read")
         self.label = readable_name(label)
         self.name = readable_name(name)
         self.start = start
@@ -180,14 +183,6 @@ class ListedSource(FrameSource):
 
     def nearest_start(self, index: int) -> int:
         return index
-
-
-def check_range(start: int, end: int | None) -> None:
-    """Raise `UsageError` unless 0 <= start < end."""
-    if start < 0:
-        raise UsageError(f"`start` {start} is negative; frames count from 0")
-    if end is not None and end <= start:
-        raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first frame that is not read")
 
 
 #: Pixels of decoded frames held at a time, in bytes; a video is decoded forward in pieces of that size.

@@ -15,7 +15,7 @@ from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.camera import CameraSource
 from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
-from hodor_cli.video.frames import FrameSource, check_range
+from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
 
 
@@ -42,7 +42,6 @@ def open_source(
     Raises `InputError` (missing, unreadable, empty, a URL or playlist, start past the end) and `UsageError` (an
     impossible range).
     """
-    check_range(start, end)
     text = str(path_or_camera)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
         return CameraSource(path_or_camera, start=start, end=end)

@@ -63,7 +63,16 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
         by_frame.setdefault(frame, []).append(entry)
     explicit = {i for group in by_frame.values() for entry in group if not entry.numbered for i in entry.object_ids}
     combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
-    _note_corrections(combined)
+    first: dict[int, int] = {}
+    for frame, entry in combined.items():
+        again = [i for i in entry.object_ids if i in first]
+        if again and len(combined) <= 10:  # not for a folder with a mask for every frame
+            entry.notes.append(
+                f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
+                f"frame {first[again[0]]}; to start a new object there, draw it with another value"
+            )
+        for i in entry.object_ids:
+            first.setdefault(i, frame)
     return combined
 
 
@@ -108,17 +117,3 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
     return MaskInput.of(
         tuple(file for entry in group for file in entry.files), MaskFile(labels, notes, colours or None)
     )
-
-
-def _note_corrections(combined: dict[int, MaskInput]) -> None:
-    """Add a note to each mask that gives an id of an earlier frame again: it corrects that object."""
-    first: dict[int, int] = {}
-    for frame, entry in combined.items():
-        again = [i for i in entry.object_ids if i in first]
-        if again and len(combined) <= 10:  # not for a folder with a mask for every frame
-            entry.notes.append(
-                f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
-                f"frame {first[again[0]]}; to start a new object there, draw it with another value"
-            )
-        for i in entry.object_ids:
-            first.setdefault(i, frame)

@@ -110,7 +110,11 @@ def load_projection(path: str | Path) -> Projection:
         raise WeightsError(
             f"{path} is damaged or no projection ({error}); make it again with `fit_projection`"
         ) from None
-    if header.get("format") != FORMAT_NAME or not _fits(arrays):
+    fits = set(arrays) == set(_ARRAYS) and arrays["weight"].ndim == 2 and arrays["mean"].ndim == 1
+    fits = fits and arrays["deviation"].shape == arrays["mean"].shape
+    fits = fits and arrays["centre"].shape == arrays["weight"].shape[:1]
+    sound = all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values())
+    if header.get("format") != FORMAT_NAME or not (fits and sound):
         raise WeightsError(f"{path} holds no projection; give a file that `fit_projection` wrote")
     if header.get("format_version") != FORMAT_VERSION:
         raise WeightsError(
@@ -123,11 +127,8 @@ def load_projection(path: str | Path) -> Projection:
 def bundled_projection(model_fingerprint: str) -> Projection | None:
     """The package's projection for a model, None if it has none for this one."""
     # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
-    for path in sorted(BUNDLED.glob("*.projection.safetensors")):
-        projection = load_projection(path)
-        if projection.model_fingerprint == model_fingerprint:
-            return projection
-    return None
+    known = map(load_projection, sorted(BUNDLED.glob("*.projection.safetensors")))
+    return next((projection for projection in known if projection.model_fingerprint == model_fingerprint), None)
 
 
 def projection_for(model_fingerprint: str, file: Path | None = None) -> Projection | None:
@@ -140,12 +141,3 @@ def projection_for(model_fingerprint: str, file: Path | None = None) -> Projecti
     projection = load_projection(file)
     projection.require_model(model_fingerprint, file)
     return projection
-
-
-def _fits(arrays: Mapping[str, np.ndarray]) -> bool:
-    if set(arrays) != set(_ARRAYS) or arrays["weight"].ndim != 2:
-        return False
-    if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
-        return False
-    channels, width = arrays["mean"].shape, arrays["weight"].shape[:1]
-    return len(channels) == 1 and arrays["deviation"].shape == channels and arrays["centre"].shape == width

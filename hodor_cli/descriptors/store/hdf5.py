@@ -66,7 +66,18 @@ def open_file(path: Path) -> h5py.File:
     try:
         with reading(path), Heaps(path, file.userblock_size) as heaps:
             heaps.check_attributes(file)
-            _check_format(path, file)
+            known = file.attrs.get("format") == FORMAT_NAME and b"videos" in list(_own_members(path, file, ""))
+            if not known or not isinstance(file["videos"], h5py.Group):
+                raise InputError(
+                    f"{path} is an HDF5 file but holds no hodor descriptors; give one that `export_sources` wrote"
+                )
+            version = int(number_attribute(file, "format_version", 0, 1 << 31))
+            if version != FORMAT_VERSION:
+                raise InputError(
+                    f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
+                    + ("update hodor" if version > FORMAT_VERSION else "export it again")
+                )
+            read_store_info(file)
     except BaseException:
         file.close()
         raise
@@ -191,16 +202,3 @@ def _kind(dtype: object) -> str:
     if (items := h5py.check_vlen_dtype(dtype)) is not None:
         return "bytes" if items == "uint8" else "other"
     return str(dtype)
-
-
-def _check_format(path: Path, file: h5py.File) -> None:
-    known = file.attrs.get("format") == FORMAT_NAME and b"videos" in list(_own_members(path, file, ""))
-    if not known or not isinstance(file["videos"], h5py.Group):
-        raise InputError(f"{path} is an HDF5 file but holds no hodor descriptors; give one that `export_sources` wrote")
-    version = int(number_attribute(file, "format_version", 0, 1 << 31))
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has descriptor format version {version} and this hodor reads version {FORMAT_VERSION}; "
-            + ("update hodor" if version > FORMAT_VERSION else "export it again")
-        )
-    read_store_info(file)

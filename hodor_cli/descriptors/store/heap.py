@@ -66,8 +66,8 @@ class Heaps(AbstractContextManager["Heaps"]):
         if version != 1:
             raise ValueError("its attributes are stored in another form than hodor's")
         blocks = [(start + 16, size)]
-        for place, length in blocks:
-            data = self._bytes(place, length)
+        for block in blocks:
+            data = self._bytes(*block)
             at = 0
             while at + 8 <= len(data):
                 kind, size = struct.unpack_from("<HH", data, at)
@@ -78,17 +78,14 @@ class Heaps(AbstractContextManager["Heaps"]):
                         raise ValueError("a header without an end")
                     blocks.append(struct.unpack_from("<QQ", message))
                 elif kind == _ATTRIBUTE:
-                    self._check_attribute(message)
-
-    def _check_attribute(self, message: bytes) -> None:
-        version, name, datatype, space = struct.unpack_from("<BxHHH", message)
-        sizes = [(size + 7) // 8 * 8 if version == 1 else size for size in (name, datatype, space)]
-        start = (8 if version < 3 else 9) + sizes[0]
-        if start < len(message) and message[start] & 15 == _VARIABLE:
-            for at in range(start + sizes[1] + sizes[2], len(message) - 15, 16):
-                length, address, number = struct.unpack_from("<IQI", message, at)
-                if length:
-                    self.value(address, number, length)
+                    version, *given = struct.unpack_from("<BxHHH", message)
+                    name, datatype, space = (-(-side // 8) * 8 if version == 1 else side for side in given)
+                    begin = (8 if version < 3 else 9) + name
+                    if begin < len(message) and message[begin] & 15 == _VARIABLE:
+                        for place in range(begin + datatype + space, len(message) - 15, 16):
+                            length, address, number = struct.unpack_from("<IQI", message, place)
+                            if length:
+                                self.value(address, number, length)
 
     def _bytes(self, address: int, size: int) -> bytes:
         if address + self._base + size > self._size or size > MOST_HEAP_BYTES:

@@ -14,16 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hodor_cli.descriptors.store.hdf5 import (
-    number_attribute,
-    open_dataset,
-    open_file,
-    open_videos,
-    pending_parts,
-    read_store_info,
-    reading,
-    text_attribute,
-)
+from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.heap import read_values
 from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, VideoRows
 from hodor_cli.errors import InputError
@@ -55,7 +46,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         self._datasets: dict[tuple[str, str], h5py.Dataset] = {}
         # A merge may remove a part between our listing and our opening of it: then look again.
         for attempt in range(20):
-            parts = pending_parts(self.path)
+            parts = hdf5.pending_parts(self.path)
             try:
                 for file in [self.path, *parts]:
                     self._open(file)
@@ -67,15 +58,15 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
                     raise
 
     def _open(self, path: Path) -> None:
-        file = open_file(path)
+        file = hdf5.open_file(path)
         self._files.append(file)
-        info = read_store_info(file)
+        info = hdf5.read_store_info(file)
         if path == self.path:
             self.info: StoreInfo = info
         elif not info.same_model(self.info):
-            with reading(path):
+            with hdf5.reading(path):
                 raise ValueError(f"it holds another model's descriptors than {self.path.name}")
-        self._groups.update({name: (path, group) for name, group in open_videos(path, file).items()})
+        self._groups.update({name: (path, group) for name, group in hdf5.open_videos(path, file).items()})
 
     @property
     def videos(self) -> list[str]:
@@ -89,14 +80,15 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
     def video(self, name: str) -> VideoInfo:
         """The attributes of one video."""
         path, group = self._group(name)
-        with reading(path, name):
-            settings = json.loads(text_attribute(group, "settings"))
+        with hdf5.reading(path, name):
+            settings = json.loads(hdf5.text_attribute(group, "settings"))
             if not isinstance(settings, dict):
                 raise ValueError("the attribute settings is no JSON object")
-            height, width = (int(number_attribute(group, side, 0, 1 << 20)) for side in ("height", "width"))
-            fps, source = number_attribute(group, "fps", 0, 1e6), text_attribute(group, "source")
-            content, model, kind = (text_attribute(group, key) for key in ("content_hash", "model_fingerprint", "kind"))
-            result = text_attribute(group, "result", "")
+            height, width = (int(hdf5.number_attribute(group, side, 0, 1 << 20)) for side in ("height", "width"))
+            fps, source = hdf5.number_attribute(group, "fps", 0, 1e6), hdf5.text_attribute(group, "source")
+            texts = (hdf5.text_attribute(group, key) for key in ("content_hash", "model_fingerprint", "kind"))
+            content, model, kind = texts
+            result = hdf5.text_attribute(group, "result", "")
             return VideoInfo(name, source, height, width, fps, content, model, settings, kind, result)
 
     def rows(self, name: str) -> VideoRows:
@@ -123,14 +115,14 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
     def has(self, name: str, dataset: str) -> bool:
         """True if a video holds an optional data set: thumbnail, baseline, image_name or category."""
         path, group = self._group(name)
-        with reading(path, name):
+        with hdf5.reading(path, name):
             return bool(group.id.links.exists(dataset.encode()))
 
     def dataset(self, name: str, dataset: str, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
         """One data set of a video (or some of its rows) as an array; texts as bytes. Raises InputError if missing."""
         path, _ = self._group(name)
         opened = self._dataset(name, dataset)
-        with reading(path, name):
+        with hdf5.reading(path, name):
             if opened.dtype.kind == "O":
                 return np.array(read_values(path, opened, np.arange(len(opened))[rows]), object)
             values = np.asarray(opened[rows])
@@ -187,9 +179,9 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             path, group = self._group(name)
             if not self.has(name, dataset):
                 raise InputError(f"{path} has no {dataset} for video {name}; export it again to get it")
-            opened = open_dataset(path, group, name, dataset, self.info.channels)
+            opened = hdf5.open_dataset(path, group, name, dataset, self.info.channels)
             leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
-            with reading(path, name):
+            with hdf5.reading(path, name):
                 if leader is not None and len(opened) != (rows := len(self._dataset(name, leader))):
                     raise ValueError(f"{len(opened)} rows of {dataset} for {rows}")
             self._datasets[key] = opened

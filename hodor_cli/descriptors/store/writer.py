@@ -15,17 +15,8 @@ import uuid
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 
+from hodor_cli.descriptors.store import hdf5
 from hodor_cli.descriptors.store.disk import WritableFile, uninterrupted
-from hodor_cli.descriptors.store.hdf5 import (
-    open_file,
-    open_videos,
-    pending_folder,
-    pending_parts,
-    read_store_info,
-    reading,
-    text_attribute,
-    write_store_info,
-)
 from hodor_cli.descriptors.store.rows_writer import RowsWriter
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
@@ -68,21 +59,27 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     def _prepare(self) -> None:
         """Remove what a killed writer left unfinished, make sure the file exists, and merge what was finished."""
         unfinished = f".{glob.escape(self.path.name)}.[0-9]*.tmp"
-        for leftover in [*self.path.parent.glob(unfinished), *pending_folder(self.path).glob("*.h5.tmp")]:
+        for leftover in [*self.path.parent.glob(unfinished), *hdf5.pending_folder(self.path).glob("*.h5.tmp")]:
             leftover.unlink(missing_ok=True)
         if not self.path.exists():
             with new_file(self.path, _NO_ROOM) as temporary, closing(WritableFile(temporary)) as new, uninterrupted():
-                write_store_info(new.file, self.info)
-        with open_file(self.path) as file:
-            held = read_store_info(file)
+                hdf5.write_store_info(new.file, self.info)
+        with hdf5.open_file(self.path) as file:
+            held = hdf5.read_store_info(file)
         if held.model_fingerprint != self.info.model_fingerprint:
+            models = (f"{info.model_name or 'model'} {info.model_fingerprint[:12]}" for info in (held, self.info))
             raise InputError(
-                f"{self.path} holds descriptors of another model ({_short(held)}, now {_short(self.info)}) and "
-                "they cannot be compared; write to another file"
+                f"{self.path} holds descriptors of another model ({', now '.join(models)}) and they "
+                "cannot be compared; write to another file"
             )
         self.info = held
-        for part in pending_parts(self.path):
-            if not _is_whole(part, held):
+        for part in hdf5.pending_parts(self.path):
+            try:
+                with DescriptorStore(part) as found:
+                    whole = found.info.same_model(held)
+            except InputError:
+                whole = False
+            if not whole:
                 part.unlink(missing_ok=True)  # a power cut; its video is not in the file and is written again
         with DescriptorStore(self.path) as store:
             self._videos = {name: store.video(name) for name in store.videos}
@@ -113,24 +110,45 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                 f"{self.path} already has a video {info.name}, made from {earlier}, and a second one would replace it; "
                 "give this one another `name` or write it to another file"
             )
-        folder = pending_folder(self.path)
+        folder = hdf5.pending_folder(self.path)
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot write beside {self.path} ({error.strerror}); choose another place") from None
-        number = 1 + max((int(part.name.partition(".")[0]) for part in pending_parts(self.path)), default=0)
+        number = 1 + max((int(part.name.partition(".")[0]) for part in hdf5.pending_parts(self.path)), default=0)
         return RowsWriter(folder / f"{number:08d}.h5", self.info, info, uuid.uuid4().hex, self._finished)
 
     def merge(self) -> None:
         """Bring all finished videos into the file itself, in one atomic step."""
-        parts = pending_parts(self.path)
+        parts = hdf5.pending_parts(self.path)
         if parts:
+            incoming = {name: (part, uid) for part in parts for name, uid in _uids(part).items()}
+            present = _uids(self.path)
+            replaced = {name for name, (_, uid) in incoming.items() if present.get(name, uid) != uid}
+            # What is present and not replaced was merged by a writer that was killed before it cleaned up.
+            sources = {name: part for name, (part, _) in incoming.items() if name not in present or name in replaced}
             with new_file(self.path, _NO_ROOM) as temporary:
-                self._merge_into(temporary, parts)
+                if not replaced:
+                    shutil.copyfile(self.path, temporary)
+                with closing(WritableFile(temporary, existing=not replaced)) as new:
+                    if replaced:
+                        kept = present.keys() - replaced
+                        with DescriptorStore(
+                            self.path
+                        ) as held:  # HDF5 would loop over damaged crops when it copies them
+                            for name in kept:
+                                held.thumbnails(name)
+                        # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
+                        hdf5.write_store_info(new.file, self.info)
+                        sources |= dict.fromkeys(kept, self.path)
+                    for name, path in sorted(sources.items()):
+                        with hdf5.open_file(path) as file, uninterrupted(), hdf5.reading(path, name):
+                            file.copy(f"videos/{name}", new.file["videos"], name)
+                        new.check()
         for part in parts:
             part.unlink(missing_ok=True)
         with suppress(OSError):  # it is not there, or a video is being written
-            pending_folder(self.path).rmdir()
+            hdf5.pending_folder(self.path).rmdir()
 
     def close(self) -> None:
         """Merge and give the lock back; without room on the disk, finished videos stay where readers find them."""
@@ -149,48 +167,12 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
     def _finished(self, info: VideoInfo) -> None:
         self._videos[info.name] = info
         size = self.path.stat().st_size
-        waiting = sum(part.stat().st_size for part in pending_parts(self.path))
+        waiting = sum(part.stat().st_size for part in hdf5.pending_parts(self.path))
         if size < self._merge_always_below or waiting * MERGE_SHARE >= size:
             self.merge()
-
-    def _merge_into(self, temporary: Path, parts: list[Path]) -> None:
-        """Make `temporary` a file that holds the videos of this one and of its parts."""
-        incoming = {name: (part, uid) for part in parts for name, uid in _uids(part).items()}
-        present = _uids(self.path)
-        replaced = {name for name, (_, uid) in incoming.items() if present.get(name, uid) != uid}
-        # What is present and not replaced was merged by a writer that was killed before it cleaned up.
-        sources = {name: part for name, (part, _) in incoming.items() if name not in present or name in replaced}
-        if not replaced:
-            shutil.copyfile(self.path, temporary)
-        with closing(WritableFile(temporary, existing=not replaced)) as new:
-            if replaced:
-                kept = present.keys() - replaced
-                with DescriptorStore(self.path) as held:  # HDF5 would loop over damaged crops when it copies them
-                    for name in kept:
-                        held.thumbnails(name)
-                # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
-                write_store_info(new.file, self.info)
-                sources |= dict.fromkeys(kept, self.path)
-            for name, path in sorted(sources.items()):
-                with open_file(path) as file, uninterrupted(), reading(path, name):
-                    file.copy(f"videos/{name}", new.file["videos"], name)
-                new.check()
 
 
 def _uids(path: Path) -> dict[str, str]:
     """The identity of each writing of a video, by the video's name."""
-    with open_file(path) as file, reading(path):
-        return {name: text_attribute(group, "uid", "") for name, group in open_videos(path, file).items()}
-
-
-def _is_whole(part: Path, store: StoreInfo) -> bool:
-    """True if a finished video can be read and is of the store's model."""
-    try:
-        with DescriptorStore(part) as found:
-            return found.info.same_model(store)
-    except InputError:
-        return False
-
-
-def _short(info: StoreInfo) -> str:
-    return f"{info.model_name or 'model'} {info.model_fingerprint[:12]}"
+    with hdf5.open_file(path) as file, hdf5.reading(path):
+        return {name: hdf5.text_attribute(group, "uid", "") for name, group in hdf5.open_videos(path, file).items()}

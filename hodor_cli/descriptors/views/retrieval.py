@@ -15,6 +15,7 @@ from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import require_matplotlib
 from hodor_cli.files import csv_text, harmless, new_file
+from hodor_cli.images.paths import plural
 
 TILE = 104
 TEXT_WIDTH = 300
@@ -47,14 +48,12 @@ def describe_times(match: Match) -> str:
     """When a match is seen, in words: "0:01.2 to 0:04.0, best 0:02.4 (35 frames)"."""
     if match.first_time is None or match.last_time is None or match.best_time is None:
         return f"image {match.best_frame}"
-    first, last, best = (_clock(value) for value in (match.first_time, match.last_time, match.best_time))
-    return f"{first} to {last}, best {best} ({match.frames} frame{'s' * (match.frames != 1)})"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}"
+    shown = []
+    for seconds in (match.first_time, match.last_time, match.best_time):
+        minutes, rest = divmod(seconds, 60)
+        hours, minutes = divmod(int(minutes), 60)
+        shown.append(f"{hours}:{minutes:02d}:{rest:04.1f}" if hours else f"{minutes}:{rest:04.1f}")
+    return "{} to {}, best {} ({})".format(*shown, plural(match.frames, "frame"))
 
 
 def _crops(store: DescriptorStore, match: Match) -> list[bytes | None]:
