@@ -128,7 +128,7 @@ def read_header(path: Path) -> PictureHeader:
         return PictureHeader(found.size, found.pages, found.deep, found.image.mode)
 
 
-def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) -> ValueRange:
+def measure_source_range(pictures: Sequence[tuple[Path, int]], warn: Warn, sample: int = 9) -> ValueRange:
     """Measure one value range for all deep pictures of a source, given as (file, page), on `sample` of them."""
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(sample, len(pictures))).round().astype(int))
     values = []
@@ -136,7 +136,7 @@ def measure_source_range(pictures: Sequence[tuple[Path, int]], sample: int = 9) 
         with opened(path, "an image", page) as found:
             if found.deep:
                 values.append(_deep_values(found, path, page))
-    return measure_range(values)
+    return measure_range(values, warn)
 
 
 def _to_rgb8(
@@ -145,11 +145,7 @@ def _to_rgb8(
     image = found.image
     if found.deep:
         values = _deep_values(found, path, page)
-        if value_range is None:
-            value_range = measure_range([values])
-            if warn is not None and (said := value_range.describe()):
-                warn(said)
-        pixels = scale_to_rgb8(values, value_range)
+        pixels = scale_to_rgb8(values, value_range or measure_range([values], warn))
         if "A" in image.getbands():
             pixels = _over_black(pixels, np.asarray(image.getchannel("A")), warn)
     elif "A" in image.getbands() or "transparency" in image.info:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +16,37 @@ _PERCENTILES = (0.1, 99.9)
 _MOST_VALUES = 1 << 20  # sampled from one picture
 
 
-@dataclass(frozen=True)
-class ValueRange:
-    """The values that become 0 and 255. `of` names the type of the measured pictures, empty for a given range."""
+class ValueRange(NamedTuple):
+    """The values that become 0 and 255."""
 
     low: float
     high: float
-    of: str = ""
-
-    def describe(self) -> str:
-        """A sentence that states the range; empty for a given range and for the whole range of the type."""
-        if not self.of or (self.low, self.high) in ((0, 65535), (0, 1)):
-            return ""
-        return f"{self.of} values are scaled so that {self.low:g} becomes black and {self.high:g} white"
 
 
-def measure_range(pictures: Sequence[NDArray[Any]]) -> ValueRange:
+def measure_range(pictures: Sequence[NDArray[Any]], warn: Callable[[str], None] | None = None) -> ValueRange:
     """Measure one range for the pictures of a source, each (H, W) or (H, W, C) integers or floats.
 
     The range is 0 to the smallest usual maximum (10 bits, 12 bits, ...) that covers the values, so that brightness is
     comparable between sources. If the values fill less than a quarter of it, as those of a thermal camera do, the range
-    is from their 0.1 to their 99.9 percentile.
+    is from their 0.1 to their 99.9 percentile. warn: called with a sentence that states the range, unless it is that of
+    the type.
     """
     flat = [picture.reshape(-1) for picture in pictures]
     samples = [values[:: max(1, len(values) // _MOST_VALUES)].astype(np.float64) for values in flat]
     values = np.concatenate([sample[np.isfinite(sample)] for sample in samples] or [np.zeros(0)])
     floats = any(picture.dtype.kind == "f" for picture in pictures)
-    name = "float" if floats else "16-bit"
+    tops = _FLOAT_TOPS if floats else _INTEGER_TOPS
     if not len(values):
-        return ValueRange(0.0, 1.0 if floats else 65535.0, name)
+        return ValueRange(0.0, 1.0 if floats else 65535.0)
     low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
-    top = next((top for top in (_FLOAT_TOPS if floats else _INTEGER_TOPS) if high <= top), None)
+    top = next((top for top in tops if high <= top), None)
     if top is not None and low >= 0 and high - low >= top / 4:
-        return ValueRange(0.0, float(top), name)
-    if high <= low:  # one value everywhere
-        return ValueRange(min(low, 0.0), max(low, float(_FLOAT_TOPS[0] if floats else _INTEGER_TOPS[0])), name)
-    return ValueRange(low, high, name)
+        low, high = 0.0, float(top)
+    elif high <= low:  # one value everywhere
+        low, high = min(low, 0.0), max(low, float(tops[0]))
+    if warn is not None and (low, high) not in ((0, 65535), (0, 1)):
+        warn(f"{'float' if floats else '16-bit'} values are scaled so that {low:g} becomes black and {high:g} white")
+    return ValueRange(low, high)
 
 
 def scale_to_rgb8(values: NDArray[Any], value_range: ValueRange) -> NDArray[np.uint8]:

@@ -196,8 +196,7 @@ class DecodedSource(FrameSource):
         value_range = self.value_range
         if value_range is None:
             head += islice(decoded, _MEASURED_FRAMES - 1)
-            value_range = measure_range([v for item in head if (v := deep_values(item.frame)) is not None])
-            self.warn(value_range.describe())
+            value_range = measure_range([v for item in head if (v := deep_values(item.frame)) is not None], self.warn)
         return chain(head, decoded), value_range
 
     def _report_damage(self, tally: Tally) -> None:

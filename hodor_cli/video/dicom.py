@@ -101,9 +101,7 @@ class DicomSource(ListedSource):
         found = [_values(*self._places[int(index)])[0] for index in chosen]
         if all(values.dtype == np.uint8 for values in found):
             return None
-        measured = measure_range(found)
-        self.warn(measured.describe())
-        return measured
+        return measure_range(found, self.warn)
 
 
 def _frame_name(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -67,8 +67,9 @@ class ImageFolderSource(ListedSource):
                 f"{paged[0]}{others} several pictures, of which the first is used; give the file itself as the source "
                 f"to use all"
             )
-        if value_range is None:
-            self.value_range = _measured(self, [(file, 0) for file, header in headers.items() if header.deep])
+        deep = [(file, 0) for file, header in headers.items() if header.deep]
+        if value_range is None and deep:
+            self.value_range = measure_source_range(deep, self.warn)
 
     def _read(self, index: int) -> np.ndarray:
         file = self.files[index - self.start]
@@ -76,15 +77,6 @@ class ImageFolderSource(ListedSource):
         if image.shape[:2] != (self.height, self.width):
             raise InputError(f"{file} has another size than before; run again when nothing writes to {file.parent}")
         return image
-
-
-def _measured(source: FrameSource, deep: Sequence[tuple[Path, int]]) -> ValueRange | None:
-    """Measure the value range of the frames of more than 8 bits, given as (file, page), and add it to the warnings."""
-    if not deep:
-        return None
-    measured = measure_source_range(deep)
-    source.warn(measured.describe())
-    return measured
 
 
 def _found_instead(folder: Path, names: list[str]) -> str:
@@ -152,8 +144,8 @@ class PictureStackSource(FrameSource):
         self.require_start(self._pages, "picture")
         self.length = (self._pages if end is None else min(end, self._pages)) - start
         deep = [(path, page) for page in pages] if header.deep else []
-        if value_range is None:
-            self.value_range = _measured(self, deep)
+        if value_range is None and deep:
+            self.value_range = measure_source_range(deep, self.warn)
         with closing(read_pages(path, pages=pages, value_range=self.value_range)) as read:
             _, shown = next(read)
         self.fps = FOLDER_FPS if shown is None else 1 / shown

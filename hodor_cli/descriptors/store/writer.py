@@ -133,10 +133,8 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
                 with closing(WritableFile(temporary, existing=not replaced)) as new:
                     if replaced:
                         kept = present.keys() - replaced
-                        with DescriptorStore(
-                            self.path
-                        ) as held:  # HDF5 would loop over damaged crops when it copies them
-                            for name in kept:
+                        with DescriptorStore(self.path) as held:
+                            for name in kept:  # HDF5 would loop over damaged crops when it copies them
                                 held.thumbnails(name)
                         # Deleting from an HDF5 file leaves holes; copying the rest into a new file does not.
                         hdf5.write_store_info(new.file, self.info)
