@@ -177,9 +177,9 @@ class ListedSource(FrameSource):
         return self.between(self.start, len(self.names))
 
     def between(self, first: int, stop: int) -> Iterator[Frame]:
-        for index in range(len(self.names))[self.start : self.end]:
-            if first <= index < stop:
-                yield Frame(index, self.names[index], self._read(index), index / self.fps)
+        last = len(self.names) if self.end is None else min(self.end, len(self.names))
+        for index in range(max(first, self.start), min(stop, last)):
+            yield Frame(index, self.names[index], self._read(index), index / self.fps)
 
     def nearest_start(self, index: int) -> int:
         return index
