@@ -4,7 +4,6 @@ is shorter than its own header says (MP4/MOV, AVI and Matroska/WebM declare thei
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import read_start
 from hodor_cli.images.pillow import MOST_PIXELS
 
-DEFAULT_FPS = 25.0
 # Formats that name further files or addresses, which FFmpeg would open; a live playlist would never end.
 _LEAD_ELSEWHERE = frozenset(
     {"applehttp", "avisynth", "concat", "dash", "dvdvideo", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap"}
@@ -90,22 +88,6 @@ def describe_unused(container: InputContainer, used: VideoStream, label: str) ->
         f"{label} holds {len(sizes)} video tracks: number {used.index} of {sizes[0]} is used, {', '.join(sizes[1:])} "
         f"left out"
     )
-
-
-def frame_rate(stream: VideoStream) -> float:
-    """Average frames per second of a stream; 25 if its header gives no plausible rate."""
-    for rate in (stream.average_rate, getattr(stream, "guessed_rate", None)):
-        if rate and 0 < rate <= 1000:
-            return float(rate)
-    return DEFAULT_FPS
-
-
-def pixel_aspect(stream: VideoStream) -> Fraction:
-    """Width of a pixel divided by its height, before the picture is turned; 1 if the stream gives no plausible one."""
-    for ratio in (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio):
-        if ratio and Fraction(1, 20) <= ratio <= 20:
-            return Fraction(ratio)
-    return Fraction(1)
 
 
 def _moving(container: InputContainer) -> list[VideoStream]:

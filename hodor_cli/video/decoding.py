@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
@@ -17,12 +18,13 @@ from av.video.stream import VideoStream
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
 from hodor_cli.images.value_range import ValueRange, measure_range
-from hodor_cli.video.container import describe_unused, frame_rate, pick_stream, pixel_aspect
+from hodor_cli.video.container import describe_unused, pick_stream
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.yuv import Colours, Turn, deep_values, picture_of, read_turn, upright_aspect, upright_size
 
 T = TypeVar("T")
 _MEASURED_FRAMES = 9
+_DEFAULT_FPS = 25.0  # where the header gives no plausible rate
 
 
 @dataclass
@@ -155,7 +157,8 @@ class DecodedSource(FrameSource):
         """Set size, rate, pixel aspect, colours and rotation by the stream to read; return it, its first frame and the
         further frames. Raises `InputError` with the message `no_frame` if none can be decoded."""
         stream = pick_stream(container, self.label)
-        self.fps = frame_rate(stream)
+        rates = (stream.average_rate, getattr(stream, "guessed_rate", None))
+        self.fps = next((float(rate) for rate in rates if rate and 0 < rate <= 1000), _DEFAULT_FPS)
         self.warn(describe_unused(container, stream, self.label))
         decoded = decode_frames(container, stream, tally)
         first = next(decoded, None)
@@ -163,7 +166,9 @@ class DecodedSource(FrameSource):
             raise InputError(no_frame)
         self._turn = turn = read_turn(first.frame)
         self.height, self.width = upright_size(first.frame, turn)
-        self.pixel_aspect = upright_aspect(pixel_aspect(stream), turn)
+        ratios = (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)
+        aspect = next((Fraction(ratio) for ratio in ratios if ratio and Fraction(1, 20) <= ratio <= 20), Fraction(1))
+        self.pixel_aspect = upright_aspect(aspect, turn)
         self.colours = Colours.of(first.frame, stream.codec_context)
         return stream, first, decoded
 

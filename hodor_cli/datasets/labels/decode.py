@@ -89,28 +89,26 @@ class LabelReader:
             )
         if values.dtype == np.bool_:
             values = values.view(np.uint8)
+        void = None
         present = set() if self.binary else present_ids(values, [*self.ids, VOID])
         if self.binary is None and present:
             self.binary = white_value(present) is not None
         if self.binary:
             values = (values != 0).view(np.uint8)
-            return self._labels(values, present_ids(values, [1]))
-        if self.check_edges and isinstance(source, Path) and len(present) > 1 and present - {*self.ids, VOID}:
+            present = present_ids(values, [1])
+        elif self.check_edges and isinstance(source, Path) and len(present) > 1 and present - {*self.ids, VOID}:
             read_mask(source, known_colours=self._colours, allow_empty=True)  # raises for soft edges
         # A caller who passed binary=False knows that 255 is void, before the reader has seen another id.
         others = {*present, *self.ids} - {VOID}
-        if VOID not in present or (others and not has_void({VOID, *others})):
-            return self._labels(values, present)
-        void = values == VOID
-        values = np.where(void, values.dtype.type(0), values)
-        if not self.notes:
-            self.notes.append(_VOID_NOTES[self.void].format(self.name))
-        return self._labels(values, present - {VOID}, void if self.void is Void.APART else None)
-
-    def _labels(self, ids: LabelMap, present: set[int], void: npt.NDArray[np.bool_] | None = None) -> Labels:
+        if not self.binary and VOID in present and (not others or has_void({VOID, *others})):
+            white = values == VOID
+            values = np.where(white, values.dtype.type(0), values)
+            void, present = white if self.void is Void.APART else None, present - {VOID}
+            if not self.notes:
+                self.notes.append(_VOID_NOTES[self.void].format(self.name))
         new = tuple(sorted(present - set(self.ids)))
         self.ids += new
-        return Labels(ids, void, new)
+        return Labels(values, void, new)
 
     def _values(self, path: Path) -> LabelMap:
         values = read_numbers(path)
