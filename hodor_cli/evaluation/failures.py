@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
-from hodor_cli.files import write_result
+from hodor_cli.files import new_file
 from hodor_cli.images.extent import box_of
 from hodor_cli.images.picture import read_picture
 from hodor_cli.video.overlay import draw_overlay, object_colours
@@ -137,6 +136,5 @@ def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
             for row, picture in enumerate(frame.pictures):
                 page.paste(Image.fromarray(picture), (left, top + 70 + row * (height + _GAP)))
         top += 3 * height + 90
-    data = io.BytesIO()
-    page.save(data, format="PNG", compress_level=3)  # photographs gain little from more
-    write_result(path, data.getvalue())
+    with new_file(path) as temporary:
+        page.save(temporary, format="PNG", compress_level=3)  # photographs gain little from more

@@ -15,7 +15,7 @@ from hodor_cli.errors import require_matplotlib
 from hodor_cli.evaluation.failures import Failure, colour_of
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
-from hodor_cli.files import write_result
+from hodor_cli.files import new_file, write_result
 from hodor_cli.pages import percent, render, speed
 
 if TYPE_CHECKING:
@@ -80,9 +80,8 @@ def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    write_result(path, data.getvalue())
+    with new_file(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
 def write_page(path: Path, result: EvaluationResult, failures: Sequence[Failure] = ()) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
-import re
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
 from hodor_cli.files import csv_text, harmless, new_file
+from hodor_cli.pages import data_uri, render
 
 PAGE = 3000  # pixels of the map's side: 25 cm at 300 dpi
 LEGEND_WIDTH = 620
@@ -52,7 +49,14 @@ def write_map_image(
     name = {"tsne": "t-SNE", "pca": "PCA"}[found.method]
     text = f"{name} of {len(points)} {found.what}\n{objects} objects, {len(found.videos)} videos\nseed {found.seed}"
     draw.text((PAGE + 40, 60), text, fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14)
-    _draw_legend(draw, legend)
+    for number, (group, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
+        top, group = 300 + number * 60, harmless(group)
+        draw.rectangle((PAGE + 40, top, PAGE + 78, top + 38), fill=colour)
+        short = group if len(group) <= 26 else group[:12] + "…" + group[-12:]
+        draw.text((PAGE + 96, top), short, fill=(20, 20, 20), font=ImageFont.load_default(34))
+    if len(legend) > LEGEND_ROWS:
+        more = f"and {len(legend) - LEGEND_ROWS} more"
+        draw.text((PAGE + 96, 300 + LEGEND_ROWS * 60), more, fill=(110, 110, 110), font=ImageFont.load_default(30))
     with new_file(path) as temporary:
         page.save(temporary, format="PNG", dpi=(300, 300))
 
@@ -82,18 +86,6 @@ def _draw_point(page: Image.Image, place: tuple[float, float], data: bytes | Non
     page.paste(crop, (left, top))
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, legend: dict[str, Colour]) -> None:
-    for number, (name, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
-        top = 300 + number * 60
-        draw.rectangle((PAGE + 40, top, PAGE + 78, top + 38), fill=colour)
-        name = harmless(name)
-        short = name if len(name) <= 26 else name[:12] + "…" + name[-12:]
-        draw.text((PAGE + 96, top), short, fill=(20, 20, 20), font=ImageFont.load_default(34))
-    if len(legend) > LEGEND_ROWS:
-        text = f"and {len(legend) - LEGEND_ROWS} more"
-        draw.text((PAGE + 96, 300 + LEGEND_ROWS * 60), text, fill=(110, 110, 110), font=ImageFont.load_default(30))
-
-
 def write_map_page(
     path: Path, found: DescriptorMap, *, colour_by: ColourBy = "video", trajectories: bool = False, title: str = ""
 ) -> None:
@@ -121,11 +113,9 @@ def write_map_page(
         "seed": found.seed,
     }  # fmt: skip
     # "</script>" inside a name would end the script.
-    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
-    values = {"TITLE": html.escape(harmless(title) or "descriptor map"), "DATA": text, "ATLAS": atlas}
-    template = resources.files("hodor_cli.descriptors.views").joinpath("map_page.html").read_text(encoding="utf-8")
-    # In one pass, so that a video called __ATLAS__ stays a name.
-    page = re.sub("__(TITLE|DATA|ATLAS)__", lambda found: values[found[1]], template)
+    text = Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"))
+    shown = harmless(title) or "descriptor map"
+    page = render("hodor_cli.descriptors.views", "map_page.html", title=shown, data=text, atlas=atlas)
     with new_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -147,6 +137,4 @@ def _atlas(found: DescriptorMap) -> tuple[str, int, int, list[tuple[int, int] | 
             crop.thumbnail((tile, tile))
             sheet.paste(crop, (number % columns * tile, number // columns * tile))
             sizes[number] = crop.size
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), columns, tile, sizes
+    return data_uri(np.asarray(sheet)), columns, tile, sizes
