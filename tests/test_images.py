@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, features
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.extent import box_of, window_of
+from hodor_cli.images.label_png import box_of, window_of
 from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_header, read_pages, read_picture, read_stored

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from hodor_cli.files import harmless
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import box_of
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ObjectRecord

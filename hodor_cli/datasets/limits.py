@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import box_of
 from hodor_cli.settings import about, check_settings
 
 

@@ -18,7 +18,7 @@ from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
 from hodor_cli.files import new_file
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import box_of
 from hodor_cli.images.picture import read_picture
 from hodor_cli.video.overlay import draw_overlay, object_colours
 

@@ -13,9 +13,8 @@ import hodor_cli
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.evaluation.model_run import MaskFolder, Scored, run_model
-from hodor_cli.evaluation.official import require_official, run_official
 from hodor_cli.evaluation.output import check_output, pack_submission, write_everything, write_sweep
-from hodor_cli.evaluation.predictions import find_predictions, score_predictions
+from hodor_cli.evaluation.predictions import find_predictions, require_official, run_official, score_predictions
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
 from hodor_cli.images.paths import plural

@@ -20,7 +20,7 @@ from hodor_cli.datasets.report import reason_of
 from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.outlines import run_lengths
-from hodor_cli.images.extent import Box, box_of
+from hodor_cli.images.label_png import Box, box_of
 from hodor_cli.images.paths import read_utf8
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, xml_elements
 from hodor_cli.formats.outlines import ellipse, one_outline, positioned, run_lengths, turned
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.extent import window_of
+from hodor_cli.images.label_png import window_of
 from hodor_cli.images.paths import plural
 
 if TYPE_CHECKING:

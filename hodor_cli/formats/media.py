@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import InputError
 from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.writing import FolderWriter, write_picture
-from hodor_cli.images.extent import window_of
+from hodor_cli.images.label_png import window_of
 from hodor_cli.video.h264 import H264, Codec, VideoWriter
 from hodor_cli.video.sound import add_sound
 

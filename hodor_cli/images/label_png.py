@@ -1,12 +1,16 @@
-"""Label maps on disk: palette PNG in DAVIS's colours up to object id 255, 16-bit grey PNG for higher ids."""
+"""Label maps on disk, palette PNG in DAVIS's colours up to object id 255 and 16-bit grey PNG for higher ids; and where
+an object lies in one."""
 
 from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import PIL.Image
+from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError
 from hodor_cli.files import replacing, writing_file
@@ -81,3 +85,22 @@ def voc_palette() -> np.ndarray:
 
 
 _PALETTE = davis_palette().tobytes()
+
+
+#: x, y, width and height in pixels.
+Box = tuple[int, int, int, int]
+
+
+def box_of(mask: NDArray[np.bool_] | NDArray[np.unsignedinteger]) -> Box | None:
+    """The smallest box around what is not zero in an (H, W) mask or label map; None if everything is."""
+    # OpenCV looks for the ends much faster than NumPy, in bytes.
+    found: Any = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    x, y, width, height = found
+    left, right = x // mask.itemsize, -(-(x + width) // mask.itemsize)
+    return (left, y, right - left, height) if width else None
+
+
+def window_of(box: Box) -> tuple[slice, slice]:
+    """The rows and columns of a box, to index a picture with."""
+    x, y, width, height = box
+    return slice(y, y + height), slice(x, x + width)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.extent import Box
+from hodor_cli.images.label_png import Box
 from hodor_cli.images.paths import listed
 from hodor_cli.run.prompts import check_box, check_clicks, masks_from_prompts
 from hodor_cli.run.settings import Click

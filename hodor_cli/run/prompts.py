@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.labels.masks import require_frame
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.extent import Box
+from hodor_cli.images.label_png import Box
 from hodor_cli.run.settings import Click
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
 from hodor_cli.files import replacing
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import box_of
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.records import (
     REPORT_FORMAT,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
-from hodor_cli.images.extent import Box
+from hodor_cli.images.label_png import Box
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import Click, RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource

@@ -17,8 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from hodor_cli.images.extent import box_of, window_of
-from hodor_cli.images.label_png import davis_palette
+from hodor_cli.images.label_png import box_of, davis_palette, window_of
 from hodor_cli.video.h264 import VideoWriter, fitted
 from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 

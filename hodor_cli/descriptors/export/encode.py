@@ -16,7 +16,7 @@ from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow
 from hodor_cli.engine import Segmenter
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import box_of
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision, precision_name

@@ -23,7 +23,7 @@ from hodor_cli.descriptors.search.query import Query, spread
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.images.extent import box_of
+from hodor_cli.images.label_png import box_of
 from hodor_cli.video.source import open_source
 
 DECODED_ROWS = 8

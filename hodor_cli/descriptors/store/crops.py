@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.extent import Box
+from hodor_cli.images.label_png import Box
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 85

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.images.extent import box_of, window_of
+from hodor_cli.images.label_png import box_of, window_of
 
 Masks = list[NDArray[np.bool_]]
 Others = Callable[[np.random.Generator], "tuple[NDArray[np.uint8], Masks]"]
