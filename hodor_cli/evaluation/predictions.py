@@ -53,7 +53,7 @@ def score_predictions(
         done += len(sequence.masks)
         if progress is not None:
             progress(done, total)
-    scores = {name: outcomes[name] for name in sequences if not isinstance(outcomes[name], str)}
+    scores = {name: found for name in sequences if not isinstance(found := outcomes[name], str)}
     return scores, {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
 
 

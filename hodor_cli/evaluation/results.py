@@ -140,23 +140,23 @@ class EvaluationResult:
 
     def write(self, folder: Path) -> None:
         """Write results.json, and sequences.csv and objects.csv (worst first) and frames.csv, each in one piece."""
-        rows = []
+        rows: list[list[Any]] = []
         for sequence in self.worst_first():
             timing = self.timings.get(sequence.name)
             scores = list(sequence.objects.values())
             longest = max(len(score.frames) for score in scores)
             speed = "" if timing is None else timing.frames_per_second
             rows.append([sequence.name, len(scores), longest, *_means(scores).values(), speed])
-        objects = [
+        objects: list[list[Any]] = [
             [sequence.name, score.object_id, len(score.frames), *_means([score]).values()]
             for sequence, score in self.worst_objects()
         ]
-        frames = [
+        frames: list[list[Any]] = [
             [sequence.name, frame, score.object_id, float(j), float(f)]
             for sequence, score in self._objects()
             for frame, j, f in zip(score.frames, score.j_values, score.f_values, strict=True)
         ]
-        tables = {
+        tables: dict[str, list[list[Any]]] = {
             "sequences.csv": [["sequence", "objects", "frames", *_METRICS, "frames_per_second"], *rows],
             "objects.csv": [["sequence", "object", "frames", *_METRICS], *objects],
             "frames.csv": [["sequence", "frame", "object", "J", "F"], *frames],
