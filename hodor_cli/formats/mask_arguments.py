@@ -64,9 +64,7 @@ def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
 
 def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[int]] | None:
     """The pictures of another tool's file for the frames that are read, and these frames; None for a plain mask."""
-    frame, text = None, argument
-    if not exists(Path(argument).expanduser()):
-        frame, text = frame_of_argument(argument, source, "[FRAME=]FILE")
+    frame, text = frame_of_argument(argument, source)
     path, name = Path(text).expanduser(), ""
     if not exists(path) and "#" in text:
         text, _, name = text.rpartition("#")

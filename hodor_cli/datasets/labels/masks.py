@@ -79,15 +79,14 @@ def _named_object(argument: str, frame: int, object_id: int, path: Path, source:
     return replace(read, named=True) if labels.any() else None
 
 
-def frame_of_argument(argument: str, source: FrameSource, form: str) -> tuple[int | None, str]:
-    """Split "[FRAME=]REST" and check FRAME against the source; FRAME is None if it is not given. `form` shows the form
-    of the argument in messages."""
+def frame_of_argument(argument: str, source: FrameSource) -> tuple[int | None, str]:
+    """Split "[FRAME=]FILE" and check FRAME against the source; FRAME is None if it is not given."""
     match = re.fullmatch(r"\s*([+-]?\d+)=(.*)", argument, flags=re.DOTALL)
-    if match is None:
+    if match is None or exists(Path(argument).expanduser()):  # a file may have the name 5=a.png
         return None, argument
     frame = int(match.group(1))
     if frame < 0:
-        raise UsageError(f"FRAME is {frame} in {argument!r}, but frames count from 0 ({form})")
+        raise UsageError(f"FRAME is {frame} in {argument!r}, but frames count from 0 ([FRAME=]FILE)")
     require_frame(frame, argument, source)
     return frame, match.group(2)
 
@@ -98,15 +97,11 @@ def _read_argument(
     """Yield (frame, file, mask); `known` collects the colours of RGB masks, so that one colour stays one object."""
     if not argument.strip() or argument.rstrip().endswith("="):
         raise UsageError(f"the mask {argument!r} names no file; give [FRAME=]FILE or a folder of masks")
-    whole = Path(argument).expanduser()
-    if exists(whole):  # a file may have the name 5=a.png
-        frame, path = None, whole
-    else:
-        frame, rest = frame_of_argument(argument, source, "[FRAME=]FILE")
-        path = Path(rest).expanduser()
-        before, sign, after = argument.partition("=")
-        if frame is None and sign and exists(Path(after).expanduser()):
-            raise UsageError(f"FRAME is {before!r} in {argument!r}, but it must be a number (frames count from 0)")
+    frame, rest = frame_of_argument(argument, source)
+    path = Path(rest).expanduser()
+    before, sign, after = argument.partition("=")
+    if frame is None and sign and not exists(path) and exists(Path(after).expanduser()):
+        raise UsageError(f"FRAME is {before!r} in {argument!r}, but it must be a number (frames count from 0)")
     require_exists(path, "mask")
     if path.is_dir():
         if frame is not None:
