@@ -1,5 +1,5 @@
 # ruff: noqa: T201
-"""What real videos do to the numbers that `descriptors/session/drift.py` watches, so that its limits can be chosen.
+"""What real videos do to the numbers that `descriptors/session/watches.py` watches, so that its limits can be chosen.
 
 hodor export-descriptors DAVIS2016_TRAIN -o objects.h5 --no-thumbnails
 python benchmarks/drift_limits.py objects.h5
