@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,12 +61,11 @@ class Session:
         self._clicked: dict[tuple[int, int], list[Point]] = {}
         self._advice = advice_state(advice_of(project))
         objects, jobs = self._objects, self._jobs
-        self._edits: dict[type[Any], Callable[[Any, bytes], None]] = {
-            ask.Click: self._click, ask.Box: self._box, ask.Paint: self._paint, ask.Tidy: self._tidy,
-            ask.AddObject: lambda _, __: objects.add(), ask.Rename: lambda asked, _: objects.rename(asked),
-            ask.Hide: lambda asked, _: objects.hide(asked), ask.DeleteObject: lambda asked, _: objects.delete(asked),
-            ask.Merge: lambda asked, _: objects.merge(asked), ask.Swap: lambda asked, _: objects.swap(asked),
-            ask.Undo: self._undo, ask.Redo: self._redo,
+        self._edits: dict[type[Any], Callable[[Any], None]] = {
+            ask.Click: self._click, ask.Box: self._box, ask.Tidy: self._tidy,
+            ask.AddObject: objects.add, ask.Rename: objects.rename, ask.Hide: objects.hide,
+            ask.DeleteObject: objects.delete, ask.Merge: objects.merge, ask.Swap: objects.swap,
+            ask.Undo: lambda _: self._travel(-1), ask.Redo: lambda _: self._travel(1),
         }  # fmt: skip
         self._long: dict[type[Any], Callable[[Any, threading.Event], None]] = {
             ask.Track: jobs.track, ask.Adapt: jobs.adapt, ask.Export: jobs.export,
@@ -87,12 +86,14 @@ class Session:
         frame = getattr(asked, "frame", None)
         if frame is not None and not self.reader.has(frame):
             raise UsageError(f"there is no frame {frame}; the video has {self.reader.start} to {self.reader.end - 1}")
-        if type(asked) in self._edits:
-            self._edits[type(asked)](asked, payload)
-            return
         if isinstance(asked, ask.Export):
             self.save()
-        self._long[type(asked)](asked, stop or threading.Event())
+        if isinstance(asked, ask.Paint):
+            self._paint(asked, payload)
+        elif type(asked) in self._edits:
+            self._edits[type(asked)](asked)
+        else:
+            self._long[type(asked)](asked, stop or threading.Event())
 
     def snapshot(self) -> dict[str, Any]:
         """The state that a page shows when it opens."""
@@ -129,7 +130,7 @@ class Session:
 
     # Masks of one frame.
 
-    def _click(self, asked: ask.Click, _: bytes) -> None:
+    def _click(self, asked: ask.Click) -> None:
         source = self.reader.source
         if not (0 <= asked.x < source.width and 0 <= asked.y < source.height):
             raise UsageError(
@@ -156,7 +157,7 @@ class Session:
         others = (points for (at, other), points in self._clicked.items() if at == frame and other != object_id)
         return [point for points in others for point in points]
 
-    def _box(self, asked: ask.Box, _: bytes) -> None:
+    def _box(self, asked: ask.Box) -> None:
         image = self.reader.read(asked.frame)
         box = (asked.x, asked.y, asked.width, asked.height)
         mask = self._prompts().box(image, asked.frame, asked.object, box)
@@ -173,7 +174,7 @@ class Session:
         part[:] = part | drawn if asked.add else part & ~drawn
         self._edit(asked.frame, asked.object, mask, "paint" if asked.add else "erase", before=labels)
 
-    def _tidy(self, asked: ask.Tidy, _: bytes) -> None:
+    def _tidy(self, asked: ask.Tidy) -> None:
         self._objects.entry(asked.object)
         mask = self.project.labels(asked.frame) == asked.object
         if asked.how == "clear":
@@ -198,13 +199,8 @@ class Session:
 
     # History.
 
-    def _undo(self, _: ask.Undo, __: bytes) -> None:
-        self._moved(self.project.undo(), -1)
-
-    def _redo(self, _: ask.Redo, __: bytes) -> None:
-        self._moved(self.project.redo(), +1)
-
-    def _moved(self, step: Any, way: int) -> None:
+    def _travel(self, way: Literal[-1, 1]) -> None:
+        step = self.project.travel(way)
         self._clicked.clear()
         if step is None:
             self._teller.changed()
