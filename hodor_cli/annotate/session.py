@@ -18,7 +18,7 @@ from hodor_cli.annotate.frame_records import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
@@ -150,7 +150,10 @@ class Session:
             clicks.points.pop()
             raise
         self._clicked[asked.frame, asked.object] = [point for point in clicks.points if point[2]]
-        self._edit(asked.frame, asked.object, mask, "click", [list(point) for point in clicks.points], before=labels)
+        # Whoever says that a piece of an object belongs to another one corrects both.
+        shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
+        points = [list(point) for point in clicks.points]
+        self._edit(asked.frame, [asked.object, *shrunk], mask, "click", labels, points)
 
     def _on_others(self, frame: int, object_id: int) -> list[Point]:
         """The positive clicks on the other objects of a frame."""
@@ -161,7 +164,7 @@ class Session:
         image = self.reader.read(asked.frame)
         box = (asked.x, asked.y, asked.width, asked.height)
         mask = self._prompts().box(image, asked.frame, asked.object, box)
-        self._edit(asked.frame, asked.object, mask, "box")
+        self._edit(asked.frame, [asked.object], mask, "box", self.project.labels(asked.frame))
 
     def _paint(self, asked: ask.Paint, payload: bytes) -> None:
         source = self.reader.source
@@ -172,29 +175,30 @@ class Session:
         mask = labels == asked.object
         part = mask[asked.y : asked.y + asked.height, asked.x : asked.x + asked.width]
         part[:] = part | drawn if asked.add else part & ~drawn
-        self._edit(asked.frame, asked.object, mask, "paint" if asked.add else "erase", before=labels)
+        self._edit(asked.frame, [asked.object], mask, "paint" if asked.add else "erase", labels)
 
     def _tidy(self, asked: ask.Tidy) -> None:
         self._objects.entry(asked.object)
-        mask = self.project.labels(asked.frame) == asked.object
+        labels = self.project.labels(asked.frame)
+        mask = labels == asked.object
         if asked.how == "clear":
             mask[:] = False
         else:
             mask = without_holes(mask) if asked.how == "fill" else largest_piece(mask)
-        self._edit(asked.frame, asked.object, mask, _NAMES[asked.how])
+        self._edit(asked.frame, [asked.object], mask, _NAMES[asked.how], labels)
 
     def _edit(
-        self, frame: int, object_id: int, mask: NDArray[np.bool_], label: str, points: Any = None, before: Any = None
+        self, frame: int, objects: list[int], mask: NDArray[np.bool_], label: str, before: Labels, points: Any = ()
     ) -> None:
-        """Make `mask` the object's mask in a frame; it replaces other objects under it. before: the label map so far,
-        if it is known."""
-        before = self.project.labels(frame) if before is None else before
-        labels = np.where(before == object_id, 0, before).astype(np.uint16)
-        labels[mask] = object_id
-        record = edited_record(self._record(frame), labels, [object_id])
+        """Make `mask` the mask of the first of `objects` in a frame; it replaces other objects under it.
+
+        objects: those that are made by hand from now on. before: the label map so far. points: clicks that did it.
+        """
+        labels = np.where(before == objects[0], 0, before).astype(np.uint16)
+        labels[mask] = objects[0]
         with self.project.change(label) as change:
-            change.put(record, labels)
-        self._teller.frame(frame, labels, clicks=points or [])
+            change.put(edited_record(self._record(frame), labels, objects), labels)
+        self._teller.frame(frame, labels, clicks=points)
         self._teller.changed()
 
     # History.
