@@ -1,4 +1,4 @@
-"""`python -m hodor_cli` is the command `hodor`, and where both begin."""
+"""The command `hodor` and `python -m hodor_cli` begin here."""
 
 from __future__ import annotations
 

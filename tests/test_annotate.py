@@ -17,6 +17,7 @@ from conftest import MakeVideo, moving_square, write_video
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change
+from hodor_cli.annotate.frame_records import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.project import Project
@@ -305,7 +306,6 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
 
 def test_three_hundred_objects(desk: Desk) -> None:
     labels = (np.arange(64 * 96).reshape(64, 96) // 20 + 1).astype(np.uint16)
-    from hodor_cli.annotate.frame_records import edited_record
 
     project = desk.session.project
     with project.change("many") as change:
@@ -333,13 +333,17 @@ def test_clicks_on_one_object_keep_it_out_of_the_next(desk: Desk, monkeypatch: p
 def test_a_click_takes_from_other_objects_only_the_piece_that_was_clicked(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.paint(0, 2, 10, 10)
-    desk.paint(0, 2, 40, 10)
+    tracked = np.zeros((64, 96), np.uint16)
+    tracked[10:20, 10:20] = tracked[10:20, 40:50] = 2
+    project = desk.session.project
+    with project.change("tracking") as change:
+        change.put(edited_record(desk.session._record(0), tracked, []), tracked)
     everything = np.ones((64, 96), bool)
     monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: everything)
     desk.do(ask.Click(0, 1, 15.0, 15.0))
     labels = desk.labels(0)
     assert (labels[10:20, 40:50] == 2).all() and (labels == 2).sum() == 100 and (labels == 1).sum() == 64 * 96 - 100
+    assert project.records[0].given == (1, 2)  # object 2 was corrected, too
     desk.paint(0, 2, 0, 0, 60)
     monkeypatch.setattr(Clicker, "click", lambda self, x, y, **_: desk.labels(0) == 2)
     before = desk.labels(0)

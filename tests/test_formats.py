@@ -15,6 +15,7 @@ import pytest
 from conftest import one_sentence
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.numbering import number_together, numbered
@@ -400,6 +401,7 @@ def test_files_that_call_one_object_differently_are_refused() -> None:
     [
         ("a.json", '{"what": 1}', "is not a file of a tool that hodor knows"),
         ("a.json", '{"shapes": [{"label": 1.5}]}', "is not LabelMe's JSON"),
+        ("a.json", '{"shapes": [', "is not JSON that can be read: input data was truncated"),
         ("a.xml", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotations>&b;</annotations>", "is not CVAT's XML"),
         ("a.xml", "<annotations></annotations>", "without an annotated image or track"),
         ("a.txt", "0 0.1 0.1 0.5 0.5", "is a box, which is no outline"),
@@ -412,11 +414,33 @@ def test_mistakes_are_one_sentence(tmp_path: Path, name: str, text: str, said: s
     with pytest.raises(InputError, match=said) as error:
         read_annotations(tmp_path / name, None if "lie" in said else SIZE)
     assert one_sentence(error)
+    if "truncated" in said:
+        with pytest.raises(InputError, match="is LabelMe's JSON but damaged"):
+            read_mask(tmp_path / name)
+
+
+def test_boxes_are_no_masks(tmp_path: Path) -> None:
+    """Files for detection hold boxes alone; so nothing is written, instead of pictures without objects."""
+    whole = (written("coco", tmp_path) / COCO_FILE).read_text()
+    content = json.loads(whole)
+    content["annotations"] = [item | {"segmentation": []} for item in content["annotations"]]
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="has annotations but no polygons or run lengths"):
+        read_annotations(tmp_path / "boxes.json")
+    content["annotations"] = [item | {"category_id": 7} for item in json.loads(whole)["annotations"]]
+    (tmp_path / "strange.json").write_text(json.dumps(content))
+    assert read_annotations(tmp_path / "strange.json").notes[0].startswith("annotation of an unknown category: 7")
+    (tmp_path / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(InputError, match="is a box"):
+        read_annotations(tmp_path / "0.txt", SIZE)
 
 
 def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path: Path) -> None:
     path = labelme_file(tmp_path / "a.json", [shape("cat", square(110, 80, 30))])
-    assert (first(read_annotations(path)).labels > 0).sum() == 100
+    found = read_annotations(path)
+    assert (first(found).labels > 0).sum() == 100 and not found.notes
+    path = labelme_file(tmp_path / "a.json", [shape("cat", square(20, 20, 400))])
+    assert "1 outline far over the edge of the picture cut there, the first in a.png" in read_annotations(path).notes[0]
     path = labelme_file(tmp_path / "a.json", [shape("cat", square(10**7, 0, 30))])
     with pytest.raises(InputError, match=r"the outline of 'cat' in .*a.json cannot be drawn: .*reaches far outside"):
         read_annotations(path)

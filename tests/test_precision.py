@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_an_older_pytorch_that_cannot_tell_means_float32(monkeypatch: pytest.Mon
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert not device.cpu_multiplies_bf16()
+
+
+def test_mixed_precision_is_switched_off_only_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch 2.4 raises on MPS, which has none."""
+    cpu, ones = torch.device("cpu"), torch.ones(2, 2)
+    with device.autocast(cpu, torch.bfloat16), device.without_autocast(cpu):
+        assert (ones @ ones).dtype == torch.float32
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: kind != "mps")
+    assert isinstance(device.without_autocast(torch.device("mps")), nullcontext)
 
 
 def test_an_unknown_precision_is_named_with_those_there_are() -> None:

@@ -28,6 +28,7 @@ from hodor_cli.weights import (
     model_from_checkpoint,
     registry,
     save_checkpoint,
+    tensor_files,
     weights_path,
 )
 from hodor_cli.weights.checkpoint import load_parameters
@@ -267,6 +268,16 @@ def test_a_loaded_network_is_its_own_copy_and_trains(toy: Hodor, saved: Path) ->
 
 
 # --- writing
+
+
+def test_on_windows_nothing_holds_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a file that is mapped into memory, as safetensors maps it, cannot be replaced."""
+    monkeypatch.setattr(tensor_files, "WINDOWS", True)
+    save_file({"a": torch.ones(20_000)}, tmp_path / "w.safetensors")
+    _, tensors = tensor_files.read_safetensors(tmp_path / "w.safetensors")
+    with (tmp_path / "w.safetensors").open("r+b") as file:
+        file.write(bytes((tmp_path / "w.safetensors").stat().st_size))
+    assert tensors["a"].sum() == 20_000
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(

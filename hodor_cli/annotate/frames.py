@@ -81,7 +81,7 @@ class FrameReader:
         steps_back = 0
         if self._open is None or index < self._next or not self._soon(index):
             if self._open is not None and self._next - 2 * _BACK <= index < self._next:
-                # Whoever goes back a little wants those before next.
+                # A user who goes back a little asks for the frames before this one next.
                 steps_back = min(_BACK, self._room(self.source.height * self.source.width * 3) // 2)
             self._next = max(self.start, index - steps_back)
             self._open = iter(self.source.between(self._next, self.end))

@@ -15,6 +15,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -80,33 +81,25 @@ class ChangeHistory:
         """Complete the change in `path`."""
         write_whole(path / "step.json", msgspec.json.encode(step))
         self._numbers.append(int(path.name))
-        self._move(len(self._numbers))
+        self._settle(len(self._numbers))
 
-    def newest(self) -> tuple[Path, HistoryStep] | None:
-        """The change that `undo` takes back, with its folder."""
-        return self._load(self._done - 1) if self._done else None
+    def beside(self, way: Literal[-1, 1]) -> tuple[Path, HistoryStep] | None:
+        """The change that undo (-1) takes back or redo (1) makes again, with its folder."""
+        position = self._done - (way < 0)
+        if not 0 <= position < len(self._numbers):
+            return None
+        path = self._path(self._numbers[position])
+        return path, read_step(path / "step.json")
 
-    def next(self) -> tuple[Path, HistoryStep] | None:
-        """The change that `redo` makes again, with its folder."""
-        return self._load(self._done) if self._done < len(self._numbers) else None
-
-    def undone(self) -> None:
-        """Note that the newest change was undone."""
-        self._move(self._done - 1)
-
-    def redone(self) -> None:
-        """Note that the next change was redone."""
-        self._move(self._done + 1)
+    def move(self, way: Literal[-1, 1]) -> None:
+        """Note that the change beside was undone (-1) or redone (1)."""
+        self._settle(self._done + way)
 
     def labels(self) -> tuple[bool, bool]:
         """Whether there is something to undo, and to redo."""
         return self._done > 0, self._done < len(self._numbers)
 
-    def _load(self, position: int) -> tuple[Path, HistoryStep]:
-        path = self._path(self._numbers[position])
-        return path, read_step(path / "step.json")
-
-    def _move(self, done: int) -> None:
+    def _settle(self, done: int) -> None:
         self._done = done
         write_whole(self._folder / "position", str(done).encode())
 

@@ -31,7 +31,7 @@ class Objects:
             raise UsageError(f"there is no object {object_id} any more; reload the page")
         return entry
 
-    def add(self) -> None:
+    def add(self, _: ask.AddObject) -> None:
         """Add an object with the smallest free id."""
         new = self._project.free_id()
         with self._project.change("new object"):

@@ -23,7 +23,7 @@ from hodor_cli.run.settings import SegmentSettings
 
 @dataclass(frozen=True)
 class AnnotateOptions:
-    """out: the project folder. masks: a folder of masks to start from."""
+    """out: the project folder. masks: those to start from, in any known format."""
 
     out: Path | None = None
     masks: Path | None = None
@@ -63,7 +63,7 @@ def annotate_source(
 
 
 def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
-    """Start from the masks of a folder. Raises OutputError if the project has masks already."""
+    """Start from masks in any known format. Raises OutputError if the project has masks already."""
     from hodor_cli.formats.mask_arguments import read_given
 
     if project.records:

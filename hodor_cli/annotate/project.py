@@ -108,25 +108,15 @@ class Project:
             finally:
                 change.commit()
 
-    def undo(self) -> HistoryStep | None:
-        """Undo the newest change and return it; None if there is none."""
-        found = self.history.newest()
+    def travel(self, way: Literal[-1, 1]) -> HistoryStep | None:
+        """Undo the newest change (-1), or redo the one that was undone last (1), and return it; None without one."""
+        found = self.history.beside(way)
         if found is None:
             return None
         path, step = found
-        self._apply(path / "before", {index: before for index, before, _ in step.frames}, step.objects[0])
-        self.history.undone()
-        self.count(step)
-        return step
-
-    def redo(self) -> HistoryStep | None:
-        """Redo the change that was undone last and return it; None if there is none."""
-        found = self.history.next()
-        if found is None:
-            return None
-        path, step = found
-        self._apply(path / "after", {index: after for index, _, after in step.frames}, step.objects[1])
-        self.history.redone()
+        records = {index: before if way < 0 else after for index, before, after in step.frames}
+        self._apply(path / ("before" if way < 0 else "after"), records, step.objects[way > 0])
+        self.history.move(way)
         self.count(step)
         return step
 

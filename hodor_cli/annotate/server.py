@@ -97,7 +97,7 @@ def _listen(address: Address) -> socket.socket:
                 f"port {address.port} is in use; choose another with `port`, or leave it out for a free one"
             ) from None
         if error.errno == errno.EACCES:
-            raise UsageError(f"port {address.port} is not for users; choose one above 1023 with `port`") from None
+            raise UsageError(f"port {address.port} needs an administrator; choose one above 1023 with `port`") from None
         raise UsageError(f"cannot listen at {address.host} ({error.strerror}); choose another `host`") from None
     return listening
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hodor_cli.annotate.frame_records import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
@@ -61,12 +61,11 @@ class Session:
         self._clicked: dict[tuple[int, int], list[Point]] = {}
         self._advice = advice_state(advice_of(project))
         objects, jobs = self._objects, self._jobs
-        self._edits: dict[type[Any], Callable[[Any, bytes], None]] = {
-            ask.Click: self._click, ask.Box: self._box, ask.Paint: self._paint, ask.Tidy: self._tidy,
-            ask.AddObject: lambda _, __: objects.add(), ask.Rename: lambda asked, _: objects.rename(asked),
-            ask.Hide: lambda asked, _: objects.hide(asked), ask.DeleteObject: lambda asked, _: objects.delete(asked),
-            ask.Merge: lambda asked, _: objects.merge(asked), ask.Swap: lambda asked, _: objects.swap(asked),
-            ask.Undo: self._undo, ask.Redo: self._redo,
+        self._edits: dict[type[Any], Callable[[Any], None]] = {
+            ask.Click: self._click, ask.Box: self._box, ask.Tidy: self._tidy,
+            ask.AddObject: objects.add, ask.Rename: objects.rename, ask.Hide: objects.hide,
+            ask.DeleteObject: objects.delete, ask.Merge: objects.merge, ask.Swap: objects.swap,
+            ask.Undo: lambda _: self._travel(-1), ask.Redo: lambda _: self._travel(1),
         }  # fmt: skip
         self._long: dict[type[Any], Callable[[Any, threading.Event], None]] = {
             ask.Track: jobs.track, ask.Adapt: jobs.adapt, ask.Export: jobs.export,
@@ -87,12 +86,14 @@ class Session:
         frame = getattr(asked, "frame", None)
         if frame is not None and not self.reader.has(frame):
             raise UsageError(f"there is no frame {frame}; the video has {self.reader.start} to {self.reader.end - 1}")
-        if type(asked) in self._edits:
-            self._edits[type(asked)](asked, payload)
-            return
         if isinstance(asked, ask.Export):
             self.save()
-        self._long[type(asked)](asked, stop or threading.Event())
+        if isinstance(asked, ask.Paint):
+            self._paint(asked, payload)
+        elif type(asked) in self._edits:
+            self._edits[type(asked)](asked)
+        else:
+            self._long[type(asked)](asked, stop or threading.Event())
 
     def snapshot(self) -> dict[str, Any]:
         """The state that a page shows when it opens."""
@@ -129,7 +130,7 @@ class Session:
 
     # Masks of one frame.
 
-    def _click(self, asked: ask.Click, _: bytes) -> None:
+    def _click(self, asked: ask.Click) -> None:
         source = self.reader.source
         if not (0 <= asked.x < source.width and 0 <= asked.y < source.height):
             raise UsageError(
@@ -149,18 +150,21 @@ class Session:
             clicks.points.pop()
             raise
         self._clicked[asked.frame, asked.object] = [point for point in clicks.points if point[2]]
-        self._edit(asked.frame, asked.object, mask, "click", [list(point) for point in clicks.points], before=labels)
+        # Whoever says that a piece of an object belongs to another one corrects both.
+        shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
+        points = [list(point) for point in clicks.points]
+        self._edit(asked.frame, [asked.object, *shrunk], mask, "click", labels, points)
 
     def _on_others(self, frame: int, object_id: int) -> list[Point]:
         """The positive clicks on the other objects of a frame."""
         others = (points for (at, other), points in self._clicked.items() if at == frame and other != object_id)
         return [point for points in others for point in points]
 
-    def _box(self, asked: ask.Box, _: bytes) -> None:
+    def _box(self, asked: ask.Box) -> None:
         image = self.reader.read(asked.frame)
         box = (asked.x, asked.y, asked.width, asked.height)
         mask = self._prompts().box(image, asked.frame, asked.object, box)
-        self._edit(asked.frame, asked.object, mask, "box")
+        self._edit(asked.frame, [asked.object], mask, "box", self.project.labels(asked.frame))
 
     def _paint(self, asked: ask.Paint, payload: bytes) -> None:
         source = self.reader.source
@@ -171,40 +175,36 @@ class Session:
         mask = labels == asked.object
         part = mask[asked.y : asked.y + asked.height, asked.x : asked.x + asked.width]
         part[:] = part | drawn if asked.add else part & ~drawn
-        self._edit(asked.frame, asked.object, mask, "paint" if asked.add else "erase", before=labels)
+        self._edit(asked.frame, [asked.object], mask, "paint" if asked.add else "erase", labels)
 
-    def _tidy(self, asked: ask.Tidy, _: bytes) -> None:
+    def _tidy(self, asked: ask.Tidy) -> None:
         self._objects.entry(asked.object)
-        mask = self.project.labels(asked.frame) == asked.object
+        labels = self.project.labels(asked.frame)
+        mask = labels == asked.object
         if asked.how == "clear":
             mask[:] = False
         else:
             mask = without_holes(mask) if asked.how == "fill" else largest_piece(mask)
-        self._edit(asked.frame, asked.object, mask, _NAMES[asked.how])
+        self._edit(asked.frame, [asked.object], mask, _NAMES[asked.how], labels)
 
     def _edit(
-        self, frame: int, object_id: int, mask: NDArray[np.bool_], label: str, points: Any = None, before: Any = None
+        self, frame: int, objects: list[int], mask: NDArray[np.bool_], label: str, before: Labels, points: Any = ()
     ) -> None:
-        """Make `mask` the object's mask in a frame; it replaces other objects under it. before: the label map so far,
-        if it is known."""
-        before = self.project.labels(frame) if before is None else before
-        labels = np.where(before == object_id, 0, before).astype(np.uint16)
-        labels[mask] = object_id
-        record = edited_record(self._record(frame), labels, [object_id])
+        """Make `mask` the mask of the first of `objects` in a frame; it replaces other objects under it.
+
+        objects: those that are made by hand from now on. before: the label map so far. points: clicks that did it.
+        """
+        labels = np.where(before == objects[0], 0, before).astype(np.uint16)
+        labels[mask] = objects[0]
         with self.project.change(label) as change:
-            change.put(record, labels)
-        self._teller.frame(frame, labels, clicks=points or [])
+            change.put(edited_record(self._record(frame), labels, objects), labels)
+        self._teller.frame(frame, labels, clicks=points)
         self._teller.changed()
 
     # History.
 
-    def _undo(self, _: ask.Undo, __: bytes) -> None:
-        self._moved(self.project.undo(), -1)
-
-    def _redo(self, _: ask.Redo, __: bytes) -> None:
-        self._moved(self.project.redo(), +1)
-
-    def _moved(self, step: Any, way: int) -> None:
+    def _travel(self, way: Literal[-1, 1]) -> None:
+        step = self.project.travel(way)
         self._clicked.clear()
         if step is None:
             self._teller.changed()

@@ -52,7 +52,7 @@ _SETTLING, _SETTLED = 2, 4
 
 @dataclass(frozen=True)
 class _Job:
-    """What both ways are told; it is pickled."""
+    """What both processes are given, pickled."""
 
     settings: BenchSettings
     config: TrainConfig

@@ -15,7 +15,9 @@ from hodor_cli.run.settings import SegmentSettings
 def annotate(
     source: Annotated[str, arg("SOURCE", "A video file, a folder of images, or a result of hodor segment.")],
     *,
-    masks: Annotated[Path | None, opt("FOLDER", "Start from these masks, named like the frames.")] = None,
+    masks: Annotated[
+        Path | None, opt("PATH", "Start from these masks: a folder of them, or a file or folder of another tool.")
+    ] = None,
     out: Annotated[
         Path | None, out_option("FOLDER", "The project, a result folder of hodor segment [default: NAME.hodor].")
     ] = None,

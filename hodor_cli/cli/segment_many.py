@@ -90,7 +90,7 @@ def segment_many(
                 failed = f", {state.failed} failed" if state.failed else ""
                 show(state.videos, description=f"{state.frames} frames{failed}")
 
-            # Without a terminal nobody asks how far the videos are.
+            # Without a terminal there is no bar to update.
             summary = segment_videos(jobs, options, executor, progress=progress if sys.stderr.isatty() else None)
     except KeyboardInterrupt:
         note(f"Finished work is kept in {options.out}; continue with the same command and --resume.")

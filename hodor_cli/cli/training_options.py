@@ -159,7 +159,7 @@ def given_settings(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train_with(job: Any, data: Sequence[Any] | None, values: Mapping[str, Any], **arguments: Any) -> None:
-    """Run `hodor_cli.pretrain` or `hodor_cli.finetune` with a command's parameters, and say what came of it."""
+    """Run `hodor_cli.pretrain` or `hodor_cli.finetune` with a command's parameters, and print the outcome."""
     from hodor_cli.cli.training_live import LiveLine
     from hodor_cli.training.options import Callbacks
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hodor_cli.datasets.rle import RunLengths
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Key, Picture
+from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.images.label_png import MAX_ID
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, plural
 
 
 def number_together(several: Sequence[Annotations]) -> list[Annotations]:
@@ -34,7 +35,8 @@ def number_together(several: Sequence[Annotations]) -> list[Annotations]:
         named = [shape for shapes in numbers for shape in shapes if tracked and shape.name]
         names = dict(sorted({shape.object_id: shape.name for shape in reversed(named)}.items()))
         changed = [replace(picture, shapes=shapes) for picture, shapes in zip(one.pictures, numbers, strict=True)]
-        found.append(replace(one, tracked=tracked, names=names, pictures=changed))
+        notes = (*one.notes, *_outside(one))
+        found.append(replace(one, tracked=tracked, names=names, pictures=changed, notes=notes))
     if found:
         found[-1] = replace(found[-1], notes=(*found[-1].notes, *_differing_names(pictures)))
     return found
@@ -66,6 +68,23 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
             what = f"object {key[1]} has" if key[0] == "key" else "something has"
             found.append(f"{what} the names {named} and is taken for {len(names)} objects; give it one if it is one")
     return found
+
+
+def _outside(one: Annotations) -> list[str]:
+    """A sentence about outlines that reach outside their picture by more than a quarter of its side."""
+
+    def far(shape: Shape, size: tuple[int, int]) -> bool:
+        polygons = [] if isinstance(shape.segmentation, RunLengths) else shape.segmentation
+        sides = [(polygon[start::2], size[1 - start] / 4) for polygon in polygons for start in (0, 1)]
+        return any(min(values) < -quarter or max(values) > 5 * quarter for values, quarter in sides)
+
+    names = [picture.name for picture in one.pictures for shape in picture.shapes if far(shape, picture.size)]
+    if not names:
+        return []
+    return [
+        f"{plural(len(names), 'outline')} far over the edge of the picture cut there, the first in {names[0]}; was it "
+        "drawn at another size?"
+    ]
 
 
 def _identity(picture: Picture, place: int, keyed: bool) -> tuple[str, Key]:

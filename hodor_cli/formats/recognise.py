@@ -15,7 +15,7 @@ from hodor_cli.datasets.coco_find import annotations_in
 from hodor_cli.datasets.folders import masks_in
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, media, tables, yolo
-from hodor_cli.formats.annotations import Annotations
+from hodor_cli.formats.annotations import Annotations, parse_json
 from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import read_start, read_utf8, require_exists, summarise_files, visible_files
@@ -138,8 +138,11 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
         return label_pictures.read_folder(masks, path)
     if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES | {".npy"}:
         return label_pictures.read_one(path)
-    what = f"holds {summarise_files(visible_files(path)) or 'no files'}" if path.is_dir() else "is not a file"
-    raise InputError(f"{path} {what} of a tool that hodor knows; {_TOOLS}")
+    if path.is_file() and path.suffix.lower() == ".json":
+        parse_json(path, object, "JSON")  # says where it is damaged
+    held = summarise_files(visible_files(path)) if path.is_dir() else ""
+    what = "holds no annotations" if path.is_dir() else "is not a file"
+    raise InputError(f"{path} {what} of a tool that hodor knows{held and f', only {held}'}; {_TOOLS}")
 
 
 def writer_of(name: str) -> Writer:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hodor_cli.model.types import Cue, History, KeyedMasks
+from hodor_cli.runtime.device import without_autocast
 
 #: The logarithm of nearness of what is out of reach: its weight is exactly zero. Numbers a little above would give
 #: denormal weights, with which a CPU counts several times slower.
@@ -50,7 +51,7 @@ class Matcher(nn.Module):
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
         """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` looks near the same place."""
-        with torch.autocast(keys.device.type, enabled=False):  # scores reach 40, where bfloat16 has steps of 1/4
+        with without_autocast(keys.device):  # scores reach 40, where bfloat16 has steps of 1/4
             return self.nearby(keys, source) if local else self.anywhere(keys, source)
 
     def nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:

@@ -87,6 +87,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Automatic mixed precision off, where there is any: PyTorch 2.4 has none on MPS, and an error instead."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until a device has finished what it was given."""
     if device.type == "cuda":

@@ -18,7 +18,7 @@ Colour = tuple[float, float, float]
 
 
 class Scalable(Protocol):
-    """A picture that can be had at any size, so that nobody needs its own size in RGB."""
+    """A picture that can be made at any size, so that RGB of its own size is not needed."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -174,8 +174,8 @@ def _from_hub(address: str) -> Path:
 
 
 def _resolves(url: str) -> bool:
-    """Whether the host of an address has a name here. Without a network it has none, and nobody needs to try for half a
-    minute; behind a proxy only the proxy knows."""
+    """Whether the host of an address is found. Without a network it is not, and the hub's client would try for half a
+    minute; behind a proxy only the proxy can tell."""
     from urllib.parse import urlsplit
     from urllib.request import getproxies
 
@@ -191,7 +191,7 @@ def _resolves(url: str) -> bool:
 
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
-    """Without the warnings of a library, whose errors are told anyway."""
+    """Silence the warnings of a library, whose errors are reported anyway."""
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.ERROR)

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hodor_cli.errors import InputError, WeightsError
-from hodor_cli.files import write_whole, writing_file
+from hodor_cli.files import WINDOWS, write_whole, writing_file
 
 #: What torch's safe reader says of a pickle that asks for more than tensors; of a damaged one it says other things.
 _CARRIES_CODE = re.compile(
@@ -61,6 +61,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if WINDOWS:  # the tensors are the mapped file, which could not be replaced there while one of them lives
+                tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             return file.metadata() or {}, tensors
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
         raise WeightsError(f"{path} is damaged or no checkpoint ({shown(error)}); fetch or copy it again") from error

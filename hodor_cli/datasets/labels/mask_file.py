@@ -7,6 +7,7 @@ and black is background. Transparent pixels are background.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +25,9 @@ from hodor_cli.datasets.labels.mask_values import (
     numbers_of,
     pack_rgb,
 )
+from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import InputError
-from hodor_cli.images.paths import read_start, require_exists
+from hodor_cli.images.paths import read_start, read_utf8, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # a lower alpha is always background
@@ -151,6 +153,10 @@ def _other_format(path: Path) -> str | None:
         return f"{path} is a zip archive; unpack it and give one of its masks, or the folder"
     if suffix == ".json" and any(key in start for key in (b'"shapes"', b'"annotations"', b'"images"')):
         tool = "LabelMe's" if b'"shapes"' in start else "COCO or a similar tool's"
+        try:
+            json.loads(read_utf8(path))
+        except (ValueError, RecursionError) as error:
+            return f"{path} is {tool} JSON but damaged ({reason_of(error)}); save it again"
         return f"{path} is {tool} JSON, which holds outlines and no picture; `read_annotations` makes label maps of it"
     return (
         f"{path} is a {suffix[1:].upper()} file, not a mask image; a mask is a PNG or an .npy array of object ids, or "

@@ -19,7 +19,13 @@ from hodor_cli.engine import Segmenter
 from hodor_cli.images.label_png import box_of
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.runtime.device import autocast, choose_device, choose_precision, precision_name
+from hodor_cli.runtime.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    precision_name,
+    without_autocast,
+)
 from hodor_cli.runtime.preprocess import Geometry, pad, prepare_frame, resize
 
 
@@ -127,7 +133,7 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
     input's resolution. A cell counts by the share of it that the mask covers.
     """
     parts = []
-    with torch.autocast(masks.device.type, enabled=False):
+    with without_autocast(masks.device):
         for level in levels[1:3]:
             share = F.adaptive_avg_pool2d(masks.float(), (level.shape[-2], level.shape[-1]))
             parts.append(F.normalize(torch.einsum("bihw,bchw->ic", share, level.float()), dim=1))
