@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
-from hodor_cli.formats.numbering import number_together, numbered
+from hodor_cli.formats.numbering import number_together
 from hodor_cli.formats.outlines import one_outline, outlines
 from hodor_cli.formats.recognise import WRITERS, read_annotations, writer_of
 from hodor_cli.formats.writing import new_folder
@@ -378,12 +378,12 @@ def test_objects_without_numbers_are_known_by_their_names_or_not_at_all() -> Non
     box = [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0]]
     once = [Picture(str(place), SIZE, tuple(Shape(name, box) for name in names))
             for place, names in enumerate(["ab", "ba", "b"])]  # fmt: skip
-    found = numbered(Annotations("x", Path("x"), once))
+    found = number_together([Annotations("x", Path("x"), once)])[0]
     assert found.tracked and [[one.object_id for one in picture.shapes] for picture in found.pictures] == [
         [1, 2], [2, 1], [2]
     ]  # fmt: skip
     twice = [Picture("0", SIZE, (Shape("a", box), Shape("a", box))), Picture("1", SIZE, (Shape("a", box),))]
-    assert not numbered(Annotations("x", Path("x"), twice)).tracked
+    assert not number_together([Annotations("x", Path("x"), twice)])[0].tracked
 
 
 def test_files_that_call_one_object_differently_are_refused() -> None:
