@@ -169,10 +169,10 @@ def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
 def _palettes() -> tuple[Plane, Plane, Plane]:
     """(256, 3) RGB each: the palette, another shade of each colour (pale if that is dark, dark if pale), outlines."""
     palette = davis_palette()
+    exact = palette.astype(np.float64)
     # At full brightness, which is visible on dark objects too.
-    brightest = np.maximum(palette.astype(np.float64).max(axis=1, keepdims=True), 1)
-    outlines = np.round(palette * 255 / brightest).astype(np.uint8)
-    dark = palette.astype(np.float64).mean(axis=1, keepdims=True) < 120
+    outlines = np.round(exact * 255 / np.maximum(exact.max(axis=1, keepdims=True), 1)).astype(np.uint8)
+    dark = exact.mean(axis=1, keepdims=True) < 120
     return palette, np.where(dark, outlines // 2 + 127, palette // 4).astype(np.uint8), outlines
 
 
