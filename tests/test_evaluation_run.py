@@ -177,14 +177,13 @@ def test_limit_and_too_short(tmp_path: Path) -> None:
 
 def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from hodor_cli.evaluation import evaluate_davis
     from hodor_cli.model import build_model
 
     torch.manual_seed(0)
     model = build_model("toy")
     model.train()
     root = davis(tmp_path, {"bear": moving_labels(4), "camel": moving_labels(4)})
-    result = evaluate_davis(model, root, limit=3, history=2)
+    result = evaluate(root, model=model, settings=EvaluationSettings(device="cpu", limit=3, history=2))
     assert set(result.sequences) == {"bear", "camel"}
     assert 0 <= result.jf <= 1
     assert result.frames_per_second > 0

@@ -211,10 +211,11 @@ class Validation:
 
     def __call__(self, model: Hodor) -> float:
         """Run the network on every sequence; NaN if nothing could be scored."""
-        from hodor_cli.evaluation import evaluate_davis
+        from hodor_cli.evaluation import EvaluationSettings, evaluate
 
         device = str(next(model.parameters()).device)
-        result = evaluate_davis(model, self.dataset, device=device, precision=self.precision)
+        settings = EvaluationSettings(device=device, precision=self.precision)
+        result = evaluate(self.dataset, model=model, settings=settings)
         for name, fault in result.failed.items():
             note(f"{name} was left out of the validation: {fault}")
         note(f"J&F {100 * result.jf:.1f} on {self.dataset}")

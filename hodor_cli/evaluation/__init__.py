@@ -19,7 +19,7 @@ _NAMES = {
     "comparison": ("compare",),
     "metrics": ("boundary_f", "jaccard", "statistics"),
     "results": ("EvaluationResult",),
-    "runner": ("evaluate", "evaluate_davis"),
+    "runner": ("evaluate",),
     "scoring": ("DAVIS", "DAVIS_LIKE", "YOUTUBE_VOS", "SequenceScore", "SequenceScorer", "score_sequence"),
     "settings": ("EvaluationOutput", "EvaluationSettings"),
 }
@@ -27,7 +27,7 @@ _HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "DAVIS", "DAVIS_LIKE", "YOUTUBE_VOS", "EvaluationOutput", "EvaluationResult", "EvaluationSettings",
-    "SequenceScore", "SequenceScorer", "boundary_f", "compare", "evaluate", "evaluate_davis", "jaccard",
+    "SequenceScore", "SequenceScorer", "boundary_f", "compare", "evaluate", "jaccard",
     "score_sequence", "statistics",
 ]  # fmt: skip
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hodor_cli.evaluation.comparison import compare
     from hodor_cli.evaluation.metrics import boundary_f, jaccard, statistics
     from hodor_cli.evaluation.results import EvaluationResult
-    from hodor_cli.evaluation.runner import evaluate, evaluate_davis
+    from hodor_cli.evaluation.runner import evaluate
     from hodor_cli.evaluation.scoring import (
         DAVIS,
         DAVIS_LIKE,

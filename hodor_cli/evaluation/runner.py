@@ -40,7 +40,8 @@ def evaluate(
 
     Args:
         dataset: The data set's folder, or what `recognise` made of it.
-        model: The network, as `load_model` returns it, or a segmenter: whatever has `step`, `reset` and `last`.
+        model: The network, as `load_model` returns it, or in training (its mode is left as it was); or a segmenter:
+            whatever has `step`, `reset` and `last`.
         predictions: Masks that anyone made, SEQ/FRAME.png, instead of a model.
         settings: Which sequences, how the model works, what is recorded.
         output: Folder for results, report and masks. Without it only numbers are kept, in memory.
@@ -66,6 +67,8 @@ def evaluate(
         check_output(output)
     facts: dict[str, Any] = {"dataset": str(found.root), "layout": found.layout}
     with ExitStack() as stack:
+        if isinstance(model, Hodor):
+            stack.callback(model.train, model.training)
         if model is None:
             masks_at: Path | None = Path(str(predictions))
             facts["predictions"] = str(predictions)
@@ -115,22 +118,6 @@ def _result(found: Dataset, run: Scored, facts: dict[str, Any]) -> EvaluationRes
             *_few([note for score in run.scores.values() for note in score.notes]),
         ),
     )
-
-
-def evaluate_davis(
-    model: Hodor, dataset_root: str | Path, *, device: str = "cpu", precision: str = "auto", history: int = 7,
-    limit: int | None = None,
-) -> EvaluationResult:  # fmt: skip
-    """Run a model in training on a data set (DAVIS or any other layout) and score it; nothing is written.
-
-    limit: at most so many frames per sequence. The model's training mode is left as it was.
-    """
-    training = bool(model.training)
-    settings = EvaluationSettings(history=history, device=device, precision=precision, limit=limit)
-    try:
-        return evaluate(dataset_root, model=model, settings=settings)
-    finally:
-        model.train(training)
 
 
 def sweep_history(

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hodor_cli.errors import InputError, UsageError
@@ -28,7 +29,7 @@ def read_axes(path: Path) -> Axes:
         if image.format != "TIFF":
             return []
         text, pages = str(image.tag_v2.get(_DESCRIPTION, "")), int(getattr(image, "n_frames", 1))  # type: ignore[attr-defined]
-    for found in (_of_ome(text), _of_imagej(text), _of_shape(text)):
+    for found in _written(text):
         for axes in (found, [axis for axis in found if axis[0] != "C"]):  # colours may lie in one page
             if axes and math.prod(length for _, length in axes) == pages:
                 return [axis for axis in axes if axis[1] > 1]
@@ -84,27 +85,17 @@ def _parsed(text: str) -> tuple[str, dict[str, int]]:
     return time, fixed
 
 
-def _of_ome(text: str) -> Axes:
-    found = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text)
-    if found is None:
-        return []
-    values = dict(re.findall(r'(\w+)="([^"]*)"', found[0]))
-    order = values.get("DimensionOrder", "XYZCT")[2:]
-    return [(name, int(values.get(f"Size{name}", "1") or 1)) for name in reversed(order) if name in "ZCT"]
-
-
-def _of_imagej(text: str) -> Axes:
-    if not text.startswith("ImageJ="):
-        return []
-    values = dict(line.partition("=")[::2] for line in text.splitlines())
-    names = (("T", "frames"), ("Z", "slices"), ("C", "channels"))
-    return [(name, int(values[key])) for name, key in names if values.get(key, "").isdecimal()]
-
-
-def _of_shape(text: str) -> Axes:
-    try:
+def _written(text: str) -> Iterator[Axes]:
+    """What a description says about the axes: as OME, as ImageJ, and as tifffile writes it."""
+    if found := re.search(r"<(?:\w+:)?Pixels\b[^>]*>", text):
+        values = dict(re.findall(r'(\w+)="([^"]*)"', found[0]))
+        order = values.get("DimensionOrder", "XYZCT")[2:]
+        yield [(name, int(values.get(f"Size{name}", "1") or 1)) for name in reversed(order) if name in "ZCT"]
+    if text.startswith("ImageJ="):
+        values = dict(line.partition("=")[::2] for line in text.splitlines())
+        names = (("T", "frames"), ("Z", "slices"), ("C", "channels"))
+        yield [(name, int(values[key])) for name, key in names if values.get(key, "").isdecimal()]
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
         shape = json.loads(text)["shape"]
-        lengths = [int(length) for length in shape[: -3 if len(shape) > 3 and shape[-1] in (3, 4) else -2]]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return []
-    return [(str(place), length) for place, length in enumerate(lengths)]
+        sides = shape[: -3 if len(shape) > 3 and shape[-1] in (3, 4) else -2]
+        yield [(str(place), int(length)) for place, length in enumerate(sides)]

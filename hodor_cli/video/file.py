@@ -68,8 +68,12 @@ class VideoFileSource(DecodedSource):
                 count = frame.index + 1
                 yield frame
         self.length, self.exact_length = count - self.start, True
-        if tally.finished:
-            self._report_loss(count, tally)
+        missing = max(self._declared - count, 0)
+        if tally.finished and (tally.cut_tail or (self._missing_bytes > 0 and missing > 0)):
+            lost = (
+                f"about {missing} more ({missing / self.fps:.1f} s) are missing" if missing else "the rest is missing"
+            )
+            self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {lost}")
         self._report_damage(tally)
 
     def between(self, first: int, stop: int) -> Iterator[Frame]:
