@@ -126,14 +126,6 @@ class VideoFileSource(DecodedSource):
             self._counted_all = self._counted < ahead
         return self._counted
 
-    def _report_loss(self, count: int, tally: Tally) -> None:
-        missing = max(self._declared - count, 0)
-        if tally.cut_tail or (self._missing_bytes > 0 and missing > 0):
-            known = (
-                f"about {missing} more ({missing / self.fps:.1f} s) are missing" if missing else "the rest is missing"
-            )
-            self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {known}")
-
 
 class VideoPipeSource(DecodedSource):
     """Any format that can be read without seeking: MPEG-TS, Matroska, raw H.264, MP4 with its index in front.
