@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.training.samples.augmenters import LayerMotion, Warp, frame_colour
 from hodor_cli.training.samples.batches import draw_item, pools_of
-from hodor_cli.training.samples.colour import frame_colour
 from hodor_cli.training.samples.cutouts import Filmed, paste, soften
 from hodor_cli.training.samples.sample import TrainingSample, sample_of
 from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
-from hodor_cli.training.samples.warp import LayerMotion, Warp
 
 #: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
 _ATTEMPTS = 4

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.colour import Look
+from hodor_cli.training.samples.augmenters import Look, Warp, between, fit_matrix, motion_matrix
 from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.samples.warp import Warp, between, fit_matrix, motion_matrix
 
 
 @dataclass(frozen=True)

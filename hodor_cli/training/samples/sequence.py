@@ -5,16 +5,15 @@ Every frame is sampled once from the original photograph (or from the layers cut
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.training.samples import cutouts
-from hodor_cli.training.samples.colour import Look
-from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste, soften
-from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
-from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.samples.warp import (
+from hodor_cli.training.samples.augmenters import (
     LayerMotion,
+    Look,
     Matrix,
     Track,
     Warp,
@@ -22,8 +21,10 @@ from hodor_cli.training.samples.warp import (
     fit_matrix,
     motion_matrix,
     signed,
-    smooth_field,
 )
+from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste, soften
+from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
+from hodor_cli.training.samples.settings import AugmentSettings
 
 _ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
 
@@ -116,8 +117,10 @@ class _Scene:
         labels = np.zeros(self.size, dtype=np.uint8)
         if self.background is None:
             valid = ground.covers(self.image.shape[:2])
-            for index, mask in enumerate(ground.apply_to_masks(self.masks)):
-                labels[mask > 127] = index + 1
+            for start in range(0, len(self.masks), 4):  # OpenCV warps up to four channels at once
+                masks = ground.apply(np.stack(self.masks[start : start + 4], axis=-1))
+                for index, mask in enumerate(np.moveaxis(np.atleast_3d(masks), -1, 0), start + 1):
+                    labels[mask > 127] = index
             labels[~valid] = 0
             frame = ground.apply(self.image)
         else:
@@ -191,11 +194,16 @@ class _Scene:
 
     def _turned(self, zoom: float, shift: tuple[float, float], strength: float) -> LayerMotion:
         """A motion with this zoom and shift, and with drawn rotation, shear and deformation."""
+        import cv2
+
         rng, settings = self.rng, self.settings
         turns = [signed(rng, bounds, strength) for bounds in (settings.rotation, settings.shear, settings.shear)]
         bend = None
         if rng.random() < settings.elastic and strength > 0:
-            bend = smooth_field(rng, self.size, settings.elastic_strength * strength)
+            cells, deviation = int(rng.integers(3, 6)), settings.elastic_strength * strength * min(self.size)
+            coarse: Any = rng.normal(0.0, deviation, (cells, cells, 2)).astype(np.float32)
+            smooth = cv2.resize(coarse, (self.size[1], self.size[0]), interpolation=cv2.INTER_CUBIC)
+            bend = np.asarray(smooth, dtype=np.float32)
         return LayerMotion(np.array([zoom, *turns, *shift]), bend)
 
     def _zoom(self, strength: float) -> float:
