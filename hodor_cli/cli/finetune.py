@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated
 
-from hodor_cli.cli.training_options import declared, given, train_with, training_command
-from hodor_cli.training.options import ClipOptions
+from hodor_cli.cli.parameters import MACHINE, Fields
+from hodor_cli.cli.training import Changes, DataOption, train_with
+from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
 
 
-@training_command(*declared(ClipOptions), leave_out=("backbone",))
-def finetune(values: Mapping[str, Any]) -> None:
+def finetune(
+    *,
+    data: DataOption = None,
+    clips: Annotated[ClipOptions, Fields()],
+    recipe: Annotated[Recipe, Fields("preset", "model", "weights")],
+    run: Annotated[RunOptions, Fields(panel="Run")],
+    changes: Annotated[Changes, Fields()],
+    launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
+) -> None:
     """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network (mini by default).
 
     With sparse, one labelled frame of each clip is read and no other label.
@@ -18,6 +25,6 @@ def finetune(values: Mapping[str, Any]) -> None:
     hodor finetune --mode sparse --data DAVIS --weights runs/mini/last.safetensors
     hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed
     """
-    from hodor_cli.training.runs import finetune as run
+    from hodor_cli.training.runs import finetune as job
 
-    train_with(run, values["data"], values, clips=given(ClipOptions, values))
+    train_with(job, data or [], recipe, run, changes, launch, clips=clips)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from hodor_cli.cli.training_options import plain, train_with, training_command
+from hodor_cli.cli.options import opt
+from hodor_cli.cli.parameters import MACHINE, Fields
+from hodor_cli.cli.training import Changes, DataOption, train_with
 from hodor_cli.errors import UsageError
+from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
 
 
-@training_command(
-    plain("images", Path, "Photographs whose annotations lie elsewhere.", "DIR"),
-    plain("annotations", Path, "Their annotations, in COCO format.", "FILE"),
-)
-def pretrain(values: Mapping[str, Any]) -> None:
+def pretrain(
+    *,
+    data: DataOption = None,
+    images: Annotated[Path | None, opt("DIR", "Photographs whose annotations lie elsewhere.")] = None,
+    annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
+    recipe: Annotated[Recipe, Fields("preset", "model", "weights", "backbone")],
+    run: Annotated[RunOptions, Fields(panel="Run")],
+    changes: Annotated[Changes, Fields()],
+    launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
+) -> None:
     """Train on still images in COCO format: photographs in, a video segmenter out.
 
     Every photograph becomes a short augmented sequence. Without --data it uses the photographs of the prepared
@@ -25,10 +32,9 @@ def pretrain(values: Mapping[str, Any]) -> None:
     hodor pretrain --gpus 4
     """
     from hodor_cli.training.options import DataSource
-    from hodor_cli.training.runs import pretrain as run
+    from hodor_cli.training.runs import pretrain as job
 
-    images, annotations = values["images"], values["annotations"]
     if (images is None) != (annotations is None):
         raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
     elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
-    train_with(run, [*(values["data"] or ()), *elsewhere], values)
+    train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
