@@ -16,6 +16,7 @@ import hodor_cli
 from hodor_cli.annotate.project import Project
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
+from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import (
@@ -28,7 +29,6 @@ from hodor_cli.run.records import (
     decode,
     is_report,
 )
-from hodor_cli.run.report import summarise_objects, write_report
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import SegmentSettings

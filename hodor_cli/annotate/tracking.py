@@ -25,9 +25,9 @@ from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
+from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.inputs import FrameInputs, RunInputs
 from hodor_cli.run.records import FrameRecord
-from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
 

@@ -1,9 +1,12 @@
-"""Where the time of a video goes: the stages of a step, decoding and writing, and all of it together."""
+"""Where the time of a video goes: stages of a step, decoding and writing, all of it, and all beside other programs."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -99,3 +102,35 @@ def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segment
         began, worked = time.perf_counter(), time.process_time()
         frames = segment_source(source, RunInputs({0: first_labels}), out, segmenter).frames
         return Spent((time.perf_counter() - began) / frames, (time.process_time() - worked) / frames)
+
+
+#: Times that both speeds are measured, in turn.
+_ROUNDS = 2
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """`count` processes that compute without end, on one thread each, while the block runs."""
+    processes = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+
+def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
+    """What `speed` (units a second) gives alone and beside `count` busy processes, and the share that is left."""
+    alone, beside = [], []
+    for _ in range(_ROUNDS):
+        alone.append(speed())
+        with busy_processes(count):
+            beside.append(speed())
+    return {
+        "processes": count,
+        "alone": round(median(alone), 3),
+        "beside": round(median(beside), 3),
+        "share": round(median(beside) / median(alone), 3),
+    }

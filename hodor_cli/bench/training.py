@@ -24,12 +24,11 @@ from typing import Any
 
 import torch
 
-from hodor_cli.bench.contention import contended
+from hodor_cli.bench.clip import SyntheticPhotographs
 from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
-from hodor_cli.bench.photographs import SyntheticPhotographs
 from hodor_cli.bench.record import describe_machine
 from hodor_cli.bench.settings import BenchSettings, bench_model
-from hodor_cli.bench.stages import Spent
+from hodor_cli.bench.stages import Spent, contended
 from hodor_cli.errors import HodorError, TrainingError
 from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise

@@ -19,8 +19,7 @@ import traceback
 
 import typer
 
-from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.terminal import let_go, write_stderr
+from hodor_cli.cli.terminal import let_go, with_flags, write_stderr
 from hodor_cli.errors import DeviceError, HodorError, OutputError
 from hodor_cli.files import harmless
 

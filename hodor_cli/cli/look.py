@@ -40,7 +40,7 @@ def look(
     Read a box from the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
     draws the same picture.
     """
-    from hodor_cli.cli.given import given_inputs, value_range_of
+    from hodor_cli.cli.segment_texts import given_inputs, value_range_of
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start or 0, value_range=value_range_of(value_range), axes=axes) as frames:

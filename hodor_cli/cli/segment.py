@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.export import NameOption, exports_of, tell_exports
-from hodor_cli.cli.given import given_inputs, value_range_of
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS
-from hodor_cli.cli.segment_summary import print_descriptors, print_summary
+from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, value_range_of
 from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import write_result

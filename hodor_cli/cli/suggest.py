@@ -53,7 +53,7 @@ def suggest(
             raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
         _tell(suggested_in(Path(source), count), Path(source), out)
         return
-    from hodor_cli.cli.given import given_inputs
+    from hodor_cli.cli.segment_texts import given_inputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model

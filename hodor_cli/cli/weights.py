@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.help import HodorCommand
+from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console

@@ -21,8 +21,7 @@ from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.inputs import RunInputs, ids_in
-from hodor_cli.run.journal import read_journal
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import is_report
 from hodor_cli.run.results import PIECE_FRAMES, Drawing
 from hodor_cli.video.joining import Piece, frame_times

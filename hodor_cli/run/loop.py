@@ -12,12 +12,11 @@ import numpy as np
 
 from hodor_cli.errors import HodorError, InputError, OutputError
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.journal import read_journal
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
 from hodor_cli.run.records import FrameRecord
-from hodor_cli.run.report import FrameResult
 from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter
 from hodor_cli.run.resume import Progressed, RunState, damaged
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
-from hodor_cli.run.journal import Journal, read_journal
-from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.report import FrameResult, frame_record
+from hodor_cli.run.finish import FrameResult, frame_record
+from hodor_cli.run.output import Journal, OutputFolder, read_journal
 from hodor_cli.run.resume import Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter

@@ -22,9 +22,8 @@ from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
 from hodor_cli.run.earlier import EarlierRun, corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.journal import read_journal
 from hodor_cli.run.loop import NothingToFollowError, RunLoop
-from hodor_cli.run.output import OutputFolder, State
+from hodor_cli.run.output import OutputFolder, State, read_journal
 from hodor_cli.run.records import RunIdentity
 from hodor_cli.run.results import Drawing, ResultsWriter, join_overlay
 from hodor_cli.run.resume import (

@@ -137,6 +137,6 @@ class SegmentSummary:
 
     def _repr_html_(self) -> str:
         """The result as a notebook shows it: the overlay video, its objects, the frames to review."""
-        from hodor_cli.run.notebook import notebook_html
+        from hodor_cli.run.review_page import notebook_html
 
         return notebook_html(self)
