@@ -33,7 +33,7 @@ from hodor_cli.run.records import (
     SpeedRecord,
     decode,
 )
-from hodor_cli.run.resume import Progressed
+from hodor_cli.run.resume import Progressed, refuse_differences
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
@@ -203,10 +203,11 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
     )
 
 
-def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
-    """The summary of a finished run and its identity, from its report. Raises OutputError for a damaged report."""
+def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
+    """The summary of a finished run, from its report. Raises OutputError if that is damaged or its identity differs."""
     report = decode(folder.report.read_bytes(), ReportRecord, str(folder.report))
-    summary = SegmentSummary(
+    refuse_differences(report, identity, folder.root)
+    return SegmentSummary(
         out=folder.root,
         frames=report.speed.frames,
         object_ids=tuple(report.objects),
@@ -217,7 +218,6 @@ def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
         resumed_from=report.speed.frames,
         already_finished=True,
     )
-    return summary, report
 
 
 def _files(folder: OutputFolder) -> dict[str, Path]:
