@@ -66,29 +66,26 @@ def build_sets(
     Photographs become augmented sequences and may stand beside clips, which are used as the mode says. Raises DataError
     for a set that cannot be used.
     """
+    limits, augment = config.limits, config.augment
+    ways: dict[str, type[ClipTraining]] = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
     kept: list[TrainingSet] = []
     apart: list[TrainingSet] = []
     for source in sources:
-        own, held = hold_out(_build(source, config, clips), config.held_out)
+        found = open_set(
+            source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split
+        )
+        if isinstance(found, StillImages):
+            whole: TrainingSet = StillTraining(found, augment)
+        else:
+            whole = ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
+        own, held = hold_out(whole, config.held_out)
         kept.append(own)
         apart += [] if held is None else [held]
-    if not config.augment.pasted:
+    if not augment.pasted:
         return kept, apart
     weights = [source.weight for source in sources]
-
-    def composed(parts: list[TrainingSet]) -> list[TrainingSet]:
-        return [Composites(part, kept, config.augment, weights) for part in parts]
-
-    return composed(kept), composed(apart)
-
-
-def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> TrainingSet:
-    limits, augment = config.limits, config.augment
-    found = open_set(source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split)
-    if isinstance(found, StillImages):
-        return StillTraining(found, augment)
-    ways: dict[str, type[ClipTraining]] = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
-    return ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
+    composed = [[Composites(part, kept, augment, weights) for part in parts] for parts in (kept, apart)]
+    return list(composed[0]), list(composed[1])
 
 
 def hold_out(dataset: TrainingSet, count: int) -> tuple[TrainingSet, TrainingSet | None]:

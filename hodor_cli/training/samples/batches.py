@@ -217,16 +217,16 @@ def make_loader(
         worker_init_fn=quiet_worker,
         pin_memory=pin_memory,
     )
-    return _batches_of(loader)
 
+    def batches() -> Iterator[Batch]:
+        with forkable_opencv():
+            loaded = iter(loader)
+        for batch in loaded:
+            if isinstance(batch, HodorError):
+                raise batch
+            yield batch
 
-def _batches_of(loader: DataLoader[Batch | HodorError]) -> Iterator[Batch]:
-    with forkable_opencv():
-        batches = iter(loader)
-    for batch in batches:
-        if isinstance(batch, HodorError):
-            raise batch
-        yield batch
+    return batches()
 
 
 def quiet_worker(_: int) -> None:
