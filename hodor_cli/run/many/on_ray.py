@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import InputError, UsageError, extra
 from hodor_cli.images.paths import exists
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
@@ -81,10 +81,8 @@ class RayExecutor:
 
 def connect(address: str) -> Any:
     """The module `ray`, connected to a cluster. Raises UsageError if there is none that can be reached."""
-    try:
+    with extra("ray", "`ray`"):
         import ray
-    except ImportError as error:
-        raise UsageError("`ray` needs Ray, which is not installed: pip install 'ray>=2.30'") from error
     place = address.removeprefix("ray://")
     if address != "auto":
         # Ray itself tries for two minutes, and then ends the process.

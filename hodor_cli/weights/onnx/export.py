@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.errors import OutputError, UsageError, extra
 from hodor_cli.files import replacing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
@@ -73,7 +73,8 @@ def export_onnx(
         UsageError for a resolution out of range, or if the package onnx is missing; OutputError if files are there
         already or cannot be written.
     """
-    _require_onnx()
+    with extra("onnx", "writing ONNX files"):
+        import onnx  # noqa: F401
     min_dim, max_dim = model.config.resolution(wanted.min_dim, wanted.max_dim)
     geometry = Geometry.of(wanted.size[1], wanted.size[0], min_dim=min_dim, max_dim=max_dim)
     sizes = GraphSizes(geometry, wanted.objects, wanted.history)
@@ -228,12 +229,3 @@ def _describe(model: Hodor, sizes: GraphSizes, files: dict[str, Any]) -> dict[st
         },
         "graphs": files,
     }
-
-
-def _require_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"ONNX files need the package onnx ({error}); install it with: pip install 'hodor-cli[onnx]'"
-        ) from error
