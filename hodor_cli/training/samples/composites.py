@@ -58,20 +58,19 @@ class Composites(TrainingSet):
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The sample of item `index`, with objects from elsewhere until it has `num_objects`."""
         sample = self.base.make(index, min(num_objects, self.base.object_counts[index]), rng, out_size)
+        frames = len(sample.frames)
         while sample.num_objects < num_objects:
-            sample = add_object(sample, self._filmed(index, len(sample.frames), rng), rng, self.settings)
+            filmed = None
+            for _ in range(_ATTEMPTS):
+                if rng.random() < self.settings.pasted_twin:
+                    filmed = self.base.film(self.base.twin_of(index, rng), frames, rng)
+                else:
+                    donor, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
+                    filmed = self.donors[donor].film(item, frames, rng)
+                if filmed is not None:
+                    break
+            sample = add_object(sample, filmed, rng, self.settings)
         return sample
-
-    def _filmed(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
-        for _ in range(_ATTEMPTS):
-            if rng.random() < self.settings.pasted_twin:
-                filmed = self.base.film(self.base.twin_of(index, rng), frames, rng)
-            else:
-                donor, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
-                filmed = self.donors[donor].film(item, frames, rng)
-            if filmed is not None:
-                return filmed
-        return None
 
 
 class _Placing(NamedTuple):
@@ -113,29 +112,25 @@ def add_object(
 
 def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> _Placing:
     """A place that suits frame 0, or the last one tried if none does."""
-    labels = sample.masks[0]
+    labels, (middle_x, middle_y) = sample.masks[0], filmed.centre
+    height, width = labels.shape
     before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
     for _ in range(_PLACES):
-        placing = _draw(filmed, labels.shape, rng)
+        behind = bool(rng.random() < 0.5)
+        area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
+        zoom = np.log(min(np.sqrt(area / max(filmed.area, 1)), _LARGEST))
+        x, y = rng.uniform(0.08, 0.92) * width, rng.uniform(0.1, 0.9) * height
+        mirror = bool(rng.random() < 0.5)
+        start = [zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y]
+        shift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
+        step = rng.normal(0, shift) * width, rng.normal(0, shift) * height
+        drift = [rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step]
+        placing = _Placing(np.array(start), np.array(drift), mirror, behind)
         new = _alpha(sample, filmed, placing, 0) > 127
         after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
         if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
             break
     return placing
-
-
-def _draw(filmed: Filmed, size: tuple[int, int], rng: np.random.Generator) -> _Placing:
-    (height, width), (middle_x, middle_y) = size, filmed.centre
-    behind = bool(rng.random() < 0.5)
-    area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
-    zoom = np.log(min(np.sqrt(area / max(filmed.area, 1)), _LARGEST))
-    x, y = rng.uniform(0.08, 0.92) * width, rng.uniform(0.1, 0.9) * height
-    mirror = bool(rng.random() < 0.5)
-    start = [zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y]
-    shift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
-    step = rng.normal(0, shift) * width, rng.normal(0, shift) * height
-    drift = [rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step]
-    return _Placing(np.array(start), np.array(drift), mirror, behind)
 
 
 def _alpha(sample: TrainingSample, filmed: Filmed, placing: _Placing, t: int) -> NDArray[np.uint8]:

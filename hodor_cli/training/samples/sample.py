@@ -110,9 +110,22 @@ def make_clip_sample(
     frames: T of (h, w, 3) uint8 RGB, all of one size. labels: T of (h, w) uint8 with objects 1..num_objects, None for
     a frame without labels; frame 0 has some. The view (mirror, crop, shared zoom and turn) is the same for all frames.
     """
-    first = labels[0]
+    first, (height, width) = labels[0], out_size
     assert first is not None
-    warp = _draw_view(first, num_objects, rng, settings, out_size)
+    fit = fit_matrix(first.shape, out_size)
+    mirror = bool(rng.random() < settings.flip)
+    before = np.bincount(first.ravel(), minlength=num_objects + 1)[1:] * np.linalg.det(fit[:2, :2])
+    for attempt in range(_ATTEMPTS):  # until frame 0 keeps its objects
+        strength = 1.0 - attempt / (_ATTEMPTS - 1)
+        zoom = between(rng, settings.view_scale, strength) / between(rng, settings.crop_keep, strength)
+        room_x, room_y = (max(0.0, zoom - 1) * side / 2 for side in (width, height))
+        turn = float(rng.uniform(-1, 1)) * settings.view_rotation * strength
+        shift = float(rng.uniform(-room_x, room_x)), float(rng.uniform(-room_y, room_y))
+        middle = (width - 1) / 2, (height - 1) / 2
+        warp = Warp(motion_matrix(middle, scale=zoom, rotation=turn, shift=shift, mirror=mirror) @ fit, out_size)
+        after = np.bincount(warp.apply(first, nearest=True).ravel(), minlength=num_objects + 1)[1 : num_objects + 1]
+        if (after >= _KEPT * before).all():
+            break
     valid = warp.covers(first.shape)
     nothing = np.zeros(out_size, np.uint8)
     drawn = (
@@ -121,34 +134,3 @@ def make_clip_sample(
     )
     labelled = np.array([marked is not None for marked in labels])
     return sample_of(drawn, num_objects, name, labelled, Look(rng, settings))
-
-
-def _draw_view(
-    labels: NDArray[np.uint8],
-    num_objects: int,
-    rng: np.random.Generator,
-    settings: AugmentSettings,
-    size: tuple[int, int],
-) -> Warp:
-    """One view for the whole clip, in which frame 0 keeps its objects."""
-    height, width = size
-    fit = fit_matrix(labels.shape, size)
-    mirror = bool(rng.random() < settings.flip)
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    before = np.bincount(labels.ravel(), minlength=num_objects + 1)[1:] * np.linalg.det(fit[:2, :2])
-    for attempt in range(_ATTEMPTS):
-        strength = 1.0 - attempt / (_ATTEMPTS - 1)
-        zoom = between(rng, settings.view_scale, strength) / between(rng, settings.crop_keep, strength)
-        room_x, room_y = (max(0.0, zoom - 1) * side / 2 for side in (width, height))
-        motion = motion_matrix(
-            centre,
-            scale=zoom,
-            rotation=float(rng.uniform(-1, 1)) * settings.view_rotation * strength,
-            shift=(float(rng.uniform(-room_x, room_x)), float(rng.uniform(-room_y, room_y))),
-            mirror=mirror,
-        )
-        warp = Warp(motion @ fit, size)
-        after = np.bincount(warp.apply(labels, nearest=True).ravel(), minlength=num_objects + 1)[1 : num_objects + 1]
-        if (after >= _KEPT * before).all():
-            break
-    return warp
