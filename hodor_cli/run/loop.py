@@ -96,9 +96,16 @@ class RunLoop:
                     saved = began
                     for frame in frames:
                         if unfinished:
-                            item = self._redraw(frame, unfinished.pop(0))
+                            record, path = unfinished.pop(0), self._folder.mask(frame.name)
+                            if frame.index != record.frame:
+                                raise InputError(
+                                    f"{self._source.name} gives other frames than before; start again with `overwrite`"
+                                )
+                            labels = read_label_png(path)
+                            if labels.shape != frame.picture.shape[:2]:
+                                raise damaged(path)
                             if self._job.drawing.overlay:
-                                writer.put(item)
+                                writer.put(Redraw(frame, labels, record.ticks))
                             continue
                         cores.adjust()
                         self._segment(frame, writer)
@@ -154,18 +161,6 @@ class RunLoop:
         parts = ((max(first, needed), stop) for first, stop in self._parts if stop > needed)
         return chain.from_iterable(self._source.between(first, stop) for first, stop in parts)
 
-    @property
-    def _length(self) -> int | None:
-        return self._source.length if self._parts is None else sum(stop - first for first, stop in self._parts)
-
-    def _redraw(self, frame: Frame, record: FrameRecord) -> Redraw:
-        if frame.index != record.frame:
-            raise InputError(f"{self._source.name} gives other frames than before; start again with `overwrite`")
-        labels = read_label_png(self._folder.mask(frame.name))
-        if labels.shape != frame.picture.shape[:2]:
-            raise damaged(self._folder.mask(frame.name))
-        return Redraw(frame, labels, record.ticks)
-
     def _segment(self, frame: Frame, writer: _Writer) -> None:
         """Segment a new frame, pass it to the writer, and call the hooks."""
         self._settled = False
@@ -174,7 +169,9 @@ class RunLoop:
         self._first = frame.index if self._first is None else self._first
         self._last, self._done, self._settled = frame.index, self._done + 1, True
         if self._hooks.progress:
-            self._hooks.progress(self._done, self._length)
+            parts = self._parts
+            whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
+            self._hooks.progress(self._done, whole)
         if self._hooks.on_frame:
             self._hooks.on_frame(frame, result.labels)
 

@@ -149,7 +149,16 @@ class OutputFolder:
             return "new"
         if not self.root.is_dir():
             raise OutputError(f"{self.root} is a file; choose another folder with `out`")
-        self._refuse_links()
+        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
+            if folder.is_symlink():
+                raise OutputError(
+                    f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
+                    "another folder with `out`"
+                )
+        own = (self.backward, self.part.root)
+        inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
+        for path in (self.report, self.overlay, self.annotations, self.review, *inside):
+            require_replaceable(path)
         if is_report(self.report):
             return "finished"
         if self.progress.is_dir():
@@ -171,7 +180,10 @@ class OutputFolder:
                 # Move the report first, so that a folder that has lost masks does not look finished.
                 self.progress.mkdir(exist_ok=True)
                 put_in_place(self.report, self.replaced)
-            for frame in list(self._made_frames()):
+            made_frames = list(read_made_frames(self.journal))
+            if self.replaced.is_file():
+                made_frames += decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
+            for frame in made_frames:
                 self.mask(frame.name).unlink(missing_ok=True)
                 for object_id in (*frame.boxes, *frame.clicks):
                     self.box_mask(frame.name, object_id).unlink(missing_ok=True)
@@ -212,24 +224,6 @@ class OutputFolder:
         """Remove mask files that a kill left half-written under their temporary names."""
         for path in self.masks.glob(".*.png.*.tmp"):
             path.unlink(missing_ok=True)
-
-    def _refuse_links(self) -> None:
-        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
-            if folder.is_symlink():
-                raise OutputError(
-                    f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
-                    "another folder with `out`"
-                )
-        own = (self.backward, self.part.root)
-        inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
-        for path in (self.report, self.overlay, self.annotations, self.review, *inside):
-            require_replaceable(path)
-
-    def _made_frames(self) -> Iterator[MadeFrame]:
-        """All frames for which files were written. Raises OutputError for a name that leads outside the folder."""
-        if self.replaced.is_file():
-            yield from decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
-        yield from read_made_frames(self.journal)
 
 
 def remove_if_empty(folder: Path) -> None:
