@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,16 @@ def append_record(path: Path, result: dict[str, Any]) -> dict[str, Any]:
     """
     from hodor_cli import __version__
 
+    # The commit of the source tree around the package, with "+" when files differ from it.
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    commit = ""
+    with suppress(OSError, subprocess.SubprocessError):
+        folder = Path(__file__).parent
+        commit = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20, check=True).stdout
     line = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "version": __version__,
-        "commit": _commit_of(Path(__file__).parent),
+        "commit": commit.strip() or None,
         "kind": "training" if "samples_per_second" in result["engine"] else "video",
         "settings": {name: value for name, value in result["settings"].items() if value is not None},
         **{name: result[name] for name in _KEPT if name in result},
@@ -82,13 +89,3 @@ def _compared(record: dict[str, Any]) -> tuple[Any, ...]:
     ignored = ("frames", "rounds", "matching")  # records of version 0.1 do not have the last
     settings = {name: value for name, value in record["settings"].items() if name not in ignored}
     return record["kind"], settings, record["machine"]["device"], record["machine"]["threads"]
-
-
-def _commit_of(folder: Path) -> str | None:
-    """The commit of the source tree around a folder, with "+" when files differ from it; None outside of one."""
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        asked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return asked.stdout.strip() or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,7 +69,10 @@ def show(
 
     shown = frame_to_show(source, inputs, index)
     picture = Path(f"{source.name}.frame{shown.index}.png") if out is None else out
-    if picture.exists() and not overwrite and not _is_ours(picture):
+    ours = False
+    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), Image.open(picture) as earlier:
+        ours = earlier.info.get(_MADE_BY[0]) == _MADE_BY[1]
+    if picture.exists() and not overwrite and not ours:
         raise OutputError(f"{picture} exists already; give another --out or --overwrite")
     labels, made_by = inputs.at(shown).labels, PngInfo()
     made_by.add_text(*_MADE_BY)
@@ -79,13 +83,3 @@ def show(
     say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
     for object_id, pixels in object_areas(labels):
         say(f"  object {object_id}: {counted(pixels, 'pixel')}")
-
-
-def _is_ours(path: Path) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.info.get(_MADE_BY[0]) == _MADE_BY[1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False

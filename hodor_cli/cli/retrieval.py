@@ -153,10 +153,13 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
 
     if as_json:
         for query in found:
-            query["matches"] = [
-                {**asdict(match), **({} if check is None else {"verified": _verified_json(check)})}
-                for match, check in query["matches"]
-            ]
+            answers, query["matches"] = query["matches"], []
+            for match, check in answers:
+                query["matches"].append(asdict(match))
+                if check is not None:
+                    keys = ("found", "distance", "confidence", "overlap", "problem")
+                    verified = {key: getattr(check, key) for key in keys} | ({} if check.found else {"distance": None})
+                    query["matches"][-1]["verified"] = verified
         say_json(found)
         return
     for query in found:
@@ -165,23 +168,11 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
             f"compared by {query['by']}, {query['metric']} distance"
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):
-            name = f"{match.video}/{match.object_id}"
-            say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{_verified_words(check)}")
+            name, words = f"{match.video}/{match.object_id}", ""
+            if check is not None and check.found and not check.problem:
+                words = f"; found there, distance {check.distance:.3f}, confidence {check.confidence:.2f}"
+                words += f", overlap {check.overlap:.2f}"
+            elif check is not None:
+                words = f"; not checked: {check.problem}" if check.problem else "; not found there"
+            say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{words}")
         say(f"{query['contact_sheet']}  the crops")
-
-
-def _verified_json(check: VerifiedMatch) -> dict[str, Any]:
-    keys = ("found", "distance", "confidence", "overlap", "problem")
-    return {key: getattr(check, key) for key in keys} | ({} if check.found else {"distance": None})
-
-
-def _verified_words(check: VerifiedMatch | None) -> str:
-    if check is None:
-        return ""
-    if check.problem:
-        return f"; not checked: {check.problem}"
-    if not check.found:
-        return "; not found there"
-    return (
-        f"; found there, distance {check.distance:.3f}, confidence {check.confidence:.2f}, overlap {check.overlap:.2f}"
-    )

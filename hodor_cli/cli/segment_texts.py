@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hodor_cli.cli.terminal import counted, note, say, warn
 from hodor_cli.errors import UsageError
@@ -97,25 +97,20 @@ def given_inputs(
     removed = removals_by_frame(remove or (), frames)
     for frame, ids in read.ends.items():
         removed.setdefault(frame, []).extend(ids)
-    _tell_what_was_found(read.masks, boxes)
+    for frame, given in list(read.masks.items())[:_SHOWN_MASKS]:
+        note(f"Frame {frame}: {objects_named(given.object_ids)} from {', '.join(given.files)}")
+        for line in given.notes:
+            note(f"  {line}")
+    if len(read.masks) > _SHOWN_MASKS:
+        more = counted(len(read.masks) - _SHOWN_MASKS, "more frame")
+        note(f"... and masks for {more}, up to frame {max(read.masks)}")
+    for frame, by_id in boxes.items():
+        for object_id, side in by_id.items():
+            note(f"Frame {frame}: object {object_id} from the box {','.join(map(str, side))}")
     for frame, of_frame in clicks.items():
         for object_id, of_object in of_frame.items():
             note(f"Frame {frame}: object {object_id} from {counted(len(of_object), 'click')}")
     return RunInputs(read.masks, boxes, removed, clicks=clicks, names={**read.names, **names_of(names or ())})
-
-
-def _tell_what_was_found(masks: Mapping[int, Any], boxes: Mapping[int, Mapping[int, Any]]) -> None:
-    """Print which objects start where, and how the mask files were read."""
-    for frame, given in list(masks.items())[:_SHOWN_MASKS]:
-        note(f"Frame {frame}: {objects_named(given.object_ids)} from {', '.join(given.files)}")
-        for line in given.notes:
-            note(f"  {line}")
-    if len(masks) > _SHOWN_MASKS:
-        more = counted(len(masks) - _SHOWN_MASKS, "more frame")
-        note(f"... and masks for {more}, up to frame {max(masks)}")
-    for frame, by_id in boxes.items():
-        for object_id, box in by_id.items():
-            note(f"Frame {frame}: object {object_id} from the box {','.join(str(side) for side in box)}")
 
 
 def value_range_of(text: str | None) -> tuple[float, float] | None:

@@ -35,12 +35,6 @@ class Flag:
     off: str = ""
     switch: bool = False
 
-    def with_value(self, value: str) -> str:
-        """How the user gives the parameter this value, as a message spells it in Python."""
-        if self.switch and value in ("True", "False"):
-            return self.on if value == "True" else self.off or f"no {self.on}"
-        return f"{self.on} {value}"
-
 
 _RUNNING: ContextVar[Mapping[str, Flag]] = ContextVar("flags of the running command", default={})  # noqa: B039
 _NAME = re.compile(r"`([A-Za-z_][\w.]*)(?:=([^`]*))?`")
@@ -100,7 +94,9 @@ def with_flags(message: str) -> str:
         known = flags.get(found[1].rpartition(".")[2] if found[1] not in flags else found[1])
         if known is None:
             return f"`{COMMANDS_OF[found[1]]}`" if found[1] in COMMANDS_OF else found[0]
-        return known.on if found[2] is None else known.with_value(found[2])
+        if found[2] is None or (known.switch and found[2] == "True"):
+            return known.on
+        return known.off or f"no {known.on}" if known.switch and found[2] == "False" else f"{known.on} {found[2]}"
 
     return _NAME.sub(flag, message)
 

@@ -99,8 +99,8 @@ def _inputs(
             labels = np.asarray(one)
             if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
                 raise UsageError(
-                    f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer array"
-                    " whose values are object ids"
+                    f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer"
+                    " array whose values are object ids"
                 )
             arrays[frame] = labels.astype(np.uint16) if labels.dtype == bool else labels
     several = isinstance(box, Mapping) and all(isinstance(one, Mapping) for one in box.values())
