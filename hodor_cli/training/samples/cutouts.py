@@ -99,9 +99,3 @@ def fill_hole(image: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.u
     blurred = np.clip(filled, 0, 255).astype(np.uint8)
     out[wide > 0] = blurred[wide > 0]
     return out
-
-
-def touches_border(mask: NDArray[np.bool_]) -> bool:
-    """Whether a noticeable part of the object's outline is cut off by the photograph's edge."""
-    length = sum(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-    return length > 0.15 * np.sqrt(max(1, int(np.count_nonzero(mask)))) * 4

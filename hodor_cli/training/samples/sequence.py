@@ -73,7 +73,10 @@ class _Scene:
         others: Others | None,
     ) -> None:
         self.image, self.rng, self.settings, self.size = image, rng, settings, size
-        apart = rng.random() < settings.independent and not any(cutouts.touches_border(mask) for mask in masks)
+        apart = rng.random() < settings.independent
+        for mask in masks:  # a noticeable part of the outline must not be cut off by the photograph's edge
+            cut_off = sum(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+            apart = apart and cut_off <= 0.15 * np.sqrt(max(1, int(np.count_nonzero(mask)))) * 4
         # None when objects and background move as one.
         self.background: NDArray[np.uint8] | None = None
         if apart and others is not None and rng.random() < settings.other_background:
