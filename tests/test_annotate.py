@@ -581,7 +581,7 @@ def test_a_video_that_changes_its_size_is_scaled_to_the_first_frame_and_says_so(
 def test_names_and_frames_to_mask_next_are_in_the_report_and_on_the_page(
     desk: Desk, open_desk: Callable[[], Desk]
 ) -> None:
-    from hodor_cli.run.suggesting import suggested_in
+    from hodor_cli.run.choosing import suggested_in
 
     desk.paint(0, 1, 20, 20, side=20)
     desk.do(ask.Rename(1, "dog"))

@@ -16,6 +16,7 @@ import hodor_cli
 from hodor_cli.annotate.project import Project
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
+from hodor_cli.run.choosing import suggested
 from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
@@ -32,7 +33,6 @@ from hodor_cli.run.records import (
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.run.suggesting import suggested
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 

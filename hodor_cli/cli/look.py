@@ -65,7 +65,7 @@ def show(
     from PIL.PngImagePlugin import PngInfo
 
     from hodor_cli.files import new_file
-    from hodor_cli.run.look import draw_look, frame_to_show, grid_step, object_areas
+    from hodor_cli.run.choosing import draw_look, frame_to_show, grid_step, object_areas
 
     shown = frame_to_show(source, inputs, index)
     picture = Path(f"{source.name}.frame{shown.index}.png") if out is None else out

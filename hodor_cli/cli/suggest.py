@@ -42,8 +42,8 @@ def suggest(
     hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
     hodor suggest clip.hodor
     """
+    from hodor_cli.run.choosing import suggested_in
     from hodor_cli.run.records import is_report
-    from hodor_cli.run.suggesting import suggested_in
 
     if out is not None and out.exists() and not overwrite:
         raise OutputError(f"{out} exists already; choose another name with `out`, or add `overwrite`")
@@ -71,7 +71,7 @@ def suggest(
 
 
 def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> None:
-    from hodor_cli.run.suggesting import write_suggestions
+    from hodor_cli.run.choosing import write_suggestions
 
     for one in found:
         say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the doubt")

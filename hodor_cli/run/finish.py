@@ -18,6 +18,7 @@ from hodor_cli import __version__
 from hodor_cli.errors import UsageError
 from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.extent import box_of
+from hodor_cli.run.choosing import suggested
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import (
@@ -37,7 +38,6 @@ from hodor_cli.run.resume import Progressed, refuse_differences
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
-from hodor_cli.run.suggesting import suggested
 from hodor_cli.video.frames import Frame
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ are dropped.
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterator
 from functools import cached_property
@@ -29,28 +28,6 @@ from hodor_cli.files import put_in_place, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
 from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, require_inside
-
-
-class Journal:
-    """The records of the frames done so far, on disk."""
-
-    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
-        """Open for appending, after truncating the file to `keep_bytes` bytes."""
-        self._file = path.open("r+b" if keep_bytes else "wb", buffering=0)
-        self._file.truncate(keep_bytes)
-        self._file.seek(keep_bytes)
-        self.size = keep_bytes
-
-    def append(self, record: FrameRecord) -> None:
-        """Add one frame's record."""
-        line = msgspec.json.encode(record) + b"\n"
-        written = self._file.write(line)
-        if written != len(line):
-            raise OSError(errno.ENOSPC, "the disk is full")
-        self.size += len(line)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[FrameRecord]:

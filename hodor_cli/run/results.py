@@ -6,11 +6,13 @@ of an unfinished piece are drawn again from their masks.
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.run.finish import FrameResult, frame_record
-from hodor_cli.run.output import Journal, OutputFolder, read_journal
+from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.resume import Progressed, RunState, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter
@@ -71,8 +73,12 @@ class ResultsWriter:
             for record in read_journal(folder.journal, to_byte=resumed.journal_bytes):
                 self.first_time = record.time if self.first_time is None else self.first_time
                 self._ticks = record.ticks
+        #: The bytes of the journal.
+        self._size = resumed.journal_bytes
         with writing(folder.root):
-            self._journal = Journal(folder.journal, resumed.journal_bytes)
+            self._journal = folder.journal.open("r+b" if self._size else "wb", buffering=0)
+            self._journal.truncate(self._size)
+            self._journal.seek(self._size)
         self._piece: tuple[io.BytesIO, VideoWriter, int] | None = None
         # The frames of the unfinished piece come first, as `Redraw` items.
         self._drawn = self.done // PIECE_FRAMES * PIECE_FRAMES
@@ -85,7 +91,7 @@ class ResultsWriter:
             elif isinstance(item, Redraw):
                 self._draw(item.frame, item.labels, item.ticks)
             else:
-                progress = replace(item.progress, done=self.done, journal_bytes=self._journal.size)
+                progress = replace(item.progress, done=self.done, journal_bytes=self._size)
                 save_run_state(self._folder.checkpoint, RunState(progress, item.state))
 
     def close(self) -> None:
@@ -114,7 +120,10 @@ class ResultsWriter:
         ticks = self._timeline.ticks(self.done, frame.time - self.first_time, self._ticks)
         self._ticks = self._known_ticks.get(frame.index, ticks)
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.
-        self._journal.append(frame_record(item, ticks=self._ticks))
+        line = msgspec.json.encode(frame_record(item, ticks=self._ticks)) + b"\n"
+        if self._journal.write(line) != len(line):
+            raise OSError(errno.ENOSPC, "the disk is full")
+        self._size += len(line)
         _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.inputs.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)

@@ -16,9 +16,8 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.both_ways import able_to_go_back, counting_from, follow_backward
+from hodor_cli.run.both_ways import CorrectingSegmenter, able_to_go_back, counting_from, follow_backward
 from hodor_cli.run.correcting import Correction, is_moving, move_masks
-from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
 from hodor_cli.run.earlier import EarlierRun, corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
