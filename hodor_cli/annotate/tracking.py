@@ -23,7 +23,7 @@ from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
-from hodor_cli.run.both_ways import CorrectingSegmenter
+from hodor_cli.run.both_ways import CorrectingSegmenter, Part
 from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.inputs import FrameInputs, RunInputs
@@ -107,7 +107,7 @@ class Tracker:
 
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps, suppress(_Ended):
             segmenter = CorrectingSegmenter(
-                self._segmenter, source, inputs, _Correction(change, earlier, frames), MapFolder(Path(maps)),
+                self._segmenter, source, inputs, Part(change, earlier, frames), MapFolder(Path(maps)),
                 RunHooks(progress=tell),
             )  # fmt: skip
             done = segmenter.behind
@@ -150,15 +150,6 @@ class _Before:
         first = self._project.given_frames()[0]
         labels = self.labels(first)
         return {object_id: labels == object_id for object_id in self.records[first].given}
-
-
-@dataclass(frozen=True)
-class _Correction:
-    """The part to track again; see `CorrectingSegmenter`."""
-
-    change: ChangedPart
-    earlier: _Before
-    frames: list[int]
 
 
 class _PackedMask:

@@ -7,9 +7,9 @@ it keeps the results of the earlier run, except where objects may change.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,15 +105,12 @@ class EarlierResult(Protocol):
     def first_masks(self) -> Mapping[int, NDArray[np.bool_]]: ...
 
 
-class Corrected(Protocol):
-    """What is corrected, and the frames that are segmented again; see `Correction`."""
+class Part(NamedTuple):
+    """What is corrected: the frames that are segmented again, where and which objects change in them, the result."""
 
-    @property
-    def change(self) -> ChangedPart: ...
-    @property
-    def earlier(self) -> EarlierResult: ...
-    @property
-    def frames(self) -> Iterable[int]: ...
+    change: ChangedPart
+    earlier: EarlierResult
+    frames: Sequence[int]
 
 
 class CorrectingSegmenter:
@@ -127,13 +124,13 @@ class CorrectingSegmenter:
         segmenter: Any,
         source: FrameSource,
         inputs: RunInputs,
-        correction: Corrected,
+        part: Part,
         maps: MutableMapping[int, bytes],
         hooks: RunHooks,
     ) -> None:
         """Make the passes backward at once and store their results in `maps`."""
-        self._segmenter, self._change, self._earlier = segmenter, correction.change, correction.earlier
-        self._frames, self._next = list(correction.frames), 0
+        self._segmenter, self._next = segmenter, 0
+        self._change, self._earlier, self._frames = part
         ranges = self._change.ranges
         masks: dict[int, Labels] = {}
         for low, high in ranges:

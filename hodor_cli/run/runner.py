@@ -16,7 +16,7 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import put_in_place, writing
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.both_ways import CorrectingSegmenter, able_to_go_back, counting_from, follow_backward
+from hodor_cli.run.both_ways import CorrectingSegmenter, Part, able_to_go_back, counting_from, follow_backward
 from hodor_cli.run.correcting import Correction, is_moving, move_masks
 from hodor_cli.run.earlier import EarlierRun, corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
@@ -136,9 +136,8 @@ def _correct(
     try:
         checkpoint = _prepare(part, identity, RunOutput(resume=True))
         correction = Correction(folder, earlier, job.inputs, job.drawing)
-        correcting = CorrectingSegmenter(
-            segmenter, job.source, job.inputs, correction, MapFolder(part.backward), job.hooks
-        )
+        again = Part(correction.change, earlier, list(correction.frames))
+        correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, again, MapFolder(part.backward), job.hooks)
         job = replace(job, hooks=counting_from(correcting.behind, job.hooks))
         run = RunLoop(job, correcting, part, checkpoint, correction.parts, correction.ticks)
         run.work()

@@ -187,11 +187,3 @@ def average_models(
         }
     )
     return mean.eval()
-
-
-def shares_from_text(text: str) -> list[float]:
-    """Shares from "1,1" or "0.7,0.3". Raises UsageError for anything else."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"'{text}' are no shares; write a number for each checkpoint, such as 1,1") from error

@@ -8,7 +8,6 @@ are marked in `has_object` and change nothing.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -28,15 +27,6 @@ from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
 
 #: Logits of slots without an object; their probability is 0, and unlike minus infinity they can be interpolated.
 _ABSENT = -1e4
-
-
-@dataclass(frozen=True)
-class GraphSizes:
-    """What is fixed in the files: the frames' geometry, object slots, and frames of history."""
-
-    geometry: Geometry
-    objects: int
-    history: int
 
 
 def exportable(model: Hodor) -> Hodor:
@@ -59,12 +49,12 @@ def _padded(conv: Conv) -> nn.Module:
 class ExtractGraph(nn.Module):
     """frame (H, W, 3) uint8 RGB -> stride4, stride8 and, for models that match, keys."""
 
-    def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
+    def __init__(self, model: Hodor, geometry: Geometry) -> None:
         super().__init__()
-        self.model, self.sizes = model, sizes
+        self.model, self.geometry = model, geometry
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        geometry, config = self.sizes.geometry, self.model.config
+        geometry, config = self.geometry, self.model.config
         image = frame.permute(2, 0, 1)[None].float()
         image = pad(normalise(resize(image, geometry.scaled), config.pixel_mean, config.pixel_std), geometry.padded)
         maps = self.model.extract(image)
@@ -77,13 +67,12 @@ class MasksGraph(nn.Module):
     The slot of object i is i - 1. An object without a pixel at stride 8 cannot be encoded: its slot stays unused.
     """
 
-    def __init__(self, sizes: GraphSizes) -> None:
+    def __init__(self, geometry: Geometry, slots: int) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.geometry, self.slots = geometry, slots
 
     def forward(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        geometry = self.sizes.geometry
-        ids = torch.arange(1, self.sizes.objects + 1)
+        geometry, ids = self.geometry, torch.arange(1, self.slots + 1)
         masks = (labels.int()[None] == ids[:, None, None]).float()[None]  # (1, I, H, W)
         masks = pad((resize(masks, geometry.scaled) > 0.5).float(), geometry.padded)
         seen = to_stride8(masks).amax(dim=(2, 3)) > 0.5
@@ -163,13 +152,13 @@ class DecodeGraph(nn.Module):
     cue_reference, cue_near. logits (1, 10 + I, padded H / 4, padded W / 4).
     """
 
-    def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
+    def __init__(self, model: Hodor, geometry: Geometry) -> None:
         super().__init__()
-        self.model, self.sizes = model, sizes
+        self.model, self.geometry = model, geometry
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         stride4, stride8, objects, background, has_object, has_background, *parts = inputs
-        geometry, maps = self.sizes.geometry, Maps(stride4, stride8)
+        geometry, maps = self.geometry, Maps(stride4, stride8)
         history, cue = History(objects, background, has_object, has_background), Cue(*parts) if parts else None
         logits = self.model.decode(maps, history, cue).clamp(min=_ABSENT)
         shown = resize(logits, geometry.padded).softmax(dim=1)
