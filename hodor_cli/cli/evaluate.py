@@ -151,7 +151,7 @@ def _history_lengths(text: str) -> list[int]:
 
 def _print_results(results: list[EvaluationResult], console: Console, out: Path | None) -> None:
     """Print the scores of one run, or of a sweep."""
-    from hodor_cli.cli.evaluate_tables import print_official, print_scores, print_sweep
+    from hodor_cli.cli.evaluate_tables import print_scores, print_sweep
 
     for remark in dict.fromkeys(remark for result in results for remark in result.notes):
         note(f"note: {remark}")
@@ -162,7 +162,6 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
         console.print(f"frames/s in the network, on {device}")
     elif result.sequences:
         print_scores(result, console)
-        print_official(result, console)
     if len(results) == 1 and speed is not None and speed == speed:
         whole = result.frames_per_second_end_to_end
         console.print(f"{speed:.2f} frames/s in the network, {whole:.2f} end to end, on {device}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_scores(result: EvaluationResult, console: Console) -> None:
-    """Sequences, worst first, and the whole below."""
+    """Sequences, worst first, and the whole below; the official package's numbers beside ours."""
     several = any(len(sequence.objects) > 1 for sequence in result.sequences.values())
     table = score_table("sequence", "J&F", "J", "F", *(("objects", "worst object") if several else ()))
     for sequence in result.worst_first():
@@ -42,10 +42,6 @@ def print_scores(result: EvaluationResult, console: Console) -> None:
         console.print(f"{group}: J {percent(means['J'])}  F {percent(means['F'])}")
     if result.failed:
         console.print(f"without the {len(result.failed)} that failed: {', '.join(result.failed)}")
-
-
-def print_official(result: EvaluationResult, console: Console) -> None:
-    """The official package's numbers beside ours."""
     official = result.settings.get("official")
     if not official:
         return

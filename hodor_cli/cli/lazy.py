@@ -123,10 +123,6 @@ class CommandSpec:
         command.name = name
         return keep_examples(command)
 
-    def unloaded(self, name: str) -> TyperCommand:
-        """What the help table and shell completion need: a name and a line of help."""
-        return TyperCommand(name, help=self.help, short_help=self.help, hidden=self.hidden)
-
 
 def keep_examples(command: Any) -> Any:
     """Keep the line breaks of example paragraphs (indented, or lines that start with `hodor `) in help texts.
@@ -171,7 +167,10 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         spec = self.specs.get(cmd_name)
-        return spec.unloaded(cmd_name) if spec is not None and spec.exists() else None
+        if spec is None or not spec.exists():
+            return None
+        # What the help table and shell completion need: a name and a line of help.
+        return TyperCommand(cmd_name, help=spec.help, short_help=spec.help, hidden=spec.hidden)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         # The base class proposes a similar name from this dictionary when the name is unknown.

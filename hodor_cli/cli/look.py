@@ -61,11 +61,12 @@ def show(
 
     An earlier picture of this command is replaced. Raises OutputError if another file exists.
     """
+    import numpy as np
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     from hodor_cli.files import new_file
-    from hodor_cli.run.choosing import draw_look, frame_to_show, grid_step, object_areas
+    from hodor_cli.run.choosing import draw_look, frame_to_show, grid_step
 
     shown = frame_to_show(source, inputs, index)
     picture = Path(f"{source.name}.frame{shown.index}.png") if out is None else out
@@ -81,5 +82,6 @@ def show(
     height, width = shown.image.shape[:2]
     step = grid_step(max(height, width))
     say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
-    for object_id, pixels in object_areas(labels):
-        say(f"  object {object_id}: {counted(pixels, 'pixel')}")
+    if labels is not None:
+        for object_id, pixels in zip(*np.unique(labels[labels != 0], return_counts=True), strict=True):
+            say(f"  object {object_id}: {counted(int(pixels), 'pixel')}")

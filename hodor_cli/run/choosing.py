@@ -40,14 +40,6 @@ def frame_to_show(source: FrameSource, inputs: RunInputs, index: int | None = No
     raise InputError(f"{source.label} has no frame {index}; frames count from 0")
 
 
-def object_areas(labels: NDArray[np.uint16] | None) -> list[tuple[int, int]]:
-    """(object id, pixels) of each object of a label map."""
-    if labels is None:
-        return []
-    ids, areas = np.unique(labels[labels != 0], return_counts=True)
-    return [(int(key), int(area)) for key, area in zip(ids, areas, strict=True)]
-
-
 def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None) -> NDArray[np.uint8]:
     """The picture (H, W, 3) RGB with its objects drawn over it, and a grid labelled with pixel coordinates."""
     import cv2

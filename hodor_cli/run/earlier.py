@@ -17,7 +17,7 @@ from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.inputs import RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
-from hodor_cli.run.resume import only_given_differs, run_identity
+from hodor_cli.run.resume import differences, run_identity
 from hodor_cli.run.settings import Click, RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
@@ -126,7 +126,9 @@ def corrected_run(
         return None, inputs  # the masks before the clicks corrected them are not stored
     joined = together(earlier.inputs, inputs)
     identity = run_identity(source, joined, settings, segmenter)
-    if not only_given_differs(earlier.report, identity):
+    given = ("masks", "boxes", "clicks", "removals", "appears")
+    same = msgspec.structs.replace(identity, **{part: getattr(earlier.report, part) for part in given})
+    if not differences(earlier.report, identity) or differences(earlier.report, same):
         return None, joined
     frames = sorted(earlier.records)
     if not frames or frames != list(range(source.start, frames[-1] + 1)):

@@ -12,18 +12,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
-from hodor_cli.files import put_in_place, writing
+from hodor_cli.files import put_in_place, write_whole, writing
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.both_ways import CorrectingSegmenter, Part, able_to_go_back, counting_from, follow_backward
-from hodor_cli.run.correcting import Correction, is_moving, move_masks
+from hodor_cli.run.correcting import Correction, move_masks
 from hodor_cli.run.earlier import EarlierRun, corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.loop import NothingToFollowError, RunJob, RunLoop
 from hodor_cli.run.output import OutputFolder, State, read_journal
-from hodor_cli.run.records import RunIdentity
+from hodor_cli.run.records import RunFile, RunIdentity, is_report
 from hodor_cli.run.results import Drawing, join_overlay
 from hodor_cli.run.resume import (
     RunState,
@@ -33,7 +35,6 @@ from hodor_cli.run.resume import (
     read_run,
     refuse_differences,
     run_identity,
-    write_run,
 )
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary
 from hodor_cli.video.frames import FrameSource
@@ -87,7 +88,9 @@ def segment_source(
     segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
     known = tuple(segmenter.object_ids)  # objects started from saved descriptors
     folder = OutputFolder(Path(out))
-    if output.resume and is_moving(folder):
+    # A correction was interrupted while its masks were moved to their places.
+    moving = folder.journal.is_file() and folder.part.journal.is_file() and not is_report(folder.report)
+    if output.resume and moving:
         with locked_folder(folder.root, advice=_ADVICE):
             _move(folder)
     earlier = None
@@ -191,5 +194,6 @@ def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> 
             folder.remove_leftovers()
         folder.masks.mkdir(parents=True, exist_ok=True)
         folder.progress.mkdir(exist_ok=True)
-        write_run(folder.run, identity)
+        file = RunFile(**{name: getattr(identity, name) for name in RunIdentity.__struct_fields__})
+        write_whole(folder.run, msgspec.json.format(msgspec.json.encode(file), indent=1))
     return checkpoint

@@ -197,16 +197,11 @@ def run_cycles(
             soft = F.avg_pool2d(logits.detach().softmax(dim=1)[:, NUM_NON_OBJECT:], 2)
             descriptors = model.encode(maps[step.target], *predicted_masks(soft))
             nodes[step.makes] = _Node(step.target, descriptors, soft)
-            sightings.append(Sighting(descriptors.objects, _matches(soft, predictions[-1].target)))
+            labels = predictions[-1].target[:, 4::8, 4::8]  # the middle of every cell is enough to tell
+            true = F.one_hot(labels, count + 1)[..., 1:].permute(0, 3, 1, 2).to(soft.dtype)
+            both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
+            sightings.append(Sighting(descriptors.objects, both > _SURE * (sizes - both).clamp(min=1)))
     return CycleResult(predictions, sightings)
-
-
-def _matches(soft: Tensor, target: Tensor) -> Tensor:
-    """(B, I) bool: whether soft masks (B, I, h, w) are those of the objects in a label map (B, H, W)."""
-    labels = target[:, 4::8, 4::8]  # the middle of every cell is enough to tell
-    true = F.one_hot(labels, soft.shape[1] + 1)[..., 1:].permute(0, 3, 1, 2).to(soft.dtype)
-    both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
-    return both > _SURE * (sizes - both).clamp(min=1)
 
 
 def without_objects(labels: Tensor, removed: Tensor) -> Tensor:

@@ -54,7 +54,15 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
     Raises UsageError for settings that contradict the launcher, DeviceError for GPUs that are not there.
     """
     environ = os.environ if environ is None else environ
-    starter, rank, local, nodes = _started_by(environ)
+    starter, rank, local, nodes = "fabric", 0, 1, 1
+    # Only srun gives steps; a batch script or an interactive shell of SLURM is an ordinary process.
+    tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
+        starter, rank, local = "torchrun", int(environ["RANK"]), int(environ["LOCAL_WORLD_SIZE"])
+        nodes = int(environ["WORLD_SIZE"]) // local
+    elif tasks > 1 and "SLURM_PROCID" in environ:
+        nodes = int(environ.get("SLURM_STEP_NUM_NODES") or environ.get("SLURM_NNODES") or 1)
+        starter, rank, local = "slurm", int(environ["SLURM_PROCID"]), tasks // nodes
     on_cpu = settings.processes is not None or settings.device in ("cpu", "mps")
     wants_gpu = settings.gpus is not None or settings.device.startswith("cuda")
     kind = "cuda" if wants_gpu or (not on_cpu and torch.cuda.is_available()) else "cpu"
@@ -138,19 +146,6 @@ def _in_process(
         if errors is not None:
             (errors / f"{fabric.global_rank}").write_text(f"{type(error).__name__}\n{error}", encoding="utf-8")
         raise
-
-
-def _started_by(environ: Mapping[str, str]) -> tuple[str, int, int, int]:
-    """(who started this process, its rank, processes per machine, machines)."""
-    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
-        local = int(environ["LOCAL_WORLD_SIZE"])
-        return "torchrun", int(environ["RANK"]), local, int(environ["WORLD_SIZE"]) // local
-    # Only srun gives steps; a batch script or an interactive shell of SLURM is an ordinary process.
-    tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
-    if tasks > 1 and "SLURM_PROCID" in environ:
-        nodes = int(environ.get("SLURM_STEP_NUM_NODES") or environ.get("SLURM_NNODES") or 1)
-        return "slurm", int(environ["SLURM_PROCID"]), tasks // nodes, nodes
-    return "fabric", 0, 1, 1
 
 
 class Process:

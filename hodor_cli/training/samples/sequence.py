@@ -127,34 +127,26 @@ class _Scene:
             labels[~valid] = 0
             frame = ground.apply(self.image)
         else:
-            valid = np.ones(self.size, dtype=bool)
-            frame = self._layered(self.background, labels, ground, t, strength)
+            valid, matrix, background = np.ones(self.size, dtype=bool), ground.matrix, self.background
+            if background.shape != self.image.shape:
+                # Another photograph: it takes the place of the own one, whatever its size.
+                matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
+            frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
+            for cut, track in self.behind:
+                self._add_cut_out(frame, labels, cut, track, t)
+            for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):  # each on its own way
+                rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+                if len(rows) == 0:
+                    continue
+                x, y, _ = self.view @ np.array([columns.mean(), rows.mean(), 1.0])
+                motion = track.at(t, lambda: self._object_motion(strength))
+                warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
+                alpha = warp.apply(mask)
+                paste(frame, warp.apply(self.image, mirrored=True), alpha)
+                labels[alpha > 127] = index + 1
         for cut, track in self.front:
             valid |= self._add_cut_out(frame, labels, cut, track, t)
         return frame, labels, valid
-
-    def _layered(
-        self, background: NDArray[np.uint8], labels: NDArray[np.uint8], ground: Warp, t: int, strength: float
-    ) -> NDArray[np.uint8]:
-        """The background, and before it the objects, each with its own motion; they are put into the labels too."""
-        matrix = ground.matrix
-        if background.shape != self.image.shape:
-            # Another photograph: it takes the place of the own one, whatever its size.
-            matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
-        frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
-        for cut, track in self.behind:
-            self._add_cut_out(frame, labels, cut, track, t)
-        for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            if len(rows) == 0:
-                continue
-            x, y, _ = self.view @ np.array([columns.mean(), rows.mean(), 1.0])
-            motion = track.at(t, lambda: self._object_motion(strength))
-            warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
-            alpha = warp.apply(mask)
-            paste(frame, warp.apply(self.image, mirrored=True), alpha)
-            labels[alpha > 127] = index + 1
-        return frame
 
     def _add_cut_out(
         self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Filmed, track: Track, t: int

@@ -35,15 +35,13 @@ def exportable(model: Hodor) -> Hodor:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Conv) and child.stride == (2, 2):
-                setattr(parent, name, _padded(child))
+                # Its padding becomes an operation of its own; runtimes fuse the two.
+                unpadded = nn.Conv2d(
+                    child.in_channels, child.out_channels, child.kernel_size[0], 2, groups=child.groups
+                )
+                unpadded.load_state_dict(child.state_dict())
+                setattr(parent, name, nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), unpadded))
     return model.requires_grad_(False)
-
-
-def _padded(conv: Conv) -> nn.Module:
-    """A convolution of stride 2 with its padding as an operation of its own; runtimes fuse the two."""
-    unpadded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups)
-    unpadded.load_state_dict(conv.state_dict())
-    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), unpadded)
 
 
 class ExtractGraph(nn.Module):
@@ -103,8 +101,11 @@ class EncodeGraph(nn.Module):
         present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
         x = encoder.start_proj(_start(pixels, masks))
         position = torch.cat((encoder.bg_query_embed, encoder.fg_query_embed.expand(has_object.shape[1], -1)))[None]
-        for layer in encoder.layers:
-            x = _encoder_layer(cast(EncoderLayer, layer), x, position, pixels, masks, present)
+        for one in encoder.layers:  # with tokens that are not attended to where their slot is unused
+            layer = cast(EncoderLayer, one)
+            x = layer.norm1(x + _self_attention(layer.self_attn, x + position, x, present))
+            x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
+            x = layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
         background, objects = x[:, :NUM_BACKGROUND], x[:, NUM_BACKGROUND:]
         if self.hold_lost:
             seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
@@ -132,16 +133,6 @@ def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor,
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
     scores = torch.where(present[:, None], scores, _ABSENT)
     return layer.out_proj((scores.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)[None])
-
-
-def _encoder_layer(
-    layer: EncoderLayer, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor, present: Tensor
-) -> Tensor:
-    """As `EncoderLayer`, with tokens that are not attended to where their slot (1, N) is unused."""
-    asked = x + position
-    x = layer.norm1(x + _self_attention(layer.self_attn, asked, x, present))
-    x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
-    return layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
 
 
 class DecodeGraph(nn.Module):
