@@ -91,7 +91,7 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     header |= {"suggest": advice.suggest}
     objects = summarise_objects(_in_order(project))
     with writing(folder.root):
-        write_report(folder.report, header, objects, advice.review, lambda: _in_order(project))
+        write_report(folder.report, header, objects, advice.review, _in_order(project))
     return advice
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,7 @@ def write_report(
     header: Mapping[str, Any],
     objects: Mapping[int, ObjectSummary],
     review: Iterable[ReviewItem],
-    records: Callable[[], Iterable[FrameRecord]],
+    records: Iterable[FrameRecord],
 ) -> None:
     """Write report.json, one frame at a time so that memory does not grow with the video; it appears when complete.
 
@@ -142,7 +142,7 @@ def write_report(
         for key, value in header.items():
             file.write(f"{json.dumps(key)}: {_json(value)},\n")
         file.write(f'"objects": {_json(objects)},\n')
-        frames = (record.for_report() for record in records())
+        frames = (record.for_report() for record in records)
         for title, values, end in (("review", review, ","), ("frames", frames, "}")):
             file.write(f'"{title}": [')
             for position, value in enumerate(values):
@@ -187,26 +187,19 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
             header | {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))},
             objects,
             review,
-            lambda: read_journal(folder.journal),
+            read_journal(folder.journal),
         )
         put_in_place(report, folder.report)
         shutil.rmtree(folder.progress)
-    return SegmentSummary(
-        out=folder.root,
-        frames=speed.frames,
-        object_ids=tuple(objects),
-        frames_per_second=speed.frames_per_second,
-        review=tuple(review),
-        warnings=tuple(warnings),
-        files=_files(folder),
-        resumed_from=resumed_from,
-    )
+    return replace(read_summary(folder, identity), resumed_from=resumed_from, already_finished=False)
 
 
 def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
     """The summary of a finished run, from its report. Raises OutputError if that is damaged or its identity differs."""
     report = decode(folder.report.read_bytes(), ReportRecord, str(folder.report))
     refuse_differences(report, identity, folder.root)
+    places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}
+    places["boxes"] = folder.box_masks
     return SegmentSummary(
         out=folder.root,
         frames=report.speed.frames,
@@ -214,13 +207,7 @@ def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
         frames_per_second=report.speed.frames_per_second,
         review=report.review,
         warnings=report.warnings,
-        files=_files(folder),
+        files={key: path for key, path in places.items() if path.exists()},
         resumed_from=report.speed.frames,
         already_finished=True,
     )
-
-
-def _files(folder: OutputFolder) -> dict[str, Path]:
-    places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}
-    places["boxes"] = folder.box_masks
-    return {key: path for key, path in places.items() if path.exists()}
