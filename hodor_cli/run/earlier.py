@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +17,7 @@ from hodor_cli.run.inputs import RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
 from hodor_cli.run.resume import differences, run_identity
-from hodor_cli.run.settings import Click, RunSegmenter, SegmentSettings
+from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
 Labels = NDArray[np.uint16]
@@ -60,11 +59,7 @@ class EarlierRun:
         for frame, record in self.records.items():
             if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
                 masks[frame] = _GivenThen(self, frame, sorted(ids))
-        clicks: dict[int, dict[int, Sequence[Click]]] = {
-            frame: {key: [Click(*one) for one in found] for key, found in of.items()}
-            for frame, of in report.clicks.items()
-        }
-        return RunInputs(masks, report.boxes, report.removals, (), clicks, report.names, report.appears)
+        return RunInputs(masks, report.boxes, report.removals, (), report.clicks, report.names, report.appears)
 
 
 class _GivenThen:

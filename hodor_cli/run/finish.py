@@ -92,7 +92,7 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
         objects=objects,
         given=tuple(sorted(result.given)),
         boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in inputs.boxes.items()},
-        clicks={key: tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in inputs.clicks.items()},
+        clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
         removed=tuple(sorted(inputs.removed)),
         warnings=result.warnings,
         review=review,

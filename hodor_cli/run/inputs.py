@@ -15,7 +15,7 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.extent import Box
 from hodor_cli.images.paths import listed
 from hodor_cli.run.prompts import check_box, check_clicks, masks_from_prompts
-from hodor_cli.run.settings import Click
+from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]

@@ -113,7 +113,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
             for frame, of in sorted(inputs.boxes.items())
         },
         clicks={
-            frame: {int(key): tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in of.items()}
+            frame: {int(key): tuple(clicks) for key, clicks in of.items()}
             for frame, of in sorted(inputs.clicks.items())
         },
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},

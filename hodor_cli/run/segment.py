@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from hodor_cli.errors import UsageError
 from hodor_cli.images.extent import Box
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.settings import Click, RunOutput, SegmentOptions, SegmentSummary
+from hodor_cli.run.records import Click
+from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
