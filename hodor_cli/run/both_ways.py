@@ -6,7 +6,6 @@ it keeps the results of the earlier run, except where objects may change.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
@@ -19,23 +18,12 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.files import writing
 from hodor_cli.run.correcting import ChangedPart
-from hodor_cli.run.inputs import Labels, RunInputs, ids_in
+from hodor_cli.run.inputs import Labels, PackedLabels, RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.yuv import Picture
-
-
-class _Packed:
-    """A label map (H, W), compressed."""
-
-    def __init__(self, labels: Labels) -> None:
-        self._data, self._shape = zlib.compress(labels.tobytes(), 1), labels.shape
-
-    @property
-    def labels(self) -> Labels:
-        return np.frombuffer(zlib.decompress(self._data), np.uint16).reshape(self._shape)
 
 
 def able_to_go_back(source: FrameSource, segmenter: Any) -> bool:
@@ -55,7 +43,7 @@ def follow_backward(
         for frame in source.between(at, at + 1):
             labels = inputs.at(frame).labels
             if labels is not None:
-                masks[at] = _Packed(labels)
+                masks[at] = PackedLabels(labels)
     given = GivenMasks(masks, inputs.removals, inputs.appears)
     with writing(folder.root):
         maps = MapFolder(folder.backward)

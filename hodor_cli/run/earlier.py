@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.inputs import RunInputs, ids_in
+from hodor_cli.run.inputs import Labels, PackedLabels, RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
 from hodor_cli.run.resume import differences, run_identity
 from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
-
-Labels = NDArray[np.uint16]
 
 
 class _RawFrames(msgspec.Struct, frozen=True):
@@ -58,20 +56,9 @@ class EarlierRun:
         report, masks = self.report, dict[int, HasLabels]()
         for frame, record in self.records.items():
             if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
-                masks[frame] = _GivenThen(self, frame, sorted(ids))
+                labels = self.labels(frame)
+                masks[frame] = PackedLabels(np.where(np.isin(labels, sorted(ids)), labels, 0))
         return RunInputs(masks, report.boxes, report.removals, (), report.clicks, report.names, report.appears)
-
-
-class _GivenThen:
-    """The given objects of a frame's label map, read at each use."""
-
-    def __init__(self, earlier: EarlierRun, frame: int, object_ids: list[int]) -> None:
-        self._earlier, self._frame, self._object_ids = earlier, frame, object_ids
-
-    @property
-    def labels(self) -> Labels:
-        labels = self._earlier.labels(self._frame)
-        return np.where(np.isin(labels, self._object_ids), labels, 0).astype(np.uint16)
 
 
 def together(then: RunInputs, now: RunInputs) -> RunInputs:
