@@ -1,4 +1,4 @@
-"""What `hodor pretrain` and `hodor finetune` share: the options that are no settings of a library call, and the run."""
+"""`hodor pretrain` and `hodor finetune`: train a video segmenter from still images, and continue on video frames."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt
-from hodor_cli.cli.parameters import option
+from hodor_cli.cli.parameters import MACHINE, Fields, option
 from hodor_cli.cli.terminal import Show, duration, note, progress_bar, stderr_console, stdout_console, warn
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import LearningRate, TrainConfig
-from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
+from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
 from hodor_cli.training.samples.settings import augment_preset
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.training.options import TrainingProgress, TrainingResult
+
 
 DataOption = Annotated[
     list[str] | None, opt("FOLDER[:WEIGHT]", "A data set, and how often it is drawn from. Repeatable.")
@@ -195,3 +196,52 @@ class LiveLine:
         from rich.text import Text
 
         self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def pretrain(
+    *,
+    data: DataOption = None,
+    images: Annotated[Path | None, opt("DIR", "Photographs whose annotations lie elsewhere.")] = None,
+    annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
+    recipe: Annotated[Recipe, Fields("preset", "model", "weights", "backbone")],
+    run: Annotated[RunOptions, Fields(panel="Run")],
+    changes: Annotated[Changes, Fields()],
+    launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
+) -> None:
+    """Train on still images in COCO format: photographs in, a video segmenter out.
+
+    Every photograph becomes a short augmented sequence. Without --data it uses the photographs of the prepared
+    workspace ($HODOR_WORKSPACE_DIR) and the paper's settings.
+
+    hodor pretrain --data photos --preset mini --backbone mobilenet_v2.safetensors
+    hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
+    hodor pretrain --gpus 4
+    """
+    from hodor_cli.training.options import DataSource
+    from hodor_cli.training.runs import pretrain as job
+
+    if (images is None) != (annotations is None):
+        raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
+    elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
+    train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
+
+
+def finetune(
+    *,
+    data: DataOption = None,
+    clips: Annotated[ClipOptions, Fields()],
+    recipe: Annotated[Recipe, Fields("preset", "model", "weights")],
+    run: Annotated[RunOptions, Fields(panel="Run")],
+    changes: Annotated[Changes, Fields()],
+    launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
+) -> None:
+    """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network (mini by default).
+
+    With sparse, one labelled frame of each clip is read and no other label.
+
+    hodor finetune --mode sparse --data DAVIS --weights runs/mini/last.safetensors
+    hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed
+    """
+    from hodor_cli.training.runs import finetune as job
+
+    train_with(job, data or [], recipe, run, changes, launch, clips=clips)
