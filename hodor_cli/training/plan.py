@@ -13,7 +13,10 @@ import torch
 
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig, preset
+from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
+from hodor_cli.formats.check import check_dataset
+from hodor_cli.formats.opening import is_clips
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import TrainConfig, train_preset
@@ -21,7 +24,6 @@ from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, ClipOptions, DataSource, Recipe, RunOptions
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
-from hodor_cli.training.sources import check_sources, default_sources
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
 from hodor_cli.weights.published import load_imagenet_backbone
 
@@ -135,7 +137,12 @@ def decide(
     if asked and record.data and [source.weight for source in asked] != [source.weight for source in record.data]:
         had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in record.data)
         raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
-    sources = asked or record.data or default_sources(kind)
+    sources = asked or record.data
+    if not sources and kind == "finetune":
+        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
+    if not sources:
+        images, annotations = workspace_stills()
+        sources = [DataSource(images, annotations=annotations)]
     if layout.rank == 0:
         for remark in config_notes(config):
             callbacks.note(remark)
@@ -153,8 +160,24 @@ def _checked(
 
     Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
     """
+    reports, faults = [], []
+    for source in sources:  # the quick check of every set, as `hodor data check` does it
+        if not clips.mode and source.annotations is None and is_clips(source.folder):
+            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
+        report = check_dataset(
+            source.folder,
+            annotations=source.annotations,
+            limits=config.limits,
+            resolution=clips.resolution,
+            split=clips.split,
+            progress=callbacks.checking,
+        )
+        reports.append(report)
+        faults += [] if report.ok else [report.sentence()]
+    if faults:
+        raise DataError("; ".join(faults))
     found = []
-    for source, report in zip(sources, check_sources(sources, config, clips, callbacks.checking), strict=True):
+    for source, report in zip(sources, reports, strict=True):
         sparse = clips.mode == "sparse" and report.kind == "clips"
         one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
         callbacks.note(one_each if sparse else report.lines()[0])

@@ -1,15 +1,11 @@
-"""Checks the folders that a user names, and makes training sets of them, with some pictures held out to measure on."""
+"""Training sets of the data that a user names, with some pictures held out to measure on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.coco_find import workspace_stills
-from hodor_cli.datasets.report import CheckReport
-from hodor_cli.errors import DataError
-from hodor_cli.formats.check import check_dataset
-from hodor_cli.formats.opening import is_clips, open_set
+from hodor_cli.formats.opening import open_set
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.options import ClipOptions, DataSource
 from hodor_cli.training.samples.composites import Composites
@@ -21,41 +17,6 @@ from hodor_cli.training.samples.sets import (
     StillTraining,
     TrainingSet,
 )
-
-
-def default_sources(kind: str) -> list[DataSource]:
-    """What `pretrain` trains on where nothing is named: the prepared workspace. Raises DataError, saying what to do."""
-    if kind == "finetune":
-        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
-    images, annotations = workspace_stills()
-    return [DataSource(images, annotations=annotations)]
-
-
-def check_sources(
-    sources: Sequence[DataSource],
-    config: TrainConfig,
-    clips: ClipOptions,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[CheckReport]:
-    """The quick check of every set, as `hodor data check` does it. Raises DataError with all faults of all sets."""
-    reports, faults = [], []
-    for source in sources:
-        if not clips.mode and source.annotations is None and is_clips(source.folder):
-            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
-        report = check_dataset(
-            source.folder,
-            annotations=source.annotations,
-            limits=config.limits,
-            resolution=clips.resolution,
-            split=clips.split,
-            progress=progress,
-        )
-        reports.append(report)
-        if not report.ok:
-            faults.append(report.sentence())
-    if faults:
-        raise DataError("; ".join(faults))
-    return reports
 
 
 def build_sets(
