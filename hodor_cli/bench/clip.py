@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
-from hodor_cli.training.samples.cutouts import Masks
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sample import Masks, TrainingSample
 from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.samples.settings import AugmentSettings
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples import cutouts
 from hodor_cli.training.samples.augmenters import (
     LayerMotion,
     Look,
@@ -22,8 +21,19 @@ from hodor_cli.training.samples.augmenters import (
     motion_matrix,
     signed,
 )
-from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste, soften
-from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
+from hodor_cli.training.samples.sample import (
+    DrawnFrame,
+    Filmed,
+    Masks,
+    Others,
+    TrainingSample,
+    fill_hole,
+    labels_of_masks,
+    paste,
+    sample_of,
+    soften,
+    still_filmed,
+)
 from hodor_cli.training.samples.settings import AugmentSettings
 
 _ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
@@ -82,7 +92,7 @@ class _Scene:
         if apart and others is not None and rng.random() < settings.other_background:
             self.background = others(rng)[0]
         elif apart:
-            self.background = cutouts.fill_hole(self.image, np.logical_or.reduce(masks))
+            self.background = fill_hole(self.image, np.logical_or.reduce(masks))
         self._smooth = rng.random() < settings.path
         front = self._cut_outs(others) if rng.random() < settings.occluder else []
         behind = self._cut_outs(others) if apart and rng.random() < settings.distractor else []
@@ -214,7 +224,7 @@ class _Scene:
     def _cut_outs(self, others: Others | None) -> list[Filmed]:
         """An object of another photograph, if there is one."""
         image, masks = others(self.rng) if others is not None else (self.image, [])
-        cut = cutouts.still_filmed(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
+        cut = still_filmed(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
         return [] if cut is None else [cut]
 
     def _draw_view(self, masks: Masks) -> Matrix:

@@ -14,8 +14,15 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.cutouts import Filmed, Masks, cut_filmed, still_filmed
-from hodor_cli.training.samples.sample import TrainingSample, labels_of_masks, make_clip_sample
+from hodor_cli.training.samples.sample import (
+    Filmed,
+    Masks,
+    TrainingSample,
+    cut_filmed,
+    labels_of_masks,
+    make_clip_sample,
+    still_filmed,
+)
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 
