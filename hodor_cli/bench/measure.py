@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.bench.clip import BenchClip, make_clip, write_video
-from hodor_cli.bench.record import describe_machine
-from hodor_cli.bench.settings import BenchSettings, bench_model
+from hodor_cli.bench.settings import BenchSettings, bench_model, describe_machine
 from hodor_cli.bench.stages import STEP_STAGES, Spent, contended, end_to_end, outside_seconds, stage_seconds
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.model import plain

@@ -26,8 +26,7 @@ import torch
 
 from hodor_cli.bench.clip import SyntheticPhotographs
 from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
-from hodor_cli.bench.record import describe_machine
-from hodor_cli.bench.settings import BenchSettings, bench_model
+from hodor_cli.bench.settings import BenchSettings, bench_model, describe_machine
 from hodor_cli.bench.stages import Spent, contended
 from hodor_cli.errors import HodorError, TrainingError
 from hodor_cli.model import plain

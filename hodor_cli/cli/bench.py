@@ -79,7 +79,7 @@ def bench(
 
         write_json(json.dumps(result, indent=2), json_file)
     if record is not None:
-        from hodor_cli.bench.record import append_record, earlier_record
+        from hodor_cli.bench.settings import append_record, earlier_record
 
         earlier = earlier_record(record, append_record(record, result))
         note(f"appended to {record}")

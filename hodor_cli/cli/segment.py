@@ -126,7 +126,7 @@ def segment(
         inputs = replace(given, appears=dict(ids_and_frames(appear or [], frames, "appearance")))
         folder = Path(f"{frames.name}.hodor") if out is None else out
         if preview:
-            from hodor_cli.cli.look import show
+            from hodor_cli.cli.choosing import show
 
             show(frames, inputs)
             return
