@@ -10,11 +10,11 @@ from itertools import chain
 
 import numpy as np
 
-from hodor_cli.errors import HodorError, InputError, OutputError
+from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.output import OutputFolder, read_journal
+from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.results import PIECE_FRAMES, Drawing, Redraw, ResultsWriter
@@ -58,8 +58,6 @@ class RunLoop:
         self._job, self._source, self._inputs, self._hooks = job, job.source, job.inputs, job.hooks
         self._segmenter, self._folder, self._parts = segmenter, folder, parts
         self._resumed = checkpoint.progress if checkpoint else Progressed()
-        self._first: int | None = None  # the first and last frame done, and their number
-        self._last: int | None = None
         self._done = self._resumed.done
         self._settled = True  # whether the segmenter's state is that after the last frame
         self.seconds, self.network_seconds = self._resumed.seconds, self._resumed.network_seconds
@@ -71,7 +69,10 @@ class RunLoop:
                 raise
             except Exception as error:  # arrays of another run, or changed ones, can raise any kind of exception
                 raise damaged(folder.checkpoint) from error
-        self.results = ResultsWriter(folder, job.source, job.drawing, self._resumed, ticks)
+        self.results = results = ResultsWriter(folder, job.source, job.drawing, self._resumed, ticks)
+        #: The first and last frame done.
+        self._first = None if results.first is None else results.first.frame
+        self._last = None if results.last is None else results.last.frame
 
     def work(self) -> None:
         """Segment all frames that are not done; on return all of them and a last checkpoint are written.
@@ -89,7 +90,7 @@ class RunLoop:
         depth = queue_depth(self._source.height, self._source.width)
         writer: _Writer = WriteBehind(self.results.handle, depth)
         began, carried = time.perf_counter(), self.seconds
-        unfinished = self._done_frames()
+        unfinished = list(self.results.unfinished)
         try:
             try:
                 with FreeCores() as cores, ReadAhead(self._frames_from(unfinished), depth) as frames:
@@ -131,27 +132,6 @@ class RunLoop:
             writer.finish()
             raise
 
-    def _done_frames(self) -> list[FrameRecord]:
-        """The records of the done frames whose overlay piece is unfinished. Sets the first and last frame done."""
-        unfinished: list[FrameRecord] = []
-        if not self._resumed.done:
-            return unfinished
-        count = 0
-        for record in read_journal(self._folder.journal, to_byte=self._resumed.journal_bytes):
-            self._first = record.frame if self._first is None else self._first
-            self._last = record.frame
-            unfinished = [] if count % PIECE_FRAMES == 0 else unfinished
-            unfinished.append(record)
-            count += 1
-            if not self._folder.mask(record.name).is_file():
-                raise OutputError(
-                    f"{self._folder.mask(record.name)} is missing, so the run cannot be resumed; start it again with "
-                    "`overwrite`"
-                )
-        if count != self._resumed.done:
-            raise damaged(self._folder.journal)
-        return [] if len(unfinished) == PIECE_FRAMES else unfinished
-
     def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
         """The source's frames from the first needed one on."""
         last = self._last
@@ -164,18 +144,6 @@ class RunLoop:
     def _segment(self, frame: Frame, writer: _Writer) -> None:
         """Segment a new frame, pass it to the writer, and call the hooks."""
         self._settled = False
-        result = self._step(frame)
-        writer.put(result)
-        self._first = frame.index if self._first is None else self._first
-        self._last, self._done, self._settled = frame.index, self._done + 1, True
-        if self._hooks.progress:
-            parts = self._parts
-            whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
-            self._hooks.progress(self._done, whole)
-        if self._hooks.on_frame:
-            self._hooks.on_frame(frame, result.labels)
-
-    def _step(self, frame: Frame) -> FrameResult:
         given = self._inputs.at(frame)
         for object_id in given.removed:
             if object_id in self._segmenter.object_ids:  # an object too small to be encoded is not followed
@@ -191,7 +159,7 @@ class RunLoop:
         extra = None
         if self._hooks.on_step and not getattr(self._segmenter, "kept", False):
             extra = self._hooks.on_step(frame, last, self._segmenter)
-        return FrameResult(
+        result = FrameResult(
             frame=frame,
             labels=labels,
             objects=dict(last.objects),
@@ -200,6 +168,15 @@ class RunLoop:
             warnings=(*given.warnings, *last.warnings),
             extra=extra or {},
         )
+        writer.put(result)
+        self._first = frame.index if self._first is None else self._first
+        self._last, self._done, self._settled = frame.index, self._done + 1, True
+        if self._hooks.progress:
+            parts = self._parts
+            whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
+            self._hooks.progress(self._done, whole)
+        if self._hooks.on_frame:
+            self._hooks.on_frame(frame, labels)
 
     @property
     def spent(self) -> Progressed:
