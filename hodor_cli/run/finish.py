@@ -142,7 +142,11 @@ def write_report(
         for key, value in header.items():
             file.write(f"{json.dumps(key)}: {_json(value)},\n")
         file.write(f'"objects": {_json(objects)},\n')
-        frames = (record.for_report() for record in records)
+        # Without the fields that only the run needs, and with what callers added beside the others.
+        frames = (
+            {key: value for key, value in plain.items() if key not in ("ticks", "extra")} | plain.get("extra", {})
+            for plain in (msgspec.to_builtins(record, str_keys=True) for record in records)
+        )
         for title, values, end in (("review", review, ","), ("frames", frames, "}")):
             file.write(f'"{title}": [')
             for position, value in enumerate(values):

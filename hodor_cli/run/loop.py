@@ -15,7 +15,7 @@ from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
+from hodor_cli.run.pipeline import ReadAhead, WriteBehind
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.results import PIECE_FRAMES, Drawing, Redraw, ResultsWriter
 from hodor_cli.run.resume import Progressed, RunState, damaged
@@ -87,7 +87,8 @@ class RunLoop:
             raise
 
     def _work(self) -> None:
-        depth = queue_depth(self._source.height, self._source.width)
+        # Frames of RGB that fit into 64 MiB.
+        depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
         writer: _Writer = WriteBehind(self.results.handle, depth)
         began, carried = time.perf_counter(), self.seconds
         unfinished = list(self.results.unfinished)

@@ -114,11 +114,6 @@ class WriteBehind(Generic[Item]):
         return self._error
 
 
-def queue_depth(height: int, width: int, most: int = 8, budget: int = 64 * 2**20) -> int:
-    """How many RGB frames of this size fit into `budget` bytes, 2 to `most`."""
-    return max(2, min(most, budget // max(1, height * width * 3)))
-
-
 def _slots(depth: int) -> queue.SimpleQueue[None]:
     """A queue with one entry for each item that may be handed over."""
     free: queue.SimpleQueue[None] = queue.SimpleQueue()

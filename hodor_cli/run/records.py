@@ -81,12 +81,6 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     ticks: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def for_report(self) -> dict[str, Any]:
-        """The record for report.json, without the fields that only the run needs."""
-        plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
-        added = plain.pop("extra", {})
-        return {key: value for key, value in plain.items() if key != "ticks"} | added
-
 
 class SourceRecord(Struct, frozen=True):
     """The source of the frames. content: a fingerprint of the file or folder. value_range: the values that became black

@@ -174,29 +174,20 @@ def build_sets(
             whole: TrainingSet = StillTraining(found, augment)
         else:
             whole = ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
-        own, held = hold_out(whole, config.held_out)
-        kept.append(own)
-        apart += [] if held is None else [held]
+        # The items that are held out lie evenly among the others, where there are eight of them; of clips, whose frames
+        # look alike, one in the middle is held out as a whole.
+        total, names = len(whole), list(dict.fromkeys(whole.groups))
+        number = min(config.held_out, total // 8)
+        held = [(2 * place + 1) * total // (2 * number) for place in range(number)]
+        if isinstance(whole, ClipTraining):
+            middle = names[len(names) // 2] if len(names) >= 8 and config.held_out else None
+            held = [item for item in range(total) if whole.groups[item] == middle]
+        if held:
+            apart.append(whole.subset(held))
+            whole = whole.subset(sorted({*range(total)}.difference(held)))
+        kept.append(whole)
     if not augment.pasted:
         return kept, apart
     weights = [source.weight for source in sources]
     composed = [[Composites(part, kept, augment, weights) for part in parts] for parts in (kept, apart)]
     return list(composed[0]), list(composed[1])
-
-
-def hold_out(dataset: TrainingSet, count: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """The items to train on, and up to `count` that are kept out; None where there are fewer than eight of them.
-
-    They lie evenly among the others; of clips, whose frames look alike, one in the middle is kept out as a whole.
-    """
-    total = len(dataset)
-    if isinstance(dataset, ClipTraining):
-        clips = list(dict.fromkeys(dataset.groups))
-        apart = [i for i in range(total) if dataset.groups[i] == clips[len(clips) // 2]] if len(clips) >= 8 else []
-    else:
-        number = min(count, total // 8)
-        apart = [(2 * place + 1) * total // (2 * number) for place in range(number)]
-    if not apart or not count:
-        return dataset, None
-    held = set(apart)
-    return dataset.subset([item for item in range(total) if item not in held]), dataset.subset(apart)

@@ -18,7 +18,7 @@ from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.weights.published import from_authors, is_authors_state_dict
+from hodor_cli.weights.published import from_authors
 from hodor_cli.weights.tensor_files import (
     converted,
     fault_of,
@@ -49,7 +49,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if is_pickle(path):
         state_dict = read_pickle(path)
-        if not is_authors_state_dict(state_dict):
+        if not any(name.startswith("feature_extractor.") for name in state_dict):
             raise WeightsError(f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters)")
         return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
     header, state_dict = read_safetensors(path)

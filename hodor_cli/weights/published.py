@@ -45,11 +45,6 @@ _UNUSED = re.compile(
 )
 
 
-def is_authors_state_dict(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of a released checkpoint."""
-    return any(name.startswith("feature_extractor.") for name in state_dict)
-
-
 def own_name(name: str) -> str | None:
     """What a released parameter is called here, or None if no part of the network reads it."""
     if _UNUSED.search(name):
