@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,8 @@ Box = tuple[int, int, int, int]
 
 def box_of(mask: NDArray[np.bool_] | NDArray[np.unsignedinteger]) -> Box | None:
     """The smallest box around what is not zero in an (H, W) mask or label map; None if everything is."""
+    import cv2  # not with the module, which the help of `pretrain` imports
+
     # OpenCV looks for the ends much faster than NumPy, in bytes.
     found: Any = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
     x, y, width, height = found
