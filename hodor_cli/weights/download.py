@@ -30,7 +30,7 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     """The cached file of an address, fetched if it is not there or not the pinned one.
 
     A download that broke off continues where the hash is pinned: only then is a mixture of two files noticed.
-    Raises UsageError and WeightsError as `fetch_weights` does, OutputError if the cache cannot be written.
+    Raises UsageError and WeightsError as `weights_path` does, OutputError if the cache cannot be written.
     """
     url, _, fragment = text.partition("#")
     parts = urlsplit(url)

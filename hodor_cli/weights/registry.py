@@ -85,16 +85,29 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") 
 
 
 def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> Path:
-    """The file behind a name (its checksum verified), a path, or an address, which is fetched.
+    """The file behind a name (its checksum verified), a path, or an address, from the cache where it is there already.
 
-    progress: called while an `https://` address is fetched. Raises WeightsError, InputError or UsageError if there is
-    none.
+    `hf://` files lie in the hub's own cache, whose environment variables hold (`HF_HOME`, `HF_HUB_OFFLINE`,
+    `HF_ENDPOINT`, `HF_TOKEN`); those of `https://` in `cache_folder`. A file without a pinned hash is fetched once, and
+    then used until it is removed there. progress: called while an `https://` address is fetched.
+
+    Raises InputError or WeightsError if there is no such file, it cannot be fetched, or its hash is not the pinned one,
+    UsageError for another kind of address or without huggingface_hub.
     """
-    if re.match(r"[a-z][a-z0-9+.-]*://", str(name_or_path), re.IGNORECASE):  # any scheme
-        return fetch_weights(str(name_or_path), progress)
+    address = str(name_or_path)
+    if address.startswith("hf://"):
+        return _from_hub(address)
+    if address.startswith(("https://", "http://")):
+        from hodor_cli.weights.download import download
+
+        return download(address, cache_folder(), progress)
+    if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
+        raise UsageError(
+            f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
+        )
     known = available_weights()
-    if str(name_or_path) in known:
-        info = known[str(name_or_path)]
+    if address in known:
+        info = known[address]
         if not info.path.is_file():
             raise WeightsError(f"the file of the weights '{info.name}' is missing: {info.path}; install hodor again")
         if file_sha256(info.path) != info.sha256:
@@ -108,27 +121,6 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
     close = difflib.get_close_matches(str(name_or_path), known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     raise WeightsError(f"there are no weights named '{name_or_path}'; {hint}the names are: {', '.join(known)}")
-
-
-def fetch_weights(address: str, progress: Progress | None = None) -> Path:
-    """The file behind an address, from the cache where it is there already.
-
-    `hf://` files lie in the hub's own cache, whose environment variables hold (`HF_HOME`, `HF_HUB_OFFLINE`,
-    `HF_ENDPOINT`, `HF_TOKEN`); those of `https://` in `cache_folder`. A file without a pinned hash is fetched once, and
-    then used until it is removed there.
-
-    Raises UsageError for another kind of address or without huggingface_hub, WeightsError if there is no such file, it
-    cannot be fetched, or its hash is not the pinned one.
-    """
-    if address.startswith("hf://"):
-        return _from_hub(address)
-    if address.startswith(("https://", "http://")):
-        from hodor_cli.weights.download import download
-
-        return download(address, cache_folder(), progress)
-    raise UsageError(
-        f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
-    )
 
 
 def cache_folder() -> Path:
