@@ -92,7 +92,7 @@ class Changes:
 def train_with(
     job: Any, data: list[Any], recipe: Recipe, run: RunOptions, changes: Changes, launch: LaunchSettings, **more: Any
 ) -> None:
-    """Run `hodor_cli.pretrain` or `hodor_cli.finetune`, and say what came of it."""
+    """Run `hodor_cli.pretrain` or `hodor_cli.finetune`, and print the outcome."""
     from hodor_cli.training.options import Callbacks
 
     recipe = dataclasses.replace(recipe, changes=changes.by_name())

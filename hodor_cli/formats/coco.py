@@ -74,7 +74,14 @@ def read(path: Path, images: Path | None = None) -> Annotations:
                 shapes.append(Shape(_name(content, item), segmentation, _track(item)))
         file = finder.find(entry.file_name)
         pictures.append(Picture(entry.file_name, entry.size, tuple(shapes), file=file))
-    return Annotations("COCO", path, pictures, notes=tuple(content.faults.facts))
+    if content.annotations and not any(picture.shapes for picture in pictures):
+        raise InputError(
+            f"{path} has annotations but no polygons or run lengths, as files of boxes and panoptic files have none; "
+            "export instance segmentation"
+        )
+    counts, kinds = content.faults.counts, content.faults.kinds()
+    left_out = [f"{kind}: {counts[kind]}, such as {found[0]}" for kind, found in kinds.items()]
+    return Annotations("COCO", path, pictures, notes=(*content.faults.facts, *left_out))
 
 
 def read_video(path: Path, video: str = "") -> Annotations:
@@ -137,10 +144,9 @@ def write(annotations: Annotations, out: FolderWriter) -> None:
             entries.append(entry)
     categories = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
     content = {"info": {"description": "hodor"}, "licenses": [], "images": images}
+    content |= {"annotations": entries, "categories": categories}
     # CVAT and datumaro read no other place; the other tools are told the file.
-    out.text(
-        "annotations/instances_default.json", json.dumps(content | {"annotations": entries, "categories": categories})
-    )
+    out.text("annotations/instances_default.json", json.dumps(content))
 
 
 def write_video(annotations: Annotations, out: FolderWriter) -> None:

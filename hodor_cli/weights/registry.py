@@ -150,14 +150,14 @@ def _from_hub(address: str) -> Path:
 
     endpoint = os.environ.get("HF_ENDPOINT")
     parts, offline = urlsplit(endpoint or constants.ENDPOINT), False
-    if not getproxies().get(parts.scheme):  # behind a proxy only the proxy knows
+    if not getproxies().get(parts.scheme):  # behind a proxy only the proxy can tell
         try:
             socket.getaddrinfo(parts.hostname, parts.port or 443)
         except OSError:  # without a network: the client would try for half a minute
             offline = True
     api, log = HfApi(endpoint=endpoint, library_name="hodor"), logging.getLogger("huggingface_hub")
     level = log.level
-    log.setLevel(logging.ERROR)  # its errors are told anyway; its bar stays, which it draws on terminals only
+    log.setLevel(logging.ERROR)  # its errors are reported anyway; its bar stays, which it draws on terminals only
     try:
         return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"], local_files_only=offline))
     except Exception as error:  # also those of the HTTP library beneath, which differs between versions
