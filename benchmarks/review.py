@@ -28,8 +28,8 @@ from hodor_cli import Segmenter, load_model
 from hodor_cli.datasets.dataset import VideoSequence, recognise
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.images.picture import read_picture
+from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.records import ObjectRecord
-from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.review import DOUBT, REASONS, doubt, reasons
 from hodor_cli.video.frames import Frame
 

@@ -352,6 +352,20 @@ def test_a_click_takes_from_other_objects_only_the_piece_that_was_clicked(
     assert np.array_equal(desk.labels(0), before)
 
 
+def test_a_box_leaves_the_objects_in_front(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.paint(0, 2, 10, 10)
+    desk.paint(0, 3, 40, 10, 30)
+    mask = np.zeros((64, 96), bool)
+    mask[5:50, 5:50] = True
+    monkeypatch.setattr(Clicker, "box", lambda self, box, **_: mask)
+    desk.do(ask.Box(0, 1, 5, 5, 45, 45))
+    labels = desk.labels(0)
+    assert (labels == 2).sum() == 100 and (labels == 3).sum() == 900 - 300 and (labels == 1).sum() == 45 * 45 - 100
+    mask[:] = labels == 2
+    with pytest.raises(UsageError, match="another object is there already"):
+        desk.do(ask.Box(0, 4, 10, 10, 10, 10))
+
+
 def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
     truth = moving_square(FRAMES)[1][0] == 1
     rows, columns = np.nonzero(truth)
@@ -567,7 +581,7 @@ def test_a_video_that_changes_its_size_is_scaled_to_the_first_frame_and_says_so(
 def test_names_and_frames_to_mask_next_are_in_the_report_and_on_the_page(
     desk: Desk, open_desk: Callable[[], Desk]
 ) -> None:
-    from hodor_cli.run.suggesting import suggested_in
+    from hodor_cli.run.choosing import suggested_in
 
     desk.paint(0, 1, 20, 20, side=20)
     desk.do(ask.Rename(1, "dog"))

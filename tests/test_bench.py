@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from hodor_cli.bench import measure, stages, training
 from hodor_cli.bench.clip import make_clip, write_video
-from hodor_cli.bench.record import append_record
-from hodor_cli.bench.settings import BenchSettings, parse_size
+from hodor_cli.bench.settings import BenchSettings, append_record, parse_size
 from hodor_cli.cli import app
 from hodor_cli.errors import UsageError
 from hodor_cli.runtime.memory import peak_memory

@@ -208,7 +208,7 @@ def test_help_shows_nothing_that_leaks_from_the_code() -> None:
 
 
 def test_outputs_and_overwriting_are_spelled_the_same_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
-    from hodor_cli.cli.help import RENAMED, rename_options
+    from hodor_cli.cli.lazy import RENAMED, rename_options
 
     for name in COMMANDS:
         for path, command in commands_below(name, COMMANDS[name].load(name)):

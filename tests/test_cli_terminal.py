@@ -12,8 +12,16 @@ import typer
 from typer.testing import CliRunner
 
 from hodor_cli.cli import COMMANDS
-from hodor_cli.cli.flags import COMMANDS_OF, flags_of, remember_flags, with_flags
-from hodor_cli.cli.terminal import note, say, say_json, stdout_console
+from hodor_cli.cli.terminal import (
+    COMMANDS_OF,
+    flags_of,
+    note,
+    remember_flags,
+    say,
+    say_json,
+    stdout_console,
+    with_flags,
+)
 
 
 def run_shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:

@@ -16,13 +16,11 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.training.config import PRESETS
 from hodor_cli.training.options import ClipOptions, DataSource
-from hodor_cli.training.samples.composites import Composites, add_object
-from hodor_cli.training.samples.cutouts import cut_filmed
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sample import TrainingSample, cut_filmed
 from hodor_cli.training.samples.sets import DenseClips, StillTraining
 from hodor_cli.training.samples.settings import AugmentSettings, augment_preset
 from hodor_cli.training.settings import with_settings
-from hodor_cli.training.sources import build_sets
+from hodor_cli.training.sources import Composites, add_object, build_sets
 
 SIZE = (64, 96)
 LIMITS = ObjectLimits(min_area=20, min_side=3, at_area=None)

@@ -21,8 +21,9 @@ from hodor_cli.errors import InputError, OutputError
 from hodor_cli.model import Hodor
 from hodor_cli.run.earlier import together
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.records import Click
 from hodor_cli.run.runner import segment_source
-from hodor_cli.run.settings import Click, RunHooks, RunOutput, SegmentSettings
+from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
 from hodor_cli.video.decoding import decode_frames
 from hodor_cli.video.source import open_source
 

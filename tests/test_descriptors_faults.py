@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from descriptor_helpers import INFO, clustered_store
 
-from hodor_cli.cli.map import map_files
+from hodor_cli.cli.views import map_files
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreWriter, VideoInfo
 from hodor_cli.descriptors.search.query import parse_reference, queries_of_store
 from hodor_cli.descriptors.search.search import search_objects

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from hodor_cli.bench.contention import contended
+from hodor_cli.bench.stages import contended
 from hodor_cli.runtime import free_cores
 from hodor_cli.runtime.free_cores import FreeCores, Used, threads_beside
 from hodor_cli.runtime.threads import wait_briefly

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hodor_cli.cli import app
-from hodor_cli.run.look import draw_look, grid_step
+from hodor_cli.run.choosing import draw_look, grid_step
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 from hodor_cli.clicks import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.run.prompts import boxes_by_frame, check_clicks, clicks_by_frame, masks_from_prompts
-from hodor_cli.run.settings import Click
+from hodor_cli.run.records import Click
 from hodor_cli.video.source import open_source
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hodor_cli.annotate.frame_records import empty_record
 from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep, read_step
 from hodor_cli.images.label_png import write_label_png
-from hodor_cli.run.journal import read_journal
+from hodor_cli.run.output import read_journal
 from hodor_cli.run.records import FrameRecord
 
 if TYPE_CHECKING:

@@ -29,8 +29,7 @@ from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, 
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.journal import read_journal
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import FrameRecord, decode
 
 Labels = NDArray[np.uint16]

@@ -60,7 +60,7 @@ class Prompter:
         """The mask (H, W) of the object in a box (x, y, width, height). Raises UsageError for one outside the frame."""
         self._show(image, frame)
         self._clicked = None
-        return found(self._clicker.box(box, object=object_id))
+        return self._clicker.box(box, object=object_id)
 
     def _show(self, image: Image, frame: int) -> None:
         if frame != self._frame:

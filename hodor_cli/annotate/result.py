@@ -16,6 +16,8 @@ import hodor_cli
 from hodor_cli.annotate.project import Project
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
+from hodor_cli.run.choosing import suggested
+from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import (
@@ -28,11 +30,9 @@ from hodor_cli.run.records import (
     decode,
     is_report,
 )
-from hodor_cli.run.report import summarise_objects, write_report
 from hodor_cli.run.resume import run_identity
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.run.suggesting import suggested
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
@@ -91,7 +91,7 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     header |= {"suggest": advice.suggest}
     objects = summarise_objects(_in_order(project))
     with writing(folder.root):
-        write_report(folder.report, header, objects, advice.review, lambda: _in_order(project))
+        write_report(folder.report, header, objects, advice.review, _in_order(project))
     return advice
 
 

@@ -22,7 +22,7 @@ from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
-from hodor_cli.annotate.shapes import largest_piece, without_holes, without_unclicked
+from hodor_cli.annotate.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.annotate.telling import Emit, Teller, advice_state, frame_state
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
@@ -163,8 +163,12 @@ class Session:
     def _box(self, asked: ask.Box) -> None:
         image = self.reader.read(asked.frame)
         box = (asked.x, asked.y, asked.width, asked.height)
-        mask = self._prompts().box(image, asked.frame, asked.object, box)
-        self._edit(asked.frame, [asked.object], mask, "box", self.project.labels(asked.frame))
+        labels = self.project.labels(asked.frame)
+        mask = found(self._prompts().box(image, asked.frame, asked.object, box))
+        mask = without_enclosed(mask, labels, asked.object)
+        if not mask.any():
+            raise UsageError("another object is there already; select that one to correct it, or delete it")
+        self._edit(asked.frame, [asked.object], mask, "box", labels)
 
     def _paint(self, asked: ask.Paint, payload: bytes) -> None:
         source = self.reader.source

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+#: An object is covered almost whole from this share of it on.
+_WHOLE = 0.8
 
 
 def without_holes(mask: Mask) -> Mask:
@@ -36,3 +38,11 @@ def without_unclicked(mask: Mask, others: Mask, points: Iterable[tuple[float, fl
     _, pieces = cv2.connectedComponents(taken.astype(np.uint8), connectivity=8)
     clicked = {int(pieces[int(y), int(x)]) for x, y, positive in points if positive}
     return mask & (~taken | np.isin(pieces, list(clicked - {0})))
+
+
+def without_enclosed(mask: Mask, labels: NDArray[np.uint16], object_id: int) -> Mask:
+    """An (H, W) mask of an object without the other objects of a label map that it covers almost whole: they are in
+    front of it."""
+    areas, covered = np.bincount(labels.reshape(-1)), np.bincount(labels[mask])
+    enclosed = set((np.flatnonzero(covered > _WHOLE * areas[: len(covered)])).tolist()) - {0, object_id}
+    return mask & ~np.isin(labels, list(enclosed))

@@ -19,15 +19,14 @@ from numpy.typing import NDArray
 
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
-from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
+from hodor_cli.run.both_ways import CorrectingSegmenter, Part
 from hodor_cli.run.correcting import ChangedPart
-from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
-from hodor_cli.run.inputs import FrameInputs, RunInputs
+from hodor_cli.run.finish import FrameResult, frame_record
+from hodor_cli.run.inputs import FrameInputs, PackedLabels, RunInputs
 from hodor_cli.run.records import FrameRecord
-from hodor_cli.run.report import FrameResult, frame_record
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
 
@@ -107,7 +106,7 @@ class Tracker:
 
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps, suppress(_Ended):
             segmenter = CorrectingSegmenter(
-                self._segmenter, source, inputs, _Correction(change, earlier, frames), MapFolder(Path(maps)),
+                self._segmenter, source, inputs, Part(change, earlier, frames), MapFolder(Path(maps)),
                 RunHooks(progress=tell),
             )  # fmt: skip
             done = segmenter.behind
@@ -153,27 +152,6 @@ class _Before:
 
 
 @dataclass(frozen=True)
-class _Correction:
-    """The part to track again; see `CorrectingSegmenter`."""
-
-    change: ChangedPart
-    earlier: _Before
-    frames: list[int]
-
-
-class _PackedMask:
-    """A label map (H, W) that takes little memory."""
-
-    def __init__(self, labels: NDArray[np.integer]) -> None:
-        self._runs, self._size = pack_runs(labels), (labels.shape[0], labels.shape[1])
-
-    @property
-    def labels(self) -> Labels:
-        """(H, W) object ids."""
-        return unpack_runs(self._runs, self._size)
-
-
-@dataclass(frozen=True)
 class Settled:
     """The masks made by hand from which all other masks were tracked in both directions, and `Project.rework` then."""
 
@@ -183,7 +161,7 @@ class Settled:
     @staticmethod
     def now(inputs: RunInputs, project: Project) -> Settled:
         """After all masks were tracked from `inputs`."""
-        masks = {frame: _PackedMask(labels) for frame in inputs.masks if (labels := inputs.labels(frame)) is not None}
+        masks = {frame: PackedLabels(labels) for frame in inputs.masks if (labels := inputs.labels(frame)) is not None}
         return Settled(replace(inputs, masks=masks), project.rework)
 
     def change(self, inputs: RunInputs, project: Project, reader: FrameReader) -> ChangedPart | None:

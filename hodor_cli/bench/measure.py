@@ -20,12 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.bench.clip import BenchClip, make_clip, write_video
-from hodor_cli.bench.contention import contended
-from hodor_cli.bench.record import describe_machine
-from hodor_cli.bench.settings import BenchSettings, bench_model
-from hodor_cli.bench.stages import STEP_STAGES, Spent, end_to_end, outside_seconds, stage_seconds
+from hodor_cli.bench.settings import BenchSettings, bench_model, describe_machine
+from hodor_cli.bench.stages import STEP_STAGES, Spent, contended, end_to_end, outside_seconds, stage_seconds
 from hodor_cli.engine.segmenter import Segmenter
-from hodor_cli.model import Hodor, plain
+from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, precision_name
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
 
@@ -81,7 +79,13 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     model, trained = bench_model(settings.weights)
     width, height = settings.size
     clip = make_clip(width, height, max(2 * settings.frames, settings.history + 2), settings.objects)
-    runners = _runners(model, settings, clip)
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
+    fixed = dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)  # the same for small objects
+    exact = dataclasses.replace(fixed, precision="fp32")
+    runners = {
+        PLAIN: _Runner(exact.segmenter(plain(copy.deepcopy(model))), clip),
+        ENGINE: _Runner(fixed.segmenter(model), clip),
+    }
     precision = precision_name(runners[ENGINE].segmenter.dtype)
     machine = describe_machine(device)
 
@@ -130,17 +134,6 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
         },
         "machine": machine,
         "settings": dataclasses.asdict(settings) | {"device": str(device), "precision": precision, "trained": trained},
-    }
-
-
-def _runners(model: Hodor, settings: BenchSettings, clip: BenchClip) -> dict[str, _Runner]:
-    """Both, each with its own copy of the parameters."""
-    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
-    settings = dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)  # the same for small objects
-    exact = dataclasses.replace(settings, precision="fp32")
-    return {
-        PLAIN: _Runner(exact.segmenter(plain(copy.deepcopy(model))), clip),
-        ENGINE: _Runner(settings.segmenter(model), clip),
     }
 
 

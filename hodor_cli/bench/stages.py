@@ -1,7 +1,9 @@
-"""Where the time of a video goes: the stages of a step, decoding and writing, and all of it together."""
+"""Where the time of a video goes: stages of a step, decoding and writing, all of it, and all beside other programs."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,22 +51,22 @@ def stage_seconds(segmenter: Segmenter, frames: list[NDArray[np.uint8]]) -> list
         return call
 
     model.extract, model.encode = timed("extract", model.extract), timed("encode", model.encode)
+    found = []
     try:
-        return [_stages_of_step(segmenter, frame, events) for frame in frames]
+        for frame in frames:
+            events.clear()
+            start = time.perf_counter()
+            segmenter.step(frame)
+            step = time.perf_counter() - start
+            spent = {
+                name: sum(end - begin for of, begin, end in events if of == name) for name in ("extract", "encode")
+            }
+            spent["resize"] = next(begin for of, begin, _ in events if of == "extract") - start
+            spent["decode_masks"] = step - sum(spent.values())
+            found.append({name: spent[name] for name in STEP_STAGES})
+        return found
     finally:
         del model.extract, model.encode  # the class's own again
-
-
-def _stages_of_step(
-    segmenter: Segmenter, frame: NDArray[np.uint8], events: list[tuple[str, float, float]]
-) -> dict[str, float]:
-    events.clear()
-    began = time.perf_counter()
-    segmenter.step(frame)
-    total = time.perf_counter() - began
-    extract, encode = (sum(end - start for name, start, end in events if name == s) for s in ("extract", "encode"))
-    resize = next(start for name, start, _ in events if name == "extract") - began
-    return {"resize": resize, "extract": extract, "decode_masks": total - resize - extract - encode, "encode": encode}
 
 
 def outside_seconds(video: Path, labels: NDArray[np.uint16], folder: Path) -> dict[str, float]:
@@ -99,3 +101,28 @@ def end_to_end(video: Path, first_labels: NDArray[np.uint16], segmenter: Segment
         began, worked = time.perf_counter(), time.process_time()
         frames = segment_source(source, RunInputs({0: first_labels}), out, segmenter).frames
         return Spent((time.perf_counter() - began) / frames, (time.process_time() - worked) / frames)
+
+
+#: Times that both speeds are measured, in turn.
+_ROUNDS = 2
+
+
+def contended(speed: Callable[[], float], count: int) -> dict[str, Any]:
+    """What `speed` (units a second) gives alone and beside `count` busy processes, and the share that is left."""
+    alone, beside = [], []
+    for _ in range(_ROUNDS):
+        alone.append(speed())
+        busy = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+        try:
+            beside.append(speed())
+        finally:
+            for process in busy:
+                process.kill()
+            for process in busy:
+                process.wait()
+    return {
+        "processes": count,
+        "alone": round(median(alone), 3),
+        "beside": round(median(beside), 3),
+        "share": round(median(beside) / median(alone), 3),
+    }

@@ -24,12 +24,10 @@ from typing import Any
 
 import torch
 
-from hodor_cli.bench.contention import contended
+from hodor_cli.bench.clip import SyntheticPhotographs
 from hodor_cli.bench.measure import ENGINE, PLAIN, Progress
-from hodor_cli.bench.photographs import SyntheticPhotographs
-from hodor_cli.bench.record import describe_machine
-from hodor_cli.bench.settings import BenchSettings, bench_model
-from hodor_cli.bench.stages import Spent
+from hodor_cli.bench.settings import BenchSettings, bench_model, describe_machine
+from hodor_cli.bench.stages import Spent, contended
 from hodor_cli.errors import HodorError, TrainingError
 from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
@@ -77,7 +75,12 @@ def measure_training(
     device = choose_device(settings.device)
     precision = precision_name(choose_precision(settings.precision, device, training=True))
     model, trained = bench_model(settings.weights)
-    config = _config(model.config.name, batch_size, device.type == "cpu")
+    config = PRESETS[_PRESET_OF.get(model.config.name, "paper-coco")]
+    batch_size = batch_size or (min(config.batch_size, 2) if device.type == "cpu" else config.batch_size)
+    augment = config.augment
+    if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
+        augment = dataclasses.replace(augment, maker="fast")
+    config = dataclasses.replace(config, batch_size=batch_size, augment=augment, iterations=_ENDLESS)
     machine = describe_machine(device)
     job = _Job(settings, config, RunOptions().workers if workers is None else workers)
 
@@ -118,16 +121,6 @@ def measure_training(
         | {"batch_size": config.batch_size, "schedule": config.schedule, "maker": config.augment.maker}
         | {"device": str(device), "precision": precision, "trained": trained},
     }
-
-
-def _config(architecture: str, batch_size: int | None, on_cpu: bool) -> TrainConfig:
-    config = PRESETS[_PRESET_OF.get(architecture, "paper-coco")]
-    batch_size = batch_size or (min(config.batch_size, 2) if on_cpu else config.batch_size)
-    augment = config.augment
-    if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
-        augment = dataclasses.replace(augment, maker="fast")
-    batches = dataclasses.replace(config.batches, batch_size=batch_size)
-    return dataclasses.replace(config, batch_size=batch_size, batches=batches, augment=augment, iterations=_ENDLESS)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 from hodor_cli.cli.options import FOLLOW_FIELDS, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.terminal import note, say
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import extra
 from hodor_cli.run.settings import SegmentSettings
 
 
@@ -41,14 +41,10 @@ def annotate(
     hodor annotate clip.hodor
     hodor annotate frames/ --masks masks/
     """
-    try:
+    with extra("annotate", "the page"):
         import starlette
         import uvicorn
         import websockets
-    except ImportError as error:
-        raise UsageError(
-            f"the page needs {error.name}, which is not installed: pip install 'hodor-cli[annotate]'"
-        ) from None
     del starlette, uvicorn, websockets
     from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
     from hodor_cli.annotate.server import Address

@@ -73,13 +73,13 @@ def bench(
     if load is not None and load > 0.5:
         warn(f"the machine is busy (load {load} per core), so absolute times are too long; ratios suffer less")
     if json_file != "-":
-        (_print_training if train else _print_video)(result, stdout_console())
+        _print(result, train, stdout_console())
     if json_file is not None:
         import json
 
         write_json(json.dumps(result, indent=2), json_file)
     if record is not None:
-        from hodor_cli.bench.record import append_record, earlier_record
+        from hodor_cli.bench.settings import append_record, earlier_record
 
         earlier = earlier_record(record, append_record(record, result))
         note(f"appended to {record}")
@@ -104,37 +104,7 @@ _TRAINING_ROWS = (
 _MEMORY_ROWS = (("peak host memory, MiB", "peak_host_mib", 0), ("peak device memory, MiB", "peak_device_mib", 0))
 
 
-def _print_video(result: dict[str, Any], console: Console) -> None:
-    _print_table(result, _VIDEO_ROWS, console)
-    whole = result["end_to_end"]
-    processor = f"{whole['processor_ms_per_frame']:.1f} ms of processor time a frame"
-    console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}, {processor}")
-    _print_contention(result, "frames/s", console)
-    pixels = result["label_pixels"]
-    if pixels["different"] is None:
-        console.print("label pixels are not compared: random weights are chaotic in feedback")
-    else:
-        console.print(f"{pixels['different']} of {pixels['of']} label pixels differ from plain")
-
-
-def _print_training(result: dict[str, Any], console: Console) -> None:
-    _print_table(result, _TRAINING_ROWS, console)
-    _print_contention(result, "samples/s", console)
-    loader = result["loader"]
-    console.print(
-        f"by processor time {result['speedup_processor']:.2f} times; the engine waits"
-        f" {100 * loader['idle_share']:.1f} % of the time for its {counted(loader['workers'], 'worker')}"
-    )
-
-
-def _print_contention(result: dict[str, Any], unit: str, console: Console) -> None:
-    found = result["contention"]
-    if found is not None:
-        beside = counted(found["processes"], "busy process", "busy processes")
-        console.print(f"{found['beside']:.2f} {unit} beside {beside}: {found['share']:.2f} of {found['alone']:.2f}")
-
-
-def _print_table(result: dict[str, Any], rows: tuple[tuple[str, str, int], ...], console: Console) -> None:
+def _print(result: dict[str, Any], train: bool, console: Console) -> None:
     from rich.table import Table
 
     machine, settings, stages = result["machine"], result["settings"], result.get("stages", {})
@@ -143,7 +113,7 @@ def _print_table(result: dict[str, Any], rows: tuple[tuple[str, str, int], ...],
     console.print(f"{settings['weights']}{random}, {settings['size'][0]}x{settings['size'][1]}{objects}")
     console.print(f"{machine['device']}, PyTorch {machine['torch']}")
     table = Table("", "plain", "engine", box=None, pad_edge=False)
-    for title, key, digits in (*rows, *_MEMORY_ROWS):
+    for title, key, digits in (*(_TRAINING_ROWS if train else _VIDEO_ROWS), *_MEMORY_ROWS):
         table.add_row(title, *(_number(result[name][key], digits) for name in ("plain", "engine")))
     for stage, row in stages.items():
         table.add_row(f"  {stage.replace('_', ' ')}, ms", *(_number(row[name], 2) for name in ("plain", "engine")))
@@ -152,6 +122,24 @@ def _print_table(result: dict[str, Any], rows: tuple[tuple[str, str, int], ...],
     console.print(table)
     rounds = ", ".join(f"{value:.2f}" for value in result["speedup_rounds"])
     console.print(f"{result['speedup']:.2f} times as fast as plain (rounds: {rounds})")
+    if not train:
+        whole = result["end_to_end"]
+        processor = f"{whole['processor_ms_per_frame']:.1f} ms of processor time a frame"
+        console.print(f"{whole['frames_per_second']:.2f} frames/s {whole['what']}, {processor}")
+    if (found := result["contention"]) is not None:
+        beside = counted(found["processes"], "busy process", "busy processes")
+        speed = f"{found['beside']:.2f} {'samples/s' if train else 'frames/s'} beside {beside}"
+        console.print(f"{speed}: {found['share']:.2f} of {found['alone']:.2f}")
+    if train:
+        loader = result["loader"]
+        console.print(
+            f"by processor time {result['speedup_processor']:.2f} times; the engine waits"
+            f" {100 * loader['idle_share']:.1f} % of the time for its {counted(loader['workers'], 'worker')}"
+        )
+    elif (pixels := result["label_pixels"])["different"] is None:
+        console.print("label pixels are not compared: random weights are chaotic in feedback")
+    else:
+        console.print(f"{pixels['different']} of {pixels['of']} label pixels differ from plain")
 
 
 def _number(value: float | None, digits: int) -> str:

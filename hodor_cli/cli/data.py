@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.help import HodorCommand
+from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
-from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console
+from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, with_flags
 from hodor_cli.errors import DataError
 
 app = typer.Typer(

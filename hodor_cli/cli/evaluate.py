@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from hodor_cli.cli.evaluate_given import Adapting, evaluate_given, names_in
+from hodor_cli.cli.evaluate_parts import Adapting, evaluate_given, names_in
 from hodor_cli.cli.options import AdaptOption, JsonFileOption, OverwriteOption, arg, opt, out_option, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
@@ -151,7 +151,7 @@ def _history_lengths(text: str) -> list[int]:
 
 def _print_results(results: list[EvaluationResult], console: Console, out: Path | None) -> None:
     """Print the scores of one run, or of a sweep."""
-    from hodor_cli.cli.evaluate_tables import print_official, print_scores, print_sweep
+    from hodor_cli.cli.evaluate_parts import print_scores, print_sweep
 
     for remark in dict.fromkeys(remark for result in results for remark in result.notes):
         note(f"note: {remark}")
@@ -162,7 +162,6 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
         console.print(f"frames/s in the network, on {device}")
     elif result.sequences:
         print_scores(result, console)
-        print_official(result, console)
     if len(results) == 1 and speed is not None and speed == speed:
         whole = result.frames_per_second_end_to_end
         console.print(f"{speed:.2f} frames/s in the network, {whole:.2f} end to end, on {device}")
@@ -173,7 +172,7 @@ def _print_results(results: list[EvaluationResult], console: Console, out: Path 
 
 
 def _compare(paths: list[Path], json_file: str | None, console: Console) -> None:
-    from hodor_cli.cli.evaluate_tables import print_comparison
+    from hodor_cli.cli.evaluate_parts import print_comparison
     from hodor_cli.evaluation.comparison import compare
 
     comparisons = compare(paths)

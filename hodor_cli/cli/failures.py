@@ -19,8 +19,7 @@ import traceback
 
 import typer
 
-from hodor_cli.cli.flags import with_flags
-from hodor_cli.cli.terminal import let_go, write_stderr
+from hodor_cli.cli.terminal import let_go, with_flags, write_stderr
 from hodor_cli.errors import DeviceError, HodorError, OutputError
 from hodor_cli.files import harmless
 
@@ -48,14 +47,30 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE, ""
     if isinstance(error, _ClickException):
-        return getattr(error, "exit_code", 1), harmless(f"error: {_usage_sentence(error)}")
+        text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
+        context = getattr(error, "ctx", None)
+        see = "" if context is None else f" (see `{context.command_path} --help`)"
+        return getattr(error, "exit_code", 1), harmless(f"error: {text.replace('Value error, ', '')}{see}")
     if isinstance(error, HodorError):
         return error.exit_code, _with_traceback(error, f"error: {with_flags(str(error))}")
-    if _is_out_of_memory(error):
+    name, text = type(error).__name__, " ".join(str(error).split())[:300]
+    # PyTorch says in several ways that the host's or a device's memory was not enough.
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return DeviceError.exit_code, _with_traceback(error, f"error: {with_flags(_NO_MEMORY)}")
-    if isinstance(error, OSError) and (sentence := _os_sentence(error)):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" writing {error.filename}" if error.filename else ""
+        sentence = f"the disk is full{where}; free some space and run again with --resume where the command has it"
         return OutputError.exit_code, _with_traceback(error, f"error: {sentence}")
-    return INTERNAL_FAULT, _with_traceback(error, f"error: {_fault_sentence(error)}")
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        sentence = f"no permission for {error.filename or 'a file'}; choose another place or change its rights"
+        return OutputError.exit_code, _with_traceback(error, f"error: {sentence}")
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    sentence = (
+        f"unexpected {name}{f': {text}' if text else ''}{where}; please report it with the output of `hodor info` "
+        "and of this command run with HODOR_DEBUG=1"
+    )
+    return INTERNAL_FAULT, _with_traceback(error, f"error: {sentence}")
 
 
 def report(error: BaseException) -> int:
@@ -65,42 +80,6 @@ def report(error: BaseException) -> int:
     if message:
         write_stderr(message)
     return code
-
-
-def _usage_sentence(error: Exception) -> str:
-    text = " ".join((error.format_message() if hasattr(error, "format_message") else str(error)).split())
-    text = text.replace("Value error, ", "")
-    context = getattr(error, "ctx", None)
-    if context is None:
-        return text
-    return f"{text} (see `{context.command_path} --help`)"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host's or a device's memory was not enough; PyTorch says so in several ways."""
-    name, text = type(error).__name__, str(error)
-    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in text
-
-
-def _os_sentence(error: OSError) -> str:
-    where = f" writing {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full{where}; free some space and run again with --resume where the command has it"
-    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        place = error.filename or "a file"
-        return f"no permission for {place}; choose another place or change its rights"
-    return ""
-
-
-def _fault_sentence(error: BaseException) -> str:
-    detail = " ".join(str(error).split())[:300]
-    what = type(error).__name__ + (f": {detail}" if detail else "")
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return (
-        f"unexpected {what}{where}; please report it with the output of `hodor info` "
-        "and of this command run with HODOR_DEBUG=1"
-    )
 
 
 def _with_traceback(error: BaseException, message: str) -> str:

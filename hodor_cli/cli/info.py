@@ -7,6 +7,7 @@ from typing import Any
 
 from hodor_cli.cli.options import JsonOption
 from hodor_cli.cli.terminal import counted, say, say_json
+from hodor_cli.errors import HodorError
 
 #: Distribution name of each package whose version matters.
 PACKAGES = (
@@ -60,37 +61,29 @@ def collect() -> dict[str, dict[str, str]]:
         "cores": f"{usable_cores()} usable of {os.cpu_count()}",
         "memory": memory,
     }
-    return {"versions": versions, "machine": machine, "devices": _devices(), "weights": _weights()}
-
-
-def _devices() -> dict[str, str]:
+    devices, weights = {}, {}
     try:
         import torch
+
+        threads = counted(torch.get_num_threads(), "thread")
+        devices["cpu"] = f"{threads}, {torch.backends.cpu.get_cpu_capability()}"
+        for index in range(torch.cuda.device_count()):
+            card: Any = torch.cuda.get_device_properties(index)
+            devices[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
+        if not torch.cuda.is_available():
+            devices["cuda"] = "none" if torch.version.cuda else "none (this torch is built without CUDA)"
+        devices["mps"] = "available" if torch.backends.mps.is_available() else "none"
     except (ImportError, OSError) as error:
-        return {"torch": f"cannot be imported ({error})"}
-    found = {"cpu": f"{counted(torch.get_num_threads(), 'thread')}, {torch.backends.cpu.get_cpu_capability()}"}
-    for index in range(torch.cuda.device_count()):
-        card: Any = torch.cuda.get_device_properties(index)
-        found[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
-    if not torch.cuda.is_available():
-        found["cuda"] = "none" if torch.version.cuda else "none (this torch is built without CUDA)"
-    found["mps"] = "available" if torch.backends.mps.is_available() else "none"
-    return found
-
-
-def _weights() -> dict[str, str]:
-    """One line about each file of weights: where it is, how large, its SHA-256."""
-    from hodor_cli.errors import HodorError
-
-    found = {}
+        devices["torch"] = f"cannot be imported ({error})"
     try:
         from hodor_cli.weights.registry import available_weights
         from hodor_cli.weights.tensor_files import file_sha256
 
-        for name, weights in available_weights().items():
-            path = weights.path
+        for name, info in available_weights().items():
+            path = info.path
             size = f"{path.stat().st_size / 2**20:.1f} MiB" if path.is_file() else ""
-            found[name] = f"{path}, {size}, sha256 {file_sha256(path)}" if size else f"{path} (missing)"
+            weights[name] = f"{path}, {size}, sha256 {file_sha256(path)}" if size else f"{path} (missing)"
     except (ImportError, HodorError, OSError) as error:
-        return {"unknown": f"cannot be listed ({error})"}
-    return found or {"none": "no weights found"}
+        weights["unknown"] = f"cannot be listed ({error})"
+    weights = weights or {"none": "no weights found"}
+    return {"versions": versions, "machine": machine, "devices": devices, "weights": weights}

@@ -41,9 +41,6 @@ def out_option(metavar: str, help: str) -> Any:
 DeviceOption = Annotated[
     str, opt("auto|cpu|cuda[:N]|mps", settings_of(SegmentSettings)["device"].help, rich_help_panel=MACHINE)
 ]
-PrecisionOption = Annotated[
-    str, opt("auto|fp32|bf16|fp16", settings_of(SegmentSettings)["precision"].help, rich_help_panel=MACHINE)
-]
 AdaptOption = Annotated[
     str | None,
     opt(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.models import OptionInfo
 
 from hodor_cli.settings import settings_of
 
@@ -23,25 +24,23 @@ MACHINE = "Machine"
 #: Groups that stand first and last in help; those of single commands stand between.
 FIRST_GROUPS, LAST_GROUPS = (FRAMES, RESULTS), (NETWORK, MACHINE)
 
-#: By the name of a setting: what stands for its value in help, and its group.
+#: By the name of a setting: what stands for its value in help where it is no number, and its group.
 _LOOKS: dict[str, tuple[str, str | None]] = {
-    "weights": ("NAME|FILE|ADDRESS", None),
-    "history": ("N", NETWORK),
-    "min_dim": ("PX", NETWORK),
-    "max_dim": ("PX", NETWORK),
-    "matching": ("", NETWORK),
-    "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
-    "precision": ("auto|fp32|bf16|fp16", MACHINE),
-    "threads": ("N", MACHINE),
-    "overlay": ("", RESULTS),
-}
+    "weights": ("NAME|FILE|ADDRESS", None), "history": ("N", NETWORK), "min_dim": ("PX", NETWORK),
+    "max_dim": ("PX", NETWORK), "matching": ("", NETWORK), "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
+    "precision": ("auto|fp32|bf16|fp16", MACHINE), "threads": ("N", MACHINE), "overlay": ("", RESULTS),
+    "preset": ("NAME", None), "model": ("NAME", None), "backbone": ("FILE", None), "resolution": ("NAME", None),
+    "split": ("NAME", None), "out": ("FOLDER", None), "resume": ("", None), "overwrite": ("", None),
+    "time_limit": ("TIME", "Run"),
+}  # fmt: skip
 
 
 class Fields:
-    """Marks a parameter, `Annotated[SomeSettings, Fields("history", ...)]`: these fields become options."""
+    """Marks a parameter, `Annotated[SomeSettings, Fields("history", ...)]`: these fields become options, all of them if
+    none is named; those that say nothing else stand in the group `panel` of the help."""
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
+    def __init__(self, *names: str, panel: str | None = None) -> None:
+        self.names, self.panel = names, panel
 
 
 def expand(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,8 +53,17 @@ def expand(function: Callable[..., Any]) -> Callable[..., Any]:
         if fields is None:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
             continue
-        groups[parameter.name] = (annotation, fields.names)
-        parameters += [_parameter(annotation, name) for name in fields.names]
+        names = fields.names or tuple(settings_of(annotation))
+        groups[parameter.name] = (annotation, names)
+        hints = typing.get_type_hints(annotation, include_extras=True)
+        for name in names:
+            setting, hint = settings_of(annotation)[name], hints[name]
+            if not any(isinstance(mark, OptionInfo) for mark in typing.get_args(hint)):
+                kind = setting.kind if isinstance(setting.kind, type) else str
+                hint = Annotated[kind | None if setting.optional else kind, option(annotation, name, fields.panel)]
+            parameters.append(
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=hint)
+            )
     if not groups:
         return function
 
@@ -70,28 +78,18 @@ def expand(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def option(declared: Any, name: str, metavar: str, *, flags: tuple[str, ...] = (), **more: Any) -> Any:
+def option(declared: Any, name: str, panel: str | None = None, *, flag: str = "", metavar: str = "") -> Any:
     """The typer option of a declared setting, with its documentation and limits, under the flag of its name."""
-    setting, flag = settings_of(declared)[name], f"--{name.replace('_', '-')}"
+    setting, flag = settings_of(declared)[name], flag or f"--{name.replace('_', '-')}"
+    value, panel = _LOOKS.get(name, ("", panel))
     if setting.kind is bool:
-        return typer.Option(*(flags or (f"{flag}/--no-{flag[2:]}",)), help=setting.help, **more)
-    if name == "weights":
-        more.setdefault("callback", fetched)
-    first, *others = flags or (flag,)
-    return typer.Option(first, *others, metavar=metavar, help=setting.help, min=setting.least, max=setting.most, **more)
-
-
-def _parameter(declared: Any, name: str) -> inspect.Parameter:
-    """One field as the keyword parameter that typer makes an option of."""
-    setting = settings_of(declared)[name]
-    metavar, panel = _LOOKS.get(name, ("N" if setting.kind is int else "VALUE", None))
-    kind = setting.kind | None if setting.optional else setting.kind
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=setting.default,
-        annotation=Annotated[kind, option(declared, name, metavar, rich_help_panel=panel)],
-    )
+        flags = f"{flag}/--no-{flag[2:]}" if setting.default else flag
+        return typer.Option(flags, help=setting.help, rich_help_panel=panel)
+    metavar = metavar or value or "|".join(filter(None, setting.choices)) or ("VALUE" if setting.kind is str else "N")
+    return typer.Option(
+        flag, *(["-o"] if name == "out" else []), metavar=metavar, help=setting.help, min=setting.least,
+        max=setting.most, rich_help_panel=panel, callback=fetched if name == "weights" else None,
+    )  # fmt: skip
 
 
 def fetched(weights: str | None) -> str | None:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.export import NameOption, exports_of, tell_exports
-from hodor_cli.cli.given import given_inputs, value_range_of
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS
-from hodor_cli.cli.segment_summary import print_descriptors, print_summary
+from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, value_range_of
 from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError, UsageError
 from hodor_cli.files import write_result
@@ -117,17 +116,17 @@ def segment(
         return
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
-    from hodor_cli.run.inputs import appearances_by_id
+    from hodor_cli.run.inputs import ids_and_frames
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
         given = given_inputs(frames, mask, box, click, remove, name)
-        inputs = replace(given, appears=appearances_by_id(appear or [], frames))
+        inputs = replace(given, appears=dict(ids_and_frames(appear or [], frames, "appearance")))
         folder = Path(f"{frames.name}.hodor") if out is None else out
         if preview:
-            from hodor_cli.cli.look import show
+            from hodor_cli.cli.choosing import show
 
             show(frames, inputs)
             return

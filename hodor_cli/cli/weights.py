@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hodor_cli.cli.help import HodorCommand
+from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from hodor_cli.weights.checkpoint import Checkpoint
-    from hodor_cli.weights.registry import WeightsInfo
+    pass
 
 app = typer.Typer(
     help="List, describe, verify, average and publish weights.\n\nhodor weights describe mini",
@@ -65,16 +64,40 @@ def describe(
     """
     from hodor_cli.weights.checkpoint import load_checkpoint
     from hodor_cli.weights.registry import available_weights, weights_path
+    from hodor_cli.weights.tensor_files import file_sha256
 
     info = available_weights().get(weights)
     path = weights_path(str(fetched(weights)))
-    facts = describe_checkpoint(path, load_checkpoint(path), info)
+    content = load_checkpoint(path)
+    facts: dict[str, Any] = {} if info is None else {"name": info.name, "description": info.description}
+    facts |= {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": file_sha256(path),
+        "architecture": content.config.name,
+        "parameters": sum(value.numel() for value in content.state_dict.values()),
+        "stored_as": sorted({str(value.dtype).removeprefix("torch.") for value in content.state_dict.values()}),
+        "working_resolution": {"min_dim": content.config.min_dim, "max_dim": content.config.max_dim},
+        "config": content.config.to_dict(),
+        "metadata": content.metadata,
+    }
+    if info is not None and info.card is not None and info.card.is_file():
+        facts |= {"model_card": str(info.card), "model_card_text": info.card.read_text(encoding="utf-8")}
     if as_json:
         say_json(facts)
         return
-    card = facts.pop("model_card_text", None)
+    card, config, metadata = facts.pop("model_card_text", None), facts.pop("config"), facts.pop("metadata")
+    facts["bytes"] = f"{facts['bytes']} ({facts['bytes'] / 2**20:.1f} MiB)"
+    facts["parameters"] = f"{facts['parameters']} ({facts['parameters'] / 1e6:.1f} M)"
+    facts["stored_as"] = ", ".join(facts["stored_as"])
+    sides = content.config.min_dim, content.config.max_dim
+    facts["working_resolution"] = f"shorter side {sides[0]}, longer at most {sides[1]}"
     console = stdout_console()
-    for line in _lines(facts):
+    for line in (
+        *_indented({key.replace("_", " "): value for key, value in facts.items()}, ""),
+        *("", "architecture in detail", *_indented(config, "  ")),
+        *("", "saved with the weights", *(_indented(metadata, "  ") if metadata else ["  nothing"])),
+    ):
         console.print(line)
     if card:
         console.print(f"\n{card.rstrip()}")
@@ -92,14 +115,18 @@ def verify(
     Checks the checksum of named weights, and that all parameters load and are finite. Ends with the exit code of the
     first fault.
     """
-    from hodor_cli.weights.registry import available_weights
+    from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint
+    from hodor_cli.weights.registry import available_weights, weights_path
 
     chosen = weights or list(available_weights())
     results: list[dict[str, Any]] = []
     faults: list[HodorError] = []
     for name in chosen:
         try:
-            results.append({"weights": name, "ok": True, **verify_weights(name)})
+            path = weights_path(str(fetched(name)))
+            model = model_from_checkpoint(path)  # which refuses values that are not finite
+            facts = {"checksum_known": name in available_weights(), "fingerprint": model_fingerprint(model)}
+            results.append({"weights": name, "ok": True, "file": str(path), **facts})
         except (InputError, UsageError, WeightsError) as error:
             faults.append(error)
             results.append({"weights": name, "ok": False, "fault": str(error)})
@@ -133,14 +160,17 @@ def average(
     """
     import torch
 
-    from hodor_cli.weights.checkpoint import average_models, model_fingerprint, save_checkpoint, shares_from_text
+    from hodor_cli.weights.checkpoint import average_models, model_fingerprint, save_checkpoint
     from hodor_cli.weights.registry import load_model
 
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists already; give another --out or --overwrite")
     if out.suffix != ".safetensors":
         raise OutputError(f"a checkpoint is a .safetensors file, which {out} is not; let its name end so")
-    parts = None if shares is None else shares_from_text(shares)
+    try:
+        parts = None if shares is None else [float(part) for part in shares.split(",")]
+    except ValueError as error:
+        raise UsageError(f"'{shares}' are no shares; write a number for each checkpoint, such as 1,1") from error
     models = [load_model(str(fetched(name))) for name in weights]
     mean = average_models(models, parts, origins=weights)
     sources = [
@@ -176,64 +206,6 @@ def push(
     say(f"Use it:     hodor segment clip.mp4 --mask first.png --weights hf://{card.repository}")
     if card.shown_licence is None:
         note("The card names no licence, so nobody may use the weights; give --license.")
-
-
-def describe_checkpoint(path: Path, content: Checkpoint, info: WeightsInfo | None) -> dict[str, Any]:
-    """The content of a checkpoint file as plain JSON values."""
-    from hodor_cli.weights.tensor_files import file_sha256
-
-    dtypes = sorted({str(value.dtype).removeprefix("torch.") for value in content.state_dict.values()})
-    facts: dict[str, Any] = {"name": info.name} if info else {}
-    facts |= {"description": info.description} if info else {}
-    facts |= {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "sha256": file_sha256(path),
-        "architecture": content.config.name,
-        "parameters": sum(value.numel() for value in content.state_dict.values()),
-        "stored_as": dtypes,
-        "working_resolution": {"min_dim": content.config.min_dim, "max_dim": content.config.max_dim},
-        "config": content.config.to_dict(),
-        "metadata": content.metadata,
-    }
-    if info is not None and info.card is not None and info.card.is_file():
-        facts |= {"model_card": str(info.card), "model_card_text": info.card.read_text(encoding="utf-8")}
-    return facts
-
-
-def verify_weights(name: str) -> dict[str, Any]:
-    """Load weights by name or path and check that all their parameters are finite numbers.
-
-    Raises InputError or WeightsError, as loading does, or for parameters that are not finite.
-    """
-    from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint
-    from hodor_cli.weights.registry import available_weights, weights_path
-
-    path = weights_path(str(fetched(name)))
-    model = model_from_checkpoint(path)
-    broken = [key for key, value in model.state_dict().items() if not bool(value.isfinite().all())]
-    if broken:
-        more = f" and {len(broken) - 1} more parameters" if len(broken) > 1 else ""
-        raise WeightsError(f"{path} holds values that are not finite in {broken[0]}{more}; train or fetch it again")
-    return {
-        "file": str(path),
-        "checksum_known": name in available_weights(),
-        "fingerprint": model_fingerprint(model),
-    }
-
-
-def _lines(facts: dict[str, Any]) -> list[str]:
-    """Facts about a checkpoint as lines of text, nested ones below an indented title."""
-    config, metadata = facts.pop("config"), facts.pop("metadata")
-    resolution = facts["working_resolution"]
-    facts["bytes"] = f"{facts['bytes']} ({facts['bytes'] / 2**20:.1f} MiB)"
-    facts["parameters"] = f"{facts['parameters']} ({facts['parameters'] / 1e6:.1f} M)"
-    facts["stored_as"] = ", ".join(facts["stored_as"])
-    facts["working_resolution"] = f"shorter side {resolution['min_dim']}, longer at most {resolution['max_dim']}"
-    lines = _indented({key.replace("_", " "): value for key, value in facts.items()}, "")
-    lines += ["", "architecture in detail", *_indented(config, "  ")]
-    lines += ["", "saved with the weights", *(_indented(metadata, "  ") if metadata else ["  nothing"])]
-    return lines
 
 
 def _indented(values: dict[str, Any], indent: str) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.training.samples.colour import ColourChange, degrade, frame_colour, shared_colour
+from hodor_cli.training.samples.augmenters import ColourChange, degrade, frame_colour, shared_colour
 from hodor_cli.training.samples.sets import ClipFrames
 from hodor_cli.training.samples.settings import AugmentSettings
 

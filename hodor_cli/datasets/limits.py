@@ -9,7 +9,6 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.images.label_png import box_of
 from hodor_cli.settings import about, check_settings
 
 
@@ -48,5 +47,7 @@ class ObjectLimits:
 
 def area_and_sides(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     """(area, box width, box height) of an (H, W) mask in pixels; zeros for an empty one."""
+    from hodor_cli.images.label_png import box_of  # not with the module, which the help of `pretrain` imports
+
     _, _, width, height = box_of(mask) or (0, 0, 0, 0)
     return int(np.count_nonzero(mask)), width, height

@@ -16,13 +16,11 @@ import msgspec
 import numpy as np
 
 from hodor_cli.engine.following import GivenMasks
-from hodor_cli.engine.plan import Plan
 from hodor_cli.files import put_in_place, replacing, writing
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.inputs import RunInputs, ids_in
-from hodor_cli.run.journal import read_journal
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import is_report
 from hodor_cli.run.results import PIECE_FRAMES, Drawing
 from hodor_cli.video.joining import Piece, frame_times
@@ -64,9 +62,18 @@ class ChangedPart:
         for object_id in {*then.appears, *now.appears}:
             frames = {inputs.appears.get(object_id) for inputs in (then, now)}
             events |= {(object_id, frame) for frame in frames if frame is not None and len(frames) > 1}
-        reached = (_reach(plans, object_id, frame) for object_id, frame in events)
-        ranges = merged((max(low, first), min(high, last)) for low, high in reached)
-        return ChangedPart(ranges, frozenset(object_id for object_id, _ in events))
+        ranges = []
+        for (
+            object_id,
+            frame,
+        ) in events:  # the frames between the object's masks before and after, the most of both plans
+            low = high = frame
+            for plan in plans:
+                marks = [mark for mark, ids in plan.marked.items() if object_id in ids]
+                low = min(low, max((mark for mark in marks if mark < frame), default=-1) + 1)
+                high = max(high, min((mark for mark in marks if mark > frame), default=sys.maxsize) - 1)
+            ranges.append((max(low, first), min(high, last)))
+        return ChangedPart(merged(ranges), frozenset(object_id for object_id, _ in events))
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
@@ -78,16 +85,6 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
         else:
             found.append((low, high))
     return found
-
-
-def _reach(plans: Iterable[Plan], object_id: int, frame: int) -> tuple[int, int]:
-    """The range of frames between an object's masks before and after a frame, the larger one of all plans."""
-    low, high = frame, frame
-    for plan in plans:
-        marks = [mark for mark, ids in plan.marked.items() if object_id in ids]
-        low = min(low, max((mark for mark in marks if mark < frame), default=-1) + 1)
-        high = max(high, min((mark for mark in marks if mark > frame), default=sys.maxsize) - 1)
-    return low, high
 
 
 def _by_id(removals: Mapping[int, Iterable[int]]) -> dict[int, dict[int, None]]:
@@ -164,11 +161,6 @@ class Correction:
                 changed = again.get(frame) if self.change.covers(frame) else None
                 record = msgspec.structs.replace(changed or self.earlier.records[frame], ticks=self.ticks.get(frame, 0))
                 file.write(msgspec.json.encode(record) + b"\n")
-
-
-def is_moving(folder: OutputFolder) -> bool:
-    """Whether a correction was interrupted while its masks were moved to their places."""
-    return folder.journal.is_file() and folder.part.journal.is_file() and not is_report(folder.report)
 
 
 def move_masks(folder: OutputFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.inputs import RunInputs, ids_in
+from hodor_cli.run.inputs import Labels, PackedLabels, RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
-from hodor_cli.run.resume import only_given_differs, run_identity
-from hodor_cli.run.settings import Click, RunSegmenter, SegmentSettings
+from hodor_cli.run.resume import differences, run_identity
+from hodor_cli.run.settings import RunSegmenter, SegmentSettings
 from hodor_cli.video.frames import FrameSource
-
-Labels = NDArray[np.uint16]
 
 
 class _RawFrames(msgspec.Struct, frozen=True):
@@ -59,24 +56,9 @@ class EarlierRun:
         report, masks = self.report, dict[int, HasLabels]()
         for frame, record in self.records.items():
             if ids := set(record.given).difference(record.boxes, report.clicks.get(frame, {})):
-                masks[frame] = _GivenThen(self, frame, sorted(ids))
-        clicks: dict[int, dict[int, Sequence[Click]]] = {
-            frame: {key: [Click(*one) for one in found] for key, found in of.items()}
-            for frame, of in report.clicks.items()
-        }
-        return RunInputs(masks, report.boxes, report.removals, (), clicks, report.names, report.appears)
-
-
-class _GivenThen:
-    """The given objects of a frame's label map, read at each use."""
-
-    def __init__(self, earlier: EarlierRun, frame: int, object_ids: list[int]) -> None:
-        self._earlier, self._frame, self._object_ids = earlier, frame, object_ids
-
-    @property
-    def labels(self) -> Labels:
-        labels = self._earlier.labels(self._frame)
-        return np.where(np.isin(labels, self._object_ids), labels, 0).astype(np.uint16)
+                labels = self.labels(frame)
+                masks[frame] = PackedLabels(np.where(np.isin(labels, sorted(ids)), labels, 0))
+        return RunInputs(masks, report.boxes, report.removals, (), report.clicks, report.names, report.appears)
 
 
 def together(then: RunInputs, now: RunInputs) -> RunInputs:
@@ -126,7 +108,9 @@ def corrected_run(
         return None, inputs  # the masks before the clicks corrected them are not stored
     joined = together(earlier.inputs, inputs)
     identity = run_identity(source, joined, settings, segmenter)
-    if not only_given_differs(earlier.report, identity):
+    given = ("masks", "boxes", "clicks", "removals", "appears")
+    same = msgspec.structs.replace(identity, **{part: getattr(earlier.report, part) for part in given})
+    if not differences(earlier.report, identity) or differences(earlier.report, same):
         return None, joined
     frames = sorted(earlier.records)
     if not frames or frames != list(range(source.start, frames[-1] + 1)):

@@ -1,23 +1,166 @@
-"""Finishes a run: writes review page and report, and removes `.progress`."""
+"""The report of a run: the result for every object in every frame; and the end of a run, which writes it."""
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli import __version__
-from hodor_cli.files import put_in_place, writing
-from hodor_cli.run.journal import read_journal
-from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.records import ReportRecord, RunIdentity, SpeedRecord, decode
-from hodor_cli.run.report import summarise_objects, write_report
-from hodor_cli.run.resume import Progressed
+from hodor_cli.errors import UsageError
+from hodor_cli.files import put_in_place, replacing, writing
+from hodor_cli.images.label_png import box_of
+from hodor_cli.run.choosing import suggested
+from hodor_cli.run.inputs import FrameInputs
+from hodor_cli.run.output import OutputFolder, read_journal
+from hodor_cli.run.records import (
+    REPORT_FORMAT,
+    REPORT_VERSION,
+    FrameRecord,
+    ObjectRecord,
+    ObjectSummary,
+    ReportRecord,
+    ReviewItem,
+    ReviewNote,
+    RunIdentity,
+    SpeedRecord,
+    decode,
+)
+from hodor_cli.run.resume import Progressed, refuse_differences
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.review_page import write_review_page
 from hodor_cli.run.settings import SegmentSummary
-from hodor_cli.run.suggesting import suggested
+from hodor_cli.video.frames import Frame
+
+if TYPE_CHECKING:
+    from hodor_cli.engine import ObjectResult
+
+
+#: Pixels of the longer side at which components are counted; a low resolution ignores specks.
+_COMPONENT_SIDE = 288
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The result for one frame. given: the ids of the masks given in it. extra: added by a callback."""
+
+    frame: Frame
+    labels: NDArray[np.uint16]
+    objects: Mapping[int, ObjectResult]
+    given: tuple[int, ...] = ()
+    inputs: FrameInputs = field(default_factory=FrameInputs)
+    warnings: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
+    """The record of one frame for journal and report.
+
+    Raises UsageError if a callback added a `review` that is not a list of object, reason and detail.
+    """
+    objects = {}
+    for object_id, outcome in sorted(result.objects.items()):
+        mask = result.labels == object_id
+        objects[object_id] = ObjectRecord(
+            area=int(outcome.area),
+            box=box_of(mask),
+            confidence=_rounded(outcome.confidence) or 0.0,
+            lost=bool(outcome.lost),
+            cut_off=_rounded(outcome.cut_off) or None,
+            elsewhere=_rounded(elsewhere(mask)) or None,
+            agreement=_rounded(outcome.agreement, 2),
+            change=_rounded(outcome.change, 2),
+            disagreement=_rounded(outcome.disagreement, 2),
+        )
+    extra, inputs = dict(result.extra), result.inputs
+    try:
+        review = msgspec.convert(extra.pop("review", []), type=tuple[ReviewNote, ...])
+    except msgspec.ValidationError as error:
+        raise UsageError(f"what `on_step` returned is no list of frames to review ({error})") from error
+    return FrameRecord(
+        frame=int(result.frame.index),
+        name=result.frame.name,
+        time=round(float(result.frame.time), 6),
+        objects=objects,
+        given=tuple(sorted(result.given)),
+        boxes={key: (int(box[0]), int(box[1]), int(box[2]), int(box[3])) for key, box in inputs.boxes.items()},
+        clicks={key: tuple(clicks) for key, clicks in inputs.clicks.items()},
+        removed=tuple(sorted(inputs.removed)),
+        warnings=result.warnings,
+        review=review,
+        ticks=ticks,
+        extra=extra,
+    )
+
+
+def elsewhere(mask: NDArray[np.bool_]) -> float:
+    """The share (0..1) of an (H, W) mask outside its largest connected component."""
+    import cv2
+
+    step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask[::step, ::step].astype(np.uint8), connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    return float(1 - areas.max() / areas.sum()) if count > 2 else 0.0
+
+
+def summarise_objects(records: Iterable[FrameRecord]) -> dict[int, ObjectSummary]:
+    """For each object: its first frame, the numbers of frames where it is present and lost, and its mean confidence."""
+    totals: dict[int, list[Any]] = {}
+    for record in records:
+        for key, entry in record.objects.items():
+            total = totals.setdefault(key, [record.frame, 0, 0, 0.0])
+            total[1 + entry.lost] += 1
+            total[3] += 0.0 if entry.lost else entry.confidence
+    return {
+        key: ObjectSummary(first, present, lost, round(confidence / present, 4) if present else 0.0)
+        for key, (first, present, lost, confidence) in sorted(totals.items())
+    }
+
+
+def write_report(
+    path: Path,
+    header: Mapping[str, Any],
+    objects: Mapping[int, ObjectSummary],
+    review: Iterable[ReviewItem],
+    records: Iterable[FrameRecord],
+) -> None:
+    """Write report.json, one frame at a time so that memory does not grow with the video; it appears when complete.
+
+    header: the fields before the frames (source, weights, settings, speed, warnings). objects: the result of
+    `summarise_objects`.
+    """
+    with replacing(path, durable=True) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(f'{{"format": "{REPORT_FORMAT}", "version": {REPORT_VERSION},\n')
+        for key, value in header.items():
+            file.write(f"{json.dumps(key)}: {_json(value)},\n")
+        file.write(f'"objects": {_json(objects)},\n')
+        # Without the fields that only the run needs, and with what callers added beside the others.
+        frames = (
+            {key: value for key, value in plain.items() if key not in ("ticks", "extra")} | plain.get("extra", {})
+            for plain in (msgspec.to_builtins(record, str_keys=True) for record in records)
+        )
+        for title, values, end in (("review", review, ","), ("frames", frames, "}")):
+            file.write(f'"{title}": [')
+            for position, value in enumerate(values):
+                file.write((",\n  " if position else "\n  ") + _json(value))
+            file.write(f"\n]{end}\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(msgspec.to_builtins(value, str_keys=True))
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    """The value rounded to digits that agree between machines and numbers of threads."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *, resumed_from: int) -> SegmentSummary:
@@ -48,40 +191,27 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
             header | {"speed": speed, "warnings": tuple(warnings), "suggest": suggested(read_journal(folder.journal))},
             objects,
             review,
-            lambda: read_journal(folder.journal),
+            read_journal(folder.journal),
         )
         put_in_place(report, folder.report)
         shutil.rmtree(folder.progress)
-    return SegmentSummary(
-        out=folder.root,
-        frames=speed.frames,
-        object_ids=tuple(objects),
-        frames_per_second=speed.frames_per_second,
-        review=tuple(review),
-        warnings=tuple(warnings),
-        files=_files(folder),
-        resumed_from=resumed_from,
-    )
+    return replace(read_summary(folder, identity), resumed_from=resumed_from, already_finished=False)
 
 
-def read_summary(folder: OutputFolder) -> tuple[SegmentSummary, RunIdentity]:
-    """The summary of a finished run and its identity, from its report. Raises OutputError for a damaged report."""
+def read_summary(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
+    """The summary of a finished run, from its report. Raises OutputError if that is damaged or its identity differs."""
     report = decode(folder.report.read_bytes(), ReportRecord, str(folder.report))
-    summary = SegmentSummary(
+    refuse_differences(report, identity, folder.root)
+    places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}
+    places["boxes"] = folder.box_masks
+    return SegmentSummary(
         out=folder.root,
         frames=report.speed.frames,
         object_ids=tuple(report.objects),
         frames_per_second=report.speed.frames_per_second,
         review=report.review,
         warnings=report.warnings,
-        files=_files(folder),
+        files={key: path for key, path in places.items() if path.exists()},
         resumed_from=report.speed.frames,
         already_finished=True,
     )
-    return summary, report
-
-
-def _files(folder: OutputFolder) -> dict[str, Path]:
-    places = {"masks": folder.masks, "overlay": folder.overlay, "review": folder.review, "report": folder.report}
-    places["boxes"] = folder.box_masks
-    return {key: path for key, path in places.items() if path.exists()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,10 +16,22 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box
 from hodor_cli.images.paths import listed
 from hodor_cli.run.prompts import check_box, check_clicks, masks_from_prompts
-from hodor_cli.run.settings import Click
+from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]
+
+
+class PackedLabels:
+    """A label map (H, W), compressed."""
+
+    def __init__(self, labels: NDArray[np.integer]) -> None:
+        self._data, self._shape = zlib.compress(labels.astype(np.uint16).tobytes(), 1), labels.shape
+
+    @property
+    def labels(self) -> Labels:
+        """(H, W) object ids."""
+        return np.frombuffer(zlib.decompress(self._data), np.uint16).reshape(self._shape)
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,14 @@ class RunInputs:
         for frame, clicks in self.clicks.items():
             check_clicks(clicks, self.ids_of(frame, clicks=False), frame)
         self._check_removals(known)
-        self._check_appearances()
+        for object_id, frame in self.appears.items():
+            first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
+            if first != frame:
+                where = f"its first mask or box is that of frame {first}"
+                where = "there is no mask or box of it" if first is None else where
+                raise UsageError(
+                    f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
+                )
         named = sorted({*self.starts, *self.removals})
         for frame in {*named[:1], *named[-1:]}:  # only two, because `has_frame` may have to count frames
             if not source.has_frame(frame):
@@ -151,16 +171,6 @@ class RunInputs:
         prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
         return ids_in(self.labels(frame)) | {int(key) for key in prompted}
 
-    def _check_appearances(self) -> None:
-        for object_id, frame in self.appears.items():
-            first = min((start for start in self.starts if object_id in self.ids_of(start)), default=None)
-            if first != frame:
-                where = f"its first mask or box is that of frame {first}"
-                where = "there is no mask or box of it" if first is None else where
-                raise UsageError(
-                    f"object {object_id} cannot appear in frame {frame}: {where}; name that frame, or give a mask there"
-                )
-
     def _check_removals(self, known: Collection[int]) -> None:
         followed = set(known)
         for frame in sorted({*self.starts, *self.removals} if self.removals else ()):
@@ -186,18 +196,14 @@ def removals_by_frame(arguments: Sequence[str], source: FrameSource) -> dict[int
     Raises UsageError for another text, InputError for a frame after the end.
     """
     removals: dict[int, list[int]] = {}
-    for object_id, frame in _ids_and_frames(arguments, source, "removal"):
+    for object_id, frame in ids_and_frames(arguments, source, "removal"):
         if object_id not in removals.setdefault(frame, []):
             removals[frame].append(object_id)
     return removals
 
 
-def appearances_by_id(arguments: Sequence[str], source: FrameSource) -> dict[int, int]:
-    """Id -> frame in which the object comes into view, from texts "ID=FRAME". Raises as `removals_by_frame` does."""
-    return dict(_ids_and_frames(arguments, source, "appearance"))
-
-
-def _ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> Iterator[tuple[int, int]]:
+def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> Iterator[tuple[int, int]]:
+    """Pairs of an object id and a frame, from texts "ID=FRAME". Raises as `removals_by_frame`."""
     from hodor_cli.datasets.labels.masks import require_frame
 
     for argument in arguments:

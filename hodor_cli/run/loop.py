@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
-from hodor_cli.errors import HodorError, InputError, OutputError
+from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.journal import read_journal
 from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.pipeline import ReadAhead, WriteBehind, queue_depth
+from hodor_cli.run.pipeline import ReadAhead, WriteBehind
 from hodor_cli.run.records import FrameRecord
-from hodor_cli.run.report import FrameResult
-from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter
+from hodor_cli.run.results import PIECE_FRAMES, Drawing, Redraw, ResultsWriter
 from hodor_cli.run.resume import Progressed, RunState, damaged
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
 from hodor_cli.runtime.free_cores import FreeCores
@@ -31,14 +30,15 @@ class NothingToFollowError(InputError):
     """The source ended before the first frame that has a mask."""
 
 
-@dataclass
-class _Position:
-    """The first and last frame done, their number, and whether the segmenter's state is that after the last one."""
+@dataclass(frozen=True)
+class RunJob:
+    """The arguments of a run except its folder and its segmenter."""
 
-    first: int | None = None
-    last: int | None = None
-    done: int = 0
-    settled: bool = True
+    source: FrameSource
+    inputs: RunInputs
+    drawing: Drawing
+    output: RunOutput
+    hooks: RunHooks
 
 
 class RunLoop:
@@ -46,22 +46,22 @@ class RunLoop:
 
     def __init__(
         self,
-        source: FrameSource,
-        inputs: RunInputs,
+        job: RunJob,
         segmenter: RunSegmenter,
         folder: OutputFolder,
         checkpoint: RunState | None,
-        hooks: RunHooks,
         parts: Sequence[tuple[int, int]] | None = None,
+        ticks: Mapping[int, int] | None = None,
     ) -> None:
-        """parts: separate ranges (first, stop) of frames to segment, in order; all frames if None."""
-        self._parts = parts
-        self._source, self._inputs, self._segmenter, self._hooks = source, inputs, segmenter, hooks
-        self._folder = folder
+        """parts: separate ranges (first, stop) of frames to segment, in order; all frames if None. ticks: frame -> time
+        in the overlay, where that is known."""
+        self._job, self._source, self._inputs, self._hooks = job, job.source, job.inputs, job.hooks
+        self._segmenter, self._folder, self._parts = segmenter, folder, parts
         self._resumed = checkpoint.progress if checkpoint else Progressed()
-        self._at = _Position(done=self._resumed.done)
+        self._done = self._resumed.done
+        self._settled = True  # whether the segmenter's state is that after the last frame
         self.seconds, self.network_seconds = self._resumed.seconds, self._resumed.network_seconds
-        self.warnings = tuple(dict.fromkeys((*self._resumed.warnings, *inputs.warnings)))
+        self.warnings = tuple(dict.fromkeys((*self._resumed.warnings, *job.inputs.warnings)))
         if checkpoint is not None:
             try:
                 segmenter.load_state(dict(checkpoint.state))
@@ -69,32 +69,51 @@ class RunLoop:
                 raise
             except Exception as error:  # arrays of another run, or changed ones, can raise any kind of exception
                 raise damaged(folder.checkpoint) from error
+        self.results = results = ResultsWriter(folder, job.source, job.drawing, self._resumed, ticks)
+        #: The first and last frame done.
+        self._first = None if results.first is None else results.first.frame
+        self._last = None if results.last is None else results.last.frame
 
-    def work(self, results: ResultsWriter, output: RunOutput, *, redraw: bool) -> None:
+    def work(self) -> None:
         """Segment all frames that are not done; on return all of them and a last checkpoint are written.
 
-        redraw: draw the unfinished piece of the overlay again. A camera runs until KeyboardInterrupt, which then ends
-        the run normally.
+        A camera runs until KeyboardInterrupt, which then ends the run normally.
         """
-        depth = queue_depth(self._source.height, self._source.width)
-        writer: _Writer = WriteBehind(results.handle, depth)
+        try:
+            self._work()
+            self.results.close()
+        except BaseException:
+            self.results.abandon()
+            raise
+
+    def _work(self) -> None:
+        # Frames of RGB that fit into 64 MiB.
+        depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
+        writer: _Writer = WriteBehind(self.results.handle, depth)
         began, carried = time.perf_counter(), self.seconds
-        unfinished = self._done_frames()
+        unfinished = list(self.results.unfinished)
         try:
             try:
                 with FreeCores() as cores, ReadAhead(self._frames_from(unfinished), depth) as frames:
                     saved = began
                     for frame in frames:
                         if unfinished:
-                            item = self._redraw(frame, unfinished.pop(0))
-                            if redraw:
-                                writer.put(item)
+                            record, path = unfinished.pop(0), self._folder.mask(frame.name)
+                            if frame.index != record.frame:
+                                raise InputError(
+                                    f"{self._source.name} gives other frames than before; start again with `overwrite`"
+                                )
+                            labels = read_label_png(path)
+                            if labels.shape != frame.picture.shape[:2]:
+                                raise damaged(path)
+                            if self._job.drawing.overlay:
+                                writer.put(Redraw(frame, labels, record.ticks))
                             continue
                         cores.adjust()
                         self._segment(frame, writer)
                         now = time.perf_counter()
                         self.seconds = carried + now - began
-                        if now - saved >= output.checkpoint_seconds or self._at.done % PIECE_FRAMES == 0:
+                        if now - saved >= self._job.output.checkpoint_seconds or self._done % PIECE_FRAMES == 0:
                             writer.put(self._save_point())
                             saved = now
             except KeyboardInterrupt:
@@ -108,67 +127,24 @@ class RunLoop:
             self.seconds = carried + time.perf_counter() - began
         except BaseException as error:
             # Frames handed over are still written, so that a resumed run continues as late as possible.
-            if self._at.settled and not unfinished and self._at.done and not isinstance(error, HodorError):
+            if self._settled and not unfinished and self._done and not isinstance(error, HodorError):
                 with suppress(Exception):
                     writer.put(self._save_point())
             writer.finish()
             raise
 
-    def _done_frames(self) -> list[FrameRecord]:
-        """The records of the done frames whose overlay piece is unfinished. Sets the first and last frame done."""
-        unfinished: list[FrameRecord] = []
-        if not self._resumed.done:
-            return unfinished
-        count = 0
-        for record in read_journal(self._folder.journal, to_byte=self._resumed.journal_bytes):
-            self._at.first = record.frame if self._at.first is None else self._at.first
-            self._at.last = record.frame
-            unfinished = [] if count % PIECE_FRAMES == 0 else unfinished
-            unfinished.append(record)
-            count += 1
-            if not self._folder.mask(record.name).is_file():
-                raise OutputError(
-                    f"{self._folder.mask(record.name)} is missing, so the run cannot be resumed; start it again with "
-                    "`overwrite`"
-                )
-        if count != self._resumed.done:
-            raise damaged(self._folder.journal)
-        return [] if len(unfinished) == PIECE_FRAMES else unfinished
-
     def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
         """The source's frames from the first needed one on."""
-        last = self._at.last
+        last = self._last
         needed = unfinished[0].frame if unfinished else -1 if last is None else last + 1
         if self._parts is None:
             return (frame for frame in self._source if frame.index >= needed)
         parts = ((max(first, needed), stop) for first, stop in self._parts if stop > needed)
         return chain.from_iterable(self._source.between(first, stop) for first, stop in parts)
 
-    @property
-    def _length(self) -> int | None:
-        return self._source.length if self._parts is None else sum(stop - first for first, stop in self._parts)
-
-    def _redraw(self, frame: Frame, record: FrameRecord) -> Redraw:
-        if frame.index != record.frame:
-            raise InputError(f"{self._source.name} gives other frames than before; start again with `overwrite`")
-        labels = read_label_png(self._folder.mask(frame.name))
-        if labels.shape != frame.picture.shape[:2]:
-            raise damaged(self._folder.mask(frame.name))
-        return Redraw(frame, labels, record.ticks)
-
     def _segment(self, frame: Frame, writer: _Writer) -> None:
         """Segment a new frame, pass it to the writer, and call the hooks."""
-        self._at.settled = False
-        result = self._step(frame)
-        writer.put(result)
-        self._at.first = frame.index if self._at.first is None else self._at.first
-        self._at.last, self._at.done, self._at.settled = frame.index, self._at.done + 1, True
-        if self._hooks.progress:
-            self._hooks.progress(self._at.done, self._length)
-        if self._hooks.on_frame:
-            self._hooks.on_frame(frame, result.labels)
-
-    def _step(self, frame: Frame) -> FrameResult:
+        self._settled = False
         given = self._inputs.at(frame)
         for object_id in given.removed:
             if object_id in self._segmenter.object_ids:  # an object too small to be encoded is not followed
@@ -177,14 +153,14 @@ class RunLoop:
         try:
             labels = self._segmenter.step(frame.picture, masks=given.labels, time=frame.time)
         except BaseException:
-            self._at.settled = self._segmenter.last is before  # an unfinished step does not change the state
+            self._settled = self._segmenter.last is before  # an unfinished step does not change the state
             raise
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
         extra = None
         if self._hooks.on_step and not getattr(self._segmenter, "kept", False):
             extra = self._hooks.on_step(frame, last, self._segmenter)
-        return FrameResult(
+        result = FrameResult(
             frame=frame,
             labels=labels,
             objects=dict(last.objects),
@@ -193,19 +169,28 @@ class RunLoop:
             warnings=(*given.warnings, *last.warnings),
             extra=extra or {},
         )
+        writer.put(result)
+        self._first = frame.index if self._first is None else self._first
+        self._last, self._done, self._settled = frame.index, self._done + 1, True
+        if self._hooks.progress:
+            parts = self._parts
+            whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
+            self._hooks.progress(self._done, whole)
+        if self._hooks.on_frame:
+            self._hooks.on_frame(frame, labels)
 
     @property
     def spent(self) -> Progressed:
         """Frames done, time spent, and warnings so far, also those of the source."""
         self.warnings = tuple(dict.fromkeys((*self.warnings, *self._source.warnings)))
-        return Progressed(self._at.done, 0, self.seconds, self.network_seconds, self.warnings)
+        return Progressed(self._done, 0, self.seconds, self.network_seconds, self.warnings)
 
     def _save_point(self) -> RunState:
         return RunState(self.spent, {key: np.array(value) for key, value in self._segmenter.state().items()})
 
     def _check_all_used(self) -> None:
         """Warn or raise if inputs were given for frames that did not come because the source is shorter than stated."""
-        first, last = self._at.first, self._at.last
+        first, last = self._first, self._last
         if self._parts is not None:  # the inputs were used by the run that these are parts of
             return
         if first is None or last is None:

@@ -1,4 +1,4 @@
-"""The result folder of a run: its files, its state, and the removal of results.
+"""The result folder of a run: its files, its journal, its state, and the removal of results.
 
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes and clicks
@@ -8,6 +8,9 @@ OUT/export/FORMAT/      the masks as other tools read them
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds the data for resuming
 OUT/.hodor.lock         exists while a run writes, or after it was killed
+
+The journal in `.progress` has a line of JSON for each frame done; an incomplete line, and lines after the checkpoint,
+are dropped.
 """
 
 from __future__ import annotations
@@ -18,12 +21,54 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from hodor_cli.errors import OutputError
 from hodor_cli.files import put_in_place, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
-from hodor_cli.run.journal import read_made_frames
-from hodor_cli.run.records import MadeFrame, MadeFrames, decode, is_report
+from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, require_inside
+
+
+def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[FrameRecord]:
+    """Yield the journal's complete records between two offsets; an incomplete last line is left out.
+
+    Raises OutputError for a line that hodor did not write.
+    """
+    for line in _lines(path, from_byte, to_byte):
+        yield decode(line, FrameRecord, str(path))
+
+
+def read_made_frames(journal: Path, from_byte: int = 0) -> Iterator[MadeFrame]:
+    """Yield the frames of a journal from an offset on, with what determines their files; damaged lines are left out.
+
+    Raises OutputError for a name that leads outside the folder.
+    """
+    for line in _lines(journal, from_byte, None):
+        try:
+            frame = msgspec.json.decode(line, type=MadeFrame)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+        require_inside(frame.name, str(journal))
+        yield frame
+
+
+def _lines(path: Path, from_byte: int, to_byte: int | None) -> Iterator[bytes]:
+    """Yield the complete lines between two offsets."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        file.seek(from_byte)
+        position = from_byte
+        for line in file:
+            position += len(line)
+            if to_byte is not None and position > to_byte:
+                return
+            if line.endswith(b"\n"):
+                yield line
+
 
 State = Literal["new", "unfinished", "finished"]
 
@@ -81,7 +126,16 @@ class OutputFolder:
             return "new"
         if not self.root.is_dir():
             raise OutputError(f"{self.root} is a file; choose another folder with `out`")
-        self._refuse_links()
+        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
+            if folder.is_symlink():
+                raise OutputError(
+                    f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
+                    "another folder with `out`"
+                )
+        own = (self.backward, self.part.root)
+        inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
+        for path in (self.report, self.overlay, self.annotations, self.review, *inside):
+            require_replaceable(path)
         if is_report(self.report):
             return "finished"
         if self.progress.is_dir():
@@ -103,7 +157,10 @@ class OutputFolder:
                 # Move the report first, so that a folder that has lost masks does not look finished.
                 self.progress.mkdir(exist_ok=True)
                 put_in_place(self.report, self.replaced)
-            for frame in list(self._made_frames()):
+            made_frames = list(read_made_frames(self.journal))
+            if self.replaced.is_file():
+                made_frames += decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
+            for frame in made_frames:
                 self.mask(frame.name).unlink(missing_ok=True)
                 for object_id in (*frame.boxes, *frame.clicks):
                     self.box_mask(frame.name, object_id).unlink(missing_ok=True)
@@ -144,24 +201,6 @@ class OutputFolder:
         """Remove mask files that a kill left half-written under their temporary names."""
         for path in self.masks.glob(".*.png.*.tmp"):
             path.unlink(missing_ok=True)
-
-    def _refuse_links(self) -> None:
-        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
-            if folder.is_symlink():
-                raise OutputError(
-                    f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
-                    "another folder with `out`"
-                )
-        own = (self.backward, self.part.root)
-        inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
-        for path in (self.report, self.overlay, self.annotations, self.review, *inside):
-            require_replaceable(path)
-
-    def _made_frames(self) -> Iterator[MadeFrame]:
-        """All frames for which files were written. Raises OutputError for a name that leads outside the folder."""
-        if self.replaced.is_file():
-            yield from decode(self.replaced.read_bytes(), MadeFrames, str(self.replaced)).frames
-        yield from read_made_frames(self.journal)
 
 
 def remove_if_empty(folder: Path) -> None:

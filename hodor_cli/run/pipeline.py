@@ -2,14 +2,13 @@
 
 Ctrl-C raises KeyboardInterrupt between any two steps of Python in the main thread. Inside `queue.Queue` it can leave a
 lock taken or a waiter asleep for ever. So the main thread waits only in `queue.SimpleQueue`, whose put and get are
-single steps in C, takes locks only by `with`, also a single step, and waits at most _PATIENCE at a time.
+single steps in C, and at most _PATIENCE at a time.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -62,17 +61,14 @@ class ReadAhead(Generic[Item]):
                 return
             yield item
 
-    def close(self) -> None:
-        """Stop reading. Waits at most 5 s for the thread, which may hang in a camera that does not answer."""
-        self._stopped = True
-        self._free.put(None)  # wakes a thread that waits for room
-        self._thread.join(timeout=5)
-
     def __enter__(self) -> ReadAhead[Item]:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Stop reading. Waits at most 5 s for the thread, which may hang in a camera that does not answer."""
+        self._stopped = True
+        self._free.put(None)  # wakes a thread that waits for room
+        self._thread.join(timeout=5)
 
 
 class WriteBehind(Generic[Item]):
@@ -83,16 +79,14 @@ class WriteBehind(Generic[Item]):
 
     def __init__(self, handle: Callable[[Item], None], depth: int) -> None:
         self._handle = handle
-        self._items: deque[Item | _End] = deque()
-        self._lock = threading.Lock()
-        self._more = threading.Condition(self._lock)
+        self._queue: queue.SimpleQueue[Item | _End] = queue.SimpleQueue()
         self._free = _slots(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="hodor-write", daemon=True)
         self._thread.start()
 
     def _write(self) -> None:
-        while not isinstance(item := self._next(), _End):
+        while not isinstance(item := self._queue.get(), _End):
             if self._error is None:
                 try:
                     self._handle(item)
@@ -100,44 +94,24 @@ class WriteBehind(Generic[Item]):
                     self._error = error
             self._free.put(None)
 
-    def _next(self) -> Item | _End:
-        with self._lock:
-            while not self._items:
-                self._more.wait(_PATIENCE)
-            return self._items.popleft()
-
-    def _hand_over(self, item: Item | _End) -> None:
-        with self._lock:
-            self._items.append(item)
-            # If Ctrl-C interrupts this, the writer wakes by itself after _PATIENCE.
-            self._more.notify()
-
     def put(self, item: Item) -> None:
         """Hand over one item; waits while `depth` items are unwritten. Raises what `handle` raised before."""
-        self._raise()
+        if self._error is not None:
+            raise self._error
         _wait_for(self._free)
-        self._hand_over(item)
+        self._queue.put(item)
 
     def close(self) -> None:
         """Write all items handed over, then stop. Raises what `handle` raised."""
-        self.finish()
-        self._raise()
+        if (error := self.finish()) is not None:
+            raise error
 
     def finish(self) -> BaseException | None:
         """Like `close`, but returns the error of `handle` instead of raising it."""
-        self._hand_over(_End())
+        self._queue.put(_End())
         while self._thread.is_alive():
             self._thread.join(_PATIENCE)
         return self._error
-
-    def _raise(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
-def queue_depth(height: int, width: int, most: int = 8, budget: int = 64 * 2**20) -> int:
-    """How many RGB frames of this size fit into `budget` bytes, 2 to `most`."""
-    return max(2, min(most, budget // max(1, height * width * 3)))
 
 
 def _slots(depth: int) -> queue.SimpleQueue[None]:

@@ -13,7 +13,7 @@ from hodor_cli.datasets.labels.masks import require_frame
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box
-from hodor_cli.run.settings import Click
+from hodor_cli.run.records import Click
 
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource

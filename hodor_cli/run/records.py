@@ -7,7 +7,7 @@ outside its folder is refused as a whole.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -22,11 +22,17 @@ ObjectId = Annotated[int, Meta(ge=1, le=65_535)]
 Count = Annotated[int, Meta(ge=0)]
 #: x, y, width, height in pixels.
 BoxRecord = tuple[int, int, int, int]
-#: x, y, and whether the click is on the object.
-ClickRecord = tuple[int, int, bool]
 Plain = str | int | float | bool | None
 
 Schema = TypeVar("Schema")
+
+
+class Click(NamedTuple):
+    """A click at pixel (x, y) of the source's frames, on an object (positive) or off it."""
+
+    x: int
+    y: int
+    positive: bool = True
 
 
 class ObjectRecord(Struct, frozen=True, omit_defaults=True):
@@ -68,18 +74,12 @@ class FrameRecord(Struct, frozen=True, omit_defaults=True):
     objects: dict[ObjectId, ObjectRecord]
     given: tuple[ObjectId, ...] = ()
     boxes: dict[ObjectId, BoxRecord] = field(default_factory=dict)
-    clicks: dict[ObjectId, tuple[ClickRecord, ...]] = field(default_factory=dict)
+    clicks: dict[ObjectId, tuple[Click, ...]] = field(default_factory=dict)
     removed: tuple[ObjectId, ...] = ()
     warnings: tuple[str, ...] = ()
     review: tuple[ReviewNote, ...] = ()
     ticks: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
-
-    def for_report(self) -> dict[str, Any]:
-        """The record for report.json, without the fields that only the run needs."""
-        plain: dict[str, Any] = msgspec.to_builtins(self, str_keys=True)
-        added = plain.pop("extra", {})
-        return {key: value for key, value in plain.items() if key != "ticks"} | added
 
 
 class SourceRecord(Struct, frozen=True):
@@ -118,7 +118,7 @@ class RunIdentity(Struct, frozen=True):
     used: dict[str, Plain]
     place: dict[str, str] = field(default_factory=dict)
     removals: dict[Count, tuple[ObjectId, ...]] = field(default_factory=dict)
-    clicks: dict[Count, dict[ObjectId, tuple[ClickRecord, ...]]] = field(default_factory=dict)
+    clicks: dict[Count, dict[ObjectId, tuple[Click, ...]]] = field(default_factory=dict)
     names: dict[ObjectId, str] = field(default_factory=dict)
     appears: dict[ObjectId, Count] = field(default_factory=dict)
 

@@ -6,21 +6,23 @@ of an unfinished piece are drawn again from their masks.
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole, writing
 from hodor_cli.images.label_png import write_label_png
-from hodor_cli.run.journal import Journal, read_journal
-from hodor_cli.run.output import OutputFolder
-from hodor_cli.run.report import FrameResult, frame_record
-from hodor_cli.run.resume import Progressed, RunState, save_run_state
+from hodor_cli.run.finish import FrameResult, frame_record
+from hodor_cli.run.output import OutputFolder, read_journal
+from hodor_cli.run.records import FrameRecord
+from hodor_cli.run.resume import Progressed, RunState, damaged, save_run_state
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.joining import Piece, join_videos
@@ -63,17 +65,33 @@ class ResultsWriter:
         overlay, where that is known."""
         self._folder, self._source, self._drawing = folder, source, drawing
         self._timeline, self._known_ticks = Timeline(source.fps), ticks or {}
-        #: Frames whose results are written.
-        self.done = resumed.done
+        #: Frames whose results are written, the records of the first and the last one, and of those whose piece of the
+        #: overlay is unfinished.
+        self.done = 0
+        self.first: FrameRecord | None = None
+        self.last: FrameRecord | None = None
+        self.unfinished: list[FrameRecord] = []
+        for record in read_journal(folder.journal, to_byte=resumed.journal_bytes) if resumed.done else ():
+            self.first, self.last = self.first or record, record
+            if self.done % PIECE_FRAMES == 0:
+                self.unfinished = []
+            self.unfinished.append(record)
+            self.done += 1
+            if not (mask := folder.mask(record.name)).is_file():
+                raise OutputError(f"{mask} is missing, so the run cannot be resumed; start it again with `overwrite`")
+        if self.done != resumed.done:
+            raise damaged(folder.journal)
+        if len(self.unfinished) == PIECE_FRAMES:
+            self.unfinished = []
         #: The time of the first frame, in seconds; None before there is one.
-        self.first_time: float | None = None
-        self._ticks: int | None = None
-        if resumed.done:
-            for record in read_journal(folder.journal, to_byte=resumed.journal_bytes):
-                self.first_time = record.time if self.first_time is None else self.first_time
-                self._ticks = record.ticks
+        self.first_time = None if self.first is None else self.first.time
+        self._ticks = None if self.last is None else self.last.ticks
+        #: The bytes of the journal.
+        self._size = resumed.journal_bytes
         with writing(folder.root):
-            self._journal = Journal(folder.journal, resumed.journal_bytes)
+            self._journal = folder.journal.open("r+b" if self._size else "wb", buffering=0)
+            self._journal.truncate(self._size)
+            self._journal.seek(self._size)
         self._piece: tuple[io.BytesIO, VideoWriter, int] | None = None
         # The frames of the unfinished piece come first, as `Redraw` items.
         self._drawn = self.done // PIECE_FRAMES * PIECE_FRAMES
@@ -81,13 +99,13 @@ class ResultsWriter:
     def handle(self, item: FrameResult | Redraw | RunState) -> None:
         """Write one item: a frame, or a checkpoint after the frames so far. Raises OutputError if that fails."""
         with writing(self._folder.root):
-            if isinstance(item, FrameResult):
-                self._write(item)
-            elif isinstance(item, Redraw):
+            if isinstance(item, Redraw):
                 self._draw(item.frame, item.labels, item.ticks)
-            else:
-                progress = replace(item.progress, done=self.done, journal_bytes=self._journal.size)
+            elif isinstance(item, RunState):
+                progress = replace(item.progress, done=self.done, journal_bytes=self._size)
                 save_run_state(self._folder.checkpoint, RunState(progress, item.state))
+            else:
+                self._write(item)
 
     def close(self) -> None:
         """Close the last piece and the journal."""
@@ -115,7 +133,10 @@ class ResultsWriter:
         ticks = self._timeline.ticks(self.done, frame.time - self.first_time, self._ticks)
         self._ticks = self._known_ticks.get(frame.index, ticks)
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.
-        self._journal.append(frame_record(item, ticks=self._ticks))
+        line = msgspec.json.encode(frame_record(item, ticks=self._ticks)) + b"\n"
+        if self._journal.write(line) != len(line):
+            raise OSError(errno.ENOSPC, "the disk is full")
+        self._size += len(line)
         _write_mask(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.inputs.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)

@@ -76,12 +76,6 @@ def damaged(path: Path) -> OutputError:
     return OutputError(f"{path} is damaged, so the run cannot be resumed; start it again with `overwrite`")
 
 
-def write_run(path: Path, identity: RunIdentity) -> None:
-    """Write the identity of a run. Raises OSError."""
-    file = RunFile(**{name: getattr(identity, name) for name in identity.__struct_fields__})
-    write_whole(path, msgspec.json.format(msgspec.json.encode(file), indent=1))
-
-
 def read_run(path: Path) -> RunIdentity | None:
     """The identity of an unfinished run; None if the run was interrupted before writing it. Raises OutputError if it is
     damaged."""
@@ -119,7 +113,7 @@ def run_identity(source: FrameSource, inputs: RunInputs, settings: SegmentSettin
             for frame, of in sorted(inputs.boxes.items())
         },
         clicks={
-            frame: {int(key): tuple((c.x, c.y, c.positive) for c in clicks) for key, clicks in of.items()}
+            frame: {int(key): tuple(clicks) for key, clicks in of.items()}
             for frame, of in sorted(inputs.clicks.items())
         },
         removals={frame: tuple(sorted(ids)) for frame, ids in sorted(inputs.removals.items())},
@@ -161,13 +155,6 @@ def differences(then: RunIdentity, now: RunIdentity) -> list[str]:
                 told.add(key)
                 found.append(f"{key.replace('_', '-')} ({_plain(was)} then, {_plain(value)} now)")
     return found
-
-
-def only_given_differs(then: RunIdentity, now: RunIdentity) -> bool:
-    """Whether two runs differ only in the masks, boxes, clicks, removals and appearances given."""
-    parts = ("masks", "boxes", "clicks", "removals", "appears")
-    same = msgspec.structs.replace(now, **{part: getattr(then, part) for part in parts})
-    return bool(differences(then, now)) and not differences(then, same)
 
 
 def refuse_differences(then: RunIdentity, now: RunIdentity, folder: Path) -> None:

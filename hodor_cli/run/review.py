@@ -152,19 +152,13 @@ def _of_present(entry: ObjectRecord, known: _Recent) -> Iterator[tuple[str, str]
     low, high = sorted((entry.area, known.area))
     if low > 0 and high >= _SMALL_AREA and high > _AREA_JUMP * low:
         yield AREA_JUMPED, f"from {known.area} to {entry.area} px"
-    moved = _moved(known.box, entry.box)
+    moved, was, now = 0.0, known.box, entry.box
+    if was is not None and now is not None:  # of the middle, in units of the larger box's mean side
+        ways = (now[axis] + now[axis + 2] / 2 - was[axis] - was[axis + 2] / 2 for axis in (0, 1))
+        moved = math.hypot(*ways) / math.sqrt(max(was[2] * was[3], now[2] * now[3]))
     if moved > _PLACE_JUMP and high >= _SMALL_AREA:
         yield PLACE_JUMPED, f"by {moved:.1f} of its size"
     if entry.elsewhere is not None and entry.elsewhere > _SCATTERED and not (doubted and reason == SCATTERED):
         yield SCATTERED, f"{entry.elsewhere:.0%} of it apart"
     if entry.cut_off is not None and entry.cut_off >= _CUT_OFF:
         yield CUT_OFF, f"{entry.cut_off:.0%} of it"
-
-
-def _moved(before: BoxRecord | None, after: BoxRecord | None) -> float:
-    """The distance that the middle of a box moved, in units of the larger box's mean side; 0 without a box."""
-    if before is None or after is None:
-        return 0.0
-    ways = (after[axis] + after[axis + 2] / 2 - before[axis] - before[axis + 2] / 2 for axis in (0, 1))
-    side = math.sqrt(max(before[2] * before[3], after[2] * after[3]))
-    return math.hypot(*ways) / side

@@ -1,35 +1,35 @@
-"""review.html: a page with the timeline of every object, the frames to review, and the overlay video.
+"""The result of a run as a page: review.html, and what a notebook shows.
 
-The page plays the overlay beside it; everything else is embedded.
+review.html has the timeline of every object and the frames to review; it plays the overlay beside it.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.pages import render
-from hodor_cli.run.records import FrameRecord, ObjectSummary, ReviewItem, RunIdentity
+from hodor_cli.run.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, decode
 from hodor_cli.video.overlay import object_colours
+from hodor_cli.video.source import open_source
+
+if TYPE_CHECKING:
+    from hodor_cli.run.settings import SegmentSummary
+
 
 #: The number of ranges shown with a picture; later ones are lines of text. The columns of a timeline.
 _MOST_PICTURES = 12
 _COLUMNS = 480
 _PICTURE_WIDTH = 360
-
-
-@dataclass
-class _Column:
-    """Some frames of one object in its timeline: the lowest confidence, and how often it is present and lost."""
-
-    confidence: float = 1.0
-    present: int = 0
-    lost: int = 0
 
 
 @dataclass
@@ -39,24 +39,15 @@ class ObjectTimeline:
     object_id: int
     colour: tuple[int, ...]
     summary: ObjectSummary
-    columns: dict[int, _Column] = field(default_factory=dict)
+    #: By the column's place: the lowest confidence where the object is present, None where it is only lost.
+    columns: dict[int, float | None] = field(default_factory=dict)
     marks: list[tuple[float, float, str]] = field(default_factory=list)
 
     @property
     def bars(self) -> Iterator[tuple[int, float, str]]:
         """Yield (x, height 0..1, "present" or "lost") for each column that has the object."""
-        for x, column in sorted(self.columns.items()):
-            kind = "present" if column.present else "lost"
-            yield x, max(0.06, column.confidence) if column.present else 1.0, kind
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A range to review: its time in the overlay in seconds, its reason, and a picture."""
-
-    item: ReviewItem
-    seconds: float
-    picture: NDArray[np.uint8] | None
+        for x, confidence in sorted(self.columns.items()):
+            yield x, *((1.0, "lost") if confidence is None else (max(0.06, confidence), "present"))
 
 
 def write_review_page(
@@ -86,11 +77,12 @@ def write_review_page(
             first = positions.get(item.first_frame, 0)
             length = item.last_frame - item.first_frame + 1
             line.marks.append((first * _COLUMNS / count, max(2.0, length * _COLUMNS / count), item.reason))
-    pictures = {} if overlay is None else _pictures(overlay, [seconds[i.first_frame] for i in review[:_MOST_PICTURES]])
-    moments = [
-        Moment(item, seconds.get(item.first_frame, 0.0), pictures.get(seconds.get(item.first_frame, -1.0)))
-        for item in review
-    ]
+    shown = [positions[item.first_frame] for item in review[:_MOST_PICTURES]]
+    pictures = {} if overlay is None else _pictures(overlay, shown)
+    moments = []
+    for item in review:
+        begin, picture = seconds.get(item.first_frame, 0.0), pictures.get(positions.get(item.first_frame, -1))
+        moments.append({"item": item, "seconds": begin, "picture": picture})
     text = render(
         "hodor_cli.run",
         "review.html",
@@ -111,33 +103,50 @@ def _timeline(
     line = ObjectTimeline(object_id, colour, summary)
     for position, confidence, lost in places:
         # A clip with fewer frames than columns uses one column per frame, which the page widens.
-        column = line.columns.setdefault(position * min(count, _COLUMNS) // count, _Column())
-        column.present += not lost
-        column.lost += lost
+        x = position * min(count, _COLUMNS) // count
+        before = line.columns.setdefault(x, None)
         if not lost:
-            column.confidence = min(column.confidence, confidence)
+            line.columns[x] = confidence if before is None else min(before, confidence)
     return line
 
 
-def _pictures(overlay: Path, seconds: Sequence[float]) -> dict[float, NDArray[np.uint8]]:
-    """Small pictures of the overlay at these times, where they can be decoded."""
-    import av
+def _pictures(overlay: Path, positions: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """Small pictures of the overlay at these frames, where they can be decoded."""
     import cv2
 
-    found: dict[float, NDArray[np.uint8]] = {}
-    with av.open(str(overlay)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        base = stream.time_base
-        if base is None:
-            return found
-        for moment in sorted(set(seconds)):
-            container.seek(int(moment / base), stream=stream)
-            for frame in container.decode(stream):
-                if frame.time is not None and frame.time >= moment - 0.001:
-                    picture = frame.to_ndarray(format="rgb24")
-                    height = max(1, round(picture.shape[0] * _PICTURE_WIDTH / picture.shape[1]))
-                    small = cv2.resize(picture, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
-                    found[moment] = np.asarray(small, dtype=np.uint8)
-                    break
+    found: dict[int, NDArray[np.uint8]] = {}
+    with open_source(overlay) as source:
+        for position in sorted(set(positions)):
+            for frame in source.between(position, position + 1):
+                height = max(1, round(frame.image.shape[0] * _PICTURE_WIDTH / frame.image.shape[1]))
+                small = cv2.resize(frame.image, (_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
+                found[position] = np.asarray(small, dtype=np.uint8)
     return found
+
+
+#: A larger video is named instead of embedded, because a notebook file stores all that it shows.
+_MOST_BYTES = 12 * 2**20
+_MOST_REVIEWS = 8
+
+
+def notebook_html(summary: SegmentSummary) -> str:
+    """The HTML of a result. Files that were removed since are left out."""
+    overlay, report = summary.files.get("overlay"), summary.files.get("report")
+    video: str | None = None
+    objects: dict[int, ObjectSummary] = {}
+    with suppress(OSError):
+        if overlay is not None and overlay.stat().st_size <= _MOST_BYTES:
+            video = "data:video/mp4;base64," + base64.b64encode(overlay.read_bytes()).decode()
+    with suppress(OSError, OutputError):
+        objects = {} if report is None else decode(report.read_bytes(), ReportRecord, str(report)).objects
+    colours = object_colours(np.array(list(objects), dtype=int)).tolist()
+    return render(
+        "hodor_cli.run",
+        "notebook.html",
+        summary=summary,
+        video=video,
+        overlay=overlay,
+        rows=[(key, tuple(colour), objects[key]) for key, colour in zip(objects, colours, strict=True)],
+        review=summary.review[:_MOST_REVIEWS],
+        more=max(0, len(summary.review) - _MOST_REVIEWS),
+    )

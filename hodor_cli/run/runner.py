@@ -8,27 +8,26 @@ Memory does not grow with the number of frames: queues are bounded, and everythi
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.errors import HodorError, OutputError, UsageError
-from hodor_cli.files import put_in_place, writing
+from hodor_cli.files import put_in_place, write_whole, writing
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.both_ways import able_to_go_back, counting_from, follow_backward
-from hodor_cli.run.correcting import Correction, is_moving, move_masks
-from hodor_cli.run.correcting_segmenter import CorrectingSegmenter
+from hodor_cli.run.both_ways import CorrectingSegmenter, Part, able_to_go_back, counting_from, follow_backward
+from hodor_cli.run.correcting import Correction, move_masks
 from hodor_cli.run.earlier import EarlierRun, corrected_run
 from hodor_cli.run.finish import finish_run, read_summary
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.journal import read_journal
-from hodor_cli.run.loop import NothingToFollowError, RunLoop
-from hodor_cli.run.output import OutputFolder, State
-from hodor_cli.run.records import RunIdentity
-from hodor_cli.run.results import Drawing, ResultsWriter, join_overlay
+from hodor_cli.run.loop import NothingToFollowError, RunJob, RunLoop
+from hodor_cli.run.output import OutputFolder, State, read_journal
+from hodor_cli.run.records import RunFile, RunIdentity, is_report
+from hodor_cli.run.results import Drawing, join_overlay
 from hodor_cli.run.resume import (
-    Progressed,
     RunState,
     damaged,
     differences,
@@ -36,7 +35,6 @@ from hodor_cli.run.resume import (
     read_run,
     refuse_differences,
     run_identity,
-    write_run,
 )
 from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter, SegmentSettings, SegmentSummary
 from hodor_cli.video.frames import FrameSource
@@ -90,7 +88,9 @@ def segment_source(
     segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
     known = tuple(segmenter.object_ids)  # objects started from saved descriptors
     folder = OutputFolder(Path(out))
-    if output.resume and is_moving(folder):
+    # A correction was interrupted while its masks were moved to their places.
+    moving = folder.journal.is_file() and folder.part.journal.is_file() and not is_report(folder.report)
+    if output.resume and moving:
         with locked_folder(folder.root, advice=_ADVICE):
             _move(folder)
     earlier = None
@@ -99,22 +99,23 @@ def segment_source(
     inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter)
     if _state(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
-        return _finished(folder, identity)
-    job = _Job(source, inputs, Drawing(settings.overlay, len({*inputs.object_ids, *known}) > 1), output, hooks)
+        return read_summary(folder, identity)
+    job = RunJob(source, inputs, Drawing(settings.overlay, len({*inputs.object_ids, *known}) > 1), output, hooks)
     with locked_folder(folder.root, advice=_ADVICE):
         if earlier is not None:
             return _correct(folder, earlier, job, segmenter, identity)
         checkpoint = _prepare(folder, identity, output)
         if folder.state() == "finished":
             shutil.rmtree(folder.progress, ignore_errors=True)  # killed after the report, before the cleanup
-            return _finished(folder, identity)
+            return read_summary(folder, identity)
         try:
             # The frames of a camera or a pipe come only once, so there a mask is used only from its frame on.
             if able_to_go_back(source, segmenter) and set(inputs.starts) != {source.start}:
                 job = replace(job, hooks=follow_backward(source, inputs, segmenter, folder, hooks))
-            run, results = _work(folder, job, segmenter, checkpoint)
+            run = RunLoop(job, segmenter, folder, checkpoint)
+            run.work()
             if settings.overlay:
-                join_overlay(folder, source, results.pieces(), results.first_time or 0.0)
+                join_overlay(folder, source, run.results.pieces(), run.results.first_time or 0.0)
                 put_in_place(folder.joined, folder.overlay)
             return finish_run(folder, identity, run.spent, resumed_from=checkpoint.progress.done if checkpoint else 0)
         except BaseException as error:
@@ -124,39 +125,8 @@ def segment_source(
             raise
 
 
-@dataclass(frozen=True)
-class _Job:
-    """The arguments of a run except its folder and its segmenter."""
-
-    source: FrameSource
-    inputs: RunInputs
-    drawing: Drawing
-    output: RunOutput
-    hooks: RunHooks
-
-
-def _work(
-    folder: OutputFolder,
-    job: _Job,
-    segmenter: RunSegmenter,
-    checkpoint: RunState | None,
-    correction: Correction | None = None,
-) -> tuple[RunLoop, ResultsWriter]:
-    """Segment all frames, or the parts that a correction changes."""
-    ticks, parts = (None, None) if correction is None else (correction.ticks, correction.parts)
-    run = RunLoop(job.source, job.inputs, segmenter, folder, checkpoint, job.hooks, parts)
-    results = ResultsWriter(folder, job.source, job.drawing, checkpoint.progress if checkpoint else Progressed(), ticks)
-    try:
-        run.work(results, job.output, redraw=job.drawing.overlay)
-        results.close()
-    except BaseException:
-        results.abandon()
-        raise
-    return run, results
-
-
 def _correct(
-    folder: OutputFolder, earlier: EarlierRun, job: _Job, segmenter: RunSegmenter, identity: RunIdentity
+    folder: OutputFolder, earlier: EarlierRun, job: RunJob, segmenter: RunSegmenter, identity: RunIdentity
 ) -> SegmentSummary:
     """Correct a finished run. Its result does not change until all corrected frames are written."""
     part = folder.part
@@ -169,14 +139,14 @@ def _correct(
     try:
         checkpoint = _prepare(part, identity, RunOutput(resume=True))
         correction = Correction(folder, earlier, job.inputs, job.drawing)
-        correcting = CorrectingSegmenter(
-            segmenter, job.source, job.inputs, correction, MapFolder(part.backward), job.hooks
-        )
+        again = Part(correction.change, earlier, list(correction.frames))
+        correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, again, MapFolder(part.backward), job.hooks)
         job = replace(job, hooks=counting_from(correcting.behind, job.hooks))
-        _, results = _work(part, job, correcting, checkpoint, correction)
+        run = RunLoop(job, correcting, part, checkpoint, correction.parts, correction.ticks)
+        run.work()
         if job.drawing.overlay:
             begin = next(iter(earlier.records.values())).time
-            join_overlay(folder, job.source, correction.pieces(results.pieces()), begin)
+            join_overlay(folder, job.source, correction.pieces(run.results.pieces()), begin)
         correction.write_journal()
     except HodorError as error:
         if not isinstance(error, OutputError):  # after a full disk the correction can be resumed
@@ -207,13 +177,6 @@ def _state(folder: OutputFolder, output: RunOutput) -> State:
     return state
 
 
-def _finished(folder: OutputFolder, identity: RunIdentity) -> SegmentSummary:
-    """The summary of a finished run. Raises OutputError if its identity differs."""
-    summary, earlier = read_summary(folder)
-    refuse_differences(earlier, identity, folder.root)
-    return summary
-
-
 def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> RunState | None:
     """Prepare the folder for writing frames and return the checkpoint to resume from, if there is one. A finished run
     to be resumed is not changed. Raises OutputError if the folder may not be used."""
@@ -231,5 +194,6 @@ def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> 
             folder.remove_leftovers()
         folder.masks.mkdir(parents=True, exist_ok=True)
         folder.progress.mkdir(exist_ok=True)
-        write_run(folder.run, identity)
+        file = RunFile(**{name: getattr(identity, name) for name in RunIdentity.__struct_fields__})
+        write_whole(folder.run, msgspec.json.format(msgspec.json.encode(file), indent=1))
     return checkpoint

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import Box
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.settings import Click, RunOutput, SegmentOptions, SegmentSummary
+from hodor_cli.run.records import Click
+from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -93,7 +94,16 @@ def _inputs(
     files = {frame: Path(one) for frame, one in masks.items() if isinstance(one, (str, Path))}
     alone = not isinstance(mask, Mapping)
     read = read_given([str(one) if alone or one.is_dir() else f"{frame}={one}" for frame, one in files.items()], frames)
-    arrays = {frame: _labels(one, frame) for frame, one in masks.items() if not isinstance(one, (str, Path))}
+    arrays: dict[int, NDArray[np.integer]] = {}
+    for frame, one in masks.items():
+        if not isinstance(one, (str, Path)):
+            labels = np.asarray(one)
+            if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+                raise UsageError(
+                    f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer"
+                    " array whose values are object ids"
+                )
+            arrays[frame] = labels.astype(np.uint16) if labels.dtype == bool else labels
     several = isinstance(box, Mapping) and all(isinstance(one, Mapping) for one in box.values())
     boxes: Any = box if several else {} if box is None else {frames.start: box}
     clicks: Any = click if isinstance(click, Mapping) else {frames.start: {1: click}} if click else {}
@@ -109,17 +119,6 @@ def _inputs(
         },
         names=read.names,
     )
-
-
-def _labels(given: Any, frame: int) -> NDArray[np.integer]:
-    """Raises UsageError for an array that is no label map."""
-    labels = np.asarray(given)
-    if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
-        raise UsageError(
-            f"the `mask` of frame {frame} is {labels.dtype} of shape {labels.shape}; give an (H, W) integer array "
-            "whose values are object ids"
-        )
-    return labels.astype(np.uint16) if labels.dtype == bool else labels
 
 
 def _numbered(given: Any) -> dict[int, Box]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
     from hodor_cli.video.frames import Frame
     from hodor_cli.video.yuv import Picture
-
-
-class Click(NamedTuple):
-    """A click at pixel (x, y) of the source's frames, on an object (positive) or off it."""
-
-    x: int
-    y: int
-    positive: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,6 +129,6 @@ class SegmentSummary:
 
     def _repr_html_(self) -> str:
         """The result as a notebook shows it: the overlay video, its objects, the frames to review."""
-        from hodor_cli.run.notebook import notebook_html
+        from hodor_cli.run.review_page import notebook_html
 
         return notebook_html(self)

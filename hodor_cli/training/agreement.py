@@ -17,8 +17,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import precision_name
 from hodor_cli.training.launch import Process
-from hodor_cli.training.samples.cutouts import Masks
-from hodor_cli.training.samples.sample import TrainingSample
+from hodor_cli.training.samples.sample import Masks, TrainingSample
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 

@@ -162,7 +162,12 @@ def run_cycles(
     # All of frame 0 first, then all of frame 1: each frame's maps are then one piece of memory. Where frame 0 is only
     # a source, as in a chain, it needs no fine map.
     fine_from = 0 if any(step.target == 0 for step in steps) else batch
-    maps = _split(model.extract(torch.cat(frames.unbind(1)), fine_from), batch, length)
+    whole = model.extract(torch.cat(frames.unbind(1)), fine_from)
+    fine = list(whole.stride4.split(batch))
+    if fine_from:
+        fine.insert(0, whole.stride4[:0])
+    keys = [None] * length if whole.keys is None else whole.keys.split(batch)
+    maps = [Maps(*of_frame) for of_frame in zip(fine, whole.stride8.split(batch), keys, strict=True)]
     truth = F.one_hot(masks[:, 0], count + 1)[..., 1:].permute(0, 3, 1, 2).to(frames.dtype)
     objects, background = reference_masks(truth)
     nodes = {TRUTH: _Node(0, model.encode(maps[0], objects, background), objects)}
@@ -181,44 +186,28 @@ def run_cycles(
             cue = _cue(model, maps, sources, step.target, hardship.cue_damage)
         if cue is not None and wrong is not None:
             cue = wrong.apply(cue)
-        logits = model.decode(maps[step.target], _history(sources[-1:] if hardship.history_dropped else sources), cue)
+        known = [node.descriptors for node in (sources[-1:] if hardship.history_dropped else sources)]
+        seen = torch.stack([one.objects for one in known], dim=1)
+        ground = torch.stack([one.background for one in known], dim=1)
+        there = torch.ones(seen.shape[:3], dtype=torch.bool, device=seen.device)
+        history = History(seen, ground, there, there.new_ones(ground.shape[:2]), complete=True)
+        logits = model.decode(maps[step.target], history, cue)
         predictions.append(Prediction(step.target, logits, without_objects(masks[:, step.target], unknown)))
         if step.makes in used:
             soft = F.avg_pool2d(logits.detach().softmax(dim=1)[:, NUM_NON_OBJECT:], 2)
             descriptors = model.encode(maps[step.target], *predicted_masks(soft))
             nodes[step.makes] = _Node(step.target, descriptors, soft)
-            sightings.append(Sighting(descriptors.objects, _matches(soft, predictions[-1].target)))
+            labels = predictions[-1].target[:, 4::8, 4::8]  # the middle of every cell is enough to tell
+            true = F.one_hot(labels, count + 1)[..., 1:].permute(0, 3, 1, 2).to(soft.dtype)
+            both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
+            sightings.append(Sighting(descriptors.objects, both > _SURE * (sizes - both).clamp(min=1)))
     return CycleResult(predictions, sightings)
-
-
-def _matches(soft: Tensor, target: Tensor) -> Tensor:
-    """(B, I) bool: whether soft masks (B, I, h, w) are those of the objects in a label map (B, H, W)."""
-    labels = target[:, 4::8, 4::8]  # the middle of every cell is enough to tell
-    true = F.one_hot(labels, soft.shape[1] + 1)[..., 1:].permute(0, 3, 1, 2).to(soft.dtype)
-    both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
-    return both > _SURE * (sizes - both).clamp(min=1)
 
 
 def without_objects(labels: Tensor, removed: Tensor) -> Tensor:
     """Label maps (B, H, W) with the objects that removed (B, I) marks turned into background."""
     kept = F.pad(~removed, (1, 0), value=True)  # (B, 1 + I), the background stays
     return labels * kept.gather(1, labels.flatten(1)).view_as(labels)
-
-
-def _split(maps: Maps, batch: int, length: int) -> list[Maps]:
-    """Maps of T * B frames -> T maps of B frames; the first without stride 4 if `extract` left it out."""
-    fine = list(maps.stride4.split(batch))
-    if len(fine) < length:
-        fine.insert(0, maps.stride4[:0])
-    keys = [None] * length if maps.keys is None else maps.keys.split(batch)
-    return [Maps(*of_frame) for of_frame in zip(fine, maps.stride8.split(batch), keys, strict=True)]
-
-
-def _history(sources: list[_Node]) -> History:
-    objects = torch.stack([node.descriptors.objects for node in sources], dim=1)
-    background = torch.stack([node.descriptors.background for node in sources], dim=1)
-    there = torch.ones(objects.shape[:3], dtype=torch.bool, device=objects.device)
-    return History(objects, background, there, there.new_ones(background.shape[:2]), complete=True)
 
 
 def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, damage: float) -> Cue | None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+import hodor_cli.errors
 from hodor_cli.errors import DeviceError, HodorError, UsageError, extra
 from hodor_cli.runtime.device import choose_device, choose_precision
 from hodor_cli.training.options import LaunchSettings
@@ -53,8 +54,18 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
     Raises UsageError for settings that contradict the launcher, DeviceError for GPUs that are not there.
     """
     environ = os.environ if environ is None else environ
-    starter, rank, local, nodes = _started_by(environ)
-    kind = _kind(settings)
+    starter, rank, local, nodes = "fabric", 0, 1, 1
+    # Only srun gives steps; a batch script or an interactive shell of SLURM is an ordinary process.
+    tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
+        starter, rank, local = "torchrun", int(environ["RANK"]), int(environ["LOCAL_WORLD_SIZE"])
+        nodes = int(environ["WORLD_SIZE"]) // local
+    elif tasks > 1 and "SLURM_PROCID" in environ:
+        nodes = int(environ.get("SLURM_STEP_NUM_NODES") or environ.get("SLURM_NNODES") or 1)
+        starter, rank, local = "slurm", int(environ["SLURM_PROCID"]), tasks // nodes
+    on_cpu = settings.processes is not None or settings.device in ("cpu", "mps")
+    wants_gpu = settings.gpus is not None or settings.device.startswith("cuda")
+    kind = "cuda" if wants_gpu or (not on_cpu and torch.cuda.is_available()) else "cpu"
     wanted = settings.gpus if kind == "cuda" else settings.processes
     name = "gpus" if kind == "cuda" else "processes"
     if starter == "fabric":
@@ -96,26 +107,33 @@ def launch(
     if layout.world == 1:
         device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
         return function(Process(device, settings.precision), *arguments)
-    with _restored_environment(), tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
-        # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        if layout.starter == "slurm":
-            # Lightning needs the number of processes on each machine, also where srun was not told it.
-            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
-        with extra("distributed", "training in several processes"):
-            from hodor_cli.training.fabric import make_fabric
+    with extra("distributed", "training in several processes"):
+        from hodor_cli.training.fabric import make_fabric
 
-        fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
+    before = dict(os.environ)  # launching leaves ports and ranks in it, which the next launch would believe
+    with tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
         errors = Path(folder) if layout.starter == "fabric" else None
         try:
+            # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+            if layout.starter == "slurm":
+                # Lightning needs the number of processes on each machine, also where srun was not told it.
+                os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
+            fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
             # A partial, because Fabric takes arguments apart to look for modules.
             return fabric.launch(partial(_in_process, function, arguments, settings.precision, errors))
         except HodorError:
             raise
         except Exception:
-            if errors is not None:
-                _raise_first(errors)
-            raise
+            # The error that a process left behind, the oldest if there are several.
+            left = sorted(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+            if not left:
+                raise
+            kind, _, message = left[0].read_text(encoding="utf-8").partition("\n")
+            raise getattr(hodor_cli.errors, kind, HodorError)(message) from None
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _in_process(
@@ -128,49 +146,6 @@ def _in_process(
         if errors is not None:
             (errors / f"{fabric.global_rank}").write_text(f"{type(error).__name__}\n{error}", encoding="utf-8")
         raise
-
-
-def _raise_first(errors: Path) -> None:
-    """Raise the error that a process left behind, the oldest if there are several."""
-    found = sorted(errors.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    if found:
-        import hodor_cli.errors
-
-        kind, _, message = found[0].read_text(encoding="utf-8").partition("\n")
-        raise getattr(hodor_cli.errors, kind, HodorError)(message) from None
-
-
-def _started_by(environ: Mapping[str, str]) -> tuple[str, int, int, int]:
-    """(who started this process, its rank, processes per machine, machines)."""
-    if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
-        local = int(environ["LOCAL_WORLD_SIZE"])
-        return "torchrun", int(environ["RANK"]), local, int(environ["WORLD_SIZE"]) // local
-    # Only srun gives steps; a batch script or an interactive shell of SLURM is an ordinary process.
-    tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
-    if tasks > 1 and "SLURM_PROCID" in environ:
-        nodes = int(environ.get("SLURM_STEP_NUM_NODES") or environ.get("SLURM_NNODES") or 1)
-        return "slurm", int(environ["SLURM_PROCID"]), tasks // nodes, nodes
-    return "fabric", 0, 1, 1
-
-
-def _kind(settings: LaunchSettings) -> str:
-    if settings.gpus is not None or settings.device.startswith("cuda"):
-        return "cuda"
-    if settings.processes is not None or settings.device in ("cpu", "mps"):
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def _restored_environment() -> Iterator[None]:
-    """Launching leaves ports and ranks in the environment, which the next launch would believe."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
 
 
 class Process:

@@ -64,8 +64,6 @@ def train(
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
     job = _Job(Learner(model, config, process), config, RunFolder(folder), run, hooks or Hooks())
-    if run.resume:
-        job.resume()
     first = job.learner.done
     if len(set(process.gather(first))) > 1:
         raise UsageError(
@@ -94,23 +92,21 @@ class _Job:
     """A run in progress: the learner, its folder, and what is known about it."""
 
     def __init__(self, learner: Learner, config: TrainConfig, folder: RunFolder, run: RunOptions, hooks: Hooks) -> None:
+        """Continues from the folder's state, if there is one and `run` says so."""
         self.learner, self.config, self.folder, self.run, self.hooks = learner, config, folder, run, hooks
         self.process, self.callbacks = learner.process, hooks.callbacks
         self.state = TrainingState(0, config.to_dict(), model=learner.model.config.to_dict())
         self.saved = -1
-
-    def resume(self) -> None:
-        """Continue from the folder's state, if there is one."""
-        state = read_state(self.folder.root)
-        if state is not None:
-            check_same(self.config, TrainConfig.from_dict(state.config))
-            restore_state(self.folder.root, self.learner.model, self.learner.optimiser, self.learner.average)
-            self.learner.done = self.saved = state.iteration
-            self.state.best, self.state.before = state.best, state.before
+        earlier = read_state(folder.root) if run.resume else None
+        if earlier is not None:
+            check_same(config, TrainConfig.from_dict(earlier.config))
+            restore_state(folder.root, learner.model, learner.optimiser, learner.average)
+            learner.done = self.saved = earlier.iteration
+            self.state.best, self.state.before = earlier.best, earlier.before
 
     def train_on(self, batches: Iterator[Batch]) -> None:
         """Do the iterations that are left, or as many as the time allows."""
-        learner, config, clock = self.learner, self.config, Clock()
+        learner, config, clock, callbacks = self.learner, self.config, Clock(), self.callbacks
         with ExitStack() as stack:
             events = metrics = None
             if self.process.is_first:
@@ -129,17 +125,19 @@ class _Job:
                 if events is not None:
                     if learner.done % events.every == 0:
                         events.note(learner.done, **{name: getattr(progress, name) for name in COLUMNS[1:]})
-                    if self.callbacks.progress is not None:
-                        self.callbacks.progress(progress)
+                    if callbacks.progress is not None:
+                        callbacks.progress(progress)
                     if clock.iterations == 3 and left:
-                        self.callbacks.note(
+                        callbacks.note(
                             f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
                             f" ({progress.samples_per_second:.1f} samples/s)"
                         )
                     if learner.done % self.run.sheet_every == 0 or learner.done == 1:
                         write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
-                if self.callbacks.validate is not None and (learner.done % self.run.val_every == 0 or not left):
-                    self._validate(events, self.callbacks.validate)
+                if callbacks.validate is not None and (learner.done % self.run.val_every == 0 or not left):
+                    if events is not None:
+                        self._validate(callbacks.validate, events)
+                    self.process.barrier()
                 until = self.hooks.until
                 over = until is not None and any(self.process.gather(time.time() >= until))
                 if learner.done % self.run.save_every == 0 and left and not over:
@@ -169,18 +167,15 @@ class _Job:
         )
         return progress, predictions
 
-    def _validate(self, events: Events | None, validate: Callable[[Hodor], float]) -> None:
-        model, done = self.learner.model, self.learner.done
-        if events is not None:
-            with holding(model, self.learner.learned):
-                score = validate(model.eval())
-                if not math.isnan(score):
-                    events.note(done, validation=score)
-                if score > self.state.best:
-                    self.state.best = score
-                    self._save_checkpoint(self.folder.best, score=score)
-            model.train()
-        self.process.barrier()
+    def _validate(self, validate: Callable[[Hodor], float], events: Events) -> None:
+        with holding(self.learner.model, self.learner.learned):
+            score = validate(self.learner.model.eval())
+            if not math.isnan(score):
+                events.note(self.learner.done, validation=score)
+            if score > self.state.best:
+                self.state.best = score
+                self._save_checkpoint(self.folder.best, score=score)
+        self.learner.model.train()
 
     def finish(self) -> None:
         """Save, and say whether the network got better."""
@@ -200,24 +195,22 @@ class _Job:
         """Save the last whole iteration; the other processes may be gone."""
         if self.process.is_first:
             if self.learner.done != self.saved:
-                self._write()
+                self.save(alone=True)
             self.callbacks.note(
                 f"interrupted after iteration {self.learner.done} of {self.config.iterations}; {self.folder.root} keeps"
                 " what was learned: the same command with `resume` continues"
             )
 
-    def save(self) -> None:
-        """Write the state and the newest checkpoint."""
-        if self.process.is_first:
-            self._write()
-        self.process.barrier()
-
-    def _write(self) -> None:
+    def save(self, *, alone: bool = False) -> None:
+        """Write the state and the newest checkpoint. alone: without waiting for the other processes."""
         learner = self.learner
-        self.state.iteration = self.saved = learner.done
-        save_state(self.folder.root, self.state, learner.model, learner.optimiser, learner.average)
-        with holding(learner.model, learner.learned):
-            self._save_checkpoint(self.folder.last)
+        if self.process.is_first:
+            self.state.iteration = self.saved = learner.done
+            save_state(self.folder.root, self.state, learner.model, learner.optimiser, learner.average)
+            with holding(learner.model, learner.learned):
+                self._save_checkpoint(self.folder.last)
+        if not alone:
+            self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:
         details = {"training": self.config.to_dict(), **self.hooks.details, "iteration": self.learner.done, **more}

@@ -57,8 +57,16 @@ def prediction_losses(logits: list[Tensor], targets: list[Tensor]) -> Losses:
     count = merged.shape[2] - 1
     probabilities = log_probabilities[:, 1:].exp().unflatten(0, labels.shape[:2])  # (B, P, I, H, W)
     wanted = F.one_hot(labels, count + 1)[..., 1:].permute(0, 1, 4, 2, 3).to(probabilities.dtype)
-    iou = _mean_iou(upsampled.detach(), labels)
-    return Losses(cross_entropy, dice_loss(probabilities, wanted), iou, contrast=torch.zeros_like(cross_entropy))
+    # The index of the maximum, as argmax gives it, which on a CPU takes fifteen times as long across channels.
+    found, true = upsampled.detach().max(dim=1).indices.flatten(1), labels.flatten(0, 1).flatten(1)
+    total, present = merged.new_zeros((), dtype=torch.float32), merged.new_zeros((), dtype=torch.float32)
+    for number in range(1, count + 1):  # the mean IoU over the objects that are in the target
+        hit, there = found == number, true == number
+        iou = (hit & there).sum(dim=1) / (hit | there).sum(dim=1).clamp(min=1)
+        shown = there.any(dim=1)
+        total, present = total + (iou * shown).sum(), present + shown.sum()
+    zero = torch.zeros_like(cross_entropy)
+    return Losses(cross_entropy, dice_loss(probabilities, wanted), total / present.clamp(min=1), contrast=zero)
 
 
 def contrast_loss(descriptors: list[Tensor], sure: list[Tensor]) -> Tensor:
@@ -98,16 +106,3 @@ def dice_loss(probabilities: Tensor, wanted: Tensor) -> Tensor:
     overlap = 2 * (p * g).mean(dim=1)
     loss = 1 - (overlap + _EPSILON) / ((p + g).mean(dim=1) + _EPSILON)
     return torch.where(overlap <= _EPSILON, torch.zeros_like(loss), loss).mean()
-
-
-def _mean_iou(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean IoU over the objects that are in the target. logits (B * P, 1 + I, H, W), labels (B, P, H, W)."""
-    # The index of the maximum, as argmax gives it, which on a CPU takes fifteen times as long across channels.
-    found, labels = logits.max(dim=1).indices.flatten(1), labels.flatten(0, 1).flatten(1)
-    total, present = logits.new_zeros(()), logits.new_zeros(())
-    for number in range(1, logits.shape[1]):
-        hit, wanted = found == number, labels == number
-        iou = (hit & wanted).sum(dim=1) / (hit | wanted).sum(dim=1).clamp(min=1)
-        there = wanted.any(dim=1)
-        total, present = total + (iou * there).sum(), present + there.sum()
-    return total / present.clamp(min=1)

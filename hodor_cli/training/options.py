@@ -37,13 +37,6 @@ class DataSource:
 Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
 
 
-def parse_sources(data: Data) -> list[DataSource]:
-    """The sources in what a caller gives: folders, each as `FOLDER` or `FOLDER:WEIGHT`, or sources themselves."""
-    if data is None:
-        return []
-    return [parse_source(item) for item in ([data] if isinstance(data, str | Path | DataSource) else data)]
-
-
 def parse_source(text: str | Path | DataSource) -> DataSource:
     """`FOLDER` or `FOLDER:WEIGHT`. A folder whose own name ends so is taken as a folder. Raises UsageError."""
     if isinstance(text, DataSource):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -117,37 +116,33 @@ def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
 
     batch: as the loader gives it. predictions: of its first samples, in the order of the cycle.
     """
-    size = batch["frames"].shape[2:4]
-    found = [_labels(prediction, size) for prediction in predictions]
-    rows = []
-    for row in range(min(_ROWS, len(found[0]))):
-        groups = []
-        for prediction, labels in zip(predictions, found, strict=True):
+    import cv2
+
+    size = tuple(batch["frames"].shape[2:4])
+    scale = min(1.0, _HEIGHT / size[0])
+    rows: list[list[Picture]] = [[] for _ in batch["names"][:_ROWS]]
+    for prediction in predictions:
+        merged = merge_background(prediction.logits[:_ROWS].float())
+        upsampled = F.interpolate(merged, size=size, mode="bilinear", align_corners=False)
+        for row, labels in enumerate(upsampled.argmax(dim=1).cpu().numpy().astype(np.uint16)):
             frame = batch["frames"][row, prediction.frame].numpy()
             target = prediction.target[row].cpu().numpy().astype(np.uint16)
             known = bool(batch["labelled"][row, prediction.frame])
-            truth = draw_overlay(frame, target) if known else frame
-            pictures = [_scaled(picture) for picture in (truth, draw_overlay(frame, labels[row]))]
+            both = np.concatenate(
+                [draw_overlay(frame, target) if known else frame, draw_overlay(frame, labels)], axis=1
+            )
+            small = (round(both.shape[1] * scale), round(both.shape[0] * scale))
+            both = np.asarray(cv2.resize(both, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
-            groups.append(_captioned(np.concatenate(pictures, axis=1), caption))
-        rows.append(_captioned(_joined(groups, axis=1), batch["names"][row]))
-    return _joined(rows, axis=0)
-
-
-def _labels(prediction: Prediction, size: tuple[int, int]) -> NDArray[np.uint16]:
-    merged = merge_background(prediction.logits[:_ROWS].float())
-    upsampled = F.interpolate(merged, size=tuple(size), mode="bilinear", align_corners=False)
-    return np.asarray(upsampled.argmax(dim=1).cpu().numpy(), dtype=np.uint16)
-
-
-def _scaled(picture: Picture) -> Picture:
-    import cv2
-
-    height, width = picture.shape[:2]
-    if height <= _HEIGHT:
-        return picture
-    small: Any = cv2.resize(picture, (round(width * _HEIGHT / height), _HEIGHT), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8)
+            rows[row].append(_captioned(both, caption))
+    return _joined(
+        [
+            _captioned(_joined(groups, axis=1), name)
+            for groups, name in zip(rows, batch["names"], strict=False)
+            if groups
+        ],
+        axis=0,
+    )
 
 
 def _captioned(picture: Picture, text: str) -> Picture:

@@ -13,7 +13,10 @@ import torch
 
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig, preset
+from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
+from hodor_cli.formats.check import check_dataset
+from hodor_cli.formats.opening import is_clips
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.training.config import TrainConfig, train_preset
@@ -21,7 +24,6 @@ from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, ClipOptions, DataSource, Recipe, RunOptions
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
-from hodor_cli.training.sources import check_sources, default_sources
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
 from hodor_cli.weights.published import load_imagenet_backbone
 
@@ -40,15 +42,6 @@ class TrainingPlan:
     state: TrainingState | None
     until: float | None
     record: RunRecord
-
-    def headline(self, layout: Layout) -> str:
-        """One line that says what begins."""
-        config, processes = self.config, "" if layout.world == 1 else f", {layout.world} processes"
-        begin = f"resuming after iteration {self.state.iteration} of" if self.state else "training for"
-        return (
-            f"{self.folder.root}: {begin} {config.iterations} iterations of {config.batch_size} samples,"
-            f" '{config.model}' on {layout.kind}{processes}"
-        )
 
     def first_model(self) -> Hodor:
         """The network that the run starts from: random, with a backbone from ImageNet, or a checkpoint's.
@@ -115,27 +108,41 @@ def decide(
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
     """
     until = None if run.seconds is None else time.time() + run.seconds
-    folder = RunFolder(run.out if run.out is not None else _default_folder(kind, recipe, clips))
+    out = run.out or Path("runs") / "-".join(filter(None, (_started(kind, recipe)[1], clips.mode)))
+    folder = RunFolder(out)
     state = read_state(folder.root) if run.resume else None
     began = folder.read_record() if run.resume else None
     if began is not None and began.kind != kind:
         raise UsageError(f"{folder.root} holds a run of `hodor {began.kind}`; resume it with that command")
     if began is not None and began.clips is not None:
-        clips = _same_clips(clips, began.clips)
+        for name, value in asdict(clips).items():
+            if value not in (getattr(ClipOptions(), name), had := getattr(began.clips, name)):
+                raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
+        clips = began.clips
     if kind == "finetune" and not clips.mode:
         raise UsageError("say with `mode` how clips are used: frames, sparse or dense")
     record = RunRecord(kind, {}) if began is None else began
     if state is None and began is None:
-        recipe = _with_start(kind, recipe)
-        record.preset = preset_name(kind, recipe.preset, _architecture(recipe))
+        recipe, record.preset, architecture = _started(kind, recipe)
         config = choose_config(record.preset, recipe.model, clips.mode, recipe.changes)
         if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
-            config = replace(config, model=_architecture(recipe) or config.model)
-        record.weights, record.backbone = _as_text(recipe.weights), _as_text(recipe.backbone)
+            config = replace(config, model=architecture or config.model)
+        record.weights, record.backbone = (
+            "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
+            for file in (recipe.weights, recipe.backbone)
+        )
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, recipe.model, clips.mode, recipe.changes)
-    sources = _same_sources(asked, record.data) or default_sources(kind)
+    if asked and record.data and [source.weight for source in asked] != [source.weight for source in record.data]:
+        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in record.data)
+        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
+    sources = asked or record.data
+    if not sources and kind == "finetune":
+        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
+    if not sources:
+        images, annotations = workspace_stills()
+        sources = [DataSource(images, annotations=annotations)]
     if layout.rank == 0:
         for remark in config_notes(config):
             callbacks.note(remark)
@@ -153,8 +160,24 @@ def _checked(
 
     Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
     """
+    reports, faults = [], []
+    for source in sources:  # the quick check of every set, as `hodor data check` does it
+        if not clips.mode and source.annotations is None and is_clips(source.folder):
+            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
+        report = check_dataset(
+            source.folder,
+            annotations=source.annotations,
+            limits=config.limits,
+            resolution=clips.resolution,
+            split=clips.split,
+            progress=callbacks.checking,
+        )
+        reports.append(report)
+        faults += [] if report.ok else [report.sentence()]
+    if faults:
+        raise DataError("; ".join(faults))
     found = []
-    for source, report in zip(sources, check_sources(sources, config, clips, callbacks.checking), strict=True):
+    for source, report in zip(sources, reports, strict=True):
         sparse = clips.mode == "sparse" and report.kind == "clips"
         one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
         callbacks.note(one_each if sparse else report.lines()[0])
@@ -169,52 +192,22 @@ def _checked(
     return found
 
 
-def _default_folder(kind: str, recipe: Recipe, clips: ClipOptions) -> Path:
-    name = preset_name(kind, recipe.preset, _architecture(_with_start(kind, recipe)))
-    return Path("runs") / "-".join(filter(None, (name, clips.mode)))
+def _started(kind: str, recipe: Recipe) -> tuple[Recipe, str, str | None]:
+    """The recipe with the weights that it starts from, its preset, and the architecture, None if that is left open.
 
-
-def _with_start(kind: str, recipe: Recipe) -> Recipe:
-    """Fine-tuning without weights starts from the package's own of that architecture."""
-    if kind == "pretrain" or recipe.weights is not None:
-        return recipe
-    architecture = recipe.model or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
-    if architecture not in available_weights():
-        raise UsageError(
-            f"fine-tuning starts from a trained network and there are no weights named '{architecture}'; give"
-            " `weights`, a file"
-        )
-    return replace(recipe, weights=architecture)
-
-
-def _architecture(recipe: Recipe) -> str | None:
-    """The architecture that is named, by itself or by the weights; None if it is left open. Raises as `load_model`."""
+    Fine-tuning without weights starts from the package's own of that architecture. Raises UsageError without any, and
+    as `load_checkpoint`.
+    """
+    if kind == "finetune" and recipe.weights is None:
+        weights = recipe.model or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
+        if weights not in available_weights():
+            raise UsageError(
+                f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
+                " `weights`, a file"
+            )
+        recipe = replace(recipe, weights=weights)
     named = recipe.model or recipe.changes.get("model")
-    if named is not None or recipe.weights is None or recipe.preset is not None:
-        return None if named is None else str(named)
-    return load_checkpoint(weights_path(recipe.weights)).config.name
-
-
-def _same_clips(asked: ClipOptions, before: ClipOptions) -> ClipOptions:
-    """How clips were used before. Raises UsageError, naming the option, if something else is asked for."""
-    usual = asdict(ClipOptions())
-    for name, value in asdict(asked).items():
-        had = getattr(before, name)
-        if value not in (usual[name], had):
-            raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
-    return before
-
-
-def _same_sources(asked: list[DataSource], before: list[DataSource]) -> list[DataSource]:
-    """The data sets: those asked for, which may have moved, or else as before. Raises UsageError."""
-    if asked and before and [source.weight for source in asked] != [source.weight for source in before]:
-        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in before)
-        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
-    return asked or before
-
-
-def _as_text(path: str | Path | None) -> str:
-    """A file by its whole path, a name as it is, "" for none."""
-    if path is None:
-        return ""
-    return str(Path(path).absolute()) if Path(path).is_file() else str(path)
+    if named is None and recipe.weights is not None and recipe.preset is None:
+        named = load_checkpoint(weights_path(recipe.weights)).config.name
+    architecture = None if named is None else str(named)
+    return recipe, preset_name(kind, recipe.preset, architecture), architecture

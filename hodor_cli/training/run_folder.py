@@ -193,24 +193,20 @@ def restore_state(
         model.load_state_dict(parts["model"])
         for name, value in () if average is None else average.values.items():
             value.copy_(parts["average"][name])
-        _load_moments(optimiser, parts["optimiser"])
+        places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            number, _, key = name.partition("/")
+            # Saved row by row; the fused step reads moments and parameter in the same order, so they must lie alike.
+            like = places[int(number)]
+            if value.shape == like.shape:
+                value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
+            moments.setdefault(int(number), {})[key] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
     except (OSError, SafetensorError, KeyError, IndexError, ValueError) as error:
         raise _damaged(path, error) from error
     except RuntimeError as error:
         raise WeightsError(f"{path} is of another architecture than the run's settings say") from error
-
-
-def _load_moments(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    places = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in saved.items():
-        number, _, key = name.partition("/")
-        # Saved row by row; the fused step reads moments and parameter in the same order, so they must lie alike.
-        like = places[int(number)]
-        if value.shape == like.shape:
-            value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)
-        moments.setdefault(int(number), {})[key] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 from typing import Literal
 
 from hodor_cli.errors import UsageError
@@ -13,11 +14,12 @@ from hodor_cli.training.options import (
     Callbacks,
     ClipOptions,
     Data,
+    DataSource,
     LaunchSettings,
     Recipe,
     RunOptions,
     TrainingResult,
-    parse_sources,
+    parse_source,
 )
 from hodor_cli.training.plan import TrainingPlan, decide
 from hodor_cli.training.run_folder import read_state
@@ -89,7 +91,8 @@ def _run(
     callbacks: Callbacks | None,
 ) -> TrainingResult:
     """Decide, take the folder, and train in all processes."""
-    sources, launch = parse_sources(data), launch or LaunchSettings()
+    given = [data] if isinstance(data, str | Path | DataSource) else data or []
+    sources, launch = [parse_source(item) for item in given], launch or LaunchSettings()
     layout = resolve(launch)
     plan = decide(
         kind, sources, clips or ClipOptions(), recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout
@@ -99,21 +102,25 @@ def _run(
         from hodor_cli.training.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
-    folder, first = plan.folder, layout.rank == 0
+    folder, config, first = plan.folder, plan.config, layout.rank == 0
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
         if first:
             stack.enter_context(plan.holding_folder())
-            plan.callbacks.note(plan.headline(layout))
-        unused = plan.config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
+            begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
+            plan.callbacks.note(
+                f"{folder.root}: {begin} {config.iterations} iterations of {config.batch_size} samples,"
+                f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
+            )
+        unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
         launching.launch(launch, layout, _train, plan, unused=unused)
     done = read_state(folder.root) if first else None
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
         best=folder.best if folder.best.is_file() else None,
-        iterations=plan.config.iterations if done is None else done.iteration,
-        wanted=plan.config.iterations,
+        iterations=config.iterations if done is None else done.iteration,
+        wanted=config.iterations,
         score=None if done is None or done.best < 0 else done.best,
         before=None if done is None else done.before,
         after=None if done is None else done.after,

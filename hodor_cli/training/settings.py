@@ -8,6 +8,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed
 from hodor_cli.settings import Setting, settings_of
@@ -127,7 +129,10 @@ def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
         name, dot, rest = path.partition(".")
         has_parts = name in fields and dataclasses.is_dataclass(fields[name].kind)
         if name not in fields or (dot and not has_parts):
-            raise UsageError(f"there is no setting {prefix}{path}: {_nearest(prefix + path, list(fields))}")
+            known, full = list(flat(TrainConfig().to_dict())), prefix + path
+            close = difflib.get_close_matches(full, known, n=1) or [one for one in known if one.endswith(f".{full}")]
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}"
+            raise UsageError(f"there is no setting {full}: {hint}")
         if dot:
             parts.setdefault(name, {})[rest] = value
         elif has_parts and not isinstance(value, fields[name].kind):
@@ -140,36 +145,28 @@ def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     return dataclasses.replace(target, **new)
 
 
-def _nearest(full: str, names: list[str]) -> str:
-    known = list(flat(TrainConfig().to_dict()))
-    close = difflib.get_close_matches(full, known, n=1) or [name for name in known if name.endswith(f".{full}")]
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
-
-
 def _parse(text: str, setting: Setting, name: str) -> Any:
     """A text as the type that a field is declared with. Raises UsageError."""
     kind, parts, text = setting.kind, typing.get_args(setting.kind), text.strip()
     if setting.optional and text.lower() in ("none", "off"):
         return None
+    items: Any = [item.strip() for item in text.split(",")]
     wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
-    items = [item.strip() for item in text.split(",")]
+    value: Any = text
+    if typing.get_origin(kind) is tuple:
+        wanted = "numbers with commas between"
+        wanted = wanted if parts[-1] is Ellipsis else f"{len(parts)} numbers with a comma between"
+        value = items
+    elif parts:  # a mapping
+        wanted = "NAME:NUMBER, with commas between several"
+        value = {key.strip(): number for key, _, number in (item.rpartition(":") for item in items if item)}
+    elif kind is bool:
+        value = {"off": "false", "no": "false", "on": "true", "yes": "true"}.get(text.lower(), text)
     try:
-        if typing.get_origin(kind) is tuple:
-            any_number = parts[-1] is Ellipsis
-            wanted = "numbers with commas between" if any_number else f"{len(parts)} numbers with a comma between"
-            if any_number or len(items) == len(parts):
-                return tuple(parts[0](item) for item in items)
-        elif parts:  # a mapping
-            wanted = "NAME:NUMBER, with commas between several"
-            pairs = [item.rpartition(":") for item in items if item]
-            return {key.strip(): parts[1](value) for key, _, value in pairs}
-        elif kind is bool:
-            return ("false", "off", "no", "true", "on", "yes").index(text.lower()) >= 3
-        else:
-            return kind(text)
-    except ValueError:
-        pass
-    raise UsageError(f"{name} cannot be {text!r}; it is {wanted}{' or none' if setting.optional else ''}")
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        none = " or none" if setting.optional else ""
+        raise UsageError(f"{name} cannot be {text!r}; it is {wanted}{none}") from error
 
 
 def _text(value: Any) -> str:

@@ -1,18 +1,26 @@
-"""Checks the folders that a user names, and makes training sets of them, with some pictures held out to measure on."""
+"""Training sets of the data that a user names, with some pictures held out to measure on; and objects from elsewhere.
+
+Few clips and photographs show several labelled objects, and a network that sees one object at a time learns to find
+"the object", not to tell objects apart. So objects filmed or photographed elsewhere can be put into samples. An object
+cut out of another clip moves as it was filmed, before or behind what is there, with its true mask; one of the same
+picture, mirrored and moved, looks alike and is another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.coco_find import workspace_stills
-from hodor_cli.datasets.report import CheckReport
-from hodor_cli.errors import DataError
-from hodor_cli.formats.check import check_dataset
-from hodor_cli.formats.opening import is_clips, open_set
+from hodor_cli.formats.opening import open_set
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.options import ClipOptions, DataSource
-from hodor_cli.training.samples.composites import Composites
+from hodor_cli.training.samples.augmenters import LayerMotion, Warp, frame_colour
+from hodor_cli.training.samples.batches import draw_item, pools_of
+from hodor_cli.training.samples.sample import Filmed, TrainingSample, paste, sample_of, soften
 from hodor_cli.training.samples.sets import (
     ClipFrames,
     ClipTraining,
@@ -21,41 +29,129 @@ from hodor_cli.training.samples.sets import (
     StillTraining,
     TrainingSet,
 )
+from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
+
+#: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
+_ATTEMPTS = 4
+#: As in sampling: a group of n items gives objects in proportion to n to this power.
+_BALANCE = BatchSettings(balance=0.5)
+#: Places that are tried for an object; the last one is taken if none suits.
+_PLACES = 6
+#: Share of each object's pixels that frame 0 must still show, and of the frame that the new one must show there.
+_KEPT, _SEEN = 0.5, 0.0015
+#: Area of the new object, as a share of the frame's, evenly on the logarithmic scale.
+_AREA = (0.004, 0.15)
+#: Its largest magnification: what is enlarged more is blurred more than anything around it.
+_LARGEST = 2.0
+#: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. A filmed object
+#: already moves.
+_STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
 
 
-def default_sources(kind: str) -> list[DataSource]:
-    """What `pretrain` trains on where nothing is named: the prepared workspace. Raises DataError, saying what to do."""
-    if kind == "finetune":
-        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
-    images, annotations = workspace_stills()
-    return [DataSource(images, annotations=annotations)]
+class Composites(TrainingSet):
+    """A training set made of another one, with up to `settings.pasted` labelled objects more in each sample.
+
+    weights: how often the donors give one. Item i always gets the same number more, so that a batch can be planned; the
+    objects are drawn each time.
+    """
+
+    def __init__(
+        self, base: TrainingSet, donors: Sequence[TrainingSet], settings: AugmentSettings, weights: Sequence[float]
+    ) -> None:
+        self.base, self.settings, self.donors = base, settings, list(donors)
+        self._pools = [pools_of(donor, _BALANCE, number) for number, donor in enumerate(donors)]
+        self._shares = np.array(weights) / sum(weights)
+        self.sizes, self.groups = base.sizes, base.groups
+        # Spread evenly over neighbouring items, whatever their order.
+        more = [(index * 7919) % 1009 % (settings.pasted + 1) for index in range(len(base))]
+        self.object_counts = [own + added for own, added in zip(base.object_counts, more, strict=True)]
+
+    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
+        """The sample of item `index`, with objects from elsewhere until it has `num_objects`."""
+        sample = self.base.make(index, min(num_objects, self.base.object_counts[index]), rng, out_size)
+        frames = len(sample.frames)
+        while sample.num_objects < num_objects:
+            filmed = None
+            for _ in range(_ATTEMPTS):
+                if rng.random() < self.settings.pasted_twin:
+                    filmed = self.base.film(self.base.twin_of(index, rng), frames, rng)
+                else:
+                    donor, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
+                    filmed = self.donors[donor].film(item, frames, rng)
+                if filmed is not None:
+                    break
+            sample = add_object(sample, filmed, rng, self.settings)
+        return sample
 
 
-def check_sources(
-    sources: Sequence[DataSource],
-    config: TrainConfig,
-    clips: ClipOptions,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[CheckReport]:
-    """The quick check of every set, as `hodor data check` does it. Raises DataError with all faults of all sets."""
-    reports, faults = [], []
-    for source in sources:
-        if not clips.mode and source.annotations is None and is_clips(source.folder):
-            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
-        report = check_dataset(
-            source.folder,
-            annotations=source.annotations,
-            limits=config.limits,
-            resolution=clips.resolution,
-            split=clips.split,
-            progress=progress,
-        )
-        reports.append(report)
-        if not report.ok:
-            faults.append(report.sentence())
-    if faults:
-        raise DataError("; ".join(faults))
-    return reports
+class _Placing(NamedTuple):
+    """Where the new object is in frame 0 and how it drifts with every frame, as `LayerMotion.numbers`; whether it is
+    mirrored, and behind the others."""
+
+    start: NDArray[np.float64]
+    drift: NDArray[np.float64]
+    mirror: bool
+    behind: bool
+
+    def warp(self, filmed: Filmed, t: int, size: tuple[int, int]) -> Warp:
+        """From the cut-out to frame t."""
+        motion = LayerMotion(self.start + t * self.drift)
+        return Warp(motion.matrix(filmed.centre, mirror=self.mirror), size)
+
+
+def add_object(
+    sample: TrainingSample, filmed: Filmed | None, rng: np.random.Generator, settings: AugmentSettings
+) -> TrainingSample:
+    """The sample with one labelled object more, the last; with None, one that no frame shows.
+
+    Frame 0 shows it, and at least half of what it showed of every other object, unless there is no room. Frames without
+    labels stay without, and the object is put into them too.
+    """
+    masks, frames = sample.masks.copy(), sample.frames.copy()
+    number = sample.num_objects + 1
+    if filmed is not None:
+        colour = frame_colour(rng, settings)
+        filmed = filmed._replace(images=[colour.apply(image) for image in filmed.images])
+        placing = _place(sample, filmed, rng)
+        for t in range(len(frames)):
+            alpha = _alpha(sample, filmed, placing, t)
+            paste(frames[t], placing.warp(filmed, t, alpha.shape).apply(filmed.images[t], mirrored=True), alpha)
+            if sample.labelled[t]:
+                masks[t][alpha > 127] = number
+    return sample_of(list(zip(frames, masks, sample.valid, strict=True)), number, sample.name, sample.labelled)
+
+
+def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> _Placing:
+    """A place that suits frame 0, or the last one tried if none does."""
+    labels, (middle_x, middle_y) = sample.masks[0], filmed.centre
+    height, width = labels.shape
+    before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
+    for _ in range(_PLACES):
+        behind = bool(rng.random() < 0.5)
+        area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
+        zoom = np.log(min(np.sqrt(area / max(filmed.area, 1)), _LARGEST))
+        x, y = rng.uniform(0.08, 0.92) * width, rng.uniform(0.1, 0.9) * height
+        mirror = bool(rng.random() < 0.5)
+        start = [zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y]
+        shift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
+        step = rng.normal(0, shift) * width, rng.normal(0, shift) * height
+        drift = [rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step]
+        placing = _Placing(np.array(start), np.array(drift), mirror, behind)
+        new = _alpha(sample, filmed, placing, 0) > 127
+        after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
+        if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
+            break
+    return placing
+
+
+def _alpha(sample: TrainingSample, filmed: Filmed, placing: _Placing, t: int) -> NDArray[np.uint8]:
+    """How opaque (0..255) the object is at each pixel of frame t."""
+    labels = sample.masks[t]
+    alpha = placing.warp(filmed, t, labels.shape).apply(filmed.alphas[t])
+    if placing.behind and sample.labelled[t]:
+        before = soften((labels > 0).astype(np.uint8) * 255)
+        alpha = (alpha.astype(np.uint16) * (255 - before) // 255).astype(np.uint8)
+    return np.where(sample.valid[t], alpha, 0).astype(np.uint8)
 
 
 def build_sets(
@@ -66,44 +162,32 @@ def build_sets(
     Photographs become augmented sequences and may stand beside clips, which are used as the mode says. Raises DataError
     for a set that cannot be used.
     """
+    limits, augment = config.limits, config.augment
+    ways: dict[str, type[ClipTraining]] = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
     kept: list[TrainingSet] = []
     apart: list[TrainingSet] = []
     for source in sources:
-        own, held = hold_out(_build(source, config, clips), config.held_out)
-        kept.append(own)
-        apart += [] if held is None else [held]
-    if not config.augment.pasted:
+        found = open_set(
+            source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split
+        )
+        if isinstance(found, StillImages):
+            whole: TrainingSet = StillTraining(found, augment)
+        else:
+            whole = ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
+        # The items that are held out lie evenly among the others, where there are eight of them; of clips, whose frames
+        # look alike, one in the middle is held out as a whole.
+        total, names = len(whole), list(dict.fromkeys(whole.groups))
+        number = min(config.held_out, total // 8)
+        held = [(2 * place + 1) * total // (2 * number) for place in range(number)]
+        if isinstance(whole, ClipTraining):
+            middle = names[len(names) // 2] if len(names) >= 8 and config.held_out else None
+            held = [item for item in range(total) if whole.groups[item] == middle]
+        if held:
+            apart.append(whole.subset(held))
+            whole = whole.subset(sorted({*range(total)}.difference(held)))
+        kept.append(whole)
+    if not augment.pasted:
         return kept, apart
     weights = [source.weight for source in sources]
-
-    def composed(parts: list[TrainingSet]) -> list[TrainingSet]:
-        return [Composites(part, kept, config.augment, weights) for part in parts]
-
-    return composed(kept), composed(apart)
-
-
-def _build(source: DataSource, config: TrainConfig, clips: ClipOptions) -> TrainingSet:
-    limits, augment = config.limits, config.augment
-    found = open_set(source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split)
-    if isinstance(found, StillImages):
-        return StillTraining(found, augment)
-    ways: dict[str, type[ClipTraining]] = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
-    return ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
-
-
-def hold_out(dataset: TrainingSet, count: int) -> tuple[TrainingSet, TrainingSet | None]:
-    """The items to train on, and up to `count` that are kept out; None where there are fewer than eight of them.
-
-    They lie evenly among the others; of clips, whose frames look alike, one in the middle is kept out as a whole.
-    """
-    total = len(dataset)
-    if isinstance(dataset, ClipTraining):
-        clips = list(dict.fromkeys(dataset.groups))
-        apart = [i for i in range(total) if dataset.groups[i] == clips[len(clips) // 2]] if len(clips) >= 8 else []
-    else:
-        number = min(count, total // 8)
-        apart = [(2 * place + 1) * total // (2 * number) for place in range(number)]
-    if not apart or not count:
-        return dataset, None
-    held = set(apart)
-    return dataset.subset([item for item in range(total) if item not in held]), dataset.subset(apart)
+    composed = [[Composites(part, kept, augment, weights) for part in parts] for parts in (kept, apart)]
+    return list(composed[0]), list(composed[1])

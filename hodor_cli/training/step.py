@@ -80,7 +80,16 @@ class Learner:
         self.micro = config.micro_batch_in(process.world)
         self.objective = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype)
         self.objective.train()
-        self.optimiser = make_optimiser(self.objective, config)
+        backbone: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for name, parameter in self.objective.named_parameters():
+            (backbone if ".backbone." in f".{name}" else rest).append(parameter)
+        self.optimiser = torch.optim.AdamW(
+            [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": config.backbone_rate}],
+            lr=config.learning_rate.peak,
+            weight_decay=config.weight_decay,
+            fused=process.device.type in ("cpu", "cuda"),
+        )
         self._wrapped = process.setup(self.objective)
         self.average = None if config.average is None else WeightAverage(model, config.average)
         self.done = 0
@@ -179,17 +188,6 @@ def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:
         share = (iteration - settings.warmup) / max(iterations - settings.warmup, 1)
         return settings.peak * (settings.floor + (1 - settings.floor) * (1 + math.cos(math.pi * min(share, 1))) / 2)
     return settings.peak
-
-
-def make_optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters, the backbone with its own factor on the rate; fused where the device can."""
-    backbone: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (backbone if ".backbone." in f".{name}" else rest).append(parameter)
-    groups = [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": config.backbone_rate}]
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=config.learning_rate.peak, weight_decay=config.weight_decay, fused=fused)
 
 
 def freeze_stages(backbone: Swin | MobileNetV2, count: int) -> None:

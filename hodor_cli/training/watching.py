@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
@@ -114,26 +113,20 @@ class MetricsFile:
     """`metrics.csv`, one line per iteration; lines beyond the iteration that is resumed from are dropped first."""
 
     def __init__(self, path: Path, *, keep: int) -> None:
-        kept: list[dict[str, str]] = []
-        if keep and path.is_file():
-            with path.open(newline="", encoding="utf-8", errors="replace") as file:
-                lines = (line.replace("\0", "") for line in file)
-                kept = [row for row in csv.DictReader(lines) if (row.get("iteration") or "").isdecimal()]
-            kept = [row for row in kept if int(row["iteration"]) <= keep]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if keep and path.is_file() else []
+        numbers = [line.partition(",")[0] for line in lines]
+        kept = [line for line, at in zip(lines, numbers, strict=True) if at.isdecimal() and int(at) <= keep]
         self.path = path
         with writing_file(path, DISK):
-            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
-                writer.writeheader()
-                writer.writerows(kept)
+            with replacing(path) as temporary:
+                temporary.write_text("\n".join([",".join(COLUMNS), *kept, ""]), encoding="utf-8", newline="")
             self._file = path.open("a", newline="", buffering=1, encoding="utf-8")
-        self._writer = csv.DictWriter(self._file, COLUMNS, extrasaction="ignore")
 
     def write(self, progress: TrainingProgress) -> None:
         """Add the line of an iteration. Raises OutputError when the disk is full."""
-        values = progress._asdict()
+        values = (getattr(progress, name) for name in COLUMNS)
         with writing_file(self.path, DISK):
-            self._writer.writerow({k: f"{v:.7g}" if isinstance(v, float) else v for k, v in values.items()})
+            self._file.write(",".join(f"{v:.7g}" if isinstance(v, float) else str(v) for v in values) + "\n")
 
     def close(self) -> None:
         """No more lines."""

@@ -18,7 +18,7 @@ from hodor_cli.config import ModelConfig, preset
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.weights.published import from_authors, is_authors_state_dict
+from hodor_cli.weights.published import from_authors
 from hodor_cli.weights.tensor_files import (
     converted,
     fault_of,
@@ -47,7 +47,29 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises InputError if there is no such file, WeightsError if it is damaged, carries code, or is no checkpoint.
     """
     path = Path(path)
-    return _authors_checkpoint(path) if is_pickle(path) else _own_checkpoint(path)
+    if is_pickle(path):
+        state_dict = read_pickle(path)
+        if not any(name.startswith("feature_extractor.") for name in state_dict):
+            raise WeightsError(f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters)")
+        return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
+    header, state_dict = read_safetensors(path)
+    if header.get("format") != "hodor":
+        raise WeightsError(f"{path} is safetensors but not hodor's; use a file that hodor wrote or the authors' .pth")
+    if header.get("format_version") != FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has checkpoint format {shown(header.get('format_version'), 20)} and this version reads"
+            f" {FORMAT_VERSION}; use the hodor version that wrote it"
+        )
+    try:
+        config = ModelConfig.from_dict(msgspec.json.decode(header["config"]))
+        metadata = json.loads(header.get("metadata", "{}"))  # free, and may hold NaN
+        if not isinstance(metadata, dict):
+            raise WeightsError("its metadata are no object")
+    except (LookupError, RecursionError, ValueError, msgspec.MsgspecError, WeightsError) as error:
+        raise WeightsError(
+            f"{path} has a damaged or newer header ({shown(error)}); fetch it again or update hodor"
+        ) from error
+    return Checkpoint(config, state_dict, metadata)
 
 
 def save_checkpoint(
@@ -165,39 +187,3 @@ def average_models(
         }
     )
     return mean.eval()
-
-
-def shares_from_text(text: str) -> list[float]:
-    """Shares from "1,1" or "0.7,0.3". Raises UsageError for anything else."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"'{text}' are no shares; write a number for each checkpoint, such as 1,1") from error
-
-
-def _own_checkpoint(path: Path) -> Checkpoint:
-    header, state_dict = read_safetensors(path)
-    if header.get("format") != "hodor":
-        raise WeightsError(f"{path} is safetensors but not hodor's; use a file that hodor wrote or the authors' .pth")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has checkpoint format {shown(header.get('format_version'), 20)} and this version reads"
-            f" {FORMAT_VERSION}; use the hodor version that wrote it"
-        )
-    try:
-        config = ModelConfig.from_dict(msgspec.json.decode(header["config"]))
-        metadata = json.loads(header.get("metadata", "{}"))  # free, and may hold NaN
-        if not isinstance(metadata, dict):
-            raise WeightsError("its metadata are no object")
-    except (LookupError, RecursionError, ValueError, msgspec.MsgspecError, WeightsError) as error:
-        raise WeightsError(
-            f"{path} has a damaged or newer header ({shown(error)}); fetch it again or update hodor"
-        ) from error
-    return Checkpoint(config, state_dict, metadata)
-
-
-def _authors_checkpoint(path: Path) -> Checkpoint:
-    state_dict = read_pickle(path)
-    if not is_authors_state_dict(state_dict):
-        raise WeightsError(f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters)")
-    return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})

@@ -30,9 +30,17 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
     """The cached file of an address, fetched if it is not there or not the pinned one.
 
     A download that broke off continues where the hash is pinned: only then is a mixture of two files noticed.
-    Raises UsageError and WeightsError as `fetch_weights` does, OutputError if the cache cannot be written.
+    Raises UsageError and WeightsError as `weights_path` does, OutputError if the cache cannot be written.
     """
-    url, pinned, name = _parse(text)
+    url, _, fragment = text.partition("#")
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        raise UsageError(f"{text} can be changed on its way, because it is plain http; give an https address")
+    pin = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if fragment and pin is None:
+        raise UsageError(f"{text} ends in no hash; give #sha256= and its 64 hexadecimal digits")
+    pinned, name = pin and pin[1].lower(), re.sub(r"[^\w.-]", "_", unquote(parts.path.rpartition("/")[2]))[-100:]
+    require_suffix(name, text)
     file = cache / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     if file.is_file() and pinned in (None, file_sha256(file)):
         return file
@@ -61,23 +69,6 @@ def download(text: str, cache: Path, progress: Progress | None = None) -> Path:
         with replacing(file) as temporary:
             partial.replace(temporary)
     return file
-
-
-def _parse(text: str) -> tuple[str, str | None, str]:
-    """An address without its fragment, the pinned SHA-256 (None: not pinned), and the file's name in the cache.
-
-    Raises UsageError for plain http, a file that is no weights, and a malformed hash.
-    """
-    url, _, fragment = text.partition("#")
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-        raise UsageError(f"{text} can be changed on its way, because it is plain http; give an https address")
-    pinned = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
-    if fragment and pinned is None:
-        raise UsageError(f"{text} ends in no hash; give #sha256= and its 64 hexadecimal digits")
-    name = re.sub(r"[^\w.-]", "_", unquote(parts.path.rpartition("/")[2]))[-100:]
-    require_suffix(name, text)
-    return url, pinned[1].lower() if pinned else None, name
 
 
 def _receive(url: str, partial: Path, progress: Progress | None) -> None:

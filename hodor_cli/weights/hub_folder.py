@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import write_whole, writing
-from hodor_cli.weights.checkpoint import Checkpoint, load_checkpoint, model_from_checkpoint, save_checkpoint
+from hodor_cli.weights.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
 
 _CARD, _CONFIG = "README.md", "config.json"
@@ -46,31 +46,20 @@ def write_hub_folder(folder: Path, weights: Path, card: HubCard, *, overwrite: b
     dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)
     save_checkpoint(folder / HUB_FILE, model, checkpoint.metadata, dtype=dtype)
     config = {"model_type": "hodor", "architectures": ["Hodor"], **checkpoint.config.to_dict()}
+    licence, info = card.shown_licence, available_weights().get(card.weights)
+    lines = ["---", "library_name: hodor", "pipeline_tag: image-segmentation"]
+    lines += [] if licence is None else [f"license: {licence}"]
+    lines += ["license_name: non-commercial", "license_link: README.md"] if licence == "other" else []
+    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", "", _USE.format(name=card.repository)]
+    if info is not None and info.card is not None and info.card.is_file():
+        lines.append(info.card.read_text(encoding="utf-8"))
+    else:
+        name, numbers = card.repository.partition("/")[2], sum(one.numel() for one in checkpoint.state_dict.values())
+        saved = json.dumps(checkpoint.metadata, indent=2)
+        lines.append(_KNOWN.format(name=name, config=checkpoint.config, millions=numbers / 1e6, saved=saved))
     with writing(folder):
         write_whole(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-        write_whole(folder / _CARD, card_text(card, checkpoint).encode())
-
-
-def card_text(card: HubCard, checkpoint: Checkpoint) -> str:
-    """The model card: front matter, how to use the weights, and what is known about them."""
-    info = available_weights().get(card.weights)
-    lines = ["---", "library_name: hodor", "pipeline_tag: image-segmentation"]
-    if card.shown_licence is not None:
-        lines.append(f"license: {card.shown_licence}")
-    if card.shown_licence == "other":
-        lines += ["license_name: non-commercial", "license_link: README.md"]
-    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", ""]
-    lines.append(_USE.format(name=card.repository))
-    if info is not None and info.card is not None and info.card.is_file():
-        return "\n".join([*lines, info.card.read_text(encoding="utf-8")])
-    config, numbers = checkpoint.config, sum(value.numel() for value in checkpoint.state_dict.values())
-    known = _KNOWN.format(
-        name=card.repository.partition("/")[2],
-        config=config,
-        millions=numbers / 1e6,
-        saved=json.dumps(checkpoint.metadata, indent=2),
-    )
-    return "\n".join([*lines, known])
+        write_whole(folder / _CARD, "\n".join(lines).encode())
 
 
 _USE = """Follow objects through video from one mask, with `hodor`:

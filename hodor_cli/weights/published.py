@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hodor_cli.errors import WeightsError
 from hodor_cli.model.mobilenet import Conv, MobileNetV2
@@ -45,11 +45,6 @@ _UNUSED = re.compile(
 )
 
 
-def is_authors_state_dict(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of a released checkpoint."""
-    return any(name.startswith("feature_extractor.") for name in state_dict)
-
-
 def own_name(name: str) -> str | None:
     """What a released parameter is called here, or None if no part of the network reads it."""
     if _UNUSED.search(name):
@@ -77,7 +72,12 @@ def load_imagenet_backbone(backbone: Swin | MobileNetV2, path: str | Path) -> No
     swin = isinstance(backbone, Swin)
     chosen: dict[str, Tensor] = {}
     parameters = dict(backbone.named_parameters())
-    for own, published in _swin_names(backbone) if swin else _mobilenet_names(backbone):
+    if swin:
+        names = {name: name for name in parameters if not name.startswith("norms.")}
+    else:
+        layers = [name for name, module in backbone.named_modules() if isinstance(module, Conv)]
+        names = {f"{n}.{part}": f"conv{i:02d}.{part}" for i, n in enumerate(layers) for part in ("weight", "bias")}
+    for own, published in names.items():
         value = tensors.get(published, tensors.get(f"backbone.{published}"))
         if value is None or fault_of(published, value, parameters[own]):
             raise WeightsError(
@@ -89,14 +89,3 @@ def load_imagenet_backbone(backbone: Swin | MobileNetV2, path: str | Path) -> No
     with torch.no_grad():
         for own, value in converted(chosen, torch.float32, path).items():
             parameters[own].copy_(value)
-
-
-def _swin_names(backbone: nn.Module) -> Iterator[tuple[str, str]]:
-    return ((name, name) for name, _ in backbone.named_parameters() if not name.startswith("norms."))
-
-
-def _mobilenet_names(backbone: nn.Module) -> Iterator[tuple[str, str]]:
-    convolutions = [name for name, module in backbone.named_modules() if isinstance(module, Conv)]
-    for number, name in enumerate(convolutions):
-        for part in ("weight", "bias"):
-            yield f"{name}.{part}", f"conv{number:02d}.{part}"

@@ -12,11 +12,13 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from hodor_cli.errors import HodorError, InputError, UsageError, WeightsError, extra
 from hodor_cli.weights.tensor_files import file_sha256
@@ -83,17 +85,33 @@ def load_model(name_or_path: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") 
 
 
 def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> Path:
-    """The file behind a name (its checksum verified), a path, or an address, which is fetched.
+    """The file behind a name (its checksum verified), a path, or an address, from the cache where it is there already.
 
-    progress: called while an `https://` address is fetched. Raises WeightsError, InputError or UsageError if there is
-    none.
+    `hf://` files lie in the hub's own cache, whose environment variables hold (`HF_HOME`, `HF_HUB_OFFLINE`,
+    `HF_ENDPOINT`, `HF_TOKEN`); those of `https://` in `cache_folder`. A file without a pinned hash is fetched once, and
+    then used until it is removed there. progress: called while an `https://` address is fetched.
+
+    Raises InputError or WeightsError if there is no such file, it cannot be fetched, or its hash is not the pinned one,
+    UsageError for another kind of address or without huggingface_hub.
     """
-    if is_remote(name_or_path):
-        return fetch_weights(str(name_or_path), progress)
+    address = str(name_or_path)
+    if address.startswith("hf://"):
+        return _from_hub(address)
+    if address.startswith(("https://", "http://")):
+        from hodor_cli.weights.download import download
+
+        return download(address, cache_folder(), progress)
+    if re.match(r"[a-z][a-z0-9+.-]*://", address, re.IGNORECASE):
+        raise UsageError(
+            f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
+        )
     known = available_weights()
-    if str(name_or_path) in known:
-        info = known[str(name_or_path)]
-        verify(info)
+    if address in known:
+        info = known[address]
+        if not info.path.is_file():
+            raise WeightsError(f"the file of the weights '{info.name}' is missing: {info.path}; install hodor again")
+        if file_sha256(info.path) != info.sha256:
+            raise WeightsError(f"the weights file {info.path} is damaged (its checksum differs); install hodor again")
         return info.path
     path = Path(name_or_path)
     if path.is_file():
@@ -103,40 +121,6 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
     close = difflib.get_close_matches(str(name_or_path), known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     raise WeightsError(f"there are no weights named '{name_or_path}'; {hint}the names are: {', '.join(known)}")
-
-
-def verify(info: WeightsInfo) -> None:
-    """Raise WeightsError, naming the file, if it is absent or its checksum is not the manifest's."""
-    if not info.path.is_file():
-        raise WeightsError(f"the file of the weights '{info.name}' is missing: {info.path}; install hodor again")
-    if file_sha256(info.path) != info.sha256:
-        raise WeightsError(f"the weights file {info.path} is damaged (its checksum differs); install hodor again")
-
-
-def is_remote(weights: str | Path) -> bool:
-    """Whether this names weights that lie elsewhere; any `scheme://` does."""
-    return bool(re.match(r"[a-z][a-z0-9+.-]*://", str(weights), re.IGNORECASE))
-
-
-def fetch_weights(address: str, progress: Progress | None = None) -> Path:
-    """The file behind an address, from the cache where it is there already.
-
-    `hf://` files lie in the hub's own cache, whose environment variables hold (`HF_HOME`, `HF_HUB_OFFLINE`,
-    `HF_ENDPOINT`, `HF_TOKEN`); those of `https://` in `cache_folder`. A file without a pinned hash is fetched once, and
-    then used until it is removed there.
-
-    Raises UsageError for another kind of address or without huggingface_hub, WeightsError if there is no such file, it
-    cannot be fetched, or its hash is not the pinned one.
-    """
-    if address.startswith("hf://"):
-        return _from_hub(address)
-    if address.startswith(("https://", "http://")):
-        from hodor_cli.weights.download import download
-
-        return download(address, cache_folder(), progress)
-    raise UsageError(
-        f"{address} is no address of weights; give hf://OWNER/NAME[@REVISION][/FILE] or https://...[#sha256=HEX]"
-    )
 
 
 def cache_folder() -> Path:
@@ -164,39 +148,20 @@ def _from_hub(address: str) -> Path:
     with extra("hub", "`weights` from the hub"):
         from huggingface_hub import HfApi, constants
 
-    offline = not _resolves(os.environ.get("HF_ENDPOINT") or constants.ENDPOINT)
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), library_name="hodor")
+    endpoint = os.environ.get("HF_ENDPOINT")
+    parts, offline = urlsplit(endpoint or constants.ENDPOINT), False
+    if not getproxies().get(parts.scheme):  # behind a proxy only the proxy can tell
+        try:
+            socket.getaddrinfo(parts.hostname, parts.port or 443)
+        except OSError:  # without a network: the client would try for half a minute
+            offline = True
+    api, log = HfApi(endpoint=endpoint, library_name="hodor"), logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # its errors are reported anyway; its bar stays, which it draws on terminals only
     try:
-        with _quiet("huggingface_hub"):  # its bar stays, which it draws on terminals only
-            return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"], local_files_only=offline))
+        return Path(api.hf_hub_download(found["repo"], file, revision=found["revision"], local_files_only=offline))
     except Exception as error:  # also those of the HTTP library beneath, which differs between versions
         raise _explained(error, api, found, file) from error
-
-
-def _resolves(url: str) -> bool:
-    """Whether the host of an address is found. Without a network it is not, and the hub's client would try for half a
-    minute; behind a proxy only the proxy can tell."""
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies
-
-    parts = urlsplit(url)
-    if getproxies().get(parts.scheme):
-        return True
-    try:
-        socket.getaddrinfo(parts.hostname, parts.port or 443)
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """Silence the warnings of a library, whose errors are reported anyway."""
-    log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
     finally:
         log.setLevel(level)
 
@@ -215,18 +180,12 @@ def _explained(error: Exception, api: HfApi, asked: re.Match[str], file: str) ->
     if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
         return WeightsError(f"the hub cannot be reached and {repo}/{file} is not in its cache; {_OFFLINE}")
     if isinstance(error, errors.EntryNotFoundError):
-        return WeightsError(f"{repo} has no file {file}; {_files_there(api, asked)}")
+        with suppress(Exception):  # this only adds to another error
+            names = api.list_repo_files(repo, revision=asked["revision"])
+            if fit := sorted(name for name in names if name.lower().endswith(SUFFIXES)):
+                return WeightsError(f"{repo} has no file {file}; its weights files are {', '.join(fit[:6])}")
+        return WeightsError(f"{repo} has no file {file}; it has no weights that hodor can read")
     if isinstance(error, errors.HFValidationError):
         return UsageError(f"{repo} can be no name on the hub; give hf://OWNER/NAME[@REVISION][/FILE]")
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return WeightsError(f"{repo}/{file} cannot be fetched from the hub ({reason}); try again, or {_OFFLINE}")
-
-
-def _files_there(api: HfApi, asked: re.Match[str]) -> str:
-    """The files of a repository that may hold a network, as the way out."""
-    try:
-        names = api.list_repo_files(asked["repo"], revision=asked["revision"])
-    except Exception:  # this only adds to another error
-        names = []
-    fit = [name for name in names if name.lower().endswith(SUFFIXES)]
-    return f"its weights files are {', '.join(sorted(fit)[:6])}" if fit else "it has no weights that hodor can read"

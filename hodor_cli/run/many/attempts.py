@@ -40,7 +40,12 @@ class VideoAttempts:
         """
         with writing(self.out):
             attempt = self.unfinished / uuid.uuid4().hex[:12]
-            earlier = self._earlier()
+            earlier = {}  # attempts, and the frames that their checkpoints cover
+            for folder in self._folders():
+                checkpoint = None
+                with suppress(OutputError):  # damaged
+                    checkpoint = load_run_state(OutputFolder(folder).checkpoint)
+                earlier[folder] = checkpoint.progress.done if checkpoint is not None else 0
             attempt.mkdir(parents=True)
             if resume and earlier:
                 furthest = max(earlier, key=lambda folder: earlier[folder])
@@ -94,21 +99,9 @@ class VideoAttempts:
         return most
 
     def _folders(self) -> list[Path]:
-        try:
+        with suppress(OSError):
             return [folder for folder in self.unfinished.iterdir() if folder.is_dir()]
-        except OSError:
-            return []
-
-    def _earlier(self) -> dict[Path, int]:
-        """Earlier attempts and the frames that their checkpoints cover."""
-        found = {}
-        for folder in self._folders():
-            try:
-                checkpoint = load_run_state(OutputFolder(folder).checkpoint)
-            except OutputError:  # damaged
-                checkpoint = None
-            found[folder] = checkpoint.progress.done if checkpoint is not None else 0
-        return found
+        return []
 
 
 def _copy_attempt(earlier: OutputFolder, new: OutputFolder) -> None:
@@ -117,10 +110,7 @@ def _copy_attempt(earlier: OutputFolder, new: OutputFolder) -> None:
         return
     new.progress.mkdir(parents=True)
     new.masks.mkdir()
-    for file in (earlier.checkpoint, earlier.run, earlier.journal):
-        shutil.copyfile(file, new.progress / file.name)
-    pieces = sorted(earlier.progress.glob("overlay-*.mp4"))
-    for file in pieces:
+    for file in (earlier.checkpoint, earlier.run, earlier.journal, *sorted(earlier.progress.glob("overlay-*.mp4"))):
         shutil.copyfile(file, new.progress / file.name)
     for folder, copy in ((earlier.masks, new.masks), (earlier.box_masks, new.box_masks)):
         if folder.is_dir():

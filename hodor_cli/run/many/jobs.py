@@ -55,16 +55,30 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
     if not masks.is_dir():
         raise InputError(f"{masks} is a file; give the folder that holds a mask for each video, named like the videos")
     sources = videos_of_folder(videos) if videos.is_dir() else videos_of_list(videos)
-    _refuse_same_names(sources)
-    found = [(source, _name(source), _masks_of(_name(source), masks)) for source in sources]
-    missing = [name for _, name, place in found if place is None]
+    by_name: dict[str, Path] = {}
+    jobs, missing = [], []
+    for source in sources:
+        name = source.resolve().name if source.is_dir() else source.stem
+        other = by_name.setdefault(name.casefold(), source)  # many file systems take both for one name
+        if other is not source:
+            raise InputError(f"{other} and {source} would both be called {name} in the results; rename one of them")
+        if name.casefold() in _TAKEN:
+            raise InputError(f"{source} would be called {name} in the results, which is taken; rename it")
+        # A folder of masks goes before a file: it may hold masks of later frames, too.
+        files = (masks / f"{name}{suffix}" for suffix in (".png", ".npy", *sorted(PICTURE_SUFFIXES - {".png"})))
+        folder = masks / name
+        place = folder if folder.is_dir() else next((file for file in files if file.is_file()), None)
+        if place is None:
+            missing.append(name)
+        else:
+            jobs.append(VideoJob(name, source.resolve(), place.resolve()))
     if missing:
         some, has = listed(missing, _SHOWN), "has" if len(missing) == 1 else "have"
         raise InputError(
             f"{plural(len(missing), 'video')} of {len(sources)} {has} no mask in {masks} ({some}): each needs "
             f"{missing[0]}.png for its first frame or a folder {missing[0]} with masks named like its frames"
         )
-    return [VideoJob(name, source.resolve(), place.resolve()) for source, name, place in found if place is not None]
+    return jobs
 
 
 def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
@@ -113,29 +127,6 @@ def videos_of_list(file: Path) -> list[Path]:
             f"there ({listed(missing, _SHOWN)}); paths are relative to {file.resolve().parent}"
         )
     return list(dict.fromkeys(paths))
-
-
-def _name(source: Path) -> str:
-    return source.resolve().name if source.is_dir() else source.stem
-
-
-def _refuse_same_names(sources: Sequence[Path]) -> None:
-    by_name: dict[str, Path] = {}
-    for source in sources:
-        name = _name(source)
-        other = by_name.setdefault(name.casefold(), source)  # many file systems take both for one name
-        if other is not source:
-            raise InputError(f"{other} and {source} would both be called {name} in the results; rename one of them")
-        if name.casefold() in _TAKEN:
-            raise InputError(f"{source} would be called {name} in the results, which is taken; rename it")
-
-
-def _masks_of(name: str, masks: Path) -> Path | None:
-    """A folder of masks goes before a file: it may hold masks of later frames, too."""
-    if (masks / name).is_dir():
-        return masks / name
-    files = (masks / f"{name}{suffix}" for suffix in (".png", ".npy", *sorted(PICTURE_SUFFIXES - {".png"})))
-    return next((file for file in files if file.is_file()), None)
 
 
 def _are_pictures(names: Sequence[str]) -> bool:

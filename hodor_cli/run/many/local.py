@@ -101,10 +101,14 @@ class _Worker:
                 result: JobResult = self._pipe.recv()
                 return replace(result, attempts=attempt)
         self._process.join()
-        how = _how_it_ended(self._process.exitcode)
+        code = self._process.exitcode
         self.end()
         if attempt < _ATTEMPTS:
             return job, attempt + 1
+        how = f"with exit code {code}"
+        if code is not None and code < 0:
+            name = {one.value: one.name for one in signal.Signals}.get(-code, str(-code))
+            how = f"by signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
         return JobResult(
             job.name,
             error=f"its worker ended {how} in {attempt} attempts; run hodor segment {job.source} alone to see more",
@@ -154,13 +158,3 @@ def _serve(pipe: Connection, options: WorkOptions, threads: int) -> None:
             pipe.send(result)
         except OSError:
             return
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is not None and code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = str(-code)
-        return f"by signal {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"with exit code {code}"

@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from hodor_cli.errors import InputError, UsageError
+from hodor_cli.errors import UsageError, extra
 from hodor_cli.images.paths import exists
 from hodor_cli.run.many.jobs import VideoJob
 from hodor_cli.run.many.run import JobResult, WorkOptions, segment_job
@@ -81,10 +81,8 @@ class RayExecutor:
 
 def connect(address: str) -> Any:
     """The module `ray`, connected to a cluster. Raises UsageError if there is none that can be reached."""
-    try:
+    with extra("ray", "`ray`"):
         import ray
-    except ImportError as error:
-        raise UsageError("`ray` needs Ray, which is not installed: pip install 'ray>=2.30'") from error
     place = address.removeprefix("ray://")
     if address != "auto":
         # Ray itself tries for two minutes, and then ends the process.
@@ -115,10 +113,10 @@ def _task(job: VideoJob, options: WorkOptions, retry: bool) -> JobResult:
 
     torch.set_num_threads(1)
     where = socket.gethostname()
-    try:
-        _require_shared(job, options)
-    except InputError as error:
-        return JobResult(job.name, error=str(error), where=where)
+    for path in (job.source, job.masks, options.out):
+        if not exists(path):  # what the machine that gave the command sees
+            fault = f"{where} sees no {path}; videos, masks and results must lie on a path that all machines of the"
+            return JobResult(job.name, error=f"{fault} cluster share", where=where)
     return replace(segment_job(job, options, lambda: _network(options.settings.weights), retry=retry), where=where)
 
 
@@ -128,16 +126,6 @@ def _network(weights: str) -> Hodor:
     from hodor_cli.weights import load_model
 
     return load_model(weights)
-
-
-def _require_shared(job: VideoJob, options: WorkOptions) -> None:
-    """Raise InputError unless this machine sees what the one that gave the command saw."""
-    for path in (job.source, job.masks, options.out):
-        if not exists(path):
-            raise InputError(
-                f"{socket.gethostname()} sees no {path}; videos, masks and results must lie on a path that all "
-                "machines of the cluster share"
-            )
 
 
 def _one_line(error: BaseException) -> str:

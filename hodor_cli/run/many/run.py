@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hodor_cli.errors import HodorError, OutputError, UsageError
 from hodor_cli.files import write_whole, writing
@@ -118,7 +118,13 @@ def segment_videos(
     if options.resume and options.overwrite:
         raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
     out = options.out
-    _refuse_results(out, jobs, options)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; choose another folder with `out`")
+    there = [job.name for job in jobs if (out / job.name).exists()]
+    if not (options.resume or options.overwrite) and (there or (out / UNFINISHED).exists()):
+        shown = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
+        what = f"the results of {shown}" if there else "unfinished ones"
+        raise OutputError(f"{out} holds {what} already; add `resume` to continue or `overwrite` to replace them")
     began = time.perf_counter()
     results: dict[str, JobResult] = {}
     with locked_folder(out, advice="wait until it ends, or choose another folder with `out`"):
@@ -128,50 +134,27 @@ def segment_videos(
                 if result is not None:
                     results[result.name] = result
                 if progress is not None:
-                    progress(_progress(jobs, results, out))
+                    frames = sum(VideoAttempts(out, job.name).frames_done() for job in jobs if job.name not in results)
+                    frames += sum(one.frames for one in results.values() if not one.already_finished)
+                    progress(BatchProgress(len(results), sum(bool(one.error) for one in results.values()), frames))
         finally:
             running.close()  # an interrupt ends the workers now, not some time later
         summary = BatchSummary(out, tuple(results[job.name] for job in jobs), time.perf_counter() - began)
         with writing(out):
-            write_whole(out / "summary.json", json.dumps(_as_json(summary), indent=1).encode())
+            facts = {
+                "format": "hodor-batch",
+                "version": 1,
+                "seconds": round(summary.seconds, 3),
+                "frames": summary.frames,
+                "failed": len(summary.failed),
+                "videos": {
+                    one.name: {"status": "failed" if one.error else "done"}
+                    | {key: value for key, value in asdict(one).items() if key != "name"}
+                    for one in summary.results
+                },
+            }
+            write_whole(out / "summary.json", json.dumps(facts, indent=1).encode())
     return summary
-
-
-def _refuse_results(out: Path, jobs: Sequence[VideoJob], options: WorkOptions) -> None:
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file; choose another folder with `out`")
-    if options.resume or options.overwrite or not out.exists():
-        return
-    there = [job.name for job in jobs if (out / job.name).exists()]
-    if there or (out / UNFINISHED).exists():
-        shown = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
-        what = f"the results of {shown}" if there else "unfinished ones"
-        raise OutputError(f"{out} holds {what} already; add `resume` to continue or `overwrite` to replace them")
-
-
-def _progress(jobs: Sequence[VideoJob], results: dict[str, JobResult], out: Path) -> BatchProgress:
-    ended = [result for result in results.values() if not result.already_finished]
-    running = sum(VideoAttempts(out, job.name).frames_done() for job in jobs if job.name not in results)
-    return BatchProgress(
-        videos=len(results),
-        failed=sum(bool(result.error) for result in results.values()),
-        frames=running + sum(result.frames for result in ended),
-    )
-
-
-def _as_json(summary: BatchSummary) -> dict[str, Any]:
-    videos = {}
-    for result in summary.results:
-        entry = {key: value for key, value in asdict(result).items() if key != "name"}
-        videos[result.name] = {"status": "failed" if result.error else "done", **entry}
-    return {
-        "format": "hodor-batch",
-        "version": 1,
-        "seconds": round(summary.seconds, 3),
-        "frames": summary.frames,
-        "failed": len(summary.failed),
-        "videos": videos,
-    }
 
 
 def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], *, retry: bool = False) -> JobResult:

@@ -77,24 +77,36 @@ class BatchPlanner:
             raise UsageError(f"a batch of {size} cannot be shared evenly by {world} processes")
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
         dataset, index = draw_item(self._pools, rng)
-        pools = self._eligible_pools(int(self._counts[dataset][index]), int(self._buckets[dataset][index]))
+        # The pools narrowed to items of this aspect ratio that offer that many objects.
+        key = objects, bucket = int(self._counts[dataset][index]), int(self._buckets[dataset][index])
+        if key not in self._eligible:
+            self._eligible[key] = []
+            for weight, number, items in self._pools:
+                fits = (self._counts[number][items] >= objects) & (self._buckets[number][items] == bucket)
+                if fits.any():
+                    # A source that fits only in part keeps only that part of its weight.
+                    self._eligible[key].append((weight * float(fits.mean()), number, items[fits]))
+        pools = self._eligible[key]
         whole = self.plan_of([(dataset, index), *(draw_item(pools, rng) for _ in range(size - 1))], iteration)
         share = size // world
         return replace(whole, samples=whole.samples[rank * share : (rank + 1) * share])
 
     def plan_of(self, chosen: Sequence[tuple[int, int]], iteration: int) -> BatchPlan:
         """The plan of a batch of these (set, item) pairs, with as many objects as the first offers."""
-        samples = tuple(
-            PlannedSample(number, item, iteration * len(chosen) + place, self._out_size(number, item))
-            for place, (number, item) in enumerate(chosen)
-        )
+        settings, samples = self.settings, []
+        for place, (number, item) in enumerate(chosen):
+            height, width = self.sets[number].sizes[item]
+            size = bucket_size(settings.aspects[self._bucket(height, width)], settings)
+            if settings.exact:
+                scale = math.sqrt(settings.area / (height * width))
+                size = max(1, round(height * scale)), max(1, round(width * scale))
+            samples.append(PlannedSample(number, item, iteration * len(chosen) + place, size))
         height, width = (
-            math.ceil(max(sample.out_size[axis] for sample in samples) / self.settings.multiple)
-            * self.settings.multiple
+            math.ceil(max(sample.out_size[axis] for sample in samples) / settings.multiple) * settings.multiple
             for axis in (0, 1)
         )
         number, item = chosen[0]
-        return BatchPlan(iteration, int(self._counts[number][item]), (height, width), samples)
+        return BatchPlan(iteration, int(self._counts[number][item]), (height, width), tuple(samples))
 
     def sample(self, planned: PlannedSample, num_objects: int) -> TrainingSample:
         """Make one planned sample."""
@@ -106,29 +118,9 @@ class BatchPlanner:
         samples = [self.sample(planned, plan.num_objects) for planned in plan.samples]
         return {**collate(samples, plan.pad_size), "iteration": plan.iteration}
 
-    def _eligible_pools(self, objects: int, bucket: int) -> Pools:
-        """The pools narrowed to items of this aspect ratio that offer that many objects."""
-        key = (objects, bucket)
-        if key not in self._eligible:
-            pools = []
-            for weight, number, items in self._pools:
-                fits = (self._counts[number][items] >= objects) & (self._buckets[number][items] == bucket)
-                if fits.any():
-                    # A source that fits only in part keeps only that part of its weight.
-                    pools.append((weight * float(fits.mean()), number, items[fits]))
-            self._eligible[key] = pools
-        return self._eligible[key]
-
     def _bucket(self, height: int, width: int) -> int:
         ratios = np.log(np.asarray(self.settings.aspects))
         return int(np.argmin(np.abs(ratios - math.log(max(width, 1) / max(height, 1)))))
-
-    def _out_size(self, number: int, item: int) -> tuple[int, int]:
-        height, width = self.sets[number].sizes[item]
-        if self.settings.exact:
-            scale = math.sqrt(self.settings.area / (height * width))
-            return max(1, round(height * scale)), max(1, round(width * scale))
-        return bucket_size(self.settings.aspects[self._bucket(height, width)], self.settings)
 
 
 def bucket_size(aspect: float, settings: BatchSettings) -> tuple[int, int]:
@@ -217,16 +209,16 @@ def make_loader(
         worker_init_fn=quiet_worker,
         pin_memory=pin_memory,
     )
-    return _batches_of(loader)
 
+    def batches() -> Iterator[Batch]:
+        with forkable_opencv():
+            loaded = iter(loader)
+        for batch in loaded:
+            if isinstance(batch, HodorError):
+                raise batch
+            yield batch
 
-def _batches_of(loader: DataLoader[Batch | HodorError]) -> Iterator[Batch]:
-    with forkable_opencv():
-        batches = iter(loader)
-    for batch in batches:
-        if isinstance(batch, HodorError):
-            raise batch
-        yield batch
+    return batches()
 
 
 def quiet_worker(_: int) -> None:

@@ -27,8 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.cutouts import Masks
-from hodor_cli.training.samples.sample import DrawnFrame, labels_of_masks
+from hodor_cli.training.samples.sample import DrawnFrame, Masks, labels_of_masks
 from hodor_cli.training.samples.settings import AugmentSettings, Range
 
 _INSTALL = "`pip install --no-deps imgaug==0.4.0` beside `pip install imageio scikit-image shapely six`"

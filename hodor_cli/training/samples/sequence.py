@@ -5,16 +5,14 @@ Every frame is sampled once from the original photograph (or from the layers cut
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples import cutouts
-from hodor_cli.training.samples.colour import Look
-from hodor_cli.training.samples.cutouts import Filmed, Masks, Others, paste, soften
-from hodor_cli.training.samples.sample import DrawnFrame, TrainingSample, labels_of_masks, sample_of
-from hodor_cli.training.samples.settings import AugmentSettings
-from hodor_cli.training.samples.warp import (
+from hodor_cli.training.samples.augmenters import (
     LayerMotion,
+    Look,
     Matrix,
     Track,
     Warp,
@@ -22,8 +20,21 @@ from hodor_cli.training.samples.warp import (
     fit_matrix,
     motion_matrix,
     signed,
-    smooth_field,
 )
+from hodor_cli.training.samples.sample import (
+    DrawnFrame,
+    Filmed,
+    Masks,
+    Others,
+    TrainingSample,
+    fill_hole,
+    labels_of_masks,
+    paste,
+    sample_of,
+    soften,
+    still_filmed,
+)
+from hodor_cli.training.samples.settings import AugmentSettings
 
 _ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
 
@@ -72,13 +83,16 @@ class _Scene:
         others: Others | None,
     ) -> None:
         self.image, self.rng, self.settings, self.size = image, rng, settings, size
-        apart = rng.random() < settings.independent and not any(cutouts.touches_border(mask) for mask in masks)
+        apart = rng.random() < settings.independent
+        for mask in masks:  # a noticeable part of the outline must not be cut off by the photograph's edge
+            cut_off = sum(int(np.count_nonzero(edge)) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+            apart = apart and cut_off <= 0.15 * np.sqrt(max(1, int(np.count_nonzero(mask)))) * 4
         # None when objects and background move as one.
         self.background: NDArray[np.uint8] | None = None
         if apart and others is not None and rng.random() < settings.other_background:
             self.background = others(rng)[0]
         elif apart:
-            self.background = cutouts.fill_hole(self.image, np.logical_or.reduce(masks))
+            self.background = fill_hole(self.image, np.logical_or.reduce(masks))
         self._smooth = rng.random() < settings.path
         front = self._cut_outs(others) if rng.random() < settings.occluder else []
         behind = self._cut_outs(others) if apart and rng.random() < settings.distractor else []
@@ -116,39 +130,33 @@ class _Scene:
         labels = np.zeros(self.size, dtype=np.uint8)
         if self.background is None:
             valid = ground.covers(self.image.shape[:2])
-            for index, mask in enumerate(ground.apply_to_masks(self.masks)):
-                labels[mask > 127] = index + 1
+            for start in range(0, len(self.masks), 4):  # OpenCV warps up to four channels at once
+                masks = ground.apply(np.stack(self.masks[start : start + 4], axis=-1))
+                for index, mask in enumerate(np.moveaxis(np.atleast_3d(masks), -1, 0), start + 1):
+                    labels[mask > 127] = index
             labels[~valid] = 0
             frame = ground.apply(self.image)
         else:
-            valid = np.ones(self.size, dtype=bool)
-            frame = self._layered(self.background, labels, ground, t, strength)
+            valid, matrix, background = np.ones(self.size, dtype=bool), ground.matrix, self.background
+            if background.shape != self.image.shape:
+                # Another photograph: it takes the place of the own one, whatever its size.
+                matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
+            frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
+            for cut, track in self.behind:
+                self._add_cut_out(frame, labels, cut, track, t)
+            for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):  # each on its own way
+                rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+                if len(rows) == 0:
+                    continue
+                x, y, _ = self.view @ np.array([columns.mean(), rows.mean(), 1.0])
+                motion = track.at(t, lambda: self._object_motion(strength))
+                warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
+                alpha = warp.apply(mask)
+                paste(frame, warp.apply(self.image, mirrored=True), alpha)
+                labels[alpha > 127] = index + 1
         for cut, track in self.front:
             valid |= self._add_cut_out(frame, labels, cut, track, t)
         return frame, labels, valid
-
-    def _layered(
-        self, background: NDArray[np.uint8], labels: NDArray[np.uint8], ground: Warp, t: int, strength: float
-    ) -> NDArray[np.uint8]:
-        """The background, and before it the objects, each with its own motion; they are put into the labels too."""
-        matrix = ground.matrix
-        if background.shape != self.image.shape:
-            # Another photograph: it takes the place of the own one, whatever its size.
-            matrix = matrix @ np.linalg.inv(fit_matrix(self.image.shape[:2], background.shape[:2]))
-        frame = Warp(matrix, self.size, ground.bend).apply(background, mirrored=True)
-        for cut, track in self.behind:
-            self._add_cut_out(frame, labels, cut, track, t)
-        for index, (mask, track) in enumerate(zip(self.masks, self.objects, strict=True)):
-            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-            if len(rows) == 0:
-                continue
-            x, y, _ = self.view @ np.array([columns.mean(), rows.mean(), 1.0])
-            motion = track.at(t, lambda: self._object_motion(strength))
-            warp = Warp(motion.matrix((float(x), float(y))) @ self.view, self.size, motion.bend)
-            alpha = warp.apply(mask)
-            paste(frame, warp.apply(self.image, mirrored=True), alpha)
-            labels[alpha > 127] = index + 1
-        return frame
 
     def _add_cut_out(
         self, frame: NDArray[np.uint8], labels: NDArray[np.uint8], cut: Filmed, track: Track, t: int
@@ -191,11 +199,16 @@ class _Scene:
 
     def _turned(self, zoom: float, shift: tuple[float, float], strength: float) -> LayerMotion:
         """A motion with this zoom and shift, and with drawn rotation, shear and deformation."""
+        import cv2
+
         rng, settings = self.rng, self.settings
         turns = [signed(rng, bounds, strength) for bounds in (settings.rotation, settings.shear, settings.shear)]
         bend = None
         if rng.random() < settings.elastic and strength > 0:
-            bend = smooth_field(rng, self.size, settings.elastic_strength * strength)
+            cells, deviation = int(rng.integers(3, 6)), settings.elastic_strength * strength * min(self.size)
+            coarse: Any = rng.normal(0.0, deviation, (cells, cells, 2)).astype(np.float32)
+            smooth = cv2.resize(coarse, (self.size[1], self.size[0]), interpolation=cv2.INTER_CUBIC)
+            bend = np.asarray(smooth, dtype=np.float32)
         return LayerMotion(np.array([zoom, *turns, *shift]), bend)
 
     def _zoom(self, strength: float) -> float:
@@ -211,7 +224,7 @@ class _Scene:
     def _cut_outs(self, others: Others | None) -> list[Filmed]:
         """An object of another photograph, if there is one."""
         image, masks = others(self.rng) if others is not None else (self.image, [])
-        cut = cutouts.still_filmed(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
+        cut = still_filmed(image, masks[int(self.rng.integers(len(masks)))], frames=1) if masks else None
         return [] if cut is None else [cut]
 
     def _draw_view(self, masks: Masks) -> Matrix:

@@ -14,8 +14,15 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.cutouts import Filmed, Masks, cut_filmed, still_filmed
-from hodor_cli.training.samples.sample import TrainingSample, labels_of_masks, make_clip_sample
+from hodor_cli.training.samples.sample import (
+    Filmed,
+    Masks,
+    TrainingSample,
+    cut_filmed,
+    labels_of_masks,
+    make_clip_sample,
+    still_filmed,
+)
 from hodor_cli.training.samples.sequence import make_still_sequence
 from hodor_cli.training.samples.settings import AugmentSettings
 
@@ -52,10 +59,12 @@ class TrainingSet:
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """A sample of item `index` with exactly `num_objects` of its objects; out_size is (height, width)."""
         image, masks = self.load(self.items[index])
+
+        def other(rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
+            return self.load(self.all_items[int(rng.integers(len(self.all_items)))])
+
         chosen = _chosen(masks, num_objects, rng)
-        return make_still_sequence(
-            image, chosen, rng, self.settings, out_size, name=self.name(index), others=self._other
-        )
+        return make_still_sequence(image, chosen, rng, self.settings, out_size, name=self.name(index), others=other)
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
         """An object of item `index` over so many frames; None if it cannot be cut out."""
@@ -73,9 +82,6 @@ class TrainingSet:
             values = getattr(self, name)
             setattr(part, name, [values[index] for index in chosen])
         return part
-
-    def _other(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Masks]:
-        return self.load(self.all_items[int(rng.integers(len(self.all_items)))])
 
 
 class StillTraining(TrainingSet):
@@ -113,8 +119,17 @@ class ClipTraining(TrainingSet):
         self.clips, self.settings, self.every = clips, settings, every
         self.max_gap = max(max_gap, settings.frames - 1)
         limits = limits or ObjectLimits()
+
+        def usable(pair: tuple[int, int]) -> _Item:
+            clip, frame = pair
+            listed = clips.clips[clip].listed
+            known = None if listed is None else {number for number, places in listed.items() if frame in places}
+            ids = () if known is not None and not known else limits.usable_ids(clips.load_labels(clip, frame))
+            return clip, frame, tuple(number for number in ids if known is None or number in known)
+
         chosen = [(number, frame) for number, clip in enumerate(clips.clips) for frame in self.choose(clip.labelled)]
-        self.items: Sequence[_Item] = _usable_items(clips, chosen, limits)
+        with ThreadPoolExecutor(4) as pool:  # every mask named is read once
+            self.items: Sequence[_Item] = [item for item in pool.map(usable, chosen) if item[2]]
         self.all_items = self.items
         if not self.items:
             raise DataError(
@@ -205,22 +220,6 @@ class DenseClips(ClipTraining):
         chosen = [labelled[place] for place in np.clip(places, 0, len(labelled) - 1).tolist()]
         masks = [self.clips.load_labels(clip, f) == number for f in chosen]
         return cut_filmed([self.clips.load_frame(clip, f) for f in chosen], masks, moving=True)
-
-
-def _usable_items(clips: ClipSet, chosen: Sequence[tuple[int, int]], limits: ObjectLimits) -> list[_Item]:
-    """Those of the labelled (clip, frame) pairs with objects within the limits. Every mask named is read once."""
-
-    def read(pair: tuple[int, int]) -> _Item:
-        clip, frame = pair
-        listed = clips.clips[clip].listed
-        known = None if listed is None else {number for number, places in listed.items() if frame in places}
-        if known is not None and not known:
-            return clip, frame, ()
-        usable = limits.usable_ids(clips.load_labels(clip, frame))
-        return clip, frame, tuple(number for number in usable if known is None or number in known)
-
-    with ThreadPoolExecutor(4) as pool:
-        return [item for item in pool.map(read, chosen) if item[2]]
 
 
 def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Generator) -> list[int]:

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.errors import OutputError, UsageError, extra
 from hodor_cli.files import replacing
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
 from hodor_cli.weights.onnx import graphs as parts
-from hodor_cli.weights.onnx.graphs import GraphSizes
 
 FORMAT = "hodor-onnx"
 FORMAT_VERSION = 1
@@ -73,12 +72,12 @@ def export_onnx(
         UsageError for a resolution out of range, or if the package onnx is missing; OutputError if files are there
         already or cannot be written.
     """
-    _require_onnx()
+    with extra("onnx", "writing ONNX files"):
+        import onnx  # noqa: F401
     min_dim, max_dim = model.config.resolution(wanted.min_dim, wanted.max_dim)
     geometry = Geometry.of(wanted.size[1], wanted.size[0], min_dim=min_dim, max_dim=max_dim)
-    sizes = GraphSizes(geometry, wanted.objects, wanted.history)
     folder = Path(folder)
-    graphs = _graphs(parts.exportable(model), sizes)
+    graphs = _graphs(parts.exportable(model), geometry, wanted)
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
     existing = [name for name in names if (folder / name).exists()]
     if existing and not overwrite:
@@ -93,7 +92,8 @@ def export_onnx(
                     progress(name)
                 file = f"{name}.onnx"
                 files[name] = {"file": file, **_write_graph(places[file], graph, inputs, outputs)}
-            places[SIDECAR].write_text(json.dumps(_describe(model, sizes, files), indent=2) + "\n", encoding="utf-8")
+            described = json.dumps(_describe(model, geometry, wanted, files), indent=2)
+            places[SIDECAR].write_text(described + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to ({error.strerror}); free or change its disk") from error
     return [folder / name for name in names]
@@ -102,9 +102,9 @@ def export_onnx(
 Graph = tuple[nn.Module, dict[str, Tensor], tuple[str, ...]]
 
 
-def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
+def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, Graph]:
     """Each graph with example inputs by name and the names of its outputs."""
-    config, geometry, frames = model.config, sizes.geometry, sizes.history
+    config, frames = model.config, sizes.history
     map_size = (geometry.padded[0] // 8, geometry.padded[1] // 8)
 
     def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -138,9 +138,9 @@ def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
     picture = zeros(*geometry.original, 3, dtype=torch.uint8)
     maps = ("stride4", "stride8", "keys") if match else ("stride4", "stride8")
     graphs: dict[str, Graph] = {
-        "extract": (parts.ExtractGraph(model, sizes), {"frame": picture}, maps),
+        "extract": (parts.ExtractGraph(model, geometry), {"frame": picture}, maps),
         "masks": (
-            parts.MasksGraph(sizes),
+            parts.MasksGraph(geometry, sizes.objects),
             {"labels": picture[..., 0]},
             ("object_masks", "background_masks", "has_object"),
         ),
@@ -149,7 +149,7 @@ def _graphs(model: Hodor, sizes: GraphSizes) -> dict[str, Graph]:
     if match:
         graphs["match"] = (parts.MatchGraph(model), match, CUE)
     made = ("labels", "object_masks", "background_masks", "logits")
-    graphs["decode"] = (parts.DecodeGraph(model, sizes), decode, made)
+    graphs["decode"] = (parts.DecodeGraph(model, geometry), decode, made)
     # Each input is a tensor of its own: the tracer takes one that comes twice for one input.
     return {
         name: (graph, {key: value.clone() for key, value in inputs.items()}, outputs)
@@ -200,12 +200,10 @@ def _kind(value: Tensor) -> dict[str, Any]:
     return {"shape": list(value.shape), "type": str(value.dtype).removeprefix("torch.")}
 
 
-def _describe(model: Hodor, sizes: GraphSizes, files: dict[str, Any]) -> dict[str, Any]:
+def _describe(model: Hodor, geometry: Geometry, sizes: ExportSizes, files: dict[str, Any]) -> dict[str, Any]:
     """What a program needs to know to use the files."""
     from hodor_cli import __version__
     from hodor_cli.weights.checkpoint import model_fingerprint
-
-    geometry = sizes.geometry
 
     def sides(size: tuple[int, int]) -> dict[str, int]:
         return {"height": size[0], "width": size[1]}
@@ -228,12 +226,3 @@ def _describe(model: Hodor, sizes: GraphSizes, files: dict[str, Any]) -> dict[st
         },
         "graphs": files,
     }
-
-
-def _require_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"ONNX files need the package onnx ({error}); install it with: pip install 'hodor-cli[onnx]'"
-        ) from error

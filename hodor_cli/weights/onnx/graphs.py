@@ -8,7 +8,6 @@ are marked in `has_object` and change nothing.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -30,41 +29,30 @@ from hodor_cli.runtime.preprocess import Geometry, normalise, pad, resize
 _ABSENT = -1e4
 
 
-@dataclass(frozen=True)
-class GraphSizes:
-    """What is fixed in the files: the frames' geometry, object slots, and frames of history."""
-
-    geometry: Geometry
-    objects: int
-    history: int
-
-
 def exportable(model: Hodor) -> Hodor:
     """A copy of a network, float32 on the CPU, with deformable and padded convolutions as other runtimes have them."""
     model = plain(copy.deepcopy(model), DeformConv).cpu().float().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Conv) and child.stride == (2, 2):
-                setattr(parent, name, _padded(child))
+                # Its padding becomes an operation of its own; runtimes fuse the two.
+                unpadded = nn.Conv2d(
+                    child.in_channels, child.out_channels, child.kernel_size[0], 2, groups=child.groups
+                )
+                unpadded.load_state_dict(child.state_dict())
+                setattr(parent, name, nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), unpadded))
     return model.requires_grad_(False)
-
-
-def _padded(conv: Conv) -> nn.Module:
-    """A convolution of stride 2 with its padding as an operation of its own; runtimes fuse the two."""
-    unpadded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size[0], stride=2, groups=conv.groups)
-    unpadded.load_state_dict(conv.state_dict())
-    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), unpadded)
 
 
 class ExtractGraph(nn.Module):
     """frame (H, W, 3) uint8 RGB -> stride4, stride8 and, for models that match, keys."""
 
-    def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
+    def __init__(self, model: Hodor, geometry: Geometry) -> None:
         super().__init__()
-        self.model, self.sizes = model, sizes
+        self.model, self.geometry = model, geometry
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        geometry, config = self.sizes.geometry, self.model.config
+        geometry, config = self.geometry, self.model.config
         image = frame.permute(2, 0, 1)[None].float()
         image = pad(normalise(resize(image, geometry.scaled), config.pixel_mean, config.pixel_std), geometry.padded)
         maps = self.model.extract(image)
@@ -77,13 +65,12 @@ class MasksGraph(nn.Module):
     The slot of object i is i - 1. An object without a pixel at stride 8 cannot be encoded: its slot stays unused.
     """
 
-    def __init__(self, sizes: GraphSizes) -> None:
+    def __init__(self, geometry: Geometry, slots: int) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.geometry, self.slots = geometry, slots
 
     def forward(self, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        geometry = self.sizes.geometry
-        ids = torch.arange(1, self.sizes.objects + 1)
+        geometry, ids = self.geometry, torch.arange(1, self.slots + 1)
         masks = (labels.int()[None] == ids[:, None, None]).float()[None]  # (1, I, H, W)
         masks = pad((resize(masks, geometry.scaled) > 0.5).float(), geometry.padded)
         seen = to_stride8(masks).amax(dim=(2, 3)) > 0.5
@@ -114,8 +101,11 @@ class EncodeGraph(nn.Module):
         present = torch.cat((torch.ones(1, NUM_BACKGROUND, dtype=torch.bool), has_object), dim=1)
         x = encoder.start_proj(_start(pixels, masks))
         position = torch.cat((encoder.bg_query_embed, encoder.fg_query_embed.expand(has_object.shape[1], -1)))[None]
-        for layer in encoder.layers:
-            x = _encoder_layer(cast(EncoderLayer, layer), x, position, pixels, masks, present)
+        for one in encoder.layers:  # with tokens that are not attended to where their slot is unused
+            layer = cast(EncoderLayer, one)
+            x = layer.norm1(x + _self_attention(layer.self_attn, x + position, x, present))
+            x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
+            x = layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
         background, objects = x[:, :NUM_BACKGROUND], x[:, NUM_BACKGROUND:]
         if self.hold_lost:
             seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
@@ -145,16 +135,6 @@ def _self_attention(layer: nn.MultiheadAttention, asked: Tensor, values: Tensor,
     return layer.out_proj((scores.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)[None])
 
 
-def _encoder_layer(
-    layer: EncoderLayer, x: Tensor, position: Tensor, pixels: Tensor, masks: Tensor, present: Tensor
-) -> Tensor:
-    """As `EncoderLayer`, with tokens that are not attended to where their slot (1, N) is unused."""
-    asked = x + position
-    x = layer.norm1(x + _self_attention(layer.self_attn, asked, x, present))
-    x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
-    return layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
-
-
 class DecodeGraph(nn.Module):
     """Maps, history [and cue] -> labels (H, W) uint8, object_masks and background_masks (stride 8), logits.
 
@@ -163,13 +143,13 @@ class DecodeGraph(nn.Module):
     cue_reference, cue_near. logits (1, 10 + I, padded H / 4, padded W / 4).
     """
 
-    def __init__(self, model: Hodor, sizes: GraphSizes) -> None:
+    def __init__(self, model: Hodor, geometry: Geometry) -> None:
         super().__init__()
-        self.model, self.sizes = model, sizes
+        self.model, self.geometry = model, geometry
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         stride4, stride8, objects, background, has_object, has_background, *parts = inputs
-        geometry, maps = self.sizes.geometry, Maps(stride4, stride8)
+        geometry, maps = self.geometry, Maps(stride4, stride8)
         history, cue = History(objects, background, has_object, has_background), Cue(*parts) if parts else None
         logits = self.model.decode(maps, history, cue).clamp(min=_ABSENT)
         shown = resize(logits, geometry.padded).softmax(dim=1)

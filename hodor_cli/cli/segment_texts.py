@@ -1,4 +1,4 @@
-"""What `hodor segment` prints at its end."""
+"""The inputs of a run as they are typed, with how they were read; and what `hodor segment` prints at its end."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hodor_cli.cli.terminal import counted, note, say, warn
+from hodor_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.session.session import DescriptorSession
+    from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.settings import SegmentSummary
+    from hodor_cli.video.frames import FrameSource
+
 
 #: Stretches of frames to review that are listed on the terminal; the report has all.
 _SHOWN_REVIEWS = 12
@@ -66,3 +70,55 @@ def objects_named(ids: Sequence[int]) -> str:
         return "no object"
     shown = ", ".join(str(key) for key in ids[:8]) + (" ..." if len(ids) > 8 else "")
     return f"object {shown}" if len(ids) == 1 else f"{len(ids)} objects ({shown})"
+
+
+#: Frames with masks that are named on the terminal.
+_SHOWN_MASKS = 10
+
+
+def given_inputs(
+    frames: FrameSource,
+    mask: Sequence[str] | None,
+    box: Sequence[str] | None,
+    click: Sequence[str] | None,
+    remove: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+) -> RunInputs:
+    """The inputs of a run from the options of these names; prints how they were read."""
+    from hodor_cli.formats.mask_arguments import read_given
+    from hodor_cli.run.exporting import names_of
+    from hodor_cli.run.inputs import RunInputs, removals_by_frame
+    from hodor_cli.run.prompts import boxes_by_frame, clicks_by_frame
+
+    read = read_given(list(mask or ()), frames)
+    taken = {key for one in read.masks.values() for key in one.object_ids}
+    boxes = boxes_by_frame(box or (), frames, taken)
+    clicks = clicks_by_frame(click or (), frames, taken | {key for of in boxes.values() for key in of})
+    removed = removals_by_frame(remove or (), frames)
+    for frame, ids in read.ends.items():
+        removed.setdefault(frame, []).extend(ids)
+    for frame, given in list(read.masks.items())[:_SHOWN_MASKS]:
+        note(f"Frame {frame}: {objects_named(given.object_ids)} from {', '.join(given.files)}")
+        for line in given.notes:
+            note(f"  {line}")
+    if len(read.masks) > _SHOWN_MASKS:
+        more = counted(len(read.masks) - _SHOWN_MASKS, "more frame")
+        note(f"... and masks for {more}, up to frame {max(read.masks)}")
+    for frame, by_id in boxes.items():
+        for object_id, side in by_id.items():
+            note(f"Frame {frame}: object {object_id} from the box {','.join(map(str, side))}")
+    for frame, of_frame in clicks.items():
+        for object_id, of_object in of_frame.items():
+            note(f"Frame {frame}: object {object_id} from {counted(len(of_object), 'click')}")
+    return RunInputs(read.masks, boxes, removed, clicks=clicks, names={**read.names, **names_of(names or ())})
+
+
+def value_range_of(text: str | None) -> tuple[float, float] | None:
+    """The two numbers of --value-range."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--value-range {text} is not two numbers LOW,HIGH, for example 0,1023") from None
+    return low, high

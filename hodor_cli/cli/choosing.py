@@ -1,0 +1,157 @@
+"""`hodor look` and `hodor suggest`: where to put masks, before a run and after it."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from hodor_cli.cli import options as common
+from hodor_cli.cli.options import arg, opt, out_option
+from hodor_cli.cli.terminal import counted, progress_bar, say
+from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.run.settings import RunHooks, SegmentSettings
+
+if TYPE_CHECKING:
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.run.records import SuggestedFrame
+    from hodor_cli.video.frames import FrameSource
+
+
+#: Metadata that marks the pictures of this command.
+_MADE_BY = ("Software", "hodor look")
+
+
+def look(
+    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, a camera index, or -.")],
+    *,
+    start: Annotated[
+        int | None, opt("N", "The frame to show, from 0 [default: the first with a mask, or 0].", "--frame", min=0)
+    ] = None,
+    mask: common.MaskOption = None,
+    box: common.BoxOption = None,
+    click: common.ClickOption = None,
+    out: Annotated[Path | None, out_option("FILE", "Picture to write [default: NAME.frameN.png].")] = None,
+    value_range: common.ValueRangeOption = None,
+    axes: common.AxesOption = None,
+    overwrite: common.OverwriteOption = False,
+) -> None:
+    """Check the start of a run: draw a frame with its coordinates and the masks that the run would start from.
+
+    hodor look clip.mp4
+    hodor look clip.mp4 --frame 40 --box 40=310,120,200,260
+
+    Read a box from the grid: x and y of its upper left corner, then its width and height. `hodor segment --preview`
+    draws the same picture.
+    """
+    from hodor_cli.cli.segment_texts import given_inputs, value_range_of
+    from hodor_cli.video.source import open_source
+
+    with open_source(source, start=start or 0, value_range=value_range_of(value_range), axes=axes) as frames:
+        inputs = given_inputs(frames, mask, box, click)
+        show(frames, inputs, start, out, overwrite=overwrite)
+
+
+def show(
+    source: FrameSource,
+    inputs: RunInputs,
+    index: int | None = None,
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Draw frame `index` (see `frame_to_show`) into `out`, or into NAME.frameN.png, and print what it shows.
+
+    An earlier picture of this command is replaced. Raises OutputError if another file exists.
+    """
+    import numpy as np
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    from hodor_cli.files import new_file
+    from hodor_cli.run.choosing import draw_look, frame_to_show, grid_step
+
+    shown = frame_to_show(source, inputs, index)
+    picture = Path(f"{source.name}.frame{shown.index}.png") if out is None else out
+    ours = False
+    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), Image.open(picture) as earlier:
+        ours = earlier.info.get(_MADE_BY[0]) == _MADE_BY[1]
+    if picture.exists() and not overwrite and not ours:
+        raise OutputError(f"{picture} exists already; give another --out or --overwrite")
+    labels, made_by = inputs.at(shown).labels, PngInfo()
+    made_by.add_text(*_MADE_BY)
+    with new_file(picture) as temporary:
+        Image.fromarray(draw_look(shown.image, labels)).save(temporary, format="PNG", pnginfo=made_by)
+    height, width = shown.image.shape[:2]
+    step = grid_step(max(height, width))
+    say(f"{picture}: frame {shown.index} of {source.name}, {width}x{height}, a line every {step} px")
+    if labels is not None:
+        for object_id, pixels in zip(*np.unique(labels[labels != 0], return_counts=True), strict=True):
+            say(f"  object {object_id}: {counted(int(pixels), 'pixel')}")
+
+
+def suggest(
+    source: Annotated[
+        str,
+        arg(
+            "RESULT|SOURCE",
+            "A result folder of `hodor segment`; or a video file or a folder of images, with the masks so far.",
+        ),
+    ],
+    *,
+    mask: common.MaskOption = None,
+    box: common.BoxOption = None,
+    click: common.ClickOption = None,
+    count: Annotated[int, opt("N", "Number of frames.", min=1)] = 5,
+    out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
+    overwrite: common.OverwriteOption = False,
+    start: common.StartOption = 0,
+    end: common.EndOption = None,
+    settings: Annotated[SegmentSettings, common.FOLLOW_FIELDS],
+) -> None:
+    """Name the frames whose masks would help most: doubtful ones far from given masks.
+
+    hodor suggest clip.mp4 --mask first.png -o next.png
+    hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
+    hodor suggest clip.hodor
+    """
+    from hodor_cli.run.choosing import suggested_in
+    from hodor_cli.run.records import is_report
+
+    if out is not None and out.exists() and not overwrite:
+        raise OutputError(f"{out} exists already; choose another name with `out`, or add `overwrite`")
+    given = bool(mask or box or click)
+    if not given or is_report(Path(source) / "report.json"):
+        if given:
+            raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
+        _tell(suggested_in(Path(source), count), Path(source), out)
+        return
+    from hodor_cli.cli.segment_texts import given_inputs
+    from hodor_cli.run.runner import segment_source
+    from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
+
+    with open_source(source, start=start, end=end) as frames, tempfile.TemporaryDirectory(prefix="hodor-") as folder:
+        inputs, model = given_inputs(frames, mask, box, click), load_model(settings.weights)
+        if not frames.reiterable:
+            raise UsageError(
+                f"the frames of {frames.label} come only once, so none can be masked next; save the video first"
+            )
+        with progress_bar(frames.name, frames.length) as progress:
+            settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
+            segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)
+        _tell(suggested_in(Path(folder), count), Path(folder), out)
+
+
+def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> None:
+    from hodor_cli.run.choosing import write_suggestions
+
+    for one in found:
+        say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the doubt")
+    if not found:
+        say("Every frame has a mask.")
+    elif out is not None:
+        write_suggestions(out, result, found)
+        say(f"  {out}  the frames and their masks")

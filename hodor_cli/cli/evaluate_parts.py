@@ -1,0 +1,196 @@
+"""Parts of `hodor evaluate`: its tables, the curve over given masks, and networks that are adapted to given masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hodor_cli.cli.terminal import counted, progress_bar
+from hodor_cli.errors import OutputError, UsageError, require_matplotlib
+from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
+from hodor_cli.images.paths import listed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hodor_cli.engine.keyframes import OfflineSegmenter
+    from hodor_cli.evaluation.comparison import ResultComparison
+    from hodor_cli.evaluation.results import EvaluationResult
+    from hodor_cli.model.hodor import Hodor
+
+
+def print_scores(result: EvaluationResult, console: Console) -> None:
+    """Sequences, worst first, and the whole below; the official package's numbers beside ours."""
+    several = any(len(sequence.objects) > 1 for sequence in result.sequences.values())
+    table = score_table("sequence", "J&F", "J", "F", *(("objects", "worst object") if several else ()))
+    for sequence in result.worst_first():
+        worst = min(sequence.objects.values(), key=lambda score: score.jf)
+        more = (str(len(sequence.objects)), f"{worst.object_id} ({percent(worst.jf)})") if several else ()
+        table.add_row(
+            sequence.name,
+            *(percent(value) for value in (sequence.jf, sequence.j, sequence.f)),
+            *more,
+        )
+    table.add_section()
+    objects = sum(len(sequence.objects) for sequence in result.sequences.values())
+    whole = (percent(value) for value in (result.jf, result.j, result.f))
+    table.add_row("all objects", *whole, *((str(objects), "") if several else ()))
+    console.print(table)
+    console.print(
+        "  ".join(
+            f"{name.replace('_', ' ')} {percent(result.metric(name))}"
+            for name in ("J_recall", "J_decay", "F_recall", "F_decay")
+        )
+    )
+    for group, means in result.group_means().items():
+        console.print(f"{group}: J {percent(means['J'])}  F {percent(means['F'])}")
+    if result.failed:
+        console.print(f"without the {len(result.failed)} that failed: {', '.join(result.failed)}")
+    official = result.settings.get("official")
+    if not official:
+        return
+    table = score_table("", "official", "ours")
+    for name, value in official.items():
+        table.add_row(name.replace("_", " "), f"{100 * value:.4f}", f"{100 * result.metric(name):.4f}")
+    console.print(table)
+    if any(abs(value - result.metric(name)) > 1e-6 for name, value in official.items()):
+        console.print("They differ: see the remarks (void pixels, ids, or a decay past 256 frames).")
+
+
+def print_sweep(results: list[EvaluationResult], console: Console) -> None:
+    """J&F and speed per history length."""
+    table = score_table("history", "J&F", "J", "F", "frames/s")
+    for result in results:
+        speed = result.frames_per_second
+        table.add_row(
+            str(result.settings["history"]),
+            *(percent(value) for value in (result.jf, result.j, result.f)),
+            "-" if speed is None or speed != speed else f"{speed:.2f}",
+        )
+    console.print(table)
+
+
+def print_comparison(comparison: ResultComparison, console: Console) -> None:
+    """Per-sequence differences, largest loss first, and the interval of the whole."""
+    table = score_table("sequence", comparison.name_a, comparison.name_b, "difference")
+    for name, (a, b) in sorted(comparison.sequences.items(), key=lambda item: item[1][1] - item[1][0]):
+        table.add_row(name, percent(a), percent(b), f"{100 * (b - a):+.1f}")
+    table.add_section()
+    table.add_row(
+        "all objects", percent(comparison.value_a), percent(comparison.value_b), f"{100 * comparison.difference:+.1f}"
+    )
+    console.print(table)
+    said = f"{comparison.metric} of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}"
+    count = counted(len(comparison.sequences), "sequence")
+    if comparison.interval is None:
+        console.print(f"{said}, over {count}: {comparison.verdict}")
+    else:
+        low, high = comparison.interval
+        interval = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f} (paired bootstrap over {count})"
+        console.print(f"{said}, {interval}: {comparison.verdict}")
+    if comparison.only_in_one:
+        console.print(f"Left out, because only one of the two has them: {listed(comparison.only_in_one, 8)}")
+
+
+def score_table(first: str, *others: str) -> Table:
+    """A table with numbers in all columns but the first."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def percent(value: float) -> str:
+    """A share as a percentage; - for NaN."""
+    return "-" if value != value else f"{100 * value:.1f}"
+
+
+def evaluate_given(
+    dataset: list[Path],
+    sequences: list[str] | None,
+    how: tuple[str, str],
+    settings: EvaluationSettings,
+    output: EvaluationOutput | None,
+    console: Console,
+) -> str:
+    """Run and print the curve over the number of given masks; returns it as JSON.
+
+    how: the texts of --given and --choose.
+    """
+    from hodor_cli.evaluation.given import GivenSettings, evaluate_given, given_json, write_given
+    from hodor_cli.formats.opening import open_benchmark
+    from hodor_cli.weights import load_model
+
+    given, choose = how
+    try:
+        counts = tuple(int(part) for part in given.split(","))
+    except ValueError:
+        raise UsageError(f"--given takes numbers of masks such as 1,2,3,5, not {given!r}") from None
+    chosen = GivenSettings(counts, tuple(names_in(choose) or ()))  # type: ignore[arg-type]
+    if len(dataset) > 1:
+        raise UsageError(f"one data set at a time, not {len(dataset)}")
+    if output is not None:
+        require_matplotlib("the curve of `given`")
+        if (output.folder / "given.json").exists() and not output.overwrite:
+            raise OutputError(f"{output.folder} holds results already; choose another folder, or add `overwrite`")
+    with open_benchmark(dataset[0]) as whole, progress_bar("evaluating", None) as progress:
+        found = whole.select(sequences)
+        console.print(found.describe())
+        model = load_model(settings.weights or "")
+        segmenter = settings.offline(model)
+        adapt = None if settings.adapt is None else Adapting(model, settings).offline
+        scores = evaluate_given(found, segmenter, chosen, adapt=adapt, progress=progress)
+    table = score_table("chosen", "masks", "J&F", "J", "F")
+    for score in scores:
+        table.add_row(score.choose, str(score.given), *(percent(value) for value in (score.jf, score.j, score.f)))
+    console.print(table)
+    facts: dict[str, Any] = {"dataset": str(dataset[0]), "weights": settings.weights}
+    facts |= {"min_dim": segmenter.min_dim, "adapt": settings.adapt}
+    if output is not None:
+        write_given(scores, facts, output.folder)
+        console.print(f"Results in {output.folder}: given.json and given.png")
+    return given_json(scores, facts)
+
+
+class Adapting:
+    """Makes segmenters whose network is adapted to given frames, as a run of `segment` with `adapt` does it."""
+
+    def __init__(self, model: Hodor, settings: EvaluationSettings) -> None:
+        from hodor_cli.run.adapting import adaptation
+
+        self._model = model
+        self._how, self._settings = adaptation(model, settings.adapt or "", settings)
+
+    def _adapted(self, model: Hodor, examples: list[Any], checked: list[Any]) -> Hodor:
+        from hodor_cli.training.adaptation import adapt, default_cache
+
+        return adapt(model, examples, self._how, frames=checked, cache=default_cache())
+
+    def on_start(self, segmenter: Any, start: Start) -> Any:
+        """A segmenter like this one, adapted to the first masks of a sequence."""
+        from hodor_cli.images.picture import read_picture
+        from hodor_cli.training.adapt_settings import CHECKED_AHEAD
+        from hodor_cli.training.agreement import Example
+
+        checked = [read_picture(start.following[n - 1]) for n in CHECKED_AHEAD if n <= len(start.following)]
+        adapted = self._adapted(segmenter.model, [Example.of(start.frame, start.masks)], checked)
+        settings = replace(self._settings, history=segmenter.history, device=str(segmenter.device))
+        return settings.segmenter(adapted)
+
+    def offline(self, given: list[tuple[Any, Any]], checked: list[Any]) -> OfflineSegmenter:
+        """A segmenter adapted to all given frames, (image, label map) each."""
+        from hodor_cli.training.agreement import Example
+
+        examples = [Example(frame, labels) for frame, labels in given]
+        return self._settings.offline(self._adapted(self._model, examples, checked))
+
+
+def names_in(text: str | None) -> list[str] | None:
+    """The names in A,B,...; None for None."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

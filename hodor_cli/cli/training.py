@@ -1,0 +1,248 @@
+"""`hodor pretrain` and `hodor finetune`: train a video segmenter from still images, and continue on video frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from hodor_cli.cli.options import opt
+from hodor_cli.cli.parameters import MACHINE, Fields, option
+from hodor_cli.cli.terminal import Show, duration, note, progress_bar, stderr_console, stdout_console, warn
+from hodor_cli.errors import DataError, UsageError
+from hodor_cli.settings import settings_of
+from hodor_cli.training.config import LearningRate, TrainConfig
+from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
+from hodor_cli.training.samples.settings import augment_preset
+
+if TYPE_CHECKING:
+    from hodor_cli.model.hodor import Hodor
+    from hodor_cli.training.options import TrainingProgress, TrainingResult
+
+
+DataOption = Annotated[
+    list[str] | None, opt("FOLDER[:WEIGHT]", "A data set, and how often it is drawn from. Repeatable.")
+]
+_RUN, _SETTINGS = "Run", "Settings"
+#: The dotted names of settings whose option is called otherwise.
+_DOTTED = {"learning_rate": "learning_rate.peak", "warmup": "learning_rate.warmup"}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changes to the settings of a preset; those of `TrainConfig` without an option are reached by `--set`."""
+
+    iterations: Annotated[int | None, option(TrainConfig, "iterations")] = None
+    batch_size: Annotated[int | None, option(TrainConfig, "batch_size", _SETTINGS)] = None
+    micro_batch: Annotated[int | None, option(TrainConfig, "micro_batch", _SETTINGS)] = None
+    learning_rate: Annotated[
+        float | None, option(LearningRate, "peak", _SETTINGS, flag="--learning-rate", metavar="RATE")
+    ] = None
+    warmup: Annotated[int | None, option(LearningRate, "warmup", _SETTINGS)] = None
+    sequence: Annotated[int | None, option(TrainConfig, "sequence", _SETTINGS)] = None
+    schedule: Annotated[str | None, option(TrainConfig, "schedule", _SETTINGS)] = None
+    average: Annotated[float | None, option(TrainConfig, "average", _SETTINGS, metavar="DECAY")] = None
+    seed: Annotated[int | None, option(TrainConfig, "seed", _SETTINGS)] = None
+    augment: Annotated[
+        str | None, opt("NAME", "Augmentation: paper (imgaug), fast, mini, toy.", rich_help_panel=_SETTINGS)
+    ] = None
+    set_: Annotated[
+        list[str] | None,
+        opt(
+            "NAME=VALUE",
+            "Any other setting of run.json, such as augment.rotation=0,15. Repeatable.",
+            "--set",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = None
+    val: Annotated[
+        Path | None, opt("FOLDER", "Measure J&F on this benchmark and keep the best.", rich_help_panel=_RUN)
+    ] = None
+
+    def by_name(self) -> dict[str, Any]:
+        """The changes by dotted name. Raises UsageError where an option and `--set` name the same."""
+        changes: dict[str, Any] = {}
+        flags: dict[str, str] = {}
+        for called, value in vars(self).items():
+            name = _DOTTED.get(called, called)
+            flags[name] = f"--{called.replace('_', '-')}"
+            if value is not None and called not in ("augment", "set_", "val"):
+                part, _, field = name.rpartition(".")
+                setting = settings_of(LearningRate if part else TrainConfig)[field]
+                dataclasses.replace(setting, name=called).check(value)
+                changes[name] = value
+        if changes.get("average") == 0:
+            changes["average"] = None
+        if self.augment is not None:
+            changes["augment"] = augment_preset(self.augment)
+        for text in self.set_ or []:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise UsageError(f"--set takes NAME=VALUE, not {text!r}")
+            if name in changes:
+                raise UsageError(f"{flags.get(name, '--set')} and --set {text} set the same; give one of them")
+            changes[name] = value
+        return changes
+
+
+def train_with(
+    job: Any, data: list[Any], recipe: Recipe, run: RunOptions, changes: Changes, launch: LaunchSettings, **more: Any
+) -> None:
+    """Run `hodor_cli.pretrain` or `hodor_cli.finetune`, and print the outcome."""
+    from hodor_cli.training.options import Callbacks
+
+    recipe = dataclasses.replace(recipe, changes=changes.by_name())
+    validate = None if changes.val is None else Validation.of(changes.val, launch.precision)
+    with ExitStack() as stack:
+        show: Show | None = None
+
+        def checking(done: int, total: int) -> None:
+            nonlocal show
+            show = show or stack.enter_context(progress_bar("checking", total, "items"))
+            show(done)
+            if done == total:
+                stack.close()
+                show = None
+
+        callbacks = Callbacks(LiveLine(), note, warn, checking, validate)
+        result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
+    if not result.is_first:
+        return
+    console = stdout_console()
+    console.print(f"{result.last}: the network after {result.iterations} iterations")
+    if result.best is not None and result.score is not None:
+        console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
+    if result.iterations < result.wanted:
+        note(f"the time is over after {result.iterations} of {result.wanted} iterations; `resume` continues")
+    note(f"Use it: hodor segment VIDEO --mask MASK --weights {result.best or result.last}")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """J&F of a network on a benchmark in the DAVIS layout or another that `hodor evaluate` reads."""
+
+    dataset: Path
+    precision: str
+
+    @staticmethod
+    def of(dataset: Path, precision: str) -> Validation:
+        """Raises InputError or DataError for a folder that no network can be measured on."""
+        from hodor_cli.datasets.dataset import recognise
+
+        benchmark = recognise(dataset)
+        if not benchmark.has_truth:
+            raise DataError(f"`val` {dataset} has no annotations to measure against")
+        if not any(sequence.images for sequence in benchmark.sequences.values()):
+            raise DataError(f"`val` {dataset} has masks but no images to run the network on")
+        return Validation(dataset, precision)
+
+    def __call__(self, model: Hodor) -> float:
+        """Run the network on every sequence; NaN if nothing could be scored."""
+        from hodor_cli.evaluation import EvaluationSettings, evaluate
+
+        device = str(next(model.parameters()).device)
+        settings = EvaluationSettings(device=device, precision=self.precision)
+        result = evaluate(self.dataset, model=model, settings=settings)
+        for name, fault in result.failed.items():
+            note(f"{name} was left out of the validation: {fault}")
+        note(f"J&F {100 * result.jf:.1f} on {self.dataset}")
+        return float(result.jf)
+
+
+#: Seconds between two lines where stderr is no terminal, as in the log of a batch job.
+_LOG_EVERY = 60.0
+
+
+class LiveLine:
+    """Called with the progress after every iteration; a context manager, entered by the process that draws.
+
+    On a terminal one line is kept up to date; elsewhere a line is written now and then.
+    """
+
+    def __init__(self) -> None:
+        self._live: Any = None
+        self._last = float("-inf")
+
+    def __enter__(self) -> LiveLine:
+        if sys.stderr.isatty():
+            from rich.live import Live
+
+            self._live = Live(console=stderr_console(), auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        now = time.monotonic()
+        final = progress.iteration == progress.iterations
+        if now - self._last < (0.2 if self._live is not None else _LOG_EVERY) and not final:
+            return
+        self._last = now
+        text = (
+            f"{progress.iteration}/{progress.iterations}  loss {progress.loss:.3f}  IoU {progress.iou:.2f}  "
+            f"{progress.samples_per_second:.1f} samples/s  data {100 * progress.loader_wait:.0f} %  "
+            f"{duration(progress.seconds_left)} left"
+        )
+        if self._live is None:
+            note(text)
+            return
+        from rich.text import Text
+
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+def pretrain(
+    *,
+    data: DataOption = None,
+    images: Annotated[Path | None, opt("DIR", "Photographs whose annotations lie elsewhere.")] = None,
+    annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
+    recipe: Annotated[Recipe, Fields("preset", "model", "weights", "backbone")],
+    run: Annotated[RunOptions, Fields(panel="Run")],
+    changes: Annotated[Changes, Fields()],
+    launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
+) -> None:
+    """Train on still images in COCO format: photographs in, a video segmenter out.
+
+    Every photograph becomes a short augmented sequence. Without --data it uses the photographs of the prepared
+    workspace ($HODOR_WORKSPACE_DIR) and the paper's settings.
+
+    hodor pretrain --data photos --preset mini --backbone mobilenet_v2.safetensors
+    hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
+    hodor pretrain --gpus 4
+    """
+    from hodor_cli.training.options import DataSource
+    from hodor_cli.training.runs import pretrain as job
+
+    if (images is None) != (annotations is None):
+        raise UsageError("`images` and `annotations` belong together; give both, or a folder with `data`")
+    elsewhere = [] if images is None else [DataSource(images, annotations=annotations)]
+    train_with(job, [*(data or ()), *elsewhere], recipe, run, changes, launch)
+
+
+def finetune(
+    *,
+    data: DataOption = None,
+    clips: Annotated[ClipOptions, Fields()],
+    recipe: Annotated[Recipe, Fields("preset", "model", "weights")],
+    run: Annotated[RunOptions, Fields(panel="Run")],
+    changes: Annotated[Changes, Fields()],
+    launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
+) -> None:
+    """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network (mini by default).
+
+    With sparse, one labelled frame of each clip is read and no other label.
+
+    hodor finetune --mode sparse --data DAVIS --weights runs/mini/last.safetensors
+    hodor finetune --mode dense --data DAVIS:0.7 --data stills:0.3 -o runs/mixed
+    """
+    from hodor_cli.training.runs import finetune as job
+
+    train_with(job, data or [], recipe, run, changes, launch, clips=clips)
