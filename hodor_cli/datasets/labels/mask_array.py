@@ -22,7 +22,9 @@ def load_npy(path: Path) -> np.ndarray:
     except Exception as error:  # NumPy parses the header as Python, which raises nearly anything when it is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if "mmap length" in reason:
-            raise InputError(f"{path} is cut off: its header declares an array of shape beyond its end") from error
+            raise InputError(
+                f"{path} is cut off: its header declares an array of shape and type that need more bytes than it has"
+            ) from error
         raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         raise InputError(f"{path} holds no numbers; a mask is an array of object ids or booleans")
