@@ -1,4 +1,5 @@
-"""Filling a descriptor file: every source that is not in it yet, one after the other."""
+"""Filling a descriptor file: the sources that a path means (results, videos with masks, data sets, photographs), and
+every one that is not in it yet."""
 
 from __future__ import annotations
 
