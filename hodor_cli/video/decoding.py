@@ -20,7 +20,7 @@ from hodor_cli.images.paths import plural
 from hodor_cli.images.value_range import ValueRange, measure_range
 from hodor_cli.video.container import describe_unused, pick_stream
 from hodor_cli.video.frames import Frame, FrameSource
-from hodor_cli.video.yuv import Colours, Turn, deep_values, picture_of, read_turn, upright_aspect, upright_size
+from hodor_cli.video.yuv import Colours, Turn, deep_values, picture_of, read_turn, upright_size
 
 T = TypeVar("T")
 _MEASURED_FRAMES = 9
@@ -168,7 +168,7 @@ class DecodedSource(FrameSource):
         self.height, self.width = upright_size(first.frame, turn)
         ratios = (stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio)
         aspect = next((Fraction(ratio) for ratio in ratios if ratio and Fraction(1, 20) <= ratio <= 20), Fraction(1))
-        self.pixel_aspect = upright_aspect(aspect, turn)
+        self.pixel_aspect = aspect if turn is None or turn[0, 0] else 1 / aspect
         self.colours = Colours.of(first.frame, stream.codec_context)
         return stream, first, decoded
 

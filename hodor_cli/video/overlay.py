@@ -94,7 +94,7 @@ def draw_on_video(video: VideoWriter, picture: Picture, labels: NDArray[np.uint1
     for number in _numbers(labels, window) if ids else ():
         number.write(planes[0], *((0, 255) if video.colours.full else (16, 235)))
         for plane in planes[1:]:
-            number.half().write(plane, 128, 128)
+            number.write(plane, 128, 128, 0.5)
     return canvas
 
 
@@ -204,16 +204,14 @@ class _Number:
     scale: float
     stroke: float
 
-    def half(self) -> _Number:
-        """In a plane of half the size."""
-        return _Number(self.text, self.left / 2, self.bottom / 2, self.scale / 2, self.stroke / 2)
-
-    def write(self, picture: NDArray[np.uint8], border: Any, ink: Any) -> None:
-        """Write the number in place."""
-        place = (round(self.left), round(self.bottom))
-        for colour, wide in ((border, self.stroke + 2), (ink, self.stroke)):
+    def write(self, plane: Plane, border: int, ink: int, size: float = 1.0) -> None:
+        """Write the number in place, into a plane of this share of the frame's size."""
+        place = (round(self.left * size), round(self.bottom * size))
+        for colour, wide in ((border, self.stroke * size + 2), (ink, self.stroke * size)):
             stroke = max(1, round(wide))
-            cv2.putText(picture, self.text, place, cv2.FONT_HERSHEY_SIMPLEX, self.scale, colour, stroke, cv2.LINE_AA)
+            cv2.putText(
+                plane, self.text, place, cv2.FONT_HERSHEY_SIMPLEX, self.scale * size, colour, stroke, cv2.LINE_AA
+            )
 
 
 def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -179,11 +178,6 @@ def deep_values(frame: VideoFrame) -> np.ndarray | None:
 def upright_size(frame: VideoFrame, turn: Turn) -> tuple[int, int]:
     """(height, width) of a frame after rotation."""
     return lying((frame.height, frame.width), turn)
-
-
-def upright_aspect(aspect: Fraction, turn: Turn) -> Fraction:
-    """Width of a pixel divided by its height after rotation."""
-    return aspect if turn is None or turn[0, 0] else 1 / aspect
 
 
 def lying(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
