@@ -206,12 +206,10 @@ class _Number:
 
     def write(self, plane: Plane, border: int, ink: int, size: float = 1.0) -> None:
         """Write the number in place, into a plane of this share of the frame's size."""
-        place = (round(self.left * size), round(self.bottom * size))
+        place, scale = (round(self.left * size), round(self.bottom * size)), self.scale * size
         for colour, wide in ((border, self.stroke * size + 2), (ink, self.stroke * size)):
             stroke = max(1, round(wide))
-            cv2.putText(
-                plane, self.text, place, cv2.FONT_HERSHEY_SIMPLEX, self.scale * size, colour, stroke, cv2.LINE_AA
-            )
+            cv2.putText(plane, self.text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, stroke, cv2.LINE_AA)
 
 
 def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
