@@ -40,10 +40,15 @@ class _Track(msgspec.Struct):
     object_id: Id | None = None
 
 
+class _Category(msgspec.Struct):
+    id: Id
+    name: str = ""
+
+
 class _VideoFile(msgspec.Struct):
     videos: list[_Video]
     annotations: list[_Track]
-    categories: list[dict[str, Any]] = []
+    categories: list[_Category] = []
 
 
 def read(path: Path, images: Path | None = None) -> Annotations:
@@ -87,7 +92,7 @@ def read_video(path: Path, video: str = "") -> Annotations:
         held = listed([one.name or one.id for one in chosen])
         raise InputError(f"{path} holds {len(chosen)} videos ({held}); name one as FILE#NAME")
     size = chosen[0].height, chosen[0].width
-    names = {category.get("id"): str(category.get("name", "")) for category in content.categories}
+    names: dict[Id | None, str] = {category.id: category.name for category in content.categories}
     frames: list[list[Shape]] = [[] for _ in chosen[0].file_names]
     for place, track in enumerate(content.annotations, start=1):
         if track.video_id != chosen[0].id:
