@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 _STROKE_POINTS = 24
 #: From this IoU on, a new mask is a correction of the earlier one and changes only regions around new points: up to
 #: _REACH times the depth of the change at the point, because farther changes along a border are mostly wrong.
-_SAME, _REACH = 0.5, 2
+_SAME, _REACH = 0.3, 2
 #: How often the head sees a closer look; after the first time with the mask that it has just made.
 _CLOSER_ROUNDS = 2
 
