@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hodor_cli import Clicker
+from hodor_cli.clicks.clicker import _corrected
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
 from hodor_cli.clicks.network import ClickConfig, ClickNet
 from hodor_cli.clicks.simulation import SimulatedClick, next_click
@@ -76,6 +77,18 @@ def test_a_click_corrects_a_good_mask_where_it_is_and_replaces_a_wrong_one(click
     assert np.array_equal(clicker.undo(), (first & ~bite) | apart)
     clicker.set_mask(second & disc(140, 60, 14), object=2)
     assert iou(clicker.click(115, 60, object=2), second) > 0.6
+
+
+def test_a_correction_changes_the_mask_near_the_click_alone() -> None:
+    before, grown = disc(80, 60, 40), disc(80, 60, 44)
+    after = grown | disc(130, 60, 12)
+    added = _corrected(before, after, [(130.0, 60.0, 1.0)])
+    assert added[disc(130, 60, 11)].all() and (added & ~before & disc(60, 60, 50)).sum() == 0
+    shrunk = disc(80, 60, 36) & ~disc(118, 60, 10)
+    removed = _corrected(before, shrunk, [(114.0, 60.0, -1.0)])
+    assert not removed[disc(114, 60, 4)].any() and removed[before & disc(40, 60, 30)].all()
+    assert np.array_equal(_corrected(before, after, [(80.0, 60.0, 1.0)]), before)  # nothing changes under the click
+    assert np.array_equal(_corrected(before, disc(20, 20, 8), [(20.0, 20.0, 1.0)]), disc(20, 20, 8))
 
 
 def test_undo_and_reset_give_back_what_was(clicker: Clicker) -> None:

@@ -81,9 +81,8 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     clip = make_clip(width, height, max(2 * settings.frames, settings.history + 2), settings.objects)
     min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
     fixed = dataclasses.replace(settings, min_dim=min_dim, max_dim=max_dim)  # the same for small objects
-    exact = dataclasses.replace(fixed, precision="fp32")
     runners = {
-        PLAIN: _Runner(exact.segmenter(plain(copy.deepcopy(model))), clip),
+        PLAIN: _Runner(dataclasses.replace(fixed, precision="fp32").segmenter(plain(copy.deepcopy(model))), clip),
         ENGINE: _Runner(fixed.segmenter(model), clip),
     }
     precision = precision_name(runners[ENGINE].segmenter.dtype)

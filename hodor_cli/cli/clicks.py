@@ -25,25 +25,7 @@ def train_clicks(
         ),
     ] = "mini",
     resume: ResumeOption = False,
-    settings: Annotated[
-        ClickTraining,
-        Fields(
-            "minutes",
-            "batch_size",
-            "objects",
-            "rounds",
-            "late",
-            "side",
-            "rate",
-            "backbone_rate",
-            "frozen",
-            "average",
-            "frame_share",
-            "every",
-            "seed",
-            "device",
-        ),
-    ],
+    settings: Annotated[ClickTraining, Fields()],
 ) -> None:
     """Train the click network on photographs and frames of clips, for a given time.
 

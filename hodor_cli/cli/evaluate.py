@@ -92,6 +92,7 @@ def evaluate(
     from hodor_cli.evaluation.runner import evaluate as run
     from hodor_cli.evaluation.runner import sweep_history
     from hodor_cli.formats.opening import mask_folder, open_benchmark
+    from hodor_cli.weights import load_model
 
     with ExitStack() as stack:
         whole = stack.enter_context(open_benchmark(dataset[0]))
@@ -105,8 +106,6 @@ def evaluate(
                 f"{json_file} exists already; choose another name for --json or add `overwrite` with `out`"
             )
         if predictions is None:
-            from hodor_cli.weights import load_model
-
             settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
             job["model"] = load_model(settings.weights or "mini")
             if adapt is not None:

@@ -120,6 +120,7 @@ def segment(
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
         given = given_inputs(frames, mask, box, click, remove, name)
@@ -132,9 +133,6 @@ def segment(
             return
         exports = exports_of(export, coco)
         require_exportable(folder, exports, overwrite=overwrite or resume)
-
-        from hodor_cli.weights import load_model
-
         model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)

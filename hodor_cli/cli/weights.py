@@ -195,16 +195,16 @@ def push(
 
     hodor weights push runs/mine/best.safetensors -o hub --name me/birds --license mit
     """
-    from hodor_cli.weights.hub_folder import HubCard, write_hub_folder
+    from hodor_cli.weights.hub_folder import write_hub_folder
     from hodor_cli.weights.registry import weights_path
 
     path = weights_path(str(fetched(weights)))
-    card = HubCard(weights, repository or "OWNER/NAME", licence)
-    write_hub_folder(out, path, card, overwrite=overwrite)
+    repository = repository or "OWNER/NAME"
+    licensed = write_hub_folder(out, weights, path, repository, licence, overwrite=overwrite)
     say(f"{out}: README.md (the model card: complete it), config.json, model.safetensors")
-    say(f"Upload it:  hf upload {card.repository} {out}")
-    say(f"Use it:     hodor segment clip.mp4 --mask first.png --weights hf://{card.repository}")
-    if card.shown_licence is None:
+    say(f"Upload it:  hf upload {repository} {out}")
+    say(f"Use it:     hodor segment clip.mp4 --mask first.png --weights hf://{repository}")
+    if not licensed:
         note("The card names no licence, so nobody may use the weights; give --license.")
 
 

@@ -23,8 +23,9 @@ from hodor_cli.runtime.preprocess import normalise
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
-#: From this IoU on, a new mask is a correction of the earlier one and changes only regions around new points.
-_SAME = 0.8
+#: From this IoU on, a new mask is a correction of the earlier one and changes only regions around new points: up to
+#: _REACH times the depth of the change at the point, because farther changes along a border are mostly wrong.
+_SAME, _REACH = 0.3, 2
 #: How often the head sees a closer look; after the first time with the mask that it has just made.
 _CLOSER_ROUNDS = 2
 
@@ -144,7 +145,7 @@ class Clicker:
     def set_mask(self, mask: NDArray[np.bool_], *, object: int = 1) -> NDArray[np.bool_]:
         """Start from a mask (H, W), for example from tracking, which clicks then correct. Returns the mask.
 
-        Each click changes the mask only in the region around it, so that the rest stays as it is.
+        Each click changes the mask only near it, so that the rest stays as it is.
         """
         mask = np.asarray(mask).astype(bool)
         if mask.shape != self._frame().shape[:2]:
@@ -252,7 +253,8 @@ def _corrected(
     """The mask `before`, changed to `after` only in regions around new points (x, y, +1 or -1) and as their signs ask.
     If the two masks have little in common, `after`.
 
-    After the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3).
+    As in the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3), only connected regions with a point
+    change; and of these, only the part near the point.
     """
     import cv2
 
@@ -260,7 +262,11 @@ def _corrected(
         return after
     positive = points[-1][2] > 0
     changed = after & ~before if positive else before & ~after
-    _, pieces = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
-    touched = {int(pieces[int(y), int(x)]) for x, y, _ in points} - {0}
-    part = np.isin(pieces, list(touched))
+    depth = cv2.distanceTransform(changed.astype(np.uint8), cv2.DIST_L2, 5)
+    near = np.zeros(changed.shape, np.uint8)
+    places = [(int(x), int(y)) for x, y, _ in points]
+    for x, y in places:
+        cv2.circle(near, (x, y), round(_REACH * float(depth[y, x])) + 2, 1, thickness=-1)
+    _, pieces = cv2.connectedComponents((changed & (near > 0)).astype(np.uint8), connectivity=8)
+    part = np.isin(pieces, list({int(pieces[y, x]) for x, y in places} - {0}))
     return before | part if positive else before & ~part

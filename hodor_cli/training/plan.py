@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -66,32 +64,14 @@ class TrainingPlan:
             load_imagenet_backbone(network.backbone, record.backbone)
         return network
 
-    @contextmanager
-    def holding_folder(self) -> Iterator[None]:
-        """Hold the lock of the folder inside the block; with `overwrite`, an earlier run in it is removed first."""
-        folder, record = self.folder, self.record
-        if self.state is None:
-            # A model that cannot be built is refused before the earlier run is removed.
-            network = self.first_model().config
-            if not record.weights and not record.backbone and network.name != "toy":
-                kind = "Swin-T (.pth)" if isinstance(network.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
-                self.callbacks.note(
-                    "the backbone starts from random weights;"
-                    f" `backbone` FILE starts it from ImageNet weights of {kind}"
-                )
-        if self.run.overwrite:
-            for name, file in (("weights", record.weights), ("backbone", record.backbone)):
-                if file and folder.made(Path(file)):
-                    raise UsageError(
-                        f"`{name}={file}` belongs to the run in {folder.root} that `overwrite` would remove; choose"
-                        " another folder with `out`"
-                    )
-        with folder.lock():
-            folder.require_free(resume=self.run.resume, overwrite=self.run.overwrite)
-            if self.run.overwrite:
-                folder.remove_run()
-            folder.write_record(record)
-            yield
+    def check_model(self) -> None:
+        """Raise what building the first model raises, before an earlier run is removed. Notes a random backbone."""
+        network, record = self.first_model().config, self.record
+        if not record.weights and not record.backbone and network.name != "toy":
+            kind = "Swin-T (.pth)" if isinstance(network.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
+            self.callbacks.note(
+                f"the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of {kind}"
+            )
 
 
 def decide(

@@ -14,6 +14,8 @@ files could leave parts of two iterations. It needs no random state, because eac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from hodor_cli.errors import DataError, OutputError, WeightsError
+from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
 from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import WriterLock
 from hodor_cli.training.options import ClipOptions, DataSource
@@ -82,21 +84,42 @@ class RunFolder:
         advice = "wait until it ends, or train into another folder with `out`"
         return WriterLock(self.root, self.root / _LOCK_FILE, advice=advice)
 
-    def require_free(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise OutputError for a run that is neither resumed nor replaced, and for a folder with other files."""
-        if any(path.is_file() for path in self._files):
-            if not resume and not overwrite:
+    @contextmanager
+    def held(self, record: RunRecord, *, resume: bool, overwrite: bool) -> Iterator[None]:
+        """Hold the lock inside the block, with run.json in the folder; `overwrite`: an earlier run is removed first.
+
+        Nothing that a run did not make is removed. Raises UsageError for a record that starts from a file of that run,
+        OutputError for a run that is neither resumed nor replaced, and for a folder with other files.
+        """
+        with self.lock():
+            there = any(path.is_file() for path in self._files)
+            if there and not resume and not overwrite:
                 raise OutputError(
                     f"{self.root} holds a run already; continue it with `resume`, replace it with `overwrite`, or"
                     " choose another folder with `out`"
                 )
-        elif any(entry.name != _LOCK_FILE for entry in self.root.iterdir()):
-            raise OutputError(f"{self.root} is a folder with other files in it; choose another with `out`")
+            if not there and any(entry.name != _LOCK_FILE for entry in self.root.iterdir()):
+                raise OutputError(f"{self.root} is a folder with other files in it; choose another with `out`")
+            if overwrite:
+                self._remove_run(record)
+            with writing_file(self.record, DISK):
+                text = msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2)
+                write_whole(self.record, text + b"\n")
+            yield
 
-    def remove_run(self) -> None:
-        """Remove what a run made, and nothing else; the state first, so that half a run never looks like a whole."""
+    def _remove_run(self, record: RunRecord) -> None:
+        """The state goes first, so that half a run never looks like a whole."""
+        patterns = [f".{path.name}.*.tmp" for path in self._files]
+        patterns += ["sheets/*.png", "sheets/.*.tmp", "tensorboard/events.out.tfevents.*"]
+        made = [*self._files, *(path for pattern in patterns for path in self.root.glob(pattern))]
+        for name, file in (("weights", record.weights), ("backbone", record.backbone)):
+            if Path(file).is_file() and any(path.is_file() and path.samefile(file) for path in made):
+                raise UsageError(
+                    f"`{name}={file}` belongs to the run in {self.root} that `overwrite` would remove; choose"
+                    " another folder with `out`"
+                )
         try:
-            for path in self._made():
+            for path in made:
                 path.unlink(missing_ok=True)
             for folder in (self.sheets, self.events):
                 if folder.is_dir() and not any(folder.iterdir()):
@@ -106,22 +129,8 @@ class RunFolder:
                 f"the earlier run in {self.root} cannot be removed ({error.strerror}); choose another folder with `out`"
             ) from error
 
-    def made(self, file: Path) -> bool:
-        """Whether `remove_run` would remove this file."""
-        return file.is_file() and any(path.is_file() and path.samefile(file) for path in self._made())
-
-    def _made(self) -> list[Path]:
-        patterns = [f".{path.name}.*.tmp" for path in self._files]
-        patterns += ["sheets/*.png", "sheets/.*.tmp", "tensorboard/events.out.tfevents.*"]
-        return [*self._files, *(path for pattern in patterns for path in self.root.glob(pattern))]
-
-    def write_record(self, record: RunRecord) -> None:
-        """Write run.json. Raises OutputError."""
-        with writing_file(self.record, DISK):
-            write_whole(self.record, msgspec.json.format(msgspec.json.encode(record, enc_hook=str), indent=2) + b"\n")
-
     def read_record(self) -> RunRecord | None:
-        """What `write_record` wrote; None if there is none. Raises DataError for a file that is something else."""
+        """What run.json says; None if there is none. Raises DataError for a file that is something else."""
         if not self.record.is_file():
             return None
         try:

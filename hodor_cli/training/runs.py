@@ -106,7 +106,10 @@ def _run(
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
         if first:
-            stack.enter_context(plan.holding_folder())
+            if plan.state is None:
+                plan.check_model()
+            held = folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite)
+            stack.enter_context(held)
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
                 f"{folder.root}: {begin} {config.iterations} iterations of {config.batch_size} samples,"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from hodor_cli.errors import OutputError, UsageError
@@ -16,50 +15,42 @@ _CARD, _CONFIG = "README.md", "config.json"
 _TAGS = ("video-object-segmentation", "object-tracking", "hodor")
 
 
-@dataclass(frozen=True)
-class HubCard:
-    """What a model card says besides what is in the checkpoint: where the weights are from, `OWNER/NAME` on the hub,
-    and the licence by the hub's identifier."""
+def write_hub_folder(
+    folder: Path, weights: str, path: Path, repository: str, licence: str | None = None, *, overwrite: bool = False
+) -> bool:
+    """Write the three files, and return whether the card names a licence.
 
-    weights: str
-    repository: str
-    licence: str | None = None
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repository):
-            raise UsageError(f"`name` {self.repository} is no name on the hub; give OWNER/NAME")
-        if self.licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", self.licence):
-            raise UsageError(f"`license` {self.licence} is none that the hub knows; give one such as mit or apache-2.0")
-
-    @property
-    def shown_licence(self) -> str | None:
-        """The licence of the front matter: of bundled weights it is one of their own, which their card explains."""
-        return self.licence or ("other" if self.weights in available_weights() else None)
-
-
-def write_hub_folder(folder: Path, weights: Path, card: HubCard, *, overwrite: bool = False) -> None:
-    """Write the three files. Raises OutputError if one is there already, unless `overwrite`, and as loading does."""
+    weights: what the user named, and path: its file. repository: `OWNER/NAME` on the hub. licence: by the hub's
+    identifier. Raises UsageError for a name or licence that the hub cannot know, OutputError if a file is there
+    already, unless `overwrite`, and as loading does.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise UsageError(f"`name` {repository} is no name on the hub; give OWNER/NAME")
+    if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
+        raise UsageError(f"`license` {licence} is none that the hub knows; give one such as mit or apache-2.0")
     there = [name for name in (_CARD, _CONFIG, HUB_FILE) if (folder / name).exists()]
     if there and not overwrite:
         raise OutputError(f"{folder} holds {there[0]} already; give another `out` or `overwrite`")
-    checkpoint, model = load_checkpoint(weights), model_from_checkpoint(weights)
+    checkpoint, model = load_checkpoint(path), model_from_checkpoint(path)
     dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)
     save_checkpoint(folder / HUB_FILE, model, checkpoint.metadata, dtype=dtype)
     config = {"model_type": "hodor", "architectures": ["Hodor"], **checkpoint.config.to_dict()}
-    licence, info = card.shown_licence, available_weights().get(card.weights)
+    info = available_weights().get(weights)
+    licence = licence or (None if info is None else "other")  # of bundled weights their own, which their card explains
     lines = ["---", "library_name: hodor", "pipeline_tag: image-segmentation"]
     lines += [] if licence is None else [f"license: {licence}"]
     lines += ["license_name: non-commercial", "license_link: README.md"] if licence == "other" else []
-    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", "", _USE.format(name=card.repository)]
+    lines += ["tags:", *(f"- {tag}" for tag in _TAGS), "---", "", _USE.format(name=repository)]
     if info is not None and info.card is not None and info.card.is_file():
         lines.append(info.card.read_text(encoding="utf-8"))
     else:
-        name, numbers = card.repository.partition("/")[2], sum(one.numel() for one in checkpoint.state_dict.values())
+        name, numbers = repository.partition("/")[2], sum(one.numel() for one in checkpoint.state_dict.values())
         saved = json.dumps(checkpoint.metadata, indent=2)
         lines.append(_KNOWN.format(name=name, config=checkpoint.config, millions=numbers / 1e6, saved=saved))
     with writing(folder):
         write_whole(folder / _CONFIG, (json.dumps(config, indent=2) + "\n").encode())
         write_whole(folder / _CARD, "\n".join(lines).encode())
+    return licence is not None
 
 
 _USE = """Follow objects through video from one mask, with `hodor`:
