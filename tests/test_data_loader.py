@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.batches import BatchPlanner, bucket_size, group_shares, make_loader
+from hodor_cli.training.samples.batches import BatchPlanner, RankBatches, bucket_size, group_shares, make_loader
 from hodor_cli.training.samples.sample import TrainingSample, collate
 from hodor_cli.training.samples.sets import StillTraining, TrainingSet
 from hodor_cli.training.samples.settings import MINI, BatchSettings
@@ -77,6 +79,13 @@ def test_workers_start_although_opencv_has_threads_already(stills):
         assert len(list(loader)) == 2 and cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
+
+
+def test_workers_can_start_without_fork(stills):
+    """As on macOS and Windows, where what a worker gets is pickled."""
+    batches = RankBatches(BatchPlanner([stills], TINY, seed=1), 0, 1)
+    sent = pickle.loads(pickle.dumps(batches))
+    assert all(torch.equal(batches[7][key], sent[7][key]) for key in TENSORS)
 
 
 def test_ranks_share_one_global_batch(stills):

@@ -57,7 +57,7 @@ def check(
     for line in report.lines(examples):
         console.print(with_flags(line))
     if not report.ok:
-        raise DataError(report.sentence())
+        raise DataError(f"{path} cannot be trained on; correct the faults that are listed above")
 
 
 @app.command(cls=HodorCommand)
