@@ -48,7 +48,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         place = target.relative_to(ROOT).as_posix()
         if place in ELSEWHERE:
             return f"]({depth}{ELSEWHERE[place]}{found[2] or ''})"
-        if place.startswith("docs/"):
+        if place.startswith("docs/") and not place.endswith(".jsonl"):  # which the site leaves out
             return f"]({depth}{place.removeprefix('docs/')}{found[2] or ''})" if written else found[0]
         return f'](# "{place} in the repository")'
 
