@@ -23,9 +23,9 @@ from hodor_cli.runtime.preprocess import normalise
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
-#: From this IoU on, a new mask is a correction of the earlier one and changes only regions around new points: up to
-#: _REACH times the depth of the change at the point, because farther changes along a border are mostly wrong.
-_SAME, _REACH = 0.3, 2
+#: A correction of a given mask changes it up to so many times the depth of the change from the click, because farther
+#: changes, mostly along the border, are mostly wrong.
+_REACH = 2
 #: How often the head sees a closer look; after the first time with the mask that it has just made.
 _CLOSER_ROUNDS = 2
 
@@ -251,15 +251,12 @@ def _corrected(
     before: NDArray[np.bool_], after: NDArray[np.bool_], points: Sequence[tuple[float, float, float]]
 ) -> NDArray[np.bool_]:
     """The mask `before`, changed to `after` only in regions around new points (x, y, +1 or -1) and as their signs ask.
-    If the two masks have little in common, `after`.
 
     As in the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3), only connected regions with a point
     change; and of these, only the part near the point.
     """
     import cv2
 
-    if (before & after).sum() < _SAME * (before | after).sum():
-        return after
     positive = points[-1][2] > 0
     changed = after & ~before if positive else before & ~after
     depth = cv2.distanceTransform(changed.astype(np.uint8), cv2.DIST_L2, 5)

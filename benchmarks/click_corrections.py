@@ -1,0 +1,69 @@
+# ruff: noqa: T201
+"""Do clicks make tracked masks better? Simulated clicks on masks that were tracked from the first frame's true mask.
+
+    python benchmarks/click_corrections.py DAVIS
+    python benchmarks/click_corrections.py DAVIS --frames 61 --every 15
+
+Prints the mean IoU of the tracked masks and after each click, and the share of masks that the first click made worse.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from hodor_cli import Clicker
+from hodor_cli.clicks.simulation import next_click
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.engine import Segmenter
+from hodor_cli.formats.opening import open_set
+from hodor_cli.weights import load_model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="clips (DAVIS), with one object labelled in each frame")
+    parser.add_argument("--frames", type=int, default=49)
+    parser.add_argument("--every", type=int, default=16)
+    parser.add_argument("--clicks", type=int, default=3)
+    options = parser.parse_args()
+    clips, clicker, model = open_set(options.data), Clicker(), load_model("mini")
+    if not isinstance(clips, ClipSet):
+        parser.error("these are photographs; give clips")
+    rows = []
+    for number, clip in enumerate(clips.clips):
+        segmenter = Segmenter(model)
+        for frame in clip.labelled[: options.frames]:
+            image, truth = clips.load_frame(number, frame), clips.load_labels(number, frame)
+            tracked = segmenter.step(image, truth if frame == clip.labelled[0] else None) == 1
+            if frame and frame % options.every == 0 and tracked.any():
+                rows.append(corrected(clicker, image, truth == 1, tracked, options.clicks))
+    ious = np.array(rows)
+    print(
+        f"{len(ious)} masks; mean IoU tracked and after each click: {', '.join(f'{iou:.3f}' for iou in ious.mean(0))}"
+    )
+    print(f"{(ious[:, 1] < ious[:, 0] - 0.005).mean():.0%} are worse after the first click")
+
+
+def corrected(clicker: Clicker, image: np.ndarray, truth: np.ndarray, mask: np.ndarray, clicks: int) -> list[float]:
+    """IoU of a mask (H, W), and after each click that corrects it."""
+    clicker.set_frame(image)
+    clicker.set_mask(mask)
+    clicked, ious = np.zeros_like(truth), [iou(mask, truth)]
+    for _ in range(clicks):
+        click = next_click(truth, mask, clicked)
+        if click is not None:
+            clicked[click.y, click.x] = True
+            mask = clicker.click(click.x, click.y, positive=click.positive)
+        ious.append(iou(mask, truth))
+    return ious
+
+
+def iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    return float((mask & truth).sum() / max(1, (mask | truth).sum()))
+
+
+if __name__ == "__main__":
+    main()
