@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from hodor_cli.cli import app
 from hodor_cli.errors import HodorError, UsageError
-from hodor_cli.run.many import LocalExecutor, WorkOptions, find_jobs, segment_videos
+from hodor_cli.run.many.jobs import find_jobs
+from hodor_cli.run.many.local import LocalExecutor
+from hodor_cli.run.many.run import WorkOptions, segment_videos
 from hodor_cli.run.settings import SegmentSettings
 
 COUNT = 40

@@ -20,8 +20,7 @@ from hodor_cli.images.paths import listed
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.run.many import BatchProgress, BatchSummary, WorkOptions
-    from hodor_cli.run.many.run import Executor
+    from hodor_cli.run.many.run import BatchProgress, BatchSummary, Executor, WorkOptions
 
 #: Lines about single videos that are shown; summary.json has all.
 _SHOWN = 20
@@ -61,7 +60,8 @@ def segment_many(
 
     Ends with exit code 1 if a video failed; the same command with --resume continues with the rest.
     """
-    from hodor_cli.run.many import WorkOptions, find_jobs, segment_videos, unused_masks
+    from hodor_cli.run.many.jobs import find_jobs, unused_masks
+    from hodor_cli.run.many.run import WorkOptions, segment_videos
 
     path, weights = Path(source).expanduser(), settings.weights
     name = path.resolve().name if path.is_dir() else path.stem
@@ -107,7 +107,7 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
         if gpus is not None:
             raise UsageError("--gpus and --ray contradict each other; a cluster knows its own GPUs")
         return RayExecutor(ray, at_once=workers)
-    from hodor_cli.run.many import LocalExecutor
+    from hodor_cli.run.many.local import LocalExecutor
 
     if gpus is None:
         return LocalExecutor(workers or 1)
