@@ -120,8 +120,10 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: Share = 0.1
     matching: MatchingConfig | None = None
     #: Add codes of each pixel's place to what descriptors are made from and to the map that they are multiplied with,
-    #: so that a descriptor can tell apart objects that look alike. This and the next three are not in the paper.
+    #: so that a descriptor can tell apart objects that look alike. This and the next four are not in the paper.
     position_codes: bool = False
+    #: Write where an object is into its descriptor; without the cue, pixels near that place are preferred.
+    places: bool = False
     #: A factor per pixel on what the cue adds to the logits, so that the network decides where to believe it.
     cue_gate: bool = False
     #: Width of the map that deformable convolutions sample; None: all channels.
@@ -226,6 +228,7 @@ PRESETS: dict[str, ModelConfig] = {
         dropout=0.0,
         matching=MatchingConfig(),
         position_codes=True,
+        places=True,
         cue_gate=True,
         deform_channels=32,
         upsampled_channels=32,

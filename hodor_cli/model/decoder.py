@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hodor_cli.config import ModelConfig
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
+from hodor_cli.model.place import Place
 from hodor_cli.model.position import PlaceCodes, sinusoidal_position
 from hodor_cli.model.types import Cue, History, Maps
 
@@ -124,7 +125,12 @@ class Decoder(nn.Module):
         self.catch_all_out = nn.Conv2d(config.catch_all_channels, 1, 1, bias=False)
 
     def forward(
-        self, maps: Maps, history: History, embeddings: tuple[Tensor, Tensor], cue: Cue | None = None
+        self,
+        maps: Maps,
+        history: History,
+        embeddings: tuple[Tensor, Tensor],
+        cue: Cue | None = None,
+        place: Place | None = None,
     ) -> Tensor:
         """(B, 1 + 9 + I, H/4, W/4) float32 logits: the catch-all, the background cells, the objects.
 
@@ -142,7 +148,9 @@ class Decoder(nn.Module):
         last = x.permute(0, 3, 1, 2)
         stride4 = self._to_stride4(last, maps.stride4)
         placed = stride4 if self.places is None else self.places(stride4)
-        logits = torch.cat((self._catch_all(stride4), self._masks(placed, history)), dim=1)
+        logits = torch.cat(
+            (self._catch_all(stride4), self._masks(placed, history, place if cue is None else None)), dim=1
+        )
         if self.cue is not None and cue is not None:
             logits = self.cue.add_to_logits(logits, cue, last)
         return logits
@@ -161,18 +169,21 @@ class Decoder(nn.Module):
     def _catch_all(self, stride4: Tensor) -> Tensor:
         return self.catch_all_out(F.relu(self.catch_all_norm(self.catch_all_conv(stride4)))).float()
 
-    def _masks(self, stride4: Tensor, history: History) -> Tensor:
+    def _masks(self, stride4: Tensor, history: History, place: Place | None) -> Tensor:
         """Dot products with the projected descriptors, the maximum over the frames of the history."""
         pixels = stride4.flatten(2)
 
-        def logits(queries: Tensor, present: Tensor) -> Tensor:
+        def logits(queries: Tensor, present: Tensor, bias: Tensor | None = None) -> Tensor:
             # The queries are few and the scores many, so it is those that are scaled.
             scores = ((queries.flatten(1, 2) / math.sqrt(self.mask_channels)) @ pixels).float()
             scores = scores.view(*queries.shape[:3], -1)
+            if bias is not None:
+                scores = scores + bias
             if not history.complete:
                 scores = scores.masked_fill(~present[..., None], ABSENT)
             return scores.amax(dim=1)
 
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
-        objects = logits(self.instance_query_proj(history.objects), history.has_object)
+        bias = None if place is None else place.bias(history.objects, *stride4.shape[-2:])
+        objects = logits(self.instance_query_proj(history.objects), history.has_object, bias)
         return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])

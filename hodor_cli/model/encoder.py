@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, ModelConfig
+from hodor_cli.model.place import Place
 from hodor_cli.model.position import PlaceCodes
 from hodor_cli.model.types import Descriptors
 
@@ -81,6 +82,7 @@ class Encoder(nn.Module):
         super().__init__()
         channels, map_channels = config.descriptor_channels, config.channels
         self.places = PlaceCodes(map_channels) if config.position_codes else None
+        self.place = Place(channels) if config.places else None
         self.fg_query_embed = nn.Parameter(torch.randn(channels))
         self.bg_query_embed = nn.Parameter(torch.randn(NUM_BACKGROUND, channels))
         self.start_proj = nn.Identity() if channels == map_channels else nn.Linear(map_channels, channels)
@@ -105,7 +107,10 @@ class Encoder(nn.Module):
         position = position.to(x.dtype).expand_as(x)
         for layer in self.layers:
             x = layer(x, position, pixels, masks)
-        return Descriptors(objects=x[:, NUM_BACKGROUND:], background=x[:, :NUM_BACKGROUND])
+        found = x[:, NUM_BACKGROUND:]
+        if self.place is not None:
+            found = self.place.write(found, object_masks)
+        return Descriptors(objects=found, background=x[:, :NUM_BACKGROUND])
 
     def pixels(self, stride8: Tensor) -> Tensor:
         """What tokens attend to: the map (B, C, h, w), with codes of place if there are any, as (B, C, hw)."""

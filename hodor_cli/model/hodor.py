@@ -80,7 +80,7 @@ class Hodor(nn.Module):
         Softmax over the channels gives probabilities. `cue` is used by models with a matcher and may be left out.
         """
         embeddings = (self.encoder.fg_query_embed, self.encoder.bg_query_embed)
-        return self.decoder(maps, history, embeddings, cue)
+        return self.decoder(maps, history, embeddings, cue, self.encoder.place)
 
     def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:
         """The correspondence cue for a frame, or None for a model without a matcher."""

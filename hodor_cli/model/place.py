@@ -1,0 +1,64 @@
+"""Where an object is: four numbers in its descriptor, and what they say about each pixel of another frame.
+
+Not in the paper. Soft attention tells a descriptor where its object was to about a twentieth of the frame; objects that
+look alike may be closer together. So the numbers are measured on the mask and written into the descriptor, along
+directions in which descriptors hardly differ, and without the cue the decoder prefers pixels near that place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+#: Mean y and x of the mask, and its spread along both, as shares of the map.
+PLACE_NUMBERS = 4
+
+
+def places_of(masks: Tensor) -> Tensor:
+    """(B, N, h, w) soft masks in 0..1 -> (B, N, 4) float32: mean y and x, standard deviation of y and x, 0..1."""
+    soft = masks.float()
+    inside = (soft > 0.5).float()
+    weights = torch.where(inside.amax(dim=(2, 3), keepdim=True) > 0, inside, soft)
+    weights = weights / weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+    numbers = []
+    for share in (weights.sum(dim=3), weights.sum(dim=2)):  # of each row; of each column
+        centres = _centres(share.shape[-1], masks.device)
+        mean = (share * centres).sum(dim=-1)
+        variance = (share * (centres - mean[..., None]) ** 2).sum(dim=-1)
+        numbers.append((mean, variance.sqrt()))
+    (y, height_spread), (x, width_spread) = numbers
+    return torch.stack((y, x, height_spread, width_spread), dim=-1)
+
+
+class Place(nn.Module):
+    """Writes where an object is into its descriptor, and reads from that which pixels are near."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        #: Orthonormal rows; what descriptors have along them is replaced by offset + place.
+        self.register_buffer("directions", torch.eye(channels)[:PLACE_NUMBERS].contiguous())
+        self.register_buffer("offset", torch.zeros(PLACE_NUMBERS))
+        #: How many spreads away an object's pixels still are, and what is added to that, as a share of the frame.
+        self.slack = nn.Parameter(torch.tensor(1.2))
+        self.least = nn.Parameter(torch.tensor(0.01))
+        #: What is added to the logits at the place itself, and at most taken from them far away.
+        self.near, self.far = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.tensor(-8.0))
+
+    def write(self, descriptors: Tensor, masks: Tensor) -> Tensor:
+        """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them."""
+        found = descriptors.float()
+        change = self.offset.float() + places_of(masks) - found @ self.directions.float().T
+        return (found + change @ self.directions.float()).to(descriptors.dtype)
+
+    def bias(self, descriptors: Tensor, height: int, width: int) -> Tensor:
+        """What descriptors (..., D) add to the logits of a map: (..., height * width) float32."""
+        y, x, *spreads = (descriptors.float() @ self.directions.float().T - self.offset.float()).unbind(dim=-1)
+        away = []
+        for mean, spread, size in zip((y, x), spreads, (height, width), strict=True):
+            reach = self.slack * spread.clamp(min=0) + self.least
+            away.append(((_centres(size, descriptors.device) - mean[..., None]) / reach[..., None]) ** 2 / 2)
+        return torch.maximum(self.near - away[0][..., :, None] - away[1][..., None, :], self.far).flatten(-2)
+
+
+def _centres(size: int, device: torch.device) -> Tensor:
+    return (torch.arange(size, device=device) + 0.5) / size
