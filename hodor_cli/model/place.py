@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 #: Mean y and x of the mask, and its spread along both, as shares of the map.
 PLACE_NUMBERS = 4
+#: The place of an object that may be anywhere: its spread is far larger than the frame.
+ANYWHERE = (0.5, 0.5, 2.0, 2.0)
+#: Chance in training that a descriptor does not say where its object was.
+_UNKNOWN = 0.15
 
 
 def places_of(masks: Tensor) -> Tensor:
@@ -45,10 +49,21 @@ class Place(nn.Module):
         self.near, self.far = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.tensor(-8.0))
 
     def write(self, descriptors: Tensor, masks: Tensor) -> Tensor:
-        """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them."""
-        found = descriptors.float()
-        change = self.offset.float() + places_of(masks) - found @ self.directions.float().T
-        return (found + change @ self.directions.float()).to(descriptors.dtype)
+        """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them; in training, of most of them."""
+        places = places_of(masks)
+        if self.training:
+            unknown = torch.rand(places.shape[:-1], device=places.device) < _UNKNOWN
+            places = torch.where(unknown[..., None], places.new_tensor(ANYWHERE), places)
+        return self._with(descriptors, places)
+
+    def forget(self, descriptors: Tensor) -> Tensor:
+        """descriptors (..., D) whose objects may be anywhere."""
+        return self._with(descriptors, self.offset.new_tensor(ANYWHERE).expand(*descriptors.shape[:-1], -1))
+
+    def _with(self, descriptors: Tensor, places: Tensor) -> Tensor:
+        found, directions = descriptors.float(), self.directions.float()
+        change = self.offset.float() + places.float() - found @ directions.T
+        return (found + change @ directions).to(descriptors.dtype)
 
     def bias(self, descriptors: Tensor, height: int, width: int) -> Tensor:
         """What descriptors (..., D) add to the logits of a map: (..., height * width) float32."""
