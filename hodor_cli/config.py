@@ -256,6 +256,7 @@ PRESETS: dict[str, ModelConfig] = {
         catch_all_channels=16,
         dropout=0.0,
         position_codes=True,
+        places=True,
         deform_channels=16,
         upsampled_channels=16,
         min_dim=64,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -14,14 +15,14 @@ from typer.testing import CliRunner
 
 from hodor_cli.cli import app
 from hodor_cli.cli.lazy import fill_lone_options
+from hodor_cli.engine import Segmenter
+from hodor_cli.engine.step_result import ObjectResult, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.training import adaptation
 from hodor_cli.training.adapt_settings import AdaptProgress, AdaptSettings, Budget
 from hodor_cli.training.adaptation import adapt
-from hodor_cli.training.agreement import CycleTest, Example
-from hodor_cli.training.launch import Process
+from hodor_cli.training.examples import Example, followed_after
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 
@@ -73,58 +74,56 @@ def test_a_network_adapted_in_bfloat16_learns_too_and_is_another_one(
     assert len(fingerprints) == 2
 
 
-def test_the_cycle_goes_there_and_back(toy: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adaptation, "_COLLAPSE", 2.0)  # an untrained network may seem to collapse at once
-    frames, masks = moving_square(5)
-    example = Example(frames[0], masks[0].astype(np.uint16) * 9)
-    seen: list[AdaptProgress] = []
-    settings = AdaptSettings(Budget(steps=4))
-    adapted = adapt(toy, [example], settings, frames=frames[1:], progress=seen.append)
-    assert list(dict.fromkeys(state.steps for state in seen)) == [0, 1, 2, 3, 4]  # the cycle's frames are told, too
-    assert [state.share for state in seen] == sorted(state.share for state in seen)
-    assert seen[-1].cycle is not None
-    assert 0 <= seen[-1].cycle <= 1
-    assert seen[-1].blend in (0.0, 0.5, 0.8, 1.0)
-    assert all(parameter.requires_grad for parameter in adapted.parameters())
+@dataclass(frozen=True)
+class _Told:
+    """What the given network says of its objects: as sure as this of them, and this much changed."""
+
+    confidence: float
+    change: float
+
+    def __call__(self, segmenter: Segmenter, frame: np.ndarray, masks: object = None, **_: object) -> None:
+        change = self.change if masks is None else None
+        one = ObjectResult(area=9, confidence=self.confidence, lost=False, change=change)
+        segmenter.last = StepResult(np.zeros((64, 64), np.uint16), {1: one})
 
 
 @pytest.mark.parametrize(
-    ("ious", "blend", "steps"),
+    ("told", "blend"),
     [
-        ([0.9, 0.3, 0.5, 0.4, 0.2], 0.0, 2),  # what was given is better, and learning stops half-way
-        ([0.9, 0.85, 0.5, 0.4, 0.2], 0.0, 4),
-        ([0.5, 0.6, 0.7, 0.7, 0.7], 0.8, 4),  # a tie: as usual
-        ([0.5, 0.9, 0.6, 0.6, 0.6], 0.8, 4),  # half-way was best
-        ([0.7, 0.7, 0.705, 0.7, 0.7], 0.8, 4),  # too little to tell
+        (_Told(0.97, 0.1), 0.8),  # the objects stay as they are: as usual
+        (_Told(0.97, 0.4), 0.4),  # they change: half as far
+        (_Told(0.97, 0.6), 0.0),  # they become something else, and the given network knows it
+        (_Told(0.88, 0.6), 0.8),  # it does not know them, so its view of the change counts nothing
     ],
 )
-def test_adaptation_goes_as_far_as_the_cycle_says(
-    toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch, ious: list[float], blend: float, steps: int
+def test_the_more_objects_change_the_less_their_first_look_is_learned(
+    toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch, told: _Told, blend: float
 ) -> None:
-    answers = iter(ious)
-    monkeypatch.setattr(CycleTest, "iou", lambda self, model: next(answers))
+    monkeypatch.setattr(Segmenter, "step", lambda *parts, **more: told(*parts, **more))
     seen: list[AdaptProgress] = []
-    adapted = adapt(toy, [example], AdaptSettings(Budget(steps=4)), frames=[example.frame], progress=seen.append)
-    assert (seen[-1].blend, seen[-1].steps) == (blend, steps)
-    assert (model_fingerprint(adapted) == model_fingerprint(toy)) == (blend == 0.0)
+    followed = Example(example.frame, example.labels, [example.frame] * 3)
+    adapted = adapt(toy, [followed], AdaptSettings(Budget(steps=2)), progress=seen.append)
+    assert seen[-1].blend == pytest.approx(blend)
+    assert (model_fingerprint(adapted) == model_fingerprint(toy)) == (blend == 0)
+    assert seen[-1].steps == (2 if blend else 0)  # what would not be used is not learned
 
 
-def test_the_cycle_compares_every_frame_of_both_ways(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There the object stands still; on the way back it does too, or is lost after one frame."""
-    cycle = CycleTest(example, [example.frame] * 3, (64, 128), Process())
-    for kept, iou in ((4, 1.0), (2, 1 / 3), (1, 0.0)):
-        ways = iter([[example.labels] * 4, [example.labels] * kept + [example.labels * 0] * (4 - kept)])
-        monkeypatch.setattr(CycleTest, "follow", lambda self, model, frames, labels, ways=ways: next(ways))
-        assert cycle.iou(build_model("toy")) == pytest.approx(iou)
+def test_the_frames_that_follow_are_looked_at_before_any_step(toy: Hodor) -> None:
+    frames, masks = moving_square(5)
+    example = Example(frames[0], masks[0].astype(np.uint16) * 9, frames[1:])
+    seen: list[AdaptProgress] = []
+    adapted = adapt(toy, [example], AdaptSettings(Budget(steps=4)), progress=seen.append)
+    assert [state.steps for state in seen][:4] == [0, 0, 0, 0]
+    assert [state.share for state in seen] == sorted(state.share for state in seen)
+    assert all(parameter.requires_grad for parameter in adapted.parameters())
 
 
-def test_learning_continues_as_if_nothing_had_been_tried(
-    toy: Hodor, example: Example, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = AdaptSettings(Budget(steps=4))
-    monkeypatch.setattr(CycleTest, "iou", lambda self, model: 0.5)
-    tried = adapt(toy, [example], settings, frames=[example.frame])
-    assert model_fingerprint(tried) == model_fingerprint(adapt(toy, [example], settings))
+def test_frames_are_looked_at_after_each_mask_up_to_the_next() -> None:
+    assert followed_after([0]) == {0: list(range(3, 93, 3))}
+    assert followed_after([5], 12) == {5: [8, 11]}
+    several = followed_after([0, 10, 100])
+    assert several[0] == [3, 6, 9] and several[10][-1] < 100
+    assert sum(map(len, followed_after(list(range(0, 2000, 100))).values())) == 40
 
 
 @pytest.mark.parametrize("value", [0, 1])

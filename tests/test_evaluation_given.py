@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hodor_cli.evaluation.given import GivenScore, GivenSettings, evaluate_given
 from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.images.picture import read_picture
 from hodor_cli.model import Hodor
+from hodor_cli.training.examples import Example
 
 COUNT = 8
 TRUTH = moving_labels(COUNT)
@@ -102,9 +104,10 @@ def test_chance_is_the_same_each_time_and_each_way_is_scored(network: Hodor, dat
 def test_each_number_of_masks_is_adapted_to_by_itself(network: Hodor, dataset: Dataset) -> None:
     segmenter, asked = OfflineSegmenter(network, min_dim=64, device="cpu"), []
 
-    def adapt(given: list[tuple[np.ndarray, np.ndarray]], checked: list[np.ndarray]) -> OfflineSegmenter:
-        asked.append([labels for _, labels in given])
-        assert len(checked) == 2  # of the frames 3, 6, 9 and so on
+    def adapt(examples: Sequence[Example]) -> OfflineSegmenter:
+        asked.append([example.labels for example in examples])
+        # Of the frames 3, 6, 9 and so on after each mask, those before the next.
+        assert [len(example.following) for example in examples] == ([2] if len(examples) == 1 else [1, 1])
         return segmenter
 
     squares = dataset.select(["squares"])

@@ -65,16 +65,16 @@ def test_the_fast_network_equals_the_plain_one_with_all_additions(config: ModelC
 
 def test_the_papers_network_has_none_of_the_additions() -> None:
     config = preset("swin-tiny")
-    assert (config.position_codes, config.cue_gate) == (False, False)
+    assert (config.position_codes, config.places, config.cue_gate) == (False, False, False)
     assert (config.deform_channels, config.upsampled_channels) == (None, None)
 
 
 def test_a_configuration_without_the_new_fields_is_the_network_it_was() -> None:
     values = MINI.to_dict()
-    for name in ("position_codes", "cue_gate", "deform_channels", "upsampled_channels"):
+    for name in ("position_codes", "places", "cue_gate", "deform_channels", "upsampled_channels"):
         del values[name]
     names = build_model(ModelConfig.from_dict(values)).state_dict().keys()
-    added = ("places", "gate", "deform.reduce", "upsample_reduce")
+    added = ("place", "gate", "deform.reduce", "upsample_reduce")
     assert not [name for name in names if any(part in name for part in added)]
 
 
@@ -94,7 +94,7 @@ def test_two_objects_that_look_the_same_get_other_descriptors_from_their_places(
     apart = {}
     for coded in (True, False):
         torch.manual_seed(0)
-        model = Hodor(msgspec.structs.replace(config, position_codes=coded)).eval()
+        model = Hodor(msgspec.structs.replace(config, position_codes=coded, places=False)).eval()
         model.backbone.requires_grad_(False)
         with torch.no_grad():
             objects, background = reference_masks(masks)

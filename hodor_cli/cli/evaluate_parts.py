@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from hodor_cli.evaluation.comparison import ResultComparison
     from hodor_cli.evaluation.results import EvaluationResult
     from hodor_cli.model.hodor import Hodor
+    from hodor_cli.training.examples import Example
 
 
 def print_scores(result: EvaluationResult, console: Console) -> None:
@@ -167,28 +169,24 @@ class Adapting:
         self._model = model
         self._how, self._settings = adaptation(model, settings.adapt or "", settings)
 
-    def _adapted(self, model: Hodor, examples: list[Any], checked: list[Any]) -> Hodor:
+    def _adapted(self, model: Hodor, examples: Sequence[Example]) -> Hodor:
         from hodor_cli.training.adaptation import adapt, default_cache
 
-        return adapt(model, examples, self._how, frames=checked, cache=default_cache())
+        return adapt(model, examples, self._how, cache=default_cache())
 
     def on_start(self, segmenter: Any, start: Start) -> Any:
         """A segmenter like this one, adapted to the first masks of a sequence."""
         from hodor_cli.images.picture import read_picture
-        from hodor_cli.training.adapt_settings import CHECKED_AHEAD
-        from hodor_cli.training.agreement import Example
+        from hodor_cli.training.examples import Example, followed_after
 
-        checked = [read_picture(start.following[n - 1]) for n in CHECKED_AHEAD if n <= len(start.following)]
-        adapted = self._adapted(segmenter.model, [Example.of(start.frame, start.masks)], checked)
+        after = [read_picture(start.following[n - 1]) for n in followed_after([0], len(start.following) + 1)[0]]
+        adapted = self._adapted(segmenter.model, [Example.of(start.frame, start.masks, following=after)])
         settings = replace(self._settings, history=segmenter.history, device=str(segmenter.device))
         return settings.segmenter(adapted)
 
-    def offline(self, given: list[tuple[Any, Any]], checked: list[Any]) -> OfflineSegmenter:
-        """A segmenter adapted to all given frames, (image, label map) each."""
-        from hodor_cli.training.agreement import Example
-
-        examples = [Example(frame, labels) for frame, labels in given]
-        return self._settings.offline(self._adapted(self._model, examples, checked))
+    def offline(self, examples: Sequence[Example]) -> OfflineSegmenter:
+        """A segmenter adapted to all given frames."""
+        return self._settings.offline(self._adapted(self._model, examples))
 
 
 def names_in(text: str | None) -> list[str] | None:

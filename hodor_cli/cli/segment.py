@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput, SegmentSummary
+    from hodor_cli.training.adapt_settings import AdaptProgress
     from hodor_cli.video.frames import FrameSource
 
 _KNOWN = "Objects known from elsewhere"
@@ -209,7 +210,15 @@ def adapted_to(
     """The model adapted to the given masks within the budget (`60s`), and the settings to use it with."""
     from hodor_cli.run.adapting import adapted_to_given
 
+    blends: list[float] = []
     with progress_bar("adapting", 100, "%") as show:
-        return adapted_to_given(
-            model, source, inputs, budget, settings, progress=lambda state: show(int(100 * state.share))
-        )
+
+        def progress(state: AdaptProgress) -> None:
+            show(int(100 * state.share))
+            if state.blend is not None:
+                blends.append(state.blend)
+
+        adapted = adapted_to_given(model, source, inputs, budget, settings, progress=progress)
+    if blends and blends[-1] == 0:
+        note("The objects change so much that a network adapted to the given masks would do worse; it is as it was.")
+    return adapted

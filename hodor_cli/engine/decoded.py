@@ -16,6 +16,7 @@ from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.step_result import ObjectResult
 from hodor_cli.errors import DeviceError, WeightsError
 from hodor_cli.model.background import to_stride8
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Cue, Maps
 from hodor_cli.runtime.preprocess import Geometry, resize
 
@@ -92,8 +93,9 @@ def masks_to_encode(logits: Tensor, reference: dict[int, Tensor], ids: ObjectIds
     return to_stride8(full[:, NUM_NON_OBJECT:])
 
 
-def hold_lost(entry: HistoryEntry, masks: Tensor, ring: HistoryRing) -> HistoryEntry:
-    """Give objects without any likely pixel in `masks` (I, h, w) their newest earlier descriptor."""
+def hold_lost(entry: HistoryEntry, masks: Tensor, ring: HistoryRing, model: Hodor) -> HistoryEntry:
+    """Give objects without any likely pixel in `masks` (I, h, w) their newest earlier descriptor; they may return
+    anywhere."""
     lost = (masks.flatten(1).amax(dim=1) <= 0.5).tolist()
     if not any(lost):
         return entry
@@ -101,7 +103,7 @@ def hold_lost(entry: HistoryEntry, masks: Tensor, ring: HistoryRing) -> HistoryE
     for row, (object_id, is_lost) in enumerate(zip(entry.object_ids, lost, strict=True)):
         earlier = ring.newest(object_id) if is_lost else None
         if earlier is not None:
-            objects[row] = earlier
+            objects[row] = model.anywhere(earlier)
     return replace(entry, objects=objects)
 
 

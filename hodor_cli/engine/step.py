@@ -139,7 +139,7 @@ class FrameSteps:
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
         if self.model.config.hold_lost_objects:
-            entry = hold_lost(entry, masks[0], known.ring)
+            entry = hold_lost(entry, masks[0], known.ring, self.model)
         if decoded.cue is not None:
             given = decoded.cue.reference if decoded.cue.given is None else decoded.cue.given
             measures = agreements(given[0], masks[0, : len(decoded.object_ids)])

@@ -23,11 +23,11 @@ from hodor_cli.evaluation.settings import Progress
 from hodor_cli.files import write_result
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
-from hodor_cli.training.adapt_settings import CHECKED_AHEAD
+from hodor_cli.training.examples import Example, followed_after
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
 #: Makes a segmenter whose network is adapted to frames with their label maps; further frames show how well.
-Adapt = Callable[[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]], OfflineSegmenter]
+Adapt = Callable[[Sequence[Example]], OfflineSegmenter]
 CHOICES: tuple[Choose, ...] = get_args(Choose)
 
 
@@ -145,9 +145,10 @@ class _Clip:
         """Segment all frames from the true masks of `marks`, or only those between the neighbours of mark `around`."""
         first, last, segmenter = 0, len(self) - 1, self._segmenter
         if self._adapt is not None:
-            checked = [marks[0] + ahead for ahead in CHECKED_AHEAD if marks[0] + ahead < len(self)]
-            examples = [(self[mark], self.truth[mark].ids) for mark in marks]
-            segmenter = self._adapt(examples, [self[index] for index in checked])
+            after = followed_after(marks, len(self))
+            segmenter = self._adapt(
+                [Example(self[mark], self.truth[mark].ids, [self[index] for index in after[mark]]) for mark in marks]
+            )
         elif around is not None:
             first = max((mark for mark in marks if mark < around), default=first)
             last = min((mark for mark in marks if mark > around), default=last)

@@ -82,6 +82,10 @@ class Hodor(nn.Module):
         embeddings = (self.encoder.fg_query_embed, self.encoder.bg_query_embed)
         return self.decoder(maps, history, embeddings, cue, self.encoder.place)
 
+    def anywhere(self, objects: Tensor) -> Tensor:
+        """Object descriptors (..., D) that do not say where their objects were, such as for another video."""
+        return objects if self.encoder.place is None else self.encoder.place.forget(objects)
+
     def match(self, maps: Maps, previous: KeyedMasks, reference: KeyedMasks) -> Cue | None:
         """The correspondence cue for a frame, or None for a model without a matcher."""
         if self.matcher is None or maps.keys is None:

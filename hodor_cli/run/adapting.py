@@ -10,7 +10,7 @@ from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.training.adapt_settings import CHECKED_AHEAD, AdaptSettings, Budget
+from hodor_cli.training.adapt_settings import AdaptSettings, Budget
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
@@ -38,24 +38,26 @@ def adapted_to_given(
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
     from hodor_cli.training.adaptation import adapt, default_cache
-    from hodor_cli.training.agreement import Example
+    from hodor_cli.training.examples import Example, Rgb, followed_after
 
     how, settings = adaptation(model, budget, settings)
     if not source.reiterable:
         raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
     inputs.check(source)
-    first, last = inputs.starts[0], inputs.starts[-1]
-    examples, following = [], []  # the frames with given masks, and some after the first of them
+    following = followed_after(inputs.starts)
+    wanted = {index: mark for mark, indices in following.items() for index in indices}
+    examples: dict[int, Example] = {}
+    seen: dict[int, list[Rgb]] = {mark: [] for mark in following}
     for frame in source:
-        given = inputs.at(frame).labels if frame.index in inputs.starts else None
+        given = inputs.at(frame).labels if frame.index in following else None
         if given is not None:
-            examples.append(Example(frame.image, given))
-        if frame.index - first in CHECKED_AHEAD:
-            following.append(frame.image)
-        if frame.index >= max(last, first + CHECKED_AHEAD[-1]):
+            examples[frame.index] = Example(frame.image, given, seen[frame.index])
+        elif frame.index in wanted:
+            seen[wanted[frame.index]].append(frame.image)
+        if frame.index >= max(*following, *wanted):
             break
     model = placed(model, choose_device(settings.device))
-    return adapt(model, examples, how, frames=following, cache=default_cache(), progress=progress), settings
+    return adapt(model, list(examples.values()), how, cache=default_cache(), progress=progress), settings
 
 
 def adaptation(model: Hodor, budget: str, settings: Settings) -> tuple[AdaptSettings, Settings]:

@@ -87,15 +87,11 @@ class AdaptSettings:
         check_settings(self)
 
 
-#: How far after the first given frame those lie on which adaptation checks its result.
-CHECKED_AHEAD = range(3, 37, 3)
-
-
 @dataclass(frozen=True)
 class AdaptProgress:
     """Steps and seconds spent so far, and the share of the budget they are (0..1).
 
-    blend, cycle: once the cycle has decided, how far the result goes and its IoU in the cycle.
+    blend: at the end, how far the result goes from the given weights (0) to the learned ones (1).
     """
 
     steps: int
@@ -103,4 +99,3 @@ class AdaptProgress:
     share: float
     loss: float
     blend: float | None = None
-    cycle: float | None = None

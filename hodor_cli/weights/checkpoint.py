@@ -129,7 +129,7 @@ def model_fingerprint(model: Hodor) -> str:
     config = model.config.to_dict()
     del config["adapted_min_dim"], config["small_min_dim"]  # how runs are made, not what the network is
     # Parts that version 0.1 did not know change nothing where they are off, so files of that version still fit.
-    for part in ("position_codes", "cue_gate", "deform_channels", "upsampled_channels"):
+    for part in ("position_codes", "places", "cue_gate", "deform_channels", "upsampled_channels"):
         if not config[part]:
             del config[part]
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())

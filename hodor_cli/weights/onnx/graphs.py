@@ -86,7 +86,7 @@ class EncodeGraph(nn.Module):
 
     def __init__(self, model: Hodor) -> None:
         super().__init__()
-        self.encoder, self.hold_lost = model.encoder, model.config.hold_lost_objects
+        self.encoder, self.anywhere, self.hold_lost = model.encoder, model.anywhere, model.config.hold_lost_objects
 
     def forward(
         self,
@@ -107,9 +107,11 @@ class EncodeGraph(nn.Module):
             x = layer.norm2(x + layer.cross_attn(x, pixels, masks))
             x = layer.norm3(x + layer.fc2(F.relu(layer.fc1(x))))
         background, objects = x[:, :NUM_BACKGROUND], x[:, NUM_BACKGROUND:]
+        if encoder.place is not None:
+            objects = encoder.place.write(objects, object_masks)
         if self.hold_lost:
             seen = object_masks.amax(dim=(2, 3))[..., None] > 0.5
-            objects = torch.where(seen, objects, cast(Tensor, last_objects))
+            objects = torch.where(seen, objects, self.anywhere(cast(Tensor, last_objects)))
         return objects, background
 
 

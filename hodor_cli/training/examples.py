@@ -1,0 +1,152 @@
+"""What adaptation learns from, and how far what it learns there can be trusted in the rest of the video."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.engine.masks import reference_masks_by_id
+from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.errors import InputError
+from hodor_cli.training.samples.sample import Masks, TrainingSample
+from hodor_cli.training.samples.sequence import make_still_sequence
+from hodor_cli.training.samples.settings import AugmentSettings
+
+Rgb = NDArray[np.uint8]
+
+#: Which frames after an example are looked at, and how many at most after all examples together.
+FOLLOWING = range(3, 91, 3)
+#: Share of a budget in seconds that looking at them may take.
+_SHARE = 0.2
+#: Mean change of the objects up to which adaptation is trusted wholly, and from which not at all.
+_LITTLE, _MUCH = 0.25, 0.55
+#: Mean confidence up to which the given network's view of a change counts nothing, and from which wholly.
+_UNSURE, _SURE = 0.90, 0.95
+
+
+@dataclass(frozen=True)
+class Example:
+    """A frame (H, W, 3) uint8 RGB whose label map (H, W) the user gave.
+
+    following: some frames after it in its video, in order, such as every third of the next seconds.
+    """
+
+    frame: Rgb
+    labels: NDArray[np.uint16]
+    following: Sequence[Rgb] = ()
+
+    @staticmethod
+    def of(
+        frame: Rgb,
+        masks: NDArray[np.generic] | Mapping[int, NDArray[np.generic]],
+        number: int = 0,
+        following: Sequence[Rgb] = (),
+    ) -> Example:
+        """An example from masks as `Segmenter.step` takes them. Raises InputError, naming frame `number`."""
+        labels = np.zeros(frame.shape[:2], np.uint16)
+        size = (frame.shape[0], frame.shape[1])
+        for object_id, mask in reference_masks_by_id(masks, size=size, frame=number).items():
+            labels[mask] = object_id
+        return Example(frame, labels, following)
+
+    def require_usable(self, number: int) -> None:
+        """Raise InputError, naming example `number`, if there is no object or no background to learn from."""
+        inside = np.count_nonzero(self.labels)
+        if inside == 0:
+            raise InputError(f"the mask of example {number} is empty, so there is nothing to adapt to; mark the object")
+        if inside == self.labels.size:
+            raise InputError(
+                f"the mask of example {number} covers the whole frame, so there is no background to adapt against;"
+                " mark the object alone or leave `adapt` out"
+            )
+
+    def sample(
+        self, rng: np.random.Generator, settings: AugmentSettings, size: tuple[int, int], *, max_objects: int
+    ) -> TrainingSample:
+        """An augmented sequence with some of the objects, of frames of this size (height, width).
+
+        What passes in front of the objects and behind them is background in the shape of an object. Pieces of the
+        objects themselves would teach the network that what looks like an object need not be it; it would then not find
+        one again after losing it.
+        """
+        ids = [int(i) for i in np.unique(self.labels) if i != 0]
+        masks = [self.labels == i for i in rng.permutation(ids)[:max_objects]]
+
+        def others(rng: np.random.Generator) -> tuple[Rgb, Masks]:
+            return self.frame, self._piece_of_background(masks, rng)
+
+        return make_still_sequence(self.frame, masks, rng, settings, size, others=others)
+
+    def _piece_of_background(self, masks: Masks, rng: np.random.Generator) -> Masks:
+        """The shape of an object at a place where mostly background is, if one is found: at most one mask (H, W)."""
+        shape = masks[int(rng.integers(len(masks)))]
+        rows, columns = np.nonzero(shape)
+        rows, columns = rows - rows.min(), columns - columns.min()
+        if rng.random() < 0.5:
+            columns = columns.max() - columns
+        spare = shape.shape[0] - rows.max(), shape.shape[1] - columns.max()
+        for _ in range(10):
+            piece = np.zeros_like(shape)
+            piece[rows + int(rng.integers(spare[0])), columns + int(rng.integers(spare[1]))] = True
+            piece &= self.labels == 0
+            if np.count_nonzero(piece) > len(rows) / 2:
+                return [piece]
+        return []
+
+
+def followed_after(marks: Sequence[int], end: int | None = None) -> dict[int, list[int]]:
+    """{mark: indices of frames after it} for `marks`, the frames with given masks in order, of a video of `end` frames.
+
+    No frame is beyond the next mark, and all together are about as many as of a single mark.
+    """
+    stride = FOLLOWING.step
+    count = max(2, math.ceil(len(FOLLOWING) / len(marks)))
+    ends = [*marks[1:], math.inf if end is None else end]
+    return {
+        mark: [index for index in range(mark + stride, mark + stride * (count + 1), stride) if index < limit]
+        for mark, limit in zip(marks, ends, strict=True)
+    }
+
+
+def trust_in(
+    examples: Sequence[Example], segmenter: Segmenter, seconds: float | None, each: Callable[[], object]
+) -> float:
+    """How far (0..1) what is learned from the examples can be trusted in the frames that follow them.
+
+    The given network follows the objects there. Where it is sure of them, and their descriptors are no longer what they
+    were in the examples, it knows more than the examples show, and a network adapted to these would forget it.
+
+    segmenter: of the given network. seconds: the whole budget, if it is one. each: called after every frame.
+    """
+    total = sum(len(example.following) for example in examples)
+    if total == 0:
+        return 1.0
+    every = 1
+    if seconds is not None:
+        segmenter.step(examples[0].frame, examples[0].labels)  # the first frame is slower than others
+        began = time.perf_counter()
+        segmenter.step(examples[0].following[0] if examples[0].following else examples[0].frame)
+        affordable = _SHARE * seconds / (time.perf_counter() - began)
+        if affordable < 2:
+            return 1.0
+        every = math.ceil(total / affordable)
+        segmenter.reset()
+    confidences, changes = [], []
+    for example in examples:
+        segmenter.step(example.frame, example.labels)
+        for frame in itertools.islice(example.following, 0, None, every):
+            segmenter.step(frame)
+            found = [one for one in segmenter.last.objects.values() if not one.lost and one.change is not None]
+            confidences += [one.confidence for one in found]
+            changes += [one.change for one in found]
+            each()
+    if not changes:
+        return 1.0
+    sure = np.clip((np.mean(confidences) - _UNSURE) / (_SURE - _UNSURE), 0, 1)
+    return float(np.clip((_MUCH - np.mean(changes) * sure) / (_MUCH - _LITTLE), 0, 1))

@@ -1,0 +1,85 @@
+"""Where an object is, in its descriptor: measured on the mask, read by the decoder, forgotten in other videos."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hodor_cli.config import preset
+from hodor_cli.engine import Segmenter
+from hodor_cli.model import build_model
+from hodor_cli.model.place import Place, places_of
+
+HEIGHT, WIDTH = 24, 32
+
+
+def _masks() -> torch.Tensor:
+    """Two objects (1, 2, 24, 32): a small one at the left, a wide one at the bottom right."""
+    masks = torch.zeros(1, 2, HEIGHT, WIDTH)
+    masks[0, 0, 4:8, 2:6], masks[0, 1, 16:22, 14:30] = 0.9, 0.8
+    return masks
+
+
+def _placed() -> tuple[Place, torch.Tensor]:
+    torch.manual_seed(0)
+    place = Place(16).eval()
+    place.directions.copy_(torch.linalg.qr(torch.randn(16, 4))[0].T)
+    return place, place.write(torch.randn(1, 2, 16), _masks())
+
+
+def test_a_place_is_the_mean_and_spread_of_the_mask_in_shares_of_the_frame() -> None:
+    small, wide = places_of(_masks() + 0.1)[0]  # what is unlikely everywhere counts nowhere
+    torch.testing.assert_close(small[:2], torch.tensor([6 / HEIGHT, 4 / WIDTH]))
+    torch.testing.assert_close(wide[:2], torch.tensor([19 / HEIGHT, 22 / WIDTH]))
+    assert small[3] < wide[3] == pytest.approx(16 / WIDTH / 12**0.5, rel=0.01)
+    faint = places_of(0.1 * _masks())[0]  # an object that is likely nowhere still has a likeliest place
+    torch.testing.assert_close(faint[0], small)
+
+
+def test_the_decoder_prefers_pixels_near_the_place_that_the_descriptor_says() -> None:
+    place, descriptors = _placed()
+    bias = place.bias(descriptors, HEIGHT, WIDTH).view(2, HEIGHT, WIDTH)
+    masks = _masks()[0] > 0.5
+    for index in range(2):
+        inside, outside = bias[index][masks[index]], bias[index][masks[1 - index]]
+        assert inside.min() > 0 > outside.max()
+        assert bias[index].min() >= place.far
+
+
+def test_any_map_reads_the_same_place() -> None:
+    place, descriptors = _placed()
+    fine = place.bias(descriptors, 3 * HEIGHT, 3 * WIDTH).view(1, 2, 3 * HEIGHT, 3 * WIDTH)
+    coarse = place.bias(descriptors, HEIGHT, WIDTH).view(1, 2, HEIGHT, WIDTH)
+    torch.testing.assert_close(fine[..., 1::3, 1::3], coarse, atol=1e-3, rtol=1e-3)
+
+
+def test_a_forgotten_place_prefers_no_pixel_and_leaves_the_rest_of_the_descriptor() -> None:
+    place, descriptors = _placed()
+    forgotten = place.forget(descriptors)
+    bias = place.bias(forgotten, HEIGHT, WIDTH)
+    assert bias.max() - bias.min() < 0.05
+    other = torch.eye(16) - place.directions.T @ place.directions
+    torch.testing.assert_close(forgotten @ other, descriptors @ other, atol=1e-5, rtol=1e-5)
+
+
+def test_objects_known_by_descriptors_of_another_video_are_looked_for_everywhere() -> None:
+    torch.manual_seed(0)
+    model = build_model(preset("toy"))
+    frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    mask = np.zeros((64, 64), bool)
+    found = []
+    for corner in (slice(0, 16), slice(48, 64)):
+        mask[:] = False
+        mask[corner, corner] = True
+        first = Segmenter(model)
+        first.step(frame, {1: mask})
+        vector = first.descriptors().objects[1]
+        place = model.encoder.place
+        assert place is not None
+        second = Segmenter(model)
+        second.start_from({1: vector})
+        entry = second._known.ring.pinned[0]
+        found.append(place.bias(entry.objects, 16, 16))
+    torch.testing.assert_close(*found)
+    assert found[0].max() - found[0].min() < 0.05
