@@ -9,7 +9,7 @@ from conftest import moving_square
 
 from hodor_cli.errors import UsageError
 from hodor_cli.model import build_model
-from hodor_cli.training import agreement
+from hodor_cli.training import examples
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, chain_schedule
 from hodor_cli.training.damage import with_mistakes
@@ -80,8 +80,8 @@ def test_what_adaptation_pastes_is_background_in_the_shape_of_an_object(monkeypa
         drawn.extend(others(np.random.default_rng(len(drawn)))[1])
         return make_still_sequence(*arguments, others=others, **more)
 
-    monkeypatch.setattr(agreement, "make_still_sequence", watch)
-    example = agreement.Example(frames[0], labels)
+    monkeypatch.setattr(examples, "make_still_sequence", watch)
+    example = examples.Example(frames[0], labels)
     for seed in range(10):
         example.sample(np.random.default_rng(seed), AugmentSettings(occluder=1.0), (64, 128), max_objects=4)
     assert drawn

@@ -147,7 +147,10 @@ class _Clip:
         if self._adapt is not None:
             after = followed_after(marks, len(self))
             segmenter = self._adapt(
-                [Example(self[mark], self.truth[mark].ids, [self[index] for index in after[mark]]) for mark in marks]
+                [
+                    Example.of(self[mark], self.truth[mark].ids, following=[self[index] for index in after[mark]])
+                    for mark in marks
+                ]
             )
         elif around is not None:
             first = max((mark for mark in marks if mark < around), default=first)

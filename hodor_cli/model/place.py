@@ -37,6 +37,9 @@ def places_of(masks: Tensor) -> Tensor:
 class Place(nn.Module):
     """Writes where an object is into its descriptor, and reads from that which pixels are near."""
 
+    directions: Tensor
+    offset: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         #: Orthonormal rows; what descriptors have along them is replaced by offset + place.

@@ -137,14 +137,16 @@ def trust_in(
             return 1.0
         every = math.ceil(total / affordable)
         segmenter.reset()
-    confidences, changes = [], []
+    confidences: list[float] = []
+    changes: list[float] = []
     for example in examples:
         segmenter.step(example.frame, example.labels)
         for frame in itertools.islice(example.following, 0, None, every):
             segmenter.step(frame)
-            found = [one for one in segmenter.last.objects.values() if not one.lost and one.change is not None]
-            confidences += [one.confidence for one in found]
-            changes += [one.change for one in found]
+            for one in segmenter.last.objects.values():
+                if not one.lost and one.change is not None:
+                    confidences.append(one.confidence)
+                    changes.append(one.change)
             each()
     if not changes:
         return 1.0
