@@ -149,11 +149,11 @@ class PlainSegmenter:
         return History(objects, background, has_object, has_background)
 
     def _hold_lost(self, made: Descriptors, masks: Tensor) -> Descriptors:
-        """Objects without any likely pixel keep their newest earlier descriptor (models configured so)."""
+        """Objects without any likely pixel keep their newest descriptor without its place, if so configured."""
         objects = made.objects.clone()
         for i, object_id in enumerate(self.object_ids):
             if not (masks[0, i] > 0.5).any():
                 for entry in self._entries:
                     if object_id in entry.objects:
-                        objects[0, i] = entry.objects[object_id]
+                        objects[0, i] = self.model.anywhere(entry.objects[object_id])
         return made._replace(objects=objects)

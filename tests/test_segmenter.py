@@ -231,7 +231,9 @@ def test_a_lost_object_is_reported_keeps_its_descriptor_and_can_be_given_again(
     assert segmenter.last.objects[7].confidence == 0
     assert not segmenter.last.objects[300].lost
     now = segmenter.descriptors().objects
-    np.testing.assert_array_equal(now[7], kept[7])
+    # Where it was says nothing any more.
+    expected = segmenter.model.anywhere(torch.from_numpy(kept[7])).numpy()
+    np.testing.assert_allclose(now[7], expected, atol=0.01)  # bfloat16 where the CPU computes in it
     assert not np.array_equal(now[300], kept[300])
     labels = segmenter.step(frames[3], {7: square(30, 2)})
     np.testing.assert_array_equal(labels == 7, square(30, 2))

@@ -14,6 +14,11 @@ from torch import Tensor, nn
 PLACE_NUMBERS = 4
 #: The place of an object that may be anywhere: its spread is far larger than the frame.
 ANYWHERE = (0.5, 0.5, 2.0, 2.0)
+#: How many spreads away from the mean an object's pixels still are, and what is added to that, as a share of the frame.
+#: These and the next two were chosen on composites of clips that took no part in training.
+_SLACK, _LEAST = 1.0, 0.03
+#: What is added to the logits at the place itself, and what is taken from them far away.
+_NEAR, _FAR = 1.0, -8.0
 #: Chance in training that a descriptor does not say where its object was.
 _UNKNOWN = 0.15
 
@@ -21,8 +26,8 @@ _UNKNOWN = 0.15
 def places_of(masks: Tensor) -> Tensor:
     """(B, N, h, w) soft masks in 0..1 -> (B, N, 4) float32: mean y and x, standard deviation of y and x, 0..1."""
     soft = masks.float()
-    inside = (soft > 0.5).float()
-    weights = torch.where(inside.amax(dim=(2, 3), keepdim=True) > 0, inside, soft)
+    # Unlikely pixels count next to nothing, however many they are.
+    weights = (soft / soft.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)) ** 4
     weights = weights / weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     numbers = []
     for share in (weights.sum(dim=3), weights.sum(dim=2)):  # of each row; of each column
@@ -45,11 +50,6 @@ class Place(nn.Module):
         #: Orthonormal rows; what descriptors have along them is replaced by offset + place.
         self.register_buffer("directions", torch.eye(channels)[:PLACE_NUMBERS].contiguous())
         self.register_buffer("offset", torch.zeros(PLACE_NUMBERS))
-        #: How many spreads away an object's pixels still are, and what is added to that, as a share of the frame.
-        self.slack = nn.Parameter(torch.tensor(1.2))
-        self.least = nn.Parameter(torch.tensor(0.01))
-        #: What is added to the logits at the place itself, and at most taken from them far away.
-        self.near, self.far = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.tensor(-8.0))
 
     def write(self, descriptors: Tensor, masks: Tensor) -> Tensor:
         """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them; in training, of most of them."""
@@ -73,9 +73,9 @@ class Place(nn.Module):
         y, x, *spreads = (descriptors.float() @ self.directions.float().T - self.offset.float()).unbind(dim=-1)
         away = []
         for mean, spread, size in zip((y, x), spreads, (height, width), strict=True):
-            reach = self.slack * spread.clamp(min=0) + self.least
+            reach = _SLACK * spread.clamp(min=0) + _LEAST
             away.append(((_centres(size, descriptors.device) - mean[..., None]) / reach[..., None]) ** 2 / 2)
-        return torch.maximum(self.near - away[0][..., :, None] - away[1][..., None, :], self.far).flatten(-2)
+        return (_NEAR - away[0][..., :, None] - away[1][..., None, :]).clamp(min=_FAR).flatten(-2)
 
 
 def _centres(size: int, device: torch.device) -> Tensor:
