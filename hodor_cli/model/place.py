@@ -26,8 +26,9 @@ _UNKNOWN = 0.15
 def places_of(masks: Tensor) -> Tensor:
     """(B, N, h, w) soft masks in 0..1 -> (B, N, 4) float32: mean y and x, standard deviation of y and x, 0..1."""
     soft = masks.float()
-    # Unlikely pixels count next to nothing, however many they are.
-    weights = (soft / soft.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)) ** 4
+    # What is likelier than half the likeliest pixel is the object; smoothly, so that roundings stay roundings.
+    peak = soft.amax(dim=(2, 3), keepdim=True).clamp(min=1e-6)
+    weights = torch.sigmoid(40 * (soft / peak - 0.5))
     weights = weights / weights.sum(dim=(2, 3), keepdim=True).clamp(min=1e-6)
     numbers = []
     for share in (weights.sum(dim=3), weights.sum(dim=2)):  # of each row; of each column
