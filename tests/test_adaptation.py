@@ -159,9 +159,12 @@ def test_adapt_alone_never_takes_the_video_for_its_value(source: str) -> None:
     assert fill_lone_options(["--adapt", source], {"--adapt": "60s"}) == ["--adapt", "60s", source]
 
 
-def test_segment_command_adapts_first(tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("lines", "used"), [(128, (96, 192)), (64, (64, 128))])
+def test_segment_command_adapts_first_at_more_lines_if_the_video_has_them(
+    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, lines: int, used: tuple[int, int]
+) -> None:
     toy = Hodor(msgspec.structs.replace(build_model("toy").config, adapted_min_dim=96))
-    frames, masks = moving_square(4)
+    frames, masks = moving_square(4, height=lines, width=2 * lines)
     video = make_video(tmp_path / "clip.mp4", frames)
     write_label_png(tmp_path / "mask.png", masks[0].astype(np.uint16))
     save_checkpoint(tmp_path / "toy.safetensors", toy)
@@ -173,7 +176,7 @@ def test_segment_command_adapts_first(tmp_path: Path, make_video: MakeVideo, mon
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
     assert read_label_png(tmp_path / "out" / "masks" / "00003.png").shape == masks[0].shape
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert (report["settings"]["min_dim"], report["settings"]["max_dim"]) == (96, 192)
+    assert (report["settings"]["min_dim"], report["settings"]["max_dim"]) == used
     refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "other"), "--adapt=0"])
     assert refused.exit_code == 2
     assert not (tmp_path / "other").exists()

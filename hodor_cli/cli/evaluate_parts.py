@@ -164,15 +164,18 @@ class Adapting:
     """Makes segmenters whose network is adapted to given frames, as a run of `segment` with `adapt` does it."""
 
     def __init__(self, model: Hodor, settings: EvaluationSettings) -> None:
+        from hodor_cli.training.adapt_settings import Budget
+
+        self._model, self._settings = model, settings
+        Budget.parse(settings.adapt or "")
+
+    def _adapted(self, model: Hodor, examples: Sequence[Example]) -> tuple[Hodor, EvaluationSettings]:
         from hodor_cli.run.adapting import adaptation
-
-        self._model = model
-        self._how, self._settings = adaptation(model, settings.adapt or "", settings)
-
-    def _adapted(self, model: Hodor, examples: Sequence[Example]) -> Hodor:
         from hodor_cli.training.adaptation import adapt, default_cache
 
-        return adapt(model, examples, self._how, cache=default_cache())
+        lines = min(examples[0].frame.shape[:2])
+        how, settings = adaptation(model, self._settings.adapt or "", self._settings, lines)
+        return adapt(model, examples, how, cache=default_cache()), settings
 
     def on_start(self, segmenter: Any, start: Start) -> Any:
         """A segmenter like this one, adapted to the first masks of a sequence."""
@@ -180,13 +183,14 @@ class Adapting:
         from hodor_cli.training.examples import Example, followed_after
 
         after = [read_picture(start.following[n - 1]) for n in followed_after([0], len(start.following) + 1)[0]]
-        adapted = self._adapted(segmenter.model, [Example.of(start.frame, start.masks, following=after)])
-        settings = replace(self._settings, history=segmenter.history, device=str(segmenter.device))
-        return settings.segmenter(adapted)
+        example = Example.of(start.frame, start.masks, following=after)
+        adapted, settings = self._adapted(segmenter.model, [example])
+        return replace(settings, history=segmenter.history, device=str(segmenter.device)).segmenter(adapted)
 
     def offline(self, examples: Sequence[Example]) -> OfflineSegmenter:
         """A segmenter adapted to all given frames."""
-        return self._settings.offline(self._adapted(self._model, examples))
+        adapted, settings = self._adapted(self._model, examples)
+        return settings.offline(adapted)
 
 
 def names_in(text: str | None) -> list[str] | None:

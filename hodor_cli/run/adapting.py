@@ -40,7 +40,7 @@ def adapted_to_given(
     from hodor_cli.training.adaptation import adapt, default_cache
     from hodor_cli.training.examples import Example, Rgb, followed_after
 
-    how, settings = adaptation(model, budget, settings)
+    how, settings = adaptation(model, budget, settings, min(source.height, source.width))
     if not source.reiterable:
         raise UsageError(f"`adapt` reads frames ahead, and those of {source.label} come only once; leave it out")
     inputs.check(source)
@@ -60,8 +60,14 @@ def adapted_to_given(
     return adapt(model, list(examples.values()), how, cache=default_cache(), progress=progress), settings
 
 
-def adaptation(model: Hodor, budget: str, settings: Settings) -> tuple[AdaptSettings, Settings]:
-    """How to adapt a network within a budget, and the settings to use it with. Raises UsageError for another budget."""
-    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+def adaptation(model: Hodor, budget: str, settings: Settings, lines: int) -> tuple[AdaptSettings, Settings]:
+    """How to adapt a network within a budget, and the settings to use it with.
+
+    lines: the shorter side of the frames; more than there are would not help. Raises UsageError for another budget.
+    """
+    config, min_dim = model.config, settings.min_dim
+    if min_dim is None and settings.max_dim is None and config.adapted_min_dim is not None:
+        min_dim = max(config.min_dim, min(config.adapted_min_dim, lines))
+    min_dim, max_dim = config.resolution(min_dim, settings.max_dim)
     how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
     return how, replace(settings, min_dim=min_dim, max_dim=max_dim)
