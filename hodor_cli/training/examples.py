@@ -27,7 +27,7 @@ _SHARE = 0.2
 #: Mean change of the objects up to which adaptation is trusted wholly, and from which not at all.
 _LITTLE, _MUCH = 0.25, 0.55
 #: Mean confidence up to which the given network's view of a change counts nothing, and from which wholly.
-_UNSURE, _SURE = 0.90, 0.95
+_UNSURE, _SURE = 0.84, 0.92
 
 
 @dataclass(frozen=True)
