@@ -53,33 +53,29 @@ class Objects:
 
     def delete(self, asked: ask.DeleteObject) -> None:
         """Remove an object from all frames."""
-        self.entry(asked.object)
-        with self._project.change("delete object") as change:
-            self._relabel(change, {asked.object: 0})
-            self._project.objects.pop(asked.object)
-        self._teller.frames(change.frames)
+        self._renumber("delete object", {asked.object: 0})
 
     def merge(self, asked: ask.Merge) -> None:
         """Make `other` part of `object`."""
-        self._pair(asked.object, asked.other)
-        with self._project.change("merge") as change:
-            self._relabel(change, {asked.other: asked.object})
-            self._project.objects.pop(asked.other)
-        self._teller.frames(change.frames, select=asked.object)
+        self._renumber("merge", {asked.other: asked.object}, select=asked.object)
 
     def swap(self, asked: ask.Swap) -> None:
         """Exchange the ids of two objects."""
-        self._pair(asked.object, asked.other)
-        with self._project.change("swap") as change:
-            self._relabel(change, {asked.object: asked.other, asked.other: asked.object}, asked.start)
-        self._teller.frames(change.frames)
+        self._renumber("swap", {asked.object: asked.other, asked.other: asked.object}, asked.start)
 
-    def _pair(self, one: int, other: int) -> None:
-        self.entry(one), self.entry(other)
-        if one == other:
-            raise UsageError(f"object {one} cannot be joined or swapped with itself; choose another")
+    def _renumber(self, label: str, to: Mapping[int, int], start: int = 0, **more: Any) -> None:
+        """Change object ids from frame `start` on, as one change; ids that nothing is changed to are gone."""
+        for key in {*to, *to.values()} - {0}:
+            self.entry(key)
+        if any(old == new for old, new in to.items()):
+            raise UsageError(f"object {next(iter(to))} cannot be joined or swapped with itself; choose another")
+        with self._project.change(label) as change:
+            self._relabel(change, to, start)
+            for key in set(to) - set(to.values()):
+                self._project.objects.pop(key)
+        self._teller.frames(change.frames, **more)
 
-    def _relabel(self, change: Change, to: Mapping[int, int], start: int = 0) -> None:
+    def _relabel(self, change: Change, to: Mapping[int, int], start: int) -> None:
         """Change object ids in all frames from `start` on; the id 0 removes an object."""
         for index, record in sorted(self._project.records.items()):
             if index < start or not (set(record.objects) | set(record.given) | set(record.removed)) & set(to):

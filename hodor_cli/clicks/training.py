@@ -29,6 +29,7 @@ from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.step import WeightAverage, freeze_stages, holding, rate_at, set_rate
 from hodor_cli.weights import load_model
 from hodor_cli.weights.published import load_imagenet_backbone
+from hodor_cli.weights.tensor_files import read_safetensors
 
 #: Steps of the learning rate's schedule over the training time.
 _STEPS = 10_000
@@ -80,7 +81,7 @@ def starting_net(start: str | Path) -> ClickNet:
     """The network to train: that in `start`, or a new one with the backbone of `start` if that is no click network."""
     path = Path(start)
     if path.suffix == ".safetensors" and path.is_file():
-        header = _header(path)
+        header = read_safetensors(path)[0].get("format", "")
         if header == "hodor-clicks":
             return load_click_net(path).requires_grad_(True)
         if header != "hodor":
@@ -88,16 +89,9 @@ def starting_net(start: str | Path) -> ClickNet:
             load_imagenet_backbone(net.backbone, path)
             return net
     model = load_model(start)
-    config = ClickConfig(pixel_mean=model.config.pixel_mean, pixel_std=model.config.pixel_std)
-    net = ClickNet(config)
+    net = ClickNet(ClickConfig(pixel_mean=model.config.pixel_mean, pixel_std=model.config.pixel_std))
     net.backbone.load_state_dict(model.backbone.state_dict())
     return net
-
-
-def _header(path: Path) -> str:
-    from hodor_cli.weights.tensor_files import read_safetensors
-
-    return read_safetensors(path)[0].get("format", "")
 
 
 def _crops(data: Sequence[str | Path], settings: ClickTraining) -> CropMaker:

@@ -86,9 +86,9 @@ class View:
         way = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(image[top:bottom, left:right], self.scaled[::-1], interpolation=way), np.uint8)
 
-    def pad(self, frames: Tensor) -> Tensor:
-        """Pad with zeros at the right and the bottom to sides that are multiples of 32."""
-        return F.pad(frames, (0, -self.scaled[1] % STRIDE, 0, -self.scaled[0] % STRIDE))
+    def pad(self, frames: Tensor, value: float = 0.0) -> Tensor:
+        """Pad at the right and the bottom to sides that are multiples of 32."""
+        return F.pad(frames, (0, -self.scaled[1] % STRIDE, 0, -self.scaled[0] % STRIDE), value=value)
 
     def points(self, points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
         """Points (x, y, sign) of the frame in pixels of the view."""
@@ -113,7 +113,7 @@ class View:
         left, top, right, bottom = self.piece
         cut = torch.from_numpy(np.ascontiguousarray(logits[top:bottom, left:right]))[None, None]
         cut = F.interpolate(cut, size=self.scaled, mode="bilinear", align_corners=False)
-        return F.avg_pool2d(F.pad(cut, (0, -self.scaled[1] % STRIDE, 0, -self.scaled[0] % STRIDE), value=-10.0), 4)
+        return F.avg_pool2d(self.pad(cut, -10.0), 4)
 
     def to_frame(self, logits: Tensor, frame: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Logits (1, 1, h, w) at stride 4 of the view, resized to the frame (H, W). frame: logits (H, W) that stay
