@@ -248,7 +248,7 @@ def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kin
     broken = json.loads(file.read_text()) | {"imageData": "bm8gcGljdHVyZQ=="}
     file.write_text(json.dumps(broken))
     done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set"), *limits, "--full"])
-    assert done.exit_code == 7 and "broken image (1, such as b.json" in done.output, done.output
+    assert done.exit_code == 7 and "broken image: 1\n  b.json" in done.output, done.output
 
 
 def test_evaluation_of_what_other_tools_drew(result: SegmentSummary, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -17,10 +18,10 @@ from segmenter_fakes import (
     square,
 )
 
-from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.config import NUM_NON_OBJECT, preset
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.model import History, Hodor, Maps
+from hodor_cli.model import History, Hodor, Maps, build_model
 
 # --- state
 
@@ -196,7 +197,8 @@ def test_objects_can_start_from_saved_descriptors(model: Hodor) -> None:
     np.testing.assert_array_equal(segmenter.step(frames[1], {300: THREE[300]}) == 300, THREE[300])
 
 
-def test_descriptors_of_the_video_itself_decode_like_its_history(toy: Hodor) -> None:
+def test_descriptors_of_the_video_itself_decode_like_its_history_but_for_places() -> None:
+    toy = build_model(msgspec.structs.replace(preset("toy"), places=False))
     frames = frames_of(2)
     source = segmenter_for(toy)
     source.step(frames[0], THREE)

@@ -19,10 +19,9 @@ ANYWHERE = (0.5, 0.5, 2.0, 2.0)
 _SLACK, _LEAST = 1.0, 0.03
 #: What is added to the logits at the place itself, and what is taken from them far away.
 _NEAR, _FAR = 1.0, -8.0
-#: Chance in training that a descriptor does not say where its object was.
-_UNKNOWN = 0.15
 
 
+@torch.no_grad()
 def places_of(masks: Tensor) -> Tensor:
     """(B, N, h, w) soft masks in 0..1 -> (B, N, 4) float32: mean y and x, standard deviation of y and x, 0..1."""
     soft = masks.float()
@@ -53,12 +52,8 @@ class Place(nn.Module):
         self.register_buffer("offset", torch.zeros(PLACE_NUMBERS))
 
     def write(self, descriptors: Tensor, masks: Tensor) -> Tensor:
-        """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them; in training, of most of them."""
-        places = places_of(masks)
-        if self.training:
-            unknown = torch.rand(places.shape[:-1], device=places.device) < _UNKNOWN
-            places = torch.where(unknown[..., None], places.new_tensor(ANYWHERE), places)
-        return self._with(descriptors, places)
+        """descriptors (B, N, D) with the places of their masks (B, N, h, w) in them."""
+        return self._with(descriptors, places_of(masks))
 
     def forget(self, descriptors: Tensor) -> Tensor:
         """descriptors (..., D) whose objects may be anywhere."""
