@@ -167,9 +167,7 @@ class Segmenter(FrameSteps):
         """
         if self._known.ids or not objects:
             raise UsageError("start from descriptors of at least one object, before any object is followed")
-        self._known.start_from(objects, background, self.model.config.descriptor_channels, self.device)
-        ring = self._known.ring
-        ring.pinned = [replace(entry, objects=self.model.anywhere(entry.objects)) for entry in ring.pinned]
+        self._known.start_from(objects, background, self.model, self.device)
 
     def descriptors(self) -> FrameDescriptors:
         """Descriptors of the newest frame, as they entered the history; empty if nothing was followed in it."""

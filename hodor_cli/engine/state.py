@@ -18,6 +18,7 @@ from hodor_cli.engine.matching_memory import MatchingMemory, StoredFrame
 from hodor_cli.engine.motion import Motion
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.errors import InputError
+from hodor_cli.model.hodor import Hodor
 
 STATE_VERSION = 4
 
@@ -35,9 +36,10 @@ class Followed:
     looks: dict[int, GivenLook] = field(default_factory=dict)
 
     def start_from(
-        self, objects: Mapping[int, np.ndarray], background: np.ndarray | None, channels: int, device: torch.device
+        self, objects: Mapping[int, np.ndarray], background: np.ndarray | None, model: Hodor, device: torch.device
     ) -> None:
         """Follow only objects known by one (D,) or several (K, D) descriptors each; see `Segmenter.start_from`."""
+        channels = model.config.descriptor_channels
         rows = {
             int(key): torch.tensor(np.atleast_2d(np.asarray(values, np.float32))) for key, values in objects.items()
         }
@@ -59,7 +61,7 @@ class Followed:
             ids = ObjectIds(object_id for object_id, values in rows.items() if k < len(values))
             known = torch.stack([rows[object_id][k] for object_id in ids]).to(device)
             seen = None if scene is None else scene.to(device)
-            pinned.append(HistoryEntry(-1, ids, known, seen))
+            pinned.append(HistoryEntry(-1, ids, model.anywhere(known), seen))
         self.ring.pinned = pinned
         self.looks = {key: GivenLook.of(values.mean(dim=0), scene) for key, values in rows.items()}
 
