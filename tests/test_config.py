@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hodor_cli.config import PRESETS, MatchingConfig, ModelConfig, SwinConfig, preset
+from hodor_cli.config import MatchingConfig, ModelConfig, SwinConfig
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.model import build_model
+from hodor_cli.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

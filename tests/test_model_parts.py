@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from segmenter_fakes import toy_history
 from torch import Tensor
 
-from hodor_cli.config import NUM_NON_OBJECT, preset
+from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.model import History, KeyedMasks, build_model
 from hodor_cli.model.background import grid_cells, predicted_masks, reference_masks, to_stride8
 from hodor_cli.model.encoder import SoftMaskedAttention, start_of_tokens
 from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.position import sinusoidal_position
 from hodor_cli.model.swin import relative_position_index, shifted_window_mask
+from hodor_cli.presets import preset
 from hodor_cli.runtime.preprocess import Geometry
 
 CPU = torch.device("cpu")

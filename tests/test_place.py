@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hodor_cli.config import preset
 from hodor_cli.engine import Segmenter
 from hodor_cli.model import build_model
 from hodor_cli.model.place import Place, places_of
+from hodor_cli.presets import preset
 
 HEIGHT, WIDTH = 24, 32
 

@@ -22,10 +22,10 @@ from segmenter_fakes import (
     square,
 )
 
-from hodor_cli.config import preset
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import UsageError
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.presets import preset
 
 
 @pytest.fixture

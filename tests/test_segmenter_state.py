@@ -18,10 +18,11 @@ from segmenter_fakes import (
     square,
 )
 
-from hodor_cli.config import NUM_NON_OBJECT, preset
+from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model import History, Hodor, Maps, build_model
+from hodor_cli.presets import preset
 
 # --- state
 

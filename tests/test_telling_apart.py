@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hodor_cli.config import ModelConfig, preset
+from hodor_cli.config import ModelConfig
 from hodor_cli.model import Cue, History, Hodor, KeyedMasks, build_model, plain
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
 from hodor_cli.model.position import PlaceCodes, place_codes
+from hodor_cli.presets import preset
 from hodor_cli.training.cycles import Hardship, run_cycles, schedule
 from hodor_cli.training.damage import WrongCue
 from hodor_cli.training.losses import contrast_loss

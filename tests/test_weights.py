@@ -17,9 +17,9 @@ import torch
 from conftest import one_sentence
 from safetensors.torch import load_file, save_file
 
-from hodor_cli.config import preset
 from hodor_cli.errors import InputError, OutputError, WeightsError
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.presets import preset
 from hodor_cli.weights import (
     available_weights,
     load_checkpoint,

@@ -55,8 +55,8 @@ def bench_model(weights: str) -> tuple[Hodor, bool]:
 
     A preset without weights of that name gets random ones: speed does not depend on them. Raises as `load_model`.
     """
-    from hodor_cli.config import PRESETS
     from hodor_cli.model import build_model
+    from hodor_cli.presets import PRESETS
     from hodor_cli.weights.registry import available_weights, load_model
 
     if weights in PRESETS and weights not in available_weights() and not Path(weights).is_file():

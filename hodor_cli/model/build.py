@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from hodor_cli.config import ModelConfig, preset
+from hodor_cli.config import ModelConfig
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.presets import preset
 
 
 def build_model(config: ModelConfig | str) -> Hodor:

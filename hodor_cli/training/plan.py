@@ -10,13 +10,14 @@ from typing import Literal
 import torch
 
 import hodor_cli
-from hodor_cli.config import ModelConfig, SwinConfig, preset
+from hodor_cli.config import ModelConfig, SwinConfig
 from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
 from hodor_cli.formats.check import check_dataset
 from hodor_cli.formats.opening import is_clips
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.presets import preset
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, ClipOptions, DataSource, Recipe, RunOptions

@@ -14,10 +14,11 @@ import msgspec
 import torch
 from torch import Tensor
 
-from hodor_cli.config import ModelConfig, preset
+from hodor_cli.config import ModelConfig
 from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.images.paths import listed
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.presets import preset
 from hodor_cli.weights.published import from_authors
 from hodor_cli.weights.tensor_files import (
     converted,
