@@ -107,10 +107,11 @@ def launch(
     if layout.world == 1:
         device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
         return function(Process(device, settings.precision), *arguments)
+    # Lightning leaves ports and ranks in the environment, which the next launch would believe.
+    before = dict(os.environ)
     with extra("distributed", "training in several processes"):
         from hodor_cli.training.fabric import make_fabric
 
-    before = dict(os.environ)  # launching leaves ports and ranks in it, which the next launch would believe
     with tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
         errors = Path(folder) if layout.starter == "fabric" else None
         try:
