@@ -175,14 +175,17 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
         return self.backbone.parameters_at_least() + encoder + decoder + maps
 
-    def resolution(self, min_dim: int | None, max_dim: int | None, *, adapted: bool = False) -> tuple[int, int]:
+    def resolution(
+        self, min_dim: int | None, max_dim: int | None, *, adapted_lines: int | None = None
+    ) -> tuple[int, int]:
         """The working resolution (min_dim, max_dim) of a run, in pixels.
 
-        None stands for the model's own (for `adapted`, that of adapted runs); one value given alone keeps their
-        proportion. Raises UsageError for values that contradict each other or are out of range.
+        None stands for the model's own; one value given alone keeps their proportion. adapted_lines: the shorter side
+        of the frames, for an adapted run, whose own resolution is finer where the frames have the lines for it.
+        Raises UsageError for values that contradict each other or are out of range.
         """
-        if adapted and min_dim is None and max_dim is None:
-            min_dim = self.adapted_min_dim
+        if adapted_lines is not None and min_dim is None and max_dim is None and self.adapted_min_dim is not None:
+            min_dim = max(self.min_dim, min(self.adapted_min_dim, adapted_lines))
         if max_dim is None:
             max_dim = self.max_dim if min_dim is None else round(min_dim * self.max_dim / self.min_dim)
         min_dim = self.min_dim if min_dim is None else min_dim

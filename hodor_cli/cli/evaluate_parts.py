@@ -153,7 +153,7 @@ def evaluate_given(
         table.add_row(score.choose, str(score.given), *(percent(value) for value in (score.jf, score.j, score.f)))
     console.print(table)
     facts: dict[str, Any] = {"dataset": str(dataset[0]), "weights": settings.weights}
-    facts |= {"min_dim": segmenter.min_dim, "adapt": settings.adapt}
+    facts |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}
     if output is not None:
         write_given(scores, facts, output.folder)
         console.print(f"Results in {output.folder}: given.json and given.png")

@@ -170,8 +170,8 @@ def _run_facts(segmenter: Any, model: Any, settings: EvaluationSettings) -> dict
     }
     facts |= {} if settings.weights is None else {"weights": settings.weights}
     if settings.adapt is not None:
-        min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
-        facts |= {"adapt": settings.adapt, "min_dim": min_dim, "max_dim": max_dim}
+        # Where the user chose none, each video's own lines decide.
+        facts |= {"adapt": settings.adapt, "min_dim": settings.min_dim, "max_dim": settings.max_dim}
     return facts
 
 

@@ -63,11 +63,8 @@ def adapted_to_given(
 def adaptation(model: Hodor, budget: str, settings: Settings, lines: int) -> tuple[AdaptSettings, Settings]:
     """How to adapt a network within a budget, and the settings to use it with.
 
-    lines: the shorter side of the frames; more than there are would not help. Raises UsageError for another budget.
+    lines: the shorter side of the frames. Raises UsageError for another budget.
     """
-    config, min_dim = model.config, settings.min_dim
-    if min_dim is None and settings.max_dim is None and config.adapted_min_dim is not None:
-        min_dim = max(config.min_dim, min(config.adapted_min_dim, lines))
-    min_dim, max_dim = config.resolution(min_dim, settings.max_dim)
+    min_dim, max_dim = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
     how = AdaptSettings(Budget.parse(budget), min_dim=min_dim, max_dim=max_dim, precision=settings.precision)
     return how, replace(settings, min_dim=min_dim, max_dim=max_dim)

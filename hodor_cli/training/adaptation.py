@@ -48,7 +48,7 @@ def adapt(
 ) -> Hodor:
     """A copy of the model that has learned from the examples; the model itself is not changed.
 
-    Use it at `model.config.resolution(min_dim, max_dim, adapted=True)`, for which it was made.
+    Use it at `model.config.resolution(min_dim, max_dim, adapted_lines=min(height, width))`, for which it was made.
 
     Args:
         model: the network to start from; the copy is on the same device.
@@ -65,7 +65,8 @@ def adapt(
         raise UsageError("adaptation needs at least one frame with a mask")
     for number, example in enumerate(examples):
         example.require_usable(number)
-    size = model.config.resolution(settings.min_dim, settings.max_dim, adapted=True)
+    lines = min(examples[0].labels.shape)
+    size = model.config.resolution(settings.min_dim, settings.max_dim, adapted_lines=lines)
     device = next(model.parameters()).device
     # Gradients need the range that float16 does not have.
     wanted = "auto" if settings.precision == "fp16" else settings.precision

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,8 @@ from hodor_cli.training.samples.settings import AugmentSettings
 
 Rgb = NDArray[np.uint8]
 
-#: Which frames after an example are looked at, and how many at most after all examples together.
-FOLLOWING = range(3, 91, 3)
+#: How far the frames that are looked at after an example lie apart, and about how many there are after all examples.
+_STRIDE, _LOOKED_AT = 3, 30
 #: Share of a budget in seconds that looking at them may take.
 _SHARE = 0.2
 #: Mean change of the objects up to which adaptation is trusted wholly, and from which not at all.
@@ -105,11 +104,10 @@ def followed_after(marks: Sequence[int], end: int | None = None) -> dict[int, li
 
     No frame is beyond the next mark, and all together are about as many as of a single mark.
     """
-    stride = FOLLOWING.step
-    count = max(2, math.ceil(len(FOLLOWING) / len(marks)))
+    count = max(2, math.ceil(_LOOKED_AT / len(marks)))
     ends = [*marks[1:], math.inf if end is None else end]
     return {
-        mark: [index for index in range(mark + stride, mark + stride * (count + 1), stride) if index < limit]
+        mark: [index for index in range(mark + _STRIDE, mark + _STRIDE * (count + 1), _STRIDE) if index < limit]
         for mark, limit in zip(marks, ends, strict=True)
     }
 
@@ -141,7 +139,7 @@ def trust_in(
     changes: list[float] = []
     for example in examples:
         segmenter.step(example.frame, example.labels)
-        for frame in itertools.islice(example.following, 0, None, every):
+        for frame in example.following[::every]:
             segmenter.step(frame)
             for one in segmenter.last.objects.values():
                 if not one.lost and one.change is not None:
