@@ -107,3 +107,18 @@ def test_an_object_stays_near_where_it_was_unless_it_is_nowhere_there() -> None:
     assert found(logits)[4:8, 40:].all(), "after a cut, or when it comes back, it may be anywhere"
     logits[:, NUM_NON_OBJECT, 4:8, 10:16] = 9.0  # and here, where it was
     assert found(logits)[4:8, 10:16].all() and not found(logits)[:, 22:].any()
+
+
+def test_in_half_precision_masks_are_carried_to_within_a_few_percent() -> None:
+    torch.manual_seed(3)
+    matcher = TiledMatcher(inputs=(8, 12), key_channels=16, sigma=2.0, reach=8, spread=4).requires_grad_(False).eval()
+    # Cells look like those around them: several scores lie between 35 and 40, where bfloat16 has steps of 1/4.
+    keys = F.normalize(F.interpolate(torch.randn(1, 64, 4, 5), size=(12, 20), mode="bilinear"), dim=1)
+    noisy = F.normalize(keys + 0.02 * torch.randn_like(keys), dim=1)
+    masks = (torch.rand(1, 2, 12, 20) > 0.5).float() / 2
+    for local in (True, False):
+        wanted = matcher(noisy, KeyedMasks(keys, masks), local=local)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = matcher(noisy, KeyedMasks(keys, masks), local=local)
+        assert found.dtype == torch.float32 and not found.equal(wanted)
+        assert (found - wanted).abs().mean() < 0.002

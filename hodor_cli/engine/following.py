@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 
+from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.keyframes import Masks, OfflineSegmenter
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.engine.plan import Plan
@@ -133,9 +135,10 @@ def follow(
                 if shown and found.frame <= end:
                     yield found
     if direction != "backward":
-        for index, image, time in _read(footage, first, end):
-            segmenter.step(image, known.at(index), time=time)
-            yield FollowedFrame(index, segmenter.last.labels, segmenter.last)
+        with LookAhead(_read(footage, first, end), segmenter, itemgetter(1)) as numbered:
+            for index, image, time in numbered:
+                segmenter.step(image, known.at(index), time=time)
+                yield FollowedFrame(index, segmenter.last.labels, segmenter.last)
 
 
 def encode_masks(segmenter: OfflineSegmenter, footage: Footage, given: GivenMasks) -> None:
@@ -161,9 +164,10 @@ def pass_backward(
     """
     bottom, top = stretch
     behind = segmenter.backward(top, shown=shown)
-    for index, image, time in _read(footage, bottom, top, backward=True):
-        behind.step(image, given.at(index), time=None if time is None else -time)
-        yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
+    with LookAhead(_read(footage, bottom, top, backward=True), behind, itemgetter(1)) as numbered:
+        for index, image, time in numbered:
+            behind.step(image, given.at(index), time=None if time is None else -time)
+            yield FollowedFrame(index, behind.last.labels, behind.last, final=False)
 
 
 def _read(footage: Footage, first: int, last: int, *, backward: bool = False) -> Iterator[NumberedFrame]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +23,18 @@ from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Descriptors, Maps
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
+from hodor_cli.runtime.second_thread import SecondThread
 
 #: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
+
+
+class Expected(NamedTuple):
+    """A frame to come, as the network will see it, and its maps, which a second thread extracts."""
+
+    frame: np.ndarray | Scalable
+    geometry: Geometry
+    maps: Future[Maps]
 
 
 class FrameSteps:
@@ -33,10 +44,20 @@ class FrameSteps:
     device: torch.device
     dtype: torch.dtype
     matching: bool
+    second: SecondThread | None
     _known: Followed
+    _expected: list[Expected]
+
+    def _extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
+        """The maps of a frame, which may have been expected."""
+        for expected in self._expected:
+            if expected.frame is frame and expected.geometry == geometry:
+                self._expected = [other for other in self._expected if other is not expected]
+                return expected.maps.result()
+        return self._extracted(frame, geometry)
 
     @torch.inference_mode()
-    def _extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
+    def _extracted(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
         config = self.model.config
         with autocast(self.device, self.dtype):
             return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
@@ -134,7 +155,7 @@ class FrameSteps:
         started = len(known.ids) - len(decoded.object_ids)
         logits = torch.nn.functional.pad(decoded.logits, (0, 0, 0, 0, 0, started), value=_NOWHERE)
         found = Measures(cut_off=dict(decoded.cut_off))
-        labels, found.confidence = self._labels(decoded.of_followed(), step.geometry)
+        shown = None if self.second is None else self.second.start(self._labels_of, decoded, step.geometry)
         masks = masks_to_encode(logits, reference, known.ids, step.geometry)
         objects, background = predicted_masks(masks)
         entry = HistoryEntry.of(step.index, known.ids, self.model.encode(maps, objects, background))
@@ -152,7 +173,14 @@ class FrameSteps:
         if self.matching:
             known.memory.remember(maps, known.ids, masks[0], reference=tuple(reference))
             known.motion.observe(known.ids, masks[0], step.time)
+        labels, found.confidence = self._labels_of(decoded, step.geometry) if shown is None else shown.result()
         return labels, found
+
+    @torch.inference_mode()
+    def _labels_of(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
+        """What a step returns of the objects followed so far; nothing later depends on it."""
+        with autocast(self.device, self.dtype):
+            return self._labels(decoded.of_followed(), geometry)
 
     def _settled(self, logits: Tensor) -> Tensor:
         """The logits from which a frame's masks and its history entry are made; a subclass may change them."""

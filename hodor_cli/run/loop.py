@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 
+from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.finish import FrameResult
@@ -94,7 +95,11 @@ class RunLoop:
         unfinished = list(self.results.unfinished)
         try:
             try:
-                with FreeCores() as cores, ReadAhead(self._frames_from(unfinished), depth) as frames:
+                with (
+                    ReadAhead(self._frames_from(unfinished), depth) as read,
+                    LookAhead(read, self._looks_ahead, lambda frame: frame.picture) as frames,
+                    FreeCores(frames.threads) as cores,
+                ):
                     saved = began
                     for frame in frames:
                         if unfinished:
@@ -132,6 +137,11 @@ class RunLoop:
                     writer.put(self._save_point())
             writer.finish()
             raise
+
+    @property
+    def _looks_ahead(self) -> RunSegmenter | None:
+        """The segmenter; None for a camera or a pipe, whose next frame may be long in coming."""
+        return self._segmenter if self._source.reiterable else None
 
     def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
         """The source's frames from the first needed one on."""

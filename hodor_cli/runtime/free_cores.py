@@ -85,11 +85,12 @@ class FreeCores:
     beginning again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sharing: int = 1) -> None:
+        """sharing: how many threads of ours share the cores, each with as many of PyTorch's threads."""
         import torch
 
         self._before = torch.get_num_threads()
-        self._cores = usable_cores()
+        self._sharing, self._cores = sharing, max(1, usable_cores() // sharing)
         self._most = min(self._before, self._cores)
         self._last = Used.now() if self._most > 1 and not os.environ.get("OMP_NUM_THREADS") else None
 
@@ -103,7 +104,7 @@ class FreeCores:
         if self._last is None:
             return
         now = torch.get_num_threads()
-        wanted = threads_beside(self._last.cores_of_others(last), self._cores, self._most)
+        wanted = threads_beside(self._last.cores_of_others(last) / self._sharing, self._cores, self._most)
         # With more threads than free cores, threads wait. With fewer none waits, and the cores that others use count.
         if wanted > now or (wanted < now and self._last.waiting(last) >= _PATIENCE):
             torch.set_num_threads(wanted)

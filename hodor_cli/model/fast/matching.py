@@ -11,6 +11,7 @@ from torch import Tensor
 from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.matching import FARTHEST, Matcher
 from hodor_cli.model.types import KeyedMasks
+from hodor_cli.runtime.device import without_autocast
 
 #: Cells that are matched with the whole reference frame at once.
 _BLOCK = 128
@@ -19,34 +20,58 @@ TILE = 8
 
 
 class TiledMatcher(Matcher):
-    """A matcher that computes no score of cells out of reach."""
+    """A matcher that computes no score of cells out of reach, and scores in half precision where that is in use.
+
+    Scores of up to 40 have steps of 1/4 in bfloat16. So what a perfect match scores is subtracted within the product,
+    before it is rounded: cells that match well score near 0, where the steps are smallest.
+    """
+
+    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
+        half = torch.is_autocast_enabled(keys.device.type) and not self.training
+        dtype = torch.get_autocast_dtype(keys.device.type) if half else keys.dtype
+        with without_autocast(keys.device):
+            source = KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
+            return (self.nearby(keys, source) if local else self.anywhere(keys, source)).float()
 
     def nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:
         """Tile by tile: the cells of a tile are matched with those of the tile and its surroundings."""
         height, width = keys.shape[-2:]
-        asking, asked, back, near = _tiles(height, width, self.sigma, self.reach, keys.device)
-        queries = _rows(keys * self.log_scale.exp(), asking)  # (B, tiles, TILE ** 2, K)
+        asking, asked, back, near = _tiles(height, width, self.sigma, self.reach, keys.device, source.keys.dtype)
+        queries = _rows(self._scaled(keys, source.keys.dtype), asking)  # (B, tiles, TILE ** 2, K)
         answers = _rows(source.keys, asked)  # (B, tiles, (TILE + 2 reach) ** 2, K)
-        masks = _rows(source.masks.float(), asked)
-        scores = queries @ answers.transpose(-1, -2) + near
+        masks = _rows(source.masks, asked)
+        scores = self._scores(queries.flatten(0, 1), answers.flatten(0, 1)).unflatten(0, queries.shape[:2]) + near
         carried = _carried(masks, scores).transpose(1, 2).flatten(2)  # (B, I, tiles * TILE ** 2)
         return carried.index_select(2, back).unflatten(-1, (height, width))
 
     def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+        """Block by block: a block of scores stays in a core's cache."""
         height, width = keys.shape[-2:]
-        coarse = F.normalize(F.avg_pool2d(keys, 2, ceil_mode=True), dim=1) * self.log_scale.exp()
-        queries, answers = coarse.flatten(2).transpose(1, 2), source.keys.flatten(2)
-        masks = source.masks.flatten(2).transpose(1, 2).float()
-        # A block of scores stays in a core's cache.
-        blocks = [_carried(masks, part @ answers) for part in queries.split(_BLOCK, dim=1)]
-        carried = torch.cat(blocks, dim=-1).unflatten(-1, coarse.shape[-2:])
+        coarse = self._scaled(self.every_second(keys), source.keys.dtype)
+        queries, answers = (x.flatten(2).transpose(1, 2) for x in (coarse, source.keys))
+        masks = source.masks.flatten(2).transpose(1, 2)
+        blocks = [_carried(masks, self._scores(part, answers)) for part in queries.split(_BLOCK, dim=1)]
+        carried = torch.cat(blocks, dim=-1).unflatten(-1, coarse.shape[-2:]).float()
         return F.interpolate(carried, scale_factor=2, mode="bilinear", align_corners=False)[..., :height, :width]
+
+    def _scaled(self, keys: Tensor, dtype: torch.dtype) -> Tensor:
+        return (keys * self.log_scale.exp()).to(dtype)
+
+    def _scores(self, queries: Tensor, answers: Tensor) -> Tensor:
+        """queries (B, Q, K) and answers (B, S, K) -> (B, Q, S); in half precision 0 is a perfect match."""
+        if queries.dtype == torch.float32:
+            return queries @ answers.transpose(1, 2)
+        perfect = self.log_scale.exp().to(queries.dtype).expand(len(queries), queries.shape[1], answers.shape[1])
+        return torch.baddbmm(perfect, queries, answers.transpose(1, 2), beta=-1)
 
 
 def _carried(masks: Tensor, scores: Tensor) -> Tensor:
     """Masks (..., S, I) of the cells matched with, weighted by scores (..., Q, S): (..., I, Q)."""
-    # Few rows times many columns: up to ten times faster than the same product the other way round.
-    return masks.transpose(-1, -2) @ scores.softmax(dim=-1).transpose(-1, -2)
+    weights = scores.softmax(dim=-1)
+    if weights.dtype == torch.float32:
+        # Few rows times many columns: up to ten times faster than the same product the other way round.
+        return masks.transpose(-1, -2) @ weights.transpose(-1, -2)
+    return (weights @ masks).transpose(-1, -2)  # and in half precision slower
 
 
 def _rows(maps: Tensor, cells: Tensor) -> Tensor:
@@ -69,13 +94,13 @@ class _Tiles(NamedTuple):
     near: Tensor
 
 
-def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.device) -> _Tiles:
+def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.device, dtype: torch.dtype) -> _Tiles:
     rows, columns = -(-height // TILE), -(-width // TILE)
     return _Tiles(
         _cells(height, width, rows, columns, 0, device),
         _cells(height, width, rows, columns, reach, device),
         _back(height, width, columns, device),
-        _nearness(height, width, rows, columns, sigma, reach, device),
+        _nearness(height, width, sigma, reach, device, dtype),
     )
 
 
@@ -100,16 +125,15 @@ def _back(height: int, width: int, columns: int, device: torch.device) -> Tensor
 
 
 @cached_constant(maxsize=2)  # some MB each
-def _nearness(
-    height: int, width: int, rows: int, columns: int, sigma: float, reach: int, device: torch.device
-) -> Tensor:
-    def along(size: int, tiles: int) -> Tensor:
+def _nearness(height: int, width: int, sigma: float, reach: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    def along(size: int) -> Tensor:
         """(tiles, TILE, TILE + 2 reach): the same along one side."""
+        tiles = -(-size // TILE)
         own, other = _places(size, tiles, 0, device)[:, :, None], _places(size, tiles, reach, device)[:, None]
         distance = (own - other).float()
         out = (distance.abs() > reach) | (other < 0) | (other >= size)
         return (-distance.square() / (2 * sigma**2)).masked_fill(out, FARTHEST)
 
-    y, x = along(height, rows), along(width, columns)
+    y, x = along(height), along(width)
     near = y[:, None, :, None, :, None] + x[None, :, None, :, None, :]
-    return near.clamp(min=FARTHEST).reshape(rows * columns, TILE**2, -1)
+    return near.clamp(min=FARTHEST).reshape(-1, TILE**2, near.shape[-2] * near.shape[-1]).to(dtype)

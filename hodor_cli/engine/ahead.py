@@ -1,0 +1,75 @@
+"""Looking ahead: while a step decodes a frame, the maps of the next one are extracted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+
+from hodor_cli.engine.segmenter import Segmenter
+from hodor_cli.runtime.preprocess import Scalable
+from hodor_cli.runtime.second_thread import SecondThread
+
+Item = TypeVar("Item")
+
+
+class LookAhead(Generic[Item]):
+    """Iterates over frames, and tells the segmenter of each one before it steps through the frame before.
+
+        with LookAhead(source, segmenter, lambda frame: frame.picture) as frames:
+            for frame in frames:
+                labels = segmenter.step(frame.picture)
+
+    Within the block the segmenter computes in two threads. Where PyTorch has one thread alone, and on a GPU, frames
+    are handed on and nothing else happens. Results are the same but for the last bits of floats. An error of the
+    frames is raised after the frame before it.
+    """
+
+    def __init__(
+        self, frames: Iterable[Item], segmenter: object, picture: Callable[[Item], np.ndarray | Scalable]
+    ) -> None:
+        """segmenter: anything but a `Segmenter` is left alone. picture: what a step is given of an item."""
+        self._frames, self._picture = frames, picture
+        self._segmenter: Segmenter | None = None
+        if isinstance(segmenter, Segmenter) and segmenter.device.type == "cpu" and torch.get_num_threads() > 1:
+            self._segmenter = segmenter
+
+    @property
+    def threads(self) -> int:
+        """How many threads compute."""
+        return 1 if self._segmenter is None else 2
+
+    def __iter__(self) -> Iterator[Item]:
+        if self._segmenter is None:
+            yield from self._frames
+            return
+        error: Exception | None = None
+        frames = iter(self._frames)
+        here = next(frames, None)
+        while here is not None:
+            following = None
+            try:
+                following = next(frames, None)
+            except Exception as failed:
+                error = failed
+            if following is not None:
+                self._segmenter.expect(self._picture(following))
+            yield here
+            here = following
+        if error is not None:
+            raise error
+
+    def __enter__(self) -> LookAhead[Item]:
+        if self._segmenter is not None:
+            self._segmenter.second = SecondThread()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._segmenter is not None and self._segmenter.second is not None:
+            self._segmenter.second.close()
+            self._segmenter.second = None
