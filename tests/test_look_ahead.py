@@ -12,6 +12,7 @@ import torch
 from conftest import moving_square
 from segmenter_fakes import segmenter_for, some_model
 
+from hodor_cli.descriptors.export.encode import FeatureTap
 from hodor_cli.engine import Segmenter
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import InputError
@@ -42,7 +43,7 @@ def labels_of(segmenter: Segmenter, frames: list[tuple[int, np.ndarray]], *, ahe
 @pytest.mark.parametrize("name", ["toy", "mini"])
 def test_the_label_maps_are_those_without_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter = segmenter_for(some_model(name), precision="fp32")
-    frames = numbered(8)
+    frames = numbered(14)  # the recent frame is exchanged on the way
     wanted = labels_of(segmenter, frames, ahead=False)
     extracted: list[tuple[int, bool]] = []
     plain = segmenter.model.extract
@@ -57,6 +58,23 @@ def test_the_label_maps_are_those_without_it(name: str, monkeypatch: pytest.Monk
     assert different <= 1e-3 * wanted[0].size and any(labels.any() for labels in wanted[1:])
     # Nothing is known of the size before the first step, and each frame is extracted once.
     assert [in_main for _, in_main in extracted].count(True) == 2 and len(extracted) == len(frames)
+
+
+def test_the_features_of_a_run_are_those_of_its_newest_frame() -> None:
+    segmenter, frames, found = segmenter_for(some_model("mini"), precision="fp32"), numbered(5), []
+    for ahead in (False, True):
+        segmenter.reset()
+        tap = FeatureTap(segmenter)
+        first = moving_square(1)[1][0]
+        with LookAhead(frames, segmenter if ahead else None, itemgetter(1)) as items:
+            rows = []
+            for index, frame in items:
+                segmenter.step(frame, first.astype(np.uint16) if index == 0 else None)
+                rows.append(tap.means({1: first > 0})[1])
+        tap.close()
+        found.append(np.stack(rows))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    assert np.abs(np.diff(found[0], axis=0)).max() > 1e-2
 
 
 def test_threads_are_shared_within_the_block_and_given_back() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine.history import HistoryEntry, HistoryRing
 from hodor_cli.engine.labels import areas
+from hodor_cli.engine.matching_memory import Carried
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.step_result import ObjectResult
 from hodor_cli.errors import DeviceError, WeightsError
@@ -23,7 +24,8 @@ from hodor_cli.runtime.preprocess import Geometry, resize
 
 @dataclass(frozen=True)
 class StepInput:
-    """The input of a step: the frame's index, time, geometry and maps, and the masks given in it."""
+    """The input of a step: the frame's index, time, geometry and maps, the masks given in it, and those that are known
+    to be carried to it."""
 
     index: int
     time: float | None
@@ -31,6 +33,7 @@ class StepInput:
     maps: Maps
     given: dict[int, np.ndarray]
     warnings: list[str] = field(default_factory=list)
+    carried: list[Carried] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +58,21 @@ class StoredFrame:
         return replace(self, object_ids=kept, masks=self.masks[self.object_ids.rows(kept)]) if kept else None
 
 
+class Carried(NamedTuple):
+    """Masks (1, I, h, w) of these objects, carried from a stored frame to another one by matching anywhere."""
+
+    source: StoredFrame
+    object_ids: tuple[int, ...]
+    masks: Tensor
+
+    @staticmethod
+    def of(matcher: Matcher, maps: Maps, source: StoredFrame, object_ids: Sequence[int]) -> Carried:
+        """Match the frame of `maps` with a stored one."""
+        assert maps.keys is not None
+        masks = matcher(maps.keys, source.keyed_masks(object_ids), local=False)
+        return Carried(source, tuple(object_ids), masks)
+
+
 def stored_frame(maps: Maps, object_ids: Sequence[int], masks: Tensor) -> StoredFrame | None:
     """A frame's keys with its soft masks (I, h, w) at stride 8; None of a model that does not match."""
     if maps.keys is None:
@@ -106,16 +121,34 @@ class MatchingMemory:
             self.references.append(replace(self.previous, object_ids=ObjectIds(reference), masks=given))
             del self.references[:-MAX_REFERENCES]
 
-    def cue(self, model: HasMatcher, maps: Maps, object_ids: Sequence[int]) -> Cue | None:
-        """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with."""
+    @property
+    def lasting(self) -> list[StoredFrame]:
+        """The stored frames that most steps leave as they are."""
+        return self.references if self.recent is None else [*self.references, self.recent]
+
+    def cue(
+        self, model: HasMatcher, maps: Maps, object_ids: Sequence[int], ready: Sequence[Carried] = ()
+    ) -> Cue | None:
+        """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with.
+
+        ready: masks carried to this frame beforehand, which are taken if they are of the same stored frame and objects.
+        """
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
-        previous = model.matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True)
+
+        def carried_from(frame: StoredFrame) -> Tensor:
+            for known in ready:
+                if known.source is frame and known.object_ids == tuple(object_ids):
+                    return known.masks
+            return Carried.of(matcher, maps, frame, object_ids).masks
+
+        matcher = model.matcher
+        previous = matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True)
         reference = previous  # what stays for objects whose reference frame is no longer kept
         counted = torch.zeros(len(object_ids), 1, 1, device=previous.device)
         for place, frame in enumerate(self.references or [self.previous]):
             # On its own: where another object was given, the pixels of this one are not marked and would answer "no".
-            carried = model.matcher(maps.keys, frame.keyed_masks(object_ids), local=False)
+            carried = carried_from(frame)
             weight = carried.new_tensor([self._weight(place, frame, object_id) for object_id in object_ids])
             weight = weight[:, None, None]
             counted = counted + weight if self.weights else (weight > 0).float()
@@ -125,7 +158,7 @@ class MatchingMemory:
         given = _shared(reference)
         if self.recent is None:
             return Cue(previous, given)
-        both = with_recent(model.matcher, maps.keys, reference, self.recent.keyed_masks(object_ids))
+        both = with_recent(reference, carried_from(self.recent), self.recent.keyed_masks(object_ids).masks)
         return Cue(previous, _shared(both), given=given)
 
     def _weight(self, place: int, frame: StoredFrame, object_id: int) -> float:

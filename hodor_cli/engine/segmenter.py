@@ -14,14 +14,13 @@ from hodor_cli.engine.decoded import StepInput
 from hodor_cli.engine.history import HistoryRing
 from hodor_cli.engine.masks import are_small, reference_masks_by_id
 from hodor_cli.engine.state import STATE_VERSION, Followed, check_state
-from hodor_cli.engine.step import Expected, FrameSteps
+from hodor_cli.engine.step import FrameSteps
 from hodor_cli.engine.step_result import FrameDescriptors, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.runtime.preprocess import Geometry, Scalable
-from hodor_cli.runtime.second_thread import SecondThread
 
 
 class Segmenter(FrameSteps):
@@ -71,10 +70,7 @@ class Segmenter(FrameSteps):
         if small is not None and matching and min_dim is None and max_dim is None:
             self._resolutions.append(model.config.resolution(small, None))
         self.matching = matching
-        #: Whether other code reads the backbone's maps of every frame, even if no object is followed.
-        self.maps_are_read = False
-        #: A thread that computes beside the steps; see `hodor_cli.engine.ahead`.
-        self.second: SecondThread | None = None
+        self.maps_are_read, self.second = False, None
         self.reset()
 
     def reset(self) -> None:
@@ -142,8 +138,8 @@ class Segmenter(FrameSteps):
             result = StepResult(labels=np.zeros(geometry.original, dtype=np.uint16))
             if given or self._known.ids:
                 with autocast(self.device, self.dtype):
-                    maps = self._extract(frame, geometry)
-                    result = self._follow(StepInput(index, time, geometry, maps, given, warnings))
+                    maps, carried = self._prepared(frame, geometry)
+                    result = self._follow(StepInput(index, time, geometry, maps, given, warnings, carried))
             spent = clock.perf_counter() - started
             last = replace(result, warnings=warnings, network_seconds=spent)
             self._geometry, self._next_frame, self.last = geometry, index + 1, last
@@ -152,18 +148,6 @@ class Segmenter(FrameSteps):
                 self._known, self._finer = before, finer
             raise
         return result.labels
-
-    def expect(self, frame: np.ndarray | Scalable) -> None:
-        """Begin to extract the maps of a frame, which a step after the next one is given, in a second thread.
-
-        Nothing happens without such a thread, before the first step, and while no object is followed.
-        """
-        size = None if self._geometry is None else self._geometry.original
-        if self.second is None or size != frame.shape[:2] or not self._known.ids:
-            return
-        geometry = Geometry.of(*frame.shape[:2], min_dim=self.min_dim, max_dim=self.max_dim)
-        maps = self.second.start(self._extracted, frame, geometry)
-        self._expected = [*self._expected[-1:], Expected(frame, geometry, maps)]
 
     def remove(self, object_id: int) -> None:
         """Stop following an object; a later mask starts it again. Raises UsageError if it is not followed."""

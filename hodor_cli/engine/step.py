@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import Future
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,51 +14,22 @@ from hodor_cli.engine.history import HistoryEntry
 from hodor_cli.engine.labels import label_map
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.preparation import Preparation
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.types import Descriptors, Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, Scalable, prepare_frame, prepare_masks, resize
-from hodor_cli.runtime.second_thread import SecondThread
+from hodor_cli.runtime.preprocess import Geometry, prepare_masks, resize
 
 #: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
 
 
-class Expected(NamedTuple):
-    """A frame to come, as the network will see it, and its maps, which a second thread extracts."""
-
-    frame: np.ndarray | Scalable
-    geometry: Geometry
-    maps: Future[Maps]
-
-
-class FrameSteps:
+class FrameSteps(Preparation):
     """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`."""
 
-    model: Hodor
-    device: torch.device
-    dtype: torch.dtype
-    matching: bool
-    second: SecondThread | None
     _known: Followed
-    _expected: list[Expected]
-
-    def _extract(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
-        """The maps of a frame, which may have been expected."""
-        for expected in self._expected:
-            if expected.frame is frame and expected.geometry == geometry:
-                self._expected = [other for other in self._expected if other is not expected]
-                return expected.maps.result()
-        return self._extracted(frame, geometry)
-
-    @torch.inference_mode()
-    def _extracted(self, frame: np.ndarray | Scalable, geometry: Geometry) -> Maps:
-        config = self.model.config
-        with autocast(self.device, self.dtype):
-            return self.model.extract(prepare_frame(frame, geometry, config.pixel_mean, config.pixel_std, self.device))
 
     def _follow(self, step: StepInput) -> StepResult:
         known = self._known
@@ -137,7 +106,7 @@ class FrameSteps:
     def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
         """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
         known, maps = self._known, step.maps
-        cue = known.memory.cue(self.model, maps, known.ids) if self.matching else None
+        cue = known.memory.cue(self.model, maps, known.ids, step.carried) if self.matching else None
         logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
         require_numbers(logits, step.index, self.dtype)
         cut_off: dict[int, float] = {}

@@ -175,13 +175,13 @@ class Decoder(nn.Module):
 
         def logits(queries: Tensor, present: Tensor, bias: Tensor | None = None) -> Tensor:
             # The queries are few and the scores many, so it is those that are scaled.
-            scores = ((queries.flatten(1, 2) / math.sqrt(self.mask_channels)) @ pixels).float()
+            scores = (queries.flatten(1, 2) / math.sqrt(self.mask_channels)) @ pixels
             scores = scores.view(*queries.shape[:3], -1)
             if bias is not None:
-                scores = scores + bias
+                scores = scores.float() + bias
             if not history.complete:
                 scores = scores.masked_fill(~present[..., None], ABSENT)
-            return scores.amax(dim=1)
+            return scores.amax(dim=1).float()
 
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
         bias = None if place is None else place.bias(history.objects, *stride4.shape[-2:])

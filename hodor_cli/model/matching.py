@@ -132,13 +132,12 @@ class CueInjection(nn.Module):
         return logits if cue.near is None else kept_near(logits, cue.near)
 
 
-def with_recent(matcher: Matcher, keys: Tensor, reference: Tensor, recent: KeyedMasks) -> Tensor:
-    """The mean of masks (B, I, h, w) carried from the reference frame and of those that a recent frame carries here.
+def with_recent(reference: Tensor, carried: Tensor, recent: Tensor) -> Tensor:
+    """The mean of masks (B, I, h, w) carried from the reference frame and of those carried from a recent one.
 
-    An object that the recent frame does not show is left to the reference frame.
+    recent: the masks in that frame. An object that it does not show is left to the reference frame.
     """
-    carried = matcher(keys, recent, local=False)
-    seen = (recent.masks.flatten(2).amax(dim=2) > 0.5)[..., None, None]
+    seen = (recent.flatten(2).amax(dim=2) > 0.5)[..., None, None]
     return torch.where(seen, (reference + carried) / 2, reference)
 
 

@@ -222,5 +222,6 @@ def _cue(model: Hodor, maps: list[Maps], sources: list[_Node], target: int, dama
     cue = model.match(maps[target], previous, KeyedMasks(oldest_keys, oldest.masks))
     if cue is None or model.matcher is None or len(sources) < 3:
         return cue
-    both = with_recent(model.matcher, keys, cue.reference, KeyedMasks(recent_keys, recent.masks))
+    carried = model.matcher(keys, KeyedMasks(recent_keys, recent.masks), local=False)
+    both = with_recent(cue.reference, carried, recent.masks)
     return cue._replace(reference=both)

@@ -176,6 +176,6 @@ class MatchGraph(nn.Module):
         previous, reference, recent = (KeyedMasks(*other_frames[i : i + 2]) for i in (0, 2, 4))
         cue = self.model.match(Maps(keys, keys, keys), previous, reference)
         assert cue is not None and self.model.matcher is not None, "models without a matcher have no such graph"
-        both = with_recent(self.model.matcher, keys, cue.reference, recent)
+        both = with_recent(cue.reference, self.model.matcher(keys, recent, local=False), recent.masks)
         shared = both / both.sum(dim=1, keepdim=True).clamp(min=1)
         return cue.previous, shared, surroundings(previous.masks, self.model.matcher.spread)
