@@ -121,7 +121,10 @@ def limited(logits: Tensor, masks: Tensor, radii: Sequence[int]) -> tuple[Tensor
         Logits with the objects' lowered where they cannot be, and per object the share (0..1) of what hangs together
         with it that was cut off.
     """
-    near = torch.cat([surroundings(masks[None, i : i + 1], radius) for i, radius in enumerate(radii)], dim=1)
+    near = torch.empty_like(masks)[None]
+    for radius in set(radii):
+        rows = [row for row, of_row in enumerate(radii) if of_row == radius]
+        near[:, rows] = surroundings(masks[None, rows], radius)
     found = logits.softmax(dim=1)[0, NUM_NON_OBJECT:] > 0.5
     beyond = (found & (F.interpolate(near, scale_factor=2, mode="nearest")[0] == 0)).flatten(1).any(dim=1).tolist()
     cut = [0.0] * len(radii)

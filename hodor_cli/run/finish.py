@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hodor_cli import __version__
 from hodor_cli.errors import UsageError
 from hodor_cli.files import put_in_place, replacing, writing
-from hodor_cli.images.label_png import box_of
+from hodor_cli.images.label_png import Box, box_of, window_of
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.output import OutputFolder, read_journal
@@ -69,13 +69,14 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
     objects = {}
     for object_id, outcome in sorted(result.objects.items()):
         mask = result.labels == object_id
+        box = box_of(mask)
         objects[object_id] = ObjectRecord(
             area=int(outcome.area),
-            box=box_of(mask),
+            box=box,
             confidence=_rounded(outcome.confidence) or 0.0,
             lost=bool(outcome.lost),
             cut_off=_rounded(outcome.cut_off) or None,
-            elsewhere=_rounded(elsewhere(mask)) or None,
+            elsewhere=None if box is None else _rounded(elsewhere(mask, box)) or None,
             agreement=_rounded(outcome.agreement, 2),
             change=_rounded(outcome.change, 2),
             disagreement=_rounded(outcome.disagreement, 2),
@@ -101,12 +102,13 @@ def frame_record(result: FrameResult, *, ticks: int) -> FrameRecord:
     )
 
 
-def elsewhere(mask: NDArray[np.bool_]) -> float:
-    """The share (0..1) of an (H, W) mask outside its largest connected component."""
+def elsewhere(mask: NDArray[np.bool_], box: Box) -> float:
+    """The share (0..1) of an (H, W) mask, which has this box, outside its largest connected component."""
     import cv2
 
     step = max(1, round(max(mask.shape) / _COMPONENT_SIDE))
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask[::step, ::step].astype(np.uint8), connectivity=8)
+    part = mask[window_of(box)][::step, ::step].astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     return float(1 - areas.max() / areas.sum()) if count > 2 else 0.0
 

@@ -220,8 +220,11 @@ def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
     part = labels[window]
     coarse = np.ascontiguousarray(part[::step, ::step])
     for object_id in np.unique(coarse[coarse != 0]).tolist():
-        depth = cv2.distanceTransform(np.pad(coarse == object_id, 1).astype(np.uint8), cv2.DIST_L2, 3)
-        row, column = (int(place - 1) * step for place in np.unravel_index(int(depth.argmax()), depth.shape))
+        mask = coarse == object_id
+        x, y, wide, high = cv2.boundingRect(mask.view(np.uint8))
+        depth = cv2.distanceTransform(np.pad(mask[y : y + high, x : x + wide].view(np.uint8), 1), cv2.DIST_L2, 3)
+        within = np.unravel_index(int(depth.argmax()), depth.shape)
+        row, column = (int(start + place - 1) * step for start, place in zip((y, x), within, strict=True))
         text = str(object_id)
         (width, tall), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
         # The text stays inside the window even where the object is smaller than its number.
