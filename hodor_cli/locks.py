@@ -14,11 +14,9 @@ import socket
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from hodor_cli.errors import OutputError
@@ -34,6 +32,10 @@ _SETTLE_SECONDS = 0.3
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
+#: Descriptors of the locks that this process holds.
+_held: set[int] = set()
+
+
 class WriterLock:
     """Held while something is written. A second writer gets an OutputError that names the first and since when.
 
@@ -46,11 +48,9 @@ class WriterLock:
     def __init__(
         self, target: Path, path: Path | None = None, *, advice: str = "wait until it ends or write to another file"
     ) -> None:
-        self.target = target
+        self.target, self.advice = target, advice
         self.path = path or target.with_name(target.name + ".lock")
-        self.advice = advice
-        self._descriptor: int | None = None
-        self._ended = threading.Event()
+        self._descriptor, self._ended = -1, threading.Event()
 
     def acquire(self) -> None:
         """Take the lock or raise OutputError at once."""
@@ -58,39 +58,38 @@ class WriterLock:
             descriptor = self._open()
             try:
                 granted = _try_lock(descriptor)
-                if granted is False:
-                    raise self._held(_holder(descriptor))
                 # The former holder may have removed the file between our opening and our lock: ours is then nameless.
-                if not _is_same_file(descriptor, self.path):
+                if granted is not False and not _is_same_file(descriptor, self.path):
                     os.close(descriptor)
                     continue
                 holder = _holder(descriptor)
-                if holder is not None and _is_alive(holder, descriptor, locked=granted is True):
-                    raise self._held(holder)
-                token = uuid.uuid4().hex
-                self._name_holder(descriptor, token)
-                if granted is None and not self._settled(descriptor, token):
-                    raise self._held(_holder(descriptor))
+                if granted is False or (holder is not None and _is_alive(holder, descriptor, locked=granted is True)):
+                    raise self._taken(holder)
+                token = _name_holder(descriptor)
+                if granted is None:  # two may have named themselves at once: the last one stays
+                    time.sleep(_SETTLE_SECONDS)
+                    holder = _holder(descriptor)
+                    if holder is None or holder.get("token") != token or not _is_same_file(descriptor, self.path):
+                        raise self._taken(holder)
             except BaseException:
                 os.close(descriptor)
                 raise
             break
-        self._descriptor = descriptor
-        _held.add(self)
-        self._ended = threading.Event()
+        _held.add(descriptor)
+        self._descriptor, self._ended = descriptor, threading.Event()
         threading.Thread(target=_renew, args=(descriptor, self._ended), name="hodor-lock", daemon=True).start()
 
     def release(self) -> None:
         """Give the lock back; does nothing if it is not held."""
-        if self._descriptor is None:
+        if self._descriptor not in _held:
             return
-        descriptor, self._descriptor = self._descriptor, None
+        _held.discard(self._descriptor)
         self._ended.set()
-        _held.discard(self)
         with suppress(OSError):
-            if _is_same_file(descriptor, self.path):
+            if _is_same_file(self._descriptor, self.path):
                 self.path.unlink(missing_ok=True)
-        os.close(descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
         if os.name == "nt":  # there a file that is open cannot be removed, not even another writer's
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -99,9 +98,7 @@ class WriterLock:
         self.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def _open(self) -> int:
@@ -111,34 +108,13 @@ class WriterLock:
         except OSError as error:
             raise OutputError(f"cannot write beside {self.target} ({error.strerror}); choose another place") from None
 
-    def _held(self, holder: dict[str, Any] | None) -> OutputError:
+    def _taken(self, holder: dict[str, Any] | None) -> OutputError:
         who = "another process"
         if holder is not None:
             who = f"process {holder['pid']} on {holder['host']}"
             if holder.get("since"):
                 who += f" since {holder['since']}"
         return OutputError(f"{self.target} is being written by {who}; {self.advice}")
-
-    def _name_holder(self, descriptor: int, token: str) -> None:
-        since = time.strftime("%Y-%m-%d %H:%M:%S")
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "token": token}
-        with suppress(OSError):  # a full disk: the lock holds all the same, it only cannot name its holder
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, json.dumps(holder).encode())
-
-    def _settled(self, descriptor: int, token: str) -> bool:
-        """Without the kernel's lock two may have named themselves at once: the last one stays."""
-        time.sleep(_SETTLE_SECONDS)
-        holder = _holder(descriptor)
-        return holder is not None and holder.get("token") == token and _is_same_file(descriptor, self.path)
-
-    def _forget(self) -> None:
-        """Close the lock file without giving the lock back."""
-        if self._descriptor is not None:
-            self._ended.set()
-            os.close(self._descriptor)
-            self._descriptor = None
 
 
 @contextmanager
@@ -170,14 +146,10 @@ def locked_folder(folder: Path, *, advice: str) -> Iterator[None]:
                 folder.rmdir()
 
 
-_held: weakref.WeakSet[WriterLock] = weakref.WeakSet()
-
-
 def _forget_all() -> None:
     """In a forked child: the lock is its parent's, and must not outlive it in, say, a data loader's worker."""
-    for lock in list(_held):
-        lock._forget()
-    _held.clear()
+    while _held:
+        os.close(_held.pop())
 
 
 if hasattr(os, "register_at_fork"):
@@ -219,20 +191,14 @@ def _is_alive(holder: dict[str, Any], descriptor: int, *, locked: bool) -> bool:
     """Whether the holder that the file names still writes, given that the kernel granted us the lock (or has none)."""
     if holder["host"] == socket.gethostname():
         return not locked and _process_lives(holder["pid"])
-    now = _clock_of(descriptor)
-    return now is not None and now - os.fstat(descriptor).st_mtime < _STALE_SECONDS
-
-
-def _clock_of(descriptor: int) -> float | None:
-    """What time it is by the clock of the file system: that of the file's reading, which leaves its stamp alone."""
     stamp = os.fstat(descriptor).st_mtime_ns
     try:
-        os.utime(descriptor)  # the server's time, not ours
-        now = os.fstat(descriptor).st_mtime
+        os.utime(descriptor)  # the file system's time, not ours
+        now = os.fstat(descriptor).st_mtime_ns
         os.utime(descriptor, ns=(stamp, stamp))
     except (OSError, TypeError):
-        return None
-    return now
+        return False
+    return now - stamp < _STALE_SECONDS * 1e9
 
 
 def _process_lives(pid: int) -> bool:
@@ -260,3 +226,14 @@ def _holder(descriptor: int) -> dict[str, Any] | None:
         return known | {key: str(holder[key])[:40] for key in ("since", "token") if key in holder}
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
+
+
+def _name_holder(descriptor: int) -> str:
+    """Write into a lock file that this process holds it. Returns the token that marks it."""
+    token, since = uuid.uuid4().hex, time.strftime("%Y-%m-%d %H:%M:%S")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "token": token}
+    with suppress(OSError):  # a full disk: the lock holds all the same, it only cannot name its holder
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps(holder).encode())
+    return token
