@@ -41,7 +41,7 @@ _NAMES = {
         "StepResult",
     ),
     "hodor_cli.weights": ("load_model",),
-    "hodor_cli.clicks": ("Clicker",),
+    "hodor_cli.clicks.clicker": ("Clicker",),
     "hodor_cli.video.frames": ("Frame", "FrameSource"),
     "hodor_cli.video.source": ("open_source",),
     "hodor_cli.datasets.labels.mask_file": ("read_mask",),
@@ -122,7 +122,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hodor_cli.clicks import Clicker
+    from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.datasets.labels.mask_values import MaskFile
     from hodor_cli.descriptors import DescriptorStore

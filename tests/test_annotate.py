@@ -24,8 +24,8 @@ from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import open_target
 from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.annotate.session import Session
-from hodor_cli.annotate.shapes import largest_piece, without_holes
-from hodor_cli.clicks import Clicker
+from hodor_cli.clicks.clicker import Clicker
+from hodor_cli.clicks.shapes import largest_piece, without_holes
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor

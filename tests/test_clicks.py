@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from hodor_cli import Clicker
-from hodor_cli.clicks.clicker import _corrected
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
 from hodor_cli.clicks.network import ClickConfig, ClickNet
+from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.simulation import SimulatedClick, next_click
 from hodor_cli.clicks.view import View
 from hodor_cli.clicks.weights import load_click_net, save_click_net
@@ -82,14 +82,14 @@ def test_a_click_corrects_a_good_mask_where_it_is_and_completes_a_poor_one(click
 def test_a_correction_changes_the_mask_near_the_click_alone() -> None:
     before, grown = disc(80, 60, 40), disc(80, 60, 44)
     after = grown | disc(130, 60, 12)
-    added = _corrected(before, after, [(130.0, 60.0, 1.0)])
+    added = changed_near(before, after, [(130.0, 60.0, 1.0)])
     assert added[disc(130, 60, 11)].all() and (added & ~before & disc(60, 60, 50)).sum() == 0
     shrunk = disc(80, 60, 36) & ~disc(118, 60, 10)
-    removed = _corrected(before, shrunk, [(114.0, 60.0, -1.0)])
+    removed = changed_near(before, shrunk, [(114.0, 60.0, -1.0)])
     assert not removed[disc(114, 60, 4)].any() and removed[before & disc(40, 60, 30)].all()
-    assert np.array_equal(_corrected(before, after, [(80.0, 60.0, 1.0)]), before)  # nothing changes under the click
+    assert np.array_equal(changed_near(before, after, [(80.0, 60.0, 1.0)]), before)  # nothing changes under the click
     other = disc(20, 20, 8)
-    assert np.array_equal(_corrected(before, other, [(20.0, 20.0, 1.0)]), before | other)  # nothing else is lost
+    assert np.array_equal(changed_near(before, other, [(20.0, 20.0, 1.0)]), before | other)  # nothing else is lost
 
 
 def test_undo_and_reset_give_back_what_was(clicker: Clicker) -> None:

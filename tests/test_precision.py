@@ -89,7 +89,7 @@ def test_bf16_follows_as_float32_does() -> None:
 def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from hodor_cli.clicks import Clicker
+    from hodor_cli.clicks.clicker import Clicker
 
     found = set()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hodor_cli.clicks import Clicker
+from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.run.prompts import boxes_by_frame, check_clicks, clicks_by_frame, masks_from_prompts
 from hodor_cli.run.records import Click

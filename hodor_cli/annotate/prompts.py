@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.clicks import Clicker
+from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError
 
 Mask = NDArray[np.bool_]

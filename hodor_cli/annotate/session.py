@@ -22,8 +22,8 @@ from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
 from hodor_cli.annotate.runs import unpack_runs
-from hodor_cli.annotate.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.annotate.telling import Emit, Teller, advice_state, frame_state
+from hodor_cli.clicks.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.files import harmless
 from hodor_cli.run.records import FrameRecord

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from hodor_cli.cli.options import DeviceOption, JsonFileOption, ResumeOption, arg, opt, out_option, switch, write_json
+from hodor_cli.cli.options import DeviceOption, JsonFileOption, ResumeOption, arg, opt, out_option, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, duration, progress_bar, say, stderr_console, stdout_console
 from hodor_cli.clicks.settings import ClickTraining
@@ -57,35 +57,26 @@ def train_clicks(
 def evaluate_clicks(
     dataset: Annotated[Path, arg("DATA", "Clips (DAVIS) or photographs (COCO format).")],
     *,
-    method: Annotated[Literal["network", "grabcut"], opt("", "The click network, or GrabCut.")] = "network",
     weights: Annotated[Path | None, opt("FILE", "Your own click network (`hodor train-clicks`).")] = None,
     limit: Annotated[int | None, opt("N", "Only N objects, evenly spread.", min=1)] = None,
     side: Annotated[int | None, opt("PX", "The frames' longer side [default: 384].", min=64)] = None,
-    closer: Annotated[bool, switch("--closer/--no-closer", "Take a closer look at small objects.")] = True,
     device: DeviceOption = "auto",
     json_file: JsonFileOption = None,
 ) -> None:
     """Measure masks from simulated clicks: mean IoU after 1, 2, 3, 5, 10 clicks, and clicks needed for 0.85 and 0.90.
 
     hodor evaluate-clicks DAVIS
-    hodor evaluate-clicks DAVIS --method grabcut
+    hodor evaluate-clicks photos --weights runs/mine/clicks.safetensors
 
     Each click goes to the centre of the largest error, at most 20 clicks. The objects are those of a clip's first,
     middle and last labelled frame, and one of each photograph.
     """
-    if method == "grabcut" and weights is not None:
-        raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
-    from hodor_cli.clicks.grabcut import GrabCutClicker
     from hodor_cli.clicks.weights import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit)
-    clicker = (
-        GrabCutClicker()
-        if method == "grabcut"
-        else Clicker(weights or CLICK_WEIGHTS, device=device, side=side, closer=closer)
-    )
+    clicker = Clicker(weights or CLICK_WEIGHTS, device=device, side=side)
     with progress_bar("clicking", count, "objects") as show:
         scores = evaluate_clicks(cases, clicker, progress=show)
 

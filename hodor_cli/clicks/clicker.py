@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hodor_cli.clicks.network import ClickNet, FrameMaps, channels_last
 from hodor_cli.clicks.prompts import Prompts
+from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.view import View
 from hodor_cli.clicks.weights import CLICK_WEIGHTS, load_click_net
 from hodor_cli.engine.masks import check_object_id
@@ -23,9 +24,6 @@ from hodor_cli.runtime.preprocess import normalise
 Box = tuple[float, float, float, float]
 #: The points of a scribble are thinned to this number, because more do not add information.
 _STROKE_POINTS = 24
-#: A correction of a given mask changes it up to so many times the depth of the change from the click, because farther
-#: changes, mostly along the border, are mostly wrong.
-_REACH = 2
 #: How often the head sees a closer look; after the first time with the mask that it has just made.
 _CLOSER_ROUNDS = 2
 
@@ -62,7 +60,6 @@ class Clicker:
         net: the network, or its file; by default the network in the package.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         side: the longer side, in pixels, to which the frame is resized; None for the network's own.
-        closer: take a second, closer look at an object that fills a small part of the frame.
     """
 
     def __init__(
@@ -71,12 +68,11 @@ class Clicker:
         *,
         device: str | torch.device = "auto",
         side: int | None = None,
-        closer: bool = True,
     ) -> None:
         self.device = choose_device(device)
         found = net if isinstance(net, ClickNet) else load_click_net(net)
         self.net = channels_last(found.to(self.device)).eval()
-        self.side, self.closer = side or found.config.side, closer
+        self.side = side or found.config.side
         self._image: NDArray[np.uint8] | None = None
         self._whole: tuple[View, FrameMaps] | None = None
         self._close: dict[int, tuple[View, FrameMaps]] = {}
@@ -95,12 +91,9 @@ class Clicker:
 
     def reset(self, object: int | None = None) -> None:
         """Forget one object, or all of them."""
-        if object is None:
-            self._objects.clear()
-            self._close.clear()
-        else:
-            self._objects.pop(object, None)
-            self._close.pop(object, None)
+        for key in list(self._objects) if object is None else [object]:
+            self._objects.pop(key, None)
+            self._close.pop(key, None)
 
     @property
     def object_ids(self) -> list[int]:
@@ -162,8 +155,13 @@ class Clicker:
     def _add_points(
         self, object: int, points: Sequence[tuple[float, float]], positive: bool, kind: str
     ) -> NDArray[np.bool_]:
+        height, width = self._frame().shape[:2]
         for x, y in points:
-            self._check_inside(x, y, kind)
+            if not (0 <= x < width and 0 <= y < height):
+                raise UsageError(
+                    f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y "
+                    f"from 0 to {height - 1}"
+                )
         state = self._states(object)[-1]
         if not positive and not state.points and state.box is None and state.given is None:
             raise UsageError(
@@ -180,13 +178,11 @@ class Clicker:
         """Compute the mask of new prompts and make it the object's current state."""
         assert self._whole is not None
         view, maps = self._whole
-        found = view.to_frame(self._look(view, maps, state, state.logits))
-        if self.closer:
-            found = self._look_closer(object, state, found)
+        found = self._look_closer(object, state, view.to_frame(self._look(view, maps, state, state.logits)))
         mask, given = found > 0, state.given
         if given is not None and state.mask is not None:
             new = state.points[len(self._objects[object][-1].points) :]
-            given = mask = _corrected(state.mask, mask, new)
+            given = mask = changed_near(state.mask, mask, new)
         state = replace(state, logits=view.from_frame(found) if given is None else None, given=given, mask=mask)
         self._objects[object].append(state)
         return mask.copy()
@@ -237,33 +233,3 @@ class Clicker:
         check_object_id(object, "of a click")
         self._frame()
         return self._objects.setdefault(object, [_State()])
-
-    def _check_inside(self, x: float, y: float, kind: str) -> None:
-        height, width = self._frame().shape[:2]
-        if not (0 <= x < width and 0 <= y < height):
-            raise UsageError(
-                f"the {kind} {x:g},{y:g} is outside the {width}x{height} frame; x goes from 0 to {width - 1}, y from 0 "
-                f"to {height - 1}"
-            )
-
-
-def _corrected(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], points: Sequence[tuple[float, float, float]]
-) -> NDArray[np.bool_]:
-    """The mask `before`, changed to `after` only in regions around new points (x, y, +1 or -1) and as their signs ask.
-
-    As in the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3), only connected regions with a point
-    change; and of these, only the part near the point.
-    """
-    import cv2
-
-    positive = points[-1][2] > 0
-    changed = after & ~before if positive else before & ~after
-    depth = cv2.distanceTransform(changed.astype(np.uint8), cv2.DIST_L2, 5)
-    near = np.zeros(changed.shape, np.uint8)
-    places = [(int(x), int(y)) for x, y, _ in points]
-    for x, y in places:
-        cv2.circle(near, (x, y), round(_REACH * float(depth[y, x])) + 2, 1, thickness=-1)
-    _, pieces = cv2.connectedComponents((changed & (near > 0)).astype(np.uint8), connectivity=8)
-    part = np.isin(pieces, list({int(pieces[y, x]) for x, y in places} - {0}))
-    return before | part if positive else before & ~part

@@ -58,7 +58,14 @@ class ClickScores:
 
     def clicks_for(self, iou: float) -> float:
         """Mean number of clicks needed for an IoU (NoC)."""
-        return float(np.mean([_needed(ious, iou) for ious in self.ious.values()]))
+        return float(
+            np.mean(
+                [
+                    next((n for n, one in enumerate(ious, start=1) if one >= iou), MOST_CLICKS)
+                    for ious in self.ious.values()
+                ]
+            )
+        )
 
     def failures(self, iou: float) -> int:
         """Number of cases that do not reach the IoU."""
@@ -159,7 +166,3 @@ def _click_through(case: Case, method: ClickMethod, seconds: list[float]) -> tup
         seconds.append(time.perf_counter() - began)
         ious.append(float((mask & case.truth).sum() / (mask | case.truth).sum()))
     return tuple(ious + [ious[-1]] * (MOST_CLICKS - len(ious)))
-
-
-def _needed(ious: tuple[float, ...], target: float) -> int:
-    return next((n for n, iou in enumerate(ious, start=1) if iou >= target), MOST_CLICKS)

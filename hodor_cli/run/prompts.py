@@ -132,7 +132,7 @@ def masks_from_prompts(
     A positive click on one object is a negative one for the others.
     The same input gives the same masks. Raises UsageError for an invalid box, InputError if nothing is found.
     """
-    from hodor_cli.clicks import Clicker
+    from hodor_cli.clicks.clicker import Clicker
 
     clicker = Clicker(device="cpu")
     clicker.set_frame(image)
