@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
+from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
@@ -54,19 +56,23 @@ class Tracker:
         """Track the objects in the first frame of `way` through the other frames, and yield these."""
         segmenter, fps = self._segmenter, self._reader.source.fps or 25.0
         segmenter.reset()
-        for position, index in enumerate(way):
-            if self._stop.is_set():
-                return
-            image, record = self._reader.read(index), self._project.records.get(index)
-            given: Labels | None = self._project.labels(index) if position == 0 else None
-            if position and record is not None and record.given:
-                given = self._project.given(index)
-            for object_id in record.removed if record else ():
-                if object_id in segmenter.object_ids:
-                    segmenter.remove(object_id)
-            labels = segmenter.step(image, given if given is not None and given.any() else None, time=position / fps)
-            if position:
-                yield self._tracked(index, labels, segmenter.last, image)
+        read = ((index, self._reader.read(index)) for index in way)
+        with LookAhead(read, segmenter, itemgetter(1)) as frames:
+            for position, (index, image) in enumerate(frames):
+                if self._stop.is_set():
+                    return
+                record = self._project.records.get(index)
+                given: Labels | None = self._project.labels(index) if position == 0 else None
+                if position and record is not None and record.given:
+                    given = self._project.given(index)
+                for object_id in record.removed if record else ():
+                    if object_id in segmenter.object_ids:
+                        segmenter.remove(object_id)
+                labels = segmenter.step(
+                    image, given if given is not None and given.any() else None, time=position / fps
+                )
+                if position:
+                    yield self._tracked(index, labels, segmenter.last, image)
 
     def everywhere(self) -> Iterator[Tracked | None]:
         """Track from all masks made by hand through the whole video, forward and backward.
