@@ -39,10 +39,6 @@ class Page:
         line = msgspec.json.encode(event)
         self.outgoing.put_nowait(line + b"\n" + payload if payload else line.decode())
 
-    def end(self) -> None:
-        """End the queue."""
-        self.outgoing.put_nowait(None)
-
 
 class Desk:
     """Runs a session's work in its thread and passes its events to the page. Call all methods in the event loop."""
@@ -50,7 +46,8 @@ class Desk:
     def __init__(self, make_session: Callable[[Callable[[Mapping[str, Any], bytes], None]], Session]) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hodor-annotate")
-        self._page: Page | None = None
+        #: The page that is served.
+        self.page: Page | None = None
         self._pending: list[tuple[Asked | None, threading.Event]] = []
         self._last = time.monotonic()
         self.session = make_session(self._emit)
@@ -59,32 +56,28 @@ class Desk:
 
     def claim(self, page: Page, *, take: bool) -> bool:
         """Make `page` the current one. If another page is current, return False, or, with `take`, end that page."""
-        if self._page is not None and not take:
+        if self.page is not None and not take:
             return False
-        if self._page is not None:
-            self._page.push({"event": "taken"})
-            self._page.end()
-        self._page = page
+        if self.page is not None:
+            self.page.push({"event": "taken"})
+            self.page.outgoing.put_nowait(None)
+        self.page = page
         job = next((type(asked).__name__.lower() for asked, _ in self._pending if isinstance(asked, ask.Job)), None)
         page.push({**self.session.snapshot(), "job": job})
         return True
 
     def leave(self, page: Page) -> None:
         """Note that the page is gone. Its jobs continue."""
-        if self._page is page:
-            self._page = None
-
-    def is_current(self, page: Page) -> bool:
-        """Whether `page` is the current one."""
-        return self._page is page
+        if self.page is page:
+            self.page = None
 
     def ask(self, asked: Asked, payload: bytes) -> None:
         """Carry out a page's request after its earlier ones; a running job is stopped first."""
         for _, stop in self._pending:
             stop.set()
         if not isinstance(asked, ask.Stop | ask.Hello):
-            if self._page is not None:
-                self._page.requests += 1
+            if self.page is not None:
+                self.page.requests += 1
             self._submit(asked, lambda stop: self.session.do(asked, payload, stop))
 
     async def close(self) -> None:
@@ -115,8 +108,8 @@ class Desk:
 
     def _finished(self, entry: tuple[Asked | None, threading.Event]) -> None:
         self._pending.remove(entry)
-        if not self._pending and self._page is not None:
-            self._page.push({"event": "saved", "requests": self._page.requests})
+        if not self._pending and self.page is not None:
+            self.page.push({"event": "saved", "requests": self.page.requests})
         self._last = time.monotonic()
 
     def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
@@ -125,8 +118,8 @@ class Desk:
             self._loop.call_soon_threadsafe(self._push, event, payload)
 
     def _push(self, event: Mapping[str, Any], payload: bytes) -> None:
-        if self._page is not None:
-            self._page.push(event, payload)
+        if self.page is not None:
+            self.page.push(event, payload)
 
     async def _save_when_quiet(self) -> None:
         while True:

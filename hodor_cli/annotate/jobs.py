@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.export import Exporter, Stopped
+from hodor_cli.annotate.export import Stopped, write_export
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import TRACKING, Project
 from hodor_cli.annotate.result import inputs_by_hand
@@ -108,10 +108,15 @@ class Jobs:
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:
         """Write an export beside the masks."""
-        exporter = Exporter(self._project, self._reader.source, stop)
         clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start)
+
+        def advance() -> None:
+            if stop.is_set():
+                raise Stopped
+            clock.advance()
+
         try:
-            path = exporter.write(asked.kind, clock.advance)
+            path = write_export(self._project, self._reader.source, asked.kind, advance)
         except Stopped:
             self._done("export", "export stopped", stopped=True)
             return

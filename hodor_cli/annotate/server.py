@@ -17,7 +17,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.annotate.desk import Desk, Page
-from hodor_cli.annotate.export import Exporter, all_exports
+from hodor_cli.annotate.export import all_exports, export_path
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails, timeline_frames
 from hodor_cli.annotate.guard import Guard, new_token
 from hodor_cli.annotate.messages import Hello, decode_request
@@ -175,8 +175,7 @@ class _Routes:
         from starlette.responses import FileResponse
 
         session, kind = self._desk.session, request.path_params["kind"]
-        known = kind in all_exports()
-        path = Exporter(session.project, session.reader.source, threading.Event()).path(kind) if known else None
+        path = export_path(session.project.folder, kind) if kind in all_exports() else None
         if path is None or not path.is_file():
             return _answer(None, "")
         return FileResponse(path, filename=f"{session.reader.source.name}-{path.name}")
@@ -197,7 +196,7 @@ class _Routes:
                 except HodorError as error:
                     page.push({"event": "error", "text": str(error)})
                     continue
-                if self._desk.is_current(page):
+                if self._desk.page is page:
                     self._desk.ask(asked, payload)
                 elif isinstance(asked, Hello) and not self._desk.claim(page, take=asked.take):
                     page.push({"event": "busy"})
