@@ -16,8 +16,7 @@ import pytest
 from conftest import MakeVideo, moving_square, write_video
 
 from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.change import Change
-from hodor_cli.annotate.frame_records import edited_record
+from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.project import Project

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.frame_records import empty_record
 from hodor_cli.annotate.history import HistoryStep, ObjectEntry, keep, read_step
-from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.label_png import box_of, write_label_png
 from hodor_cli.run.output import read_journal
-from hodor_cli.run.records import FrameRecord
+from hodor_cli.run.records import FrameRecord, ObjectRecord
 
 if TYPE_CHECKING:
     from hodor_cli.annotate.project import Project
 
+Labels = NDArray[np.uint16]
 #: Up to so many files of a change are flushed to the disk one by one, more by one call for the whole system.
 _FEW = 8
 
@@ -36,8 +38,7 @@ class Change:
         self._before = {record.frame: record for record in read_journal(folder / "before.jsonl")}
         self._journal = (folder / "before.jsonl").open("ab", buffering=0)
 
-    def put(self, record: FrameRecord, labels: NDArray[np.uint16]) -> None:
-        """Write one frame's label map and record."""
+    def put(self, record: FrameRecord, labels: Labels) -> None:
         file = self._project.folder.mask(record.name)
         if record.frame not in self._before:
             before = self._project.records.get(record.frame) or empty_record(record)
@@ -51,7 +52,6 @@ class Change:
 
     @property
     def frames(self) -> list[int]:
-        """The frames that were written."""
         return list(self._before)
 
     def commit(self) -> None:
@@ -73,3 +73,36 @@ class Change:
         step = HistoryStep(self._begun.label, frames, (before, objects))
         project.history.commit(self._folder, step)
         project.count(step)
+
+
+def empty_record(record: FrameRecord) -> FrameRecord:
+    """The record of a frame without any object."""
+    return replace(record, objects={}, given=(), removed=(), boxes={}, warnings=(), review=(), extra={})
+
+
+def edited_record(base: FrameRecord, labels: Labels, touched: Iterable[int], *, by_hand: bool = True) -> FrameRecord:
+    """A frame's record after its label map was edited.
+
+    touched: the edited objects; those in the frame become given, the others removed from this frame on. An object that
+    the edit only painted over keeps its confidence.
+    """
+    objects: dict[int, ObjectRecord] = {}
+    touched = set(touched)
+    given, removed = set(base.given), set(base.removed)
+    areas = np.bincount(labels.reshape(-1))
+    for object_id in sorted({*base.objects, *touched, *(np.flatnonzero(areas[1:]) + 1).tolist()}):
+        area, old = int(areas[object_id]) if object_id < len(areas) else 0, base.objects.get(object_id)
+        if object_id in touched and by_hand:
+            (given.add if area else given.discard)(object_id)
+            (removed.discard if area else removed.add)(object_id)
+            if area:
+                objects[object_id] = ObjectRecord(area, box_of(labels == object_id), 1.0, False)
+        elif area and old is not None and old.area == area:
+            objects[object_id] = old
+        elif area:
+            known = old or ObjectRecord(area, None, 1.0, False)
+            objects[object_id] = replace(known, area=area, box=box_of(labels == object_id), lost=False)
+        elif old is not None:
+            objects[object_id] = ObjectRecord(0, None, 0.0, True)
+            given.discard(object_id)
+    return replace(base, objects=objects, given=tuple(sorted(given)), removed=tuple(sorted(removed)))

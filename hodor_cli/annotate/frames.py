@@ -53,7 +53,6 @@ class FrameReader:
         return self._names[index] if self._names else f"{index:05d}"
 
     def has(self, index: int) -> bool:
-        """Whether there is such a frame."""
         return self.start <= index < self.end
 
     def read(self, index: int) -> NDArray[np.uint8]:

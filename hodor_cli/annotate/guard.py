@@ -34,7 +34,6 @@ _HEADERS = [
 
 
 def new_token() -> str:
-    """A random token that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 
@@ -45,7 +44,6 @@ class Guard:
         self._app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or refuse one request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

@@ -78,7 +78,6 @@ class ChangeHistory:
         return path
 
     def commit(self, path: Path, step: HistoryStep) -> None:
-        """Complete the change in `path`."""
         write_whole(path / "step.json", msgspec.json.encode(step))
         self._numbers.append(int(path.name))
         self._settle(len(self._numbers))

@@ -12,11 +12,13 @@ from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import Stopped, write_export
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import TRACKING, Project
-from hodor_cli.annotate.result import inputs_by_hand
+from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
 from hodor_cli.annotate.telling import JobProgress, Teller
-from hodor_cli.annotate.tracking import Settled, Tracked, Tracker, ways
+from hodor_cli.annotate.tracking import Tracked, Tracker, ways
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
+from hodor_cli.run.correcting import ChangedPart
+from hodor_cli.run.inputs import PackedLabels, RunInputs
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ class Jobs:
         self._project, self._reader, self._teller = project, reader, teller
         self._load, self._settings = load, settings
         self.segmenter: OfflineSegmenter | None = None
-        self._settled: Settled | None = None
+        #: The masks made by hand from which all others were tracked in both directions, and `Project.rework` then.
+        self._settled: tuple[RunInputs, int] | None = None
 
     def warm(self) -> OfflineSegmenter:
         """The segmenter that tracks; the first call loads its network."""
@@ -55,7 +58,9 @@ class Jobs:
             raise UsageError("there is no mask in this frame to track from; click an object first")
         tracker = Tracker(project, reader, self.warm(), stop)
         inputs = inputs_by_hand(project)
-        change = None if self._settled is None or not everywhere else self._settled.change(inputs, project, reader)
+        change = None
+        if self._settled is not None and everywhere and self._settled[1] == project.rework:
+            change = ChangedPart.between(self._settled[0], inputs, reader.start, reader.end - 1)
         parts = ways(reader, asked.frame, asked.direction)
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
         clock = JobProgress(self._teller, "track", total)
@@ -73,9 +78,10 @@ class Jobs:
                     made.put(record, labels)
                     self._teller.frame(record.frame, labels, streamed=True)
         if everywhere and not stop.is_set():
-            self._settled = Settled.now(inputs, project)
+            masks = {frame: PackedLabels(labels) for frame, labels in MadeByHand(project).items()}
+            self._settled = replace(inputs, masks=masks), project.rework
         elif self._settled is not None and change is not None:  # the same masks as before tell what is left to do
-            self._settled = replace(self._settled, rework=project.rework)
+            self._settled = self._settled[0], project.rework
         self._teller.changed()
         unchanged = change is not None and not change.ranges
         text = "nothing to track: no mask has changed" if unchanged else clock.text(len(made.frames))
@@ -107,7 +113,6 @@ class Jobs:
         self._done("adapt", "adapted; track again to use it")
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:
-        """Write an export beside the masks."""
         clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start)
 
         def advance() -> None:

@@ -9,8 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.change import Change
-from hodor_cli.annotate.frame_records import edited_record
+from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.history import ObjectEntry
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.telling import Teller
@@ -32,14 +31,12 @@ class Objects:
         return entry
 
     def add(self, _: ask.AddObject) -> None:
-        """Add an object with the smallest free id."""
         new = self._project.free_id()
         with self._project.change("new object"):
             self._project.objects[new] = ObjectEntry(new)
         self._teller.changed(select=new)
 
     def rename(self, asked: ask.Rename) -> None:
-        """Rename an object."""
         name = harmless(" ".join(asked.name.split()))
         with self._project.change("rename"):
             self._project.objects[asked.object] = replace(self.entry(asked.object), name=name)
@@ -52,15 +49,12 @@ class Objects:
         self._teller.changed()
 
     def delete(self, asked: ask.DeleteObject) -> None:
-        """Remove an object from all frames."""
         self._renumber("delete object", {asked.object: 0})
 
     def merge(self, asked: ask.Merge) -> None:
-        """Make `other` part of `object`."""
         self._renumber("merge", {asked.other: asked.object}, select=asked.object)
 
     def swap(self, asked: ask.Swap) -> None:
-        """Exchange the ids of two objects."""
         self._renumber("swap", {asked.object: asked.other, asked.other: asked.object}, asked.start)
 
     def _renumber(self, label: str, to: Mapping[int, int], start: int = 0, **more: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from hodor_cli.annotate.frame_records import edited_record
+from hodor_cli.annotate.change import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report

@@ -23,12 +23,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.change import Change
-from hodor_cli.annotate.frame_records import empty_record, report_records
+from hodor_cli.annotate.change import Change, empty_record
 from hodor_cli.annotate.history import ChangeHistory, HistoryStep, ObjectEntry, restore
 from hodor_cli.errors import InputError, OutputError
-from hodor_cli.files import write_whole, writing
+from hodor_cli.files import harmless, write_whole, writing
 from hodor_cli.images.label_png import read_label_png
+from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import FrameRecord, decode
 
@@ -90,11 +90,9 @@ class Project:
         return np.where(np.isin(labels, record.given), labels, 0).astype(np.uint16) if record else labels
 
     def given_frames(self) -> list[int]:
-        """The frames with a mask made by hand."""
         return sorted(index for index, record in list(self.records.items()) if record.given)
 
     def free_id(self) -> int:
-        """The smallest unused id."""
         return next(number for number in range(1, len(self.objects) + 2) if number not in self.objects)
 
     @contextmanager
@@ -132,19 +130,15 @@ class Project:
         self._journal.write(msgspec.json.encode(record) + b"\n")
 
     def save_objects(self) -> None:
-        """Write project.json. Raises OSError."""
         write_whole(self._own / "project.json", msgspec.json.encode(ProjectFile(self.mark, self.entries())))
 
     def entries(self) -> tuple[ObjectEntry, ...]:
-        """The objects by id."""
         return tuple(self.objects[key] for key in sorted(self.objects))
 
     def sync(self) -> None:
-        """Flush the journal to the disk."""
         os.fsync(self._journal.fileno())
 
     def close(self) -> None:
-        """Close the journal."""
         self._journal.close()
 
     def _load(self) -> None:
@@ -157,8 +151,10 @@ class Project:
         if saved is None:  # a new folder, or `segment` has replaced the result since
             shutil.rmtree(self._own, ignore_errors=True)
             self.mark = uuid.uuid4().hex
-            self.records, names = report_records(self.folder)
-            self.objects = {key: ObjectEntry(key, name) for key, name in names.items()}
+            if self.folder.report.is_file():
+                earlier = EarlierRun(self.folder)
+                self.records, names = earlier.records, earlier.report.names
+                self.objects = {key: ObjectEntry(key, harmless(name)[:80]) for key, name in names.items()}
         else:
             self.mark = saved.mark
             self.objects = {entry.id: entry for entry in saved.objects}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import (
-    FrameRecord,
     ReportRecord,
     ReviewItem,
     RunIdentity,
@@ -64,17 +63,13 @@ def inputs_by_hand(project: Project) -> RunInputs:
     )
 
 
-@dataclass(frozen=True)
-class Advice:
-    """The frames to review, and the frames whose masks would help most, the most useful first."""
-
-    review: list[ReviewItem]
-    suggest: tuple[SuggestedFrame, ...]
+#: The frames to review, and the frames whose masks would help most, the most useful first.
+Advice = tuple[list[ReviewItem], tuple[SuggestedFrame, ...]]
 
 
 def advice_of(project: Project) -> Advice:
-    """The advice for the current masks."""
-    return Advice(review_frames(_in_order(project)), suggested(_in_order(project)))
+    records = [record for _, record in sorted(project.records.items())]
+    return review_frames(records), suggested(records)
 
 
 def write_project_report(project: Project, source: FrameSource, settings: SegmentSettings, segmenter: Any) -> Advice:
@@ -84,15 +79,14 @@ def write_project_report(project: Project, source: FrameSource, settings: Segmen
     """
     folder = project.folder
     identity: RunIdentity = run_identity(source, inputs_by_hand(project), settings, segmenter)
-    advice = advice_of(project)
+    review, suggest = advice_of(project)
+    records = [record for _, record in sorted(project.records.items())]
     header: dict[str, object] = {"hodor_version": hodor_cli.__version__, "annotated": project.mark}
     header |= msgspec.to_builtins(identity, str_keys=True)
     header |= {"speed": SpeedRecord(len(project.records), 0.0), "warnings": tuple(source.warnings)}
-    header |= {"suggest": advice.suggest}
-    objects = summarise_objects(_in_order(project))
     with writing(folder.root):
-        write_report(folder.report, header, objects, advice.review, _in_order(project))
-    return advice
+        write_report(folder.report, header | {"suggest": suggest}, summarise_objects(records), review, records)
+    return review, suggest
 
 
 def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, OutputFolder]:
@@ -144,8 +138,3 @@ def continued_settings(folder: OutputFolder, settings: SegmentSettings) -> Segme
 
 def _report(path: Path) -> ReportRecord:
     return decode(path.read_bytes(), ReportRecord, str(path))
-
-
-def _in_order(project: Project) -> Iterator[FrameRecord]:
-    for index in sorted(project.records):
-        yield project.records[index]

@@ -208,7 +208,6 @@ class _Routes:
 
 
 async def _send(socket: WebSocket, page: Page) -> None:
-    """Send a page's events until its queue ends."""
     while (message := await page.outgoing.get()) is not None:
         if isinstance(message, bytes):
             await socket.send_bytes(message)
@@ -234,7 +233,6 @@ def _answer(data: bytes | None, kind: str) -> Response:
 
 
 def _static_files() -> dict[str, tuple[bytes, str]]:
-    """The page's files by name, with their media types."""
     found = {}
     for file in resources.files("hodor_cli.annotate").joinpath("static").iterdir():
         kind = {"js": "text/javascript"}.get(file.name.rpartition(".")[2]) or mimetypes.guess_type(file.name)[0]

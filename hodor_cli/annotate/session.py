@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.annotate import messages as ask
+from hodor_cli.annotate.change import edited_record
 from hodor_cli.annotate.export import all_exports
-from hodor_cli.annotate.frame_records import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
 from hodor_cli.annotate.objects import Objects
@@ -156,7 +156,6 @@ class Session:
         self._edit(asked.frame, [asked.object, *shrunk], mask, "click", labels, points)
 
     def _on_others(self, frame: int, object_id: int) -> list[Point]:
-        """The positive clicks on the other objects of a frame."""
         others = (points for (at, other), points in self._clicked.items() if at == frame and other != object_id)
         return [point for points in others for point in points]
 

@@ -28,7 +28,6 @@ class Teller:
         self.dirty = False
 
     def tell(self, event: str, payload: bytes = b"", **fields: Any) -> None:
-        """Send an event."""
         self._emit({"event": event, **fields}, payload)
 
     def frame(self, index: int, labels: Labels, *, streamed: bool = False, clicks: Any = None) -> None:
@@ -69,11 +68,9 @@ class JobProgress:
         self._began, self._told, self._done = time.monotonic(), 0.0, 0
 
     def advance(self) -> None:
-        """Note that one more frame is done."""
         self.at(self._done + 1, self._total)
 
     def at(self, done: int, total: int) -> None:
-        """Note that so many frames of `total` are done."""
         self._done, self._total = done, max(1, total)
         now = time.monotonic()
         if now - self._told < 0.1 and self._done < self._total:
@@ -99,12 +96,13 @@ class JobProgress:
 
 def advice_state(advice: Advice) -> dict[str, Any]:
     """The frames to review and to mask next, as the page lists them."""
+    items, suggest = advice
     review = [
         {"object": item.object_id, "reason": item.reason, "first": item.first_frame, "last": item.last_frame,
          "detail": item.detail}
-        for item in advice.review
+        for item in items
     ]  # fmt: skip
-    return {"review": review, "suggest": [{"frame": one.frame, "gain": one.gain} for one in advice.suggest]}
+    return {"review": review, "suggest": [{"frame": one.frame, "gain": one.gain} for one in suggest]}
 
 
 def frame_state(record: FrameRecord) -> list[Any]:

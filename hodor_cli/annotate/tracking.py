@@ -10,7 +10,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.run.both_ways import CorrectingSegmenter, Part
 from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.finish import FrameResult, frame_record
-from hodor_cli.run.inputs import FrameInputs, PackedLabels, RunInputs
+from hodor_cli.run.inputs import FrameInputs, RunInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
@@ -155,26 +154,6 @@ class _Before:
         first = self._project.given_frames()[0]
         labels = self.labels(first)
         return {object_id: labels == object_id for object_id in self.records[first].given}
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The masks made by hand from which all other masks were tracked in both directions, and `Project.rework` then."""
-
-    inputs: RunInputs
-    rework: int
-
-    @staticmethod
-    def now(inputs: RunInputs, project: Project) -> Settled:
-        """After all masks were tracked from `inputs`."""
-        masks = {frame: PackedLabels(labels) for frame in inputs.masks if (labels := inputs.labels(frame)) is not None}
-        return Settled(replace(inputs, masks=masks), project.rework)
-
-    def change(self, inputs: RunInputs, project: Project, reader: FrameReader) -> ChangedPart | None:
-        """The part that changed since then; None if other masks changed than those made by hand."""
-        if project.rework != self.rework:
-            return None
-        return ChangedPart.between(self.inputs, inputs, reader.start, reader.end - 1)
 
 
 class _Ended(Exception):  # noqa: N818  # no error: the user asked for it

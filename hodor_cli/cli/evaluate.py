@@ -149,7 +149,6 @@ def _history_lengths(text: str) -> list[int]:
 
 
 def _print_results(results: list[EvaluationResult], console: Console, out: Path | None) -> None:
-    """Print the scores of one run, or of a sweep."""
     from hodor_cli.cli.evaluate_parts import print_scores, print_sweep
 
     for remark in dict.fromkeys(remark for result in results for remark in result.notes):

@@ -188,11 +188,9 @@ class Adapting:
         return replace(settings, history=segmenter.history, device=str(segmenter.device)).segmenter(adapted)
 
     def offline(self, examples: Sequence[Example]) -> OfflineSegmenter:
-        """A segmenter adapted to all given frames."""
         adapted, settings = self._adapted(self._model, examples)
         return settings.offline(adapted)
 
 
 def names_in(text: str | None) -> list[str] | None:
-    """The names in A,B,...; None for None."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

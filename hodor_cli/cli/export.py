@@ -101,7 +101,6 @@ def exports_of(export: str | None, coco: bool) -> list[str]:
 
 
 def tell_exports(places: dict[str, Path]) -> None:
-    """Print the folders that were written."""
     from hodor_cli.formats.recognise import WRITERS
 
     for name, path in places.items():

@@ -221,5 +221,4 @@ class _CarriedError(Exception):
 
 
 def lazy_group(specs: Mapping[str, CommandSpec]) -> type[LazyGroup]:
-    """A group class over `specs`, for `typer.Typer(cls=...)`."""
     return type("HodorGroup", (LazyGroup,), {"specs": specs})

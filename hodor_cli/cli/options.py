@@ -29,7 +29,6 @@ def opt(metavar: str, help: str, *flags: str, **more: Any) -> Any:
 
 
 def switch(flag: str, help: str, **more: Any) -> Any:
-    """An option without a value."""
     return typer.Option(flag, help=help, **more)
 
 

@@ -65,7 +65,6 @@ def print_descriptors(session: DescriptorSession, file: Path | None, folder: Pat
 
 
 def objects_named(ids: Sequence[int]) -> str:
-    """The number of objects and the first ids."""
     if not ids:
         return "no object"
     shown = ", ".join(str(key) for key in ids[:8]) + (" ..." if len(ids) > 8 else "")
@@ -114,7 +113,6 @@ def given_inputs(
 
 
 def value_range_of(text: str | None) -> tuple[float, float] | None:
-    """The two numbers of --value-range."""
     if text is None:
         return None
     try:

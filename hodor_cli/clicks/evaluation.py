@@ -53,7 +53,6 @@ class ClickScores:
     click_seconds: tuple[float, ...] = field(default=())
 
     def mean_iou(self, clicks: int) -> float:
-        """Mean IoU after a number of clicks."""
         return float(np.mean([ious[clicks - 1] for ious in self.ious.values()]))
 
     def clicks_for(self, iou: float) -> float:
@@ -72,7 +71,6 @@ class ClickScores:
         return sum(max(ious) < iou for ious in self.ious.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """All scores as JSON values."""
         return {
             "cases": len(self.ious),
             "mean_iou": {str(n): round(self.mean_iou(n), 4) for n in REPORTED},

@@ -61,7 +61,6 @@ class CropMaker:
         return len(self._items)
 
     def draw(self, rng: np.random.Generator) -> Crop:
-        """Draw one crop."""
         while True:
             part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self) - 1))]
             image, masks = _load(part, index)

@@ -164,13 +164,11 @@ class _Run:
         self.ious += new * (np.array(ious) - self.ious)
 
     def save(self) -> None:
-        """Write the state and the averaged network."""
         config = {**asdict(self.settings), "seconds": self.seconds}
         save_state(self.out, TrainingState(self.iteration, config), self.net, self.optimiser, self.average)
         self.finish()
 
     def finish(self) -> Path:
-        """Write the averaged network. Returns its file."""
         path = self.out / "clicks.safetensors"
         with holding(self.net, self.average.values):
             save_click_net(path, self.net, {"training": asdict(self.settings), "iterations": self.iteration})

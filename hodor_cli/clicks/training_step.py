@@ -41,7 +41,6 @@ class Simulation:
 
     @property
     def prompts(self) -> Prompts:
-        """The prompts so far."""
         points, signs, boxes = (torch.from_numpy(a.copy()) for a in (self._points, self._signs, self._boxes))
         return Prompts(points, signs, boxes, self._previous)
 

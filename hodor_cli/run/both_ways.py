@@ -152,7 +152,6 @@ class CorrectingSegmenter:
         return not self._change.covers(self._frames[self._next - 1])
 
     def step(self, frame: Picture, masks: NDArray[np.integer] | None = None, *, time: float | None = None) -> Labels:
-        """The next frame's label map, segmented again or from the earlier run."""
         at = self._frames[self._next]
         inside, starts = self._change.covers(at), self._change.covers(at + 1)
         if inside or starts:
@@ -168,11 +167,9 @@ class CorrectingSegmenter:
         return FrameDescriptors({}, None) if self.kept else self._segmenter.descriptors()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """As `Segmenter.state`."""
         return {**self._segmenter.state(), "correcting/next": np.array(self._next)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from the result of `state`."""
         self._segmenter.load_state(state)
         self._next = int(state["correcting/next"])
 

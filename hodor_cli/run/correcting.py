@@ -37,12 +37,10 @@ class ChangedPart:
     object_ids: frozenset[int]
 
     def covers(self, frame: int) -> bool:
-        """Whether a frame may change."""
         return any(low <= frame <= high for low, high in self.ranges)
 
     @staticmethod
     def between(then: RunInputs, now: RunInputs, first: int, last: int) -> ChangedPart:
-        """The change within the frames first to last."""
         plans = [GivenMasks(inputs.masks, inputs.removals, inputs.appears).plan for inputs in (then, now)]
         events: set[tuple[int, int]] = set()
         for frame in {*then.starts, *now.starts}:
@@ -123,7 +121,6 @@ class Correction:
 
     @property
     def frames(self) -> Iterator[int]:
-        """All frames of `parts`."""
         return (frame for first, stop in self.parts for frame in range(first, stop))
 
     def pieces(self, made: Iterable[Piece]) -> Iterator[Piece]:

@@ -41,7 +41,6 @@ class EarlierRun:
             self.records[record.frame] = record
 
     def labels(self, frame: int) -> Labels:
-        """The label map of a frame."""
         return read_label_png(self._folder.mask(self.records[frame].name))
 
     def first_masks(self) -> dict[int, NDArray[np.bool_]]:

@@ -216,5 +216,4 @@ def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> 
 
 
 def ids_in(labels: NDArray[np.integer] | None) -> set[int]:
-    """The ids in a label map; none for None."""
     return set() if labels is None else {int(key) for key in np.unique(labels) if key}

@@ -113,7 +113,6 @@ class OutputFolder:
         return self.box_masks / f"{name}_id{object_id}.png"
 
     def piece(self, number: int) -> Path:
-        """The closed piece `number` (from 0) of the overlay video."""
         return self.progress / f"overlay-{number:06d}.mp4"
 
     def state(self) -> State:
@@ -204,7 +203,6 @@ class OutputFolder:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder unless something is in it."""
     try:
         folder.rmdir()
     except OSError:

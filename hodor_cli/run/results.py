@@ -108,7 +108,6 @@ class ResultsWriter:
                 self._write(item)
 
     def close(self) -> None:
-        """Close the last piece and the journal."""
         with writing(self._folder.root):
             self._close_piece()
             self._journal.close()

@@ -90,8 +90,6 @@ def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
 
 @dataclass
 class _Recent:
-    """An object's results in the frames before."""
-
     area: int = 0
     box: BoxRecord | None = None
     lost: bool = False

@@ -100,7 +100,6 @@ class SegmentOptions(SegmentSettings):
 
     @property
     def settings(self) -> SegmentSettings:
-        """Only the settings."""
         return SegmentSettings(**{one.name: getattr(self, one.name) for one in fields(SegmentSettings)})
 
 

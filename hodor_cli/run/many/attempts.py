@@ -81,7 +81,6 @@ class VideoAttempts:
             self.clear()
 
     def clear(self) -> None:
-        """Remove the folders of all attempts."""
         shutil.rmtree(self.unfinished, ignore_errors=True)
         remove_if_empty(self.unfinished.parent)
 
