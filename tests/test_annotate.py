@@ -19,9 +19,9 @@ from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change, edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.guard import Guard
+from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import open_target
-from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.annotate.session import Session
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.clicks.shapes import largest_piece, without_holes

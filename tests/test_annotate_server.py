@@ -20,9 +20,9 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.messages import pack_runs, unpack_runs
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import open_target, write_project_report
-from hodor_cli.annotate.runs import pack_runs, unpack_runs
 from hodor_cli.annotate.server import Address, _listen, page_server
 from hodor_cli.annotate.session import Session
 from hodor_cli.run.settings import SegmentSettings

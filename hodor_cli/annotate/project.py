@@ -13,9 +13,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -111,8 +110,16 @@ class Project:
         if found is None:
             return None
         path, step = found
-        records = {index: before if way < 0 else after for index, before, after in step.frames}
-        self._apply(path / ("before" if way < 0 else "after"), records, step.objects[way > 0])
+        with writing(self.folder.root):
+            for index, before, after in step.frames:
+                record = before if way < 0 else after
+                known = record or self.records.get(index)
+                if known is not None:
+                    restore(self.folder.mask(known.name), path / ("before" if way < 0 else "after"))
+                    self.note(record or empty_record(known))
+            self.objects = {entry.id: entry for entry in step.objects[way > 0]}
+            self.save_objects()
+            self.sync()
         self.history.move(way)
         self.count(step)
         return step
@@ -182,15 +189,3 @@ class Project:
         write_whole(self._own / "journal.jsonl", b"".join(lines))
         self.save_objects()
         self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
-
-    def _apply(self, kept: Path, records: Mapping[int, FrameRecord | None], objects: Iterable[ObjectEntry]) -> None:
-        with writing(self.folder.root):
-            for index, record in records.items():
-                known = record or self.records.get(index)
-                if known is None:
-                    continue
-                restore(self.folder.mask(known.name), kept)
-                self.note(record or empty_record(known))
-            self.objects = {entry.id: entry for entry in objects}
-            self.save_objects()
-            self.sync()

@@ -20,8 +20,7 @@ from hodor_cli.annotate.desk import Desk, Page
 from hodor_cli.annotate.export import all_exports, export_path
 from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails, timeline_frames
 from hodor_cli.annotate.guard import Guard, new_token
-from hodor_cli.annotate.messages import Hello, decode_request
-from hodor_cli.annotate.runs import pack_runs
+from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError, UsageError
 

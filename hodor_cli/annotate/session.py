@@ -17,11 +17,11 @@ from hodor_cli.annotate.change import edited_record
 from hodor_cli.annotate.export import all_exports
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.jobs import Jobs
+from hodor_cli.annotate.messages import unpack_runs
 from hodor_cli.annotate.objects import Objects
 from hodor_cli.annotate.project import Labels, Project
 from hodor_cli.annotate.prompts import Clicks, Point, Prompter, found
 from hodor_cli.annotate.result import advice_of, write_project_report
-from hodor_cli.annotate.runs import unpack_runs
 from hodor_cli.annotate.telling import Emit, Teller, advice_state, frame_state
 from hodor_cli.clicks.shapes import largest_piece, without_enclosed, without_holes, without_unclicked
 from hodor_cli.errors import InputError, UsageError

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.annotate.messages import pack_runs
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import Advice
-from hodor_cli.annotate.runs import pack_runs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.video.overlay import object_colours
 

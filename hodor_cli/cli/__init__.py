@@ -49,7 +49,7 @@ COMMANDS: dict[str, CommandSpec] = {
     "heatmaps": _spec("views", "Show what the background descriptors attend to.", "heatmaps"),
     "weights": _spec("weights", "List, describe, verify, average and publish weights.", "app"),
     "bench": _spec("bench", "Measure speed and memory on this machine."),
-    "export-onnx": _spec("export_onnx", "Write the network as ONNX."),
+    "export-onnx": _spec("export", "Write the network as ONNX.", "export_onnx"),
     "info": _spec("info", "Versions, devices and weights, for a bug report."),
 }
 """Subcommand -> its module. Commands whose module is not installed are not offered."""

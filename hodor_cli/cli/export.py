@@ -1,4 +1,4 @@
-"""`hodor export` and `hodor convert`: write results and annotations in the formats of other tools."""
+"""`hodor export`, `convert` and `export-onnx`: results, annotations and the network in the formats of other tools."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
-from hodor_cli.cli.terminal import counted, note, say, warn
+from hodor_cli.cli.parameters import Fields
+from hodor_cli.cli.terminal import counted, note, say, stdout_console, warn
 from hodor_cli.errors import UsageError
+from hodor_cli.run.settings import SegmentSettings
 
 NameOption = Annotated[
     list[str] | None, opt("ID=NAME", "Name of an object in report and exports. Repeatable.", "--name")
@@ -80,6 +82,34 @@ def convert(
         writer.write(found, folder)
     objects = sum(len(picture.object_ids) for picture in found.pictures)
     say(f"{out}  {counted(len(found.pictures), 'picture')}, {counted(objects, 'object')}: {writer.about}")
+
+
+def export_onnx(
+    *,
+    out: Annotated[Path, out_option("FOLDER", "Folder for the files.")],
+    size: Annotated[str, opt("WxH", "Size of the video's frames.")] = "854x480",
+    objects: Annotated[int, opt("N", "Slots for objects.", min=1)] = 4,
+    overwrite: OverwriteOption = False,
+    settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim")],
+) -> None:
+    """Write extract, masks, encode, decode (and match) as ONNX files, and hodor.json that describes them.
+
+    hodor export-onnx --size 1280x720 --objects 2 -o onnx/
+
+    Frame size, object slots and history are fixed in the files; slots may stay unused. examples/onnx_loop.py follows
+    objects with them and needs NumPy and onnxruntime only.
+    """
+    from hodor_cli.bench.settings import bench_model, parse_size
+    from hodor_cli.weights.onnx import export as onnx
+
+    model, trained = bench_model(settings.weights)
+    if not trained:
+        note(f"note: there are no weights named '{settings.weights}'; the files hold random ones of that architecture")
+    sizes = onnx.ExportSizes(parse_size(size), objects, settings.history, settings.min_dim, settings.max_dim)
+    files = onnx.export_onnx(model, out, sizes, overwrite=overwrite, progress=lambda name: note(f"exporting {name}"))
+    console = stdout_console()
+    for path in files:
+        console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def formats_of(text: str) -> list[str]:

@@ -133,7 +133,8 @@ def segment(
             show(frames, inputs)
             return
         exports = exports_of(export, coco)
-        require_exportable(folder, exports, overwrite=overwrite or resume)
+        if exports:
+            require_exportable(folder, exports, overwrite=overwrite or resume)
         model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)

@@ -78,24 +78,18 @@ class RunLoop:
 
         A camera runs until KeyboardInterrupt, which then ends the run normally.
         """
-        try:
-            self._work()
-            self.results.close()
-        except BaseException:
-            self.results.abandon()
-            raise
-
-    def _work(self) -> None:
         # Frames of RGB that fit into 64 MiB.
         depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
         writer: _Writer = WriteBehind(self.results.handle, depth)
         began, carried = time.perf_counter(), self.seconds
         unfinished = list(self.results.unfinished)
+        # The next frame of a camera or a pipe may be long in coming.
+        looks_ahead = self._segmenter if self._source.reiterable else None
         try:
             try:
                 with (
                     ReadAhead(self._frames_from(unfinished), depth) as read,
-                    LookAhead(read, self._looks_ahead, lambda frame: frame.picture) as frames,
+                    LookAhead(read, looks_ahead, lambda frame: frame.picture) as frames,
                     FreeCores(frames.threads) as cores,
                 ):
                     saved = began
@@ -127,6 +121,7 @@ class RunLoop:
             self._check_all_used()
             writer.put(self._save_point())
             writer.close()
+            self.results.close()
             self.seconds = carried + time.perf_counter() - began
         except BaseException as error:
             # Frames handed over are still written, so that a resumed run continues as late as possible.
@@ -134,12 +129,8 @@ class RunLoop:
                 with suppress(Exception):
                     writer.put(self._save_point())
             writer.finish()
+            self.results.abandon()
             raise
-
-    @property
-    def _looks_ahead(self) -> RunSegmenter | None:
-        """The segmenter; None for a camera or a pipe, whose next frame may be long in coming."""
-        return self._segmenter if self._source.reiterable else None
 
     def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
         """The source's frames from the first needed one on."""

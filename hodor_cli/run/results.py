@@ -10,7 +10,6 @@ import errno
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -105,7 +104,10 @@ class ResultsWriter:
                 progress = replace(item.progress, done=self.done, journal_bytes=self._size)
                 save_run_state(self._folder.checkpoint, RunState(progress, item.state))
             else:
-                self._write(item)
+                try:
+                    self._write(item)
+                except OutputError as error:  # the original OSError, so that `writing` names the run's way out
+                    raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
 
     def close(self) -> None:
         with writing(self._folder.root):
@@ -136,10 +138,10 @@ class ResultsWriter:
         if self._journal.write(line) != len(line):
             raise OSError(errno.ENOSPC, "the disk is full")
         self._size += len(line)
-        _write_mask(self._folder.mask(frame.name), item.labels)
+        write_label_png(self._folder.mask(frame.name), item.labels)
         for object_id, mask in item.inputs.box_masks.items():
             self._folder.box_masks.mkdir(exist_ok=True)
-            _write_mask(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
+            write_label_png(self._folder.box_mask(frame.name, object_id), mask.astype(np.uint16) * object_id)
         self.done += 1
         self._draw(frame, item.labels, self._ticks)
 
@@ -172,11 +174,3 @@ def join_overlay(folder: OutputFolder, source: FrameSource, pieces: Iterable[Pie
         join_videos(pieces, folder.joined, source.fps)
         if source.sound is not None:
             source.warn(add_sound(folder.joined, source.sound, begin))
-
-
-def _write_mask(path: Path, labels: NDArray[np.integer]) -> None:
-    try:
-        write_label_png(path, labels)
-    except OutputError as error:
-        # The original OSError, so that the message for a full disk names the run's way out.
-        raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None

@@ -180,18 +180,19 @@ def _state(folder: OutputFolder, output: RunOutput) -> State:
 def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> RunState | None:
     """Prepare the folder for writing frames and return the checkpoint to resume from, if there is one. A finished run
     to be resumed is not changed. Raises OutputError if the folder may not be used."""
-    if _state(folder, output) == "finished" and output.resume:
+    state = _state(folder, output)
+    if state == "finished" and output.resume:
         return None
     checkpoint = interrupted = None
     if output.resume and (interrupted := read_run(folder.run)) is not None:
         refuse_differences(interrupted, identity, folder.root)
         checkpoint = load_run_state(folder.checkpoint)
     with writing(folder.root):
-        if checkpoint is None:
-            folder.remove_results(keep_backward=interrupted is not None)
-        else:
+        if checkpoint is not None:
             folder.remove_after(checkpoint.progress.journal_bytes)
             folder.remove_leftovers()
+        elif state != "new":
+            folder.remove_results(keep_backward=interrupted is not None)
         folder.masks.mkdir(parents=True, exist_ok=True)
         folder.progress.mkdir(exist_ok=True)
         file = RunFile(**{name: getattr(identity, name) for name in RunIdentity.__struct_fields__})

@@ -34,27 +34,25 @@ class RayExecutor:
     Args:
         address: `auto` for the cluster that runs on this machine, or `HOST:PORT` (or `ray://HOST:PORT`) of one.
         at_once: Most tasks at the same time; None: as many as the cluster has room for.
-        gpus: GPUs that each task takes (may be a fraction); None: 1 where the cluster has any, else 0.
+
+    Each task takes a GPU where the cluster has any.
     """
 
-    def __init__(self, address: str, *, at_once: int | None = None, gpus: float | None = None) -> None:
-        self.address = address
-        self.at_once = at_once
-        self.gpus = gpus
+    def __init__(self, address: str, *, at_once: int | None = None) -> None:
+        self.address, self.at_once = address, at_once
 
     def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
         """Each job's result as it ends, and None now and then while none does.
 
         Raises UsageError if Ray is not installed or the cluster cannot be reached.
         """
-        ray, gpus = connect(self.address), self.gpus
+        ray = connect(self.address)
         waiting = deque((job, 1) for job in jobs)
         running: dict[Any, tuple[VideoJob, int]] = {}
         try:
-            if gpus is None:
-                wanted = options.settings.device in ("auto", "cuda")
-                gpus = 1.0 if wanted and ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-            task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_task)
+            wanted = options.settings.device in ("auto", "cuda")
+            gpu = wanted and ray.cluster_resources().get("GPU", 0) >= 1
+            task = ray.remote(num_cpus=1, num_gpus=float(gpu), max_retries=0)(_task)
             while waiting or running:
                 while waiting and (self.at_once is None or len(running) < self.at_once):
                     job, attempt = waiting.popleft()
