@@ -9,11 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "FollowedFrame", "FrameDescriptors", "GivenMasks", "ObjectResult", "OfflineSegmenter", "Plan", "Segmenter",
+    "FollowedFrame", "FrameDescriptors", "GivenMasks", "LookAhead", "ObjectResult", "OfflineSegmenter", "Plan", "Segmenter",
     "SegmenterSettings", "StepResult", "follow",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from hodor_cli.engine.ahead import LookAhead
     from hodor_cli.engine.following import FollowedFrame, GivenMasks, follow
     from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.engine.plan import Plan
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "Segmenter": "segmenter", "SegmenterSettings": "settings", "OfflineSegmenter": "keyframes", "Plan": "plan",
     "FollowedFrame": "following", "GivenMasks": "following", "follow": "following",
+    "LookAhead": "ahead",
 }  # fmt: skip
 
 

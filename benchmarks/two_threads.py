@@ -1,0 +1,65 @@
+# ruff: noqa: T201
+"""What the second thread brings: whole runs, from an mp4 to masks and overlay, with it and without it in turn.
+
+python benchmarks/two_threads.py
+python benchmarks/two_threads.py --precision fp32 --objects 10 --size 1920x1080
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from hodor_cli.bench.clip import make_clip, write_video
+from hodor_cli.bench.settings import bench_model, parse_size
+from hodor_cli.bench.stages import Spent, end_to_end
+from hodor_cli.runtime.threads import wait_briefly
+
+wait_briefly()  # as the command does, before PyTorch is imported
+
+from hodor_cli.engine import LookAhead, Segmenter  # noqa: E402
+from hodor_cli.run import loop  # noqa: E402
+
+
+class OneThread(LookAhead[Any]):
+    """Hands the frames on, as for a live source."""
+
+    def __init__(self, frames: Iterable[Any], segmenter: object, picture: Callable[[Any], Any]) -> None:
+        super().__init__(frames, None, picture)
+
+
+def main() -> None:
+    """Print frames/s and processor time of both ways, and the median of the rounds' ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="mini")
+    parser.add_argument("--size", default="854x480")
+    parser.add_argument("--objects", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", default="auto")
+    arguments = parser.parse_args()
+    clip = make_clip(*parse_size(arguments.size), arguments.frames, arguments.objects)
+    model, _ = bench_model(arguments.weights)
+    ways = {"one thread": OneThread, "two threads": LookAhead}
+    spent: dict[str, list[Spent]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        write_video(video := Path(folder) / "clip.mp4", clip)
+        for number in range(arguments.rounds):
+            for name, way in ways.items():
+                loop.LookAhead = way  # type: ignore[misc]
+                segmenter = Segmenter(model, precision=arguments.precision)
+                out = Path(folder) / f"{number} {name}"
+                spent[name].append(end_to_end(video, clip.first_labels, segmenter, out))
+    for name, times in spent.items():
+        seconds, processor = median(t.seconds for t in times), median(t.processor for t in times)
+        print(f"{name}: {1 / seconds:.1f} frames/s, {1000 * processor:.1f} ms of processor time a frame")
+    ratios = sorted(a.seconds / b.seconds for a, b in zip(*spent.values(), strict=True))
+    print(f"{median(ratios):.2f} times as fast (rounds: {ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+
+if __name__ == "__main__":
+    main()
