@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
-    "FollowedFrame", "FrameDescriptors", "GivenMasks", "LookAhead", "ObjectResult", "OfflineSegmenter", "Plan", "Segmenter",
-    "SegmenterSettings", "StepResult", "follow",
+    "FollowedFrame", "FrameDescriptors", "GivenMasks", "LookAhead", "ObjectResult", "OfflineSegmenter", "Plan",
+    "Segmenter", "SegmenterSettings", "StepResult", "follow",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
