@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 
 from hodor_cli.engine import Segmenter
-from hodor_cli.evaluation import EvaluationSettings, evaluate
+from hodor_cli.evaluation.runner import evaluate
+from hodor_cli.evaluation.settings import EvaluationSettings
 from hodor_cli.model import plain
 from hodor_cli.weights import load_model
 

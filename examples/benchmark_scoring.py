@@ -21,8 +21,8 @@ import numpy as np
 from PIL import Image
 
 from hodor_cli.datasets.dataset import recognise
-from hodor_cli.evaluation import EvaluationResult
 from hodor_cli.evaluation.predictions import score_predictions
+from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.runtime.threads import usable_cores
 
 

@@ -49,7 +49,7 @@ def main() -> int:
 
 def print_scores(clip: ClipFiles, masks: Path) -> None:
     """Print J, F and J&F of each object and their mean, over all frames but the first and the last."""
-    from hodor_cli.evaluation import score_sequence
+    from hodor_cli.evaluation.scoring import score_sequence
     from hodor_cli.images.label_png import read_label_png
 
     names = sorted(path.name for path in clip.masks_folder.iterdir())

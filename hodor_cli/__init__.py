@@ -56,13 +56,10 @@ _NAMES = {
         "SegmentSettings",
         "SegmentSummary",
     ),
-    "hodor_cli.evaluation": (
-        "EvaluationOutput",
-        "EvaluationResult",
-        "EvaluationSettings",
-        "evaluate",
-        "score_sequence",
-    ),
+    "hodor_cli.evaluation.results": ("EvaluationResult",),
+    "hodor_cli.evaluation.runner": ("evaluate",),
+    "hodor_cli.evaluation.scoring": ("score_sequence",),
+    "hodor_cli.evaluation.settings": ("EvaluationOutput", "EvaluationSettings"),
     "hodor_cli.training.runs": (
         "finetune",
         "pretrain",
@@ -137,7 +134,10 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
-    from hodor_cli.evaluation import EvaluationOutput, EvaluationResult, EvaluationSettings, evaluate, score_sequence
+    from hodor_cli.evaluation.results import EvaluationResult
+    from hodor_cli.evaluation.runner import evaluate
+    from hodor_cli.evaluation.scoring import score_sequence
+    from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
     from hodor_cli.images.label_png import write_label_png
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source

@@ -19,7 +19,7 @@ LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 
 
 def kinds(report):
-    return {fault.kind: fault.where for fault in report.faults}
+    return {fault.kind: fault.where for fault in report.found}
 
 
 def hodor(*arguments):
@@ -30,7 +30,7 @@ def test_a_sound_set_passes(tmp_path):
     make_coco(tmp_path, 4)
     for full in (False, True):
         report = check_dataset(tmp_path, limits=LIMITS, full=full)
-        assert report.ok and not report.faults
+        assert report.ok and not report.found
         assert (report.images, report.samples, report.objects) == (4, 4, 8)
         assert report.sentence() == ""
 
@@ -57,8 +57,8 @@ def test_every_fault_of_photographs_at_once(tmp_path):
     found = kinds(report)
     assert found["missing image"] == "001.png"
     assert found["broken image"] == "003.png"
-    assert "002.png" in {fault.where for fault in report.faults if fault.kind == "size mismatch"}
-    assert any("10x10" in fault.detail for fault in report.faults if fault.kind == "size mismatch")
+    assert "002.png" in {fault.where for fault in report.found if fault.kind == "size mismatch"}
+    assert any("10x10" in fault.detail for fault in report.found if fault.kind == "size mismatch")
     assert "005.png" in found["broken mask"] and "006.png" in found["empty mask"]
     assert found["duplicate annotation id"] == "1" and found["duplicate image id"] == "6"
     assert found["annotation of an unknown image"] == "annotation 15"
@@ -126,7 +126,7 @@ def test_every_fault_of_clips_at_once(tmp_path):
     for path in (frames / "fox").iterdir():
         path.rename(path.with_suffix(".txt"))
     report = check_dataset(tmp_path, limits=LIMITS, full=True)
-    where = {fault.kind: [f.where for f in report.faults if f.kind == fault.kind] for fault in report.faults}
+    where = {fault.kind: [f.where for f in report.found if f.kind == fault.kind] for fault in report.found}
     assert where["broken mask"] == ["bear/00001.png", "cow/00001.png"]
     assert where["size mismatch"] == ["bear/00002.png"]
     assert where["empty mask"] == ["bear/00003.png"]
@@ -134,8 +134,8 @@ def test_every_fault_of_clips_at_once(tmp_path):
     assert where["sequence without annotations"] == ["dog"]
     assert where["names do not match"] == ["eel"]
     assert where["sequence without frames"] == ["fox"]
-    assert any(".jpg" in fault.detail for fault in report.faults if fault.where == "dog")
-    assert any(".txt" in fault.detail for fault in report.faults if fault.where == "fox")
+    assert any(".jpg" in fault.detail for fault in report.found if fault.where == "dog")
+    assert any(".txt" in fault.detail for fault in report.found if fault.where == "fox")
     assert report.samples == 3 and not report.ok
     assert any("7 frames have no annotation" in fact for fact in report.facts)
 

@@ -50,7 +50,7 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def test_masks_that_would_write_past_memory_are_broken_masks(tmp_path: Path, segmentation: Any) -> None:
     changed(tmp_path, lambda content: content["annotations"][0].update(segmentation=segmentation))
     report = check_dataset(tmp_path, limits=LIMITS)
-    assert [fault.kind for fault in report.faults] == ["broken mask"] and "001.png" in report.faults[0].where
+    assert [fault.kind for fault in report.found] == ["broken mask"] and "001.png" in report.found[0].where
     with pytest.raises(ValueError, match=r"\w+ \w+"):
         decode_segmentation(segmentation, 96, 128)
     with pytest.raises(DataError, match="broken mask"):
@@ -99,7 +99,7 @@ def test_a_mask_without_a_pixel_is_left_out(tmp_path: Path) -> None:
         content["annotations"][1]["segmentation"] = {"size": [96, 128], "counts": [96 * 128]}
 
     report = check_dataset(changed(tmp_path, thin), limits=LIMITS)
-    assert [fault.kind for fault in report.faults] == ["empty mask"] * 2
+    assert [fault.kind for fault in report.found] == ["empty mask"] * 2
     assert report.ok and report.samples == 2
 
 
@@ -189,8 +189,8 @@ def test_photographs_turned_by_exif_are_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.fromarray(upright).save(tmp_path / "images" / "001.png", exif=exif)
     report = check_dataset(tmp_path, limits=LIMITS, full=True)
-    assert report.faults[0].kind == "size mismatch"
-    assert "EXIF orientation" in report.faults[0].detail
+    assert report.found[0].kind == "size mismatch"
+    assert "EXIF orientation" in report.found[0].detail
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from evaluation_fakes import davis, moving_labels, predictions
 
 from hodor_cli.cli.evaluate import evaluate as command
 from hodor_cli.errors import DataError, OutputError, UsageError
-from hodor_cli.evaluation import EvaluationSettings
+from hodor_cli.evaluation.settings import EvaluationSettings
 
 
 def evaluate(dataset: list[Path], *, weights: str | None = None, **options: Any) -> None:

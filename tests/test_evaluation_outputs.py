@@ -14,10 +14,11 @@ from evaluation_fakes import FollowingSegmenter, davis, moving_labels, predictio
 from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.evaluation import EvaluationOutput, EvaluationResult, compare, evaluate
-from hodor_cli.evaluation.comparison import bootstrap_interval
+from hodor_cli.evaluation.comparison import bootstrap_interval, compare
 from hodor_cli.evaluation.failures import telling_frames
-from hodor_cli.evaluation.runner import sweep_history
+from hodor_cli.evaluation.results import EvaluationResult
+from hodor_cli.evaluation.runner import evaluate, sweep_history
+from hodor_cli.evaluation.settings import EvaluationOutput
 
 
 def scored(tmp_path: Path, shift: int, out: str) -> EvaluationResult:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hodor_cli.evaluation import score_sequence
+from hodor_cli.evaluation.scoring import score_sequence
 
 
 def test_scores_equal_the_reference(reference_dir: Path) -> None:

@@ -12,8 +12,8 @@ from evaluation_fakes import FollowingSegmenter, davis, moving_labels, write_lab
 
 from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
-from hodor_cli.evaluation import EvaluationOutput, EvaluationSettings, evaluate
-from hodor_cli.evaluation.settings import Start
+from hodor_cli.evaluation.runner import evaluate
+from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
 
 
 def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) -> None:

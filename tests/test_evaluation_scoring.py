@@ -10,7 +10,7 @@ import pytest
 from evaluation_fakes import label_map, moving_labels
 
 from hodor_cli.errors import DataError, InputError
-from hodor_cli.evaluation import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, score_sequence
+from hodor_cli.evaluation.scoring import DAVIS, DAVIS_LIKE, YOUTUBE_VOS, score_sequence
 
 
 def test_first_and_last_frame_do_not_count() -> None:

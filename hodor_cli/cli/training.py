@@ -142,7 +142,8 @@ class Validation:
 
     def __call__(self, model: Hodor) -> float:
         """Run the network on every sequence; NaN if nothing could be scored."""
-        from hodor_cli.evaluation import EvaluationSettings, evaluate
+        from hodor_cli.evaluation.runner import evaluate
+        from hodor_cli.evaluation.settings import EvaluationSettings
 
         device = str(next(model.parameters()).device)
         settings = EvaluationSettings(device=device, precision=self.precision)

@@ -76,7 +76,7 @@ class StillImages:
         if not images.is_dir():
             raise DataError(f"there is no folder {images} to read training images from")
         content = annotations if isinstance(annotations, CocoFile) else read_coco(Path(annotations))
-        self.annotations_file = content.path
+        self.annotations_file = content.faults.path
         self.finder = ImageFinder(images)
         self.faults: Faults = content.faults
         self.listed: Sequence[ImageEntry] = tuple(content.images.values())
@@ -92,7 +92,9 @@ class StillImages:
         if not self._images and not allow_empty:
             broken = next((fault for fault in self.faults.found if fault.serious), None)
             why = f"; {broken.kind}: {broken.where} {broken.detail}" if broken is not None else ""
-            raise DataError(f"{content.path} has no image with an object within the limits ({self.limits}){why}")
+            raise DataError(
+                f"{self.annotations_file} has no image with an object within the limits ({self.limits}){why}"
+            )
 
     def __len__(self) -> int:
         return len(self._images)

@@ -86,11 +86,10 @@ class _AuthorsFile(msgspec.Struct):
 class CocoFile:
     """A parsed file: its images by id, their annotations (crowds left out), and the names of categories by id."""
 
-    path: Path
+    faults: Faults
     images: dict[Id, ImageEntry] = field(default_factory=dict)
     annotations: dict[Id, list[Annotation]] = field(default_factory=dict)
     categories: dict[Id, str] = field(default_factory=dict)
-    faults: Faults = field(default_factory=Faults)
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -107,7 +106,7 @@ def read_coco(path: Path) -> CocoFile:
         raise DataError(f"the annotations {path} are nested too deeply to be in COCO format") from error
     except ValueError as error:
         raise DataError(f"the annotations {path} are not valid JSON: {reason_of(error)}") from error
-    coco = CocoFile(path)
+    coco = CocoFile(Faults(path))
     refused = _take_images(coco, content.images)
     for place, raw in enumerate(content.categories or []):
         number, name = _member(raw, "id"), _member(raw, "name")
@@ -229,7 +228,7 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
         coco.faults.facts.append(f"{crowds} crowd annotations are left out")
     if crowds > 0.1 * len(entries) and crowds > 1:
         coco.faults.add(
-            CROWDS, coco.path.name,
+            CROWDS, coco.faults.path.name,
             f"{crowds} of {len(entries)} annotations have iscrowd 1, which says that a mask holds many objects; "
             "brushes of labelling tools set it too: write iscrowd 0 where a mask is one object",
             serious=crowds == len(entries),

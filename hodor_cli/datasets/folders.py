@@ -53,11 +53,11 @@ def depth(folder: Path) -> int:
     return 2 if any(pictures_in(deep) for sub in inside for deep in visible_folders(sub)) else 0
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: "; did you mean ...?" or the known names."""
+def suggestion(name: str, known: Iterable[str], there: str = "it has") -> str:
+    """The end of a sentence about an unknown name: "; did you mean ...?" or, after `there`, the known names."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; it has {listed(known, 8)}"
+    return f"; did you mean {close[0]}?" if close else f"; {there} {listed(known, 15)}"
 
 
 def first_folders(root: Path) -> str:

@@ -30,8 +30,9 @@ class Fault:
 
 @dataclass
 class Faults:
-    """The faults of a data set in the order of reading, and facts: sentences for the user that are no faults."""
+    """The faults of the set at `path` in the order of reading, and facts: sentences for the user that are no faults."""
 
+    path: Path
     found: list[Fault] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -49,46 +50,34 @@ class Faults:
             kinds.setdefault(fault.kind, []).append(fault)
         return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
-    def sentence(self, path: Path, *, empty: bool = False, use: str = "trained on") -> str:
-        """The serious faults of the set at `path` in one sentence, "" if there are none. empty: no sample is left. use:
-        what they stand against."""
+    def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
+        """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left.
+        use: what they stand against."""
         kinds = self.kinds().items()
         parts = [f"{kind} ({self.counts[kind]}, such as {found[0]})" for kind, found in kinds if found[0].serious]
         if empty:
             parts.append("nothing is left to train on within the limits")
-        return f"{path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""
+        return f"{self.path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""
 
 
 @dataclass
-class CheckReport:
-    """The result of a check of a data set.
+class CheckReport(Faults):
+    """The result of a check of a data set, with all its faults.
 
-    kind: "coco" or "clips". full: whether every file was opened. images: number of photographs or frames. objects:
+    full: whether every file was opened. kind: "coco" or "clips". images: number of photographs or frames. objects:
     number of usable objects. samples: number of photographs or labelled frames with a usable object.
     """
 
-    path: Path
-    kind: str
-    full: bool
-    noted: Faults = field(default_factory=Faults)
+    kind: str = "coco"
+    full: bool = False
     images: int = 0
     objects: int = 0
     samples: int = 0
 
     @property
-    def faults(self) -> list[Fault]:
-        """Everything found."""
-        return self.noted.found
-
-    @property
-    def facts(self) -> list[str]:
-        """Sentences for the user that are no faults."""
-        return self.noted.facts
-
-    @property
     def serious(self) -> list[Fault]:
         """The faults to mend before training."""
-        return [fault for fault in self.faults if fault.serious]
+        return [fault for fault in self.found if fault.serious]
 
     @property
     def ok(self) -> bool:
@@ -98,11 +87,11 @@ class CheckReport:
     def lines(self, examples: int = 3) -> list[str]:
         """The report as text: what the set holds, the facts, then each kind of fault with its number and `examples`."""
         what = "photographs" if self.kind == "coco" else "frames"
-        crowds = "; masks marked as crowds are left out" if self.noted.counts[CROWDS] else ""
+        crowds = "; masks marked as crowds are left out" if self.counts[CROWDS] else ""
         left = f"{self.samples} left to train on with {self.objects} objects{crowds}"
         out = [f"{self.path}: {self.images} {what}, {left}", *self.facts]
-        for kind, found in self.noted.kinds().items():
-            count = self.noted.counts[kind]
+        for kind, found in self.kinds().items():
+            count = self.counts[kind]
             out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}")
             out += [f"  {fault}" for fault in found[:examples]]
             if count > examples:
@@ -113,9 +102,8 @@ class CheckReport:
             out.append("images and masks themselves were not opened; `full` opens every one")
         return out
 
-    def sentence(self) -> str:
-        """All serious faults in one sentence, for an error message; "" if there are none."""
-        return self.noted.sentence(self.path, empty=not self.samples)
+    def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
+        return super().sentence(empty=empty or not self.samples, use=use)
 
 
 def reason_of(error: Exception) -> str:

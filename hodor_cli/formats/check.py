@@ -48,17 +48,17 @@ def check_dataset(
 
 
 def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:
-    report = CheckReport(stills.annotations_file, "coco", full, stills.faults, images=len(stills.listed))
+    report = CheckReport(**vars(stills.faults), full=full, images=len(stills.listed))
     used = {image: index for index, image in enumerate(stills.image_ids)}
     for done, image in enumerate(stills.listed, start=1):
         refusal = stills.finder.refusal(image.file_name)
         path = stills.finder.find(image.file_name)
         index = used.get(image.id)
         if refusal:
-            report.noted.add("image outside the folder", image.file_name, refusal)
+            report.add("image outside the folder", image.file_name, refusal)
         elif path is None:
             slashes = "; its name has backslashes" if "\\" in image.file_name else ""
-            report.noted.add("missing image", image.file_name, slashes.removeprefix("; "))
+            report.add("missing image", image.file_name, slashes.removeprefix("; "))
         elif full:
             _check_photograph(stills, path, index, image.size, report)
         if index is not None and path is not None:
@@ -84,40 +84,40 @@ def _check_photograph(
         if index is not None and image.shape[:2] == size:
             still = stills.load(index)
     except DataError as error:
-        report.noted.add("broken image", path.name, str(error))
+        report.add("broken image", path.name, str(error))
         return
     actual = (image.shape[0], image.shape[1])
     if actual != size:
         hint = turned_hint(actual, size)
         detail = f"the file is {actual[1]}x{actual[0]}, annotated {size[1]}x{size[0]}{hint}"
-        report.noted.add("size mismatch", path.name, detail)
+        report.add("size mismatch", path.name, detail)
     for item in still.objects if still is not None else ():
         if not item.mask.any():
-            report.noted.add("empty mask", f"annotation {item.annotation_id} of {path.name}", "no pixel", serious=False)
+            report.add("empty mask", f"annotation {item.annotation_id} of {path.name}", "no pixel", serious=False)
 
 
 def _check_clips(
     clips: ClipSet, folder: Path, limits: ObjectLimits, full: bool, progress: Progress | None
 ) -> CheckReport:
     """Without `full`: check names, and the middle annotation of each sequence, which `sparse` finetuning uses."""
-    report = CheckReport(folder, "clips", full)
+    report = CheckReport(folder, kind="clips", full=full)
     report.facts.append(plural(len(clips) + len(clips.left_out), "sequence"))
     report.facts.extend(clips.dataset.notes)
     for skipped in clips.left_out:
-        report.noted.add(skipped.kind, skipped.name, skipped.why)
+        report.add(skipped.kind, skipped.name, skipped.why)
     unlabelled = report.images = sum(skipped.frames for skipped in clips.left_out)
     for number, clip in enumerate(clips.clips):
         report.images += len(clip.frames)
         unlabelled += len(clip.frames) - len(clip.labelled)
         for file in clip.strays:
-            report.noted.add("annotation without a frame", f"{clip.name}/{file.name}", serious=False)
+            report.add("annotation without a frame", f"{clip.name}/{file.name}", serious=False)
         if full:
             for frame, file in enumerate(clip.frames):
-                _loaded(clips.load_frame, number, frame, "broken image", f"{clip.name}/{file.name}", report.noted)
+                _loaded(clips.load_frame, number, frame, "broken image", f"{clip.name}/{file.name}", report)
         chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
         share = 1 if full else len(clip.labelled)  # the middle annotation stands for those that are not opened
         for frame in chosen:
-            found = _check_labels(clips, number, frame, limits, report.noted)
+            found = _check_labels(clips, number, frame, limits, report)
             report.samples += share * (found > 0)
             report.objects += share * found
         if progress is not None:

@@ -58,7 +58,7 @@ def read(path: Path, images: Path | None = None) -> Annotations:
         content = read_coco(path)
     except HodorError as error:
         raise InputError(str(error)) from error
-    if wrong := content.faults.sentence(path, use="read"):
+    if wrong := content.faults.sentence(use="read"):
         raise InputError(wrong)
     finder = ImageFinder(images or (path.parent.parent if path.parent.name == "annotations" else path.parent))
     pictures = []

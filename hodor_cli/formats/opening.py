@@ -18,6 +18,7 @@ from hodor_cli.datasets.coco_find import annotations_in, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats.label_pictures import write_png
 from hodor_cli.formats.recognise import find_tool, read_annotations
@@ -54,7 +55,7 @@ def open_set(
         except DataError as error:
             raise DataError(explain_folder(images) or str(error)) from error
     found = StillImages(images, content, limits=limits, allow_empty=allow_empty)
-    if not allow_empty and (wrong := found.faults.sentence(found.annotations_file)):
+    if not allow_empty and (wrong := found.faults.sentence()):
         raise DataError(wrong)
     return found
 
@@ -67,9 +68,7 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
         return None
     with as_data_error():
         read = found.read(None)
-    content = CocoFile(place)
-    content.faults.facts.append(f"{place} {read.origin}")
-    content.faults.facts.extend(read.notes)
+    content = CocoFile(Faults(place, facts=[f"{place} {read.origin}", *read.notes]))
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
         folder = images if images.is_dir() else images.parent

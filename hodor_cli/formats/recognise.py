@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from hodor_cli.datasets.coco_find import annotations_in
-from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.folders import masks_in, suggestion
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.formats import coco, cvat, label_pictures, label_studio, labelme, media, tables, yolo
 from hodor_cli.formats.annotations import Annotations, parse_json
@@ -149,11 +149,7 @@ def writer_of(name: str) -> Writer:
     """The format called `name`. Raises UsageError."""
     if name in WRITERS:
         return WRITERS[name]
-    import difflib
-
-    close = difflib.get_close_matches(name, WRITERS, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(WRITERS)}"
-    raise UsageError(f"there is no format '{name}' to write; {hint}")
+    raise UsageError(f"there is no format '{name}' to write{suggestion(name, WRITERS, 'there are')}")
 
 
 def _is_cvat(path: Path) -> bool:
