@@ -80,7 +80,9 @@ def test_bounded_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("hodor_cli.descriptors.search.comparison.BLOCK", 13)
     for within in (False, True):
         expected = score_retrieval(vectors, index, within_video=within)
-        got = score_retrieval(Vectors(len(vectors), read), index, memory=20_000, within_video=within)
+        with monkeypatch.context() as patch:
+            patch.setattr("hodor_cli.descriptors.search.protocol.MEMORY", 20_000)
+            got = score_retrieval(Vectors(len(vectors), read), index, within_video=within)
         np.testing.assert_allclose(got.precision, expected.precision, atol=1e-12)
     assert largest == 13 and whole.precision.shape == (101,)
 

@@ -163,7 +163,7 @@ def test_compare_names_what_it_cannot_use(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="different objects in camel"):
         compare([good, tmp_path / "other.json"])
     (tmp_path / "no.json").write_text("[]")
-    with pytest.raises(InputError, match="no result of one evaluation"):
+    with pytest.raises(InputError, match=r"is not the results\.json of one evaluation"):
         compare([good, tmp_path / "no.json"])
     with pytest.raises(InputError, match="cannot be read"):
         compare([good, tmp_path / "gone.json"])

@@ -27,7 +27,7 @@ METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}
 
 
 def measure(
-    store: DescriptorStore, comparisons: list[Comparison], queries: QuerySample | None, memory: int
+    store: DescriptorStore, comparisons: list[Comparison], queries: QuerySample | None
 ) -> dict[str, RetrievalScores]:
     """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
 
@@ -51,7 +51,6 @@ def measure(
                         metric=metric,
                         within_video=gallery == "within",
                         queries=queries,
-                        memory=memory,
                         progress=progress,
                     )
                 except InputError:
@@ -124,7 +123,6 @@ def retrieval(
     ] = False,
     queries: Annotated[int | None, opt("N", "Curve: take N random rows as queries instead of all.", min=1)] = None,
     seed: Annotated[int, opt("N", "Which random rows.", min=0)] = 0,
-    memory: Annotated[int, opt("MB", "Curve: memory to use.", min=1)] = 1024,
     as_json: JsonOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
@@ -159,7 +157,7 @@ def retrieval(
             else:
                 wanted = [choose_comparison(library, by, projection)]
             sample = None if queries is None else QuerySample(queries, seed)
-            write_curves(measure(library, wanted, sample, memory << 20), image, library, as_json)
+            write_curves(measure(library, wanted, sample), image, library, as_json)
             return
         model: dict[str, Any] = {
             name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")

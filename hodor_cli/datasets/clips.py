@@ -13,6 +13,7 @@ from hodor_cli.datasets.coco import read_photograph, turned_hint
 from hodor_cli.datasets.dataset import VideoSequence, recognise
 from hodor_cli.datasets.folders import training_split
 from hodor_cli.datasets.labels.decode import is_binary, read_labels
+from hodor_cli.datasets.report import DataSizeError
 from hodor_cli.errors import DataError, HodorError, as_data_error
 from hodor_cli.images.paths import summarise_files, visible_files
 from hodor_cli.images.picture import read_header
@@ -48,10 +49,6 @@ class SkippedClip:
     kind: str
     why: str
     frames: int
-
-
-class ClipSizeError(DataError):
-    """A frame or an annotation of another size than its clip."""
 
 
 class ClipSet:
@@ -118,7 +115,7 @@ class ClipSet:
         item = self.clips[clip]
         image = read_photograph(item.frames[frame])
         if image.shape[:2] != item.size:
-            raise ClipSizeError(
+            raise DataSizeError(
                 f"{item.frames[frame]} is {image.shape[1]}x{image.shape[0]} but its clip began with "
                 f"{item.size[1]}x{item.size[0]}; see `check_dataset`"
             )
@@ -140,7 +137,7 @@ class ClipSet:
         self._edges_checked.add(path)
         height, width = labels.shape
         if (height, width) != item.size:
-            raise ClipSizeError(
+            raise DataSizeError(
                 f"{path} is {width}x{height} but its frame is {item.size[1]}x{item.size[0]}"
                 f"{turned_hint((height, width), item.size)}; see `check_dataset`"
             )

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from hodor_cli.errors import DataError
 
 #: Faults of one kind that are kept; further ones are only counted.
 _KEPT = 1000
 CROWDS = "masks marked as crowds"
 _LONGEST = 400  # characters of a name or a detail
+
+
+class DataSizeError(DataError):
+    """A picture or an annotation of another size than its data set says."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,14 @@ class Faults:
         self.counts[kind] += 1
         if self.counts[kind] <= _KEPT:
             self.found.append(Fault(kind, _cut(str(where)), _cut(detail), serious))
+
+    @contextmanager
+    def noting(self, kind: str, where: str) -> Iterator[None]:
+        """Note a DataError of the block as a fault of that kind, and continue after the block."""
+        try:
+            yield
+        except DataError as error:
+            self.add("size mismatch" if isinstance(error, DataSizeError) else kind, where, str(error))
 
     def kinds(self) -> dict[str, list[Fault]]:
         """The faults by kind, serious kinds first."""

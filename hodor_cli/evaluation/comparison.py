@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.formats.annotations import parse_json
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -91,7 +92,7 @@ def compare(paths: Sequence[Path], metric: str = "J&F") -> list[ResultComparison
     """
     if len(paths) < 2:
         raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
-    results = [_read(Path(path)) for path in paths]
+    results = [parse_json(Path(path), _ResultRecord, "the results.json of one evaluation") for path in paths]
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
@@ -127,14 +128,3 @@ def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str, metri
     value_a, value_b = (float(sums.sum() / weights.sum()) for sums in (sums_a, sums_b))
     sequences, apart = dict(zip(shared, means, strict=True)), tuple(sorted(set(a.sequences) ^ set(b.sequences)))
     return ResultComparison(metric, name_a, name_b, value_a, value_b, interval, sequences, apart)
-
-
-def _read(path: Path) -> _ResultRecord:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_ResultRecord)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(
-            f"{path} is no result of one evaluation ({error}); give the results.json of an evaluation"
-        ) from error

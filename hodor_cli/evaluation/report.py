@@ -19,6 +19,7 @@ from hodor_cli.files import new_file, write_result
 from hodor_cli.pages import percent, render, speed
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from hodor_cli.evaluation.given import GivenScore
@@ -38,19 +39,14 @@ _LEAST_SPAN = 4.0
 
 def history_figure(results: Sequence[EvaluationResult]) -> Figure:
     """J&F and frames/s against history length (HODOR, CVPR 2022, fig. 1). Raises UsageError without matplotlib."""
-    require_matplotlib("a sweep of `history`")
-    from matplotlib.figure import Figure
-
     lengths = [int(result.settings["history"]) for result in results]
-    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _empty_figure("a sweep of `history`")
     lines = axes.plot(lengths, [100 * result.jf for result in results], "o-", color=J_COLOUR, label="J&F")
     axes.set(xlabel="history length (frames)", xticks=lengths)
     axes.set_ylabel("J&F (%)", color=J_COLOUR)
     low, high = axes.get_ylim()
     if high - low < _LEAST_SPAN:  # differences of a hundredth must not look like a fall
         axes.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
-    axes.grid(axis="y", color="#e6e6e6")
     speeds = [result.frames_per_second for result in results]
     if all(speed is not None and speed == speed for speed in speeds):
         other = axes.twinx()
@@ -63,19 +59,25 @@ def history_figure(results: Sequence[EvaluationResult]) -> Figure:
 
 def write_given_figure(scores: Sequence[GivenScore], path: Path) -> None:
     """J&F of the frames that were not given against the number of given masks, one line for each way, as PNG."""
-    require_matplotlib("the curve of `given`")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _empty_figure("the curve of `given`")
     for way, (colour, style) in _WAYS.items():
         points = [(score.given, 100 * score.jf) for score in scores if score.choose == way]
         if points:
             axes.plot(*zip(*points, strict=True), style, color=colour, label=way)
     axes.set(xlabel="given masks", ylabel="J&F of the other frames (%)", xticks=sorted({one.given for one in scores}))
-    axes.grid(axis="y", color="#e6e6e6")
     axes.legend(frameon=False, loc="lower right")
     save_figure(figure, path)
+
+
+def _empty_figure(what: str) -> tuple[Figure, Axes]:
+    """A figure with one diagram. Raises UsageError without matplotlib, which `what` needs."""
+    require_matplotlib(what)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 3.6), dpi=160, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(axis="y", color="#e6e6e6")
+    return figure, axes
 
 
 def save_figure(figure: Figure, path: Path) -> None:

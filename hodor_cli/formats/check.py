@@ -7,21 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hodor_cli.datasets.clips import ClipSet, ClipSizeError
+from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
+from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import CheckReport, Faults
-from hodor_cli.errors import DataError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.images.paths import plural
 
 Progress = Callable[[int, int], None]
-T = TypeVar("T", bound=np.generic)
 
 
 def check_dataset(
@@ -78,22 +73,16 @@ def _check_photograph(
     stills: StillImages, path: Path, index: int | None, size: tuple[int, int], report: CheckReport
 ) -> None:
     """Open one photograph and all its masks."""
-    try:
-        still = None
-        image = read_photograph(path)
-        if index is not None and image.shape[:2] == size:
-            still = stills.load(index)
-    except DataError as error:
-        report.add("broken image", path.name, str(error))
-        return
-    actual = (image.shape[0], image.shape[1])
-    if actual != size:
-        hint = turned_hint(actual, size)
-        detail = f"the file is {actual[1]}x{actual[0]}, annotated {size[1]}x{size[0]}{hint}"
-        report.add("size mismatch", path.name, detail)
-    for item in still.objects if still is not None else ():
-        if not item.mask.any():
-            report.add("empty mask", f"annotation {item.annotation_id} of {path.name}", "no pixel", serious=False)
+    with report.noting("broken image", path.name):
+        height, width = read_photograph(path).shape[:2]
+        if (height, width) != size:
+            hint = turned_hint((height, width), size)
+            detail = f"the file is {width}x{height}, annotated {size[1]}x{size[0]}{hint}"
+            report.add("size mismatch", path.name, detail)
+        elif index is not None:
+            empty = [item.annotation_id for item in stills.load(index).objects if not item.mask.any()]
+            for annotation in empty:
+                report.add("empty mask", f"annotation {annotation} of {path.name}", "no pixel", serious=False)
 
 
 def _check_clips(
@@ -113,7 +102,8 @@ def _check_clips(
             report.add("annotation without a frame", f"{clip.name}/{file.name}", serious=False)
         if full:
             for frame, file in enumerate(clip.frames):
-                _loaded(clips.load_frame, number, frame, "broken image", f"{clip.name}/{file.name}", report)
+                with report.noting("broken image", f"{clip.name}/{file.name}"):
+                    clips.load_frame(number, frame)
         chosen = clip.labelled if full else clip.labelled[len(clip.labelled) // 2 :][:1]
         share = 1 if full else len(clip.labelled)  # the middle annotation stands for those that are not opened
         for frame in chosen:
@@ -132,25 +122,12 @@ def _check_clips(
 def _check_labels(clips: ClipSet, number: int, frame: int, limits: ObjectLimits, faults: Faults) -> int:
     """Number of usable objects of an annotation."""
     where = f"{clips.clips[number].name}/{clips.clips[number].frames[frame].stem}.png"
-    labels = _loaded(clips.load_labels, number, frame, "broken mask", where, faults)
-    if labels is None:
-        return 0
-    if not labels.any():
-        faults.add("empty mask", where, "no pixel of any object", serious=False)
-        return 0
-    usable = limits.usable_ids(labels)
-    small = len(np.flatnonzero(np.bincount(labels.ravel())[1:])) - len(usable)
-    if small:
-        faults.add("objects below the limits", where, f"{small} of {small + len(usable)}", serious=False)
-    return len(usable)
-
-
-def _loaded(
-    load: Callable[[int, int], NDArray[T]], number: int, frame: int, kind: str, where: str, faults: Faults
-) -> NDArray[T] | None:
-    """What `load` returns for a frame; None, with a fault of that kind noted, if it cannot be read."""
-    try:
-        return load(number, frame)
-    except DataError as error:
-        faults.add("size mismatch" if isinstance(error, ClipSizeError) else kind, where, str(error))
-        return None
+    usable = 0
+    with faults.noting("broken mask", where):
+        labels = clips.load_labels(number, frame)
+        present, usable = len(ids_in(labels)), len(limits.usable_ids(labels))
+        if not present:
+            faults.add("empty mask", where, "no pixel of any object", serious=False)
+        elif present > usable:
+            faults.add("objects below the limits", where, f"{present - usable} of {present}", serious=False)
+    return usable

@@ -19,6 +19,7 @@ from hodor_cli.datasets.labels.masks import match_mask_folder
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import InputError
+from hodor_cli.formats.annotations import parse_json
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source
@@ -147,11 +148,7 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     video: where the video is; by default where the report says, or else beside the folder.
     Raises InputError if the video cannot be found or the report cannot be read.
     """
-    file = folder / "report.json"
-    try:
-        report = msgspec.json.decode(file.read_bytes(), type=_Report)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not the report of a run ({error}); segment the video again") from None
+    report = parse_json(folder / "report.json", _Report, "the report of a run")
     path = video or _find_video(folder, report)
     if path is None:
         raise InputError(f"{folder} does not say where its video is; give the video, and the folder as its `masks`")

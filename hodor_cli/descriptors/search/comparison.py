@@ -131,10 +131,6 @@ class Vectors:
         """The rows low <= row < high, counted from 0 again."""
         return Vectors(high - low, lambda first, last: self.read(low + first, low + last))
 
-    def load(self) -> np.ndarray:
-        """All rows in one array."""
-        return self.read(0, self.count)
-
     def take(self, rows: np.ndarray) -> np.ndarray:
         """The rows at sorted indices, read in one pass."""
         blocks = np.split(rows, np.searchsorted(rows, range(BLOCK, self.count, BLOCK)))

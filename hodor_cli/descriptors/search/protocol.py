@@ -5,7 +5,7 @@ of the same object of the same video. Precision and recall are averaged over all
 
 Two galleries: `across` ranks the rows of all videos, `within` only those of the query's own video, where nothing but
 telling the objects of one scene apart counts. Exact: every distance is computed and equal distances share a rank, as in
-scikit-learn's `average_precision_score`. Memory is bounded by `memory`: distances are made for a block of queries at a
+scikit-learn's `average_precision_score`. Memory is bounded by `MEMORY`: distances are made for a block of queries at a
 time, and rows that do not fit are read again for each block.
 """
 
@@ -24,7 +24,7 @@ from hodor_cli.images.paths import plural
 
 RECALL_LEVELS = np.linspace(0, 1, 101)
 DOUBLE_PRECISION_BELOW = 20_000  # rows: up to here distances in float64 cost nothing noticeable
-DEFAULT_MEMORY = 1 << 30
+MEMORY = 1 << 30  # bytes of distances and of rows that are held
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,6 @@ def score_retrieval(
     metric: Metric = "euclidean",
     within_video: bool = False,
     queries: QuerySample | None = None,
-    memory: int = DEFAULT_MEMORY,
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalScores:
     """Run the protocol over rows in the order of `index`.
@@ -99,14 +98,13 @@ def score_retrieval(
         asking = np.sort(np.random.default_rng(queries.seed).choice(usable, queries.count, replace=False))
     sums, done = np.zeros(3 + len(RECALL_LEVELS)), 0
     group = index.video if within_video else np.zeros(len(index), np.int32)
-    fits = source.count * source.read(0, 1).shape[1] * 4 <= memory // 2
-    held = source.load() if fits else None
+    if source.count * source.read(0, 1).shape[1] * 4 <= MEMORY // 2:
+        source = vectors_of_array(source.read(0, source.count))
     for value in np.unique(group[asking]):
         # Rows of one video follow one another, so a gallery is a range of rows.
-        low, high = np.searchsorted(group, (value, value + 1))
+        low, high = np.searchsorted(group, (value, value + 1)).tolist()
         inside = asking[(asking >= low) & (asking < high)]
-        part = vectors_of_array(held[low:high]) if held is not None else source.part(int(low), int(high))
-        for scores in _score_gallery(part, instance[low:high], inside - low, metric, memory):
+        for scores in _score_gallery(source.part(low, high), instance[low:high], inside - low, metric):
             sums, done = sums + scores.sum(axis=0), done + len(scores)
             if progress is not None:
                 progress(done, len(asking))
@@ -118,9 +116,7 @@ def score_retrieval(
     )  # fmt: skip
 
 
-def _score_gallery(
-    rows: Vectors, instance: np.ndarray, asking: np.ndarray, metric: Metric, memory: int
-) -> Iterator[np.ndarray]:
+def _score_gallery(rows: Vectors, instance: np.ndarray, asking: np.ndarray, metric: Metric) -> Iterator[np.ndarray]:
     """The scores (n, 104) of some queries at a time, of all queries `asking` (row numbers) among `rows`.
 
     instance: the object of each row.
@@ -129,7 +125,7 @@ def _score_gallery(
     order = np.argsort(instance, kind="stable")
     starts = np.searchsorted(instance[order], np.arange(instance.max() + 2))
     # Half of the memory for the distances of a block of queries, the other half for rows that are held.
-    at_once = max(1, memory // 2 // (rows.count * np.dtype(dtype).itemsize))
+    at_once = max(1, MEMORY // 2 // (rows.count * np.dtype(dtype).itemsize))
     centre: np.ndarray | None = None
     for first in range(0, len(asking), at_once):
         block = asking[first : first + at_once]

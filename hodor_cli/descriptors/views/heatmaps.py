@@ -16,9 +16,9 @@ from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError
 from hodor_cli.files import new_file
-from hodor_cli.images.label_png import davis_palette
 from hodor_cli.runtime.preprocess import Geometry, resize
 from hodor_cli.video.frames import Frame
+from hodor_cli.video.overlay import draw_overlay
 
 PANEL = 420  # pixels of a panel's longer side
 GAP, CAPTION = 12, 30
@@ -107,9 +107,10 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
     the right. A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says.
     """
     grey = np.repeat(found.image.mean(axis=2, keepdims=True), 3, axis=2)
+    left = found.left.labels
     panels = [
-        (found.left.caption, _tinted(found.image, found.left.labels)),
-        ("prediction", _tinted(found.image, found.labels)),
+        (found.left.caption, found.image if left is None else draw_overlay(found.image, left)),
+        ("prediction", draw_overlay(found.image, found.labels)),
         ("catch-all", _heat(grey, found.catch_all)),
     ]
     # Beside a strong catch-all the nine are faint: one scale for all of them, which the captions tell.
@@ -132,14 +133,6 @@ def write_heatmaps(path: Path, found: Heatmaps) -> None:
         page.paste(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR), (left, top + CAPTION - 4))
     with new_file(path) as temporary:
         page.save(temporary, format="PNG")
-
-
-def _tinted(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None) -> NDArray[np.uint8]:
-    if labels is None or not labels.any():
-        return image
-    colour = davis_palette()[np.where(labels > 0, (labels - 1) % 255 + 1, 0)]
-    mixed = (0.45 * image + 0.55 * colour).astype(np.uint8)
-    return np.where(labels[..., None] > 0, mixed, image)
 
 
 def _heat(grey: NDArray[np.floating], values: NDArray[np.float32]) -> NDArray[np.uint8]:
