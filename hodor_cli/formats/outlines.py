@@ -1,7 +1,7 @@
 """Masks as run lengths and as polygons, for tools that do not store pixels; and other tools' shapes as points.
 
-A mask's polygon runs slightly inside the sides of its pixels (pixel i reaches from i to i + 1). So a tool that fills
-the area reproduces the mask exactly, and so does one that truncates coordinates and also draws the edge.
+A mask's polygon runs a quarter of a pixel inside the sides of its pixels (pixel i reaches from i to i + 1). So a tool
+that fills the area reproduces the mask exactly, and so does one that truncates coordinates and also draws the edge.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.rle import RunLengths, encode_rle
 
-#: Distance, in pixels, between an outline and the sides of the pixels that it encloses.
-INSET = 0.1
-
 Points = NDArray[np.float64]
 
 
@@ -26,17 +23,18 @@ def outlines(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Points]:
 
     tolerance: how far, in pixels, a polygon may deviate from the mask's edge to have fewer points; 0 is exact.
     """
-    count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+    count, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     found = []
     for part in range(1, count):
-        rows, columns = np.nonzero(parts == part)
-        top, left = int(rows.min()), int(columns.min())
-        window = np.zeros((int(rows.max()) - top + 3, int(columns.max()) - left + 3), dtype=bool)
-        window[rows - top + 1, columns - left + 1] = True
-        # The outer edge of the part is the longest way around; the others are holes.
-        outer, *holes = sorted(map(_inset, _traced(window)), key=_area, reverse=True)
-        joined = _joined(_simplified(outer, tolerance), [_simplified(hole, tolerance) for hole in holes])
-        found.append(joined + np.array([left - 1, top - 1]))
+        left, top, width, height = boxes[part, :4].tolist()
+        window = (parts[top : top + height, left : left + width] == part).astype(np.uint8)
+        # The middles of a pixel's quarters lie a quarter of a pixel inside its sides.
+        quarters = window.repeat(2, axis=0).repeat(2, axis=1)
+        traced, _ = cv2.findContours(quarters, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        rings = [(_with_corners(ring[:, 0], quarters) + 0.5) / 2 + (left, top) for ring in traced]
+        # The outer edge of the part encloses the largest area; the others are holes.
+        outer, *holes = sorted(rings, key=lambda ring: cv2.contourArea(ring.astype(np.float32)), reverse=True)
+        found.append(_joined(_simplified(outer, tolerance), [_simplified(hole, tolerance) for hole in holes]))
     return found
 
 
@@ -47,47 +45,14 @@ def one_outline(mask: NDArray[np.bool_], tolerance: float = 0.0) -> Points:
     return _joined(parts[0], parts[1:]) if parts else np.zeros((0, 2))
 
 
-def _traced(window: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
-    """The corners of each closed edge of a 4-connected part that does not touch the window's border, in the order that
-    keeps the part on the right-hand side (y points down)."""
-    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    # (shift to the outer neighbour, begin and end of that side of the pixel)
-    sides = (((-1, 0), (0, 0), (1, 0)), ((0, 1), (1, 0), (1, 1)), ((1, 0), (1, 1), (0, 1)), ((0, -1), (0, 1), (0, 0)))
-    for (dy, dx), begin, end in sides:
-        ys, xs = np.nonzero(window & ~np.roll(window, (-dy, -dx), axis=(0, 1)))
-        for x, y in zip(xs.tolist(), ys.tolist(), strict=True):
-            edges.setdefault((x + begin[0], y + begin[1]), []).append((x + end[0], y + end[1]))
-    rings = []
-    while edges:
-        start = at = next(iter(edges))
-        heading = (0, 0)
-        ring = []
-        while True:
-            choices = edges[at]
-            # Where two pixels touch only at a corner, the edge turns right, to stay with its own pixel.
-            right = (at[0] - heading[1], at[1] + heading[0])
-            following = right if right in choices else choices[0]
-            choices.remove(following)
-            if not choices:
-                del edges[at]
-            turned = (following[0] - at[0], following[1] - at[1])
-            if turned != heading:
-                ring.append(at)
-            heading, at = turned, following
-            if at == start and (at not in edges or (at[0] - heading[1], at[1] + heading[0]) not in edges[at]):
-                break
-        rings.append(np.array(ring))
-    return rings
-
-
-def _inset(ring: NDArray[np.int64]) -> Points:
-    """The corners moved diagonally into the part, by INSET."""
-    before = np.sign(ring - np.roll(ring, 1, axis=0))
-    after = np.sign(np.roll(ring, -1, axis=0) - ring)
-    inward = [np.stack([-heading[:, 1], heading[:, 0]], axis=1) for heading in (before, after)]
-    straight = (before == after).all(axis=1)
-    moved = ring + INSET * np.where(straight[:, None], inward[0], inward[0] + inward[1])
-    return np.asarray(moved, dtype=np.float64)
+def _with_corners(ring: NDArray[np.int32], inside: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """A contour of OpenCV with the corners that it cuts: those where the part turns inward."""
+    following = np.roll(ring, -1, axis=0)
+    corners = np.stack([following[:, 0], ring[:, 1]], axis=1)
+    other = inside[corners[:, 1], corners[:, 0]] == 0
+    corners[other] = np.stack([ring[:, 0], following[:, 1]], axis=1)[other]
+    cut = (np.abs(following - ring) == 1).all(axis=1) & (inside[corners[:, 1], corners[:, 0]] > 0)
+    return np.where(cut[:, None], corners, ring)[~np.roll(cut, 1)]
 
 
 def _simplified(ring: Points, tolerance: float) -> Points:
@@ -105,11 +70,6 @@ def _joined(outer: Points, others: list[Points]) -> Points:
         turned = np.roll(other, -there, axis=0)
         outer = np.concatenate([outer[: here + 1], turned, turned[:1], outer[here:]])
     return outer
-
-
-def _area(ring: Points) -> float:
-    x, y = ring.T
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> RunLengths:
