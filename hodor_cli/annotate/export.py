@@ -31,10 +31,6 @@ def all_exports() -> dict[str, str]:
     return EXPORTS | {f"{TO}{writer.name}": f"{writer.name}: {writer.about}" for writer in WRITERS.values()}
 
 
-class Stopped(Exception):  # noqa: N818  # no error: the user asked for it
-    """The user ended a job."""
-
-
 def export_path(folder: OutputFolder, kind: str) -> Path:
     """The file of an export. Raises UsageError for an unknown kind."""
     own = folder.root / ".annotate"

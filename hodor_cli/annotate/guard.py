@@ -14,6 +14,8 @@ import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.responses import PlainTextResponse
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -49,8 +51,10 @@ class Guard:
             return
         headers = dict(scope["headers"])
         inside = self._path(scope["path"])
-        if inside is None or not self._expected(headers, scope):
-            await _refuse(scope, receive, send)
+        allowed = inside is not None and self._expected(headers, scope)
+        if not allowed and scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
             return
 
         async def guarded(message: MutableMapping[str, Any]) -> None:
@@ -58,6 +62,10 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
+        if inside is None or not allowed:
+            body = "This address is not known here. Open the one that hodor annotate printed."
+            await PlainTextResponse(body, status_code=404)(scope, receive, guarded)
+            return
         await self._app({**scope, "path": inside, "raw_path": inside.encode(), "root_path": ""}, receive, guarded)
 
     def _path(self, path: str) -> str | None:
@@ -84,14 +92,3 @@ def _own_name(host: str) -> bool:
     except ValueError:
         return name.lower() in ("localhost", socket.gethostname().lower())
     return True
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    body = b"This address is not known here. Open the one that hodor annotate printed."
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 404, "headers": [*headers, *_HEADERS]})
-    await send({"type": "http.response.body", "body": body})

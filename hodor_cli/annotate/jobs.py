@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hodor_cli.annotate import messages as ask
-from hodor_cli.annotate.export import Stopped, write_export
+from hodor_cli.annotate.export import write_export
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import TRACKING, Project
 from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
-from hodor_cli.annotate.telling import JobProgress, Teller
+from hodor_cli.annotate.telling import JobProgress, Stopped, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
@@ -56,14 +57,14 @@ class Jobs:
         everywhere = asked.direction == "both" and bool(project.given_frames())
         if not everywhere and not project.labels(asked.frame).any():
             raise UsageError("there is no mask in this frame to track from; click an object first")
-        tracker = Tracker(project, reader, self.warm(), stop)
+        tracker = Tracker(project, reader, self.warm())
         inputs = inputs_by_hand(project)
         change = None
         if self._settled is not None and everywhere and self._settled[1] == project.rework:
             change = ChangedPart.between(self._settled[0], inputs, reader.start, reader.end - 1)
         parts = ways(reader, asked.frame, asked.direction)
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
-        clock = JobProgress(self._teller, "track", total)
+        clock = JobProgress(self._teller, "track", total, stop)
         found: Iterator[Tracked | None]
         if change is not None:
             found = tracker.again(change, inputs, clock.at)
@@ -71,7 +72,7 @@ class Jobs:
             found = clock.counting(tracker.everywhere())
         else:
             found = clock.counting(chain.from_iterable(map(tracker.from_frame, parts)))
-        with project.change(TRACKING) as made:
+        with suppress(Stopped), project.change(TRACKING) as made:
             for tracked in found:
                 if tracked is not None:
                     record, labels = tracked
@@ -113,15 +114,9 @@ class Jobs:
         self._done("adapt", "adapted; track again to use it")
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:
-        clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start)
-
-        def advance() -> None:
-            if stop.is_set():
-                raise Stopped
-            clock.advance()
-
+        clock = JobProgress(self._teller, "export", self._reader.end - self._reader.start, stop)
         try:
-            path = write_export(self._project, self._reader.source, asked.kind, advance)
+            path = write_export(self._project, self._reader.source, asked.kind, clock.advance)
         except Stopped:
             self._done("export", "export stopped", stopped=True)
             return

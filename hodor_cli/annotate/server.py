@@ -14,7 +14,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hodor_cli.annotate.desk import Desk, Page
 from hodor_cli.annotate.export import all_exports, export_path
@@ -23,13 +30,6 @@ from hodor_cli.annotate.guard import Guard, new_token
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import HodorError, UsageError
-
-if TYPE_CHECKING:
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.websockets import WebSocket
 
 #: The longest message that a page may send, in bytes.
 _MOST_BYTES = 8 << 20
@@ -69,8 +69,6 @@ def page_server(
     make_session: MakeSession, readers: tuple[FrameReader, FrameReader], token: str, ready: Callable[[], None]
 ) -> uvicorn.Server:
     """The guarded server, not yet running. ready: called when it answers."""
-    import uvicorn
-
     app = Guard(_Routes(make_session, *readers, ready).app(), token)
     return uvicorn.Server(
         uvicorn.Config(
@@ -114,9 +112,6 @@ class _Routes:
 
     def app(self) -> Starlette:
         """The application with its routes. Only the socket changes anything."""
-        from starlette.applications import Starlette
-        from starlette.routing import Route, WebSocketRoute
-
         return Starlette(
             routes=[
                 Route("/", self._file),
@@ -162,8 +157,6 @@ class _Routes:
         return _answer(self._thumbs.get(request.path_params["index"]), "image/jpeg")
 
     async def _thumb_list(self, _: Request) -> Response:
-        from starlette.responses import JSONResponse
-
         return JSONResponse({"all": timeline_frames(self._thumbs_reader), "ready": sorted(self._thumbs)})
 
     async def _labels(self, request: Request) -> Response:
@@ -171,8 +164,6 @@ class _Routes:
         return await _read(lambda: pack_runs(project.labels(index)), "application/octet-stream")
 
     async def _export(self, request: Request) -> Response:
-        from starlette.responses import FileResponse
-
         session, kind = self._desk.session, request.path_params["kind"]
         path = export_path(session.project.folder, kind) if kind in all_exports() else None
         if path is None or not path.is_file():
@@ -180,8 +171,6 @@ class _Routes:
         return FileResponse(path, filename=f"{session.reader.source.name}-{path.name}")
 
     async def _socket(self, socket: WebSocket) -> None:
-        from starlette.websockets import WebSocketDisconnect
-
         await socket.accept()
         page = Page()
         sending = asyncio.create_task(_send(socket, page))
@@ -217,8 +206,6 @@ async def _send(socket: WebSocket, page: Page) -> None:
 
 async def _read(make: Callable[[], bytes], kind: str) -> Response:
     """A response whose data is read in a thread; if that fails, one sentence and status 404."""
-    from starlette.responses import PlainTextResponse, Response
-
     try:
         return Response(await asyncio.to_thread(make), media_type=kind)
     except HodorError as error:
@@ -226,8 +213,6 @@ async def _read(make: Callable[[], bytes], kind: str) -> Response:
 
 
 def _answer(data: bytes | None, kind: str) -> Response:
-    from starlette.responses import PlainTextResponse, Response
-
     return PlainTextResponse("not found", status_code=404) if data is None else Response(data, media_type=kind)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -60,17 +61,23 @@ class Teller:
         return {"objects": objects, "undo": undo, "redo": redo}
 
 
-class JobProgress:
-    """Sends the progress of a job: share done, frames per second, seconds left."""
+class Stopped(Exception):  # noqa: N818  # no error: the user asked for it
+    """The user ended a job."""
 
-    def __init__(self, teller: Teller, job: str, total: int) -> None:
-        self._teller, self._job, self._total = teller, job, max(1, total)
+
+class JobProgress:
+    """Sends the progress of a job: share done, frames per second, seconds left. Raises Stopped once `stop` is set."""
+
+    def __init__(self, teller: Teller, job: str, total: int, stop: threading.Event) -> None:
+        self._teller, self._job, self._total, self._stop = teller, job, max(1, total), stop
         self._began, self._told, self._done = time.monotonic(), 0.0, 0
 
     def advance(self) -> None:
         self.at(self._done + 1, self._total)
 
     def at(self, done: int, total: int) -> None:
+        if self._stop.is_set():
+            raise Stopped
         self._done, self._total = done, max(1, total)
         now = time.monotonic()
         if now - self._told < 0.1 and self._done < self._total:
@@ -84,8 +91,8 @@ class JobProgress:
     def counting(self, items: Iterable[Item]) -> Iterator[Item]:
         """Pass on items, each of which is one more frame that is done."""
         for item in items:
-            self.advance()
             yield item
+            self.advance()
 
     def text(self, frames: int) -> str:
         """The result as a sentence, for so many frames."""

@@ -7,9 +7,7 @@ only these are tracked again.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,15 +39,13 @@ Tracked = tuple[FrameRecord, Labels]
 
 
 class Tracker:
-    """Tracks the objects of a project and yields the frames, without writing them. `stop` ends it before the next one.
+    """Tracks the objects of a project and yields the frames, without writing them.
 
     Objects that were made by hand in a frame keep their masks there, and are tracked on from them.
     """
 
-    def __init__(
-        self, project: Project, reader: FrameReader, segmenter: OfflineSegmenter, stop: threading.Event
-    ) -> None:
-        self._project, self._reader, self._segmenter, self._stop = project, reader, segmenter, stop
+    def __init__(self, project: Project, reader: FrameReader, segmenter: OfflineSegmenter) -> None:
+        self._project, self._reader, self._segmenter = project, reader, segmenter
 
     def from_frame(self, way: Iterable[int]) -> Iterator[Tracked]:
         """Track the objects in the first frame of `way` through the other frames, and yield these."""
@@ -58,8 +54,6 @@ class Tracker:
         read = ((index, self._reader.read(index)) for index in way)
         with LookAhead(read, segmenter, itemgetter(1)) as frames:
             for position, (index, image) in enumerate(frames):
-                if self._stop.is_set():
-                    return
                 record = self._project.records.get(index)
                 given: Labels | None = self._project.labels(index) if position == 0 else None
                 if position and record is not None and record.given:
@@ -89,15 +83,13 @@ class Tracker:
                 preview=True,
                 maps=MapFolder(Path(maps)),
             ):
-                if self._stop.is_set():
-                    return
                 new = found.final or found.frame not in known
                 yield self._tracked(found.frame, found.labels, found.result) if new else None
 
     def again(self, change: ChangedPart, inputs: RunInputs, progress: Callable[[int, int], None]) -> Iterator[Tracked]:
         """Track the part that an edit changes, after everything was tracked, and yield its frames.
 
-        inputs: all masks made by hand. progress: called with the number of frames done, and of all.
+        inputs: all masks made by hand. progress: called with the number of frames done, and of all; ends it by raising.
         """
         source, earlier = self._reader.source, _Before(self._project, self._reader)
         # The frame before a part is seen, too, for the masks that the part begins with.
@@ -106,10 +98,8 @@ class Tracker:
 
         def tell(done: int, total: int | None) -> None:
             progress(done, total or done)
-            if self._stop.is_set():
-                raise _Ended
 
-        with tempfile.TemporaryDirectory(prefix="hodor-") as maps, suppress(_Ended):
+        with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
             segmenter = CorrectingSegmenter(
                 self._segmenter, source, inputs, Part(change, earlier, frames), MapFolder(Path(maps)),
                 RunHooks(progress=tell),
@@ -154,10 +144,6 @@ class _Before:
         first = self._project.given_frames()[0]
         labels = self.labels(first)
         return {object_id: labels == object_id for object_id in self.records[first].given}
-
-
-class _Ended(Exception):  # noqa: N818  # no error: the user asked for it
-    """The user ended tracking."""
 
 
 def ways(reader: FrameReader, start: int, direction: str) -> list[range]:
