@@ -30,12 +30,12 @@ from hodor_cli.locks import LOCK_FILE
 from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, require_inside
 
 
-def read_journal(path: Path, from_byte: int = 0, to_byte: int | None = None) -> Iterator[FrameRecord]:
-    """Yield the journal's complete records between two offsets; an incomplete last line is left out.
+def read_journal(path: Path, to_byte: int | None = None) -> Iterator[FrameRecord]:
+    """Yield the journal's complete records up to an offset; an incomplete last line is left out.
 
     Raises OutputError for a line that hodor did not write.
     """
-    for line in _lines(path, from_byte, to_byte):
+    for line in _lines(path, 0, to_byte):
         yield decode(line, FrameRecord, str(path))
 
 
