@@ -17,7 +17,7 @@ from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.comparison import vectors_of_store
 from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
-from hodor_cli.descriptors.views.layout import choose_rows, make_map, project
+from hodor_cli.descriptors.views.layout import make_map, project
 from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 from hodor_cli.descriptors.views.retrieval import write_curves_csv, write_curves_image
 from hodor_cli.engine import Segmenter
@@ -38,7 +38,6 @@ def test_maps_are_deterministic_and_keep_objects_together(tmp_path: Path, method
         assert (groups[apart.argmin(axis=1)] == groups).mean() > 0.9
         few = make_map(store, method="pca", most=12)
         assert len(few.points) == 12 and len({(p.video, p.object_id) for p in few.points}) == 6 and few.rows == 48
-        assert len(choose_rows(store.index(), 12)) == 12
         only = make_map(store, method="pca", videos=["v2"])
         assert {point.video for point in only.points} == {"v2"} and only.points[0].crop is not None
 

@@ -100,7 +100,7 @@ def search_objects(
     for number in np.argsort(score, kind="stable"):
         if len(matches) == top:
             break
-        best, start, end = (int(row[nearest[:, number].argmin(), number]), int(first[number]), int(last[number]))
+        best, start, end = int(row[number]), int(first[number]), int(last[number])
         video, object_id = index.videos[index.video[best]], int(index.object_id[best])
         if not include_itself and inside and (video, object_id) == (query.video, query.object_id):
             continue
@@ -114,25 +114,24 @@ def search_objects(
 def _nearest(
     stored: Vectors, instance: np.ndarray, vectors: np.ndarray, metric: Metric
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (K, M) and rows (K, M) of the row of each of M objects that is nearest to each of K vectors.
+    """Distances (K, M) from each of K vectors to the nearest row of each of M objects, and the row (M,) of each object
+    that is nearest to any vector.
 
     instance: the object (N,) of each stored row, 0..M-1.
     """
-    objects = int(instance.max()) + 1
-    nearest = np.full((len(vectors), objects), np.inf, np.float32)
-    row = np.zeros((len(vectors), objects), np.int64)
+    nearest = np.full((len(vectors), int(instance.max()) + 1), np.inf, np.float32)
+    row = np.zeros(nearest.shape[1], np.int64)
     for start, values in stored:
         matrix = distances(vectors, values, metric)
-        here = instance[start : start + len(values)]
-        order = np.argsort(here, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(here[order])) + 1):
-            number = here[rows[0]]
-            part = matrix[:, rows]
-            place = part.argmin(axis=1)
-            value = part[np.arange(len(vectors)), place]
-            better = value < nearest[:, number]
-            nearest[better, number] = value[better]
-            row[better, number] = start + rows[place[better]]
+        here, closest = instance[start : start + len(values)], matrix.min(axis=0)
+        order = np.lexsort((closest, here))  # by object, its nearest row first
+        begins = np.flatnonzero(np.diff(here[order], prepend=-1))
+        best = order[begins]
+        objects = here[best]
+        better = closest[best] < nearest[:, objects].min(axis=0)
+        row[objects[better]] = start + best[better]
+        lowest = np.minimum.reduceat(matrix[:, order], begins, axis=1)
+        nearest[:, objects] = np.minimum(nearest[:, objects], lowest)
     return nearest, row
 
 

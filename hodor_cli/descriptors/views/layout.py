@@ -10,7 +10,6 @@ import numpy as np
 
 from hodor_cli.descriptors.search.comparison import By, Comparison
 from hodor_cli.descriptors.search.query import spread
-from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, extra
 
@@ -67,7 +66,8 @@ def make_map(
     """
     names = store.videos if videos is None else videos
     index = store.index(names)
-    chosen = choose_rows(index, most)
+    # Every object keeps the same share of its rows, spread evenly over its frames.
+    chosen = np.sort(spread(np.lexsort((index.frame, index.instance)), most))
     if len(chosen) < 3:
         few = f"{store.path} has {len(chosen)} rows to show and a map needs 3"
         raise InputError(f"{few}; export more frames or objects")
@@ -85,11 +85,6 @@ def make_map(
             points.append(MapPoint(float(x), float(y), *who, float(sure), crop))
     points.sort(key=lambda point: (point.video, point.object_id, point.frame))
     return DescriptorMap(tuple(points), method, seed, len(index), tuple(names), comparison.by)
-
-
-def choose_rows(index: RowIndex, most: int) -> np.ndarray:
-    """At most `most` rows, sorted: every object keeps the same share of its rows, spread evenly over its frames."""
-    return np.sort(spread(np.lexsort((index.frame, index.instance)), most))
 
 
 def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | None = None) -> np.ndarray:
