@@ -21,7 +21,7 @@ import numpy as np
 
 from hodor_cli.descriptors import DescriptorStore, ObjectRow, StoreInfo, StoreWriter, VideoInfo
 from hodor_cli.descriptors.search.comparison import vectors_of_store
-from hodor_cli.descriptors.search.protocol import QuerySample, score_retrieval
+from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.search.query import queries_of_store
 from hodor_cli.descriptors.search.search import search_objects
 
@@ -59,7 +59,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the library")
     parser.add_argument("--queries", type=int, default=256, help="random queries of the curve")
     options = parser.parse_args()
-    sample = QuerySample(options.queries)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "library.h5"
         with step(f"write {options.rows:,} rows"):
@@ -69,10 +68,10 @@ def main() -> None:
             with step("read who each row is"):
                 index = store.index()
             with step(f"curve, {options.queries} random queries against all {len(index):,} rows"):
-                scores = score_retrieval(vectors_of_store(store), index, queries=sample)
+                scores = score_retrieval(vectors_of_store(store), index, queries=options.queries)
             print(f"  mAP {100 * scores.mean_average_precision:.2f} %, recall at 1 {100 * scores.recall_at_1:.1f} %")
             with step(f"curve within videos, {options.queries} random queries"):
-                score_retrieval(vectors_of_store(store), index, queries=sample, within_video=True)
+                score_retrieval(vectors_of_store(store), index, queries=options.queries, within_video=True)
             query = queries_of_store(f"{path}#{store.videos[-1]}/3")[0]
             with step("search for one object, exact"):
                 best = search_objects(store, query, include_itself=True)[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hodor_cli.descriptors.search.comparison import Vectors
-from hodor_cli.descriptors.search.protocol import QuerySample, score_retrieval
+from hodor_cli.descriptors.search.protocol import score_retrieval
 from hodor_cli.descriptors.store.schema import RowIndex
 from hodor_cli.errors import InputError
 
@@ -105,11 +105,11 @@ def test_perfect_descriptors_score_one() -> None:
 
 def test_sampled_queries_are_reproducible_and_said() -> None:
     vectors, index = make_rows(8, 30)
-    first = score_retrieval(vectors, index, queries=QuerySample(50, 3))
-    again = score_retrieval(vectors, index, queries=QuerySample(50, 3))
+    first = score_retrieval(vectors, index, queries=50)
+    again = score_retrieval(vectors, index, queries=50)
     assert first.sampled and first.queries == 50
     assert first.mean_average_precision == again.mean_average_precision
-    assert not score_retrieval(vectors, index, queries=QuerySample(10_000)).sampled
+    assert not score_retrieval(vectors, index, queries=10_000).sampled
 
 
 def test_one_object_has_no_curve() -> None:

@@ -13,7 +13,7 @@ from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
     from hodor_cli.descriptors.search.comparison import Comparison, Metric
-    from hodor_cli.descriptors.search.protocol import QuerySample, RetrievalScores
+    from hodor_cli.descriptors.search.protocol import RetrievalScores
     from hodor_cli.descriptors.search.query import Query
     from hodor_cli.descriptors.search.search import Match, VerifiedMatch
     from hodor_cli.descriptors.store.store import DescriptorStore
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}
 
 
-def measure(
-    store: DescriptorStore, comparisons: list[Comparison], queries: QuerySample | None
-) -> dict[str, RetrievalScores]:
+def measure(store: DescriptorStore, comparisons: list[Comparison], queries: int | None) -> dict[str, RetrievalScores]:
     """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
 
     The other vectors have a fixed length: there the cosine ranks as the Euclidean distance does.
@@ -122,7 +120,6 @@ def retrieval(
         bool, switch("--verify", "Decode the query into the frames found; rank by the result, too.")
     ] = False,
     queries: Annotated[int | None, opt("N", "Curve: take N random rows as queries instead of all.", min=1)] = None,
-    seed: Annotated[int, opt("N", "Which random rows.", min=0)] = 0,
     as_json: JsonOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
@@ -134,7 +131,6 @@ def retrieval(
     """
     from hodor_cli.descriptors.export.export import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
-    from hodor_cli.descriptors.search.protocol import QuerySample
     from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
@@ -156,8 +152,7 @@ def retrieval(
                     note("no baseline: it was not exported for every video")
             else:
                 wanted = [choose_comparison(library, by, projection)]
-            sample = None if queries is None else QuerySample(queries, seed)
-            write_curves(measure(library, wanted, sample), image, library, as_json)
+            write_curves(measure(library, wanted, queries), image, library, as_json)
             return
         model: dict[str, Any] = {
             name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")

@@ -55,26 +55,19 @@ class RetrievalScores:
         return float(self.precision[50])
 
 
-@dataclass(frozen=True)
-class QuerySample:
-    """At most `count` randomly drawn rows are queries; the same seed draws the same."""
-
-    count: int
-    seed: int = 0
-
-
 def score_retrieval(
     vectors: Vectors | np.ndarray,
     index: RowIndex,
     *,
     metric: Metric = "euclidean",
     within_video: bool = False,
-    queries: QuerySample | None = None,
+    queries: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RetrievalScores:
     """Run the protocol over rows in the order of `index`.
 
-    queries: which rows are queries (all by default); the gallery is always complete.
+    queries: so many rows, drawn at random but the same each time, are queries (all by default); the gallery is always
+    complete.
     progress: called with (queries done, queries in all).
     Raises InputError if no query has both a relevant and an irrelevant row, for example with one object only.
     """
@@ -94,8 +87,8 @@ def score_retrieval(
             "something to confuse it with; export more objects or frames"
         )
     asking = usable
-    if queries is not None and queries.count < len(usable):
-        asking = np.sort(np.random.default_rng(queries.seed).choice(usable, queries.count, replace=False))
+    if queries is not None and queries < len(usable):
+        asking = np.sort(np.random.default_rng(0).choice(usable, queries, replace=False))
     sums, done = np.zeros(3 + len(RECALL_LEVELS)), 0
     group = index.video if within_video else np.zeros(len(index), np.int32)
     if source.count * source.read(0, 1).shape[1] * 4 <= MEMORY // 2:
