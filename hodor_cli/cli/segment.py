@@ -117,15 +117,13 @@ def segment(
         return
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
-    from hodor_cli.run.inputs import ids_and_frames
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
-        given = given_inputs(frames, mask, box, click, remove, name)
-        inputs = replace(given, appears=dict(ids_and_frames(appear or [], frames, "appearance")))
+        inputs = given_inputs(frames, mask, box, click, remove, appear, name)
         folder = Path(f"{frames.name}.hodor") if out is None else out
         if preview:
             from hodor_cli.cli.choosing import show

@@ -81,12 +81,13 @@ def given_inputs(
     box: Sequence[str] | None,
     click: Sequence[str] | None,
     remove: Sequence[str] | None = None,
+    appear: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
 ) -> RunInputs:
     """The inputs of a run from the options of these names; prints how they were read."""
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.exporting import names_of
-    from hodor_cli.run.inputs import RunInputs, removals_by_frame
+    from hodor_cli.run.inputs import RunInputs, ids_and_frames, removals_by_frame
     from hodor_cli.run.prompts import boxes_by_frame, clicks_by_frame
 
     read = read_given(list(mask or ()), frames)
@@ -109,7 +110,9 @@ def given_inputs(
     for frame, of_frame in clicks.items():
         for object_id, of_object in of_frame.items():
             note(f"Frame {frame}: object {object_id} from {counted(len(of_object), 'click')}")
-    return RunInputs(read.masks, boxes, removed, clicks=clicks, names={**read.names, **names_of(names or ())})
+    appears = dict(ids_and_frames(appear or (), frames, "appearance"))
+    names_by_id = {**read.names, **names_of(names or ())}
+    return RunInputs(read.masks, boxes, removed, clicks=clicks, names=names_by_id, appears=appears)
 
 
 def value_range_of(text: str | None) -> tuple[float, float] | None:

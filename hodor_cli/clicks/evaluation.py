@@ -113,15 +113,21 @@ def cases_of(folder: str | Path, limit: int | None = None) -> tuple[int, Iterato
     found = open_set(folder, limits=_LIMITS)
     if isinstance(found, StillImages):
         indices = _spread(list(range(len(found))), limit)
-        return len(indices), _of_stills(found, indices)
-    places = [
-        (number, frame)
+        stills = ((still, still.objects[len(still.objects) // 2]) for still in map(found.load, indices))
+        return len(indices), (Case(f"{s.name}#{one.annotation_id}", s.image, one.mask) for s, one in stills)
+    objects = [
+        (number, frame, object_id)
         for number, clip in enumerate(found.clips)
         for frame in sorted({clip.labelled[0], clip.labelled[len(clip.labelled) // 2], clip.labelled[-1]})
+        for object_id in _LIMITS.usable_ids(found.load_labels(number, frame))
     ]
-    objects = [(*place, key) for place in places for key in _LIMITS.usable_ids(found.load_labels(*place))]
     objects = _spread(objects, limit)
-    return len(objects), _of_clips(found, objects)
+    return len(objects), (_of_clip(found, *place) for place in objects)
+
+
+def _of_clip(clips: ClipSet, number: int, frame: int, object_id: int) -> Case:
+    image, labels, clip = clips.load_frame(number, frame), clips.load_labels(number, frame), clips.clips[number]
+    return Case(f"{clip.name}/{clip.frames[frame].name}#{object_id}", image, labels == object_id)
 
 
 _T = TypeVar("_T")
@@ -132,20 +138,6 @@ def _spread(items: list[_T], limit: int | None) -> list[_T]:
     if limit is None or limit >= len(items):
         return items
     return [items[int(i)] for i in np.linspace(0, len(items) - 1, limit).round()]
-
-
-def _of_stills(stills: StillImages, indices: list[int]) -> Iterator[Case]:
-    for index in indices:
-        still = stills.load(index)
-        chosen = still.objects[len(still.objects) // 2]
-        yield Case(f"{still.name}#{chosen.annotation_id}", still.image, chosen.mask)
-
-
-def _of_clips(clips: ClipSet, objects: list[tuple[int, int, int]]) -> Iterator[Case]:
-    for number, frame, object_id in objects:
-        image, labels = clips.load_frame(number, frame), clips.load_labels(number, frame)
-        clip = clips.clips[number]
-        yield Case(f"{clip.name}/{clip.frames[frame].name}#{object_id}", image, labels == object_id)
 
 
 def _click_through(case: Case, method: ClickMethod, seconds: list[float]) -> tuple[float, ...]:

@@ -48,10 +48,9 @@ def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None
     height, width = drawn.shape[:2]
     step = grid_step(max(height, width))
     grid = drawn.copy()
-    for x in range(step, width, step):
-        cv2.line(grid, (x, 0), (x, height - 1), _shade(drawn[:, x]), 1)
-    for y in range(step, height, step):
-        cv2.line(grid, (0, y), (width - 1, y), _shade(drawn[y]), 1)
+    for lines, pixels in ((grid.swapaxes(0, 1), drawn.swapaxes(0, 1)), (grid, drawn)):
+        for place in range(step, len(lines), step):  # white on dark pixels, black on bright ones
+            lines[place] = 255 if pixels[place].mean() < 128 else 0
     drawn = np.asarray(cv2.addWeighted(grid, _LINE_SHARE, drawn, 1 - _LINE_SHARE, 0), dtype=np.uint8)
     scale = max(0.3, min(height, width) / 1100)
     for x in range(step, width, step):
@@ -64,11 +63,6 @@ def draw_look(image: NDArray[np.uint8], labels: NDArray[np.uint16] | None = None
 def grid_step(side: int) -> int:
     """The distance of the grid's lines, in pixels, for a picture whose longer side is `side`."""
     return next((step for step in _STEPS if side / step <= _LINES), _STEPS[-1])
-
-
-def _shade(pixels: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """White on dark pixels, black on bright ones."""
-    return (255, 255, 255) if pixels.mean() < 128 else (0, 0, 0)
 
 
 def _write(picture: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float) -> None:
