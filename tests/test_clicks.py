@@ -10,11 +10,10 @@ import torch
 
 from hodor_cli import Clicker
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
-from hodor_cli.clicks.network import ClickConfig, ClickNet
+from hodor_cli.clicks.network import ClickConfig, ClickNet, load_click_net, save_click_net
 from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.simulation import SimulatedClick, next_click
 from hodor_cli.clicks.view import View
-from hodor_cli.clicks.weights import load_click_net, save_click_net
 from hodor_cli.errors import InputError, UsageError, WeightsError
 
 SIZE = (120, 160)

@@ -73,7 +73,7 @@ def evaluate_clicks(
     """
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
-    from hodor_cli.clicks.weights import CLICK_WEIGHTS
+    from hodor_cli.clicks.network import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit)
     clicker = Clicker(weights or CLICK_WEIGHTS, device=device, side=side)

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hodor_cli.clicks.network import ClickNet, FrameMaps, channels_last
+from hodor_cli.clicks.network import CLICK_WEIGHTS, ClickNet, FrameMaps, channels_last, load_click_net
 from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.view import View
-from hodor_cli.clicks.weights import CLICK_WEIGHTS, load_click_net
 from hodor_cli.engine.masks import check_object_id
 from hodor_cli.errors import UsageError
 from hodor_cli.runtime.device import choose_device

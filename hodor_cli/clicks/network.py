@@ -1,4 +1,4 @@
-"""The click network: a backbone computes a frame's features once, a light head combines them with the prompts.
+"""The click network and its files: a backbone computes a frame's features once, a light head combines them with the prompts.
 
     features(frames)                 -> maps at strides 4, 8, 16, 32 and keys: once per frame
     head(maps, prompts, previous)    -> logits at stride 4: once per click
@@ -10,8 +10,11 @@ the clicked ones: a descriptor of the clicked places, as HODOR describes an obje
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import torch
@@ -20,8 +23,14 @@ from torch import Tensor, nn
 
 from hodor_cli.clicks.prompts import PROMPT_CHANNELS, Prompts, prompt_maps
 from hodor_cli.config import MobileNetConfig, Name, Width
+from hodor_cli.errors import InputError, WeightsError
 from hodor_cli.model.mobilenet import MobileNetV2
+from hodor_cli.weights.registry import BUNDLED
+from hodor_cli.weights.tensor_files import converted, fault_of, read_safetensors, shown, write_safetensors
 
+#: The click network in the package.
+CLICK_WEIGHTS = BUNDLED / "clicks.safetensors"
+_FORMAT = "hodor-clicks"
 #: Descriptors that the keys are compared with: of positive clicks, the first click, negative clicks, the inside and the
 #: outside of the previous mask.
 _DESCRIPTORS = 5
@@ -183,3 +192,41 @@ def _down(inputs: int, outputs: int) -> nn.Module:
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def save_click_net(
+    path: str | Path, net: ClickNet, metadata: Mapping[str, Any] | None = None, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write a click network with its configuration and JSON metadata as one safetensors file, complete or not at all.
+
+    Raises OutputError if it cannot be written.
+    """
+    header = {
+        "format": _FORMAT,
+        "config": msgspec.json.encode(net.config).decode(),
+        "metadata": json.dumps(dict(metadata or {})),
+    }
+    write_safetensors(Path(path), net.state_dict(), header, dtype)
+
+
+def load_click_net(path: str | Path = CLICK_WEIGHTS) -> ClickNet:
+    """Load a click network, by default the one in the package, in evaluation mode, float32 on the CPU.
+
+    Raises InputError if the file is missing, WeightsError if it is damaged or holds another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no weights file {path}; check the path")
+    header, tensors = read_safetensors(path)
+    if header.get("format") != _FORMAT:
+        raise WeightsError(f"{path} holds no click network; use a file that `hodor train-clicks` wrote")
+    try:
+        net = ClickNet(msgspec.json.decode(header.get("config", ""), type=ClickConfig))
+    except (msgspec.MsgspecError, ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"the configuration in {path} makes no network ({shown(error)}); fetch it again") from error
+    own = net.state_dict()
+    faults = [fault for name, value in own.items() if (fault := fault_of(name, tensors.get(name), value))]
+    if faults or set(tensors) - set(own):
+        raise WeightsError(f"{path} does not fit its configuration: it {faults[0] if faults else 'holds more'}")
+    net.load_state_dict(converted(tensors, torch.float32, path))
+    return net.eval().requires_grad_(False)

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hodor_cli.clicks.network import ClickConfig, ClickNet, channels_last
+from hodor_cli.clicks.network import ClickConfig, ClickNet, channels_last, load_click_net, save_click_net
 from hodor_cli.clicks.samples import CropMaker
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.clicks.training_step import batch, losses
-from hodor_cli.clicks.weights import load_click_net, save_click_net
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
