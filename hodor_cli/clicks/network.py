@@ -1,4 +1,4 @@
-"""The click network and its files: a backbone computes a frame's features once, a light head combines them with the prompts.
+"""The click network and its files: a backbone computes a frame's features once, a light head joins them with prompts.
 
     features(frames)                 -> maps at strides 4, 8, 16, 32 and keys: once per frame
     head(maps, prompts, previous)    -> logits at stride 4: once per click
