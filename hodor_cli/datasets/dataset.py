@@ -87,7 +87,7 @@ class VideoSequence:
 
     def check_names(self) -> str:
         """What is wrong with the names of the masks (no frame has them, or they are numbered otherwise); "" if fine."""
-        if not self.images or not self.masks or set(self.masks) <= set(self.images):
+        if not self.images or not self.masks:
             return ""
         match = NameMatch({})
         with suppress(InputError):

@@ -55,6 +55,8 @@ def match_names(names: Sequence[str], frames: Sequence[str], *, counted: bool = 
 
     The match is empty if no way matches. Raises InputError if two ways are equally likely.
     """
+    if not counted and (given := set(names)) <= set(frames):
+        return NameMatch({frame: frame for frame in frames if frame in given})
     numbers = _numbers(names) or _numbers([name for name in names if name.isdecimal()])
     readings = [] if counted else _related(names, frames, numbers)
     if numbers is not None:
