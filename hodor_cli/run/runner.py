@@ -93,8 +93,8 @@ def segment_source(
     if output.resume and moving:
         with locked_folder(folder.root, advice=_ADVICE):
             _move(folder)
-    earlier = None
-    if output.resume and able_to_go_back(source, segmenter):
+    earlier, both_ways = None, able_to_go_back(source, segmenter)
+    if output.resume and both_ways:
         earlier, inputs = corrected_run(folder, source, inputs, settings, segmenter)
     inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter)
@@ -110,7 +110,7 @@ def segment_source(
             return read_summary(folder, identity)
         try:
             # The frames of a camera or a pipe come only once, so there a mask is used only from its frame on.
-            if able_to_go_back(source, segmenter) and set(inputs.starts) != {source.start}:
+            if both_ways and set(inputs.starts) != {source.start}:
                 job = replace(job, hooks=follow_backward(source, inputs, segmenter, folder, hooks))
             run = RunLoop(job, segmenter, folder, checkpoint)
             run.work()
