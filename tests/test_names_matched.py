@@ -116,7 +116,7 @@ def test_a_list_of_sequences_may_begin_with_a_byte_order_mark(tmp_path: Path) ->
     lists.mkdir(parents=True)
     for split in ("train", "val"):
         (lists / f"{split}.txt").write_text("bear\ncow\n", encoding="utf-8-sig")
-    assert ClipSet(tmp_path).names == ["bear", "cow"]
+    assert [clip.name for clip in ClipSet(tmp_path).clips] == ["bear", "cow"]
     assert list(recognise(tmp_path).sequences) == ["bear", "cow"]
 
 

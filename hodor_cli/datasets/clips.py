@@ -91,7 +91,7 @@ class ClipSet:
         self._binary: dict[int, bool | None] = {}
         self._edges_checked: set[Path] = set()
         if not self.clips and not allow_empty:
-            why = f" ({self.skipped[0]})" if self.left_out else ""
+            why = f" ({self.left_out[0].name} {self.left_out[0].why})" if self.left_out else ""
             raise DataError(
                 f"{folder} has no sequence with frames and annotations{why}: an annotation is named like its frame, "
                 "JPEGImages/SEQUENCE/00000.jpg and Annotations/SEQUENCE/00000.png"
@@ -99,16 +99,6 @@ class ClipSet:
 
     def __len__(self) -> int:
         return len(self.clips)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the sequences."""
-        return [clip.name for clip in self.clips]
-
-    @property
-    def skipped(self) -> list[str]:
-        """A sentence for each sequence that was left out."""
-        return [f"{clip.name} {clip.why}" for clip in self.left_out]
 
     def load_frame(self, clip: int, frame: int) -> NDArray[np.uint8]:
         """Frame number `frame` of a clip, (H, W, 3) uint8 RGB. Raises DataError if its size is not the clip's."""
