@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from hodor_cli.cli.options import DeviceOption, JsonFileOption, ResumeOption, arg, opt, out_option, write_json
+from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, duration, progress_bar, say, stderr_console, stdout_console
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.errors import UsageError
+from hodor_cli.run.settings import SegmentSettings
 
 
 def train_clicks(
@@ -60,8 +61,8 @@ def evaluate_clicks(
     weights: Annotated[Path | None, opt("FILE", "Your own click network (`hodor train-clicks`).")] = None,
     limit: Annotated[int | None, opt("N", "Only N objects, evenly spread.", min=1)] = None,
     side: Annotated[int | None, opt("PX", "The frames' longer side [default: 384].", min=64)] = None,
-    device: DeviceOption = "auto",
     json_file: JsonFileOption = None,
+    settings: Annotated[SegmentSettings, Fields("device")],
 ) -> None:
     """Measure masks from simulated clicks: mean IoU after 1, 2, 3, 5, 10 clicks, and clicks needed for 0.85 and 0.90.
 
@@ -76,7 +77,7 @@ def evaluate_clicks(
     from hodor_cli.clicks.network import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit)
-    clicker = Clicker(weights or CLICK_WEIGHTS, device=device, side=side)
+    clicker = Clicker(weights or CLICK_WEIGHTS, device=settings.device, side=side)
     with progress_bar("clicking", count, "objects") as show:
         scores = evaluate_clicks(cases, clicker, progress=show)
 

@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hodor_cli.cli.parameters import FRAMES, MACHINE, RESULTS, Fields
-from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.settings import settings_of
+from hodor_cli.cli.parameters import FRAMES, RESULTS, Fields
 
 #: What objects are compared by.
 ByName = Literal["descriptor", "baseline", "projection"]
@@ -37,9 +35,6 @@ def out_option(metavar: str, help: str) -> Any:
     return opt(metavar, help, "--out", "-o")
 
 
-DeviceOption = Annotated[
-    str, opt("auto|cpu|cuda[:N]|mps", settings_of(SegmentSettings)["device"].help, rich_help_panel=MACHINE)
-]
 AdaptOption = Annotated[
     str | None,
     opt(

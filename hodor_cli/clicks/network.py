@@ -154,11 +154,7 @@ class ClickNet(nn.Module):
 
     def features(self, frames: Tensor) -> FrameMaps:
         """Maps of normalised frames (B, 3, H, W) whose sides are multiples of 32."""
-        return self.features_from(self.backbone(frames))
-
-    def features_from(self, maps: list[Tensor]) -> FrameMaps:
-        """The maps and keys from the backbone's maps."""
-        levels = self.pyramid(maps)
+        levels = self.pyramid(self.backbone(frames))
         keys = self.keys(levels[1]).unflatten(1, (self.config.key_heads, self.config.key_channels))
         return FrameMaps(levels, F.normalize(keys.float(), dim=2))
 
