@@ -1,9 +1,8 @@
 # ruff: noqa: T201
-"""Masks from clicks without the click network, in the harness of `hodor evaluate-clicks`: by HODOR itself, or GrabCut.
+"""Could HODOR itself make masks from clicks? Clicks as its soft masks, in the harness of `hodor evaluate-clicks`.
 
     python benchmarks/click_prompts.py DAVIS
     python benchmarks/click_prompts.py DAVIS --radius 0.05 --rounds 2 --cue
-    python benchmarks/click_prompts.py DAVIS --grabcut
 
 The mask so far, with a disc added at each positive click and removed at each negative one, is encoded to a descriptor,
 and the same frame is decoded from it; the result is the next mask so far. The model card compares it with the click
@@ -16,7 +15,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from grabcut import GrabCutClicker
 from numpy.typing import NDArray
 
 from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
@@ -66,12 +64,11 @@ def main() -> None:
     parser.add_argument("--radius", type=float, default=0.03)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--cue", action="store_true")
-    parser.add_argument("--grabcut", action="store_true", help="by colour alone, with GrabCut")
     parser.add_argument("--limit", type=int)
     options = parser.parse_args()
     _, cases = cases_of(options.data, options.limit)
-    by_descriptor = DescriptorClicker(options.weights, options.radius, options.rounds, cue=options.cue)
-    scores = evaluate_clicks(cases, GrabCutClicker() if options.grabcut else by_descriptor)
+    clicker = DescriptorClicker(options.weights, options.radius, options.rounds, cue=options.cue)
+    scores = evaluate_clicks(cases, clicker)
     columns = [*(f"{scores.mean_iou(n):.3f}" for n in REPORTED), *(f"{scores.clicks_for(t):.2f}" for t in TARGETS)]
     heads = ["radius", "rounds", "cue", *map(str, REPORTED), *(f"NoC@{100 * t:.0f}" for t in TARGETS)]
     print(f"| {' | '.join(heads)} |")

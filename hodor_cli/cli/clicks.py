@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, write_json
 from hodor_cli.cli.parameters import Fields
@@ -58,6 +58,7 @@ def train_clicks(
 def evaluate_clicks(
     dataset: Annotated[Path, arg("DATA", "Clips (DAVIS) or photographs (COCO format).")],
     *,
+    method: Annotated[Literal["network", "grabcut"], opt("", "The click network, or GrabCut.")] = "network",
     weights: Annotated[Path | None, opt("FILE", "Your own click network (`hodor train-clicks`).")] = None,
     limit: Annotated[int | None, opt("N", "Only N objects, evenly spread.", min=1)] = None,
     side: Annotated[int | None, opt("PX", "The frames' longer side [default: 384].", min=64)] = None,
@@ -68,16 +69,21 @@ def evaluate_clicks(
 
     hodor evaluate-clicks DAVIS
     hodor evaluate-clicks photos --weights runs/mine/clicks.safetensors
+    hodor evaluate-clicks DAVIS --method grabcut
 
     Each click goes to the centre of the largest error, at most 20 clicks. The objects are those of a clip's first,
     middle and last labelled frame, and one of each photograph.
     """
+    if method == "grabcut" and weights is not None:
+        raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
+    from hodor_cli.clicks.grabcut import GrabCutClicker
     from hodor_cli.clicks.network import CLICK_WEIGHTS
 
     count, cases = cases_of(dataset, limit)
-    clicker = Clicker(weights or CLICK_WEIGHTS, device=settings.device, side=side)
+    own = weights or CLICK_WEIGHTS
+    clicker = GrabCutClicker() if method == "grabcut" else Clicker(own, device=settings.device, side=side)
     with progress_bar("clicking", count, "objects") as show:
         scores = evaluate_clicks(cases, clicker, progress=show)
 

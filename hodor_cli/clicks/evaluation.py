@@ -57,14 +57,10 @@ class ClickScores:
 
     def clicks_for(self, iou: float) -> float:
         """Mean number of clicks needed for an IoU (NoC)."""
-        return float(
-            np.mean(
-                [
-                    next((n for n, one in enumerate(ious, start=1) if one >= iou), MOST_CLICKS)
-                    for ious in self.ious.values()
-                ]
-            )
+        needed = (
+            next((n for n, one in enumerate(ious, start=1) if one >= iou), MOST_CLICKS) for ious in self.ious.values()
         )
+        return float(np.mean(list(needed)))
 
     def failures(self, iou: float) -> int:
         """Number of cases that do not reach the IoU."""
