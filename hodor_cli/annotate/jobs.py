@@ -16,10 +16,11 @@ from hodor_cli.annotate.project import TRACKING, Project
 from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
 from hodor_cli.annotate.telling import JobProgress, Stopped, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
+from hodor_cli.datasets.labels.combining import PackedLabels
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
 from hodor_cli.run.correcting import ChangedPart
-from hodor_cli.run.inputs import PackedLabels, RunInputs
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:

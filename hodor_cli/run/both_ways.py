@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.labels.combining import PackedLabels
 from hodor_cli.engine.following import GivenMasks, encode_masks, pass_backward
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.files import writing
 from hodor_cli.run.correcting import ChangedPart
-from hodor_cli.run.inputs import Labels, PackedLabels, RunInputs, ids_in
+from hodor_cli.run.inputs import Labels, RunInputs, ids_in
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,18 +19,6 @@ from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame, FrameSource
 
 Labels = NDArray[np.uint16]
-
-
-class PackedLabels:
-    """A label map (H, W), compressed."""
-
-    def __init__(self, labels: NDArray[np.integer]) -> None:
-        self._data, self._shape = zlib.compress(labels.astype(np.uint16).tobytes(), 1), labels.shape
-
-    @property
-    def labels(self) -> Labels:
-        """(H, W) object ids."""
-        return np.frombuffer(zlib.decompress(self._data), np.uint16).reshape(self._shape)
 
 
 @dataclass(frozen=True)

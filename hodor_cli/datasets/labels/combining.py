@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_colours import Colour, smallest_free_id
 from hodor_cli.datasets.labels.mask_values import MaskFile, ids_in
@@ -15,19 +16,29 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed, plural
 
 
+class PackedLabels:
+    """An (H, W) label map, compressed, so that those of hundreds of frames need little memory."""
+
+    def __init__(self, labels: NDArray[np.integer]) -> None:
+        self._data, self.shape = zlib.compress(labels.astype(np.uint16).tobytes(), 1), labels.shape
+
+    @property
+    def labels(self) -> NDArray[np.uint16]:
+        """(H, W) object ids, 0 background; a new array each time."""
+        return np.frombuffer(zlib.decompress(self._data), np.uint16).reshape(self.shape).copy()
+
+
 @dataclass(frozen=True)
 class MaskInput:
     """The mask of one frame, combined from all files given for it.
 
-    It is compressed, so that masks for hundreds of frames need little memory; `labels` unpacks it at each use.
     files: the files it comes from. notes: sentences for the user. colours: id -> colour, from RGB masks. named: whether
     the user named its one object's id, which then stays.
     """
 
     files: tuple[str, ...]
     object_ids: tuple[int, ...]
-    shape: tuple[int, int]
-    packed: bytes = field(repr=False)
+    packed: PackedLabels = field(repr=False)
     notes: list[str] = field(default_factory=list)
     colours: dict[int, Colour] | None = None
     named: bool = False
@@ -38,17 +49,14 @@ class MaskInput:
         return self.object_ids == (1,) and not self.named
 
     @property
-    def labels(self) -> np.ndarray:
-        """(H, W) uint16 object ids, 0 background; a new array each time."""
-        return np.frombuffer(zlib.decompress(self.packed), dtype=np.uint16).reshape(self.shape).copy()
+    def labels(self) -> NDArray[np.uint16]:
+        """(H, W) object ids, 0 background; a new array each time."""
+        return self.packed.labels
 
     @classmethod
     def of(cls, files: tuple[str, ...], mask: MaskFile) -> MaskInput:
         """Pack a mask that comes from these files."""
-        labels = np.ascontiguousarray(mask.labels, dtype=np.uint16)
-        height, width = labels.shape
-        packed = zlib.compress(labels.tobytes(), 1)
-        return cls(files, tuple(ids_in(labels)), (height, width), packed, list(mask.notes), mask.colours)
+        return cls(files, tuple(mask.object_ids), PackedLabels(mask.labels), list(mask.notes), mask.colours)
 
 
 def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInput]:
@@ -80,7 +88,7 @@ def _combine_frame(frame: int, group: list[MaskInput], explicit: set[int]) -> Ma
     if len(group) == 1:
         return group[0]
     here = {i for entry in group if not entry.numbered for i in entry.object_ids}
-    labels = np.zeros(group[0].shape, dtype=np.uint16)
+    labels = np.zeros(group[0].packed.shape, dtype=np.uint16)
     owners: dict[int, MaskInput] = {}
     notes: list[str] = []
     colours: dict[int, Colour] = {}
