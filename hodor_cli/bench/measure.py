@@ -62,11 +62,6 @@ class _Runner:
         labels = [self.segmenter.step(frame) for frame in frames]
         return Spent((time.perf_counter() - began) / count, (time.process_time() - worked) / count), labels
 
-    def stages(self, count: int) -> dict[str, float]:
-        """Median seconds of each stage inside a step."""
-        found = stage_seconds(self.segmenter, self.frames(count))
-        return {stage: median(frame[stage] for frame in found) for stage in STEP_STAGES}
-
 
 def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
     """Measure and return what `hodor bench --json` writes; with the threads of now, not `settings.threads`.
@@ -106,7 +101,7 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
         different, pixels = different + more[0], pixels + more[1]
 
     progress(settings.rounds + 1, total)
-    stages = {name: runner.stages(settings.frames) for name, runner in runners.items()}
+    found_stages = {name: stage_seconds(run.segmenter, run.frames(settings.frames)) for name, run in runners.items()}
     progress(settings.rounds + 2, total)
     memory = {name: peak_memory(lambda r=runner: r.run(2), device) for name, runner in runners.items()}  # type: ignore[misc]
     progress(settings.rounds + 3, total)
@@ -125,7 +120,7 @@ def measure(settings: BenchSettings, progress: Progress) -> dict[str, Any]:
             "what": "from an mp4 to masks and overlay",
         },
         "contention": contention,
-        "stages": _table(stages, outside),
+        "stages": _table(found_stages, outside),
         "label_pixels": {
             "different": different if trained else None,
             "of": pixels,
@@ -164,10 +159,13 @@ def _around_the_network(runner: _Runner, busy: int) -> tuple[Spent, dict[str, fl
         return min(spent), outside, contention
 
 
-def _table(stages: dict[str, dict[str, float]], outside: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Milliseconds a frame by stage; decoding and writing are the same for both."""
+def _table(found: dict[str, list[dict[str, float]]], outside: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Milliseconds a frame by stage, medians over frames; decoding and writing are the same for both."""
     rows = {"decode": dict.fromkeys((PLAIN, ENGINE), outside["decode"])}
-    rows |= {stage: {name: times[stage] for name, times in stages.items()} for stage in STEP_STAGES}
+    rows |= {
+        stage: {name: median(frame[stage] for frame in frames) for name, frames in found.items()}
+        for stage in STEP_STAGES
+    }
     rows["write"] = dict.fromkeys((PLAIN, ENGINE), outside["write"])
     return {stage: {name: round(1000 * value, 3) for name, value in row.items()} for stage, row in rows.items()}
 

@@ -30,7 +30,7 @@ from hodor_cli.training.cycles import Hardship, schedule
 from hodor_cli.training.examples import Example, trust_in
 from hodor_cli.training.launch import Process
 from hodor_cli.training.samples.sample import collate
-from hodor_cli.training.step import Learner, Weights, put_weights, rate_at, weights_of
+from hodor_cli.training.step import Learner, put_weights, rate_at, weights_of
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import cache_folder
 
@@ -123,7 +123,10 @@ class _Adaptation:
             far = 0.0
         else:
             self._learn()
-        put_weights(self.learner.model, self._towards(far))
+        learned = self.learner.learned
+        assert learned is not None  # the settings ask for an average
+        weights = {name: torch.lerp(given, learned[name], far) for name, given in self.given.items()}
+        put_weights(self.learner.model, weights)
         if any(example.following for example in self.examples):
             self._tell(far)
         self.learner.model.requires_grad_(True)
@@ -137,8 +140,9 @@ class _Adaptation:
             step = self.learner.done
             rng = np.random.default_rng([config.seed, step])
             example = self.examples[int(rng.integers(len(self.examples)))]
-            size = self._sample_size(example)
-            sample = example.sample(rng, config.augment, size, max_objects=config.batches.max_objects)
+            whole = Geometry.of(*example.labels.shape, min_dim=self.size[0], max_dim=self.size[1]).padded
+            height, width = (max(32, round(side * math.sqrt(self.settings.area) / 32) * 32) for side in whole)
+            sample = example.sample(rng, config.augment, (height, width), max_objects=config.batches.max_objects)
             warmup = config.learning_rate.warmup
             at = step if step < warmup else int(NOMINAL_STEPS * share) + warmup
             rate = rate_at(config.learning_rate, at, NOMINAL_STEPS)
@@ -149,12 +153,6 @@ class _Adaptation:
             self.loss = float(values[:2].sum())
             share = self._share()
             self._tell()
-
-    def _sample_size(self, example: Example) -> tuple[int, int]:
-        """(height, width) of a sample: the share `area` of the working resolution."""
-        whole = Geometry.of(*example.labels.shape, min_dim=self.size[0], max_dim=self.size[1]).padded
-        height, width = (max(32, round(side * math.sqrt(self.settings.area) / 32) * 32) for side in whole)
-        return height, width
 
     def _share(self) -> float:
         budget = self.settings.budget
@@ -167,11 +165,6 @@ class _Adaptation:
             share = 1.0 if blend is not None else min(self._share(), 1.0)
             seconds = time.perf_counter() - self.started
             self.progress(AdaptProgress(self.learner.done, seconds, share, self.loss, blend))
-
-    def _towards(self, far: float) -> Weights:
-        learned = self.learner.learned
-        assert learned is not None  # the settings ask for an average
-        return {name: torch.lerp(given, learned[name], far) for name, given in self.given.items()}
 
 
 def _key(model: Hodor, examples: Sequence[Example], details: list[object]) -> str:

@@ -74,17 +74,16 @@ def _ellipse(centre: tuple[Tensor, Tensor], sides: tuple[Tensor, Tensor], size: 
 
 
 class WrongCue(NamedTuple):
-    """What is wrong about each object, through all frames of a sequence; all (B, I) but `other` (B, I) int64.
+    """What is wrong about each object, through all frames of a sequence; all (B, I) bool but `shift`.
 
     gone: the cue sees it nowhere. moved: it sees it `shift` (B, 2, I) shares of the map lower and farther right.
-    swapped: it sees it where object `other` is. both: the cue from the reference frame errs alike.
+    swapped: it sees it where the object before it is. both: the cue from the reference frame errs alike.
     """
 
     gone: Tensor
     moved: Tensor
     shift: Tensor
     swapped: Tensor
-    other: Tensor
     both: Tensor
 
     @staticmethod
@@ -92,14 +91,12 @@ class WrongCue(NamedTuple):
         """Each object is wrong in one of the three ways with this chance. From PyTorch's own generator."""
         draws = torch.rand(5, batch, count, device=device)
         wrong, way = draws[0] < chance, draws[1]
-        other = torch.arange(count, device=device).roll(1).expand(batch, -1)
         third = 1 / 3 if count > 1 else 1 / 2
         return WrongCue(
             gone=wrong & (way < third),
             moved=wrong & (way >= third) & (way < 2 * third),
             shift=draws[2:4].transpose(0, 1) - 0.5,
             swapped=wrong & (way >= 2 * third),
-            other=other,
             both=draws[4] < 0.5,
         )
 
@@ -112,8 +109,7 @@ class WrongCue(NamedTuple):
     def _mistaken(self, masks: Tensor) -> Tensor:
         """Soft masks (B, I, h, w) with every object's mistake."""
         height, width = masks.shape[-2:]
-        there = masks.gather(1, self.other[..., None, None].expand_as(masks))
-        wrong = torch.where(self.swapped[..., None, None], there, masks)
+        wrong = torch.where(self.swapped[..., None, None], masks.roll(1, dims=1), masks)
         y = torch.arange(height, device=masks.device) - (self.shift[:, 0] * height).round().long()[..., None]
         x = torch.arange(width, device=masks.device) - (self.shift[:, 1] * width).round().long()[..., None]
         # What leaves at one side comes back at the other, which is a mistake like any other.

@@ -76,16 +76,6 @@ def draw_sample(sample: TrainingSample) -> Picture:
     return _captioned(_joined(frames, axis=1, gap=2), text)
 
 
-def draw_sheet(samples: Sequence[TrainingSample]) -> Picture:
-    """All samples on one white sheet, (H', W', 3) uint8 RGB, in rows of at most 1800 pixels if they fit."""
-    rows: list[list[Picture]] = [[]]
-    for strip in map(draw_sample, samples):
-        if rows[-1] and sum(other.shape[1] + _GAP for other in rows[-1]) + strip.shape[1] > _WIDTH:
-            rows.append([])
-        rows[-1].append(strip)
-    return _joined([_joined(row, axis=1) for row in rows], axis=0)
-
-
 def require_new_sheet(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise OutputError when the file exists already (unless `overwrite`), has no folder, or is not named as a PNG."""
     target = Path(path)
@@ -99,22 +89,24 @@ def require_new_sheet(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrite: bool = False) -> None:
-    """Write the sheet as a PNG. Raises OutputError when the file exists (unless `overwrite`) or cannot be written."""
+    """Write all samples on one PNG, in rows of at most 1800 pixels if they fit.
+
+    Raises OutputError when the file exists (unless `overwrite`) or cannot be written.
+    """
     require_new_sheet(path, overwrite=overwrite)
-    _write_png(Path(path), draw_sheet(samples), ELSEWHERE)
+    rows: list[list[Picture]] = [[]]
+    for strip in map(draw_sample, samples):
+        if rows[-1] and sum(other.shape[1] + _GAP for other in rows[-1]) + strip.shape[1] > _WIDTH:
+            rows.append([])
+        rows[-1].append(strip)
+    _write_png(Path(path), _joined([_joined(row, axis=1) for row in rows], axis=0), ELSEWHERE)
 
 
 def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -> None:
-    """Draw and write a sheet of predictions, in a folder that is made. Raises OutputError."""
-    with writing_file(path.parent, DISK):
-        path.parent.mkdir(exist_ok=True)
-    _write_png(path, draw_predictions(batch, predictions), DISK)
+    """Write a PNG with a row per sample (at most 4), per prediction the truth, if known, and what came out.
 
-
-def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
-    """(H', W', 3) uint8 RGB: a row per sample (at most 4), per prediction the truth, if known, and what came out.
-
-    batch: as the loader gives it. predictions: of its first samples, in the order of the cycle.
+    path: in a folder that is made. batch: as the loader gives it. predictions: of its first samples, in the order of
+    the cycle. Raises OutputError.
     """
     import cv2
 
@@ -135,14 +127,11 @@ def draw_predictions(batch: Batch, predictions: list[Prediction]) -> Picture:
             both = np.asarray(cv2.resize(both, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
             rows[row].append(_captioned(both, caption))
-    return _joined(
-        [
-            _captioned(_joined(groups, axis=1), name)
-            for groups, name in zip(rows, batch["names"], strict=False)
-            if groups
-        ],
-        axis=0,
-    )
+    named = zip(rows, batch["names"], strict=False)
+    strips = [_captioned(_joined(groups, axis=1), name) for groups, name in named if groups]
+    with writing_file(path.parent, DISK):
+        path.parent.mkdir(exist_ok=True)
+    _write_png(path, _joined(strips, axis=0), DISK)
 
 
 def _captioned(picture: Picture, text: str) -> Picture:

@@ -53,11 +53,6 @@ class RunRecord(msgspec.Struct):
     backbone: str = ""
     processes: int = 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-serialisable form."""
-        values: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)  # paths
-        return values
-
 
 class RunFolder:
     """The files of one run under `root`."""

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from hodor_cli.errors import UsageError
 from hodor_cli.training import launch as launching
 from hodor_cli.training.launch import Process, resolve
@@ -137,7 +139,7 @@ def _train(process: Process, plan: TrainingPlan) -> None:
     sets, apart = build_sets(sources, config, plan.record.clips or ClipOptions())
     planner = BatchPlanner(sets, config.batches, weights=[source.weight for source in sources], seed=config.seed)
     held_out = HeldOut(apart or sets, config, apart=bool(apart)) if process.is_first and config.held_out else None
-    hooks = Hooks(callbacks, held_out, plan.until, {"run": plan.record.to_dict()})
+    hooks = Hooks(callbacks, held_out, plan.until, {"run": msgspec.to_builtins(plan.record, enc_hook=str)})
     with ExitStack() as stack:
         if process.is_first and isinstance(callbacks.progress, AbstractContextManager):
             stack.enter_context(callbacks.progress)
