@@ -14,7 +14,7 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
 from hodor_cli.training.options import ClipOptions
-from hodor_cli.training.samples.sets import ClipFrames, DenseClips, SparseClips
+from hodor_cli.training.samples.sets import ClipTraining, DenseClips, SparseClips
 from hodor_cli.training.samples.settings import MINI, AugmentSettings
 
 PLAIN = AugmentSettings(
@@ -22,8 +22,8 @@ PLAIN = AugmentSettings(
     contrast=(0, 0), brightness=(0, 0), flip=0,
 )  # fmt: skip
 RNG = np.random.default_rng
-MODES: dict[str, type[ClipFrames | SparseClips | DenseClips]] = {
-    "frames": ClipFrames,
+MODES: dict[str, type[ClipTraining | SparseClips | DenseClips]] = {
+    "frames": ClipTraining,
     "sparse": SparseClips,
     "dense": DenseClips,
 }
@@ -75,7 +75,7 @@ def test_youtube_vos_layout_with_its_meta(tmp_path):
     clips = ClipSet(tmp_path)
     assert names(clips) == ["0a1b", "ffff"]
     assert clips.clips[0].labelled == (0, 5) and clips.clips[0].listed == {2: frozenset({0})}
-    frames = ClipFrames(clips, PLAIN)
+    frames = ClipTraining(clips, PLAIN)
     assert [frames.name(i) for i in range(len(frames))] == ["0a1b/00000.jpg", "ffff/00000.jpg", "ffff/00005.jpg"]
     (tmp_path / "train" / "meta.json").write_text("[]")
     with pytest.raises(DataError, match=r"meta\.json"):
@@ -141,8 +141,8 @@ def test_every_mode_makes_samples(davis, mode):
 
 
 def test_frames_mode_takes_every_nth_labelled_frame(davis):
-    assert len(ClipFrames(ClipSet(davis), PLAIN)) == 18
-    frames = ClipFrames(ClipSet(davis), PLAIN, every=5)
+    assert len(ClipTraining(ClipSet(davis), PLAIN)) == 18
+    frames = ClipTraining(ClipSet(davis), PLAIN, every=5)
     assert [frames.name(i) for i in range(len(frames))] == [
         "bear/00000.jpg", "bear/00005.jpg", "cow/00000.jpg", "cow/00005.jpg", "cow/00010.jpg",
     ]  # fmt: skip
@@ -227,7 +227,7 @@ def test_nonsense_is_refused(davis):
     with pytest.raises(UsageError, match="gap"):
         ClipOptions("dense", max_gap=0)
     with pytest.raises(DataError, match="no labelled frame with an object"):
-        ClipFrames(clips, PLAIN, limits=ObjectLimits(min_area=1e6))
+        ClipTraining(clips, PLAIN, limits=ObjectLimits(min_area=1e6))
 
 
 def test_the_development_clips(data_dir):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.training.samples.augmenters import ColourChange, degrade, frame_colour, shared_colour
-from hodor_cli.training.samples.sets import ClipFrames
+from hodor_cli.training.samples.sets import ClipTraining
 from hodor_cli.training.samples.settings import AugmentSettings
 
 #: Share of crops that show little more than one object, as a closer look does; the others show most of the picture.
@@ -36,13 +36,19 @@ class CropMaker:
     """
 
     def __init__(
-        self, stills: Sequence[StillImages], clips: Sequence[ClipFrames], *, side: int, objects: int, frame_share: float
+        self,
+        stills: Sequence[StillImages],
+        clips: Sequence[ClipTraining],
+        *,
+        side: int,
+        objects: int,
+        frame_share: float,
     ) -> None:
         self.side, self.objects = side, objects
         self.settings = AugmentSettings(
             hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
         )
-        self._items: list[tuple[StillImages | ClipFrames, int]] = []
+        self._items: list[tuple[StillImages | ClipTraining, int]] = []
         weights: list[float] = []
         for part in stills:
             counts = Counter(part.groups)
@@ -121,7 +127,7 @@ class CropMaker:
         return np.concatenate([linear, (self.side / 2 - linear @ middle)[:, None]], axis=1)
 
 
-def _load(part: StillImages | ClipFrames, index: int) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
+def _load(part: StillImages | ClipTraining, index: int) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
     if isinstance(part, StillImages):
         still = part.load(index)
         return still.image, still.masks

@@ -23,7 +23,7 @@ from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.samples.sets import ClipFrames
+from hodor_cli.training.samples.sets import ClipTraining
 from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.step import WeightAverage, freeze_stages, holding, rate_at, set_rate
 from hodor_cli.weights import load_model
@@ -95,11 +95,11 @@ def starting_net(start: str | Path) -> ClickNet:
 
 def _crops(data: Sequence[str | Path], settings: ClickTraining) -> CropMaker:
     stills: list[StillImages] = []
-    clips: list[ClipFrames] = []
+    clips: list[ClipTraining] = []
     for folder in data:
         found = open_set(folder, limits=_LIMITS)
         if isinstance(found, ClipSet):
-            clips.append(ClipFrames(found, AugmentSettings(), limits=_LIMITS, every=settings.every))
+            clips.append(ClipTraining(found, AugmentSettings(), limits=_LIMITS, every=settings.every))
         else:
             stills.append(found)
     return CropMaker(stills, clips, side=settings.side, objects=settings.objects, frame_share=settings.frame_share)

@@ -22,7 +22,6 @@ from hodor_cli.training.samples.augmenters import LayerMotion, Warp, frame_colou
 from hodor_cli.training.samples.batches import draw_item, pools_of
 from hodor_cli.training.samples.sample import Filmed, TrainingSample, paste, sample_of, soften
 from hodor_cli.training.samples.sets import (
-    ClipFrames,
     ClipTraining,
     DenseClips,
     SparseClips,
@@ -163,7 +162,7 @@ def build_sets(
     for a set that cannot be used.
     """
     limits, augment = config.limits, config.augment
-    ways: dict[str, type[ClipTraining]] = {"frames": ClipFrames, "sparse": SparseClips, "dense": DenseClips}
+    ways: dict[str, type[ClipTraining]] = {"frames": ClipTraining, "sparse": SparseClips, "dense": DenseClips}
     kept: list[TrainingSet] = []
     apart: list[TrainingSet] = []
     for source in sources:

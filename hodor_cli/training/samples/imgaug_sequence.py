@@ -85,12 +85,15 @@ def geometry_augmenter(settings: AugmentSettings, size: tuple[int, int], keep: f
 def colour_augmenter(settings: AugmentSettings, seed: int) -> Any:
     """The imgaug augmenter of colours. imgaug counts hue and saturation on a scale of 255, where 255 is the circle."""
     iaa, _ = load_imgaug()
+    contrast, brightness = (
+        iaa.meta.iap.Add(_either(iaa, bounds), 1.0) for bounds in (settings.contrast, settings.brightness)
+    )
     augmenters = [
         iaa.AddToHueAndSaturation(
             value_hue=_either(iaa, settings.hue, 255), value_saturation=_either(iaa, settings.saturation, 255)
         ),
-        iaa.LinearContrast(alpha=_around_one(iaa, settings.contrast)),
-        iaa.MultiplyBrightness(mul=_around_one(iaa, settings.brightness)),
+        iaa.LinearContrast(alpha=contrast),
+        iaa.MultiplyBrightness(mul=brightness),
     ]
     augmenter = iaa.Sequential(augmenters)
     augmenter.seed_(seed)  # also all those inside it; the `seed` argument of `Sequential` would leave them out
@@ -133,10 +136,6 @@ def _either(iaa: Any, bounds: Range, factor: float = 1.0) -> Any:
         low, high = round(low), round(high)
         return stochastic.RandomSign(stochastic.DiscreteUniform(low, high))
     return stochastic.RandomSign(stochastic.Uniform(low, high))
-
-
-def _around_one(iaa: Any, bounds: Range) -> Any:
-    return iaa.meta.iap.Add(_either(iaa, bounds), 1.0)
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -101,7 +101,7 @@ class StillTraining(TrainingSet):
 
 
 class ClipTraining(TrainingSet):
-    """What the three ways share: items are labelled frames with usable objects.
+    """`frames`: every annotated frame with usable objects is one more photograph; the other ways are made from this.
 
     max_gap: how many frames apart those of a sample lie at most. every: take each n-th labelled frame of a clip. Raises
     DataError when no object is within the limits.
@@ -142,7 +142,7 @@ class ClipTraining(TrainingSet):
 
     def choose(self, labelled: Sequence[int]) -> Sequence[int]:
         """Those of a clip's labelled frames that become items."""
-        return labelled
+        return labelled[:: self.every]
 
     def load(self, item: _Item) -> tuple[NDArray[np.uint8], Masks]:
         clip, frame, ids = item
@@ -157,13 +157,6 @@ class ClipTraining(TrainingSet):
     def twin_of(self, index: int, rng: np.random.Generator) -> int:
         same = [item for item, group in enumerate(self.groups) if group == self.groups[index]]
         return same[int(rng.integers(len(same)))]
-
-
-class ClipFrames(ClipTraining):
-    """`frames`: every annotated frame is one more photograph."""
-
-    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
-        return labelled[:: self.every]
 
 
 class SparseClips(ClipTraining):

@@ -107,35 +107,32 @@ def _graphs(model: Hodor, geometry: Geometry, sizes: ExportSizes) -> dict[str, G
     config, frames = model.config, sizes.history
     map_size = (geometry.padded[0] // 8, geometry.padded[1] // 8)
 
-    def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.zeros(shape, dtype=dtype)
-
-    stride8, masks = zeros(1, config.channels, *map_size), zeros(1, sizes.objects, *map_size)
+    stride8, masks = torch.zeros(1, config.channels, *map_size), torch.zeros(1, sizes.objects, *map_size)
     descriptors = (sizes.objects, config.descriptor_channels)
     encode = {
         "stride8": stride8,
         "object_masks": masks,
-        "background_masks": zeros(1, NUM_BACKGROUND, *map_size),
+        "background_masks": torch.zeros(1, NUM_BACKGROUND, *map_size),
         "has_object": torch.ones(1, sizes.objects, dtype=torch.bool),
     }
     if config.hold_lost_objects:
-        encode["last_objects"] = zeros(1, *descriptors)
+        encode["last_objects"] = torch.zeros(1, *descriptors)
     decode = {
-        "stride4": zeros(1, config.stride4_channels, 2 * map_size[0], 2 * map_size[1]),
+        "stride4": torch.zeros(1, config.stride4_channels, 2 * map_size[0], 2 * map_size[1]),
         "stride8": stride8,
-        "history_objects": zeros(1, frames, *descriptors),
-        "history_background": zeros(1, frames, NUM_BACKGROUND, config.descriptor_channels),
+        "history_objects": torch.zeros(1, frames, *descriptors),
+        "history_background": torch.zeros(1, frames, NUM_BACKGROUND, config.descriptor_channels),
         "history_has_object": torch.ones(1, frames, sizes.objects, dtype=torch.bool),
         "history_has_background": torch.ones(1, frames, dtype=torch.bool),
     }
     match = {}
     if config.matching is not None:
-        keys = zeros(1, config.matching.key_channels, *map_size)
+        keys = torch.zeros(1, config.matching.key_channels, *map_size)
         match = {"keys": keys}
         for frame in ("previous", "reference", "recent"):
             match |= {f"{frame}_keys": keys, f"{frame}_masks": masks}
         decode |= dict.fromkeys(CUE, masks)
-    picture = zeros(*geometry.original, 3, dtype=torch.uint8)
+    picture = torch.zeros(*geometry.original, 3, dtype=torch.uint8)
     maps = ("stride4", "stride8", "keys") if match else ("stride4", "stride8")
     graphs: dict[str, Graph] = {
         "extract": (parts.ExtractGraph(model, geometry), {"frame": picture}, maps),
