@@ -45,11 +45,11 @@ def test_the_label_maps_are_those_without_it(name: str, monkeypatch: pytest.Monk
     segmenter = segmenter_for(some_model(name), precision="fp32")
     frames = numbered(14)  # the recent frame is exchanged on the way
     wanted = labels_of(segmenter, frames, ahead=False)
-    extracted: list[tuple[int, bool]] = []
+    in_main: list[bool] = []
     plain = segmenter.model.extract
 
     def recording(frame: torch.Tensor) -> Maps:
-        extracted.append((id(frame), threading.current_thread() is threading.main_thread()))
+        in_main.append(threading.current_thread() is threading.main_thread())
         return plain(frame)
 
     monkeypatch.setattr(segmenter.model, "extract", recording)
@@ -57,7 +57,7 @@ def test_the_label_maps_are_those_without_it(name: str, monkeypatch: pytest.Monk
     different = sum(np.count_nonzero(a != b) for a, b in zip(wanted, found, strict=True))
     assert different <= 1e-3 * wanted[0].size and any(labels.any() for labels in wanted[1:])
     # Nothing is known of the size before the first step, and each frame is extracted once.
-    assert [in_main for _, in_main in extracted].count(True) == 2 and len(extracted) == len(frames)
+    assert in_main.count(True) == 2 and len(in_main) == len(frames)
 
 
 def test_the_features_of_a_run_are_those_of_its_newest_frame() -> None:

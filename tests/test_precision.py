@@ -44,6 +44,18 @@ def test_a_precision_that_pytorch_lacks_on_a_device_is_refused(monkeypatch: pyte
         device.choose_precision("bf16", torch.device("mps"))
 
 
+def test_where_pytorch_knows_no_autocast_it_is_not_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(kind: str) -> bool:
+        raise RuntimeError(f"unknown device type for autocast: {kind}")
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert device.autocast_dtype(CPU) == torch.bfloat16
+    assert device.autocast_dtype(CPU) is None
+    monkeypatch.setattr(torch.amp, "is_autocast_available", lambda kind: kind != "mps")
+    monkeypatch.setattr(torch, "is_autocast_enabled", unknown)
+    assert device.autocast_dtype(torch.device("mps")) is None
+
+
 @pytest.mark.parametrize(("limit", "cores"), [("100000 100000", 1), ("max 100000", 4), ("150000 100000", 2), ("", 4)])
 def test_cores_are_those_of_the_affinity_and_the_container(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str, cores: int

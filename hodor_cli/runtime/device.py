@@ -87,6 +87,13 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The dtype of automatic mixed precision that is on now; None where it is off, or where there is none."""
+    kind = device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     """Automatic mixed precision off, where there is any: PyTorch 2.4 has none on MPS, and an error instead."""
     if torch.amp.is_autocast_available(device.type):

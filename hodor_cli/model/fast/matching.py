@@ -11,7 +11,7 @@ from torch import Tensor
 from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.matching import FARTHEST, Matcher
 from hodor_cli.model.types import KeyedMasks
-from hodor_cli.runtime.device import without_autocast
+from hodor_cli.runtime.device import autocast_dtype, without_autocast
 
 #: Cells that are matched with the whole reference frame at once.
 _BLOCK = 128
@@ -27,8 +27,8 @@ class TiledMatcher(Matcher):
     """
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
-        half = torch.is_autocast_enabled(keys.device.type) and not self.training
-        dtype = torch.get_autocast_dtype(keys.device.type) if half else keys.dtype
+        half = None if self.training else autocast_dtype(keys.device)
+        dtype = half or keys.dtype
         with without_autocast(keys.device):
             source = KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
             return (self.nearby(keys, source) if local else self.anywhere(keys, source)).float()
