@@ -167,5 +167,8 @@ def test_compare_names_what_it_cannot_use(tmp_path: Path) -> None:
         compare([good, tmp_path / "no.json"])
     with pytest.raises(InputError, match="cannot be read"):
         compare([good, tmp_path / "gone.json"])
+    (tmp_path / "empty.json").write_text("{}")
+    with pytest.raises(InputError, match=r"missing required field 'sequences'; give the file that `evaluate` writes"):
+        compare([good, tmp_path / "empty.json"])
     with pytest.raises(UsageError, match="two or more"):
         compare([good])

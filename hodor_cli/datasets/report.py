@@ -123,8 +123,11 @@ class CheckReport(Faults):
 
 
 def reason_of(error: Exception) -> str:
-    """A parser's message as part of a sentence: without a capital at its start."""
-    text = str(error)
+    """A parser's message as part of a sentence: without a capital at its start.
+
+    Its backticks become quotation marks; in ours they mark parameters, which the command shows as its options.
+    """
+    text = str(error).replace("`", "'")
     return text[:1].lower() + text[1:]
 
 

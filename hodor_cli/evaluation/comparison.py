@@ -92,7 +92,8 @@ def compare(paths: Sequence[Path], metric: str = "J&F") -> list[ResultComparison
     """
     if len(paths) < 2:
         raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
-    results = [parse_json(Path(path), _ResultRecord, "the results.json of one evaluation") for path in paths]
+    what, advice = "the results.json of one evaluation", "give the file that `evaluate` writes into its `out`"
+    results = [parse_json(Path(path), _ResultRecord, what, advice) for path in paths]
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]

@@ -166,12 +166,13 @@ def drawable(shapes: Iterable[Shape], picture: str, size: tuple[int, int], path:
 T = TypeVar("T")
 
 
-def parse_json(path: Path, form: type[T], what: str) -> T:
-    """The file's JSON as a value of type `form`. Raises InputError with the reason if it is not `what`."""
+def parse_json(path: Path, form: type[T], what: str, advice: str = "") -> T:
+    """The file's JSON as a value of type `form`. Raises InputError with the reason, and advice, if it is not `what`."""
     try:
         return msgspec.json.decode(read_utf8(path), type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error
+        way_out = f"; {advice}" if advice else ""
+        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}{way_out}") from error
 
 
 def xml_elements(path: Path, what: str) -> Iterator[Element]:

@@ -43,6 +43,8 @@ class RunJob:
 
 
 class RunLoop:
+    """The loop between the reading and the writing thread."""
+
     def __init__(
         self,
         job: RunJob,

@@ -148,7 +148,7 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     video: where the video is; by default where the report says, or else beside the folder.
     Raises InputError if the video cannot be found or the report cannot be read.
     """
-    report = parse_json(folder / "report.json", _Report, "the report of a run")
+    report = parse_json(folder / "report.json", _Report, "the report of a run", "segment the video again")
     path = video or _find_video(folder, report)
     if path is None:
         raise InputError(f"{folder} does not say where its video is; give the video, and the folder as its `masks`")
