@@ -13,6 +13,7 @@ from hodor_cli.config import NUM_NON_OBJECT
 from hodor_cli.engine import Segmenter
 from hodor_cli.model import History, Hodor, Maps, build_model
 from hodor_cli.model.mobilenet import Conv
+from hodor_cli.model.region import Norms, Region
 from hodor_cli.weights import load_model
 
 HEIGHT, WIDTH = 48, 64
@@ -85,14 +86,18 @@ class Scripted:
     def __init__(self) -> None:
         self.masks: list[torch.Tensor] = []
 
-    def __call__(self, maps: Maps, history: History, cue: Any = None) -> torch.Tensor:
+    def __call__(
+        self, maps: Maps, history: History, cue: Any = None, region: Region | None = None, norms: Norms | None = None
+    ) -> torch.Tensor:
+        if norms is not None:
+            norms.apply(torch.nn.GroupNorm(1, 1), torch.zeros(1, 1, 2, 2))
         height, width = maps.stride4.shape[-2:]
         count = history.objects.shape[2]
         logits = torch.full((1, NUM_NON_OBJECT + count, height, width), -4.0)
         logits[:, 1] = 4.0
         for row, mask in enumerate(self.masks):
             logits[0, NUM_NON_OBJECT + row] = torch.where(mask, 12.0, -4.0)
-        return logits
+        return logits if region is None else region.doubled().of(logits)
 
 
 def toy_history(frames: int, objects: int, channels: int = 32) -> History:

@@ -95,9 +95,9 @@ def test_the_history_holds_the_window_and_nothing_older(toy: Hodor, history: int
 def test_only_the_window_is_decoded(toy: Hodor, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths, decode = [], toy.decode
 
-    def recording(maps: Maps, history: History, cue: Any = None) -> torch.Tensor:
+    def recording(maps: Maps, history: History, *rest: Any) -> torch.Tensor:
         lengths.append(history.objects.shape[1])
-        return decode(maps, history, cue)
+        return decode(maps, history, *rest)
 
     monkeypatch.setattr(toy, "decode", recording)
     segmenter = segmenter_for(toy, history=3)
@@ -216,8 +216,8 @@ def test_without_a_background_the_frame_edge_is_decided_like_the_rest(toy: Hodor
     segmenter.start_from({7: source.descriptors().objects[7]})
     model_decode = segmenter.model.decode
 
-    def certain(maps: Maps, history: History, cue: Any = None) -> torch.Tensor:
-        logits = model_decode(maps, history, cue)
+    def certain(maps: Maps, history: History, *rest: Any) -> torch.Tensor:
+        logits = model_decode(maps, history, *rest)
         logits[:, NUM_NON_OBJECT:] += 50
         return logits
 

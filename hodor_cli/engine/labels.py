@@ -10,27 +10,54 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.runtime.preprocess import Geometry
+from hodor_cli.runtime.preprocess import Geometry, resize
+
+#: The logarithm of what an object's probability is at least of another channel's where it may matter; a little less
+#: than that of the quarter in `label_map`.
+_MATTERS = -1.4
+
+
+def label_map_of_logits(
+    logits: Tensor, geometry: Geometry, object_ids: list[int]
+) -> tuple[np.ndarray, dict[int, float]]:
+    """As `label_map`, from logits (1, 10 + I, padded height / 4, padded width / 4), which are resized near objects."""
+    rivals, objects = logits.split((NUM_NON_OBJECT, len(object_ids)), dim=1)
+    # A channel that is far above all objects in a cell and in those around it is above them in all that these mix.
+    above = F.max_pool2d(objects.amax(dim=1, keepdim=True) - rivals, 3, stride=1, padding=1).amin(dim=1)[0]
+    box = _box(above > _MATTERS)
+    if box is None:
+        return np.zeros(geometry.original, dtype=np.uint16), dict.fromkeys(object_ids, 0.0)
+    near = logits[..., box[0], box[1]]
+    finer = resize(near, (4 * near.shape[2], 4 * near.shape[3])).softmax(dim=1)
+    return label_map(finer, geometry, object_ids, origin=(4 * box[0].start, 4 * box[1].start))
 
 
 def label_map(
-    probabilities: Tensor, geometry: Geometry, object_ids: list[int], *, background: int = NUM_NON_OBJECT
+    probabilities: Tensor,
+    geometry: Geometry,
+    object_ids: list[int],
+    *,
+    background: int = NUM_NON_OBJECT,
+    origin: tuple[int, int] = (0, 0),
 ) -> tuple[np.ndarray, dict[int, float]]:
     """The id of the likeliest channel at each pixel of the frame, 0 for background, and the objects' confidence.
 
     Args:
-        probabilities: (1, B + I, padded height, padded width) of the catch-all, the background cells and the objects.
+        probabilities: (1, B + I, padded height, padded width) of the catch-all, the background cells and the objects,
+            or a part of that outside of which there is no object.
         geometry: how the frame became the network's input.
         object_ids: I ids, in the channels' order.
         background: B, the channels before the objects.
+        origin: where the part begins, (row, column).
     Returns:
         Label map (H, W) uint16, and the mean probability inside each object's mask (0 where it has none).
     """
-    height, width = geometry.scaled
+    height, width = (max(0, size - start) for size, start in zip(geometry.scaled, origin, strict=True))
     channels = probabilities[0, :, :height, :width]
     labels = np.zeros(geometry.original, dtype=np.uint16)
     # A resized pixel mixes four cells, and the maximum of what is mixed is at least a quarter of the mixed maxima.
@@ -38,7 +65,8 @@ def label_map(
     box = _box(~far)
     if box is None:
         return labels, dict.fromkeys(object_ids, 0.0)
-    sides = zip(box, geometry.scaled, geometry.original, strict=True)
+    parts = (slice(start + part.start, start + part.stop) for start, part in zip(origin, box, strict=True))
+    sides = zip(parts, geometry.scaled, geometry.original, strict=True)
     rows, columns = (_Taps.of(*side, channels.device) for side in sides)
     rivals, objects = channels[:, box[0], box[1]].split((background, len(object_ids)))
     merged, cells = rivals.max(dim=0)

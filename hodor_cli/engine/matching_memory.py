@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.model.matching import Matcher, with_recent
+from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, KeyedMasks, Maps
 
 #: Reference frames that are matched with; an object given earlier is carried by the previous frame alone.
@@ -127,11 +128,17 @@ class MatchingMemory:
         return self.references if self.recent is None else [*self.references, self.recent]
 
     def cue(
-        self, model: HasMatcher, maps: Maps, object_ids: Sequence[int], ready: Sequence[Carried] = ()
+        self,
+        model: HasMatcher,
+        maps: Maps,
+        object_ids: Sequence[int],
+        ready: Sequence[Carried] = (),
+        region: Region | None = None,
     ) -> Cue | None:
         """Masks of all objects carried to the frame of `maps`, or None when there is nothing to match with.
 
         ready: masks carried to this frame beforehand, which are taken if they are of the same stored frame and objects.
+        region: the part of the frame for which masks are carried from the previous frame; None for all of it.
         """
         if maps.keys is None or model.matcher is None or self.previous is None:
             return None
@@ -143,7 +150,7 @@ class MatchingMemory:
             return Carried.of(matcher, maps, frame, object_ids).masks
 
         matcher = model.matcher
-        previous = matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True)
+        previous = matcher(maps.keys, self.previous.keyed_masks(object_ids), local=True, region=region)
         reference = previous  # what stays for objects whose reference frame is no longer kept
         counted = torch.zeros(len(object_ids), 1, 1, device=previous.device)
         for place, frame in enumerate(self.references or [self.previous]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,23 +17,26 @@ from hodor_cli.engine.masks import check_object_id
 from hodor_cli.engine.matching_memory import MatchingMemory, StoredFrame
 from hodor_cli.engine.motion import Motion
 from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.region import WholeFrame
 from hodor_cli.errors import InputError
 from hodor_cli.model.hodor import Hodor
 
 STATE_VERSION = 4
 
-Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook)
+Part = TypeVar("Part", HistoryEntry, StoredFrame, GivenLook, WholeFrame)
 
 
 @dataclass
 class Followed:
-    """The objects that are followed: their ids, descriptors, keys for matching, movement, and looks when given."""
+    """The objects that are followed: their ids, descriptors, keys for matching, movement, looks when given, and what
+    the last frame that was decoded as a whole left."""
 
     ring: HistoryRing
     ids: ObjectIds = field(default_factory=ObjectIds)
     memory: MatchingMemory = field(default_factory=MatchingMemory)
     motion: Motion = field(default_factory=Motion)
     looks: dict[int, GivenLook] = field(default_factory=dict)
+    whole: WholeFrame | None = None
 
     def start_from(
         self, objects: Mapping[int, np.ndarray], background: np.ndarray | None, model: Hodor, device: torch.device
@@ -67,7 +70,13 @@ class Followed:
 
     def copy(self) -> Followed:
         """Another one with the same objects; what it holds is immutable."""
-        return Followed(self.ring.copy(), self.ids, self.memory.copy(), self.motion.copy(), dict(self.looks))
+        return replace(
+            self,
+            ring=self.ring.copy(),
+            memory=self.memory.copy(),
+            motion=self.motion.copy(),
+            looks=dict(self.looks),
+        )
 
     def forget(self, object_id: int) -> None:
         """Forget what was believed of an object; its id stays."""
@@ -75,10 +84,11 @@ class Followed:
         self.memory.forget(object_id)
         self.motion.forget(object_id)
         self.looks.pop(object_id, None)
+        self.whole = None
 
     def pack(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write; copies, which later steps and the caller do not share."""
-        parts: dict[str, HistoryEntry | StoredFrame | GivenLook] = {
+        parts: dict[str, HistoryEntry | StoredFrame | GivenLook | WholeFrame] = {
             **{f"pinned/{k}": entry for k, entry in enumerate(self.ring.pinned)},
             **{f"history/{k}": entry for k, entry in enumerate(self.ring.entries)},
             **{f"matching/reference/{k}": frame for k, frame in enumerate(self.memory.references)},
@@ -87,6 +97,8 @@ class Followed:
         for name in ("previous", "recent"):
             if (frame := getattr(self.memory, name)) is not None:
                 parts[f"matching/{name}"] = frame
+        if self.whole is not None:
+            parts["whole"] = self.whole
         arrays = {"object_ids": np.array(self.ids, dtype=np.int64), **self.motion.state()}
         arrays |= {"matching/age": np.array(self.memory.age)} if self.memory.age else {}
         for prefix, part in parts.items():
@@ -106,13 +118,15 @@ class Followed:
                 if f"matching/{name}/object_ids" in arrays:
                     setattr(memory, name, _unpack(StoredFrame, arrays, f"matching/{name}", device))
             memory.references = list(_unpack_all(StoredFrame, arrays, "matching/reference", device))
+            if "whole/object_ids" in arrays:
+                followed.whole = _unpack(WholeFrame, arrays, "whole", device)
         followed.motion, cpu = Motion.of_state(arrays), torch.device("cpu")
         looks = [name.split("/")[1] for name in arrays if name.startswith("given/") and name.endswith("/unit")]
         followed.looks = {int(key): _unpack(GivenLook, arrays, f"given/{key}", cpu) for key in looks}
         return followed
 
 
-def _pack(prefix: str, part: HistoryEntry | StoredFrame | GivenLook) -> dict[str, np.ndarray]:
+def _pack(prefix: str, part: HistoryEntry | StoredFrame | GivenLook | WholeFrame) -> dict[str, np.ndarray]:
     """The fields of a part, which are ids, numbers and tensors, as arrays; None is left out."""
     arrays = {}
     for one in fields(part):

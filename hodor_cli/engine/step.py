@@ -11,16 +11,18 @@ from torch import Tensor
 from hodor_cli.engine.decoded import Decoded, Measures, StepInput, hold_lost, masks_to_encode, require_numbers
 from hodor_cli.engine.evidence import GivenLook, agreements, changes
 from hodor_cli.engine.history import HistoryEntry
-from hodor_cli.engine.labels import label_map
+from hodor_cli.engine.labels import label_map_of_logits
 from hodor_cli.engine.motion import limited
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.preparation import Preparation
+from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
 from hodor_cli.engine.state import Followed
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.model.background import predicted_masks, reference_masks, to_stride8
-from hodor_cli.model.types import Descriptors, Maps
+from hodor_cli.model.region import Norms, Region
+from hodor_cli.model.types import Cue, Descriptors, Maps
 from hodor_cli.runtime.device import autocast
-from hodor_cli.runtime.preprocess import Geometry, prepare_masks, resize
+from hodor_cli.runtime.preprocess import Geometry, prepare_masks
 
 #: The logit of an object at a pixel where it cannot be.
 _NOWHERE = -1e4
@@ -105,17 +107,33 @@ class FrameSteps(Preparation):
 
     def _decode(self, step: StepInput, followed: ObjectIds) -> Decoded:
         """Decode the objects of the history: those followed so far, and those that start here and have joined it."""
+        known, matcher = self._known, self.model.matcher if self.matching else None
+        if matcher is None or known.memory.previous is None:
+            logits, cue = self._logits(step, None)
+            return Decoded(known.ids, self._settled(logits), cue, {}, followed)
+        was = known.memory.previous.keyed_masks(known.ids).masks[0]
+        radii = known.motion.radii(known.ids, matcher.spread, step.time)
+        region = None if known.whole is None else known.whole.region(known.ids, was, radii)
+        logits, cue = self._logits(step, region)
+        if region is not None and holds_all(logits, region):
+            logits = in_whole_frame(logits, region)
+        elif region is not None:
+            logits, cue = self._logits(step, None)
+        logits, shares = limited(logits, was, radii)
+        return Decoded(known.ids, self._settled(logits), cue, dict(zip(known.ids, shares, strict=True)), followed)
+
+    def _logits(self, step: StepInput, region: Region | None) -> tuple[Tensor, Cue | None]:
+        """Logits of a region, by the norms of the last whole frame, or of the whole frame, and the cue for them."""
         known, maps = self._known, step.maps
-        cue = known.memory.cue(self.model, maps, known.ids, step.carried) if self.matching else None
-        logits = self.model.decode(maps, known.ring.stacked(known.ids), cue)
+        cue = known.memory.cue(self.model, maps, known.ids, step.carried, region) if self.matching else None
+        norms = None if cue is None else Norms(None if region is None or known.whole is None else known.whole.norms)
+        logits = self.model.decode(maps, known.ring.stacked(known.ids), cue, region, norms)
         require_numbers(logits, step.index, self.dtype)
-        cut_off: dict[int, float] = {}
-        if cue is not None and known.memory.previous is not None and self.model.matcher is not None:
-            was = known.memory.previous.keyed_masks(known.ids).masks[0]
-            radii = known.motion.radii(known.ids, self.model.matcher.spread, step.time)
-            logits, shares = limited(logits, was, radii)
-            cut_off = dict(zip(known.ids, shares, strict=True))
-        return Decoded(known.ids, self._settled(logits), cue, cut_off, followed)
+        if region is not None and known.whole is not None:
+            known.whole = known.whole.older()
+        elif norms is not None:
+            known.whole = WholeFrame(known.ids, norms.statistics)
+        return logits, cue
 
     def _settle(self, step: StepInput, decoded: Decoded, reference: dict[int, Tensor]) -> tuple[np.ndarray, Measures]:
         """Make the frame's label map and other results, and add the frame to history and matching memory."""
@@ -157,5 +175,4 @@ class FrameSteps(Preparation):
 
     def _labels(self, decoded: Decoded, geometry: Geometry) -> tuple[np.ndarray, dict[int, float]]:
         """The label map at the frame's own size, and the mean probability inside each object's mask."""
-        probabilities = resize(decoded.logits, geometry.padded).softmax(dim=1)
-        return label_map(probabilities, geometry, list(decoded.object_ids))
+        return label_map_of_logits(decoded.logits, geometry, list(decoded.object_ids))

@@ -13,6 +13,7 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.matching import CueInjection
 from hodor_cli.model.place import Place
 from hodor_cli.model.position import PlaceCodes, sinusoidal_position
+from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.types import Cue, History, Maps
 
 #: Logit of a descriptor that no frame of the history has: finite, because interpolation multiplies it by zero.
@@ -48,13 +49,19 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
 
     def forward(
-        self, x: Tensor, position: Tensor, history: History, present: Tensor | None, embeddings: tuple[Tensor, Tensor]
+        self,
+        x: Tensor,
+        position: Tensor,
+        history: History,
+        present: Tensor | None,
+        embeddings: tuple[Tensor, Tensor],
+        norms: Norms | None = None,
     ) -> Tensor:
         """x (B, h, w, C) and position (h * w, C); present (B, T * I + T * 9) bool says which descriptors there are,
         None that all are."""
         batch, height, width, channels = x.shape
         x_map = x.permute(0, 3, 1, 2)  # channels-last in memory, so that no copy is made
-        x_map = x_map + self.deform_norm(F.relu(self.deform(x_map)))
+        x_map = x_map + _normalised(self.deform_norm, F.relu(self.deform(x_map)), norms)
         x = x_map.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
 
         objects, background = history.objects.flatten(1, 2), history.background.flatten(1, 2)
@@ -132,43 +139,52 @@ class Decoder(nn.Module):
         embeddings: tuple[Tensor, Tensor],
         cue: Cue | None = None,
         place: Place | None = None,
+        region: Region | None = None,
+        norms: Norms | None = None,
     ) -> Tensor:
         """(B, 1 + 9 + I, H/4, W/4) float32 logits: the catch-all, the background cells, the objects.
 
-        `embeddings` are the encoder's own fg (D,) and bg (9, D) query embeddings; the decoder has none.
+        `embeddings` are the encoder's own fg (D,) and bg (9, D) query embeddings; the decoder has none. With a
+        `region` of the maps at stride 8, the logits are those of this part of the frame.
         """
-        stride8 = maps.stride8
-        channels, height, width = stride8.shape[1:]
+        channels, height, width = maps.stride8.shape[1:]
+        if region is None:
+            region = Region.all_of(height, width)
+        stride8, stride4 = region.of(maps.stride8), region.doubled().of(maps.stride4)
+        if cue is not None:
+            cue = Cue(
+                region.of(cue.previous), region.of(cue.reference), None if cue.near is None else region.of(cue.near)
+            )
         present = None if history.complete else history.present
         x = stride8.permute(0, 2, 3, 1)
         if self.cue is not None and cue is not None:
             x = x + self.cue(cue, history).to(x.dtype)
-        position = sinusoidal_position(height, width, channels, x.device).to(x.dtype)
+        position = region.of_pixels(sinusoidal_position(height, width, channels, x.device)).to(x.dtype)
         for layer in self.layers:
-            x = layer(x, position, history, present, embeddings)
+            x = layer(x, position, history, present, embeddings, norms)
         last = x.permute(0, 3, 1, 2)
-        stride4 = self._to_stride4(last, maps.stride4)
-        placed = stride4 if self.places is None else self.places(stride4)
-        logits = torch.cat(
-            (self._catch_all(stride4), self._masks(placed, history, place if cue is None else None)), dim=1
-        )
+        stride4 = self._to_stride4(last, stride4, norms)
+        catch_all = self._catch_all(stride4, norms)
+        placed = stride4 if self.places is None else self.places(stride4, region.doubled())
+        logits = torch.cat((catch_all, self._masks(placed, history, place if cue is None else None)), dim=1)
         if self.cue is not None and cue is not None:
             logits = self.cue.add_to_logits(logits, cue, last)
         return logits
 
-    def _to_stride4(self, x: Tensor, stride4: Tensor) -> Tensor:
-        reduced = self.stride4_reduce_norm(F.relu(self.stride4_reduce(stride4)))
+    def _to_stride4(self, x: Tensor, stride4: Tensor, norms: Norms | None) -> Tensor:
+        reduced = _normalised(self.stride4_reduce_norm, F.relu(self.stride4_reduce(stride4)), norms)
         if self.upsample_reduce is not None:
             x = F.interpolate(self.upsample_reduce(x), scale_factor=2, mode="bilinear", align_corners=False)
-            return self.stride4_norm(F.relu(self.stride4_conv(torch.cat((x, reduced), dim=1))))
+            x = torch.cat((x, reduced), dim=1)
+            return _normalised(self.stride4_norm, F.relu(self.stride4_conv(x)), norms)
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         # The first channels carry the fine detail of the backbone's stride 4, the others the decoder's map alone.
         own = x[:, reduced.shape[1] :]
         x = torch.cat((x[:, : reduced.shape[1]] + reduced, own), dim=1)
-        return self.stride4_norm(F.relu(self.stride4_conv(x)))
+        return _normalised(self.stride4_norm, F.relu(self.stride4_conv(x)), norms)
 
-    def _catch_all(self, stride4: Tensor) -> Tensor:
-        return self.catch_all_out(F.relu(self.catch_all_norm(self.catch_all_conv(stride4)))).float()
+    def _catch_all(self, stride4: Tensor, norms: Norms | None) -> Tensor:
+        return self.catch_all_out(F.relu(_normalised(self.catch_all_norm, self.catch_all_conv(stride4), norms))).float()
 
     def _masks(self, stride4: Tensor, history: History, place: Place | None) -> Tensor:
         """Dot products with the projected descriptors, the maximum over the frames of the history."""
@@ -188,3 +204,7 @@ class Decoder(nn.Module):
         bias = None if place is None else place.bias(history.objects, *stride4.shape[-2:])
         objects = logits(self.instance_query_proj(history.objects), history.has_object, bias)
         return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])
+
+
+def _normalised(norm: nn.GroupNorm, x: Tensor, norms: Norms | None) -> Tensor:
+    return norm(x) if norms is None else norms.apply(norm, x)

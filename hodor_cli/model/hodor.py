@@ -17,6 +17,7 @@ from hodor_cli.model.encoder import Encoder
 from hodor_cli.model.fpn import FeaturePyramid
 from hodor_cli.model.matching import Matcher
 from hodor_cli.model.mobilenet import MobileNetV2
+from hodor_cli.model.region import Norms, Region
 from hodor_cli.model.swin import Swin
 from hodor_cli.model.types import Cue, Descriptors, History, KeyedMasks, Maps
 
@@ -74,13 +75,21 @@ class Hodor(nn.Module):
         """Descriptors of objects (B, I, h, w) and background cells (B, 9, h, w): soft masks in 0..1 at stride 8."""
         return self.encoder(maps.stride8, object_masks, background_masks)
 
-    def decode(self, maps: Maps, history: History, cue: Cue | None = None) -> Tensor:
+    def decode(
+        self,
+        maps: Maps,
+        history: History,
+        cue: Cue | None = None,
+        region: Region | None = None,
+        norms: Norms | None = None,
+    ) -> Tensor:
         """Logits (B, 1 + 9 + I, H/4, W/4) of the catch-all, the background cells and the objects, float32.
 
-        Softmax over the channels gives probabilities. `cue` is used by models with a matcher and may be left out.
+        Softmax over the channels gives probabilities. `cue` is used by models with a matcher and may be left out. With
+        a cue, a `region` of the maps at stride 8 may be decoded alone, by the `norms` of another frame.
         """
         embeddings = (self.encoder.fg_query_embed, self.encoder.bg_query_embed)
-        return self.decoder(maps, history, embeddings, cue, self.encoder.place)
+        return self.decoder(maps, history, embeddings, cue, self.encoder.place, region, norms)
 
     def anywhere(self, objects: Tensor) -> Tensor:
         """Object descriptors (..., D) that do not say where their objects were, such as for another video."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hodor_cli.model.region import Region
 from hodor_cli.model.types import Cue, History, KeyedMasks
 from hodor_cli.runtime.device import without_autocast
 
@@ -24,7 +25,7 @@ FARTHEST = -1e4
 #: From which probability on a cell counts as a part of an object that others may follow.
 PART = 0.3
 #: How much the logits of an object are lowered outside its surroundings.
-_FAR = 20.0
+FAR = 20.0
 
 
 class Matcher(nn.Module):
@@ -49,13 +50,17 @@ class Matcher(nn.Module):
         features = torch.cat((F.normalize(stride8, dim=1), F.normalize(coarse, dim=1)), dim=1)
         return F.normalize(self.key_proj(features).float(), dim=1)
 
-    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
-        """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` looks near the same place."""
+    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool, region: Region | None = None) -> Tensor:
+        """Masks (B, I, h, w) of `source` carried to the frame with these keys; `local` looks near the same place, and
+        leaves zeros outside of a `region`."""
         with without_autocast(keys.device):  # scores reach 40, where bfloat16 has steps of 1/4
-            return self.nearby(keys, source) if local else self.anywhere(keys, source)
+            if not local:
+                return self.anywhere(keys, source)
+            found = self.nearby(keys, source, region)
+            return found if region is None else region.alone(found)
 
-    def nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:
-        """Match every cell with those within `reach`, nearer ones first."""
+    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> Tensor:
+        """Match every cell, or at least those of a region, with those within `reach`, nearer ones first."""
         y, x = (self._nearness(size, keys.device) for size in keys.shape[-2:])
         near = (y[:, None, :, None] + x[None, :, None, :]).clamp(min=FARTHEST).flatten(2).flatten(0, 1)  # (hw, hw)
         return self._carried(keys, source, near).unflatten(-1, keys.shape[-2:])
@@ -156,5 +161,5 @@ def kept_near(logits: Tensor, near: Tensor) -> Tensor:
     count = near.shape[1]
     objects = logits[:, -count:]
     there = ((logits.softmax(dim=1)[:, -count:] * near).flatten(2).amax(dim=-1) > 0.5)[..., None, None]
-    objects = torch.where((near == 0) & there, objects - _FAR, objects)
+    objects = torch.where((near == 0) & there, objects - FAR, objects)
     return torch.cat((logits[:, :-count], objects), dim=1)

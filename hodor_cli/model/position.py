@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hodor_cli.model.constants import cached_constant
+from hodor_cli.model.region import Region
 
 #: Periods along a side of the map, of the slowest and of the fastest wave of `place_codes`.
 _SLOWEST, _FASTEST = 0.25, 8.0
@@ -67,9 +68,11 @@ class PlaceCodes(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.full((channels,), _START))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same shape."""
+    def forward(self, x: Tensor, region: Region | None = None) -> Tensor:
+        """(B, C, h, w), a whole map or this part of one -> the same shape."""
         height, width = x.shape[-2:]
-        codes = place_codes(height, width, len(self.gain), x.device) * self.gain
+        if region is None:
+            region = Region.all_of(height, width)
+        codes = region.of_pixels(place_codes(*region.whole, len(self.gain), x.device)) * self.gain
         # Channels last in memory, as the maps are.
         return x + codes.view(1, height, width, -1).permute(0, 3, 1, 2).to(x.dtype)

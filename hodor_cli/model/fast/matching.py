@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hodor_cli.model.constants import cached_constant
 from hodor_cli.model.matching import FARTHEST, Matcher
+from hodor_cli.model.region import Region
 from hodor_cli.model.types import KeyedMasks
 from hodor_cli.runtime.device import autocast_dtype, without_autocast
 
@@ -26,23 +27,31 @@ class TiledMatcher(Matcher):
     before it is rounded: cells that match well score near 0, where the steps are smallest.
     """
 
-    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool) -> Tensor:
+    def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool, region: Region | None = None) -> Tensor:
         half = None if self.training else autocast_dtype(keys.device)
         dtype = half or keys.dtype
         with without_autocast(keys.device):
             source = KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
-            return (self.nearby(keys, source) if local else self.anywhere(keys, source)).float()
+            return super().forward(keys, source, local=local, region=region).float()
 
-    def nearby(self, keys: Tensor, source: KeyedMasks) -> Tensor:
+    def nearby(self, keys: Tensor, source: KeyedMasks, region: Region | None = None) -> Tensor:
         """Tile by tile: the cells of a tile are matched with those of the tile and its surroundings."""
         height, width = keys.shape[-2:]
-        asking, asked, back, near = _tiles(height, width, self.sigma, self.reach, keys.device, source.keys.dtype)
+        tiles = _tiles(height, width, self.sigma, self.reach, keys.device, source.keys.dtype)
+        rows, columns = (slice(0, side) for side in tiles.sides)
+        if region is not None:
+            rows, columns = (slice(side.start // TILE, -(-side.stop // TILE)) for side in (region.rows, region.columns))
+        asking, asked, near = (part.unflatten(0, tiles.sides)[rows, columns].flatten(0, 1) for part in tiles[:3])
         queries = _rows(self._scaled(keys, source.keys.dtype), asking)  # (B, tiles, TILE ** 2, K)
         answers = _rows(source.keys, asked)  # (B, tiles, (TILE + 2 reach) ** 2, K)
         masks = _rows(source.masks, asked)
         scores = self._scores(queries.flatten(0, 1), answers.flatten(0, 1)).unflatten(0, queries.shape[:2]) + near
-        carried = _carried(masks, scores).transpose(1, 2).flatten(2)  # (B, I, tiles * TILE ** 2)
-        return carried.index_select(2, back).unflatten(-1, (height, width))
+        carried = _carried(masks, scores).transpose(1, 2)  # (B, I, tiles, TILE ** 2)
+        carried = carried.unflatten(3, (TILE, TILE)).unflatten(2, (rows.stop - rows.start, -1))
+        carried = carried.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, I, rows * TILE, columns * TILE)
+        top, left = rows.start * TILE, columns.start * TILE
+        below, right = height - top - carried.shape[2], width - left - carried.shape[3]
+        return F.pad(carried, (left, right, top, below))  # where it is negative, `pad` crops
 
     def anywhere(self, keys: Tensor, source: KeyedMasks) -> Tensor:
         """Block by block: a block of scores stays in a core's cache."""
@@ -81,17 +90,17 @@ def _rows(maps: Tensor, cells: Tensor) -> Tensor:
 
 
 class _Tiles(NamedTuple):
-    """Where the cells of tiles and of their surroundings lie in a flattened map of h * w cells.
+    """Where the cells of N tiles and of their surroundings lie in a flattened map of h * w cells.
 
     asking (N, TILE ** 2) and asked (N, (TILE + 2 reach) ** 2): cells of each tile, and those its cells may match with.
-    back (h * w,): where each cell of the map is among all cells of all tiles.
     near (N, TILE ** 2, (TILE + 2 reach) ** 2): the logarithm of a Gaussian of the distance; FARTHEST is out of reach.
+    sides: rows and columns of tiles.
     """
 
     asking: Tensor
     asked: Tensor
-    back: Tensor
     near: Tensor
+    sides: tuple[int, int]
 
 
 def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.device, dtype: torch.dtype) -> _Tiles:
@@ -99,8 +108,8 @@ def _tiles(height: int, width: int, sigma: float, reach: int, device: torch.devi
     return _Tiles(
         _cells(height, width, rows, columns, 0, device),
         _cells(height, width, rows, columns, reach, device),
-        _back(height, width, columns, device),
         _nearness(height, width, sigma, reach, device, dtype),
+        (rows, columns),
     )
 
 
@@ -115,13 +124,6 @@ def _cells(height: int, width: int, rows: int, columns: int, margin: int, device
     y = _places(height, rows, margin, device).clamp(0, height - 1)
     x = _places(width, columns, margin, device).clamp(0, width - 1)
     return (y[:, None, :, None] * width + x[None, :, None, :]).view(rows * columns, -1)
-
-
-@cached_constant(maxsize=2)
-def _back(height: int, width: int, columns: int, device: torch.device) -> Tensor:
-    y, x = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
-    tile = y // TILE * columns + x // TILE
-    return (tile * TILE**2 + y % TILE * TILE + x % TILE).flatten()
 
 
 @cached_constant(maxsize=2)  # some MB each
