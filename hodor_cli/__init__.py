@@ -64,8 +64,8 @@ _NAMES = {
         "finetune",
         "pretrain",
     ),
+    "hodor_cli.samples.settings": ("ClipOptions",),
     "hodor_cli.training.options": (
-        "ClipOptions",
         "LaunchSettings",
         "Recipe",
         "RunOptions",
@@ -143,7 +143,8 @@ if TYPE_CHECKING:
     from hodor_cli.run.runner import segment_source
     from hodor_cli.run.segment import segment
     from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSettings, SegmentSummary
-    from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions, TrainingResult
+    from hodor_cli.samples.settings import ClipOptions
+    from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions, TrainingResult
     from hodor_cli.training.runs import finetune, pretrain
     from hodor_cli.video.frames import Frame, FrameSource
     from hodor_cli.video.source import open_source

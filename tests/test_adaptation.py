@@ -13,6 +13,9 @@ import torch
 from conftest import MakeVideo, moving_square
 from typer.testing import CliRunner
 
+from hodor_cli.adaptation.adapt import adapt
+from hodor_cli.adaptation.examples import Example, followed_after
+from hodor_cli.adaptation.settings import AdaptProgress, AdaptSettings, Budget
 from hodor_cli.cli import app
 from hodor_cli.cli.lazy import fill_lone_options
 from hodor_cli.engine import Segmenter
@@ -20,9 +23,6 @@ from hodor_cli.engine.step_result import ObjectResult, StepResult
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.training.adapt_settings import AdaptProgress, AdaptSettings, Budget
-from hodor_cli.training.adaptation import adapt
-from hodor_cli.training.examples import Example, followed_after
 from hodor_cli.weights.checkpoint import model_fingerprint, save_checkpoint
 
 

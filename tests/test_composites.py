@@ -14,13 +14,13 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.cutouts import cut_filmed
+from hodor_cli.samples.sample import TrainingSample
+from hodor_cli.samples.sets import DenseClips, StillTraining
+from hodor_cli.samples.settings import AugmentSettings, ClipOptions, DataSource, augment_preset
+from hodor_cli.samples.sources import Composites, add_object, build_sets
 from hodor_cli.training.config import PRESETS
-from hodor_cli.training.options import ClipOptions, DataSource
-from hodor_cli.training.samples.sample import TrainingSample, cut_filmed
-from hodor_cli.training.samples.sets import DenseClips, StillTraining
-from hodor_cli.training.samples.settings import AugmentSettings, augment_preset
 from hodor_cli.training.settings import with_settings
-from hodor_cli.training.sources import Composites, add_object, build_sets
 
 SIZE = (64, 96)
 LIMITS = ObjectLimits(min_area=20, min_side=3, at_area=None)
@@ -129,8 +129,8 @@ def test_training_sets_are_composed_only_if_the_settings_ask_for_it(tmp_path: Pa
     folder = make_blobs(tmp_path / "blobs")
     toy = with_settings(PRESETS["toy"], {"limits.min_area": 20.0})
     source = DataSource(folder)
-    assert isinstance(build_sets([source], toy, ClipOptions())[0][0], StillTraining)
+    assert isinstance(build_sets([source], ClipOptions(), toy.limits, toy.augment)[0][0], StillTraining)
     more = with_settings(toy, {"augment.pasted": "2"})
-    assert isinstance(build_sets([source], more, ClipOptions())[0][0], Composites)
+    assert isinstance(build_sets([source], ClipOptions(), more.limits, more.augment)[0][0], Composites)
     with pytest.raises(UsageError, match="pasted"):
         AugmentSettings(pasted=-1)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from conftest import moving_square
 
+from hodor_cli.adaptation import examples
 from hodor_cli.errors import UsageError
 from hodor_cli.model import build_model
-from hodor_cli.training import examples
+from hodor_cli.samples.sequence import make_still_sequence
+from hodor_cli.samples.settings import AugmentSettings
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, chain_schedule
 from hodor_cli.training.damage import with_mistakes
-from hodor_cli.training.samples.sequence import make_still_sequence
-from hodor_cli.training.samples.settings import AugmentSettings
 from hodor_cli.training.step import Objective
 
 

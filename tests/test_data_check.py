@@ -13,7 +13,7 @@ from PIL import Image
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
-from hodor_cli.training.pictures import draw_sample, preview_samples, write_sheet
+from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
 
 LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 

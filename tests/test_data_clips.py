@@ -13,9 +13,8 @@ from PIL import Image
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.options import ClipOptions
-from hodor_cli.training.samples.sets import ClipTraining, DenseClips, SparseClips
-from hodor_cli.training.samples.settings import MINI, AugmentSettings
+from hodor_cli.samples.sets import ClipTraining, DenseClips, SparseClips
+from hodor_cli.samples.settings import MINI, AugmentSettings, ClipOptions
 
 PLAIN = AugmentSettings(
     translation=(0, 0), rotation=(0, 0), shear=(0, 0), crop_keep=(1, 1), hue=(0, 0), saturation=(0, 0),

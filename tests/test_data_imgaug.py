@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from hodor_cli.training.samples.imgaug_sequence import explain_import_error, restore_numpy_names
-from hodor_cli.training.samples.settings import PAPER, AugmentSettings
+from hodor_cli.samples.imgaug_sequence import explain_import_error, restore_numpy_names
+from hodor_cli.samples.settings import PAPER, AugmentSettings
 
 NOTHING = AugmentSettings(
     maker="imgaug", translation=(0, 0), rotation=(0, 0), shear=(0, 0), crop_keep=(1, 1), hue=(0, 0),
@@ -24,7 +24,7 @@ def imgaug():
     from hodor_cli.errors import DataError
 
     try:
-        from hodor_cli.training.samples.imgaug_sequence import load_imgaug
+        from hodor_cli.samples.imgaug_sequence import load_imgaug
 
         return load_imgaug()
     except DataError as error:
@@ -40,7 +40,7 @@ def image():
 
 
 def geometry(imgaug, image, settings, seed, keep=1.0, rectangle=(slice(35, 55), slice(50, 70))):
-    from hodor_cli.training.samples.imgaug_sequence import geometry_augmenter
+    from hodor_cli.samples.imgaug_sequence import geometry_augmenter
 
     _, maps = imgaug
     square = np.zeros(SIZE, np.int32)
@@ -52,7 +52,7 @@ def geometry(imgaug, image, settings, seed, keep=1.0, rectangle=(slice(35, 55), 
 
 
 def colours(imgaug, image, settings, seed):
-    from hodor_cli.training.samples.imgaug_sequence import colour_augmenter
+    from hodor_cli.samples.imgaug_sequence import colour_augmenter
 
     return np.asarray(colour_augmenter(settings, seed)(image=image))
 
@@ -131,7 +131,7 @@ def test_saturation_contrast_and_brightness_go_both_ways(imgaug, image):
 
 
 def test_paper_draws_one_colour_and_a_motion_for_each_frame(imgaug, image):
-    from hodor_cli.training.samples.sequence import make_still_sequence
+    from hodor_cli.samples.sequence import make_still_sequence
 
     mask = np.zeros(SIZE, bool)
     mask[30:60, 40:80] = True
@@ -168,7 +168,7 @@ def test_what_is_missing_is_said_in_one_sentence():
 def test_without_imgaug_training_data_says_so():
     script = (
         "import sys; sys.modules['imgaug'] = None\n"
-        "from hodor_cli.training.samples.imgaug_sequence import load_imgaug\n"
+        "from hodor_cli.samples.imgaug_sequence import load_imgaug\n"
         "from hodor_cli.errors import DataError\n"
         "try:\n    load_imgaug()\nexcept DataError as error:\n    print(error)\n"
     )

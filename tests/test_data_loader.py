@@ -12,10 +12,10 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.training.samples.batches import BatchPlanner, RankBatches, bucket_size, group_shares, make_loader
-from hodor_cli.training.samples.sample import TrainingSample, collate
-from hodor_cli.training.samples.sets import StillTraining, TrainingSet
-from hodor_cli.training.samples.settings import MINI, BatchSettings
+from hodor_cli.samples.batches import BatchPlanner, RankBatches, bucket_size, group_shares, make_loader
+from hodor_cli.samples.sample import TrainingSample, collate
+from hodor_cli.samples.sets import StillTraining, TrainingSet
+from hodor_cli.samples.settings import MINI, BatchSettings
 
 TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)
 TENSORS = ("frames", "masks", "valid", "presence", "labelled")

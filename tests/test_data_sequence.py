@@ -9,8 +9,8 @@ import pytest
 from data_fakes import box_mask, photograph
 
 from hodor_cli.errors import UsageError
-from hodor_cli.training.samples.sequence import make_still_sequence
-from hodor_cli.training.samples.settings import MINI, PAPER, PRESETS, AugmentSettings, augment_preset
+from hodor_cli.samples.sequence import make_still_sequence
+from hodor_cli.samples.settings import MINI, PAPER, PRESETS, AugmentSettings, augment_preset
 
 BOXES = [(20, 20, 40, 50), (80, 40, 30, 30)]
 SIZE = (120, 160)

@@ -15,6 +15,7 @@ from PIL import Image
 from segmenter_fakes import make_model
 from typer.testing import CliRunner
 
+from hodor_cli.adaptation.examples import Example
 from hodor_cli.cli import app
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.engine import OfflineSegmenter, Segmenter, follow
@@ -24,7 +25,6 @@ from hodor_cli.evaluation.given import GivenScore, GivenSettings, evaluate_given
 from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.images.picture import read_picture
 from hodor_cli.model import Hodor
-from hodor_cli.training.examples import Example
 
 COUNT = 8
 TRUTH = moving_labels(COUNT)

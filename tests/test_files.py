@@ -56,9 +56,9 @@ def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
 
     from hodor_cli.datasets.coco import StillImages
     from hodor_cli.datasets.limits import ObjectLimits
-    from hodor_cli.training.samples.batches import BatchPlanner, RankBatches, quiet_worker
-    from hodor_cli.training.samples.sets import StillTraining
-    from hodor_cli.training.samples.settings import MINI, BatchSettings
+    from hodor_cli.samples.batches import BatchPlanner, RankBatches, quiet_worker
+    from hodor_cli.samples.sets import StillTraining
+    from hodor_cli.samples.settings import MINI, BatchSettings
 
     make_coco(tmp_path, 4)
     stills = StillTraining(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)

@@ -15,12 +15,14 @@ from training_fakes import losses_of, make_blobs, start
 import hodor_cli
 from hodor_cli.errors import DataError, DeviceError, UsageError
 from hodor_cli.model import build_model
+from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.samples.settings import ClipOptions, DataSource
+from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import ClipOptions, DataSource, LaunchSettings, RunOptions
-from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.sources import build_sets
+from hodor_cli.training.options import LaunchSettings, RunOptions
+from hodor_cli.training.plan import Plan
 from hodor_cli.weights import load_checkpoint
 
 
@@ -90,9 +92,9 @@ def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path)
 def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     """Resume in a folder of the process's own, as on machines that share no disk."""
     config = train_preset("toy")
-    sets, _ = build_sets([DataSource(photos)], config, ClipOptions())
-    run = RunOptions(resume=True, workers=0)
-    train(build_model("toy"), BatchPlanner(sets, config.batches), config, folders[process.rank], run, process)
+    sets, _ = build_sets([DataSource(photos)], ClipOptions(), config.limits, config.augment, config.held_out)
+    plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0))
+    train(build_model("toy"), BatchPlanner(sets, config.batches), plan, process)
 
 
 def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:

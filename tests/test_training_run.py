@@ -22,14 +22,16 @@ from training_fakes import losses_of, make_blobs, start
 import hodor_cli
 from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.samples.sample import TrainingSample
+from hodor_cli.samples.sets import TrainingSet
+from hodor_cli.samples.settings import DataSource
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import DataSource, LaunchSettings, RunOptions, TrainingProgress, TrainingResult
+from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
+from hodor_cli.training.plan import Plan
 from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
-from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.samples.sample import TrainingSample
-from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.settings import with_settings
 from hodor_cli.training.watching import Events
 from hodor_cli.weights import load_checkpoint, load_model
@@ -332,14 +334,15 @@ def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> Non
     model = spoilt_model(what)
     config = with_settings(train_preset("toy"), {"iterations": 30})
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        train(model, BatchPlanner([Plain()], config.batches), config, tmp_path, RunOptions(workers=0))
+        train(model, BatchPlanner([Plain()], config.batches), Plan(config, RunOptions(tmp_path, workers=0)))
     # The step that would have spoilt the weights was not made.
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def train_spoilt(process: Process, folder: Path, what: str) -> None:
     config = with_settings(train_preset("toy"), {"iterations": 30})
-    train(spoilt_model(what), BatchPlanner([Plain()], config.batches), config, folder, RunOptions(workers=0), process)
+    plan = Plan(config, RunOptions(folder, workers=0))
+    train(spoilt_model(what), BatchPlanner([Plain()], config.batches), plan, process)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptions, DataSource, parse_source
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
 from hodor_cli.training.launch import resolve
-from hodor_cli.training.options import ClipOptions, DataSource, LaunchSettings, Recipe, RunOptions, parse_source
-from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
+from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
 from hodor_cli.training.settings import (
     check_same,
     choose_config,

@@ -24,9 +24,9 @@ from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
+    from hodor_cli.adaptation.settings import AdaptProgress
     from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.model.hodor import Hodor
-    from hodor_cli.training.adapt_settings import AdaptProgress
 
 
 class Jobs:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
-from hodor_cli.training.samples.sample import Masks, TrainingSample
-from hodor_cli.training.samples.sets import TrainingSet
-from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.samples.sample import Masks, TrainingSample
+from hodor_cli.samples.sets import TrainingSet
+from hodor_cli.samples.settings import AugmentSettings
 
 FPS = 25.0
 

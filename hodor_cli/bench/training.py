@@ -33,12 +33,12 @@ from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
 from hodor_cli.runtime.threads import using_threads, wait_briefly
+from hodor_cli.samples.batches import BatchPlanner
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.launch import Process
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, RunOptions, TrainingProgress
-from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.watching import Hooks
+from hodor_cli.training.plan import Plan
 
 #: The training preset that belongs to an architecture.
 _PRESET_OF = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
@@ -208,9 +208,9 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
         try:
             wait_for_the_next()
             planner = BatchPlanner([pictures], job.config.batches)
-            run = RunOptions(save_every=_ENDLESS, workers=job.workers if fast else 0)
-            hooks = Hooks(Callbacks(progress=after_an_iteration))
-            train(model if fast else plain(model), planner, job.config, Path(folder), run, process, hooks)
+            run = RunOptions(Path(folder), save_every=_ENDLESS, workers=job.workers if fast else 0)
+            plan = Plan(job.config, run, Callbacks(progress=after_an_iteration))
+            train(model if fast else plain(model), planner, plan, process)
         except _EnoughError:
             pass
 

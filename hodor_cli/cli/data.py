@@ -73,8 +73,8 @@ def preview(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
-    from hodor_cli.training.options import DataSource
-    from hodor_cli.training.pictures import preview_samples, require_new_sheet, write_sheet
+    from hodor_cli.samples.settings import DataSource
+    from hodor_cli.samples.sheet import preview_samples, require_new_sheet, write_sheet
 
     require_new_sheet(out, overwrite=overwrite)
     source = DataSource(path, annotations=annotations)

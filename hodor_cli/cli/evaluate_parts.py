@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from hodor_cli.adaptation.examples import Example
     from hodor_cli.engine.keyframes import OfflineSegmenter
     from hodor_cli.evaluation.comparison import ResultComparison
     from hodor_cli.evaluation.results import EvaluationResult
     from hodor_cli.model.hodor import Hodor
-    from hodor_cli.training.examples import Example
 
 
 def print_scores(result: EvaluationResult, console: Console) -> None:
@@ -164,14 +164,14 @@ class Adapting:
     """Makes segmenters whose network is adapted to given frames, as a run of `segment` with `adapt` does it."""
 
     def __init__(self, model: Hodor, settings: EvaluationSettings) -> None:
-        from hodor_cli.training.adapt_settings import Budget
+        from hodor_cli.adaptation.settings import Budget
 
         self._model, self._settings = model, settings
         Budget.parse(settings.adapt or "")
 
     def _adapted(self, model: Hodor, examples: Sequence[Example]) -> tuple[Hodor, EvaluationSettings]:
+        from hodor_cli.adaptation.adapt import adapt, default_cache
         from hodor_cli.run.adapting import adaptation
-        from hodor_cli.training.adaptation import adapt, default_cache
 
         lines = min(examples[0].frame.shape[:2])
         how, settings = adaptation(model, self._settings.adapt or "", self._settings, lines)
@@ -179,8 +179,8 @@ class Adapting:
 
     def on_start(self, segmenter: Any, start: Start) -> Any:
         """A segmenter like this one, adapted to the first masks of a sequence."""
+        from hodor_cli.adaptation.examples import Example, followed_after
         from hodor_cli.images.picture import read_picture
-        from hodor_cli.training.examples import Example, followed_after
 
         after = [read_picture(start.following[n - 1]) for n in followed_after([0], len(start.following) + 1)[0]]
         example = Example.of(start.frame, start.masks, following=after)

@@ -18,12 +18,12 @@ from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
+    from hodor_cli.adaptation.settings import AdaptProgress
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.model.hodor import Hodor
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.output import OutputFolder
     from hodor_cli.run.settings import RunOutput, SegmentSummary
-    from hodor_cli.training.adapt_settings import AdaptProgress
     from hodor_cli.video.frames import FrameSource
 
 _KNOWN = "Objects known from elsewhere"

@@ -125,9 +125,9 @@ def make_executor(options: WorkOptions, *, workers: int | None, gpus: int | None
 
 def _check(options: WorkOptions, *, local: bool) -> None:
     """Raise the HodorError that every video would raise, so that it appears once and nothing is written."""
+    from hodor_cli.adaptation.settings import Budget
     from hodor_cli.engine.segmenter import Segmenter
     from hodor_cli.runtime.device import choose_device, choose_precision
-    from hodor_cli.training.adapt_settings import Budget
     from hodor_cli.weights import load_model
 
     settings = options.settings

@@ -14,10 +14,10 @@ from hodor_cli.cli.options import opt
 from hodor_cli.cli.parameters import MACHINE, Fields, option
 from hodor_cli.cli.terminal import Show, duration, note, progress_bar, stderr_console, stdout_console, warn
 from hodor_cli.errors import DataError, UsageError
+from hodor_cli.samples.settings import ClipOptions, augment_preset
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import LearningRate, TrainConfig
-from hodor_cli.training.options import ClipOptions, LaunchSettings, Recipe, RunOptions
-from hodor_cli.training.samples.settings import augment_preset
+from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
@@ -219,7 +219,7 @@ def pretrain(
     hodor pretrain --data stills:0.5 --data mine:0.5 --preset mini
     hodor pretrain --gpus 4
     """
-    from hodor_cli.training.options import DataSource
+    from hodor_cli.samples.settings import DataSource
     from hodor_cli.training.runs import pretrain as job
 
     if (images is None) != (annotations is None):

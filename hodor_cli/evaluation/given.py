@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.labels.decode import LabelReader, Labels, Void
 from hodor_cli.engine.following import follow
@@ -23,7 +24,6 @@ from hodor_cli.evaluation.settings import Progress
 from hodor_cli.files import write_result
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
-from hodor_cli.training.examples import Example, followed_after
 
 Choose = Literal["uniform", "suggest", "random", "one-way"]
 #: Makes a segmenter whose network is adapted to frames with their label maps; further frames show how well.

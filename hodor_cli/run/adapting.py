@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from hodor_cli.adaptation.settings import AdaptSettings, Budget
 from hodor_cli.engine.settings import SegmenterSettings
 from hodor_cli.errors import UsageError
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import SegmentSettings
-from hodor_cli.training.adapt_settings import AdaptSettings, Budget
 from hodor_cli.video.frames import FrameSource
 
 if TYPE_CHECKING:
+    from hodor_cli.adaptation.settings import AdaptProgress
     from hodor_cli.model.hodor import Hodor
-    from hodor_cli.training.adapt_settings import AdaptProgress
 
 Settings = TypeVar("Settings", bound=SegmenterSettings)
 
@@ -35,10 +35,10 @@ def adapted_to_given(
     budget: `60s` or `200steps`. Raises UsageError for another budget or a source that can be read only once, InputError
     for masks that do not fit.
     """
+    from hodor_cli.adaptation.adapt import adapt, default_cache
+    from hodor_cli.adaptation.examples import Example, Rgb, followed_after
     from hodor_cli.engine.segmenter import placed
     from hodor_cli.runtime.device import choose_device
-    from hodor_cli.training.adaptation import adapt, default_cache
-    from hodor_cli.training.examples import Example, Rgb, followed_after
 
     how, settings = adaptation(model, budget, settings, min(source.height, source.width))
     if not source.reiterable:

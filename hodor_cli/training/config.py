@@ -10,8 +10,8 @@ import msgspec
 
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 from hodor_cli.settings import about, check_settings
-from hodor_cli.training.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 
 
 @dataclass(frozen=True)

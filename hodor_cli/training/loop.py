@@ -8,8 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
@@ -17,30 +19,28 @@ from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
+from hodor_cli.samples.batches import BatchPlanner, make_loader
+from hodor_cli.samples.sample import Batch
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
 from hodor_cli.training.launch import Process
-from hodor_cli.training.options import RunOptions, TrainingProgress
-from hodor_cli.training.pictures import write_predictions
-from hodor_cli.training.run_folder import RunFolder, TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.samples.batches import BatchPlanner, make_loader
-from hodor_cli.training.samples.sample import Batch
+from hodor_cli.training.options import TrainingProgress
+from hodor_cli.training.plan import Plan
+from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import Learner, holding, put_weights, rate_at
-from hodor_cli.training.watching import COLUMNS, Clock, Events, Hooks, MetricsFile, in_words
+from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
 def train(
     model: Hodor,
     planner: BatchPlanner,
-    config: TrainConfig,
-    folder: Path,
-    run: RunOptions | None = None,
+    plan: Plan,
     process: Process | None = None,
-    hooks: Hooks | None = None,
+    held_out: HeldOut | None = None,
 ) -> Hodor:
-    """Train a model and leave checkpoints in a folder.
+    """Train a model and leave checkpoints in the plan's folder, which exists.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
     is a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in
@@ -49,72 +49,69 @@ def train(
     Args:
         model: the network to start from.
         planner: draws the batches.
-        config: all settings.
-        folder: where everything is written; it exists.
-        run: whether to resume, how often to save, how many processes make samples.
+        plan: all settings, the folder, whether to resume, how often to save, whom to tell.
         process: how the work is distributed; None for this process alone.
-        hooks: progress, sheets and validation.
+        held_out: measured at the start and at the end, in the process that writes the files.
     Returns:
         The trained model, with the weights that were saved.
     Raises:
         TrainingError for a loss or gradient that is no number, naming the sample; OutputError if nothing can be
         written; UsageError if a run with other settings is resumed, or the batch cannot be shared by the processes.
     """
-    run, process = run or RunOptions(), process or Process()
+    process = process or Process()
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
-    job = _Job(Learner(model, config, process), config, RunFolder(folder), run, hooks or Hooks())
-    first = job.learner.done
+    job = _Job(Learner(model, plan.config, process), plan, held_out)
+    first, last = job.learner.done, plan.config.iterations
     if len(set(process.gather(first))) > 1:
         raise UsageError(
-            f"the processes do not see the same run in {folder}; choose with `out` a folder that all machines share"
+            f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
+            " share"
         )
     try:
-        if first == 0 and process.is_first and job.hooks.held_out is not None:
-            job.state.before = job.hooks.held_out.measure(job.learner)
+        if first == 0 and process.is_first and held_out is not None:
+            job.state.before = held_out.measure(job.learner)
         process.barrier()
-        if first < config.iterations:
-            loader = make_loader(
-                planner, first, config.iterations, rank=process.rank, world=process.world, workers=run.workers,
-                pin_memory=process.device.type == "cuda",
-            )  # fmt: skip
-            job.train_on(loader)
+        if first < last:
+            pinned = process.device.type == "cuda"
+            share = {"rank": process.rank, "world": process.world, "workers": plan.run.workers}
+            job.train_on(make_loader(planner, first, last, **share, pin_memory=pinned))
         job.finish()
     except KeyboardInterrupt:
         job.interrupted()
         raise
-    if job.learner.average is not None:
-        put_weights(model, job.learner.average.values)
+    if job.learner.learned is not None:
+        put_weights(model, job.learner.learned)
     return model.eval()
 
 
 class _Job:
-    """A run in progress: the learner, its folder, and what is known about it."""
+    """A run in progress: the learner, its plan, and what is known about it."""
 
-    def __init__(self, learner: Learner, config: TrainConfig, folder: RunFolder, run: RunOptions, hooks: Hooks) -> None:
-        """Continues from the folder's state, if there is one and `run` says so."""
-        self.learner, self.config, self.folder, self.run, self.hooks = learner, config, folder, run, hooks
-        self.process, self.callbacks = learner.process, hooks.callbacks
-        self.state = TrainingState(0, config.to_dict(), model=learner.model.config.to_dict())
+    def __init__(self, learner: Learner, plan: Plan, held_out: HeldOut | None) -> None:
+        """Continues from the folder's state, if there is one and the plan says so."""
+        self.learner, self.plan, self.held_out = learner, plan, held_out
+        self.config, self.folder, self.callbacks = plan.config, plan.folder, plan.callbacks
+        self.process = learner.process
+        self.state = TrainingState(0, plan.config.to_dict(), model=learner.model.config.to_dict())
         self.saved = -1
-        earlier = read_state(folder.root) if run.resume else None
+        earlier = read_state(self.folder.root) if plan.run.resume else None
         if earlier is not None:
-            check_same(config, TrainConfig.from_dict(earlier.config))
-            restore_state(folder.root, learner.model, learner.optimiser, learner.average)
+            check_same(plan.config, TrainConfig.from_dict(earlier.config))
+            restore_state(self.folder.root, learner.model, learner.optimiser, learner.average)
             learner.done = self.saved = earlier.iteration
             self.state.best, self.state.before = earlier.best, earlier.before
 
     def train_on(self, batches: Iterator[Batch]) -> None:
         """Do the iterations that are left, or as many as the time allows."""
-        learner, config, clock, callbacks = self.learner, self.config, Clock(), self.callbacks
+        learner, run, clock, callbacks = self.learner, self.plan.run, Clock(), self.callbacks
         with ExitStack() as stack:
             events = metrics = None
             if self.process.is_first:
                 events = stack.enter_context(closing(Events(self.folder.events, learner.done)))
                 metrics = stack.enter_context(closing(MetricsFile(self.folder.metrics, keep=learner.done)))
-            cores = stack.enter_context(FreeCores())
-            over = False
-            while learner.done < config.iterations and not over:
+            cores, left, over = stack.enter_context(FreeCores()), self.config.iterations - learner.done, False
+            while left and not over:
                 cores.adjust()
                 batch = clock.wait_for(batches)
                 with _uninterrupted():
@@ -129,18 +126,18 @@ class _Job:
                         callbacks.progress(progress)
                     if clock.iterations == 3 and left:
                         callbacks.note(
-                            f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
-                            f" ({progress.samples_per_second:.1f} samples/s)"
+                            f"about {timedelta(seconds=math.ceil(progress.seconds_left))} h for the {left} iterations"
+                            f" that are left ({progress.samples_per_second:.1f} samples/s)"
                         )
-                    if learner.done % self.run.sheet_every == 0 or learner.done == 1:
+                    if learner.done % run.sheet_every == 0 or learner.done == 1:
                         write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
-                if callbacks.validate is not None and (learner.done % self.run.val_every == 0 or not left):
+                if callbacks.validate is not None and (learner.done % run.val_every == 0 or not left):
                     if events is not None:
                         self._validate(callbacks.validate, events)
                     self.process.barrier()
-                until = self.hooks.until
+                until = self.plan.until
                 over = until is not None and any(self.process.gather(time.time() >= until))
-                if learner.done % self.run.save_every == 0 and left and not over:
+                if learner.done % run.save_every == 0 and left and not over:
                     self.save()
 
     def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
@@ -153,6 +150,7 @@ class _Job:
         values, predictions = self.learner.step(batch, rate, steps, Hardship.drawn(config, iteration))
         cross_entropy, dice, iou = values.tolist()[:3]
         clock.done(config.batch_size)
+        left = config.iterations - self.learner.done
         progress = TrainingProgress(
             iteration=self.learner.done,
             iterations=config.iterations,
@@ -162,7 +160,7 @@ class _Job:
             iou=iou,
             learning_rate=rate,
             samples_per_second=clock.rate,
-            seconds_left=(config.iterations - self.learner.done) * config.batch_size / max(clock.rate, 1e-9),
+            seconds_left=left * config.batch_size / max(clock.rate, 1e-9),
             loader_wait=clock.wait_share,
         )
         return progress, predictions
@@ -179,7 +177,7 @@ class _Job:
 
     def finish(self) -> None:
         """Save, and say whether the network got better."""
-        before, held_out = self.state.before, self.hooks.held_out
+        before, held_out = self.state.before, self.held_out
         if before is not None and held_out is not None and self.process.is_first:
             after = self.state.after = held_out.measure(self.learner)
             change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {held_out.name}"
@@ -213,7 +211,8 @@ class _Job:
             self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:
-        details = {"training": self.config.to_dict(), **self.hooks.details, "iteration": self.learner.done, **more}
+        run = msgspec.to_builtins(self.plan.record, enc_hook=str)
+        details = {"training": self.config.to_dict(), "run": run, "iteration": self.learner.done, **more}
         save_checkpoint(path, self.learner.model, details)
 
 

@@ -1,53 +1,21 @@
-"""Data, options, callbacks and results of `pretrain` and `finetune`."""
+"""Options, callbacks and results of `pretrain` and `finetune`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.settings import about, check_settings
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """A data set and how often it is drawn from, next to others.
-
-    folder: of the set, or with `annotations` (a COCO file) of its images. samples: their number when a run began.
-    """
-
-    folder: Path
-    weight: float = 1.0
-    annotations: Path | None = None
-    samples: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.weight < float("inf"):
-            raise UsageError(f"the weight of {self.folder} must be a number above 0, not {self.weight:g}")
-
-
-Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
-
-
-def parse_source(text: str | Path | DataSource) -> DataSource:
-    """`FOLDER` or `FOLDER:WEIGHT`. A folder whose own name ends so is taken as a folder. Raises UsageError."""
-    if isinstance(text, DataSource):
-        return text
-    folder, colon, weight = str(text).rpartition(":")
-    if not colon or not folder or Path(text).exists():
-        return DataSource(Path(text))
-    try:
-        return DataSource(Path(folder), float(weight))
-    except ValueError:
-        return DataSource(Path(text))
 
 
 @dataclass(frozen=True)
@@ -77,27 +45,13 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class ClipOptions:
-    """How `finetune` uses clips; `pretrain` has no mode.
+class Job:
+    """What is to be trained: on which data, which are used how, and which network."""
 
-    `frames` takes annotated frames as further photographs; `sparse` learns by cyclic consistency from one labelled
-    frame of each clip (HODOR, sec. 3.5); `dense` from clips whose frames are all labelled.
-    """
-
-    mode: Annotated[
-        Literal["", "frames", "sparse", "dense"],
-        about(
-            "Annotated frames as more photographs; clips with one labelled frame each (cyclic consistency); or clips"
-            " with all frames labelled."
-        ),
-    ] = ""
-    max_gap: Annotated[int, about("Frames between those of a sample, at most (sparse, dense).", least=1)] = 10
-    every: Annotated[int, about("Take each n-th labelled frame (frames).", least=1)] = 1
-    resolution: Annotated[str | None, about("Folder below JPEGImages, if there are several.")] = None
-    split: Annotated[str | None, about("List of ImageSets.  [default: train, if there]")] = None
-
-    def __post_init__(self) -> None:
-        check_settings(self)
+    kind: Literal["pretrain", "finetune"]
+    data: list[DataSource]
+    clips: ClipOptions
+    recipe: Recipe
 
 
 @dataclass(frozen=True)

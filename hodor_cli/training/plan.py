@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -18,9 +17,10 @@ from hodor_cli.formats.opening import is_clips
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
+from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
-from hodor_cli.training.options import Callbacks, ClipOptions, DataSource, Recipe, RunOptions
+from hodor_cli.training.options import Callbacks, Job, Recipe, RunOptions
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
@@ -28,19 +28,24 @@ from hodor_cli.weights.published import load_imagenet_backbone
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class Plan:
     """A run as its processes need to know it; pickled if there are several.
 
-    state: what is resumed. until: when to stop, in seconds since 1970. record: what goes into run.json.
+    run: with its folder, `out`. record: what goes into run.json. state: what is resumed. until: when to stop, in
+    seconds since 1970, which the processes of all machines share.
     """
 
-    folder: RunFolder
     config: TrainConfig
     run: RunOptions
-    callbacks: Callbacks
-    state: TrainingState | None
-    until: float | None
-    record: RunRecord
+    callbacks: Callbacks = field(default_factory=Callbacks)
+    record: RunRecord = field(default_factory=lambda: RunRecord("pretrain", {}))
+    state: TrainingState | None = None
+    until: float | None = None
+
+    @property
+    def folder(self) -> RunFolder:
+        """The files of the run."""
+        return RunFolder(self.run.out or Path())
 
     def first_model(self) -> Hodor:
         """The network that the run starts from: random, with a backbone from ImageNet, or a checkpoint's.
@@ -58,7 +63,7 @@ class TrainingPlan:
                 network = accelerate(Hodor(architecture))
         if (own := network.config.name) != wanted:
             raise WeightsError(
-                f"{record.weights if self.state is None else self.folder.root} holds a '{own}' network but '{wanted}'"
+                f"{record.weights if self.state is None else self.run.out} holds a '{own}' network but '{wanted}'"
                 f" is to be trained; choose weights of '{wanted}', or a `preset` or `model` of '{own}'"
             )
         if self.state is None and record.backbone:
@@ -75,26 +80,18 @@ class TrainingPlan:
             )
 
 
-def decide(
-    kind: Literal["pretrain", "finetune"],
-    asked: list[DataSource],
-    clips: ClipOptions,
-    recipe: Recipe,
-    run: RunOptions,
-    callbacks: Callbacks,
-    layout: Layout,
-) -> TrainingPlan:
+def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> Plan:
     """Make the plan of a run. What is quick to refuse comes first; the first process alone checks the data, last.
 
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
     """
     until = None if run.seconds is None else time.time() + run.seconds
+    kind, clips, recipe = job.kind, job.clips, job.recipe
     out = run.out or Path("runs") / "-".join(filter(None, (_started(kind, recipe)[1], clips.mode)))
-    folder = RunFolder(out)
-    state = read_state(folder.root) if run.resume else None
-    began = folder.read_record() if run.resume else None
+    state = read_state(out) if run.resume else None
+    began = RunFolder(out).read_record() if run.resume else None
     if began is not None and began.kind != kind:
-        raise UsageError(f"{folder.root} holds a run of `hodor {began.kind}`; resume it with that command")
+        raise UsageError(f"{out} holds a run of `hodor {began.kind}`; resume it with that command")
     if began is not None and began.clips is not None:
         for name, value in asdict(clips).items():
             if value not in (getattr(ClipOptions(), name), had := getattr(began.clips, name)):
@@ -115,10 +112,10 @@ def decide(
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, recipe.model, clips.mode, recipe.changes)
-    if asked and record.data and [source.weight for source in asked] != [source.weight for source in record.data]:
+    if job.data and record.data and [source.weight for source in job.data] != [source.weight for source in record.data]:
         had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in record.data)
         raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
-    sources = asked or record.data
+    sources = job.data or record.data
     if not sources and kind == "finetune":
         raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
     if not sources:
@@ -131,7 +128,7 @@ def decide(
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
-    return TrainingPlan(folder, config, run, callbacks, state, until, record)
+    return Plan(config, replace(run, out=out), callbacks, record, state, until)
 
 
 def _checked(

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
 from hodor_cli.files import write_whole, writing_file
 from hodor_cli.locks import WriterLock
-from hodor_cli.training.options import ClipOptions, DataSource
+from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.step import WeightAverage
 from hodor_cli.weights.tensor_files import write_safetensors
 

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
+from hodor_cli.samples.sources import build_sets
 from hodor_cli.training import launch as launching
 from hodor_cli.training.launch import Process, resolve
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import (
-    Callbacks,
-    ClipOptions,
-    Data,
-    DataSource,
-    LaunchSettings,
-    Recipe,
-    RunOptions,
-    TrainingResult,
-    parse_source,
-)
-from hodor_cli.training.plan import TrainingPlan, decide
+from hodor_cli.training.options import Callbacks, Job, LaunchSettings, Recipe, RunOptions, TrainingResult
+from hodor_cli.training.plan import Plan, decide
 from hodor_cli.training.run_folder import read_state
-from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.sources import build_sets
-from hodor_cli.training.watching import HeldOut, Hooks
+from hodor_cli.training.watching import HeldOut
 
 
 def pretrain(
@@ -53,7 +40,7 @@ def pretrain(
     Raises:
         UsageError, DataError, WeightsError, DeviceError, OutputError, TrainingError: each with one sentence.
     """
-    return _run("pretrain", data, None, recipe, run, launch, callbacks)
+    return _run(Job("pretrain", parse_sources(data), ClipOptions(), recipe or Recipe()), run, launch, callbacks)
 
 
 def finetune(
@@ -80,28 +67,20 @@ def finetune(
     """
     if recipe is not None and recipe.backbone is not None:
         raise UsageError("`backbone` starts a new network; fine-tuning starts from `weights`")
-    return _run("finetune", data, clips, recipe, run, launch, callbacks)
+    job = Job("finetune", parse_sources(data), clips or ClipOptions(), recipe or Recipe())
+    return _run(job, run, launch, callbacks)
 
 
 def _run(
-    kind: Literal["pretrain", "finetune"],
-    data: Data,
-    clips: ClipOptions | None,
-    recipe: Recipe | None,
-    run: RunOptions | None,
-    launch: LaunchSettings | None,
-    callbacks: Callbacks | None,
+    job: Job, run: RunOptions | None, launch: LaunchSettings | None, callbacks: Callbacks | None
 ) -> TrainingResult:
     """Decide, take the folder, and train in all processes."""
-    given = [data] if isinstance(data, str | Path | DataSource) else data or []
-    sources, launch = [parse_source(item) for item in given], launch or LaunchSettings()
+    launch = launch or LaunchSettings()
     layout = resolve(launch)
-    plan = decide(
-        kind, sources, clips or ClipOptions(), recipe or Recipe(), run or RunOptions(), callbacks or Callbacks(), layout
-    )
+    plan = decide(job, run or RunOptions(), callbacks or Callbacks(), layout)
     plan.config.micro_batch_in(layout.world)
     if plan.config.augment.maker == "imgaug":
-        from hodor_cli.training.samples.imgaug_sequence import load_imgaug
+        from hodor_cli.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
     folder, config, first = plan.folder, plan.config, layout.rank == 0
@@ -110,8 +89,7 @@ def _run(
         if first:
             if plan.state is None:
                 plan.check_model()
-            held = folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite)
-            stack.enter_context(held)
+            stack.enter_context(folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite))
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
                 f"{folder.root}: {begin} {config.iterations} iterations of {config.batch_size} samples,"
@@ -133,14 +111,14 @@ def _run(
     )
 
 
-def _train(process: Process, plan: TrainingPlan) -> None:
+def _train(process: Process, plan: Plan) -> None:
     """The part of one process."""
-    callbacks, config, sources = plan.callbacks, plan.config, plan.record.data
-    sets, apart = build_sets(sources, config, plan.record.clips or ClipOptions())
+    config, sources, progress = plan.config, plan.record.data, plan.callbacks.progress
+    clips = plan.record.clips or ClipOptions()
+    sets, apart = build_sets(sources, clips, config.limits, config.augment, config.held_out)
     planner = BatchPlanner(sets, config.batches, weights=[source.weight for source in sources], seed=config.seed)
     held_out = HeldOut(apart or sets, config, apart=bool(apart)) if process.is_first and config.held_out else None
-    hooks = Hooks(callbacks, held_out, plan.until, {"run": msgspec.to_builtins(plan.record, enc_hook=str)})
     with ExitStack() as stack:
-        if process.is_first and isinstance(callbacks.progress, AbstractContextManager):
-            stack.enter_context(callbacks.progress)
-        train(plan.first_model(), planner, config, plan.folder.root, plan.run, process, hooks)
+        if process.is_first and isinstance(progress, AbstractContextManager):
+            stack.enter_context(progress)
+        train(plan.first_model(), planner, plan, process, held_out)

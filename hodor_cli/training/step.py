@@ -15,11 +15,11 @@ from hodor_cli.model.mobilenet import MobileNetV2
 from hodor_cli.model.swin import Swin
 from hodor_cli.runtime.device import autocast
 from hodor_cli.runtime.preprocess import normalise
+from hodor_cli.samples.sample import Batch
 from hodor_cli.training.config import LearningRate, TrainConfig
 from hodor_cli.training.cycles import NO_HARDSHIP, Hardship, Prediction, Step, run_cycles
 from hodor_cli.training.launch import Process
 from hodor_cli.training.losses import Losses, contrast_loss, prediction_losses
-from hodor_cli.training.samples.sample import Batch
 
 Weights = dict[str, Tensor]  # by parameter
 

@@ -1,26 +1,30 @@
-"""What a run reports: speed, metrics.csv, TensorBoard events, how good it is on held-out pictures, callbacks."""
+"""What a run reports: speed, metrics.csv, TensorBoard events, sheets of predictions, and how good it is on held-out
+pictures."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.samples.sample import Batch
+from hodor_cli.samples.sets import TrainingSet
+from hodor_cli.samples.sheet import Picture, captioned, joined, write_picture
 from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.cycles import schedule
-from hodor_cli.training.options import Callbacks, TrainingProgress
+from hodor_cli.training.cycles import Prediction, schedule
+from hodor_cli.training.losses import merge_background
+from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.run_folder import DISK
-from hodor_cli.training.samples.batches import BatchPlanner
-from hodor_cli.training.samples.sample import Batch
-from hodor_cli.training.samples.sets import TrainingSet
 from hodor_cli.training.step import Learner, holding
+from hodor_cli.video.overlay import draw_overlay
 
 #: What is noted of every iteration.
 COLUMNS = (
@@ -28,14 +32,14 @@ COLUMNS = (
 )  # fmt: skip
 #: Weight of the newest iteration in the running means of the clock.
 _NEW = 0.05
+_HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions, at most
 
 
 class Clock:
     """Samples per second, and the share of time spent waiting for the loader, as running means over the iterations."""
 
     def __init__(self) -> None:
-        self.rate = 0.0
-        self.wait_share = 0.0
+        self.rate = self.wait_share = 0.0
         self.iterations = 0
 
     def wait_for(self, batches: Iterator[Batch]) -> Batch:
@@ -47,25 +51,12 @@ class Clock:
 
     def done(self, samples: int) -> None:
         """The iteration is over."""
-        now = time.perf_counter()
-        duration = max(now - self._started, 1e-9)
-        rate, share = samples / duration, (self._waited - self._started) / duration
+        duration = max(time.perf_counter() - self._started, 1e-9)
         self.iterations += 1
         # The first iteration starts the workers and warms everything up: it says nothing about those after it.
         new = 1.0 if self.iterations <= 2 else max(_NEW, 1 / (self.iterations - 1))
-        self.rate += new * (rate - self.rate)
-        self.wait_share += new * (share - self.wait_share)
-
-
-def in_words(seconds: float) -> str:
-    """A time in words: `40 s`, `12 min`, `3 h 20 min`, `5 days 2 h`."""
-    if seconds < 100:
-        return f"{math.ceil(seconds)} s"
-    minutes = math.ceil(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+        self.rate += new * (samples / duration - self.rate)
+        self.wait_share += new * ((self._waited - self._started) / duration - self.wait_share)
 
 
 class Events:
@@ -114,8 +105,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, *, keep: int) -> None:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if keep and path.is_file() else []
-        numbers = [line.partition(",")[0] for line in lines]
-        kept = [line for line, at in zip(lines, numbers, strict=True) if at.isdecimal() and int(at) <= keep]
+        kept = [line for line in lines if (at := line.partition(",")[0]).isdecimal() and int(at) <= keep]
         self.path = path
         with writing_file(path, DISK):
             with replacing(path) as temporary:
@@ -160,16 +150,33 @@ class HeldOut:
         return sum(ious) / len(ious)
 
 
-@dataclass(frozen=True)
-class Hooks:
-    """What accompanies the loop; all optional.
+def write_predictions(path: Path, batch: Batch, predictions: list[Prediction]) -> None:
+    """Write a PNG with a row per sample (at most 4), per prediction the truth, if known, and what came out.
 
-    callbacks: the caller's. held_out: measured at the start and at the end, in the process that writes the files.
-    until: when to stop, in seconds since 1970, which the processes of all machines share. details: JSON values that are
-    saved with the checkpoints.
+    path: in a folder that is made. batch: as the loader gives it. predictions: of its first samples, in the order of
+    the cycle. Raises OutputError.
     """
+    import cv2
 
-    callbacks: Callbacks = field(default_factory=Callbacks)
-    held_out: HeldOut | None = None
-    until: float | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
+    size = tuple(batch["frames"].shape[2:4])
+    scale = min(1.0, _HEIGHT / size[0])
+    rows: list[list[Picture]] = [[] for _ in batch["names"][:_ROWS]]
+    for prediction in predictions:
+        merged = merge_background(prediction.logits[:_ROWS].float())
+        upsampled = F.interpolate(merged, size=size, mode="bilinear", align_corners=False)
+        for row, labels in enumerate(upsampled.argmax(dim=1).cpu().numpy().astype(np.uint16)):
+            frame = batch["frames"][row, prediction.frame].numpy()
+            target = prediction.target[row].cpu().numpy().astype(np.uint16)
+            known = bool(batch["labelled"][row, prediction.frame])
+            both = np.concatenate(
+                [draw_overlay(frame, target) if known else frame, draw_overlay(frame, labels)], axis=1
+            )
+            small = (round(both.shape[1] * scale), round(both.shape[0] * scale))
+            both = np.asarray(cv2.resize(both, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            caption = f"frame {prediction.frame}: {'truth' if known else 'no labels'}, prediction"
+            rows[row].append(captioned(both, caption))
+    named = zip(rows, batch["names"], strict=False)
+    strips = [captioned(joined(groups, axis=1), name) for groups, name in named if groups]
+    with writing_file(path.parent, DISK):
+        path.parent.mkdir(exist_ok=True)
+    write_picture(path, joined(strips, axis=0), DISK)

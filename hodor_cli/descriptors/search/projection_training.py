@@ -19,8 +19,8 @@ from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.projection import Projection, joined
 from hodor_cli.errors import DataError
 from hodor_cli.runtime.preprocess import Geometry
-from hodor_cli.training.samples.sets import StillTraining
-from hodor_cli.training.samples.settings import augment_preset
+from hodor_cli.samples.sets import StillTraining
+from hodor_cli.samples.settings import augment_preset
 
 #: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
 OUTSIDE = (124, 116, 104)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError
-from hodor_cli.training.samples.sample import Masks, TrainingSample
-from hodor_cli.training.samples.sequence import make_still_sequence
-from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.samples.sample import Masks, TrainingSample
+from hodor_cli.samples.sequence import make_still_sequence
+from hodor_cli.samples.settings import AugmentSettings
 
 Rgb = NDArray[np.uint8]
 

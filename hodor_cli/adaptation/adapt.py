@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hodor_cli.adaptation.examples import Example, trust_in
+from hodor_cli.adaptation.settings import NOMINAL_STEPS, AdaptProgress, AdaptSettings
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.device import choose_precision, precision_name
 from hodor_cli.runtime.preprocess import Geometry
-from hodor_cli.training.adapt_settings import NOMINAL_STEPS, AdaptProgress, AdaptSettings
+from hodor_cli.samples.sample import collate
 from hodor_cli.training.cycles import Hardship, schedule
-from hodor_cli.training.examples import Example, trust_in
 from hodor_cli.training.launch import Process
-from hodor_cli.training.samples.sample import collate
 from hodor_cli.training.step import Learner, put_weights, rate_at, weights_of
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import cache_folder

@@ -10,31 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.training.samples.augmenters import (
-    LayerMotion,
-    Look,
-    Matrix,
-    Track,
-    Warp,
-    between,
-    fit_matrix,
-    motion_matrix,
-    signed,
-)
-from hodor_cli.training.samples.sample import (
-    DrawnFrame,
-    Filmed,
-    Masks,
-    Others,
-    TrainingSample,
-    fill_hole,
-    labels_of_masks,
-    paste,
-    sample_of,
-    soften,
-    still_filmed,
-)
-from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.samples.colour import Look
+from hodor_cli.samples.cutouts import Filmed, fill_hole, paste, soften, still_filmed
+from hodor_cli.samples.geometry import LayerMotion, Matrix, Track, Warp, between, fit_matrix, motion_matrix, signed
+from hodor_cli.samples.sample import DrawnFrame, Masks, Others, TrainingSample, labels_of_masks, sample_of
+from hodor_cli.samples.settings import AugmentSettings
 
 _ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
 
@@ -57,7 +37,7 @@ def make_still_sequence(
     settings and state of `rng` give the same sample. Raises DataError when imgaug is asked for and not installed.
     """
     if settings.maker == "imgaug":
-        from hodor_cli.training.samples.imgaug_sequence import draw_with_imgaug
+        from hodor_cli.samples.imgaug_sequence import draw_with_imgaug
 
         return sample_of(draw_with_imgaug(image, masks, rng, settings, out_size), len(masks), name)
     labels = labels_of_masks(masks)

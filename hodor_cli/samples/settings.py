@@ -1,10 +1,11 @@
-"""Settings of the samples: how a photograph becomes a sequence, and how batches are put together."""
+"""Which data are trained on, how a photograph or a clip becomes a sequence, and how batches are put together."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from hodor_cli.errors import UsageError
@@ -16,6 +17,69 @@ Range = tuple[float, float]
 def chance(help: str) -> object:
     """What a field that is a chance is declared with."""
     return about(f"Chance {help}.", least=0, most=1)
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set and how often it is drawn from, next to others.
+
+    folder: of the set, or with `annotations` (a COCO file) of its images. samples: their number when a run began.
+    """
+
+    folder: Path
+    weight: float = 1.0
+    annotations: Path | None = None
+    samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < float("inf"):
+            raise UsageError(f"the weight of {self.folder} must be a number above 0, not {self.weight:g}")
+
+
+Data = Sequence["str | Path | DataSource"] | str | Path | DataSource | None
+
+
+def parse_source(text: str | Path | DataSource) -> DataSource:
+    """`FOLDER` or `FOLDER:WEIGHT`. A folder whose own name ends so is taken as a folder. Raises UsageError."""
+    if isinstance(text, DataSource):
+        return text
+    folder, colon, weight = str(text).rpartition(":")
+    if not colon or not folder or Path(text).exists():
+        return DataSource(Path(text))
+    try:
+        return DataSource(Path(folder), float(weight))
+    except ValueError:
+        return DataSource(Path(text))
+
+
+def parse_sources(data: Data) -> list[DataSource]:
+    """All that `data` names, each as `parse_source` reads it."""
+    given = [data] if isinstance(data, str | Path | DataSource) else data or []
+    return [parse_source(item) for item in given]
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How `finetune` uses clips; `pretrain` has no mode.
+
+    `frames` takes annotated frames as further photographs; `sparse` learns by cyclic consistency from one labelled
+    frame of each clip (HODOR, sec. 3.5); `dense` from clips whose frames are all labelled.
+    """
+
+    mode: Annotated[
+        Literal["", "frames", "sparse", "dense"],
+        about(
+            "Annotated frames as more photographs; clips with one labelled frame each (cyclic consistency); or clips"
+            " with all frames labelled."
+        ),
+    ] = ""
+    max_gap: Annotated[int, about("Frames between those of a sample, at most (sparse, dense).", least=1)] = 10
+    every: Annotated[int, about("Take each n-th labelled frame (frames).", least=1)] = 1
+    resolution: Annotated[str | None, about("Folder below JPEGImages, if there are several.")] = None
+    split: Annotated[str | None, about("List of ImageSets.  [default: train, if there]")] = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.settings import MINI
 from hodor_cli.settings import about, check_settings
 from hodor_cli.training.config import LearningRate, TrainConfig
-from hodor_cli.training.samples.settings import MINI
 
 #: Nominal length of the learning rate's schedule, which falls with the share of the budget that is spent.
 NOMINAL_STEPS = 1000

@@ -14,20 +14,18 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
-from hodor_cli.training.samples.sample import (
-    Filmed,
-    Masks,
-    TrainingSample,
-    cut_filmed,
-    labels_of_masks,
-    make_clip_sample,
-    still_filmed,
-)
-from hodor_cli.training.samples.sequence import make_still_sequence
-from hodor_cli.training.samples.settings import AugmentSettings
+from hodor_cli.samples.colour import Look
+from hodor_cli.samples.cutouts import Filmed, cut_filmed, still_filmed
+from hodor_cli.samples.geometry import Warp, between, fit_matrix, motion_matrix
+from hodor_cli.samples.sample import Masks, TrainingSample, labels_of_masks, sample_of
+from hodor_cli.samples.sequence import make_still_sequence
+from hodor_cli.samples.settings import AugmentSettings
 
 Set = TypeVar("Set", bound="TrainingSet")
 _Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
+
+_ATTEMPTS = 5  # views of a clip, each nearer to the whole frame, until frame 0 keeps its objects
+_KEPT = 0.5  # share of each object's pixels that frame 0 must still show
 
 
 class TrainingSet:
@@ -129,8 +127,7 @@ class ClipTraining(TrainingSet):
 
         chosen = [(number, frame) for number, clip in enumerate(clips.clips) for frame in self.choose(clip.labelled)]
         with ThreadPoolExecutor(4) as pool:  # every mask named is read once
-            self.items: Sequence[_Item] = [item for item in pool.map(usable, chosen) if item[2]]
-        self.all_items = self.items
+            self.items = self.all_items = [item for item in pool.map(usable, chosen) if item[2]]
         if not self.items:
             raise DataError(
                 f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in"
@@ -158,6 +155,40 @@ class ClipTraining(TrainingSet):
         same = [item for item, group in enumerate(self.groups) if group == self.groups[index]]
         return same[int(rng.integers(len(same)))]
 
+    def _sequence(
+        self,
+        index: int,
+        frames: Sequence[int],
+        labels: Sequence[NDArray[np.uint8]],
+        rng: np.random.Generator,
+        out_size: tuple[int, int],
+    ) -> TrainingSample:
+        """Frames of item `index`'s clip, seen alike: mirrored, cropped, zoomed and turned as one, until frame 0 keeps
+        its objects. labels: of the first frames, (h, w) each; the others have none."""
+        settings, first, (height, width) = self.settings, labels[0], out_size
+        fit, count = fit_matrix(first.shape, out_size), int(first.max())
+        mirror = bool(rng.random() < settings.flip)
+        before = np.bincount(first.ravel())[1:] * np.linalg.det(fit[:2, :2])
+        for attempt in range(_ATTEMPTS):
+            strength = 1.0 - attempt / (_ATTEMPTS - 1)
+            zoom = between(rng, settings.view_scale, strength) / between(rng, settings.crop_keep, strength)
+            room_x, room_y = (max(0.0, zoom - 1) * side / 2 for side in (width, height))
+            turn = float(rng.uniform(-1, 1)) * settings.view_rotation * strength
+            shift = float(rng.uniform(-room_x, room_x)), float(rng.uniform(-room_y, room_y))
+            middle = (width - 1) / 2, (height - 1) / 2
+            warp = Warp(motion_matrix(middle, scale=zoom, rotation=turn, shift=shift, mirror=mirror) @ fit, out_size)
+            after = np.bincount(warp.apply(first, nearest=True).ravel(), minlength=count + 1)[1:]
+            if (after >= _KEPT * before).all():
+                break
+        valid, nothing = warp.covers(first.shape), np.zeros(out_size, np.uint8)
+        moved = [warp.apply(marked, nearest=True) for marked in labels] + [nothing] * (len(frames) - len(labels))
+        clip = self.items[index][0]
+        drawn = (
+            (warp.apply(self.clips.load_frame(clip, f)), marked, valid) for f, marked in zip(frames, moved, strict=True)
+        )
+        labelled = np.arange(len(frames)) < len(labels)
+        return sample_of(drawn, count, self.name(index), labelled, Look(rng, settings))
+
 
 class SparseClips(ClipTraining):
     """`sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it.
@@ -170,15 +201,12 @@ class SparseClips(ClipTraining):
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The labelled frame of clip `index` as frame 0, then unlabelled frames near it."""
-        clip, frame, _ = self.items[index]
+        clip, frame, ids = self.items[index]
         near = [f for f in range(len(self.clips.clips[clip].frames)) if f != frame and abs(f - frame) <= self.max_gap]
-        others = _draw_frames(near, frame, self.settings.frames - 1, rng)
-        image, masks = self.load(self.items[index])
-        labels = labels_of_masks(_chosen(masks, num_objects, rng))
-        frames = [image, *(self.clips.load_frame(clip, f) for f in others)]
-        return make_clip_sample(
-            frames, [labels, *[None] * len(others)], num_objects, rng, self.settings, out_size, name=self.name(index)
-        )
+        frames = [frame, *_draw_frames(near, frame, self.settings.frames - 1, rng)]
+        labels = self.clips.load_labels(clip, frame)
+        masks = _chosen([labels == number for number in ids], num_objects, rng)
+        return self._sequence(index, frames, [labels_of_masks(masks)], rng, out_size)
 
 
 class DenseClips(ClipTraining):
@@ -195,13 +223,11 @@ class DenseClips(ClipTraining):
         start = frame - int(rng.integers(self.max_gap + 1))
         near = [f for f in labelled if f != frame and start <= f <= start + self.max_gap]
         near = near or [f for f in labelled if f != frame and abs(f - frame) <= self.max_gap]
-        places = (frame, *_draw_frames(near, frame, self.settings.frames - 1, rng))
-        # Frame 0 must show every object; which ones, is decided there.
-        order = [ids[int(i)] for i in rng.permutation(len(ids))[:num_objects]]
-        frames = [self.clips.load_frame(clip, f) for f in places]
-        maps = [self.clips.load_labels(clip, f) for f in places]
+        frames = [frame, *_draw_frames(near, frame, self.settings.frames - 1, rng)]
+        order = _chosen(ids, num_objects, rng)  # of the objects of frame 0, which shows them all
+        maps = [self.clips.load_labels(clip, f) for f in frames]
         labels = [labels_of_masks([labels == number for number in order]) for labels in maps]
-        return make_clip_sample(frames, labels, len(order), rng, self.settings, out_size, name=self.name(index))
+        return self._sequence(index, frames, labels, rng, out_size)
 
     def film(self, index: int, frames: int, rng: np.random.Generator) -> Filmed | None:
         """An object as filmed from labelled frame `index` on, forwards or backwards, or with gaps."""
@@ -223,6 +249,6 @@ def _draw_frames(near: Sequence[int], frame: int, count: int, rng: np.random.Gen
     return sorted(drawn, key=lambda f: abs(f - frame)) if rng.random() < 0.5 else drawn
 
 
-def _chosen(masks: Masks, num_objects: int, rng: np.random.Generator) -> Masks:
-    """`num_objects` of the masks, in random order."""
-    return [masks[int(i)] for i in rng.permutation(len(masks))[:num_objects]]
+def _chosen(among: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
+    """`count` of these, in random order."""
+    return [among[int(i)] for i in rng.permutation(len(among))[:count]]

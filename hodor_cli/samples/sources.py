@@ -9,26 +9,20 @@ picture, mirrored and moved, looks alike and is another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.formats.opening import open_set
-from hodor_cli.training.config import TrainConfig
-from hodor_cli.training.options import ClipOptions, DataSource
-from hodor_cli.training.samples.augmenters import LayerMotion, Warp, frame_colour
-from hodor_cli.training.samples.batches import draw_item, pools_of
-from hodor_cli.training.samples.sample import Filmed, TrainingSample, paste, sample_of, soften
-from hodor_cli.training.samples.sets import (
-    ClipTraining,
-    DenseClips,
-    SparseClips,
-    StillTraining,
-    TrainingSet,
-)
-from hodor_cli.training.samples.settings import AugmentSettings, BatchSettings
+from hodor_cli.samples.batches import draw_item, pools_of
+from hodor_cli.samples.colour import frame_colour
+from hodor_cli.samples.cutouts import Filmed, paste, soften
+from hodor_cli.samples.geometry import LayerMotion, Warp
+from hodor_cli.samples.sample import TrainingSample, sample_of
+from hodor_cli.samples.sets import ClipTraining, DenseClips, SparseClips, StillTraining, TrainingSet
+from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptions, DataSource
 
 #: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
 _ATTEMPTS = 4
@@ -45,6 +39,43 @@ _LARGEST = 2.0
 #: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. A filmed object
 #: already moves.
 _STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
+_WAYS: dict[str, type[ClipTraining]] = {"frames": ClipTraining, "sparse": SparseClips, "dense": DenseClips}
+
+
+def build_sets(
+    sources: Sequence[DataSource], clips: ClipOptions, limits: ObjectLimits, augment: AugmentSettings, held_out: int = 0
+) -> tuple[list[TrainingSet], list[TrainingSet]]:
+    """A training set for each source, and sets of the pictures that are kept out of training, `held_out` of each.
+
+    Photographs become augmented sequences and may stand beside clips, which are used as the mode says. Raises DataError
+    for a set that cannot be used.
+    """
+    kept: list[TrainingSet] = []
+    apart: list[TrainingSet] = []
+    for source in sources:
+        found = open_set(
+            source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split
+        )
+        # The items that are held out lie evenly among the others, where there are eight of them; of clips, whose frames
+        # look alike, one in the middle is held out as a whole.
+        if isinstance(found, StillImages):
+            whole: TrainingSet = StillTraining(found, augment)
+            number = min(held_out, len(whole) // 8)
+            held = [(2 * place + 1) * len(whole) // (2 * number) for place in range(number)]
+        else:
+            whole = _WAYS[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
+            names = list(dict.fromkeys(whole.groups))
+            middle = names[len(names) // 2] if len(names) >= 8 and held_out else None
+            held = [item for item, group in enumerate(whole.groups) if group == middle]
+        if held:
+            apart.append(whole.subset(held))
+            whole = whole.subset(sorted({*range(len(whole))}.difference(held)))
+        kept.append(whole)
+    if augment.pasted:
+        weights = [source.weight for source in sources]
+        donors, apart = kept, [Composites(part, kept, augment, weights) for part in apart]
+        kept = [Composites(part, donors, augment, weights) for part in donors]
+    return kept, apart
 
 
 class Composites(TrainingSet):
@@ -68,34 +99,20 @@ class Composites(TrainingSet):
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The sample of item `index`, with objects from elsewhere until it has `num_objects`."""
         sample = self.base.make(index, min(num_objects, self.base.object_counts[index]), rng, out_size)
-        frames = len(sample.frames)
         while sample.num_objects < num_objects:
             filmed = None
             for _ in range(_ATTEMPTS):
+                donor, item = self.base, index
                 if rng.random() < self.settings.pasted_twin:
-                    filmed = self.base.film(self.base.twin_of(index, rng), frames, rng)
+                    item = self.base.twin_of(index, rng)
                 else:
-                    donor, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
-                    filmed = self.donors[donor].film(item, frames, rng)
+                    number, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
+                    donor = self.donors[number]
+                filmed = donor.film(item, len(sample.frames), rng)
                 if filmed is not None:
                     break
             sample = add_object(sample, filmed, rng, self.settings)
         return sample
-
-
-class _Placing(NamedTuple):
-    """Where the new object is in frame 0 and how it drifts with every frame, as `LayerMotion.numbers`; whether it is
-    mirrored, and behind the others."""
-
-    start: NDArray[np.float64]
-    drift: NDArray[np.float64]
-    mirror: bool
-    behind: bool
-
-    def warp(self, filmed: Filmed, t: int, size: tuple[int, int]) -> Warp:
-        """From the cut-out to frame t."""
-        motion = LayerMotion(self.start + t * self.drift)
-        return Warp(motion.matrix(filmed.centre, mirror=self.mirror), size)
 
 
 def add_object(
@@ -110,18 +127,18 @@ def add_object(
     number = sample.num_objects + 1
     if filmed is not None:
         colour = frame_colour(rng, settings)
-        filmed = filmed._replace(images=[colour.apply(image) for image in filmed.images])
-        placing = _place(sample, filmed, rng)
-        for t in range(len(frames)):
-            alpha = _alpha(sample, filmed, placing, t)
-            paste(frames[t], placing.warp(filmed, t, alpha.shape).apply(filmed.images[t], mirrored=True), alpha)
+        warps, behind = _place(sample, filmed, rng)
+        for t, warp in enumerate(warps):
+            alpha = _alpha(sample, filmed, t, warp, behind)
+            paste(frames[t], warp.apply(colour.apply(filmed.images[t]), mirrored=True), alpha)
             if sample.labelled[t]:
                 masks[t][alpha > 127] = number
     return sample_of(list(zip(frames, masks, sample.valid, strict=True)), number, sample.name, sample.labelled)
 
 
-def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> _Placing:
-    """A place that suits frame 0, or the last one tried if none does."""
+def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> tuple[list[Warp], bool]:
+    """From the cut-out to each frame, and whether it is behind the others, at a place that suits frame 0; the last
+    place tried if none does."""
     labels, (middle_x, middle_y) = sample.masks[0], filmed.centre
     height, width = labels.shape
     before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
@@ -131,62 +148,23 @@ def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> 
         zoom = np.log(min(np.sqrt(area / max(filmed.area, 1)), _LARGEST))
         x, y = rng.uniform(0.08, 0.92) * width, rng.uniform(0.1, 0.9) * height
         mirror = bool(rng.random() < 0.5)
-        start = [zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y]
+        start = np.array([zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y])
         shift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
         step = rng.normal(0, shift) * width, rng.normal(0, shift) * height
-        drift = [rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step]
-        placing = _Placing(np.array(start), np.array(drift), mirror, behind)
-        new = _alpha(sample, filmed, placing, 0) > 127
+        drift = np.array([rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step])
+        motions = [LayerMotion(start + t * drift) for t in range(len(sample.frames))]
+        warps = [Warp(motion.matrix(filmed.centre, mirror=mirror), labels.shape) for motion in motions]
+        new = _alpha(sample, filmed, 0, warps[0], behind) > 127
         after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
         if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
             break
-    return placing
+    return warps, behind
 
 
-def _alpha(sample: TrainingSample, filmed: Filmed, placing: _Placing, t: int) -> NDArray[np.uint8]:
+def _alpha(sample: TrainingSample, filmed: Filmed, t: int, warp: Warp, behind: bool) -> NDArray[np.uint8]:
     """How opaque (0..255) the object is at each pixel of frame t."""
-    labels = sample.masks[t]
-    alpha = placing.warp(filmed, t, labels.shape).apply(filmed.alphas[t])
-    if placing.behind and sample.labelled[t]:
-        before = soften((labels > 0).astype(np.uint8) * 255)
+    alpha = warp.apply(filmed.alphas[t])
+    if behind and sample.labelled[t]:
+        before = soften((sample.masks[t] > 0).astype(np.uint8) * 255)
         alpha = (alpha.astype(np.uint16) * (255 - before) // 255).astype(np.uint8)
     return np.where(sample.valid[t], alpha, 0).astype(np.uint8)
-
-
-def build_sets(
-    sources: Sequence[DataSource], config: TrainConfig, clips: ClipOptions
-) -> tuple[list[TrainingSet], list[TrainingSet]]:
-    """A training set for each source, and sets of the pictures that are kept out of training (`config.held_out`).
-
-    Photographs become augmented sequences and may stand beside clips, which are used as the mode says. Raises DataError
-    for a set that cannot be used.
-    """
-    limits, augment = config.limits, config.augment
-    ways: dict[str, type[ClipTraining]] = {"frames": ClipTraining, "sparse": SparseClips, "dense": DenseClips}
-    kept: list[TrainingSet] = []
-    apart: list[TrainingSet] = []
-    for source in sources:
-        found = open_set(
-            source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split
-        )
-        if isinstance(found, StillImages):
-            whole: TrainingSet = StillTraining(found, augment)
-        else:
-            whole = ways[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
-        # The items that are held out lie evenly among the others, where there are eight of them; of clips, whose frames
-        # look alike, one in the middle is held out as a whole.
-        total, names = len(whole), list(dict.fromkeys(whole.groups))
-        number = min(config.held_out, total // 8)
-        held = [(2 * place + 1) * total // (2 * number) for place in range(number)]
-        if isinstance(whole, ClipTraining):
-            middle = names[len(names) // 2] if len(names) >= 8 and config.held_out else None
-            held = [item for item in range(total) if whole.groups[item] == middle]
-        if held:
-            apart.append(whole.subset(held))
-            whole = whole.subset(sorted({*range(total)}.difference(held)))
-        kept.append(whole)
-    if not augment.pasted:
-        return kept, apart
-    weights = [source.weight for source in sources]
-    composed = [[Composites(part, kept, augment, weights) for part in parts] for parts in (kept, apart)]
-    return list(composed[0]), list(composed[1])

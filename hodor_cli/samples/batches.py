@@ -6,6 +6,7 @@ So a resumed run sees exactly the same order, however many worker processes or r
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from hodor_cli.errors import DataError, HodorError, UsageError
 from hodor_cli.runtime.threads import forkable_opencv
-from hodor_cli.training.samples.sample import Batch, TrainingSample, collate
-from hodor_cli.training.samples.sets import TrainingSet
-from hodor_cli.training.samples.settings import BatchSettings
+from hodor_cli.samples.sample import Batch, TrainingSample, collate
+from hodor_cli.samples.sets import TrainingSet
+from hodor_cli.samples.settings import BatchSettings
 
 Pools = list[tuple[float, int, np.ndarray]]  # (weight, set, item indices), to draw items from
 
@@ -67,7 +68,9 @@ class BatchPlanner:
         if not self._pools:
             raise DataError("the weights leave no sample to draw")
         self._counts = [np.minimum(dataset.object_counts, settings.max_objects) for dataset in self.sets]
-        self._buckets = [np.array([self._bucket(*size) for size in dataset.sizes]) for dataset in self.sets]
+        ratios = np.log(settings.aspects)  # of each item: which of them is nearest
+        shapes = [np.log([max(w, 1) / max(h, 1) for h, w in dataset.sizes]) for dataset in self.sets]
+        self._buckets = [np.abs(ratios - shape[:, None]).argmin(axis=1) for shape in shapes]
         self._eligible: dict[tuple[int, int], Pools] = {}
 
     def plan(self, iteration: int, *, rank: int = 0, world: int = 1) -> BatchPlan:
@@ -96,31 +99,27 @@ class BatchPlanner:
         settings, samples = self.settings, []
         for place, (number, item) in enumerate(chosen):
             height, width = self.sets[number].sizes[item]
-            size = bucket_size(settings.aspects[self._bucket(height, width)], settings)
             if settings.exact:
                 scale = math.sqrt(settings.area / (height * width))
                 size = max(1, round(height * scale)), max(1, round(width * scale))
+            else:
+                size = bucket_size(settings.aspects[self._buckets[number][item]], settings)
             samples.append(PlannedSample(number, item, iteration * len(chosen) + place, size))
-        height, width = (
-            math.ceil(max(sample.out_size[axis] for sample in samples) / settings.multiple) * settings.multiple
-            for axis in (0, 1)
-        )
-        number, item = chosen[0]
+        multiple, (number, item) = settings.multiple, chosen[0]
+        height, width = (-(-max(sample.out_size[axis] for sample in samples) // multiple) * multiple for axis in (0, 1))
         return BatchPlan(iteration, int(self._counts[number][item]), (height, width), tuple(samples))
 
-    def sample(self, planned: PlannedSample, num_objects: int) -> TrainingSample:
-        """Make one planned sample."""
-        rng = np.random.default_rng([self.seed, planned.counter, _SAMPLE_STREAM])
-        return self.sets[planned.dataset].make(planned.index, num_objects, rng, planned.out_size)
+    def samples(self, plan: BatchPlan) -> list[TrainingSample]:
+        """The samples of a plan."""
+        made = []
+        for one in plan.samples:
+            rng = np.random.default_rng([self.seed, one.counter, _SAMPLE_STREAM])
+            made.append(self.sets[one.dataset].make(one.index, plan.num_objects, rng, one.out_size))
+        return made
 
     def batch(self, plan: BatchPlan) -> Batch:
         """The batch of a plan, as `collate` gives it, with `iteration` added."""
-        samples = [self.sample(planned, plan.num_objects) for planned in plan.samples]
-        return {**collate(samples, plan.pad_size), "iteration": plan.iteration}
-
-    def _bucket(self, height: int, width: int) -> int:
-        ratios = np.log(np.asarray(self.settings.aspects))
-        return int(np.argmin(np.abs(ratios - math.log(max(width, 1) / max(height, 1)))))
+        return {**collate(self.samples(plan), plan.pad_size), "iteration": plan.iteration}
 
 
 def bucket_size(aspect: float, settings: BatchSettings) -> tuple[int, int]:
@@ -136,13 +135,12 @@ def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, fl
 
     Unknown names in `source_weights` are not checked here: a weight may belong to another set.
     """
-    names, counts = np.unique(np.asarray(groups, dtype=str), return_counts=True)
-    sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    totals: dict[str, int] = {}
+    sizes = Counter(groups)
+    totals: Counter[str] = Counter()
     for name, count in sizes.items():
-        totals[name.partition("/")[0]] = totals.get(name.partition("/")[0], 0) + count
+        totals[name.partition("/")[0]] += count
     shares = {}
-    for name, count in sizes.items():
+    for name, count in sorted(sizes.items()):
         source = name.partition("/")[0]
         factor = settings.source_weights.get(name, settings.source_weights.get(source, 1.0))
         # Balance between sources; within one, its coverages share by their number of images.

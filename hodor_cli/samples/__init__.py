@@ -1,0 +1,1 @@
+"""Training samples: augmented sequences of photographs and clips, and their batches. Knows no network."""

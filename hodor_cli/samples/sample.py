@@ -1,0 +1,94 @@
+"""A training sample: one short sequence of frames with its masks; and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hodor_cli.samples.colour import Look
+
+Masks = list[NDArray[np.bool_]]
+Others = Callable[[np.random.Generator], "tuple[NDArray[np.uint8], Masks]"]
+"""Draws another photograph, (h, w, 3) uint8 RGB, and its masks, for backgrounds, occluders and distractors."""
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """A short sequence (T frames, I objects) made from one photograph or taken from one clip.
+
+    frames: (T, H, W, 3) uint8 RGB.
+    masks: (T, H, W) uint8, 0 is background and 1..I the objects.
+    valid: (T, H, W) bool, False where the pixel comes from outside the image (or is padding): training zeroes it after
+        normalisation and counts it as background.
+    presence: (T, I) bool, whether the object is in the frame. All True for frames without labels.
+    name: which image or clip this was, for messages.
+    labelled: (T,) bool, False where `masks` is unknown (and all 0), as in `sparse` finetuning.
+    """
+
+    frames: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    presence: NDArray[np.bool_]
+    name: str
+    labelled: NDArray[np.bool_]
+
+    @property
+    def num_objects(self) -> int:
+        """I, the number of objects."""
+        return int(self.presence.shape[1])
+
+
+Batch = dict[str, Any]
+#: What a maker draws: image (H, W, 3) uint8 RGB, label map (H, W) uint8, and which pixels are the image's (H, W) bool.
+DrawnFrame = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]
+
+
+def sample_of(
+    drawn: Iterable[DrawnFrame],
+    num_objects: int,
+    name: str,
+    labelled: NDArray[np.bool_] | None = None,
+    look: Look | None = None,
+) -> TrainingSample:
+    """The sample of frames as they are drawn, then changed by a look. labelled: (T,) bool, None for all."""
+    done = [
+        (frame if look is None else look.apply(t, frame, valid), labels, valid)
+        for t, (frame, labels, valid) in enumerate(drawn)
+    ]
+    frames, masks, valid = (np.stack(part) for part in zip(*done, strict=True))
+    labelled = np.ones(len(done), dtype=bool) if labelled is None else labelled
+    counts = np.stack([np.bincount(labels.ravel(), minlength=num_objects + 1)[1:] for labels in masks])
+    return TrainingSample(frames, masks, valid, (counts > 0) | ~labelled[:, None], name, labelled)
+
+
+def collate(samples: Sequence[TrainingSample], pad_size: tuple[int, int] | None = None) -> Batch:
+    """Stack samples with the same numbers of frames T and objects I, padded right and bottom to `pad_size`.
+
+    frames (B, T, H, W, 3) uint8, masks (B, T, H, W) uint8, valid (B, T, H, W) bool (False in the padding),
+    presence (B, T, I) bool, labelled (B, T) bool, names: list of str.
+    """
+    height, width = pad_size or tuple(max(sample.masks.shape[axis] for sample in samples) for axis in (1, 2))
+    batch: Batch = {"names": [sample.name for sample in samples]}
+    for name in ("frames", "masks", "valid"):
+        parts = [getattr(sample, name) for sample in samples]
+        padded = np.zeros((len(parts), len(parts[0]), height, width, *parts[0].shape[3:]), dtype=parts[0].dtype)
+        for i, part in enumerate(parts):
+            padded[i, :, : part.shape[1], : part.shape[2]] = part
+        batch[name] = torch.from_numpy(padded)
+    for name in ("presence", "labelled"):
+        batch[name] = torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+    return batch
+
+
+def labels_of_masks(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """One (H, W) uint8 label map of the masks, 1.. in their order; where two overlap, the smaller one lies on top."""
+    labels = np.zeros(masks[0].shape, dtype=np.uint8)
+    areas = [int(np.count_nonzero(mask)) for mask in masks]
+    for index in sorted(range(len(masks)), key=lambda i: -areas[i]):
+        labels[masks[index]] = index + 1
+    return labels

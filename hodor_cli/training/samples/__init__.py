@@ -1,1 +1,0 @@
-"""Training samples: augmented sequences of photographs and clips, and their batches."""
