@@ -26,7 +26,7 @@ _EVERY = 8
 #: Sides of regions are multiples of so many cells.
 _STEP = 4
 #: A larger share of the frame is not worth a region.
-_LARGEST = 0.9
+_LARGEST = 0.75
 
 
 @dataclass(frozen=True)
