@@ -95,20 +95,17 @@ class Browser:
         """Wait until an expression is true; returns its value."""
         return wait_for(lambda: self.run(script), what, seconds)
 
-    def mouse(
-        self, kind: str, x: float, y: float, button: str = "left", modifiers: int = 0, device: str = "mouse"
-    ) -> None:
-        """One event of a mouse or pen: "Pressed", "Moved" or "Released"."""
+    def mouse(self, kind: str, x: float, y: float, button: str = "left", device: str = "mouse", times: int = 1) -> None:
+        """One event of a mouse or pen: "Pressed", "Moved" or "Released". times: 2 for the second of a double click."""
         held = {"left": 1, "right": 2, "middle": 4, "none": 0}[button] if kind != "Released" else 0
-        event = {"type": f"mouse{kind}", "x": x, "y": y, "button": button, "buttons": held, "clickCount": 1}
-        event |= {"pointerType": device}
-        self._call("Input.dispatchMouseEvent", event | {"modifiers": modifiers})
+        event = {"type": f"mouse{kind}", "x": x, "y": y, "button": button, "buttons": held, "clickCount": times}
+        self._call("Input.dispatchMouseEvent", event | {"pointerType": device})
 
-    def click(self, x: float, y: float, button: str = "left") -> None:
+    def click(self, x: float, y: float, button: str = "left", times: int = 1) -> None:
         """Click at a place of the window."""
         self.mouse("Moved", x, y, "none")
-        self.mouse("Pressed", x, y, button)
-        self.mouse("Released", x, y, button)
+        self.mouse("Pressed", x, y, button, times=times)
+        self.mouse("Released", x, y, button, times=times)
 
     def drag(self, *places: tuple[float, float], button: str = "left", device: str = "mouse") -> None:
         """Press at the first place, move over the others, release."""
@@ -117,12 +114,14 @@ class Browser:
             self.mouse("Moved", *place, button, device=device)
         self.mouse("Released", *places[-1], button, device=device)
 
-    def touch(self, *steps: list[tuple[float, float]]) -> None:
-        """Put fingers down where the first step says (a place for each), move them as the others say, lift them."""
+    def touch(self, *steps: list[tuple[float, float]], hold: float = 0.0) -> None:
+        """Put fingers down where the first step says (a place for each), move them as the others say, lift them after
+        `hold` seconds."""
         for number, step in enumerate(steps):
             points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(step)]
             kind = "touchMove" if number else "touchStart"
             self._call("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        time.sleep(hold)
         self._call("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def key(self, key: str, modifiers: int = 0) -> None:

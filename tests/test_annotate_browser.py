@@ -265,6 +265,9 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     assert browser.run(view)[0] > shown[0] * 1.2
     browser.key("0")
     assert np.array_equal(page.saved(0), first)
+    browser.touch([page.place(30, 48)], hold=0.6)  # a long press removes
+    wait_for(lambda: not np.array_equal(page.saved(0), first), "a long press")
+    assert browser.run("import('./view.js').then(({ view }) => view.clicks.at(-1)[2])") is False
     browser.key("p")
     browser.touch([page.place(20, 80)], [page.place(60, 80)])
     wait_for(lambda: page.saved(0)[80, 40], "a finger's stroke")
@@ -274,6 +277,46 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     browser.touch([page.place(80, 50)], [page.place(100, 60)])
     assert browser.run(view)[1] > shown[1] + 10 and np.array_equal(page.saved(0), painted)
     browser.key("0")
+
+
+def test_a_name_takes_keys_only_while_it_is_changed(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("n")
+    page.until("state.object === 2", "a new object")
+    box = "document.querySelector('#objects input').getBoundingClientRect()"
+    place = browser.run(f"(() => {{ const box = {box}; return [box.left + 20, box.top + 8]; }})()")
+    browser.click(*place)
+    page.until("state.object === 1", "the object of the name")
+    browser.key("e")
+    page.until("state.tool === 'eraser'", "the key to be a shortcut")
+    browser.click(*place)
+    browser.click(*place, times=2)
+    for letter in "cup":
+        browser.key(letter)
+    browser.key("Enter")
+    page.until("state.objects[0].name === 'cup'", "the new name")
+    browser.key("F2")
+    browser.key("x")
+    browser.key("Escape")
+    browser.key("v")
+    page.until("state.tool === 'click'", "the next shortcut")
+    assert page.state("state.objects[0].name") == "cup"
+
+
+def test_the_frame_stays_in_view_while_it_is_corrected_during_tracking(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("p")
+    browser.key("t")
+    browser.until("import('./view.js').then(({ view }) => view.shown > 0)", "a tracked frame")
+    browser.mouse("Pressed", *page.place(100, 10))
+    shown = browser.run("import('./view.js').then(({ view }) => view.shown)")
+    browser.mouse("Moved", *page.place(120, 10))
+    page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking of all other frames")
+    browser.mouse("Released", *page.place(120, 10))
+    wait_for(lambda: page.saved(shown)[10, 110] == 1, "the stroke in the frame that was shown")
+    assert browser.run("import('./view.js').then(({ view }) => view.shown)") == shown
 
 
 #: Keys of the sheet -> what is true after each press of them.
@@ -290,6 +333,8 @@ SHORTCUTS: list[tuple[str, str, int, str]] = [
     (",", ",", 0, "state.object === 1"),
     (".", ".", 0, "state.object === 2"),
     ("1…9", "1", 0, "state.object === 1"),
+    ("F2", "F2", 0, "!document.activeElement.readOnly"),
+    ("", "Escape", 0, "document.activeElement === document.body"),
     ("X", "x", 0, "state.objects[0].hidden"),
     ("", "x", 0, "!state.objects[0].hidden"),
     ("Ctrl+Z", "z", 2, "state.objects.length === 1 && state.redo"),

@@ -103,6 +103,20 @@ def test_tracking_continues_when_the_page_goes_away_and_the_next_page_finds_it(s
         assert np.array_equal(shown, served.project.labels(FRAMES - 1))
 
 
+def test_hiding_an_object_does_not_stop_tracking(served: Served) -> None:
+    with served.page() as page:
+        page.send('{"do": "hello"}')
+        _until(page, "hello")
+        _paint(page, moving_square(FRAMES)[1][0])
+        page.send('{"do": "track", "frame": 0, "direction": "forward"}')
+        while not _until(page, "frame")["streamed"]:
+            pass
+        page.send('{"do": "hide", "object": 1, "hidden": true}')
+        assert not _until(page, "done")["stopped"]
+        assert _until(page, "changed")["objects"][0]["hidden"]
+    assert len(served.project.records) == FRAMES
+
+
 def test_a_message_of_more_than_8_mb_is_refused_and_changes_nothing(served: Served) -> None:
     with served.page() as page:
         page.send('{"do": "hello"}')

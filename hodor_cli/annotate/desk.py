@@ -72,8 +72,8 @@ class Desk:
             self.page = None
 
     def ask(self, asked: Asked, payload: bytes) -> None:
-        """Carry out a page's request after its earlier ones; a running job is stopped first."""
-        for _, stop in self._pending:
+        """Carry out a page's request after its earlier ones; any but `Hide` first stops a running job."""
+        for _, stop in self._pending if not isinstance(asked, ask.Hide) else ():
             stop.set()
         if not isinstance(asked, ask.Stop | ask.Hello):
             if self.page is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.run.records import FrameRecord
 from hodor_cli.video.frames import Frame, FrameSource
 
 _KEPT_BYTES, _KEPT_FRAMES = 64 << 20, 200  # whichever is less
@@ -51,6 +52,14 @@ class FrameReader:
     def name(self, index: int) -> str:
         """The frame's name, which is its mask's file name without the ending."""
         return self._names[index] if self._names else f"{index:05d}"
+
+    @property
+    def fps(self) -> float:
+        return self.source.fps or 25.0
+
+    def blank(self, index: int) -> FrameRecord:
+        """The record of a frame without objects."""
+        return FrameRecord(index, self.name(index), round(index / self.fps, 6), {})
 
     def has(self, index: int) -> bool:
         return self.start <= index < self.end

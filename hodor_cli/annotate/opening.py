@@ -17,7 +17,6 @@ from hodor_cli.annotate.server import Address, serve
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.locks import locked_folder
-from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import SegmentSettings
 
 
@@ -71,7 +70,6 @@ def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
             f"{project.folder.root} holds masks already; leave `masks` out to continue, or choose another folder with "
             "`out`"
         )
-    fps = reader.source.fps or 25.0
     files = read_given([str(masks)], reader.source)
     with project.change("masks") as change:
         for index, given in files.masks.items():
@@ -82,7 +80,6 @@ def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
                     f"the mask of frame {index} is {labels.shape[1]}x{labels.shape[0]} and the frames are "
                     f"{width}x{height}; give masks of the frames' size"
                 )
-            empty = FrameRecord(index, reader.name(index), round(index / fps, 6), {})
-            change.put(edited_record(empty, labels, given.object_ids), labels)
+            change.put(edited_record(reader.blank(index), labels, given.object_ids), labels)
         for key, entry in project.objects.items():
             project.objects[key] = replace(entry, name=files.names.get(key, entry.name))

@@ -233,6 +233,4 @@ class Session:
         return self._prompter
 
     def _record(self, index: int) -> FrameRecord:
-        known = self.project.records.get(index)
-        time_of = round(index / (self.reader.source.fps or 25.0), 6)
-        return known or FrameRecord(index, self.reader.name(index), time_of, {})
+        return self.project.records.get(index) or self.reader.blank(index)

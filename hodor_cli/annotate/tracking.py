@@ -49,7 +49,7 @@ class Tracker:
 
     def from_frame(self, way: Iterable[int]) -> Iterator[Tracked]:
         """Track the objects in the first frame of `way` through the other frames, and yield these."""
-        segmenter, fps = self._segmenter, self._reader.source.fps or 25.0
+        segmenter, fps = self._segmenter, self._reader.fps
         segmenter.reset()
         read = ((index, self._reader.read(index)) for index in way)
         with LookAhead(read, segmenter, itemgetter(1)) as frames:
@@ -115,7 +115,7 @@ class Tracker:
     def _tracked(
         self, index: int, labels: Labels, result: StepResult, image: NDArray[np.uint8] | None = None
     ) -> Tracked:
-        record, fps = self._project.records.get(index), self._reader.source.fps or 25.0
+        record, fps = self._project.records.get(index), self._reader.fps
         pixels = np.zeros((*labels.shape, 3), np.uint8) if image is None else image
         followed = FrameResult(
             frame=Frame(index, self._reader.name(index), pixels, index / fps),
@@ -132,11 +132,8 @@ class _Before:
     """The project as an earlier result, to be corrected."""
 
     def __init__(self, project: Project, reader: FrameReader) -> None:
-        fps = reader.source.fps or 25.0
-        self.records = {
-            index: project.records.get(index) or FrameRecord(index, reader.name(index), round(index / fps, 6), {})
-            for index in range(reader.start, reader.end)
-        }
+        frames = range(reader.start, reader.end)
+        self.records = {index: project.records.get(index) or reader.blank(index) for index in frames}
         self.labels, self._project = project.labels, project
 
     def first_masks(self) -> dict[int, NDArray[np.bool_]]:

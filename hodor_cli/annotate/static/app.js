@@ -11,7 +11,7 @@ import { go, open, replaceMask, view } from "./view.js";
 const saved = document.getElementById("saved");
 let tries = 0;
 let requests = 0;      // edits and jobs sent over this connection
-let followed = null;   // the frame of tracking that was gone to; who leaves it is left alone
+let followed = null;   // the frame of tracking that was gone to; who leaves it, draws or edits is left alone
 
 onEvent("hello", (event) => {
   document.getElementById("busy-sheet").close();
@@ -58,6 +58,7 @@ onEvent("changed", (event) => { view.sent.shift(); changed(event); });
 onEvent("sent", (message) => {
   if (["hello", "stop"].includes(message.do)) return;
   requests += 1;
+  if (state.job && message.do !== "hide") followed = -1;
   if (["adapt", "export"].includes(message.do)) return;
   view.sent.push(null);
   saved.textContent = "saving…";
@@ -80,7 +81,7 @@ onEvent("frame", (event, runs) => {
     if (event.clicks) view.clicks = event.clicks;
     if (runs) replaceMask(runs);
   }
-  if (event.streamed && (followed === null || followed === state.frame)) {   // tracking is watched
+  if (event.streamed && !view.drawing() && (followed === null || followed === state.frame)) {   // tracking is watched
     followed = event.frame;
     if (event.frame !== view.shown) go(event.frame);
   }

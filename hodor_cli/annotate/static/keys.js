@@ -1,6 +1,6 @@
 // The keyboard: one table for the keys' functions and for the help sheet.
 
-import { adapt, hide, openExport, stop, theme, toast, track } from "./panel.js";
+import { adapt, hide, openExport, rename, stop, theme, toast, track } from "./panel.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
 import { nextReview, nextSuggestion, play } from "./timeline.js";
@@ -26,7 +26,7 @@ const KEYS = [
   [["]"], "larger brush", () => grow(1.18)],
   [["f"], "fill holes", () => tidy("fill")],
   [["l"], "keep the largest piece", () => tidy("largest")],
-  [["Delete", "Backspace"], "remove from this frame on", () => tidy("clear")],
+  [["Delete", "Backspace"], "remove from here on", () => tidy("clear")],
   [["Enter"], "close the polygon", closePolygon],
   "Objects",
   [["n"], "new object", () => send({ do: "add-object" })],
@@ -34,6 +34,7 @@ const KEYS = [
   [[","], "object before", () => pick(-1)],
   [["."], "object after", () => pick(1)],
   [["x"], "show or hide the object", () => hide()],
+  [["F2"], "rename the object", () => rename()],
   [["Shift+Delete"], "delete the object from all frames", () => send({ do: "delete-object", object: state.object })],
   "Track",
   [["t"], "track forward", () => track("forward")],
@@ -92,7 +93,8 @@ let spaceDown = 0;
 
 addEventListener("keydown", (event) => {
   const { target } = event;
-  if (target.matches("input:not([type=range]):not([type=checkbox]), select")) {
+  if (target.matches("input:not([type=range], [type=checkbox], [readonly]), select")) {
+    if (event.key === "Escape" && target.matches("#objects input")) target.value = target.defaultValue;
     if (["Escape", "Enter"].includes(event.key)) target.blur();
     return;
   }

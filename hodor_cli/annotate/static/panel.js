@@ -6,7 +6,7 @@ import { openSuggestions } from "./timeline.js";
 import { go, view } from "./view.js";
 
 const by = (id) => document.getElementById(id);
-const REASONS_SHOWN = 40;
+const PLACES_SHOWN = 40;
 
 // An element with a class, text and attributes; text is never parsed as HTML.
 function make(tag, { text, ...attributes } = {}, ...children) {
@@ -23,12 +23,15 @@ function make(tag, { text, ...attributes } = {}, ...children) {
 const title = ({ id, name }) => name || `Object ${id}`;
 
 function objectRow(entry) {
-  const row = make("li", { class: entry.id === state.object ? "current" : "", onclick: () => set({ object: entry.id }) });
+  const row = make("li", { onclick: () => set({ object: entry.id }) });
   const chip = make("button", { class: "chip", title: `Select (${entry.id})`, "aria-label": `Select ${title(entry)}` });
   chip.style.background = `rgb(${entry.colour.join(" ")})`;
   const id = make("span", { class: "id", text: entry.id });
-  const name = make("input", { value: entry.name, placeholder: `Object ${entry.id}`, maxlength: 80, "aria-label": "Name" });
-  name.addEventListener("change", () => send({ do: "rename", object: entry.id, name: name.value }));
+  const name = make("input", {
+    value: entry.name, placeholder: `Object ${entry.id}`, maxlength: 80, readonly: "", "aria-label": "Name", title: "Double-click to rename (F2)",
+    ondblclick: () => rename(name), onblur: () => { name.readOnly = true; },
+    onchange: () => send({ do: "rename", object: entry.id, name: name.value }),
+  });
   const eye = make("button", {
     text: entry.hidden ? "◌" : "◉", class: entry.hidden ? "quiet off" : "quiet", title: "Show or hide (X)",
     "aria-label": `${entry.hidden ? "Show" : "Hide"} ${title(entry)}`,
@@ -47,25 +50,59 @@ export function hide(id = state.object) {
   if (!entry) return;
   entry.hidden = !entry.hidden;
   set({ objects: state.objects });
-  if (!state.job) send({ do: "hide", object: id, hidden: entry.hidden });   // an edit would end the job
+  send({ do: "hide", object: id, hidden: entry.hidden });
+}
+
+// Until it is renamed, a name takes no keys, so that shortcuts work after a click on it.
+export function rename(name = document.querySelector("#objects .current input")) {
+  if (!name) return;
+  name.readOnly = false;
+  name.focus();
+  name.select();
 }
 
 function drawObjects() {
-  if (by("objects").contains(document.activeElement) && document.activeElement.tagName === "INPUT") document.activeElement.blur();
+  if (document.activeElement.matches("#objects input")) document.activeElement.blur();
   by("objects").replaceChildren(...state.objects.map(objectRow));
   if (!state.objects.length) by("objects").append(make("li", { class: "none", text: "none yet: click one in the picture" }));
+}
+
+// Mark the current object, and scroll the list, and nothing around it, to it; list the others beside it.
+function drawCurrent() {
+  const list = by("objects"), place = state.objects.findIndex((entry) => entry.id === state.object), row = list.children[place];
+  list.querySelector(".current")?.classList.remove("current");
+  if (place >= 0) {
+    row.classList.add("current");
+    const top = row.offsetTop - list.offsetTop;
+    list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + row.offsetHeight - list.clientHeight));
+  }
   const others = state.objects.filter((entry) => entry.id !== state.object);
   by("with").hidden = !others.length || state.objects.length < 2;
+  const chosen = by("other").value;
   by("other").replaceChildren(...others.map((entry) => make("option", { value: entry.id, text: title(entry) })));
+  if (others.some((entry) => entry.id === Number(chosen))) by("other").value = chosen;
+}
+
+// The frames to review, with all reasons that one object has at one place together.
+function placesToReview() {
+  const places = [];
+  for (const { object, first, last, reason, detail } of [...state.review].sort((a, b) => a.object - b.object || a.first - b.first)) {
+    let place = places.at(-1);
+    if (place?.object !== object || first > place.last + 1) places.push(place = { object, first, last, reasons: new Set(), details: [] });
+    place.last = Math.max(place.last, last);
+    place.reasons.add(reason);
+    place.details.push(`${first}: ${reason}${detail && `, ${detail}`}`);
+  }
+  return places.sort((a, b) => a.first - b.first);
 }
 
 function drawReview() {
-  by("review-count").textContent = state.review.length || "";
-  by("review").replaceChildren(...state.review.slice(0, REASONS_SHOWN).map((item) => make("li", {},
+  const places = placesToReview();
+  by("review-count").textContent = places.length || "";
+  by("review").replaceChildren(...places.slice(0, PLACES_SHOWN).map(({ object, first, last, reasons, details }) => make("li", {},
     make("button", {
-      class: "quiet", onclick: () => { set({ object: item.object }); go(item.first); },
-      title: item.detail || item.reason,
-    }, make("span", { text: `${item.first}${item.last > item.first ? `–${item.last}` : ""}` }), `${nameOf(item.object)}: ${item.reason}`))));
+      class: "quiet", onclick: () => { set({ object }); go(first); }, title: details.join("\n"),
+    }, make("span", { text: last > first ? `${first}–${last}` : first }), `${nameOf(object)}: ${[...reasons].join(", ")}`))));
   if (!state.review.length) by("review").append(make("li", { class: "none", text: state.frames.size ? "nothing stands out" : "after tracking" }));
 }
 
@@ -138,11 +175,15 @@ export function exported({ kind, name }) {
 }
 
 export function theme() {
-  const light = document.documentElement.dataset.theme === "light"
-    || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: light)").matches);
-  document.documentElement.dataset.theme = light ? "dark" : "light";
-  set({ theme: document.documentElement.dataset.theme });
+  const chosen = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark");
+  useTheme(chosen === "light" ? "dark" : "light");
 }
+
+function useTheme(theme) {
+  document.documentElement.dataset.theme = localStorage.theme = theme;
+  set({ theme });
+}
+if (localStorage.theme) useTheme(localStorage.theme);
 
 const pair = (what, more = {}) => send({ do: what, object: state.object, other: Number(by("other").value), ...more });
 by("merge").addEventListener("click", () => pair("merge"));
@@ -163,7 +204,8 @@ by("opacity").addEventListener("input", () => set({ opacity: by("opacity").value
 by("size").addEventListener("input", () => set({ brush: Number(by("size").value) }));
 by("outline").addEventListener("change", () => set({ outline: by("outline").checked }));
 
-on("objects object", drawObjects);
+on("objects", drawObjects);
+on("objects object", drawCurrent);
 on("review objects frames", drawReview);
 on("suggest frames", drawSuggestions);
 on("job", drawJob);

@@ -91,11 +91,12 @@ function drawThumbs() {
 
 function drawMarks(style) {
   const wide = Math.max(2, width() / count());
+  const middle = (index) => Math.max(5, Math.min(width() - 5, xOf(index) + wide / 2));   // marks of the first and last frame are whole
   context.fillStyle = style.getPropertyValue("--doubt");
   for (const { first, last } of state.review) context.fillRect(xOf(first), THUMBS + 6, Math.max(wide, xOf(last + 1) - xOf(first)), 3);
   context.fillStyle = style.getPropertyValue("--accent");
   for (const { frame } of openSuggestions()) {
-    const x = xOf(frame) + wide / 2, y = THUMBS + 4.5;
+    const x = middle(frame), y = THUMBS + 4.5;
     context.beginPath();
     for (const [dx, dy] of [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]]) context.lineTo(x + dx, y + dy);
     context.fill();
@@ -103,7 +104,7 @@ function drawMarks(style) {
   context.fillStyle = style.getPropertyValue("--text");
   for (const [index, { given }] of state.frames) {
     if (!given.size) continue;
-    const x = xOf(index) + wide / 2;
+    const x = middle(index);
     context.beginPath();
     context.moveTo(x - 4, THUMBS + 1);
     context.lineTo(x + 4, THUMBS + 1);
@@ -112,18 +113,17 @@ function drawMarks(style) {
   }
 }
 
-// An object's row: solid where it was made by hand, shaded by confidence where it was tracked.
+// An object's row: solid where it was made by hand, shaded by confidence where it was tracked, a grey line where it is lost.
 function drawRow({ id, colour }, top, tall, style) {
-  const wide = width() / count();
-  const lost = style.getPropertyValue("--lost");
+  const own = `rgb(${colour.join(" ")})`, grey = style.getPropertyValue("--quiet");
   for (const [index, { given, seen }] of state.frames) {
-    const confidence = seen.get(id);
+    const confidence = seen.get(id), lost = confidence < 0;
     if (confidence === undefined) continue;
-    const x = xOf(index);
-    context.fillStyle = confidence < 0 ? lost : `rgb(${colour.join(" ")})`;
-    const high = given.has(id) ? 1 : confidence < 0 ? 0.25 : Math.max(0.2, (confidence - 0.4) / 0.6);
-    context.globalAlpha = given.has(id) || confidence < 0 ? 1 : 0.4 + 0.45 * Math.max(0, confidence);
-    context.fillRect(x, top + tall * (1 - high), Math.max(1, wide + 0.5), tall * high);
+    const left = Math.round(xOf(index)), right = Math.max(left + 1, Math.round(xOf(index + 1)));   // no seam between frames
+    context.fillStyle = lost ? grey : own;
+    const high = given.has(id) ? 1 : lost ? 0.15 : Math.max(0.2, (confidence - 0.4) / 0.6);
+    context.globalAlpha = given.has(id) || lost ? 1 : 0.4 + 0.45 * confidence;
+    context.fillRect(left, top + tall * (1 - high), right - left, tall * high);
   }
   context.globalAlpha = 1;
 }
@@ -181,11 +181,11 @@ document.getElementById("previous").addEventListener("click", () => go(state.fra
 document.getElementById("next").addEventListener("click", () => go(state.frame + 1));
 const number = document.getElementById("frame");
 number.addEventListener("change", () => go(Number(number.value) || 0));
-on("frame", () => { number.value = state.frame; });
+on("frame", () => { number.value = state.frame; canvas.ariaValueNow = state.frame; });
 on("video", () => {
   if (!state.video) return;
-  number.min = state.video.start;
-  number.max = state.video.end - 1;
+  number.min = canvas.ariaValueMin = state.video.start;
+  number.max = canvas.ariaValueMax = state.video.end - 1;
   document.getElementById("of").textContent = `of ${state.video.end - 1}`;
 });
 on("frame frames objects review suggest video theme", redraw);

@@ -31,20 +31,20 @@ function target() {
 // Whether a press removes: the right button, Alt, or the other end of a pen.
 const removes = (event) => event.button === 2 || event.button === 5 || event.altKey;
 
-// A tap is handled when the finger is lifted, because a second finger turns it into a gesture.
+// A tap is handled when the finger is lifted, because a second finger turns it into a gesture; a long one removes.
+const LONG = 500;   // milliseconds
 const onTap = (event, act) => {
-  if (event.pointerType !== "touch") { act(); return null; }
-  return { move() {}, up: act, cancel() {} };
+  if (event.pointerType !== "touch") { act(removes(event)); return null; }
+  return { move() {}, up(_, lifted) { act(lifted.timeStamp - event.timeStamp > LONG); }, cancel() {} };
 };
 
 const tools = {
   click(at, event) {
     if (!inside(at)) return null;
-    return onTap(event, () => {
-      const positive = !removes(event);
-      view.clicks.push([at.x, at.y, positive]);
+    return onTap(event, (removing) => {
+      view.clicks.push([at.x, at.y, !removing]);
       redraw();
-      send({ do: "click", frame: view.shown, object: target(), x: at.x, y: at.y, positive });
+      send({ do: "click", frame: view.shown, object: target(), x: at.x, y: at.y, positive: !removing });
     });
   },
 
@@ -76,10 +76,10 @@ const tools = {
   eraser: (at) => paint(at, false),
 
   polygon(at, event) {
-    if (removes(event)) { corners.pop(); redraw(); return null; }
-    return onTap(event, () => {
+    return onTap(event, (removing) => {
       const near = ({ x, y }) => Math.hypot(at.x - x, at.y - y) * view.scale < 10;
-      if (corners.length > 2 && near(corners[0])) closePolygon();
+      if (removing) corners.pop();
+      else if (corners.length > 2 && near(corners[0])) closePolygon();
       else if (!corners.some(near)) corners.push(at);
       redraw();
     });
@@ -88,6 +88,7 @@ const tools = {
   hand(_, event) {
     let last = { x: event.clientX, y: event.clientY };
     return {
+      moves: true,
       move(__, moved) {
         pan(moved.clientX - last.x, moved.clientY - last.y);
         last = { x: moved.clientX, y: moved.clientY };
@@ -136,6 +137,8 @@ export function closePolygon() {
   corners = [];
   redraw();
 }
+
+view.drawing = () => (held !== null && !held.moves) || corners.length > 0;
 
 // Cancel what is being drawn; true if there was something.
 export function cancel() {
@@ -222,7 +225,7 @@ function pinch(event) {
 
 function release(event) {
   fingers.delete(event.pointerId);
-  held?.up(place(event));
+  held?.up(place(event), event);
   held = null;
 }
 canvas.addEventListener("pointerup", release);

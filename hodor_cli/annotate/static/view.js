@@ -15,6 +15,7 @@ export const view = {
   scale: 1, x: 0, y: 0,    // screen = frame * scale + (x, y), in CSS pixels
   stroke: null,            // the Coverage being drawn
   preview: null,           // draws a tool's own lines: (context, unit) => {}
+  drawing: () => false,    // whether a tool is drawing, so that the frame in view must stay
   clicks: [],              // [x, y, positive] of the frame in view
   sent: [],                // edits without an answer yet: {coverage, frame} of strokes, null for others
 };
@@ -84,6 +85,7 @@ export async function go(index) {
       const wanted = state.frame, step = wanted - view.shown;
       try {
         const [bitmap, runs] = await Promise.all([picture(wanted), mask(wanted)]);
+        if (view.drawing() && view.shown >= 0) { set({ frame: view.shown }); return; }
         show(wanted, bitmap, runs);
         if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
       } catch (error) {
