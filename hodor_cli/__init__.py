@@ -65,9 +65,9 @@ _NAMES = {
         "pretrain",
     ),
     "hodor_cli.samples.settings": ("ClipOptions",),
+    "hodor_cli.training.recipe": ("Recipe",),
     "hodor_cli.training.options": (
         "LaunchSettings",
-        "Recipe",
         "RunOptions",
         "TrainingResult",
     ),
@@ -144,7 +144,8 @@ if TYPE_CHECKING:
     from hodor_cli.run.segment import segment
     from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSettings, SegmentSummary
     from hodor_cli.samples.settings import ClipOptions
-    from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions, TrainingResult
+    from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingResult
+    from hodor_cli.training.recipe import Recipe
     from hodor_cli.training.runs import finetune, pretrain
     from hodor_cli.video.frames import Frame, FrameSource
     from hodor_cli.video.source import open_source

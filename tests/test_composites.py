@@ -20,7 +20,7 @@ from hodor_cli.samples.sets import DenseClips, StillTraining
 from hodor_cli.samples.settings import AugmentSettings, ClipOptions, DataSource, augment_preset
 from hodor_cli.samples.sources import Composites, add_object, build_sets
 from hodor_cli.training.config import PRESETS
-from hodor_cli.training.settings import with_settings
+from hodor_cli.training.recipe import with_settings
 
 SIZE = (64, 96)
 LIMITS = ObjectLimits(min_area=20, min_side=3, at_area=None)

@@ -103,7 +103,7 @@ def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: P
     before = began.last.read_bytes()
     settings = LaunchSettings(processes=2)
     with pytest.raises(UsageError, match=r"the processes do not see the same run in .* that all machines share"):
-        launch(settings, resolve(settings), train_here, photos, [began.folder, tmp_path / "b"])
+        launch(resolve(settings), train_here, photos, [began.folder, tmp_path / "b"])
     assert began.last.read_bytes() == before
     assert not any((tmp_path / "b").iterdir())
 
@@ -129,7 +129,8 @@ def test_a_single_process_does_without_the_launcher(photos: Path, tmp_path: Path
     code = (
         "import sys, hodor_cli\n"
         "from pathlib import Path\n"
-        "from hodor_cli.training.options import Recipe, RunOptions\n"
+        "from hodor_cli.training.options import RunOptions\n"
+        "from hodor_cli.training.recipe import Recipe\n"
         f"run = RunOptions(Path({str(tmp_path / 'run')!r}), workers=0)\n"
         f"hodor_cli.pretrain({str(photos)!r}, Recipe('toy', changes={{'iterations': 1}}), run)\n"
         "print('lightning' if any(name.startswith('lightning') for name in sys.modules) else 'none')\n"

@@ -31,8 +31,8 @@ from hodor_cli.training.launch import Process, launch, resolve
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgress, TrainingResult
 from hodor_cli.training.plan import Plan
+from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
-from hodor_cli.training.settings import with_settings
 from hodor_cli.training.watching import Events
 from hodor_cli.weights import load_checkpoint, load_model
 
@@ -350,7 +350,7 @@ def test_a_nan_in_one_of_two_processes_stops_both_and_its_sample_is_named(tmp_pa
     """Each has one sample of a batch, so that at most one of them has the white picture."""
     settings = LaunchSettings(processes=2)
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        launch(settings, resolve(settings), train_spoilt, tmp_path, what)
+        launch(resolve(settings), train_spoilt, tmp_path, what)
 
 
 def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptio
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
 from hodor_cli.training.launch import resolve
-from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
-from hodor_cli.training.settings import (
+from hodor_cli.training.options import LaunchSettings, RunOptions
+from hodor_cli.training.recipe import (
+    Recipe,
     check_same,
     choose_config,
     config_notes,

@@ -13,7 +13,8 @@ from data_fakes import runs, save_coco
 from PIL import Image
 
 from hodor_cli.samples.settings import ClipOptions
-from hodor_cli.training.options import Callbacks, LaunchSettings, Recipe, RunOptions, TrainingResult
+from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
+from hodor_cli.training.recipe import Recipe
 
 
 def make_blobs(folder: Path, count: int = 4, *, size: int = 96) -> Path:

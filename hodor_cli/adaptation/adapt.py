@@ -76,12 +76,11 @@ def adapt(
     if stored is not None and stored.is_file():
         return model_from_checkpoint(stored).to(device)
 
-    job = _Adaptation(copy.deepcopy(model), examples, settings, size, Process(device, precision), progress)
-    job.run()
-    adapted = job.learner.model
+    learner = Learner(copy.deepcopy(model), settings.training, Process(device, precision))
+    _Adaptation(learner, examples, settings, size, progress).run()
     if stored is not None:
-        save_checkpoint(stored, adapted, {"adapted_from": model_fingerprint(model)})
-    return adapted.eval()
+        save_checkpoint(stored, learner.model, {"adapted_from": model_fingerprint(model)})
+    return learner.model.eval()
 
 
 def default_cache() -> Path:
@@ -95,29 +94,23 @@ class _Adaptation:
 
     def __init__(
         self,
-        model: Hodor,
+        learner: Learner,
         examples: Sequence[Example],
         settings: AdaptSettings,
         size: tuple[int, int],
-        process: Process,
         progress: Callable[[AdaptProgress], None] | None,
     ) -> None:
-        self.examples, self.settings, self.size, self.progress = examples, settings, size, progress
-        self.given = weights_of(model)
-        self.learner = Learner(model, settings.training, process)
+        self.learner, self.examples, self.settings, self.size = learner, examples, settings, size
+        self.progress = progress
+        self.given = weights_of(learner.model)
         self.started = time.perf_counter()
         self.loss = math.nan
 
     def run(self) -> None:
         """Learn within the budget, and leave in the model what lies as far towards that as it can be trusted."""
-        process, (min_dim, max_dim) = self.learner.process, self.size
-        segmenter = Segmenter(
-            self.learner.model.eval(),
-            min_dim=min_dim,
-            max_dim=max_dim,
-            device=process.device,
-            precision=precision_name(process.dtype),
-        )
+        (min_dim, max_dim), model, process = self.size, self.learner.model, self.learner.process
+        device, precision = process.device, precision_name(process.dtype)
+        segmenter = Segmenter(model.eval(), min_dim=min_dim, max_dim=max_dim, device=device, precision=precision)
         far = self.settings.blend * trust_in(self.examples, segmenter, self.settings.budget.seconds, self._tell)
         if far < _WORTH:
             far = 0.0
@@ -125,33 +118,29 @@ class _Adaptation:
             self._learn()
         learned = self.learner.learned
         assert learned is not None  # the settings ask for an average
-        weights = {name: torch.lerp(given, learned[name], far) for name, given in self.given.items()}
-        put_weights(self.learner.model, weights)
+        put_weights(model, {name: torch.lerp(given, learned[name], far) for name, given in self.given.items()})
         if any(example.following for example in self.examples):
             self._tell(far)
-        self.learner.model.requires_grad_(True)
+        model.requires_grad_(True)
 
     def _learn(self) -> None:
         """Take steps until the budget is spent."""
-        config = self.settings.training
-        share = self._share()
-        self.learner.objective.train()
-        while share < 1 or self.learner.done == 0:
-            step = self.learner.done
+        config, learner = self.settings.training, self.learner
+        learner.objective.train()
+        while (share := self._share()) < 1 or learner.done == 0:
+            step, warmup = learner.done, config.learning_rate.warmup
             rng = np.random.default_rng([config.seed, step])
             example = self.examples[int(rng.integers(len(self.examples)))]
             whole = Geometry.of(*example.labels.shape, min_dim=self.size[0], max_dim=self.size[1]).padded
             height, width = (max(32, round(side * math.sqrt(self.settings.area) / 32) * 32) for side in whole)
             sample = example.sample(rng, config.augment, (height, width), max_objects=config.batches.max_objects)
-            warmup = config.learning_rate.warmup
             at = step if step < warmup else int(NOMINAL_STEPS * share) + warmup
             rate = rate_at(config.learning_rate, at, NOMINAL_STEPS)
             torch.manual_seed(int(rng.integers(2**31)))
-            steps = schedule(config.schedule, step, config.sequence)
             hardship = Hardship(cue_dropped=bool(rng.random() < config.drop_cue), cue_damage=config.damage_cue)
-            values, _ = self.learner.step(collate([sample]), rate, steps, hardship)
+            steps = schedule(config.schedule, step, config.sequence)
+            values, _ = learner.step(collate([sample]), rate, steps, hardship)
             self.loss = float(values[:2].sum())
-            share = self._share()
             self._tell()
 
     def _share(self) -> float:

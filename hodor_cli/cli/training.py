@@ -17,7 +17,8 @@ from hodor_cli.errors import DataError, UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import LearningRate, TrainConfig
-from hodor_cli.training.options import LaunchSettings, Recipe, RunOptions
+from hodor_cli.training.options import LaunchSettings, RunOptions
+from hodor_cli.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor

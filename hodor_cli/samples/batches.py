@@ -191,7 +191,7 @@ def make_loader(
     workers: int = 2,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """This rank's batches of the iterations from `start` to before `end`.
+    """This rank's batches of the iterations from `start` to before `end`; the workers begin at once.
 
     See `collate` for what a batch holds. The batches are the same for any number of workers, and the ranks take
     disjoint parts of the same global batch. Raises UsageError when the batch cannot be shared evenly, and what a worker
@@ -208,15 +208,14 @@ def make_loader(
         pin_memory=pin_memory,
     )
 
-    def batches() -> Iterator[Batch]:
-        with forkable_opencv():
-            loaded = iter(loader)
-        for batch in loaded:
-            if isinstance(batch, HodorError):
-                raise batch
-            yield batch
+    with forkable_opencv():
+        return map(_whole, iter(loader))
 
-    return batches()
+
+def _whole(batch: Batch | HodorError) -> Batch:
+    if isinstance(batch, HodorError):
+        raise batch
+    return batch
 
 
 def quiet_worker(_: int) -> None:

@@ -34,8 +34,11 @@ class Layout:
     """What `resolve` made of the settings: `local` processes on each of `nodes` machines, on devices of `kind`.
 
     starter: who starts them, "fabric", "torchrun" or "slurm". rank: of this process among all (0 before they start).
+    device: of a process that is alone.
     """
 
+    device: str
+    precision: str
     kind: str
     local: int
     nodes: int
@@ -93,20 +96,18 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
             f" {'device' if local == 1 else 'devices'}, but this machine has {there}"
             f"{'; use `processes` to train on the CPU' if there == 0 else ''}"
         )
-    return Layout(kind, local, nodes, starter, rank)
+    alone = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
+    return Layout(alone, settings.precision, kind, local, nodes, starter, rank)
 
 
-def launch(
-    settings: LaunchSettings, layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False
-) -> Any:
+def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
     """Call `function(process, *arguments)` in every process and return what the first one returned.
 
     function, arguments: picklable if there are several processes. unused: some iterations leave parameters out.
     Raises whatever HodorError one of the processes raised.
     """
     if layout.world == 1:
-        device = "cuda" if settings.gpus else "cpu" if settings.processes else settings.device
-        return function(Process(device, settings.precision), *arguments)
+        return function(Process(layout.device, layout.precision), *arguments)
     # Lightning leaves ports and ranks in the environment, which the next launch would believe.
     before = dict(os.environ)
     with extra("distributed", "training in several processes"):
@@ -122,7 +123,7 @@ def launch(
                 os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(layout.local))
             fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
             # A partial, because Fabric takes arguments apart to look for modules.
-            return fabric.launch(partial(_in_process, function, arguments, settings.precision, errors))
+            return fabric.launch(partial(_in_process, function, arguments, layout.precision, errors))
         except HodorError:
             raise
         except Exception:
@@ -165,8 +166,7 @@ class Process:
         self.is_first = self.rank == 0
 
     def setup(self, module: nn.Module) -> nn.Module:
-        """The module on the device, wrapped for the other processes."""
-        module.to(self.device)
+        """A module on the device, wrapped for the other processes."""
         return module if self._fabric is None else self._fabric.setup_module(module)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:

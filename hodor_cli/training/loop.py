@@ -26,8 +26,8 @@ from hodor_cli.training.cycles import Hardship, Prediction, schedule
 from hodor_cli.training.launch import Process
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
+from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.settings import check_same
 from hodor_cli.training.step import Learner, holding, put_weights, rate_at
 from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint

@@ -1,57 +1,20 @@
-"""Options, callbacks and results of `pretrain` and `finetune`."""
+"""Where a run writes and computes, what it calls, and what it returns."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from hodor_cli.errors import UsageError
-from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.settings import about, check_settings
 
 if TYPE_CHECKING:
     from hodor_cli.model.hodor import Hodor
 
 _TIME = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Which network is trained, where it starts, and with which settings: those of a preset, with changes."""
-
-    preset: Annotated[
-        str | None,
-        about(
-            "Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy.  [default: the one of the"
-            " architecture]"
-        ),
-    ] = None
-    model: Annotated[
-        str | None, about("Architecture: swin-tiny, mini, toy.  [default: that of the weights or of the preset]")
-    ] = None
-    weights: Annotated[str | Path | None, about("The weights to start from, a name or a file.")] = None
-    backbone: Annotated[str | Path | None, about("ImageNet weights to start the backbone of a new network from.")] = (
-        None
-    )
-    #: Changes to the preset by dotted names, such as `{"iterations": 500, "learning_rate.peak": 1e-4}`.
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.weights is not None and self.backbone is not None:
-            raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained: on which data, which are used how, and which network."""
-
-    kind: Literal["pretrain", "finetune"]
-    data: list[DataSource]
-    clips: ClipOptions
-    recipe: Recipe
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from hodor_cli.presets import preset
 from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
-from hodor_cli.training.options import Callbacks, Job, Recipe, RunOptions
+from hodor_cli.training.options import Callbacks, RunOptions
+from hodor_cli.training.recipe import Job, Recipe, choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
-from hodor_cli.training.settings import choose_config, config_notes, preset_name, resumed_config
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
 from hodor_cli.weights.published import load_imagenet_backbone
 

@@ -8,11 +8,12 @@ from hodor_cli.errors import UsageError
 from hodor_cli.samples.batches import BatchPlanner
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.samples.sources import build_sets
-from hodor_cli.training import launch as launching
 from hodor_cli.training.launch import Process, resolve
+from hodor_cli.training.launch import launch as start
 from hodor_cli.training.loop import train
-from hodor_cli.training.options import Callbacks, Job, LaunchSettings, Recipe, RunOptions, TrainingResult
+from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
 from hodor_cli.training.plan import Plan, decide
+from hodor_cli.training.recipe import Job, Recipe
 from hodor_cli.training.run_folder import read_state
 from hodor_cli.training.watching import HeldOut
 
@@ -75,8 +76,7 @@ def _run(
     job: Job, run: RunOptions | None, launch: LaunchSettings | None, callbacks: Callbacks | None
 ) -> TrainingResult:
     """Decide, take the folder, and train in all processes."""
-    launch = launch or LaunchSettings()
-    layout = resolve(launch)
+    layout = resolve(launch or LaunchSettings())
     plan = decide(job, run or RunOptions(), callbacks or Callbacks(), layout)
     plan.config.micro_batch_in(layout.world)
     if plan.config.augment.maker == "imgaug":
@@ -96,7 +96,7 @@ def _run(
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-        launching.launch(launch, layout, _train, plan, unused=unused)
+        start(layout, _train, plan, unused=unused)
     done = read_state(folder.root) if first else None
     return TrainingResult(
         folder=folder.root,

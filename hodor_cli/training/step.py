@@ -80,10 +80,9 @@ class Learner:
         self.micro = config.micro_batch_in(process.world)
         self.objective = Objective(model, supervise=config.supervise, contrast=config.contrast, dtype=process.dtype)
         self.objective.train()
-        backbone: list[nn.Parameter] = []
-        rest: list[nn.Parameter] = []
-        for name, parameter in self.objective.named_parameters():
-            (backbone if ".backbone." in f".{name}" else rest).append(parameter)
+        backbone = list(model.backbone.parameters())
+        inside = {id(parameter) for parameter in backbone}
+        rest = [parameter for parameter in model.parameters() if id(parameter) not in inside]
         self.optimiser = torch.optim.AdamW(
             [{"params": rest, "factor": 1.0}, {"params": backbone, "factor": config.backbone_rate}],
             lr=config.learning_rate.peak,
@@ -147,24 +146,24 @@ class Learner:
 
         Every process must call it: each looks at its own samples, and all then know of all.
         """
-        number = self.done + 1
-        if not all(_finite(value) for value in self.objective.parameters()):
+        number, parameters = self.done + 1, list(self.objective.parameters())
+        if not all(map(_finite, parameters)):
             return TrainingError(
                 f"the weights are no longer numbers in iteration {number}: an earlier step broke them; train again with"
                 " a lower `learning_rate`"
             )
-        faults: list[tuple[str, str]] = []  # sample, and what of it is no number
-        trained = [parameter for parameter in self.objective.parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        faults: dict[str, str] = {}  # sample, and what of it is no number
         for i, name in enumerate(batch["names"]):
             # Not wrapped for several processes, which would wait for each other.
             total = self.objective(*self.inputs(batch, i, i + 1), steps, hardship)[0].total
             gradients = torch.autograd.grad(total, trained, allow_unused=True)
             if not _finite(total):
-                faults.append((name, "loss"))
+                faults[name] = "loss"
             elif not all(_finite(gradient) for gradient in gradients if gradient is not None):
-                faults.append((name, "gradient"))
+                faults[name] = "gradient"
         found = self.process.gather((faults, batch["names"]))
-        guilty = dict(fault for part, _ in found for fault in part)
+        guilty = {name: what for part, _ in found for name, what in part.items()}
         names = ", ".join(name for _, part in found for name in part)
         what = "loss" if "loss" in guilty.values() else "gradient"
         return TrainingError(

@@ -1,4 +1,4 @@
-"""From what a user asks for to the settings of a run: a preset, changes by name, and what a resumed run began with."""
+"""What is trained, and from what a user asks for to the settings: a preset, changes by name, what a resumed run had."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed
-from hodor_cli.settings import Setting, settings_of
+from hodor_cli.samples.settings import ClipOptions, DataSource
+from hodor_cli.settings import Setting, about, settings_of
 from hodor_cli.training.config import TrainConfig, flat, train_preset
 
 #: A run may be made longer or shorter, and its batches cut otherwise; the rest decides what was done so far.
@@ -21,8 +24,46 @@ FREE = ("iterations", "micro_batch")
 #: Settings that follow from another one.
 _DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
 #: Architecture -> preset, where no preset is named.
-_PRETRAIN = {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"}
-_FINETUNE = {"swin-tiny": "paper-finetune", "mini": "mini-finetune", "toy": "toy"}
+_PRESETS = {
+    "pretrain": {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"},
+    "finetune": {"swin-tiny": "paper-finetune", "mini": "mini-finetune", "toy": "toy"},
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which network is trained, where it starts, and with which settings: those of a preset, with changes."""
+
+    preset: Annotated[
+        str | None,
+        about(
+            "Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy.  [default: the one of the"
+            " architecture]"
+        ),
+    ] = None
+    model: Annotated[
+        str | None, about("Architecture: swin-tiny, mini, toy.  [default: that of the weights or of the preset]")
+    ] = None
+    weights: Annotated[str | Path | None, about("The weights to start from, a name or a file.")] = None
+    backbone: Annotated[str | Path | None, about("ImageNet weights to start the backbone of a new network from.")] = (
+        None
+    )
+    #: Changes to the preset by dotted names, such as `{"iterations": 500, "learning_rate.peak": 1e-4}`.
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.backbone is not None:
+            raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained: on which data, which are used how, and which network."""
+
+    kind: Literal["pretrain", "finetune"]
+    data: list[DataSource]
+    clips: ClipOptions
+    recipe: Recipe
 
 
 def preset_name(kind: str, preset: str | None, architecture: str | None) -> str:
@@ -34,10 +75,9 @@ def preset_name(kind: str, preset: str | None, architecture: str | None) -> str:
         return preset
     if architecture is None:
         return "paper-coco"
-    known = _PRETRAIN if kind == "pretrain" else _FINETUNE
-    if architecture not in known:
+    if architecture not in _PRESETS[kind]:
         raise UsageError(f"there is no preset for the architecture '{architecture}'; name one with `preset`")
-    return known[architecture]
+    return _PRESETS[kind][architecture]
 
 
 def choose_config(preset: str, model: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
