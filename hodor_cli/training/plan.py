@@ -45,7 +45,8 @@ class Plan:
     @property
     def folder(self) -> RunFolder:
         """The files of the run."""
-        return RunFolder(self.run.out or Path())
+        assert self.run.out is not None  # a plan names it
+        return RunFolder(self.run.out)
 
     def first_model(self) -> Hodor:
         """The network that the run starts from: random, with a backbone from ImageNet, or a checkpoint's.
