@@ -13,7 +13,7 @@ from hodor_cli.annotate.change import edited_record
 from hodor_cli.annotate.frames import FrameReader
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import continued_settings, open_target, write_project_report
-from hodor_cli.annotate.server import Address, serve
+from hodor_cli.annotate.server import Address, listen, serve
 from hodor_cli.annotate.session import Session
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.locks import locked_folder
@@ -43,10 +43,10 @@ def annotate_source(
     from hodor_cli.weights import load_model
 
     frames, folder = open_target(source, options.out)
-    with frames:
+    with frames, listen(options.address) as listening:
         settings = continued_settings(folder, settings)
         model = load_model(settings.weights)
-        settings.segmenter(model)  # raises for a missing device before any file is written
+        settings.segmenter(model)  # raises for a missing device, before any file is written, as `listen` does
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames)
         with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
             project = Project(folder, (frames.height, frames.width))
@@ -57,7 +57,7 @@ def annotate_source(
             def make(emit: Callable[[Mapping[str, Any], bytes], None]) -> Session:
                 return Session(project, readers[0], lambda: model, settings, emit)
 
-            serve(make, (readers[1], readers[2]), options.address, lambda url: opened(url, folder.root))
+            serve(make, (readers[1], readers[2]), listening, lambda url: opened(url, folder.root))
     return folder.root
 
 

@@ -11,7 +11,7 @@ import mimetypes
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -46,23 +46,19 @@ class Address:
     port: int = 0
 
 
-def serve(make_session: MakeSession, readers: tuple[FrameReader, FrameReader], address: Address, opened: Any) -> None:
-    """Serve the page until Ctrl-C; returns after everything is saved.
+def serve(
+    make_session: MakeSession, readers: tuple[FrameReader, FrameReader], listening: socket.socket, opened: Any
+) -> None:
+    """Serve the page at a socket that `listen` gave until Ctrl-C; returns after everything is saved.
 
-    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server answers. Raises
-    UsageError if it cannot listen at `address`.
+    readers: one for the page, one for thumbnails. opened: called with the page's URL when the server answers.
     """
     token = new_token()
-    listening = _listen(address)
-    port = listening.getsockname()[1]
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    url = f"http://{host if address.host not in ('0.0.0.0', '::') else socket.gethostname()}:{port}/{token}/"
-    server = page_server(make_session, readers, token, lambda: opened(url))
-    with listening:
-        try:
-            server.run(sockets=[listening])
-        except KeyboardInterrupt:  # the server raises it again after it has ended cleanly
-            pass
+    host, port = listening.getsockname()[:2]
+    host = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    server = page_server(make_session, readers, token, lambda: opened(f"http://{host}:{port}/{token}/"))
+    with suppress(KeyboardInterrupt):  # the server raises it again after it has ended cleanly
+        server.run(sockets=[listening])
 
 
 def page_server(
@@ -78,7 +74,8 @@ def page_server(
     )  # fmt: skip
 
 
-def _listen(address: Address) -> socket.socket:
+def listen(address: Address) -> socket.socket:
+    """A socket that listens at an address. Raises UsageError if that is not possible."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

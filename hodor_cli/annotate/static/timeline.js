@@ -33,7 +33,13 @@ const count = () => Math.max(1, state.video.end - state.video.start);
 const width = () => canvas.clientWidth;
 const xOf = (index) => ((index - state.video.start) / count()) * width();
 const frameAt = (x) => clampFrame(state.video.start + Math.floor((x / Math.max(1, width())) * count()));
-const rows = () => state.objects.slice(0, MOST_ROWS);
+
+// The objects whose rows are shown: the current one and those around it.
+function rows() {
+  const place = state.objects.findIndex(({ id }) => id === state.object), last = state.objects.length - MOST_ROWS;
+  const first = Math.max(0, Math.min(last, place - MOST_ROWS / 2));
+  return state.objects.slice(first, first + MOST_ROWS);
+}
 
 function redraw() {
   if (waiting) return;
@@ -53,8 +59,8 @@ function draw() {
   context.fillRect(0, 0, width(), tall);
   drawThumbs();
   drawMarks(style);
-  const each = BAND / Math.max(FEW_ROWS, rows().length), gap = each > 5 ? 3 : 1;
-  rows().forEach((entry, number) => drawRow(entry, THUMBS + MARKS + number * each, each - gap, style));
+  const shownRows = rows(), each = BAND / Math.max(FEW_ROWS, shownRows.length), gap = each > 5 ? 3 : 1;
+  shownRows.forEach((entry, number) => drawRow(entry, THUMBS + MARKS + number * each, each - gap, style));
   const x = xOf(state.frame), wide = Math.max(2, width() / count());
   context.fillStyle = style.getPropertyValue("--accent");
   context.globalAlpha = 0.35;
@@ -188,5 +194,5 @@ on("video", () => {
   number.max = canvas.ariaValueMax = state.video.end - 1;
   document.getElementById("of").textContent = `of ${state.video.end - 1}`;
 });
-on("frame frames objects review suggest video theme", redraw);
+on("frame frames object objects review suggest video theme", redraw);
 new ResizeObserver(redraw).observe(canvas.parentElement);
