@@ -87,6 +87,11 @@ def test_a_correction_changes_the_mask_near_the_click_alone() -> None:
     removed = changed_near(before, shrunk, [(114.0, 60.0, -1.0)])
     assert not removed[disc(114, 60, 4)].any() and removed[before & disc(40, 60, 30)].all()
     assert np.array_equal(changed_near(before, after, [(80.0, 60.0, 1.0)]), before)  # nothing changes under the click
+    line = np.zeros_like(before)
+    line[112:115, 130:158] = True  # apart from the object: one click removes all of it, if the network agrees
+    assert np.array_equal(changed_near(before | line, before, [(132.0, 113.0, -1.0)]), before)
+    kept = changed_near(before | line, before | (line & ~disc(132, 113, 4)), [(132.0, 113.0, -1.0)])
+    assert kept[113, 150] and not kept[113, 132]
     other = disc(20, 20, 8)
     assert np.array_equal(changed_near(before, other, [(20.0, 20.0, 1.0)]), before | other)  # nothing else is lost
 

@@ -55,7 +55,7 @@ def changed_near(before: Mask, after: Mask, points: Sequence[tuple[float, float,
     """The mask `before`, changed to `after` only in regions around new points (x, y, +1 or -1) and as their signs ask.
 
     As in the progressive merge of FocalClick (Chen et al., CVPR 2022, sec. 3.3), only connected regions with a point
-    change; and of these, only the part near the point.
+    change; and of these, only the part near the point, or a whole detached piece that is wrong.
     """
     positive = points[-1][2] > 0
     changed = after & ~before if positive else before & ~after
@@ -66,4 +66,13 @@ def changed_near(before: Mask, after: Mask, points: Sequence[tuple[float, float,
         cv2.circle(near, (x, y), round(_REACH * float(depth[y, x])) + 2, 1, thickness=-1)
     _, pieces = cv2.connectedComponents((changed & (near > 0)).astype(np.uint8), connectivity=8)
     part = np.isin(pieces, list({int(pieces[y, x]) for x, y in places} - {0}))
-    return before | part if positive else before & ~part
+    return before | part if positive else before & ~(part | _detached(before, changed, places))
+
+
+def _detached(mask: Mask, changed: Mask, places: Sequence[tuple[int, int]]) -> Mask:
+    """The pieces of a mask at some places, most of which changed; never its largest one."""
+    _, pieces = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    areas, lost = np.bincount(pieces.reshape(-1)), np.bincount(pieces[changed])
+    areas[0] = 0
+    chosen = {int(pieces[y, x]) for x, y in places} - {0, int(areas.argmax())}
+    return np.isin(pieces, [piece for piece in chosen if piece < len(lost) and 2 * lost[piece] > areas[piece]])
