@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -29,7 +28,7 @@ from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.step import Learner, holding, put_weights, rate_at
-from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, write_predictions
+from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, in_words, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
@@ -126,8 +125,8 @@ class _Job:
                         callbacks.progress(progress)
                     if clock.iterations == 3 and left:
                         callbacks.note(
-                            f"about {timedelta(seconds=math.ceil(progress.seconds_left))} h for the {left} iterations"
-                            f" that are left ({progress.samples_per_second:.1f} samples/s)"
+                            f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
+                            f" ({progress.samples_per_second:.1f} samples/s)"
                         )
                     if learner.done % run.sheet_every == 0 or learner.done == 1:
                         write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)

@@ -3,6 +3,7 @@ pictures."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,17 @@ class Clock:
         new = 1.0 if self.iterations <= 2 else max(_NEW, 1 / (self.iterations - 1))
         self.rate += new * (samples / duration - self.rate)
         self.wait_share += new * ((self._waited - self._started) / duration - self.wait_share)
+
+
+def in_words(seconds: float) -> str:
+    """A time in words: `40 s`, `12 min`, `3 h 20 min`, `5 days 2 h`."""
+    if seconds < 100:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
 class Events:
