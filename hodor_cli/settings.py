@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Meta
 
 from hodor_cli.errors import UsageError
@@ -53,6 +54,29 @@ class Setting:
         inside = math.isfinite(value) and (self.most is None or value <= self.most)
         if not inside or (low is not None and not (value > low if self.above is not None else value >= low)):
             raise UsageError(f"`{self.name}` must be {self._limits()}, not {value:g}")
+
+    def parse(self, text: str, called: str) -> Any:
+        """A text as a value of this type: `0.5`, `off`, `0,15`. Raises UsageError, naming the setting as `called`."""
+        kind, parts, text = self.kind, typing.get_args(self.kind), text.strip()
+        if self.optional and text.lower() in ("none", "off"):
+            return None
+        items = [item.strip() for item in text.split(",")]
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
+        value: Any = text
+        if typing.get_origin(kind) is tuple:
+            wanted = "numbers with commas between"
+            wanted = wanted if parts[-1] is Ellipsis else f"{len(parts)} numbers with a comma between"
+            value = items
+        elif parts:  # a mapping
+            wanted = "NAME:NUMBER, with commas between several"
+            value = {key.strip(): number for key, _, number in (item.rpartition(":") for item in items if item)}
+        elif kind is bool:
+            value = {"off": "false", "no": "false", "on": "true", "yes": "true"}.get(text.lower(), text)
+        try:
+            return msgspec.convert(value, kind, strict=False)
+        except msgspec.ValidationError as error:
+            none = " or none" if self.optional else ""
+            raise UsageError(f"{called} cannot be {text!r}; it is {wanted}{none}") from error
 
     def _limits(self) -> str:
         if self.least is not None and self.most is not None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
-
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed
 from hodor_cli.samples.settings import ClipOptions, DataSource
-from hodor_cli.settings import Setting, about, settings_of
+from hodor_cli.settings import about, settings_of
 from hodor_cli.training.config import TrainConfig, flat, train_preset
 
 #: A run may be made longer or shorter, and its batches cut otherwise; the rest decides what was done so far.
@@ -179,34 +176,10 @@ def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
             inner = ", ".join(settings_of(fields[name].kind))
             raise UsageError(f"{prefix}{name} has parts; set one of {inner}, as {prefix}{name}.NAME")
         else:
-            new[name] = _parse(value, fields[name], prefix + name) if isinstance(value, str) else value
+            new[name] = fields[name].parse(value, prefix + name) if isinstance(value, str) else value
     for name, inside in parts.items():
         new[name] = _changed(new.get(name, getattr(target, name)), inside, f"{prefix}{name}.")
     return dataclasses.replace(target, **new)
-
-
-def _parse(text: str, setting: Setting, name: str) -> Any:
-    """A text as the type that a field is declared with. Raises UsageError."""
-    kind, parts, text = setting.kind, typing.get_args(setting.kind), text.strip()
-    if setting.optional and text.lower() in ("none", "off"):
-        return None
-    items: Any = [item.strip() for item in text.split(",")]
-    wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a word")
-    value: Any = text
-    if typing.get_origin(kind) is tuple:
-        wanted = "numbers with commas between"
-        wanted = wanted if parts[-1] is Ellipsis else f"{len(parts)} numbers with a comma between"
-        value = items
-    elif parts:  # a mapping
-        wanted = "NAME:NUMBER, with commas between several"
-        value = {key.strip(): number for key, _, number in (item.rpartition(":") for item in items if item)}
-    elif kind is bool:
-        value = {"off": "false", "no": "false", "on": "true", "yes": "true"}.get(text.lower(), text)
-    try:
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        none = " or none" if setting.optional else ""
-        raise UsageError(f"{name} cannot be {text!r}; it is {wanted}{none}") from error
 
 
 def _text(value: Any) -> str:
