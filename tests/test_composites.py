@@ -14,9 +14,10 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
+from hodor_cli.samples.clip_sets import DenseClips
 from hodor_cli.samples.cutouts import cut_filmed
 from hodor_cli.samples.sample import TrainingSample
-from hodor_cli.samples.sets import DenseClips, StillTraining
+from hodor_cli.samples.sets import StillTraining
 from hodor_cli.samples.settings import AugmentSettings, ClipOptions, DataSource, augment_preset
 from hodor_cli.samples.sources import Composites, add_object, build_sets
 from hodor_cli.training.config import PRESETS

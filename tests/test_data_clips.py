@@ -13,7 +13,7 @@ from PIL import Image
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.samples.sets import ClipTraining, DenseClips, SparseClips
+from hodor_cli.samples.clip_sets import ClipTraining, DenseClips, SparseClips
 from hodor_cli.samples.settings import MINI, AugmentSettings, ClipOptions
 
 PLAIN = AugmentSettings(

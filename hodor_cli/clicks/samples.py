@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.samples.clip_sets import ClipTraining
 from hodor_cli.samples.colour import ColourChange, degrade, frame_colour, shared_colour
-from hodor_cli.samples.sets import ClipTraining
 from hodor_cli.samples.settings import AugmentSettings
 
 #: Share of crops that show little more than one object, as a closer look does; the others show most of the picture.

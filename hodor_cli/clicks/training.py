@@ -21,7 +21,7 @@ from hodor_cli.errors import OutputError, TrainingError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.samples.sets import ClipTraining
+from hodor_cli.samples.clip_sets import ClipTraining
 from hodor_cli.samples.settings import AugmentSettings
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state

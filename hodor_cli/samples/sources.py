@@ -17,11 +17,12 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.formats.opening import open_set
 from hodor_cli.samples.batches import draw_item, pools_of
+from hodor_cli.samples.clip_sets import ClipTraining, DenseClips, SparseClips
 from hodor_cli.samples.colour import frame_colour
 from hodor_cli.samples.cutouts import Filmed, paste, soften
 from hodor_cli.samples.geometry import LayerMotion, Warp
 from hodor_cli.samples.sample import TrainingSample, sample_of
-from hodor_cli.samples.sets import ClipTraining, DenseClips, SparseClips, StillTraining, TrainingSet
+from hodor_cli.samples.sets import StillTraining, TrainingSet
 from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptions, DataSource
 
 #: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
