@@ -682,13 +682,17 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
     shutil.rmtree(out)
 
 
-def test_a_port_in_use_is_one_sentence_and_leaves_no_folder(video: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(video: Path, tmp_path: Path) -> None:
     from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
     from hodor_cli.annotate.server import Address, listen
 
     with listen(Address()) as taken, pytest.raises(UsageError, match="is in use; choose another"):
         options = AnnotateOptions(tmp_path / "project", address=Address(port=taken.getsockname()[1]))
         annotate_source(video, SegmentSettings(), options, lambda *_: None)
+    with pytest.raises(InputError, match="no mask"):
+        annotate_source(
+            video, SegmentSettings(), AnnotateOptions(tmp_path / "project", tmp_path / "none"), lambda *_: None
+        )
     assert not (tmp_path / "project").exists()
 
 

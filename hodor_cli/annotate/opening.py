@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -18,6 +18,9 @@ from hodor_cli.annotate.session import Session
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.locks import locked_folder
 from hodor_cli.run.settings import SegmentSettings
+
+if TYPE_CHECKING:
+    from hodor_cli.formats.mask_arguments import Given
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def annotate_source(
     opened: called with the page's address and the folder as soon as the page can be opened. Raises HodorError if the
     source or project cannot be opened, before the server starts.
     """
+    from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.weights import load_model
 
     frames, folder = open_target(source, options.out)
@@ -48,10 +52,11 @@ def annotate_source(
         model = load_model(settings.weights)
         settings.segmenter(model)  # raises for a missing device, before any file is written, as `listen` does
         readers = FrameReader(frames), FrameReader(frames), FrameReader(frames)
+        given = None if options.masks is None else read_given([str(options.masks)], frames)
         with locked_folder(folder.root, advice="it is open in another hodor annotate; close that one first"):
             project = Project(folder, (frames.height, frames.width))
-            if options.masks is not None:
-                _take_masks(project, readers[0], options.masks)
+            if given is not None:
+                _take_masks(project, readers[0], given)
             write_project_report(project, frames, settings, None)
 
             def make(emit: Callable[[Mapping[str, Any], bytes], None]) -> Session:
@@ -61,16 +66,13 @@ def annotate_source(
     return folder.root
 
 
-def _take_masks(project: Project, reader: FrameReader, masks: Path) -> None:
-    """Start from masks in any known format. Raises OutputError if the project has masks already."""
-    from hodor_cli.formats.mask_arguments import read_given
-
+def _take_masks(project: Project, reader: FrameReader, files: Given) -> None:
+    """Start from given masks. Raises OutputError if the project has masks already, UsageError for another size."""
     if project.records:
         raise OutputError(
             f"{project.folder.root} holds masks already; leave `masks` out to continue, or choose another folder with "
             "`out`"
         )
-    files = read_given([str(masks)], reader.source)
     with project.change("masks") as change:
         for index, given in files.masks.items():
             labels = given.labels
