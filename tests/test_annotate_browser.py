@@ -186,12 +186,16 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
         exported = np.zeros((96, 144), bool) if run is None else coco.decode(run).astype(bool)
         assert np.array_equal(exported, page.saved(index) == 1)
 
-    # Kill the server in the middle of tracking, and open again.
+    # Kill the server in the middle of tracking and of a stroke, and open again.
     browser.run("document.querySelector('#export-sheet').close()")
     page.go(0)
     browser.key("t")
+    page.server.send_signal(signal.SIGSTOP)
+    browser.key("p")
+    browser.drag(page.place(100, 80), page.place(120, 80))
     page.server.send_signal(signal.SIGKILL)
     page.server.wait()
+    browser.until("document.querySelector('.toast.bad')?.textContent.includes('the last change is lost')", "a warning")
     files = {path.name: read_label_png(path) for path in (page.out / "masks").glob("*.png")}
     page.start()
     assert page.state("state.frames.size") == FRAMES

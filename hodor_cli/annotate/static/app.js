@@ -3,7 +3,7 @@
 import "./keys.js";
 import { exported, toast } from "./panel.js";
 import { forgetMasks, keepMask, mask } from "./pictures.js";
-import { connect, leave, onEvent } from "./socket.js";
+import { connect, happen, leave, onEvent } from "./socket.js";
 import { shown, learn, on, set, state, tell } from "./state.js";
 import { loadThumbs } from "./timeline.js";
 import { go, open, replaceMask, view } from "./view.js";
@@ -69,7 +69,8 @@ onEvent("saved", (event) => {
   saved.textContent = "saved";
 });
 onEvent("unsent", async () => {
-  toast("This was not done, for there is no connection. If hodor annotate has ended, start it again: all that was saved is there.", "bad");
+  view.sent = [];
+  toast("There is no connection, so the last change is lost. If hodor annotate has ended, start it again: all that was saved is there.", "bad");
   if (view.shown >= 0) replaceMask(await mask(view.shown).catch(() => null));
 });
 
@@ -134,6 +135,7 @@ document.getElementById("take").addEventListener("click", () => connect({ take: 
 document.getElementById("busy-sheet").addEventListener("cancel", (event) => event.preventDefault());
 
 onEvent("offline", () => {
+  if (view.sent.length > (state.job?.job === "track")) happen("unsent");   // what was tracked is saved
   saved.textContent = "no connection";
   saved.className = "bad";
   set({ job: null });

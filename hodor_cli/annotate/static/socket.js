@@ -9,6 +9,10 @@ export function onEvent(name, handler) {
   handlers.set(name, handler);
 }
 
+export function happen(name, ...details) {
+  handlers.get(name)?.(...details);
+}
+
 export function connect({ take = false } = {}) {
   taking = take;
   ended = false;
@@ -21,7 +25,7 @@ export function connect({ take = false } = {}) {
   socket.onmessage = ({ data }) => receive(data);
   socket.onclose = () => {
     if (ended) return;
-    handlers.get("offline")?.();
+    happen("offline");
     setTimeout(connect, 1000);
   };
 }
@@ -32,8 +36,8 @@ export function leave() {
 }
 
 export function send(message, payload = null) {
-  if (socket?.readyState !== WebSocket.OPEN) { handlers.get("unsent")?.(); return false; }
-  handlers.get("sent")?.(message);
+  if (socket?.readyState !== WebSocket.OPEN) { happen("unsent"); return false; }
+  happen("sent", message);
   const line = JSON.stringify(message);
   if (!payload) socket.send(line);
   else socket.send(new Blob([line, "\n", payload]));
@@ -50,5 +54,5 @@ function receive(data) {
     payload = data.slice(end + 1);   // a copy, so that 32-bit numbers are aligned
   }
   const event = JSON.parse(line);
-  handlers.get(event.event)?.(event, payload);
+  happen(event.event, event, payload);
 }
