@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from hodor_cli.config import NUM_NON_OBJECT
-from hodor_cli.engine.labels import label_map
+from hodor_cli.engine.labels import label_map, label_map_of_logits
 from hodor_cli.runtime.preprocess import Geometry
 
 
@@ -40,3 +40,24 @@ def test_labels_are_those_of_all_channels_resized(size: tuple[int, int], places:
         inside = torch.from_numpy(wanted == key)
         mean = full[NUM_NON_OBJECT + number][inside].mean().item() if inside.any() else 0.0
         assert confidence[key] == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (180, 241), (60, 75)])
+@pytest.mark.parametrize("objects", [1, 12])
+def test_labels_of_logits_are_those_of_all_logits_resized(size: tuple[int, int], objects: int) -> None:
+    geometry = Geometry.of(*size, min_dim=96, max_dim=128)
+    generator = torch.Generator().manual_seed(objects)
+    cells = (geometry.padded[0] // 4, geometry.padded[1] // 4)
+    logits = torch.randn(1, NUM_NON_OBJECT + objects, *cells, generator=generator)
+    y, x = torch.arange(cells[0])[:, None], torch.arange(cells[1])
+    for number in range(objects):
+        row, column = 4 + 5 * (number % 3), 3 + 6 * (number // 3)
+        logits[0, NUM_NON_OBJECT + number] += 8 - 3 * ((y - row) ** 2 + (x - column) ** 2).sqrt()
+    ids = list(range(3, 3 + objects))
+    whole = F.interpolate(logits, size=geometry.padded, mode="bilinear").softmax(dim=1)
+    wanted, certain = label_map(whole, geometry, ids)
+    labels, confidence = label_map_of_logits(logits, geometry, ids)
+    assert np.array_equal(labels, wanted) and wanted.any()
+    assert confidence == pytest.approx(certain, abs=1e-5)
+    nothing, _ = label_map_of_logits(logits - 99 * (torch.arange(logits.shape[1]) > 9)[:, None, None], geometry, ids)
+    assert nothing.shape == size and not nothing.any()
