@@ -51,7 +51,7 @@ def test_labels_of_logits_are_those_of_all_logits_resized(size: tuple[int, int],
     logits = torch.randn(1, NUM_NON_OBJECT + objects, *cells, generator=generator)
     y, x = torch.arange(cells[0])[:, None], torch.arange(cells[1])
     for number in range(objects):
-        row, column = 4 + 5 * (number % 3), 3 + 6 * (number // 3)
+        row, column = 9 + 5 * (number % 3), 12 + 5 * (number // 3)
         logits[0, NUM_NON_OBJECT + number] += 8 - 3 * ((y - row) ** 2 + (x - column) ** 2).sqrt()
     ids = list(range(3, 3 + objects))
     whole = F.interpolate(logits, size=geometry.padded, mode="bilinear").softmax(dim=1)
@@ -61,3 +61,15 @@ def test_labels_of_logits_are_those_of_all_logits_resized(size: tuple[int, int],
     assert confidence == pytest.approx(certain, abs=1e-5)
     nothing, _ = label_map_of_logits(logits - 99 * (torch.arange(logits.shape[1]) > 9)[:, None, None], geometry, ids)
     assert nothing.shape == size and not nothing.any()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_object_between_cells_of_two_backgrounds_is_not_overlooked(turned: bool) -> None:
+    geometry = Geometry.of(96, 128, min_dim=96, max_dim=128)
+    logits = torch.zeros(1, NUM_NON_OBJECT + 1, 24, 32)
+    logits[:, :NUM_NON_OBJECT] = -30
+    lines = logits.transpose(2, 3) if turned else logits
+    lines[0, 1, :, ::2], lines[0, 2, :, 1::2] = 10, 10  # in every cell one of them is certain
+    wanted, _ = label_map(F.interpolate(logits, size=(96, 128), mode="bilinear").softmax(dim=1), geometry, [5])
+    labels, _ = label_map_of_logits(logits, geometry, [5])
+    assert (wanted == 5).any() and np.array_equal(labels, wanted)

@@ -56,7 +56,7 @@ def test_both_matchers_carry_the_same_masks_into_a_region(network: Hodor) -> Non
 
     torch.manual_seed(0)
     keys, before = (torch.nn.functional.normalize(torch.randn(1, 128, 20, 28), dim=1) for _ in range(2))
-    source, region = KeyedMasks(before, torch.rand(1, 2, 20, 28)), Region(slice(3, 17), slice(9, 20), (20, 28))
+    source, region = KeyedMasks(before, torch.rand(1, 2, 20, 28)), Region(slice(9, 17), slice(10, 20), (20, 28))
     assert network.matcher is not None
     fast = network.matcher(keys, source, local=True, region=region)
     matcher = plain(network).matcher
@@ -90,6 +90,13 @@ def test_an_object_at_the_border_is_looked_for_behind_it(
     logits[0, 10, slice(*rows), slice(*columns)] = 9.0
     assert holds_all(logits, Region(slice(4, 16), slice(4, 16), (32, 32))) is holds
     assert holds_all(logits, Region(slice(4, 16), slice(0, 12), (32, 32)))  # the frame ends there
+
+
+def test_outside_of_a_region_no_object_is_likely() -> None:
+    region = Region(slice(4, 16), slice(8, 20), (32, 32))
+    whole = in_whole_frame(torch.zeros(1, 11, 24, 24), region).softmax(dim=1)[0, 10]
+    assert whole.shape == (64, 64) and region.doubled().of(whole).min() > 0.09
+    assert whole.sum() == pytest.approx(float(region.doubled().of(whole).sum()), abs=1e-3)
 
 
 @pytest.fixture
@@ -136,14 +143,18 @@ def test_an_object_that_jumps_is_found_in_the_whole_frame(
 
 def test_a_run_continues_in_the_middle_of_regions(network: Hodor) -> None:
     generator = np.random.default_rng(0)
-    frames = [np.roll(FRAME + generator.integers(0, 99, (256, 256, 1), dtype=np.uint8), k, 1) for k in range(5)]
+    square = generator.integers(150, 255, (50, 50, 3), dtype=np.uint8)
+    frames = [FRAME.copy() for _ in range(5)]
+    for number, frame in enumerate(frames):
+        frame[90:140, 90 + 2 * number : 140 + 2 * number] = square
     mask = np.zeros((256, 256), dtype=np.uint16)
-    mask[64:160, 64:160] = 3
+    mask[90:140, 90:140] = 3
     one = segmenter_for(network, min_dim=256)
     for number, frame in enumerate(frames):
         one.step(frame, mask if number == 0 else None)
         if number == 2:
             state = one.state()
+    assert state["whole/age"] == 2  # frame 2 was a region
     other = segmenter_for(network, min_dim=256)
     other.load_state(state)
     for frame in frames[3:]:

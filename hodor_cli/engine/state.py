@@ -84,7 +84,6 @@ class Followed:
         self.memory.forget(object_id)
         self.motion.forget(object_id)
         self.looks.pop(object_id, None)
-        self.whole = None
 
     def pack(self) -> dict[str, np.ndarray]:
         """As arrays that `np.savez` can write; copies, which later steps and the caller do not share."""
