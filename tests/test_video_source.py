@@ -210,8 +210,13 @@ def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
     data[middle : middle + 600] = bytes(600)
     path.write_bytes(bytes(data))
     source = open_source(path)
-    assert len(list(source)) == 19
+    frames = list(source)
+    assert len(frames) == 19 and [frame.index for frame in frames] == list(range(19))
     assert "1 packet" in source.warnings[0]
+    # A jump behind the damage gives the same frame as reading up to it.
+    for index in (4, 15):
+        (jumped,) = source.between(index, index + 1)
+        assert jumped.index == index and np.array_equal(jumped.image, frames[index].image)
 
 
 def test_mp4_without_its_index_is_refused_clearly(tmp_path: Path) -> None:

@@ -208,7 +208,9 @@ class DecodedSource(FrameSource):
         """Add the damage inside the stream to the warnings."""
         if tally.damaged:
             skipped = plural(tally.damaged, "packet")
-            self.warn(f"{self.label} is damaged: {skipped} could not be decoded and were skipped")
+            self.warn(
+                f"{self.label} is damaged: {skipped} could not be decoded and were skipped; later frames are numbered without them"
+            )
         if tally.patched:
             patched = plural(tally.patched, "frame")
             self.warn(f"{self.label} is damaged or cut off: the decoder had to fill in missing parts of {patched}")

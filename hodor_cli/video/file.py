@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,15 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.container import count_missing_bytes, open_container, pick_stream
-from hodor_cli.video.decoding import DecodedSource, Entries, Tally, count_packets, decode_frames, read_entries
+from hodor_cli.video.decoding import (
+    DecodedFrame,
+    DecodedSource,
+    Entries,
+    Tally,
+    count_packets,
+    decode_frames,
+    read_entries,
+)
 from hodor_cli.video.frames import Frame
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import deep_values, picture_of
@@ -39,6 +48,8 @@ class VideoFileSource(DecodedSource):
         super().__init__(str(path), path.stem, start, end, value_range)
         self.path = path
         self._counted, self._counted_all = 0, False
+        #: The first frame whose number may not be that of its time stamp, because damaged ones before it are left out.
+        self._damaged_from: float = math.inf
         self._missing_bytes = count_missing_bytes(path)
         with open_container(str(path), self.label) as container:
             no_frame = f"{self.label} holds no frame that can be decoded"
@@ -64,7 +75,7 @@ class VideoFileSource(DecodedSource):
         tally = Tally()
         count = 0
         with self._opened() as opened:
-            for frame in self._numbered(decode_frames(*opened, tally), first):
+            for frame in self._numbered(self._watched(decode_frames(*opened, tally), tally), first):
                 count = frame.index + 1
                 yield frame
         self.length, self.exact_length = count - self.start, True
@@ -76,10 +87,17 @@ class VideoFileSource(DecodedSource):
             self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {lost}")
         self._report_damage(tally)
 
+    def _watched(self, decoded: Iterator[DecodedFrame], tally: Tally) -> Iterator[DecodedFrame]:
+        """The same frames; notes where the damage begins."""
+        for index, item in enumerate(decoded):
+            if tally.damaged:
+                self._damaged_from = min(self._damaged_from, index)
+            yield item
+
     def between(self, first: int, stop: int) -> Iterator[Frame]:
         """As any source's; from the keyframe before `first` on where time stamps say which frame is which."""
         first, stop = max(first, self.start), stop if self.end is None else min(stop, self.end)
-        known = 0 if self._entries is None else len(self._entries.stamps)
+        known = 0 if self._entries is None else int(min(len(self._entries.stamps), self._damaged_from))
         if self._entries is not None and first < min(stop, known):
             for frame in self._from_keyframe(self._entries, first, stop):
                 yield frame
@@ -91,7 +109,7 @@ class VideoFileSource(DecodedSource):
     def nearest_start(self, index: int) -> int:
         """The keyframe before `index`, if time stamps identify the frames."""
         entries = self._entries
-        if entries is None or index >= len(entries.stamps):
+        if entries is None or index >= min(len(entries.stamps), self._damaged_from):
             return self.start
         return entries.index(entries.keyframe(index)) or 0
 
