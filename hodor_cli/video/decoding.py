@@ -209,7 +209,8 @@ class DecodedSource(FrameSource):
         if tally.damaged:
             skipped = plural(tally.damaged, "packet")
             self.warn(
-                f"{self.label} is damaged: {skipped} could not be decoded and were skipped; later frames are numbered without them"
+                f"{self.label} is damaged: {skipped} could not be decoded and were skipped; later frames are numbered"
+                " without them"
             )
         if tally.patched:
             patched = plural(tally.patched, "frame")
