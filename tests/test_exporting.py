@@ -223,6 +223,14 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     assert done.exit_code == 0 and "is YOLO's" in done.output, done.output
 
 
+def test_an_unknown_format_is_refused_before_a_mask_is_made_of_a_box(result: SegmentSummary, tmp_path: Path) -> None:
+    video = result.out.parent / "clip.mp4"
+    arguments = ["segment", str(video), "--box", "5,5,30,30", "--export", "cooc", "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 2 and "did you mean coco" in done.output, done.output
+    assert "from the box" not in done.output and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kind: str) -> None:
     from PIL import Image

@@ -15,13 +15,16 @@ import pytest
 from conftest import one_sentence
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.numbering import number_together
+from hodor_cli.formats.opening import open_set
 from hodor_cli.formats.outlines import one_outline, outlines
 from hodor_cli.formats.recognise import WRITERS, read_annotations, writer_of
-from hodor_cli.formats.writing import new_folder
+from hodor_cli.formats.writing import new_folder, remove_export
 
 SIZE = (90, 120)
 NAMES = {1: "mug", 3: "dog"}
@@ -251,6 +254,27 @@ def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
     assert first(found).object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
     assert (first(found).labels == 7).sum() == 200
     assert found.notes == (f"{path}: 1 shape of type line left out, which cover no area",)
+
+
+def test_parts_of_an_object_are_trained_on_as_one_object(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "a.png")
+    parts = [shape("cat", square(5, 5, 10), 7), shape("cat", square(40, 5, 10), 7), shape("cat", square(5, 60, 20))]
+    labelme_file(tmp_path / "a.json", [*parts, shape("cat", square(60, 60, 10))])
+    stills = open_set(tmp_path, limits=ObjectLimits(min_area=1, min_side=1))
+    assert isinstance(stills, StillImages)
+    assert [int(mask.sum()) for mask in stills.load(0).masks] == [200, 400, 100]
+
+
+def test_a_removed_export_leaves_no_empty_folders_and_other_files(tmp_path: Path) -> None:
+    for name in ("gone", "kept"):
+        with new_folder(tmp_path / name) as folder:
+            folder.text("labels/train/a.txt", "1")
+    (tmp_path / "kept" / "notes.txt").touch()
+    for name in ("gone", "kept"):
+        remove_export(tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept", "notes.txt"]
 
 
 def test_labelme_with_its_picture_inside(tmp_path: Path) -> None:

@@ -224,6 +224,8 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
         say_json(found)
         return
     for query in found:
+        if not query["matches"]:
+            note(f"no other object of {store.path} could be compared with {query['query']}")
         say(
             f"{query['query']}: {len(query['matches'])} most similar objects of {store.path}, "
             f"compared by {query['by']}, {query['metric']} distance"

@@ -123,6 +123,7 @@ def segment(
     from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
+        exports = exports_of(export, coco)  # refused before the click network makes a mask
         inputs = given_inputs(frames, mask, box, click, remove, appear, name)
         folder = Path(f"{frames.name}.hodor") if out is None else out
         if preview:
@@ -130,7 +131,6 @@ def segment(
 
             show(frames, inputs)
             return
-        exports = exports_of(export, coco)
         if exports:
             require_exportable(folder, exports, overwrite=overwrite or resume)
         model = load_model(settings.weights)

@@ -20,7 +20,9 @@ from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import DataError, InputError, as_data_error
+from hodor_cli.formats.annotations import Key, Picture, Shape
 from hodor_cli.formats.label_pictures import write_png
+from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, plural, visible_folders
@@ -75,7 +77,7 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
         inside = picture.file is not None and picture.file.is_relative_to(folder)
         name = picture.file.relative_to(folder).as_posix() if picture.file and inside else picture.name
         content.images[number] = ImageEntry(number, name, *picture.size)
-        for shape in picture.shapes:
+        for shape in _joined(picture):
             category = classes.setdefault(shape.name or "object", len(classes) + 1)
             segmentation = msgspec.Raw(msgspec.json.encode(shape.segmentation))
             content.annotations.setdefault(number, []).append(
@@ -83,6 +85,18 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
             )
     content.categories.update({number: name for name, number in classes.items()})
     return content
+
+
+def _joined(picture: Picture) -> list[Shape]:
+    """The picture's objects: shapes with the same name and key (a group, a track) are parts of one."""
+    objects: dict[tuple[str, Key], Shape] = {}
+    for place, shape in enumerate(picture.shapes):
+        key = (shape.name, f"#{place}" if shape.key is None else shape.key)
+        if (earlier := objects.get(key)) is not None:
+            whole = earlier.mask(picture.size) | shape.mask(picture.size)
+            shape = replace(shape, segmentation=run_lengths(whole))
+        objects[key] = shape
+    return list(objects.values())
 
 
 def is_clips(folder: Path) -> bool:

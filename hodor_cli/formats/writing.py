@@ -131,7 +131,8 @@ def is_export(path: Path) -> bool:
 
 def remove_export(path: Path) -> None:
     """Remove the files of an export, and the folders that this empties; other files stay."""
-    folders = {target.parent for target in _remove_listed(path)} | {path}
+    removed = _remove_listed(path)
+    folders = {folder for target in removed for folder in target.parents if folder.is_relative_to(path)} | {path}
     (path / _LIST).unlink(missing_ok=True)
     for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
         with suppress(OSError):  # something else is in it

@@ -180,7 +180,7 @@ class _Job:
         if before is not None and held_out is not None and self.process.is_first:
             after = self.state.after = held_out.measure(self.learner)
             change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {held_out.name}"
-            if after > before:
+            if round(after, 3) > round(before, 3):  # as the sentence shows them
                 self.callbacks.note(f"the network got better: {change}")
             else:
                 self.callbacks.warn(
