@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,12 @@ def harmless(text: str, keep: str = "") -> str:
     keep: controls that stay as they are.
     """
     return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
+def drawable(text: str) -> str:
+    """A text in the letters that Pillow's and OpenCV's own fonts have: without accents, and `?` for other alphabets."""
+    plain = unicodedata.normalize("NFKD", harmless(text))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

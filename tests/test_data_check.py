@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from data_fakes import make_clips, make_coco, save_coco
 from PIL import Image
+from typer.testing import CliRunner
 
+from hodor_cli.cli import app
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import DataError, OutputError, UsageError
+from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
 from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
+from hodor_cli.training.config import train_preset
 
 LIMITS = ObjectLimits(min_area=100, min_side=5, at_area=None)
 
@@ -156,8 +159,17 @@ def test_folders_of_frames_and_a_file_are_explained_too(tmp_path):
         check_dataset(tmp_path)
     with pytest.raises(DataError, match="is a file"):
         check_dataset(tmp_path / "clip" / "0.png")
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(InputError, match=r"no data set .*none.*holds clip"):
         check_dataset(tmp_path / "none")
+
+
+def test_the_command_counts_the_objects_that_pretrain_uses(tmp_path):
+    make_coco(tmp_path, 1)
+    limits = train_preset("mini").limits  # of README's `hodor pretrain --weights mini`
+    said = CliRunner().invoke(app, ["data", "check", str(tmp_path)]).output
+    assert f"with {check_dataset(tmp_path, limits=limits).objects} objects" in said
+    help_text = CliRunner().invoke(app, ["data", "check", "--help"]).output
+    assert f"[default: {limits.min_area:g}" in help_text and f"[default: {limits.min_side:g}" in help_text
 
 
 def test_png_frames_inside_the_layout_count(tmp_path):
@@ -225,4 +237,4 @@ def test_the_command_checks_and_draws(tmp_path):
     assert "missing image: 1" in done.stdout and "annotation of an unknown image: 2" in done.stdout
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     done = hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png")
-    assert done.returncode == 7 and "Traceback" not in done.stderr
+    assert done.returncode == 3 and "Traceback" not in done.stderr

@@ -66,3 +66,9 @@ def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
     again = pickle.loads(pickle.dumps((batches, quiet_worker)))[0]
     one, other = batches[0], again[0]
     assert isinstance(one, dict) and np.array_equal(one["frames"], other["frames"]) and one["names"] == other["names"]
+
+
+def test_names_are_drawn_in_the_letters_that_the_font_has() -> None:
+    for name in ("é", "e\u0301"):
+        assert files.drawable(f"caf{name}.mp4") == "cafe.mp4"
+    assert files.drawable("猫 1\n…") == "? 1\\n..."

@@ -138,7 +138,8 @@ def test_a_box_instead_of_a_mask(tmp_path: Path, clip: Path, toy: Path) -> None:
 def test_existing_results_resume_and_overwrite(tmp_path: Path, clip: Path, toy: Path) -> None:
     options = [clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out"]
     hodor(*options)
-    assert re.search("--resume.*--overwrite", hodor(*options, code=6).output)
+    refused = hodor(*options, "--mask", "not-read-before-this", "--box", "0=2,18,26,28", code=6).output
+    assert re.search("--resume.*--overwrite", refused) and "from the box" not in refused
     assert "finished already" in hodor(*options, "--resume").output
     assert "history (7 then, 2 now)" in hodor(*options, "--resume", "--history", 2, code=6).output
     hodor(*options, "--overwrite", "--history", 2)

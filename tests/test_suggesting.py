@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,9 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
     with Image.open(tmp_path / "next.png") as page:
         assert page.size == (2 * WIDTH, HEIGHT)
     page = (tmp_path / "next.png").read_bytes()
+    call = ["suggest", clip, "--mask", tmp_path / "a.png", "--count", 2, "--min-dim", 64, "--json"]
+    found = json.loads(CliRunner().invoke(app, [str(part) for part in call]).stdout)
+    assert [f"frame {one['frame']} ({one['name']}): removes {one['gain']:.0%}" in said for one in found] == [True] * 2
     code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "next.png")
     assert code == OutputError.exit_code and "exists already" in said and (tmp_path / "next.png").read_bytes() == page
     assert words(clip, "--mask", f"99={tmp_path}/a.png")[0] == InputError.exit_code

@@ -114,7 +114,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         ("pretrain --precision fp16", 2, "--precision fp16 is for segmenting only"),
         ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),
         ("pretrain --preset big", 2, "there is no training preset 'big'"),
-        ("pretrain --preset toy --data nowhere -o out", 7, "there is no folder nowhere"),
+        ("pretrain --preset toy --data nowhere -o out", 3, "there is no data set nowhere"),
         ("finetune --data nowhere --preset toy", 2, "give --weights, a file"),
         ("finetune --data d --weights {weights} -o out", 2, "say with --mode how clips are used"),
         ("finetune --mode sparse --schedule chain --weights {weights} -o out", 2, "--mode sparse needs cycles"),

@@ -20,7 +20,7 @@ import torch
 from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
-from hodor_cli.errors import DataError, OutputError, TrainingError, UsageError, WeightsError
+from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.samples.batches import BatchPlanner
 from hodor_cli.samples.sample import TrainingSample
@@ -266,7 +266,7 @@ def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatc
         run(None, tmp_path / "run")
     with pytest.raises(DataError, match="nothing is left to train on"):
         run(photos, tmp_path / "run", settings={"limits.min_area": 1e9})
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(InputError, match="there is no data set"):
         run(tmp_path / "nowhere", tmp_path / "run")
     (tmp_path / "clips" / "JPEGImages").mkdir(parents=True)
     with pytest.raises(DataError, match="train on them with `finetune`"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.options import arg, opt, out_option
-from hodor_cli.cli.terminal import counted, progress_bar, say
+from hodor_cli.cli.terminal import counted, progress_bar, say, say_json
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
@@ -106,6 +106,7 @@ def suggest(
     click: common.ClickOption = None,
     count: Annotated[int, opt("N", "Number of frames.", min=1)] = 5,
     out: Annotated[Path | None, out_option("FILE", "Also draw the frames with their masks into this PNG.")] = None,
+    as_json: common.JsonOption = False,
     overwrite: common.OverwriteOption = False,
     start: common.StartOption = 0,
     end: common.EndOption = None,
@@ -126,7 +127,7 @@ def suggest(
     if not given or is_report(Path(source) / "report.json"):
         if given:
             raise UsageError(f"{source} is a finished run, whose masks are known; leave out --mask, --box and --click")
-        _tell(suggested_in(Path(source), count), Path(source), out)
+        _tell(suggested_in(Path(source), count), Path(source), out, as_json)
         return
     from hodor_cli.cli.segment_texts import given_inputs
     from hodor_cli.run.runner import segment_source
@@ -142,16 +143,22 @@ def suggest(
         with progress_bar(frames.name, frames.length) as progress:
             settings, hooks = replace(settings, overlay=False), RunHooks(progress=progress)
             segment_source(frames, inputs, folder, model, settings=settings, hooks=hooks)
-        _tell(suggested_in(Path(folder), count), Path(folder), out)
+        _tell(suggested_in(Path(folder), count), Path(folder), out, as_json)
 
 
-def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None) -> None:
+def _tell(found: tuple[SuggestedFrame, ...], result: Path, out: Path | None, as_json: bool) -> None:
+    from msgspec.structs import asdict
+
     from hodor_cli.run.choosing import write_suggestions
 
+    if out is not None and found:
+        write_suggestions(out, result, found)
+    if as_json:
+        say_json([asdict(one) for one in found])
+        return
     for one in found:
         say(f"frame {one.frame} ({one.name}): removes {one.gain:.0%} of the doubt")
     if not found:
         say("Every frame has a mask.")
     elif out is not None:
-        write_suggestions(out, result, found)
         say(f"  {out}  the frames and their masks")

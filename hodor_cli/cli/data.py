@@ -11,6 +11,7 @@ from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, with_flags
 from hodor_cli.errors import DataError
+from hodor_cli.training.config import train_preset
 
 app = typer.Typer(
     help="Check a data set, and draw training samples made from it.",
@@ -26,7 +27,10 @@ PathArgument = Annotated[
 AnnotationsOption = Annotated[
     Path | None, opt("FILE", "COCO annotations; PATH then holds the images.", "--annotations")
 ]
-MinAreaOption = Annotated[float, opt("PX", "Least area of an object.", min=0)]
+_LIMITS = train_preset("mini").limits  # those of `hodor pretrain --weights mini`
+MinAreaOption = Annotated[
+    float, opt("PX", "Least area of an object. The default is that of the preset mini of training.", min=0)
+]
 MinSideOption = Annotated[float, opt("PX", "Least width and height of an object.", min=0)]
 FilePixelsOption = Annotated[
     bool, switch("--file-pixels", "Measure these in the file, not in an image scaled to 300,000 px.")
@@ -38,8 +42,8 @@ def check(
     path: PathArgument,
     annotations: AnnotationsOption = None,
     full: Annotated[bool, switch("--full", "Open every image and every mask.")] = False,
-    min_area: MinAreaOption = 2000,
-    min_side: MinSideOption = 20,
+    min_area: MinAreaOption = _LIMITS.min_area,
+    min_side: MinSideOption = _LIMITS.min_side,
     file_pixels: FilePixelsOption = False,
     examples: Annotated[int, opt("N", "Examples of each kind of fault.", min=1)] = 3,
 ) -> None:
@@ -50,7 +54,7 @@ def check(
     from hodor_cli.datasets.limits import ObjectLimits
     from hodor_cli.formats.check import check_dataset
 
-    limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else ObjectLimits().at_area)
+    limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
     with progress_bar("checking", None, "items") as show:
         report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
     console = stdout_console()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hodor_cli.cli.options import ByName, JsonOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import note, progress_bar, say, say_json
+from hodor_cli.cli.terminal import counted, note, progress_bar, say, say_json
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
         if not query["matches"]:
             note(f"no other object of {store.path} could be compared with {query['query']}")
         say(
-            f"{query['query']}: {len(query['matches'])} most similar objects of {store.path}, "
+            f"{query['query']}: {counted(len(query['matches']), 'most similar object')} of {store.path}, "
             f"compared by {query['by']}, {query['metric']} distance"
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):

@@ -118,21 +118,24 @@ def segment(
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
     from hodor_cli.run.output import OutputFolder
+    from hodor_cli.run.runner import state_for
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
-        exports = exports_of(export, coco)  # refused before the click network makes a mask
-        inputs = given_inputs(frames, mask, box, click, remove, appear, name)
+        exports = exports_of(export, coco)
         folder = Path(f"{frames.name}.hodor") if out is None else out
+        run, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
+        if not preview:  # refuse before the click network makes a mask
+            state_for(result, run)
+            require_exportable(folder, exports, overwrite=overwrite or resume)
+        inputs = given_inputs(frames, mask, box, click, remove, appear, name)
         if preview:
             from hodor_cli.cli.choosing import show
 
             show(frames, inputs)
             return
-        if exports:
-            require_exportable(folder, exports, overwrite=overwrite or resume)
         model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
@@ -145,7 +148,6 @@ def segment(
             record=descriptors,
             result=folder,
         )
-        run, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
         earlier = result.exported()
         summary = _segmented(frames, inputs, result, session, settings, run)
     print_summary(summary)

@@ -17,7 +17,7 @@ from hodor_cli.datasets.labels.decode import is_binary, read_labels
 from hodor_cli.datasets.labels.mask_values import LabelMap
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import ObjectScore
-from hodor_cli.files import new_file
+from hodor_cli.files import drawable, new_file
 from hodor_cli.images.label_png import box_of
 from hodor_cli.images.picture import read_picture
 from hodor_cli.video.overlay import draw_overlay, object_colours
@@ -128,11 +128,11 @@ def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:
         score = failure.score
         draw.rectangle((_GAP, top + 15, _GAP + 18, top + 33), colour_of(score.object_id))
         title = f"{failure.sequence}, object {score.object_id}: J {100 * score.j:.1f}, F {100 * score.f:.1f}"
-        draw.text((_GAP + 28, top + 10), title, "black", ImageFont.load_default(22))
+        draw.text((_GAP + 28, top + 10), drawable(title), "black", ImageFont.load_default(22))
         for column, frame in enumerate(failure.frames):
             left = _GAP + column * (PICTURE_WIDTH + _GAP)
             caption = f"frame {frame.name}: J {100 * frame.j:.1f}" + " (input, truth, prediction)" * (column == 0)
-            draw.text((left, top + 46), caption, "black", ImageFont.load_default(16))
+            draw.text((left, top + 46), drawable(caption), "black", ImageFont.load_default(16))
             for row, picture in enumerate(frame.pictures):
                 page.paste(Image.fromarray(picture), (left, top + 70 + row * (height + _GAP)))
         top += 3 * height + 90

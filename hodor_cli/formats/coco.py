@@ -107,7 +107,7 @@ def read_video(path: Path, video: str = "") -> Annotations:
     pictures = [
         Picture(name, size, drawable(shapes, name, size, path), frame) for frame, (name, shapes) in enumerate(named)
     ]
-    return Annotations("COCO for videos", path, pictures, video=chosen[0].name or path.stem)
+    return Annotations("COCO", path, pictures, video=chosen[0].name or path.stem)
 
 
 def _track(item: Annotation) -> Key | None:

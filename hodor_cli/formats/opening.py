@@ -25,7 +25,7 @@ from hodor_cli.formats.label_pictures import write_png
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import exists, plural, visible_folders
+from hodor_cli.images.paths import exists, plural, require_exists, visible_folders
 
 
 def open_set(
@@ -41,15 +41,14 @@ def open_set(
 
     annotations: a file that annotates the photographs in `path`. resolution, split: of clips, as in `ClipSet`.
     allow_empty: return a set even if nothing in it can be used. Raises DataError if the folder holds neither (the
-    message says what it holds and what to do), or if the annotations have serious faults.
+    message says what it holds and what to do), or if the annotations have serious faults; InputError if it is missing.
     """
     images = Path(path)
+    require_exists(images, "data set")
     content: str | Path | CocoFile | None = annotations
     if (other := _of_other_tool(images, annotations)) is not None:
         images, content = (images if images.is_dir() else images.parent), other
     elif annotations is None:
-        if not exists(images):
-            raise DataError(f"there is no folder {images}")
         if is_clips(images):
             return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)
         try:

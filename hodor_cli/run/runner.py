@@ -80,14 +80,13 @@ def segment_source(
             settings.
     """
     settings, output, hooks = settings or SegmentSettings(), output or RunOutput(), hooks or RunHooks()
-    if output.overwrite and output.resume:
-        raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
+    folder = OutputFolder(Path(out))
+    state_for(folder, output)
     if output.resume and source.kind == "camera":
         raise UsageError("a camera's frames do not come again, so it cannot be resumed; use `overwrite`")
     ready = hasattr(network, "step")
     segmenter = cast("RunSegmenter", network) if ready else settings.offline(cast("Hodor", network))
     known = tuple(segmenter.object_ids)  # objects started from saved descriptors
-    folder = OutputFolder(Path(out))
     # A correction was interrupted while its masks were moved to their places.
     moving = folder.journal.is_file() and folder.part.journal.is_file() and not is_report(folder.report)
     if output.resume and moving:
@@ -98,7 +97,7 @@ def segment_source(
         earlier, inputs = corrected_run(folder, source, inputs, settings, segmenter)
     inputs.check(source, known=known)
     identity = run_identity(source, inputs, settings, segmenter)
-    if _state(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
+    if state_for(folder, output) == "finished" and earlier is None and output.resume and not folder.progress.exists():
         return read_summary(folder, identity)
     job = RunJob(source, inputs, Drawing(settings.overlay, len({*inputs.object_ids, *known}) > 1), output, hooks)
     with locked_folder(folder.root, advice=_ADVICE):
@@ -166,8 +165,10 @@ def _move(folder: OutputFolder) -> SegmentSummary:
     return finish_run(folder, identity, checkpoint.progress, resumed_from=kept)
 
 
-def _state(folder: OutputFolder, output: RunOutput) -> State:
-    """The state of the folder. Raises OutputError if it holds results and `output` says nothing about them."""
+def state_for(folder: OutputFolder, output: RunOutput) -> State:
+    """The state of a folder before a run. Raises OutputError if it holds results that `output` says nothing about."""
+    if output.overwrite and output.resume:
+        raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
     state = folder.state()
     if state != "new" and not output.overwrite and not output.resume:
         what = "results" if state == "finished" else "the results of an unfinished run"
@@ -180,7 +181,7 @@ def _state(folder: OutputFolder, output: RunOutput) -> State:
 def _prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> RunState | None:
     """Prepare the folder for writing frames and return the checkpoint to resume from, if there is one. A finished run
     to be resumed is not changed. Raises OutputError if the folder may not be used."""
-    state = _state(folder, output)
+    state = state_for(folder, output)
     if state == "finished" and output.resume:
         return None
     checkpoint = interrupted = None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError
-from hodor_cli.files import ELSEWHERE, new_file
+from hodor_cli.files import ELSEWHERE, drawable, new_file
 from hodor_cli.samples.batches import BatchPlanner
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.settings import BatchSettings, ClipOptions, DataSource, augment_preset
@@ -95,12 +95,11 @@ def write_sheet(path: str | Path, samples: Sequence[TrainingSample], *, overwrit
 
 
 def captioned(picture: Picture, text: str) -> Picture:
-    """The picture (H, W, 3) below a line of text, what is not ASCII as `?`."""
+    """The picture (H, W, 3) below a line of text."""
     import cv2
 
     band = np.full((_CAPTION, picture.shape[1], 3), 255, np.uint8)
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(band, plain, (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(band, drawable(text), (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([band, picture])
 
 

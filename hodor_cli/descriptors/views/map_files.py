@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.views.layout import Colour, ColourBy, DescriptorMap, colours_of
-from hodor_cli.files import csv_text, harmless, new_file
+from hodor_cli.files import csv_text, drawable, harmless, new_file
 from hodor_cli.pages import data_uri, render
 
 PAGE = 3000  # pixels of the map's side: 25 cm at 300 dpi
@@ -50,7 +50,7 @@ def write_map_image(
     text = f"{name} of {len(points)} {found.what}\n{objects} objects, {len(found.videos)} videos\nseed {found.seed}"
     draw.text((PAGE + 40, 60), text, fill=(20, 20, 20), font=ImageFont.load_default(38), spacing=14)
     for number, (group, colour) in enumerate(list(legend.items())[:LEGEND_ROWS]):
-        top, group = 300 + number * 60, harmless(group)
+        top, group = 300 + number * 60, drawable(group)
         draw.rectangle((PAGE + 40, top, PAGE + 78, top + 38), fill=colour)
         short = group if len(group) <= 26 else group[:12] + "…" + group[-12:]
         draw.text((PAGE + 96, top), short, fill=(20, 20, 20), font=ImageFont.load_default(34))

@@ -14,7 +14,7 @@ from hodor_cli.descriptors.search.search import Match
 from hodor_cli.descriptors.store.crops import open_crop
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import require_matplotlib
-from hodor_cli.files import csv_text, harmless, new_file
+from hodor_cli.files import csv_text, drawable, harmless, new_file
 from hodor_cli.images.paths import plural
 
 TILE = 104
@@ -65,7 +65,7 @@ def _crops(store: DescriptorStore, match: Match) -> list[bytes | None]:
 
 
 def _text(draw: ImageDraw.ImageDraw, top: int, title: str, *lines: str) -> None:
-    title = harmless(title)
+    title = drawable(title)
     title = title if len(title) <= 30 else f"{title[:14]}…{title[-15:]}"
     draw.text((12, top + 14), title, fill=INK, font=ImageFont.load_default(17))
     for number, line in enumerate(lines):
