@@ -138,6 +138,9 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     assert "no folder" in failure(run(*learn, "-o", "nowhere/p.safetensors"))
     projection = load_projection("projection.safetensors")
     write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=3)
+    assert "holds clips; give a folder of labelled" in failure(run(*learn[:2], "davis", "-o", "other"))
+    assert run("convert", "photos", "yolo", "--to", "yolo", "--frames").exit_code == 0
+    assert run(*learn[:2], "yolo", *learn[3:], "-o", "of_yolo.safetensors").exit_code == 0
     assert run("export-descriptors", "davis", *weights).exit_code == 0
     result = run("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--json")
     assert json.loads(result.stdout)[0]["by"] == "projection", result.output

@@ -104,7 +104,7 @@ _DEFAULT_OUT = Path("projection.safetensors")
 
 def train_projection(
     *,
-    data: Annotated[Path, opt("FOLDER", "Photographs with labelled objects, in COCO format.")],
+    data: Annotated[Path, opt("FOLDER", "Photographs with labelled objects (COCO, LabelMe, YOLO, ...).")],
     out: Annotated[Path, out_option("FILE", "The projection to write, for `--projection`.")] = _DEFAULT_OUT,
     photographs: Annotated[int, opt("N", "How many photographs to draw.", min=2)] = 300,
     frames: Annotated[int, opt("N", "Changed views of each.", min=2)] = 3,

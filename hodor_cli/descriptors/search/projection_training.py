@@ -18,6 +18,7 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.projection import Projection, joined
 from hodor_cli.errors import DataError
+from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.samples.sets import StillTraining
 from hodor_cli.samples.settings import augment_preset
@@ -44,8 +45,14 @@ class ObjectViews:
 
 
 def stills_for_projection(folder: Path) -> StillImages:
-    """The photographs of a COCO-format folder with objects large enough. Raises DataError if there are none."""
-    return StillImages(folder, limits=ObjectLimits(min_area=800))
+    """The photographs of a folder, annotated with any known tool, with objects large enough.
+
+    Raises DataError if there are none, InputError if the folder is missing.
+    """
+    found = open_set(folder, limits=ObjectLimits(min_area=800))
+    if not isinstance(found, StillImages):
+        raise DataError(f"{folder} holds clips; give a folder of labelled photographs")
+    return found
 
 
 @dataclass(frozen=True)
