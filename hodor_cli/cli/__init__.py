@@ -34,7 +34,7 @@ COMMANDS: dict[str, CommandSpec] = {
     "suggest": _spec("choosing", "Name the frames of a video to mask next.", "suggest"),
     "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks.", lone_values=_ADAPT),
     "evaluate-clicks": _spec("clicks", "Measure masks made from clicks.", "evaluate_clicks"),
-    "pretrain": _spec("training", "Train on still images (COCO format).", "pretrain"),
+    "pretrain": _spec("training", "Train on labelled photographs.", "pretrain"),
     "finetune": _spec("training", "Continue training on video frames.", "finetune"),
     "data": _spec("data", "Check a data set; draw training samples.", "app"),
     "export": _spec("export", "Write a result in formats of other tools."),

@@ -16,7 +16,7 @@ from hodor_cli.run.settings import SegmentSettings
 
 def train_clicks(
     *,
-    data: Annotated[list[Path], opt("FOLDER", "Photographs (COCO format) or clips (DAVIS). Repeatable.")],
+    data: Annotated[list[Path], opt("FOLDER", "Labelled photographs or clips. Repeatable.")],
     out: Annotated[Path, out_option("FOLDER", "Folder for the run and clicks.safetensors.")],
     start: Annotated[
         str,

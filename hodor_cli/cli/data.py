@@ -42,8 +42,8 @@ def check(
     path: PathArgument,
     annotations: AnnotationsOption = None,
     full: Annotated[bool, switch("--full", "Open every image and every mask.")] = False,
-    min_area: MinAreaOption = _LIMITS.min_area,
-    min_side: MinSideOption = _LIMITS.min_side,
+    min_area: MinAreaOption = int(_LIMITS.min_area),
+    min_side: MinSideOption = int(_LIMITS.min_side),
     file_pixels: FilePixelsOption = False,
     examples: Annotated[int, opt("N", "Examples of each kind of fault.", min=1)] = 3,
 ) -> None:

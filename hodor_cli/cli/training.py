@@ -211,7 +211,7 @@ def pretrain(
     changes: Annotated[Changes, Fields()],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
 ) -> None:
-    """Train on still images in COCO format: photographs in, a video segmenter out.
+    """Train on labelled photographs: still images in, a video segmenter out.
 
     Every photograph becomes a short augmented sequence. Without --data it uses the photographs of the prepared
     workspace ($HODOR_WORKSPACE_DIR) and the paper's settings.
