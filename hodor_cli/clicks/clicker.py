@@ -56,20 +56,20 @@ class Clicker:
     The user chooses the object ids (1..65535). The mask of an object does not depend on the other objects.
 
     Args:
-        net: the network, or its file; by default the network in the package.
+        net: the network, or its file; None: the network in the package.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         side: the longer side, in pixels, to which the frame is resized; None for the network's own.
     """
 
     def __init__(
         self,
-        net: ClickNet | str | Path = CLICK_WEIGHTS,
+        net: ClickNet | str | Path | None = None,
         *,
         device: str | torch.device = "auto",
         side: int | None = None,
     ) -> None:
         self.device = choose_device(device)
-        found = net if isinstance(net, ClickNet) else load_click_net(net)
+        found = net if isinstance(net, ClickNet) else load_click_net(net or CLICK_WEIGHTS)
         self.net = channels_last(found.to(self.device)).eval()
         self.side = side or found.config.side
         self._image: NDArray[np.uint8] | None = None

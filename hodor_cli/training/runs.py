@@ -25,7 +25,7 @@ def pretrain(
     launch: LaunchSettings | None = None,
     callbacks: Callbacks | None = None,
 ) -> TrainingResult:
-    """Train on still images in COCO format (HODOR, CVPR 2022, sec. 3.5).
+    """Train on labelled still images (HODOR, CVPR 2022, sec. 3.5).
 
         pretrain("photos", Recipe("mini", changes={"iterations": 5000}), RunOptions(Path("runs/mine")))
 
