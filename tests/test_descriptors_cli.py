@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_fakes import make_coco
 from descriptor_helpers import clip, clustered_store, toy_model, write_davis
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
+from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -62,8 +65,6 @@ def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> N
     assert sorted(curves) == sorted(f"baseline, Euclidean {gallery}" for gallery in ("across", "within"))
     assert (tmp_path / "matches.png").exists()
     frames, labels = clip(1, hue=250)
-    from PIL import Image
-
     Image.fromarray(frames[0]).save("photo.png")
     write_label_png("mask.png", (labels[0] == 1).astype(np.uint16))
     result = run("retrieval", "--query", "photo.png", "--mask", "mask.png", *weights)
@@ -104,3 +105,67 @@ def test_failures_are_one_sentence_with_a_way_out(run: Run, tmp_path: Path) -> N
     clustered_store(tmp_path / "one.h5", videos=1, frames=1)
     assert "no precision-recall curve is possible" in failure(run("retrieval", "one.h5", "--pr-curve"))
     assert "a map needs 3" in failure(run("map", "one.h5"))
+
+
+def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(run: Run, tmp_path: Path) -> None:
+    library = clustered_store(tmp_path / "other.h5")
+    before = library.read_bytes()
+    search = ("retrieval", "other.h5", "--query", "other.h5#v1/1")
+    assert "ends in .png" in failure(run(*search, "-o", "other.h5"))
+    assert "ends in .png" in failure(run("retrieval", "other.h5", "--pr-curve", "-o", "other.h5"))
+    assert "ends in .png" in failure(run(*search, "-o", "sheet.jpg"))
+    assert library.read_bytes() == before
+    (tmp_path / "photo.png").write_bytes(b"a photo")
+    photo = ("retrieval", "other.h5", "--query", "photo.png", "--mask", "photo.png", "-o", "photo.png")
+    assert "is read by this command" in failure(run(*photo))
+    heat = ("heatmaps", "clip.mp4", "--mask", "m.png", "--frame", "0", "-o", "clip.mp4")
+    assert "ends in .png" in failure(run(*heat))
+    assert run(*search, "-o", "sheet").exit_code == 0 and (tmp_path / "sheet.png").is_file()
+
+
+def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(run: Run, tmp_path: Path) -> None:
+    clustered_store(tmp_path / "other.h5")
+    assert "neither a stored object" in failure(run("retrieval", "other.h5", "--query", "other.h5/v1/1"))
+    mixed = ("retrieval", "other.h5", "--query", "other.h5#v1/1", "--mask", "m.png")
+    assert "leave --mask out" in failure(run(*mixed))
+
+
+def test_masks_are_not_put_on_another_video_without_a_word(run: Run, tmp_path: Path) -> None:
+    frames, labels = clip(3)
+    for name in ("dog", "cat"):
+        (tmp_path / name).mkdir()
+        for index, frame in enumerate(frames):
+            Image.fromarray(frame).save(tmp_path / name / f"{index:05d}.png")
+    result = tmp_path / "dog.hodor"
+    (result / "masks").mkdir(parents=True)
+    for index, label in enumerate(labels):
+        write_label_png(result / "masks" / f"{index:05d}.png", label)
+    report = {"frames": [], "source": {"name": "dog"}, "place": {"source": str(tmp_path / "dog")}}
+    (result / "report.json").write_text(json.dumps(report))
+    weights = ("--weights", "toy.safetensors")
+    assert "with one for each" in failure(run("export-descriptors", "dog", "cat", "--masks", "dog.hodor", *weights))
+    one = run("export-descriptors", "cat", "--masks", "dog.hodor", *weights)
+    assert one.exit_code == 0 and "were made from dog and are now put on cat" in one.output, one.output
+    (tmp_path / "dog").rename(tmp_path / "moved")
+    assert f"{tmp_path / 'dog'} is not there any more" in failure(run("export-descriptors", "dog.hodor", *weights))
+    write_label_png("empty.png", np.zeros_like(labels[0]))
+    empty = run("export-descriptors", "cat", "--masks", "empty.png", "-o", "empty.h5", *weights)
+    assert "cat: its masks show no object" in empty.output, empty.output
+
+
+def test_a_match_among_photographs_names_the_file(run: Run, tmp_path: Path) -> None:
+    photographs = make_coco(tmp_path / "photos", count=2)["images"]
+    weights = ("--weights", "toy.safetensors")
+    assert run("export-descriptors", "photos", *weights).exit_code == 0
+    with DescriptorStore("objects.h5") as store:
+        ids = store.object_ids("photos")
+    names = [entry["file_name"] for entry in photographs]
+    result = run("retrieval", "--query", f"objects.h5#photos/{ids[0]}", "--by", "descriptor")
+    assert result.exit_code == 0 and all(name in result.output for name in names), result.output
+    height, width = np.asarray(Image.open(next((tmp_path / "photos").rglob(names[0])))).shape[:2]
+    write_label_png("mask.png", np.pad(np.ones((40, 40), np.uint16), ((0, height - 40), (0, width - 40))))
+    photo = ("--query", next((tmp_path / "photos").rglob(names[0])), "--mask", "mask.png", *weights)
+    found = json.loads(run("retrieval", *photo, "--by", "descriptor", "--json").stdout)
+    assert {match["image_name"] for match in found[0]["matches"]} == set(names)
+    clustered_store(tmp_path / "other.h5")
+    assert "weights of the library (--weights)" in failure(run("retrieval", "other.h5", *photo))

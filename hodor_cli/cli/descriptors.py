@@ -63,7 +63,11 @@ def export_descriptors(
         raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
     found: list[ExportSource] = []
     for path in sources:
-        own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
+        own = masks
+        if masks is not None and len(sources) > 1 and not (path / "JPEGImages").is_dir():
+            own = masks / path.stem
+            if not own.is_dir():
+                raise UsageError(f"--masks of several videos is a folder with one for each, and {own} is not there")
         found += find_sources(path, masks=own, annotations=annotations, every=every, name=name)
     for source in found:
         for line in source.notes:
@@ -82,6 +86,8 @@ def export_descriptors(
                 say(f"{video.name}: already there, skipped")
             else:
                 say(f"{video.name}: {counted(video.rows, 'descriptor')} from {counted(video.frames, 'frame')}")
+                if not video.rows:
+                    warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
 
         encoder = FrameEncoder(load_model(settings.weights), **model)
         export_sources(

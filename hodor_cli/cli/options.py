@@ -35,6 +35,23 @@ def out_option(metavar: str, help: str) -> Any:
     return opt(metavar, help, "--out", "-o")
 
 
+def picture_file(path: Path, *inputs: str | Path | None) -> Path:
+    """The PNG file that `--out` means; `.png` is added to a name without an ending.
+
+    Raises OutputError for another ending, for one of the `inputs`, and for what is no file.
+    """
+    from hodor_cli.errors import OutputError
+    from hodor_cli.files import require_replaceable
+
+    path = path if path.suffix else path.with_suffix(".png")
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path} would hold a PNG picture; give --out a name that ends in .png")
+    if any(path.resolve() == Path(given).resolve() for given in inputs if given is not None):
+        raise OutputError(f"{path} is read by this command and is not replaced; give another --out")
+    require_replaceable(path)
+    return path
+
+
 AdaptOption = Annotated[
     str | None,
     opt(

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hodor_cli.cli.options import ByName, JsonOption, arg, opt, out_option, switch
+from hodor_cli.cli.options import ByName, JsonOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, say_json
 from hodor_cli.run.settings import SegmentSettings
@@ -135,14 +135,16 @@ def retrieval(
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
     from hodor_cli.errors import UsageError, require_matplotlib
-    from hodor_cli.files import require_replaceable
 
     if pr_curve == (query is not None):
         raise UsageError("give either --pr-curve to measure or --query WHAT to search")
     if mask is not None and query is None:
         raise UsageError("--mask goes with --query PHOTO")
-    image = out or Path("pr_curve.png" if pr_curve else "matches.png")
-    require_replaceable(image)
+    if query is not None and mask is None and "#" not in query:
+        raise UsageError(f"{query} is neither a stored object (FILE.h5#VIDEO/ID) nor a photo with its --mask FILE")
+    if query is not None and mask is not None and "#" in query and not Path(query).exists():
+        raise UsageError(f"--mask goes with a photo and {query} names a stored object; leave --mask out")
+    image = picture_file(out or Path("pr_curve.png" if pr_curve else "matches.png"), query, mask)
     with DescriptorStore(find_store(store)) as library:
         if pr_curve:
             require_matplotlib("`pr_curve`")
@@ -158,14 +160,12 @@ def retrieval(
             name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")
         }
         if mask is None:
-            if query is None or "#" not in query:
-                raise UsageError(f"{query} needs the object's --mask FILE; of a descriptor file name FILE.h5#VIDEO/ID")
-            asked = queries_of_store(query)
+            asked = queries_of_store(str(query))
         else:
             from hodor_cli.descriptors.export.encode import FrameEncoder
             from hodor_cli.weights import load_model
 
-            asked = queries_of_image(Path(query or ""), mask, FrameEncoder(load_model(settings.weights), **model))
+            asked = queries_of_image(Path(str(query)), mask, FrameEncoder(load_model(settings.weights), **model))
         segmenter = _segmenter(settings.weights, model, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
         search: dict[str, Any] = {"metric": metric, "top": top}
@@ -226,9 +226,10 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
     for query in found:
         if not query["matches"]:
             note(f"no other object of {store.path} could be compared with {query['query']}")
+        checked = any(check is not None for _, check in query["matches"])
         say(
             f"{query['query']}: {counted(len(query['matches']), 'most similar object')} of {store.path}, "
-            f"compared by {query['by']}, {query['metric']} distance"
+            f"compared by {query['by']}, {query['metric']} distance{', ranked with what was found' * checked}"
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):
             name, words = f"{match.video}/{match.object_id}", ""

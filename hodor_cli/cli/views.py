@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hodor_cli.cli.options import ByName, arg, opt, out_option, switch
+from hodor_cli.cli.options import ByName, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say
 from hodor_cli.run.settings import SegmentSettings
@@ -108,11 +108,12 @@ def heatmaps(
     from hodor_cli.datasets.labels.mask_file import read_mask
     from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, write_heatmaps
     from hodor_cli.errors import InputError
-    from hodor_cli.files import require_replaceable
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
+    if out is not None:
+        out = picture_file(out, source, truth)
     with open_source(source) as frames:
         # A container's length may be an estimate: what is a little beyond it is looked for.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
@@ -121,10 +122,9 @@ def heatmaps(
         beside = None
         if truth is not None:
             beside = ComparedMask("true mask", read_mask(truth, size=(frames.height, frames.width)).labels)
-        path = out or Path(f"{frames.name}_frame{frame}.png")
-        require_replaceable(path)
         segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as show:
             found = compute_heatmaps(frames, given, frame, segmenter, beside, progress=lambda index: show(index + 1))
+        path = out or picture_file(Path(f"{frames.name}_frame{frame}.png"))
     write_heatmaps(path, found)
     say(f"{path}  frame {frame}: {found.left.caption}, prediction, catch-all and 3x3 background descriptors")

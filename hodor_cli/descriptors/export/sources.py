@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -151,13 +151,19 @@ def segment_result(folder: Path, video: Path | None, *, every: int = 1, name: st
     report = parse_json(folder / "report.json", _Report, "the report of a run", "segment the video again")
     path = video or _find_video(folder, report)
     if path is None:
-        raise InputError(f"{folder} does not say where its video is; give the video, and the folder as its `masks`")
+        where = f"{report.place.source} is not there any more" if report.place.source else "its report does not name it"
+        raise InputError(f"the video of {folder} is missing ({where}); give the video, and the folder as its `masks`")
     confidence = {
         frame.frame: {key: value.confidence for key, value in frame.objects.items()} for frame in report.frames
     }
-    return video_with_masks(
-        open_source(path), path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
+    source = open_source(path)
+    found = video_with_masks(
+        source, path, folder / "masks", every=every, name=name, confidence=confidence, kind="segment"
     )
+    if report.source.name in ("", source.name):
+        return found
+    other = f"the masks in {folder} were made from {report.source.name} and are now put on {source.name}"
+    return replace(found, notes=(*found.notes, other))
 
 
 def _find_video(folder: Path, report: _Report) -> Path | None:

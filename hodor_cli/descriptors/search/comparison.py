@@ -50,7 +50,7 @@ class Comparison:
             if not _has_baseline(store, name):
                 raise InputError(
                     f"{store.path} has no baseline features for video {name}; export it again to get them, or compare "
-                    "by descriptor"
+                    "with `by=descriptor`"
                 )
         features = vectors_of_store(store, "baseline", videos)
         if self.projection is None:
@@ -67,8 +67,8 @@ class Comparison:
             return query.descriptors.astype(np.float32)
         if query.baseline is None:
             raise InputError(
-                f"{query.label} was saved without baseline features; export it again to get them, or compare by "
-                "descriptor"
+                f"{query.label} was saved without baseline features; export it again to get them, or compare "
+                "with `by=descriptor`"
             )
         if self.projection is None:
             return query.baseline.astype(np.float32)

@@ -36,7 +36,7 @@ class Match:
 
     distance: mean over the query's descriptors of the distance to the nearest descriptor of this object; Euclidean, or
     one minus the cosine. best_row indexes the store's rows (`DescriptorStore.index`), and is the nearest of all.
-    Times are seconds from the start of the source, None for stills.
+    Times are seconds from the start of the source, None for stills, which have an image_name instead.
     """
 
     video: str
@@ -51,6 +51,7 @@ class Match:
     last_time: float | None
     best_time: float | None
     source: str
+    image_name: str | None
 
 
 def search_objects(
@@ -72,10 +73,10 @@ def search_objects(
     what is compared.
     """
     if query.model_fingerprint != store.info.model_fingerprint:
+        way_out = "export one of them again" if query.store else "encode it with the weights of the library (`weights`)"
         raise InputError(
-            f"{query.label} was saved with another model than {store.path} "
-            f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); export it again with the same "
-            "weights"
+            f"{query.label} comes from another model than {store.path} "
+            f"({query.model_fingerprint[:12]} and {store.info.model_fingerprint[:12]}); {way_out}"
         )
     index = store.index()
     if not len(index):
@@ -106,8 +107,10 @@ def search_objects(
             continue
         frames = int(index.frame[start]), int(index.frame[end]), int(index.frame[best])
         times = index.time(start), index.time(end), index.time(best)
-        source = store.video(video).source
-        matches.append(Match(video, object_id, float(score[number]), int(count[number]), *frames, best, *times, source))
+        origin = store.video(video).source, store.image_name(video, object_id)
+        matches.append(
+            Match(video, object_id, float(score[number]), int(count[number]), *frames, best, *times, *origin)
+        )
     return matches
 
 
@@ -207,12 +210,11 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     path = Path(info.source)
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"the source {path} of {match.video} is not there any more; put it back to verify")
-    if info.kind == "stills":
-        row = int(np.flatnonzero(store.dataset(match.video, "object_id") == match.object_id)[0])
-        name = store.dataset(match.video, "image_name")[row].decode()
-        found = ImageFinder(path.parent).find(name)
+    if match.image_name is not None:
+        found = ImageFinder(path.parent).find(match.image_name)
         if found is None:
-            raise InputError(f"the image {name} of {match.video} is not beside {path} any more; put it back to verify")
+            gone = f"the image {match.image_name} of {match.video} is not beside {path} any more"
+            raise InputError(f"{gone}; put it back to verify")
         return read_photograph(found)
     with open_source(path, start=match.best_frame, end=match.best_frame + 1) as source:
         for frame in source:

@@ -139,6 +139,13 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         crops = self.dataset(name, "thumbnail", slice(None) if rows is None else rows)
         return [crop or None for crop in crops.tolist()]
 
+    def image_name(self, name: str, object_id: int) -> str | None:
+        """The file that shows an object of still images, whose ids are those of their annotations; None in a video."""
+        if not self.has(name, "image_name"):
+            return None
+        rows = np.flatnonzero(self.dataset(name, "object_id") == object_id)
+        return str(self.dataset(name, "image_name", rows[:1])[0], "utf-8", "replace")
+
     def index(self, videos: list[str] | None = None) -> RowIndex:
         """Who each row of all (or the named) videos is; the order is that of `read`."""
         names = self.videos if videos is None else videos

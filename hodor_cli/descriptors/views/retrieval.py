@@ -45,9 +45,9 @@ def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matche
 
 
 def describe_times(match: Match) -> str:
-    """When a match is seen, in words: "0:01.2 to 0:04.0, best 0:02.4 (35 frames)"."""
+    """When a match is seen, in words: "0:01.2 to 0:04.0, best 0:02.4 (35 frames)"; of a photograph its file's name."""
     if match.first_time is None or match.last_time is None or match.best_time is None:
-        return f"image {match.best_frame}"
+        return match.image_name or f"image {match.best_frame}"
     shown = []
     for seconds in (match.first_time, match.last_time, match.best_time):
         minutes, rest = divmod(seconds, 60)
@@ -65,11 +65,15 @@ def _crops(store: DescriptorStore, match: Match) -> list[bytes | None]:
 
 
 def _text(draw: ImageDraw.ImageDraw, top: int, title: str, *lines: str) -> None:
-    title = drawable(title)
-    title = title if len(title) <= 30 else f"{title[:14]}…{title[-15:]}"
-    draw.text((12, top + 14), title, fill=INK, font=ImageFont.load_default(17))
+    draw.text((12, top + 14), _fitting(title, 30), fill=INK, font=ImageFont.load_default(17))
     for number, line in enumerate(lines):
-        draw.text((12, top + 42 + 20 * number), line, fill=FAINT, font=ImageFont.load_default(13))
+        draw.text((12, top + 42 + 20 * number), _fitting(line, 42), fill=FAINT, font=ImageFont.load_default(13))
+
+
+def _fitting(text: str, most: int) -> str:
+    """A text that can be drawn, without its middle if it has more letters than `most`."""
+    text = drawable(text)
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
 
 
 def _paste(page: Image.Image, data: bytes | None, column: int, top: int) -> None:
