@@ -68,7 +68,7 @@ def test_every_fault_of_photographs_at_once(tmp_path):
     assert found["image listed more than once"] == "007.png"
     assert "image entry without id or file_name" in found
     assert any("1 crowd" in fact for fact in report.facts)
-    assert any("1 objects are below the limits" in fact for fact in report.facts)
+    assert any("1 object below the limits" in fact for fact in report.facts)
     assert not report.ok
     text = "\n".join(report.lines())
     assert all(kind in text for kind in found)
@@ -170,6 +170,39 @@ def test_the_command_counts_the_objects_that_pretrain_uses(tmp_path):
     assert f"with {check_dataset(tmp_path, limits=limits).objects} objects" in said
     help_text = CliRunner().invoke(app, ["data", "check", "--help"]).output
     assert f"[default: {limits.min_area:g}" in help_text and f"[default: {limits.min_side:g}" in help_text
+
+
+def test_the_preview_draws_the_objects_that_the_check_counts(tmp_path):
+    content = make_coco(tmp_path / "set", 2, objects=1)
+    for annotation in content["annotations"]:
+        annotation.update(area=100.0, bbox=[10, 20, 10, 10])  # 2,400 px and 24 px of an image of 300,000
+    save_coco(tmp_path / "set", content)
+    sheet = ["data", "preview", str(tmp_path / "set"), "--count", "1", "--preset", "toy", "-o"]
+    assert CliRunner().invoke(app, ["data", "check", str(tmp_path / "set")]).exit_code == 0
+    assert CliRunner().invoke(app, [*sheet, str(tmp_path / "a.png")]).exit_code == 0
+    content["annotations"][0].update(area=70.0)  # 1,700 px: above the limits of mini, below those of the paper
+    content["annotations"].pop()
+    save_coco(tmp_path / "set", content)
+    assert CliRunner().invoke(app, [*sheet, str(tmp_path / "b.png")]).exit_code == 0
+    refused = CliRunner().invoke(app, [*sheet, str(tmp_path / "c.png"), "--min-area", "2000"])
+    assert refused.exit_code == 7 and "no image with an object within the limits" in refused.output
+
+
+def test_missing_annotations_are_a_missing_file(tmp_path):
+    make_coco(tmp_path / "set", 1)
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set"), "--annotations", "missing.json"])
+    assert result.exit_code == 3 and "there is no file of annotations missing.json" in result.output
+
+
+@pytest.mark.parametrize("name", ["coco", "yolo", "labelme", "cvat", "png"])
+def test_an_export_without_its_pictures_says_how_to_write_them(tmp_path, name):
+    make_coco(tmp_path / "set", 2)
+    for more in ([], ["--frames"]):
+        out = str(tmp_path / f"out{len(more)}")
+        assert CliRunner().invoke(app, ["convert", str(tmp_path / "set"), out, "--to", name, *more]).exit_code == 0
+        result = CliRunner().invoke(app, ["data", "check", out])
+        assert ("this export has no pictures: write it again with --frames" in result.output) == (not more)
+        assert result.exit_code == (0 if more else 7), result.output
 
 
 def test_png_frames_inside_the_layout_count(tmp_path):

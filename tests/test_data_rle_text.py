@@ -10,7 +10,7 @@ import pytest
 
 from hodor_cli.datasets.rle import encode_rle
 from hodor_cli.formats.annotations import Annotations, Picture, Shape
-from hodor_cli.formats.coco import write_video
+from hodor_cli.formats.coco_video import write as write_video
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.writing import FolderWriter
 

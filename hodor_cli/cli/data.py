@@ -53,15 +53,21 @@ def check(
     """
     from hodor_cli.datasets.limits import ObjectLimits
     from hodor_cli.formats.check import check_dataset
+    from hodor_cli.formats.writing import lacks_pictures
 
     limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
-    with progress_bar("checking", None, "items") as show:
-        report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
-    console = stdout_console()
-    for line in report.lines(examples):
-        console.print(with_flags(line))
-    if not report.ok:
-        raise DataError(f"{path} cannot be trained on; correct the faults that are listed above")
+    try:
+        with progress_bar("checking", None, "items") as show:
+            report = check_dataset(path, annotations=annotations, limits=limits, full=full, progress=show)
+        console = stdout_console()
+        for line in report.lines(examples):
+            console.print(with_flags(line))
+        if not report.ok:
+            raise DataError(f"{path} cannot be trained on; correct the faults that are listed above")
+    except DataError as error:
+        if not lacks_pictures(path):
+            raise
+        raise DataError(f"{error}; this export has no pictures: write it again with --frames") from error
 
 
 @app.command(cls=HodorCommand)
@@ -74,15 +80,22 @@ def preview(
     mode: Annotated[str, opt("frames|sparse|dense", "How clips are used.")] = "dense",
     area: Annotated[float, opt("PX", "Pixels of a frame.", min=1024)] = 65536,
     seed: Annotated[int, opt("N", "Random seed of the samples.", min=0)] = 0,
+    min_area: MinAreaOption = int(_LIMITS.min_area),
+    min_side: MinSideOption = int(_LIMITS.min_side),
+    file_pixels: FilePixelsOption = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
+    from hodor_cli.datasets.limits import ObjectLimits
     from hodor_cli.samples.settings import DataSource
     from hodor_cli.samples.sheet import preview_samples, require_new_sheet, write_sheet
 
     require_new_sheet(out, overwrite=overwrite)
     source = DataSource(path, annotations=annotations)
+    limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
     with progress_bar("drawing", count, "samples") as show:
-        samples = preview_samples(source, count, preset=preset, mode=mode, area=area, seed=seed, progress=show)
+        samples = preview_samples(
+            source, count, preset=preset, mode=mode, area=area, seed=seed, limits=limits, progress=show
+        )
     write_sheet(out, samples, overwrite=overwrite)
     note(f"wrote {out}: {counted(len(samples), 'sample')}")

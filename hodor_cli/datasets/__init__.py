@@ -18,6 +18,7 @@ Masks; 255 beside other ids is void, and the caller chooses what becomes of it (
     read_mask(file)                        labels/mask_file.py   one mask file, with notes on how it was understood
     read_masks_and_ends(arguments, source) labels/masks.py       `[FRAME=]FILE` and folders of masks, per frame
     encode_rle, decode_segmentation        rle.py                COCO run lengths and polygons
+    parse_json, xml_elements               parsing.py            files of text, read safely
 
 `ObjectLimits` (limits.py) says which objects are large enough. Faults raise DataError or InputError.
 """

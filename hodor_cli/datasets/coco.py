@@ -182,7 +182,7 @@ class StillImages:
             return None
         area, box = annotation.area, annotation.bbox
         height, width = image.size
-        if area is None or box is None or len(box) != 4:
+        if not area or area < 0 or box is None or len(box) != 4 or min(box[2:]) <= 0:  # some tools write 0
             area, *sides = area_and_sides(decode_segmentation(segmentation, height, width))
             box = [0, 0, *sides]
         if self.limits.accepts(area, box[2], box[3], height, width):

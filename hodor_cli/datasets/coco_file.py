@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
+from hodor_cli.datasets.parsing import decode_json
 from hodor_cli.datasets.report import CROWDS, Faults, reason_of
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation, check_segmentation, parse_segmentation
 from hodor_cli.errors import DataError
-from hodor_cli.images.paths import read_utf8
+from hodor_cli.images.paths import plural, read_utf8
 
 Id = int | str
 _Null = msgspec.Raw(b"null")
@@ -99,12 +100,10 @@ def read_coco(path: Path) -> CocoFile:
     """
     data = read_utf8(path, DataError)
     try:
-        content = msgspec.json.decode(data, type=_File)
+        content = decode_json(data, _File)
     except msgspec.ValidationError as error:
         content = _from_authors(data, path, error)
-    except RecursionError as error:
-        raise DataError(f"the annotations {path} are nested too deeply to be in COCO format") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"the annotations {path} are not valid JSON: {reason_of(error)}") from error
     coco = CocoFile(Faults(path))
     refused = _take_images(coco, content.images)
@@ -131,7 +130,7 @@ def segmentation_of(annotation: Annotation, image: ImageEntry) -> Segmentation |
 def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _File:
     """COCO lists from a file in the authors' format. Raises DataError if it does not have that format either."""
     try:
-        content = msgspec.json.decode(data, type=_AuthorsFile)
+        content = decode_json(data, _AuthorsFile)
     except (ValueError, RecursionError) as error:
         reason = error if b'"meta"' in data[:4096] and b'"annotations"' not in data[: 1 << 20] else first
         raise DataError(
@@ -157,7 +156,7 @@ def _from_authors(data: bytes, path: Path, first: msgspec.ValidationError) -> _F
         {"id": int(number) if number.isdecimal() else number, "name": name} for number, name in labels.items()
     ]
     lists = {"images": images, "annotations": annotations, "categories": categories}
-    return msgspec.json.decode(msgspec.json.encode(lists), type=_File)
+    return decode_json(msgspec.json.encode(lists), _File)
 
 
 def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
@@ -166,7 +165,7 @@ def _take_images(coco: CocoFile, entries: Sequence[msgspec.Raw]) -> set[Id]:
     names: Counter[str] = Counter()
     for place, raw in enumerate(entries):
         try:
-            image = msgspec.json.decode(raw, type=ImageEntry)
+            image = decode_json(raw, ImageEntry)
         except (ValueError, RecursionError) as error:
             known, name = _member(raw, "id"), _member(raw, "file_name")
             refused |= {known} if known is not None else set()
@@ -199,7 +198,7 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
     crowds = brushed = 0
     for place, raw in enumerate(entries):
         try:
-            item = msgspec.json.decode(raw, type=Annotation)
+            item = decode_json(raw, Annotation)
         except (ValueError, RecursionError) as error:
             kind = "annotation without image_id" if _member(raw, "image_id") is None else "broken annotation"
             coco.faults.add(kind, f"annotations[{place}]", reason_of(error))
@@ -210,7 +209,7 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
         if item.image_id in refused:
             continue  # the fault of its image is noted already
         if item.image_id not in coco.images:
-            coco.faults.add("annotation of an unknown image", f"annotation {item.id}", f"image {item.image_id}")
+            coco.faults.add("annotation of an unknown image", f"annotation {item.id}", f"image {item.image_id!r}")
             continue
         if item.iscrowd:
             # CVAT marks every brushed mask as a crowd; only CVAT writes the attribute `occluded`.
@@ -225,7 +224,7 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
     if brushed:
         coco.faults.facts.append(f"{brushed} masks that CVAT marks as crowds (iscrowd) are taken for one object each")
     if crowds:
-        coco.faults.facts.append(f"{crowds} crowd annotations are left out")
+        coco.faults.facts.append(f"{plural(crowds, 'crowd annotation')} left out")
     if crowds > 0.1 * len(entries) and crowds > 1:
         coco.faults.add(
             CROWDS, coco.faults.path.name,
@@ -238,7 +237,6 @@ def _take_annotations(coco: CocoFile, entries: Sequence[msgspec.Raw], refused: s
 def _member(raw: msgspec.Raw, name: str) -> Id | None:
     """A number or word in an entry; None if there is none of that name."""
     try:
-        value = msgspec.json.decode(raw, type=dict[str, Any]).get(name)
+        return msgspec.convert(decode_json(raw, dict[str, Any]).get(name), Id, strict=False)  # type: ignore[arg-type]
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else None

@@ -56,6 +56,15 @@ def annotations_in(folder: Path) -> Path | None:
     return None
 
 
+def json_of(path: Path) -> Path | None:
+    """A JSON file itself, or the annotation file of a folder; None if there is none, or several."""
+    if not path.is_dir():
+        return path if path.suffix.lower() == ".json" else None
+    with suppress(DataError):
+        return annotations_in(path)
+    return None
+
+
 def _is_labelme(path: Path) -> bool:
     with suppress(InputError):
         start = read_start(path, 1 << 14)

@@ -3,17 +3,17 @@ meta.json), and what to suggest for a wrong one."""
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
 from hodor_cli.datasets.matching import match_names
-from hodor_cli.datasets.report import reason_of
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import DataError
 from hodor_cli.images.listing import files_by_frame
 from hodor_cli.images.paths import listed, visible_files, visible_folders
@@ -151,7 +151,7 @@ class _Thing(msgspec.Struct):
 
 
 class _Video(msgspec.Struct):
-    objects: dict[str, _Thing]
+    objects: dict[Annotated[int, msgspec.Meta(ge=0)], _Thing]
 
 
 class _Meta(msgspec.Struct):
@@ -171,26 +171,19 @@ def read_meta(root: Path) -> dict[str, VideoMeta] | None:
     path = root / "meta.json"
     if not path.is_file():
         return None
-    try:
-        content = msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=_Meta)
-        things = [thing for video in content.videos.values() for thing in video.objects.values()]
-        if things and all(thing.frames is None for thing in things):
-            return None
-        return {name: _objects_of(video) for name, video in content.videos.items()}
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is not YouTube-VOS's list of videos and objects ({reason_of(error)}); download it again"
-        ) from error
+    content = parse_json(path, _Meta, "YouTube-VOS's list of videos and objects", "download it again", DataError)
+    things = [thing for video in content.videos.values() for thing in video.objects.values()]
+    if things and all(thing.frames is None for thing in things):
+        return None
+    return {name: _objects_of(video) for name, video in content.videos.items()}
 
 
 def _objects_of(video: _Video) -> VideoMeta:
     objects: dict[int, frozenset[str]] = {}
     groups: dict[int, str] = {}
-    for key, thing in video.objects.items():
-        if not (key.isascii() and key.isdecimal() and len(key) < 10):
-            raise ValueError(f"{key!r} is no object id")
-        objects[int(key)] = frozenset(thing.frames or ())
+    for object_id, thing in video.objects.items():
+        objects[object_id] = frozenset(thing.frames or ())
         if thing.category is not None:
             seen = thing.category.strip().lower().replace(" ", "_") in SEEN_CATEGORIES
-            groups[int(key)] = "seen" if seen else "unseen"
+            groups[object_id] = "seen" if seen else "unseen"
     return objects, groups

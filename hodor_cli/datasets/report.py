@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hodor_cli.errors import DataError
+from hodor_cli.images.paths import plural
 
 #: Faults of one kind that are kept; further ones are only counted.
 _KEPT = 1000
@@ -102,10 +103,10 @@ class CheckReport(Faults):
 
     def lines(self, examples: int = 3) -> list[str]:
         """The report as text: what the set holds, the facts, then each kind of fault with its number and `examples`."""
-        what = "photographs" if self.kind == "coco" else "frames"
+        held = plural(self.images, "photograph" if self.kind == "coco" else "frame")
         crowds = "; masks marked as crowds are left out" if self.counts[CROWDS] else ""
-        left = f"{self.samples} left to train on with {self.objects} objects{crowds}"
-        out = [f"{self.path}: {self.images} {what}, {left}", *self.facts]
+        left = f"{self.samples} left to train on with {plural(self.objects, 'object')}{crowds}"
+        out = [f"{self.path}: {held}, {left}", *self.facts]
         for kind, found in self.kinds().items():
             count = self.counts[kind]
             out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}")
@@ -123,12 +124,12 @@ class CheckReport(Faults):
 
 
 def reason_of(error: Exception) -> str:
-    """A parser's message as part of a sentence: without a capital at its start.
+    """A parser's message as part of a sentence: without a capital at its start, but for words such as JSON.
 
     Its backticks become quotation marks; in ours they mark parameters, which the command shows as its options.
     """
     text = str(error).replace("`", "'")
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def _cut(text: str) -> str:

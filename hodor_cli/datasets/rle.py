@@ -143,8 +143,8 @@ def _check_polygon(polygon: Sequence[float], height: int, width: int) -> bool:
     """Whether the polygon certainly has a pixel: it lies inside and is not thin. Raises ValueError if wrong."""
     if len(polygon) < 6 or len(polygon) % 2 or not all(map(math.isfinite, polygon)):
         raise ValueError("a polygon needs at least 3 finite points")
+    points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2).clip(-1e7, 1e7)
     # pycocotools needs memory for every step along the outline, so an outline far longer than the picture is refused.
-    points = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     steps = np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
     if np.abs(points).max() > 1e6 or steps > height * width + 16 * (height + width) + len(points):
         raise ValueError(f"the polygon reaches far outside the image of {width}x{height} pixels")

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.formats.annotations import parse_json
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95

@@ -8,5 +8,7 @@
     outlines(mask), one_outline(mask)       outlines.py          polygons that reproduce the mask exactly
     new_folder(path)                        writing.py           a folder that appears only when it is complete
 
-labelme.py, coco.py, yolo.py, cvat.py, label_studio.py, label_pictures.py, tables.py and media.py hold one format each.
+Each format is one file: labelme.py, coco.py, coco_video.py, yolo.py, cvat.py, label_studio.py, voc.py, label_png.py and
+label_tiff.py are read, most of them also written; tables.py and media.py are written only. A new format is a file with
+`find` and `read`, `write`, or all three, and an entry in recognise.py; labelme.py is the one to copy.
 """

@@ -9,26 +9,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.mask_values import ids_in
-from hodor_cli.datasets.report import reason_of
 from hodor_cli.datasets.rle import Segmentation, check_segmentation, decode_segmentation
 from hodor_cli.errors import InputError
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.label_png import Box, box_of
-from hodor_cli.images.paths import read_utf8
 
 if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
     from hodor_cli.video.frames import FrameSource
 
 Key = int | str
+#: (height, width) in pixels.
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Shape:
     key: Key | None = None
     object_id: int = 0
 
-    def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+    def mask(self, size: Size) -> NDArray[np.bool_]:
         """(H, W) bool. Raises ValueError, with the reason, if the shape cannot be drawn at that size."""
         return decode_segmentation(self.segmentation, *size)
 
@@ -61,7 +58,7 @@ class Picture:
     """
 
     name: str
-    size: tuple[int, int]
+    size: Size
     shapes: tuple[Shape, ...]
     frame: int | None = None
     time: float | None = None
@@ -142,7 +139,7 @@ def shapes_of(labels: NDArray[np.integer], names: Mapping[int, str] | None = Non
     )
 
 
-def drawable(shapes: Iterable[Shape], picture: str, size: tuple[int, int], path: Path) -> tuple[Shape, ...]:
+def drawable(shapes: Iterable[Shape], picture: str, size: Size, path: Path) -> tuple[Shape, ...]:
     """The shapes with checked segmentations, without those that cover no pixel.
 
     picture: name of the picture in the file `path`. Raises InputError if a shape cannot be drawn at `size`, or if
@@ -161,33 +158,3 @@ def drawable(shapes: Iterable[Shape], picture: str, size: tuple[int, int], path:
         where = f"{path}" if picture in ("", path.name) else f"{path}: {picture}"
         raise InputError(f"the outline of {named} in {where} cannot be drawn: {error}") from error
     return tuple(found)
-
-
-T = TypeVar("T")
-
-
-def parse_json(path: Path, form: type[T], what: str, advice: str = "") -> T:
-    """The file's JSON as a value of type `form`. Raises InputError with the reason, and advice, if it is not `what`."""
-    try:
-        return msgspec.json.decode(read_utf8(path), type=form)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        way_out = f"; {advice}" if advice else ""
-        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}{way_out}") from error
-
-
-def xml_elements(path: Path, what: str) -> Iterator[Element]:
-    """Yield each element of an XML file when it is complete. Entities and external files are never loaded. Raises
-    InputError if it is not `what`."""
-    from xml.etree.ElementTree import ParseError
-
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import iterparse
-
-    try:
-        with path.open("rb") as file:
-            for _, element in iterparse(file, forbid_dtd=True):
-                yield element
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error

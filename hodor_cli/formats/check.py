@@ -62,10 +62,10 @@ def _check_stills(stills: StillImages, full: bool, progress: Progress | None) ->
         if progress is not None:
             progress(done, len(stills.listed))
     if stills.below_limits:
-        report.facts.append(f"{stills.below_limits} objects are below the limits ({stills.limits})")
+        report.facts.append(f"{plural(stills.below_limits, 'object')} below the limits ({stills.limits})")
     bare = len(stills.listed) - len(stills)
     if bare > 0:
-        report.facts.append(f"{bare} photographs have no object to train on")
+        report.facts.append(f"{plural(bare, 'photograph')} without an object to train on")
     return report
 
 

@@ -16,13 +16,14 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from hodor_cli.datasets.coco_find import ImageFinder
+from hodor_cli.datasets.parsing import xml_elements
 from hodor_cli.datasets.rle import MOST_PIXELS, RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, xml_elements
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.outlines import ellipse, one_outline, positioned, run_lengths, turned
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import window_of
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import plural, read_start, visible_files
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -32,16 +33,25 @@ _AREAS = ("polygon", "mask", "box", "ellipse")
 _LINES = ("polyline", "points", "cuboid", "skeleton")
 
 
-def read(path: Path) -> Annotations:
+def find(path: Path) -> Path | None:
+    files = [path / name for name in visible_files(path)] if path.is_dir() else [path]
+    files = [file for file in files if file.suffix.lower() == ".xml"]
+    if len(files) != 1:
+        return None
+    start = read_start(files[0], 1 << 16).replace(b"\0", b"")  # UTF-16 has zero bytes
+    return files[0] if b"<annotations" in start else None
+
+
+def read(path: Path, size: Size | None = None) -> Annotations:
     """Read annotations.xml of images or of a video. Raises InputError."""
     pictures: list[Picture] = []
     frames: dict[int, list[tuple[int, Shape]]] = {}
     left_out: Counter[str] = Counter()
-    size, video = (0, 0), path.stem
+    frame_size, video = (0, 0), path.stem
     for element in xml_elements(path, _WHAT):
         if element.tag == "meta":
             if (original := element.find(".//original_size")) is not None:
-                size = _size(original.findtext("height"), original.findtext("width"), path)
+                frame_size = _size(original.findtext("height"), original.findtext("width"), path)
             names = (element.findtext(f"{tag}/name") for tag in ("task", "job", "project"))
             video = next(filter(None, names), video)
         elif element.tag == "image":
@@ -49,7 +59,7 @@ def read(path: Path) -> Annotations:
             shapes = [(order, shape) for _, order, shape in _shapes(element, own, path, left_out)]
             pictures.append(_picture(element.get("name") or "", own, shapes, path))
         elif element.tag == "track":
-            for frame, order, shape in _shapes(element, size, path, left_out):
+            for frame, order, shape in _shapes(element, frame_size, path, left_out):
                 frames.setdefault(frame, []).append((order, shape))
         else:
             continue
@@ -58,7 +68,7 @@ def read(path: Path) -> Annotations:
         raise InputError(f"{path} is CVAT's XML without an annotated image or track; give another file")
     of_images = bool(pictures)
     pictures = pictures or [
-        _picture(f"frame_{frame:06d}", size, frames[frame], path, frame) for frame in sorted(frames)
+        _picture(f"frame_{frame:06d}", frame_size, frames[frame], path, frame) for frame in sorted(frames)
     ]
     finder, endings = ImageFinder(path.parent), ("",) if of_images else (".png", ".PNG", ".jpg")
     files = [next(filter(None, (finder.find(one.name + ending) for ending in endings)), None) for one in pictures]
@@ -81,6 +91,8 @@ def _shapes(
         try:
             key = int(element.attrib["id"]) + 1 if of_track else int(child.get("group_id") or 0) or None
             frame = int(child.attrib["frame"]) if of_track else 0
+            if frame < 0:
+                raise ValueError(f"its frame is {frame}")
             shape = Shape((element if of_track else child).get("label") or "", _segmentation(child, size), key)
             yield frame, int(child.get("z_order") or 0), shape
         except (KeyError, ValueError) as error:
@@ -105,8 +117,10 @@ def _segmentation(element: Element, size: tuple[int, int]) -> Segmentation:
     if element.tag == "mask":
         return _mask(element, size)
     if element.tag == "polygon":
-        points = [(float(x), float(y)) for x, y in (pair.split(",") for pair in element.attrib["points"].split(";"))]
-        return [[side for point in points for side in point]]
+        pairs = [pair.split(",") for pair in element.attrib["points"].split(";")]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError("its points are not x,y;x,y;...")
+        return [[float(side) for pair in pairs for side in pair]]
     if element.tag == "box":
         left, top, right, bottom = (float(element.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
         corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])

@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.coco_find import json_of
+from hodor_cli.datasets.parsing import json_keys, parse_json
 from hodor_cli.datasets.rle import MOST_PIXELS, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, parse_json
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.outlines import ellipse, run_lengths, turned
 from hodor_cli.images.paths import plural
 
@@ -44,6 +46,11 @@ class _Value(msgspec.Struct):
     original_height: int = 0
 
     @property
+    def drawn(self) -> bool:
+        """Whether it has an outline: choices and texts have none."""
+        return self.rle is not None or self.points is not None or (self.x is not None and self.y is not None)
+
+    @property
     def label(self) -> str:
         lists = self.brushlabels, self.polygonlabels, self.rectanglelabels, self.ellipselabels, self.labels
         return next((names[0] for names in lists if names), "")
@@ -66,7 +73,13 @@ class _Task(msgspec.Struct):
     completions: list[_Annotation] | None = None
 
 
-def read(path: Path) -> Annotations:
+def find(path: Path) -> Path | None:
+    file = json_of(path)
+    keys = json_keys(file) if file is not None else frozenset()
+    return file if "original_width" in keys or ("data" in keys and keys & {"annotations", "completions"}) else None
+
+
+def read(path: Path, size: Size | None = None) -> Annotations:
     """Read an export, one task or a list of tasks. Raises InputError."""
     tasks = parse_json(path, list[dict[str, Any]] | dict[str, Any], _WHAT)  # type: ignore[arg-type]
     notes: list[str] = []
@@ -93,7 +106,7 @@ def _whole(task: dict[str, Any], path: Path, number: int, notes: list[str]) -> l
         notes.append(f"{path}: a task has {plural(len(done), 'annotation')}; the first one is taken")
     values = []
     for region in done[0].result if done else []:
-        if (value := region.value) is not None:
+        if (value := region.value) is not None and value.drawn:
             value.original_width = region.original_width or value.original_width
             value.original_height = region.original_height or value.original_height
             values.append(value)
@@ -106,7 +119,7 @@ def _minimal(task: dict[str, Any]) -> list[_Value]:
     for field in task.values():
         with suppress(msgspec.ValidationError):
             values += msgspec.convert(field, list[_Value])
-    return [value for value in values if value.original_width]
+    return [value for value in values if value.original_width and value.drawn]
 
 
 def _image_name(fields: dict[str, Any]) -> str:

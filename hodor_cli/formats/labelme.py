@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hodor_cli.datasets.parsing import json_keys, parse_json
 from hodor_cli.datasets.rle import RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable, parse_json
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.outlines import ellipse, outlines, positioned, run_lengths
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.listing import frame_name
@@ -43,11 +44,20 @@ class _File(msgspec.Struct):
     imageData: str | None = None  # noqa: N815
 
 
-def read(path: Path) -> Annotations:
+def find(path: Path) -> Path | None:
+    return path if any("shapes" in json_keys(file) for file in _files(path)[:50]) else None
+
+
+def _files(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder with one for each picture."""
+    files = [path / name for name in visible_files(path)] if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() == ".json"]
+
+
+def read(path: Path, size: Size | None = None) -> Annotations:
     """Read one file, or a folder with one file for each picture. Raises InputError."""
-    files = [path] if path.is_file() else [path / name for name in visible_files(path) if name.endswith(".json")]
     notes: dict[str, int] = {}
-    pictures = [_picture(file, parse_json(file, _File, "LabelMe's JSON"), notes) for file in files]
+    pictures = [_picture(file, parse_json(file, _File, "LabelMe's JSON"), notes) for file in _files(path)]
     said = tuple(f"{path}: {plural(count, 'shape')} {what}" for what, count in notes.items())
     return Annotations("LabelMe", path, pictures, notes=said)
 
@@ -81,7 +91,7 @@ def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[s
     kind, points = item.shape_type or "polygon", item.points
     if kind == "mask" and item.mask and points:
         return _mask(item.mask, points[0], size, path)
-    if kind in ("polygon", "oriented_rectangle") and len(points) >= 3:
+    if kind in ("polygon", "rectangle", "oriented_rectangle") and len(points) >= 3:  # X-AnyLabeling's have 4 corners
         return [[side for point in points for side in point]]
     if kind == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points

@@ -20,8 +20,8 @@ from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import DataError, InputError, as_data_error
+from hodor_cli.formats import coco, label_png
 from hodor_cli.formats.annotations import Key, Picture, Shape
-from hodor_cli.formats.label_pictures import write_png
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
@@ -41,10 +41,13 @@ def open_set(
 
     annotations: a file that annotates the photographs in `path`. resolution, split: of clips, as in `ClipSet`.
     allow_empty: return a set even if nothing in it can be used. Raises DataError if the folder holds neither (the
-    message says what it holds and what to do), or if the annotations have serious faults; InputError if it is missing.
+    message says what it holds and what to do), or if the annotations have serious faults; InputError if something is
+    missing.
     """
     images = Path(path)
     require_exists(images, "data set")
+    if annotations is not None:
+        require_exists(Path(annotations), "file of annotations")
     content: str | Path | CocoFile | None = annotations
     if (other := _of_other_tool(images, annotations)) is not None:
         images, content = (images if images.is_dir() else images.parent), other
@@ -65,10 +68,10 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     """The annotations of a tool other than COCO, converted to COCO; None for any other folder or file. Raises DataError
     if they cannot be read."""
     place = images if annotations is None else Path(annotations)
-    if not exists(place) or (found := find_tool(place)) is None or found.tool == "coco":
+    if not exists(place) or (found := find_tool(place)) is None or found.reader is coco:
         return None
     with as_data_error():
-        read = found.read(None)
+        read = found.read()
     content = CocoFile(Faults(place, facts=[f"{place} {read.origin}", *read.notes]))
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
@@ -173,7 +176,7 @@ def open_benchmark(path: Path) -> Iterator[Dataset]:
     if (missing := next((picture for picture in found.pictures if picture.file is None), None)) is not None:
         raise InputError(f"the frame {missing.name} does not lie beside {path}; put the frames into images/ there")
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
-        write_png(found, FolderWriter(Path(folder), frames=True), found.video or path.stem)
+        label_png.write(found, FolderWriter(Path(folder), frames=True), found.video or path.stem)
         yield replace(recognise(Path(folder)), root=path, layout=f"a video of {found.tool}")
 
 
@@ -185,5 +188,5 @@ def mask_folder(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="hodor-") as folder:
-        write_png(read_annotations(path), FolderWriter(Path(folder)))
+        label_png.write(read_annotations(path), FolderWriter(Path(folder)))
         yield Path(folder)

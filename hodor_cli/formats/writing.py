@@ -129,6 +129,14 @@ def is_export(path: Path) -> bool:
     return not path.is_symlink() and (path / _LIST).is_file()
 
 
+def lacks_pictures(path: Path) -> bool:
+    """Whether `path` is an export that was written without the pictures that it annotates."""
+    names = _listed(path)
+    pictures = [name for name in names if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+    only_labels = pictures == names and not any("/" in name for name in names)  # of the format png
+    return is_export(path) and (not pictures or only_labels)
+
+
 def remove_export(path: Path) -> None:
     """Remove the files of an export, and the folders that this empties; other files stay."""
     removed = _remove_listed(path)
@@ -139,11 +147,15 @@ def remove_export(path: Path) -> None:
             folder.rmdir()
 
 
+def _listed(path: Path) -> list[str]:
+    """The names of the files of an export."""
+    return (path / _LIST).read_text(encoding="utf-8").splitlines() if (path / _LIST).is_file() else []
+
+
 def _remove_listed(path: Path) -> list[Path]:
     """Remove the files of an export; returns where they were."""
-    listed = (path / _LIST).read_text(encoding="utf-8").splitlines() if (path / _LIST).is_file() else []
     found = []
-    for name in listed:
+    for name in _listed(path):
         target = path.joinpath(*name.split("/"))
         inside = target.parent.resolve().is_relative_to(path.resolve())
         if inside and all(is_plain_name(part) for part in name.split("/")):

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, drawable
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import plural, read_utf8, visible_files
@@ -33,18 +33,29 @@ def is_labels(path: Path) -> bool:
     """Whether a text file looks like YOLO labels: each line is a class index followed by numbers."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[:20]
     rows = [line.split() for line in lines if line.strip()]
-    return bool(rows) and all(len(row) >= 5 and row[0].isdecimal() and _numbers(row[1:]) is not None for row in rows)
+    return bool(rows) and all(len(row) >= 5 and _class_index(row[0]) is not None and _numbers(row[1:]) for row in rows)
+
+
+def find(path: Path) -> Path | None:
+    if path.is_dir():
+        return path if find_labels(path) else None
+    suffix = path.suffix.lower()
+    return path if suffix in (".yaml", ".yml") or (suffix == ".txt" and is_labels(path)) else None
 
 
 def find_labels(folder: Path) -> list[Path]:
     """The folders of labels in a YOLO data set, one for each split; empty if `folder` is not one."""
     places = [folder / "labels" / split for split in _SPLITS] + [folder / split / "labels" for split in _SPLITS[1:]]
+    # Beside data.yaml, `labels` holds labels whatever is in them: `read` says what is wrong with a line.
     named = any((folder / name).is_file() for name in _DATA)
-    places += [folder] if named or any(is_labels(path) for path in _texts(folder)[:3]) else []
-    return [place for place in places if place.is_dir() and any(map(_filled, _texts(place)))]
+    found = [
+        place for place in places if any(file.stat().st_size if named else is_labels(file) for file in _texts(place))
+    ]
+    here = _texts(folder) if named else _texts(folder)[:3]
+    return [*found, folder] if any(map(is_labels, here)) else found
 
 
-def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
+def read(path: Path, size: Size | None = None) -> Annotations:
     """Read a file of labels, `data.yaml`, or the folder of a data set. size: (height, width) of pictures that are not
     beside their labels. Raises InputError."""
     if path.name.endswith((".yaml", ".yml")):
@@ -55,7 +66,7 @@ def read(path: Path, size: tuple[int, int] | None = None) -> Annotations:
     pictures = []
     for file in files:
         picture = _picture_of(file)
-        if picture is not None or _filled(file):
+        if picture is not None or is_labels(file):
             shown = size if picture is None else read_header(picture).size
             if shown is None:
                 raise InputError(
@@ -72,8 +83,8 @@ def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterato
         fields = line.split()
         if not fields:
             continue
-        values = _numbers(fields[1:])
-        if values is None or not fields[0].isdecimal():
+        index, values = _class_index(fields[0]), _numbers(fields[1:])
+        if index is None or values is None:
             raise InputError(f"{path}, line {number}, is not a class and x y x y ... as shares of the picture")
         if len(values) in (4, 5):
             raise InputError(
@@ -81,13 +92,19 @@ def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterato
             )
         if len(values) < 6 or len(values) % 2:
             raise InputError(f"{path}, line {number}, has {plural(len(values), 'number')}, which are no x y pairs")
-        if max(values) > 1.05 or min(values) < -0.05:
+        if not -0.05 <= (outermost := max(values, key=lambda value: abs(value - 0.5))) <= 1.05:
             raise InputError(
-                f"{path}, line {number}, reaches outside the picture ({max(values, key=abs):g}); YOLO's numbers are "
+                f"{path}, line {number}, reaches outside the picture ({outermost:g}); YOLO's numbers are "
                 "shares from 0 to 1"
             )
         points = [value * size[1 - place % 2] for place, value in enumerate(values)]
-        yield Shape(names.get(int(fields[0]), f"class {int(fields[0])}"), [points])
+        yield Shape(names.get(index, f"class {index}"), [points])
+
+
+def _class_index(field: str) -> int | None:
+    """A class, which programs that write tables of floats put down as 0.0."""
+    value = (_numbers([field]) or [-1.0])[0]
+    return int(value) if value >= 0 and value.is_integer() else None
 
 
 def _numbers(fields: list[str]) -> list[float] | None:
@@ -129,10 +146,6 @@ def _texts(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return [folder / name for name in visible_files(folder) if name.endswith(".txt") and name not in _OTHER_TEXTS]
-
-
-def _filled(path: Path) -> bool:
-    return path.stat().st_size > 0 and is_labels(path)
 
 
 def write(annotations: Annotations, out: FolderWriter) -> None:

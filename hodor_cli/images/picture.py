@@ -41,6 +41,11 @@ class PictureHeader:
     deep: bool
     mode: str
 
+    @property
+    def one_valued(self) -> bool:
+        """Whether a pixel has one value, as in label pictures."""
+        return self.mode in ("1", "P", "L", "I", "I;16", "I;16B")
+
 
 @dataclass(frozen=True)
 class StoredPicture:
@@ -114,7 +119,7 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
         else:
             transparent = {"A", "a"} & set(image.getbands()) or "transparency" in image.info
             values = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-        alpha = image.info.get("transparency") if image.mode in ("P", "L", "1") else None
+        alpha = image.info.get("transparency") if image.mode in ("P", "L", "1", "I;16") else None
         if isinstance(alpha, bytes):
             clear = frozenset(index for index, value in enumerate(alpha) if value == 0)
         else:

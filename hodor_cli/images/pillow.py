@@ -78,6 +78,8 @@ def open_picture(path: Path, what: str = "an image", data: BinaryIO | None = Non
     except InputError:
         raise
     except PIL.UnidentifiedImageError as error:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path} is empty (0 bytes)") from error
         raise InputError(
             f"{path} is not {what} that can be read; give a picture such as a PNG, or write the file again"
         ) from error

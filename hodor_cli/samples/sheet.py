@@ -33,17 +33,18 @@ def preview_samples(
     mode: str = "dense",
     area: float = 65536.0,
     seed: int = 0,
+    limits: ObjectLimits | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[TrainingSample]:
     """Samples of a data set, as training with this augmentation preset would draw them.
 
-    source: a COCO-format folder, or clips, which are used as `mode` says. area: pixels of a frame. progress: called
-    with the number of samples made. Raises DataError when the set cannot be read, UsageError for an unknown preset or
-    mode.
+    source: a COCO-format folder, or clips, which are used as `mode` says. area: pixels of a frame. limits: which
+    objects are large enough; by default those of the paper. progress: called with the number of samples made. Raises
+    DataError when the set cannot be read, UsageError for an unknown preset or mode.
     """
     source = source if isinstance(source, DataSource) else DataSource(Path(source))
     clips = ClipOptions(mode)  # type: ignore[arg-type]  # checked there
-    sets, _ = build_sets([source], clips, ObjectLimits(), augment_preset(preset))
+    sets, _ = build_sets([source], clips, limits or ObjectLimits(), augment_preset(preset))
     planner = BatchPlanner(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
     samples = []
     for number in range(count):

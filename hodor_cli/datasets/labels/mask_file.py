@@ -33,6 +33,7 @@ from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # a lower alpha is always background
 _COATS = 8  # more even levels of alpha are a gradient
+_ARRAYS = "a mask is (height, width), or (objects, height, width) of booleans"
 
 
 def read_mask(
@@ -60,12 +61,16 @@ def read_mask(
     if path.suffix.lower() == ".npy":
         array = _load_npy(path)
         stacked = array.ndim == 3 and array.dtype == bool
+        if stacked and array.shape[:2] == size:
+            raise InputError(f"{path} has the shape {array.shape}; {_ARRAYS}")
         _require_size(path, array.shape[1:] if stacked else array.shape[:2], size)
         mask = _from_array(array, path, known_colours)
     else:
         picture = read_stored(path, "a mask image")
         _require_size(path, picture.values.shape[:2], size)
         mask = _from_picture(picture, path, known_colours)
+        if picture.pages > 1:
+            mask.notes.append(f"{path.name} holds {picture.pages} pictures, of which the first is read")
     if not allow_empty and not mask.labels.any():
         raise InputError(f"{path} holds no object: every pixel is background")
     if mask.labels.all():
@@ -91,7 +96,7 @@ def _load_npy(path: Path) -> np.ndarray:
         array = array.reshape(array.shape[1:] if array.shape[0] == 1 else array.shape[:2])
     deep = array.ndim == 3 and (array.dtype == bool or (array.shape[2] == 3 and array.dtype == np.uint8))
     if array.size == 0 or not (array.ndim == 2 or deep):
-        raise InputError(f"{path} has the shape {array.shape}; a mask is (height, width)")
+        raise InputError(f"{path} has the shape {array.shape}; {_ARRAYS}")
     return np.array(array)
 
 
@@ -137,6 +142,9 @@ def _from_stack(stack: np.ndarray, path: Path) -> MaskFile:
 
 
 def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] | None) -> MaskFile:
+    if picture.values.dtype == np.uint16 and picture.clear:  # such a picture of 8 bits may be a cut-out
+        clear = np.isin(picture.values, list(picture.clear))
+        picture = replace(picture, values=np.where(clear, 0, picture.values), clear=frozenset())
     values = numbers_of(picture, path, grey_in_colour=False)
     if values is not None and (table := picture.palette) is not None:
         mask = mask_from_values(values, path, table[values])

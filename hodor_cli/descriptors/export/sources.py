@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.masks import match_mask_folder
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import parse_json
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.image_folder import VIDEO_SUFFIXES
 from hodor_cli.video.source import open_source

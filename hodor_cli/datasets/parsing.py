@@ -1,0 +1,89 @@
+"""JSON and XML files that people and tools write: what is in them, and one sentence about what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from hodor_cli.datasets.report import reason_of
+from hodor_cli.errors import HodorError, InputError
+from hodor_cli.images.paths import read_utf8
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+T = TypeVar("T")
+
+
+def parse_json(path: Path, form: type[T], what: str, advice: str = "", error: type[HodorError] = InputError) -> T:
+    """The file's JSON as a value of type `form`. Whole numbers may be written as 2.0 or "2", and NaN reads as null.
+
+    Raises `error` with the reason, and `advice`, if the file is not `what`.
+    """
+    data = read_utf8(path, error)
+    try:
+        return decode_json(data, form)
+    except (ValueError, RecursionError) as reason:
+        way_out = f"; {advice}" if advice else ""
+        raise error(f"{path} is not {what} that can be read: {reason_of(reason)}{way_out}") from reason
+
+
+def decode_json(data: bytes | msgspec.Raw, form: type[T]) -> T:
+    """`parse_json` of text. Raises ValueError, and RecursionError where it is nested too deeply."""
+    try:
+        return msgspec.json.decode(data, type=form, strict=False)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if not any(word in bytes(data) for word in (b"NaN", b"Infinity")):
+            raise
+        # Python writes these numbers, which JSON does not have.
+        plain = msgspec.json.encode(json.loads(bytes(data), parse_constant=lambda _: None))
+        return msgspec.json.decode(plain, type=form, strict=False)
+
+
+def json_keys(path: Path) -> frozenset[str]:
+    """The keys of the object in a JSON file, by which its format is recognised; of a list, those of its first object.
+    Empty for any other file. `original_width`, which only Label Studio writes, counts wherever it stands in a list."""
+    try:
+        state = path.stat()
+    except OSError:
+        return frozenset()
+    return _keys(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=256)  # the keys of a file of hundreds of megabytes are asked for several times
+def _keys(path: Path, _time: int, _size: int) -> frozenset[str]:
+    try:
+        data = read_utf8(path)
+        if data.lstrip()[:1] != b"[":
+            return frozenset(decode_json(data, dict[str, msgspec.Raw]))
+        first: dict[str, Any] = next(iter(decode_json(data, list[dict[str, msgspec.Raw]])), {})
+    except (InputError, ValueError, RecursionError):
+        return frozenset()
+    return frozenset({*first, "original_width"} if b'"original_width"' in data else first)
+
+
+def xml_elements(path: Path, what: str) -> Iterator[Element]:
+    """Yield each element of an XML file when it is complete. Entities and external files are never loaded. Raises
+    InputError if it is not `what`."""
+    from xml.etree.ElementTree import ParseError
+
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import iterparse
+
+    try:
+        with path.open("rb") as file:
+            for _, element in iterparse(file, forbid_dtd=True):
+                yield element
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except DefusedXmlException as error:
+        raise InputError(f"{path} is not {what}: it has a DTD or entities, which are never read") from error
+    except (ParseError, ValueError) as error:
+        raise InputError(f"{path} is not {what} that can be read: {reason_of(error)}") from error

@@ -1,0 +1,64 @@
+"""Label pictures, whose values are the ids of objects: folders with one for each frame, as in DAVIS, or one mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
+from hodor_cli.formats.writing import FolderWriter
+from hodor_cli.images.label_png import write_label_png
+from hodor_cli.images.picture import PICTURE_SUFFIXES
+
+_PICTURES = ("JPEGImages", "images", "frames")
+#: Where a folder has its masks: a result in masks/, an export with pictures in Annotations/.
+_MASKS = ("", "masks", "Annotations")
+
+
+def find(path: Path) -> Path | None:
+    is_mask = path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES | {".npy"}
+    return path if is_mask or any(masks_in(path / name) for name in _MASKS) else None
+
+
+def read(path: Path, size: Size | None = None) -> Annotations:
+    """Read a folder of label pictures, whose frames may be in JPEGImages, images or frames beside them; or one mask, as
+    `read_mask` reads it. Raises InputError."""
+    if path.is_file():
+        mask = read_mask(path)
+        return Annotations("a mask", path, [picture_of(path.stem, mask.labels)], notes=tuple(mask.notes))
+    files = next(filter(None, (masks_in(path / name) for name in _MASKS)), {})
+    reader = LabelReader(path.name, check_edges=False)
+    pictures = [
+        replace(picture_of(name, reader.read(file).ids, path), frame=place)
+        for place, (name, file) in enumerate(files.items())
+    ]
+    return Annotations("label pictures", path, pictures, notes=tuple(reader.notes), video=path.name)
+
+
+def picture_of(
+    name: str, labels: NDArray[np.integer], folder: Path | None = None, names: dict[int, str] | None = None
+) -> Picture:
+    """An (H, W) label map as a picture. folder: the one beside whose labels the picture may lie. names: the classes."""
+    beside = (
+        folder / place / f"{name}{ending}"
+        for place in _PICTURES for ending in (".jpg", ".png", ".jpeg", ".JPG") if folder is not None
+    )  # fmt: skip
+    file = next(filter(Path.is_file, beside), None)
+    size = (labels.shape[0], labels.shape[1])
+    return Picture(file.name if file else name, size, shapes_of(labels, names), file=file)
+
+
+def write(annotations: Annotations, out: FolderWriter, sequence: str = "") -> None:
+    """Write NAME.png for each picture: pixel values are object ids, in DAVIS's colours. With `out.frames`, the pictures
+    are in JPEGImages/[sequence/] and the PNGs in Annotations/[sequence/]."""
+    below = f"/{sequence}" if sequence else ""
+    for picture in annotations.pictures:
+        name = out.picture(picture, f"JPEGImages{below}")
+        folder = f"Annotations{below}/" if out.frames else ""
+        write_label_png(out.place(f"{folder}{Path(name).stem}.png"), picture.labels)

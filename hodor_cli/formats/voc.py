@@ -1,0 +1,64 @@
+"""Pascal VOC's label pictures, as CVAT's mask export has them too: one picture of objects, and one of their classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.formats.annotations import Annotations, Size
+from hodor_cli.formats.label_png import picture_of
+from hodor_cli.images.label_png import voc_palette
+from hodor_cli.images.paths import read_utf8
+from hodor_cli.images.picture import read_stored
+
+_OBJECTS, _CLASSES = "SegmentationObject", "SegmentationClass"
+
+
+def find(path: Path) -> Path | None:
+    return path if masks_in(path / _OBJECTS) or masks_in(path / _CLASSES) else None
+
+
+def read(path: Path, size: Size | None = None) -> Annotations:
+    """Read a set, whose SegmentationClass and labelmap.txt give the classes. Raises InputError."""
+    colours = _labelmap(path / "labelmap.txt")
+    of_classes = masks_in(path / _CLASSES)
+    reader = LabelReader(path.name, check_edges=False)
+    pictures = []
+    for name, file in (masks_in(path / _OBJECTS) or of_classes).items():
+        labels = reader.read(file).ids
+        names = _names(labels, of_classes[name], colours) if colours and name in of_classes else {}
+        picture = picture_of(name, labels, path, names)
+        # The numbers of objects begin anew in each picture.
+        pictures.append(replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes)))
+    return Annotations("Pascal VOC", path, pictures, notes=tuple(reader.notes))
+
+
+def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
+    """Colour -> class, from the lines `label:r,g,b:parts:actions`; {} without the file. The class of a line without a
+    colour has the one that Pascal VOC gives to the line's number."""
+    text = read_utf8(path).decode("utf-8", "replace") if path.is_file() else ""
+    lines = [line.split(":") for line in text.splitlines() if ":" in line and not line.startswith("#")]
+    found: dict[tuple[int, ...], str] = {}
+    for fields, usual in zip(lines, voc_palette().tolist(), strict=False):
+        numbers = fields[1].split(",") if fields[1] else usual
+        if len(numbers) == 3 and all(str(number).strip().isdecimal() for number in numbers):
+            found[tuple(map(int, numbers))] = fields[0]
+    return found
+
+
+def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, ...], str]) -> dict[int, str]:
+    """The class of each object: the one that most of its pixels have in the picture of classes."""
+    stored = read_stored(path, "a picture of classes")
+    rgb = stored.palette[stored.values] if stored.palette is not None else stored.values
+    if rgb.ndim != 3 or rgb.shape[:2] != labels.shape:
+        return {}
+    names = {}
+    for object_id in np.unique(labels[labels > 0]).tolist():
+        inside, counts = np.unique(rgb[labels == object_id][:, :3], axis=0, return_counts=True)
+        names[object_id] = colours.get(tuple(inside[counts.argmax()].tolist()), "")
+    return names
