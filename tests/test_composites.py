@@ -14,12 +14,14 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
-from hodor_cli.samples.clip_sets import DenseClips
+from hodor_cli.formats.opening import open_set
+from hodor_cli.samples.clip_sets import ClipFrames, DenseClips
+from hodor_cli.samples.composites import Composites, add_object
 from hodor_cli.samples.cutouts import cut_filmed
 from hodor_cli.samples.sample import TrainingSample
-from hodor_cli.samples.sets import StillTraining
-from hodor_cli.samples.settings import AugmentSettings, ClipOptions, DataSource, augment_preset
-from hodor_cli.samples.sources import Composites, add_object, build_sets
+from hodor_cli.samples.sets import PhotographSet
+from hodor_cli.samples.settings import AugmentSettings, ClipOptions, augment_preset
+from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import PRESETS
 from hodor_cli.training.recipe import with_settings
 
@@ -29,8 +31,8 @@ SETTINGS = dataclasses.replace(augment_preset("toy"), pasted=3, frames=3)
 
 
 @pytest.fixture(scope="module")
-def stills(tmp_path_factory: pytest.TempPathFactory) -> StillTraining:
-    return StillTraining(StillImages(make_blobs(tmp_path_factory.mktemp("blobs")), limits=LIMITS), SETTINGS)
+def stills(tmp_path_factory: pytest.TempPathFactory) -> PhotographSet:
+    return PhotographSet(StillImages(make_blobs(tmp_path_factory.mktemp("blobs")), limits=LIMITS), SETTINGS)
 
 
 def write_clip(folder: Path, name: str, column: int) -> None:
@@ -50,7 +52,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> DenseClips:
     folder = tmp_path_factory.mktemp("clips")
     write_clip(folder, "one", 4)
     write_clip(folder, "two", 30)
-    return DenseClips(ClipSet(folder), SETTINGS, limits=LIMITS, max_gap=3)
+    return DenseClips(ClipFrames(ClipSet(folder), LIMITS, mode="dense"), SETTINGS, max_gap=3)
 
 
 def empty_sample(frames: int = 3) -> TrainingSample:
@@ -62,7 +64,7 @@ def empty_sample(frames: int = 3) -> TrainingSample:
     return TrainingSample(images, masks, valid, np.ones((frames, 1), bool), "x", np.ones(frames, bool))
 
 
-def test_a_sample_gets_labelled_objects_until_it_has_as_many_as_were_planned(stills: StillTraining) -> None:
+def test_a_sample_gets_labelled_objects_until_it_has_as_many_as_were_planned(stills: PhotographSet) -> None:
     made = Composites(stills, [stills], SETTINGS, [1.0])
     assert set(made.object_counts) <= {1, 2, 3, 4} and max(made.object_counts) > 1
     index = int(np.argmax(made.object_counts))
@@ -129,9 +131,9 @@ def test_nothing_to_cut_out_is_an_object_that_no_frame_shows() -> None:
 def test_training_sets_are_composed_only_if_the_settings_ask_for_it(tmp_path: Path) -> None:
     folder = make_blobs(tmp_path / "blobs")
     toy = with_settings(PRESETS["toy"], {"limits.min_area": 20.0})
-    source = DataSource(folder)
-    assert isinstance(build_sets([source], ClipOptions(), toy.limits, toy.augment)[0][0], StillTraining)
+    found = open_set(folder, limits=toy.limits)
+    assert isinstance(build_sets([found], [1.0], ClipOptions(), toy.limits, toy.augment)[0][0], PhotographSet)
     more = with_settings(toy, {"augment.pasted": "2"})
-    assert isinstance(build_sets([source], ClipOptions(), more.limits, more.augment)[0][0], Composites)
+    assert isinstance(build_sets([found], [1.0], ClipOptions(), more.limits, more.augment)[0][0], Composites)
     with pytest.raises(UsageError, match="pasted"):
         AugmentSettings(pasted=-1)

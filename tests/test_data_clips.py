@@ -13,7 +13,7 @@ from PIL import Image
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.samples.clip_sets import ClipTraining, DenseClips, SparseClips
+from hodor_cli.samples.clip_sets import ClipFrames, DenseClips, FrameSet, SparseClips
 from hodor_cli.samples.settings import MINI, AugmentSettings, ClipOptions
 
 PLAIN = AugmentSettings(
@@ -21,11 +21,16 @@ PLAIN = AugmentSettings(
     contrast=(0, 0), brightness=(0, 0), flip=0,
 )  # fmt: skip
 RNG = np.random.default_rng
-MODES: dict[str, type[ClipTraining | SparseClips | DenseClips]] = {
-    "frames": ClipTraining,
-    "sparse": SparseClips,
-    "dense": DenseClips,
-}
+
+
+def sparse_set(clips: ClipSet, settings: AugmentSettings = PLAIN, max_gap: int = 10) -> SparseClips:
+    return SparseClips(ClipFrames(clips, mode="sparse"), settings, max_gap=max_gap)
+
+
+def dense_set(
+    clips: ClipSet, settings: AugmentSettings = PLAIN, max_gap: int = 10, limits: ObjectLimits | None = None
+) -> DenseClips:
+    return DenseClips(ClipFrames(clips, limits, mode="dense"), settings, max_gap=max_gap)
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ def test_youtube_vos_layout_with_its_meta(tmp_path):
     clips = ClipSet(tmp_path)
     assert names(clips) == ["0a1b", "ffff"]
     assert clips.clips[0].labelled == (0, 5) and clips.clips[0].listed == {2: frozenset({0})}
-    frames = ClipTraining(clips, PLAIN)
+    frames = ClipFrames(clips)
     assert [frames.name(i) for i in range(len(frames))] == ["0a1b/00000.jpg", "ffff/00000.jpg", "ffff/00005.jpg"]
     (tmp_path / "train" / "meta.json").write_text("[]")
     with pytest.raises(DataError, match=r"meta\.json"):
@@ -128,7 +133,10 @@ def test_wrong_sizes_are_named(davis):
 
 @pytest.mark.parametrize("mode", ["frames", "sparse", "dense"])
 def test_every_mode_makes_samples(davis, mode):
-    dataset = MODES[mode](ClipSet(davis), MINI)
+    clips = ClipSet(davis)
+    makers = {"frames": lambda: FrameSet(ClipFrames(clips), MINI)}
+    makers |= {"sparse": lambda: sparse_set(clips, MINI), "dense": lambda: dense_set(clips, MINI)}
+    dataset = makers[mode]()
     assert len(dataset.sizes) == len(dataset.object_counts) == len(dataset.groups) == len(dataset)
     for index in range(0, len(dataset), 3):
         sample = dataset.make(index, 1, RNG(index), (64, 96))
@@ -140,8 +148,8 @@ def test_every_mode_makes_samples(davis, mode):
 
 
 def test_frames_mode_takes_every_nth_labelled_frame(davis):
-    assert len(ClipTraining(ClipSet(davis), PLAIN)) == 18
-    frames = ClipTraining(ClipSet(davis), PLAIN, every=5)
+    assert len(ClipFrames(ClipSet(davis))) == 18
+    frames = ClipFrames(ClipSet(davis), every=5)
     assert [frames.name(i) for i in range(len(frames))] == [
         "bear/00000.jpg", "bear/00005.jpg", "cow/00000.jpg", "cow/00005.jpg", "cow/00010.jpg",
     ]  # fmt: skip
@@ -153,8 +161,8 @@ def test_sparse_reads_one_annotation_per_clip_and_no_other(davis):
         for path in (davis / "Annotations" / "480p" / clip).iterdir():
             if path.stem != f"{chosen:05d}":
                 path.write_bytes(b"not to be read")
-    dataset = SparseClips(ClipSet(davis), PLAIN, max_gap=2)
-    assert [dataset.name(i) for i in range(len(dataset))] == ["bear/00003.jpg", "cow/00006.jpg"]
+    dataset = sparse_set(ClipSet(davis), max_gap=2)
+    assert [dataset.pictures.name(i) for i in range(len(dataset))] == ["bear/00003.jpg", "cow/00006.jpg"]
     for seed in range(5):
         sample = dataset.make(1, 1, RNG(seed), (96, 128))
         assert sample.labelled.tolist() == [True, False, False]
@@ -168,12 +176,12 @@ def test_sparse_reads_one_annotation_per_clip_and_no_other(davis):
 
 def test_sparse_leaves_out_a_clip_whose_chosen_frame_is_empty(davis):
     set_mask(davis, "bear", 3, np.zeros((96, 128), dtype=np.uint8))
-    dataset = SparseClips(ClipSet(davis), PLAIN)
+    dataset = sparse_set(ClipSet(davis))
     assert len(dataset) == 1 and dataset.groups == ["cow"]
 
 
 def test_dense_frames_are_labelled_and_near_each_other(davis):
-    dataset = DenseClips(ClipSet(davis), PLAIN, max_gap=4)
+    dataset = dense_set(ClipSet(davis), max_gap=4)
     assert len(dataset) == 18
     orders = set()
     for seed in range(20):
@@ -188,7 +196,7 @@ def test_dense_frames_are_labelled_and_near_each_other(davis):
 
 def test_all_frames_of_a_clip_share_flip_and_crop_but_not_colour(davis):
     settings = dataclasses.replace(PLAIN, flip=0.5, crop_keep=(0.6, 0.8), brightness=(0.0, 0.2))
-    dataset = DenseClips(ClipSet(davis), settings, max_gap=2)
+    dataset = dense_set(ClipSet(davis), settings, max_gap=2)
     flips, brightness = set(), []
     for seed in range(12):
         sample = dataset.make(2, 1, RNG(seed), (96, 128))
@@ -210,9 +218,9 @@ def test_an_object_that_leaves_is_absent_and_one_too_small_is_no_reference(tmp_p
     both[80:84, 100:104] = 2
     set_mask(davis, "bear", 0, both)
     clips = ClipSet(davis, sequences=["bear"])
-    assert DenseClips(clips, PLAIN).object_counts[0] == 1
+    assert dense_set(clips).object_counts[0] == 1
     small = ObjectLimits(min_area=1, min_side=1)
-    dataset = DenseClips(clips, PLAIN, limits=small)
+    dataset = dense_set(clips, limits=small)
     assert dataset.object_counts[0] == 2
     sample = dataset.make(0, 2, RNG(0), (96, 128))
     assert sample.presence[0].tolist() == [True, True]
@@ -226,12 +234,12 @@ def test_nonsense_is_refused(davis):
     with pytest.raises(UsageError, match="gap"):
         ClipOptions("dense", max_gap=0)
     with pytest.raises(DataError, match="no labelled frame with an object"):
-        ClipTraining(clips, PLAIN, limits=ObjectLimits(min_area=1e6))
+        ClipFrames(clips, ObjectLimits(min_area=1e6))
 
 
 def test_the_development_clips(data_dir):
     if not (data_dir / "davis_multi").is_dir():
         pytest.skip(f"no davis_multi in {data_dir}")
-    dataset = DenseClips(ClipSet(data_dir / "davis_multi"), MINI)
+    dataset = dense_set(ClipSet(data_dir / "davis_multi"), MINI)
     sample = dataset.make(0, 4, RNG(0), (160, 288))
     assert sample.num_objects == 4 and sample.presence[0].all()

@@ -12,9 +12,9 @@ from data_fakes import make_coco, save_coco
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.samples.batches import BatchPlanner, RankBatches, bucket_size, group_shares, make_loader
+from hodor_cli.samples.batches import Batches, bucket_size, group_shares, make_loader
 from hodor_cli.samples.sample import TrainingSample, collate
-from hodor_cli.samples.sets import StillTraining, TrainingSet
+from hodor_cli.samples.sets import PhotographSet, TrainingSet
 from hodor_cli.samples.settings import MINI, BatchSettings
 
 TINY = BatchSettings(batch_size=4, area=64 * 64, exact=False)
@@ -37,7 +37,7 @@ class FakeSet(TrainingSet):
 @pytest.fixture
 def stills(tmp_path):
     make_coco(tmp_path, 6)
-    return StillTraining(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
+    return PhotographSet(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
 
 
 def mixed_set(count=60):
@@ -46,7 +46,7 @@ def mixed_set(count=60):
 
 
 def test_what_a_batch_holds(stills):
-    batch = next(make_loader(BatchPlanner([stills], TINY), 0, 1, workers=0))
+    batch = next(make_loader(Batches([stills], TINY), 0, 1, workers=0))
     b, t, h, w = batch["masks"].shape
     assert (b, t) == (4, 3) and h % 32 == w % 32 == 0
     assert batch["frames"].shape == (b, t, h, w, 3) and batch["frames"].dtype == torch.uint8
@@ -56,10 +56,10 @@ def test_what_a_batch_holds(stills):
 
 
 def test_the_order_is_the_same_for_any_number_of_workers_and_after_a_resume(stills):
-    reference = list(make_loader(BatchPlanner([stills], TINY, seed=3), 0, 5, workers=0))
-    workers = list(make_loader(BatchPlanner([stills], TINY, seed=3), 0, 5, workers=2))
-    resumed = list(make_loader(BatchPlanner([stills], TINY, seed=3), 2, 5, workers=0))
-    other = list(make_loader(BatchPlanner([stills], TINY, seed=4), 0, 1, workers=0))
+    reference = list(make_loader(Batches([stills], TINY, seed=3), 0, 5, workers=0))
+    workers = list(make_loader(Batches([stills], TINY, seed=3), 0, 5, workers=2))
+    resumed = list(make_loader(Batches([stills], TINY, seed=3), 2, 5, workers=0))
+    other = list(make_loader(Batches([stills], TINY, seed=4), 0, 1, workers=0))
     assert [batch["iteration"] for batch in workers] == [0, 1, 2, 3, 4]
     for one, two in [*zip(reference, workers, strict=True), *zip(reference[2:], resumed, strict=True)]:
         assert one["names"] == two["names"]
@@ -75,7 +75,7 @@ def test_workers_start_although_opencv_has_threads_already(stills):
     cv2.setNumThreads(4)
     try:
         cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))  # large enough to use them
-        loader = make_loader(BatchPlanner([stills], TINY), 0, 2, workers=1)
+        loader = make_loader(Batches([stills], TINY), 0, 2, workers=1)
         assert len(list(loader)) == 2 and cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
@@ -83,27 +83,26 @@ def test_workers_start_although_opencv_has_threads_already(stills):
 
 def test_workers_can_start_without_fork(stills):
     """As on macOS and Windows, where what a worker gets is pickled."""
-    batches = RankBatches(BatchPlanner([stills], TINY, seed=1), 0, 1)
+    batches = Batches([stills], TINY, seed=1)
     sent = pickle.loads(pickle.dumps(batches))
     assert all(torch.equal(batches[7][key], sent[7][key]) for key in TENSORS)
 
 
 def test_ranks_share_one_global_batch(stills):
-    planner = BatchPlanner([stills], TINY, seed=1)
-    whole = planner.batch(planner.plan(7))
-    parts = [planner.batch(planner.plan(7, rank=rank, world=2)) for rank in (0, 1)]
+    whole = Batches([stills], TINY, seed=1)[7]
+    parts = [Batches([stills], TINY, seed=1, rank=rank, world=2)[7] for rank in (0, 1)]
     for key in TENSORS:
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
     with pytest.raises(UsageError, match="batch of 4 cannot be shared evenly by 3"):
-        make_loader(BatchPlanner([stills], TINY), 0, 1, world=3)
+        Batches([stills], TINY, world=3)
 
 
 def test_samples_of_a_batch_share_objects_and_aspect_ratio():
     dataset = mixed_set()
-    planner = BatchPlanner([dataset], BatchSettings(batch_size=5, max_objects=4, area=64 * 64))
+    batches = Batches([dataset], BatchSettings(batch_size=5, max_objects=4, area=64 * 64))
     seen = set()
     for iteration in range(40):
-        plan = planner.plan(iteration)
+        plan = batches.plan(iteration)
         assert all(dataset.object_counts[s.index] >= plan.num_objects for s in plan.samples)
         assert len({dataset.sizes[s.index] for s in plan.samples}) == 1
         assert plan.num_objects <= 4
@@ -113,8 +112,8 @@ def test_samples_of_a_batch_share_objects_and_aspect_ratio():
 
 def test_exact_sizes_keep_each_aspect_ratio_and_pad_to_multiples_of_32():
     dataset = FakeSet([(480, 640), (427, 640), (500, 650)], [1, 1, 1], ["", "", ""])
-    planner = BatchPlanner([dataset], BatchSettings(batch_size=8, area=300_000, aspects=(4 / 3,)))
-    plan = planner.plan(0)
+    batches = Batches([dataset], BatchSettings(batch_size=8, area=300_000, aspects=(4 / 3,)))
+    plan = batches.plan(0)
     for sample in plan.samples:
         height, width = sample.out_size
         wanted = dataset.sizes[sample.index]
@@ -125,14 +124,14 @@ def test_exact_sizes_keep_each_aspect_ratio_and_pad_to_multiples_of_32():
 
 def test_bucket_sizes_have_about_the_area():
     for aspect in TINY.aspects:
-        height, width = bucket_size(aspect, BatchSettings(area=256 * 256))
+        height, width = bucket_size(aspect, 256 * 256)
         assert height % 32 == width % 32 == 0 and 0.8 < height * width / 65536 < 1.25
 
 
 def test_sets_mix_by_weight_and_sources_by_balance():
     left, right = mixed_set(), mixed_set()
-    planner = BatchPlanner([left, right], BatchSettings(batch_size=1, area=64 * 64), weights=[3, 1])
-    drawn = [planner.plan(i).samples[0].dataset for i in range(400)]
+    batches = Batches([left, right], BatchSettings(batch_size=1, area=64 * 64), weights=[3, 1])
+    drawn = [batches.plan(i).samples[0].dataset for i in range(400)]
     assert 0.18 < np.mean(drawn) < 0.32
     assert group_shares(left.groups, BatchSettings()) == pytest.approx({"a": 0.9, "b": 0.1})
     assert group_shares(left.groups, BatchSettings(balance=0.0)) == pytest.approx({"a": 0.5, "b": 0.5})
@@ -151,10 +150,10 @@ def test_coverages_share_their_source_and_can_be_weighted_alone():
 def test_source_weights_reach_the_batches(tmp_path):
     content = make_coco(tmp_path, 6)
     images = StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None))
-    planner = BatchPlanner(
-        [StillTraining(images, MINI)], BatchSettings(batch_size=2, area=64 * 64, source_weights={"odd": 0.0})
+    batches = Batches(
+        [PhotographSet(images, MINI)], BatchSettings(batch_size=2, area=64 * 64, source_weights={"odd": 0.0})
     )
-    drawn = {images.groups[sample.index] for i in range(20) for sample in planner.plan(i).samples}
+    drawn = {images.groups[sample.index] for i in range(20) for sample in batches.plan(i).samples}
     assert drawn == {"even"}
     for image in content["images"]:
         del image["source"]
@@ -174,11 +173,11 @@ def test_padding_is_invalid_and_holds_no_object():
 
 def test_nonsense_is_refused():
     with pytest.raises(DataError, match="no data set"):
-        BatchPlanner([], TINY)
+        Batches([], TINY)
     with pytest.raises(UsageError, match="weight"):
-        BatchPlanner([mixed_set()], TINY, weights=[0])
+        Batches([mixed_set()], TINY, weights=[0])
     with pytest.raises(DataError, match="leave no sample"):
-        BatchPlanner([mixed_set()], BatchSettings(source_weights={"a": 0, "b": 0}))
+        Batches([mixed_set()], BatchSettings(source_weights={"a": 0, "b": 0}))
     with pytest.raises(UsageError, match="`batch_size` must be at least 1"):
         BatchSettings(batch_size=0)
     with pytest.raises(UsageError, match="area"):
@@ -189,5 +188,5 @@ def test_nonsense_is_refused():
 def test_a_damaged_image_stops_with_its_name_in_one_sentence(stills, workers, tmp_path):
     (tmp_path / "images" / "004.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"^\S+004\.png is not an image that can be read; [^\n]+$"):
-        for _ in make_loader(BatchPlanner([stills], TINY), 0, 20, workers=workers):
+        for _ in make_loader(Batches([stills], TINY), 0, 20, workers=workers):
             pass

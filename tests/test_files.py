@@ -56,13 +56,13 @@ def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
 
     from hodor_cli.datasets.coco import StillImages
     from hodor_cli.datasets.limits import ObjectLimits
-    from hodor_cli.samples.batches import BatchPlanner, RankBatches, quiet_worker
-    from hodor_cli.samples.sets import StillTraining
+    from hodor_cli.samples.batches import Batches, quiet_worker
+    from hodor_cli.samples.sets import PhotographSet
     from hodor_cli.samples.settings import MINI, BatchSettings
 
     make_coco(tmp_path, 4)
-    stills = StillTraining(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
-    batches = RankBatches(BatchPlanner([stills], BatchSettings(batch_size=2, area=64 * 64)), 0, 1)
+    stills = PhotographSet(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
+    batches = Batches([stills], BatchSettings(batch_size=2, area=64 * 64))
     again = pickle.loads(pickle.dumps((batches, quiet_worker)))[0]
     one, other = batches[0], again[0]
     assert isinstance(one, dict) and np.array_equal(one["frames"], other["frames"]) and one["names"] == other["names"]

@@ -14,9 +14,10 @@ from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
 from hodor_cli.errors import DataError, DeviceError, UsageError
+from hodor_cli.formats.opening import open_set
 from hodor_cli.model import build_model
-from hodor_cli.samples.batches import BatchPlanner
-from hodor_cli.samples.settings import ClipOptions, DataSource
+from hodor_cli.samples.batches import Batches
+from hodor_cli.samples.settings import ClipOptions
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import train_preset
 from hodor_cli.training.launch import Process, launch, resolve
@@ -92,9 +93,10 @@ def test_a_fault_in_one_of_several_processes_is_its_own_sentence(tmp_path: Path)
 def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     """Resume in a folder of the process's own, as on machines that share no disk."""
     config = train_preset("toy")
-    sets, _ = build_sets([DataSource(photos)], ClipOptions(), config.limits, config.augment, config.held_out)
+    sets, _ = build_sets([open_set(photos)], [1.0], ClipOptions(), config.limits, config.augment, config.held_out)
     plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0))
-    train(build_model("toy"), BatchPlanner(sets, config.batches), plan, process)
+    batches = Batches(sets, config.batches, rank=process.rank, world=process.world)
+    train(build_model("toy"), batches, plan, process)
 
 
 def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.coco import Still, StillObject
 from hodor_cli.errors import UsageError
-from hodor_cli.samples.sample import Masks, TrainingSample
-from hodor_cli.samples.sets import TrainingSet
-from hodor_cli.samples.settings import AugmentSettings
 
 FPS = 25.0
 
@@ -78,38 +76,27 @@ def write_video(path: Path, clip: BenchClip) -> None:
             video.write(frame)
 
 
-class SyntheticPhotographs(TrainingSet):
-    """Pictures with `objects` ellipses each, which are there from the start: nothing is decoded.
+class SyntheticPhotographs:
+    """Pictures (as in `samples.sets.Pictures`) with `objects` ellipses each: made at the start, so nothing is decoded.
 
-    gate: while it is closed (not set) no sample is made, in any process. With it the workers of a loader rest while
+    gate: while it is closed (not set) no picture is given, in any process. With it the workers of a loader rest while
     something else is measured.
     """
 
-    def __init__(
-        self,
-        settings: AugmentSettings,
-        size: tuple[int, int],
-        objects: int,
-        *,
-        count: int = 8,
-        gate: Event | None = None,
-    ) -> None:
-        self.settings, self.gate = settings, gate
+    def __init__(self, size: tuple[int, int], objects: int, *, count: int = 8, gate: Event | None = None) -> None:
         width, height = size
+        self.gate = gate
         self.sizes = [(height, width)] * count
         self.object_counts = [objects] * count
         self.groups = ["synthetic"] * count
-        clips = [make_clip(width, height, 2, objects, seed) for seed in range(count)]
-        self.items = self.all_items = [
-            (clip.frames[0], [clip.first_labels == i + 1 for i in range(objects)]) for clip in clips
-        ]
+        self._stills = []
+        for number in range(count):
+            clip = make_clip(width, height, 2, objects, seed=number)
+            marked = [StillObject(i, "ellipse", clip.first_labels == i) for i in range(1, objects + 1)]
+            self._stills.append(Still(clip.frames[0], marked, str(number)))
 
-    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """The sequence of picture `index`."""
+    def load(self, index: int) -> Still:
+        """Picture `index` with its ellipses."""
         if self.gate is not None:
             self.gate.wait()
-        return super().make(index, num_objects, rng, out_size)
-
-    def load(self, item: tuple[NDArray[np.uint8], Masks]) -> tuple[NDArray[np.uint8], Masks]:
-        """An item is its own picture and masks."""
-        return item
+        return self._stills[index]

@@ -33,7 +33,8 @@ from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
 from hodor_cli.runtime.threads import using_threads, wait_briefly
-from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.samples.batches import Batches
+from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.launch import Process
 from hodor_cli.training.loop import train
@@ -203,14 +204,14 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
         wait_for_the_next()
 
     model, _ = bench_model(settings.weights)
-    pictures = SyntheticPhotographs(job.config.augment, settings.size, settings.objects, gate=gate if fast else None)
+    pictures = SyntheticPhotographs(settings.size, settings.objects, gate=gate if fast else None)
     with tempfile.TemporaryDirectory(prefix="hodor-bench-") as folder:
         try:
             wait_for_the_next()
-            planner = BatchPlanner([pictures], job.config.batches)
+            batches = Batches([PhotographSet(pictures, job.config.augment)], job.config.batches)
             run = RunOptions(Path(folder), save_every=_ENDLESS, workers=job.workers if fast else 0)
             plan = Plan(job.config, run, Callbacks(progress=after_an_iteration))
-            train(model if fast else plain(model), planner, plan, process)
+            train(model if fast else plain(model), batches, plan, process)
         except _EnoughError:
             pass
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco import StillImages
-from hodor_cli.samples.clip_sets import ClipTraining
+from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.samples.colour import ColourChange, degrade, frame_colour, shared_colour
 from hodor_cli.samples.settings import AugmentSettings
 
@@ -38,7 +38,7 @@ class CropMaker:
     def __init__(
         self,
         stills: Sequence[StillImages],
-        clips: Sequence[ClipTraining],
+        clips: Sequence[ClipFrames],
         *,
         side: int,
         objects: int,
@@ -48,7 +48,7 @@ class CropMaker:
         self.settings = AugmentSettings(
             hue=(0.0, 0.02), contrast=(0.0, 0.1), shared_colour=0.2, grey=0.03, blur=0.08, compression=0.15
         )
-        self._items: list[tuple[StillImages | ClipTraining, int]] = []
+        self._items: list[tuple[StillImages | ClipFrames, int]] = []
         weights: list[float] = []
         for part in stills:
             counts = Counter(part.groups)
@@ -69,7 +69,8 @@ class CropMaker:
     def draw(self, rng: np.random.Generator) -> Crop:
         while True:
             part, index = self._items[int(np.searchsorted(self._ends, rng.random()).clip(max=len(self) - 1))]
-            image, masks = _load(part, index)
+            picture = part.load(index)
+            image, masks = picture.image, picture.masks
             for _ in range(_TRIES):
                 crop = self._cut(image, masks, rng)
                 if crop is not None:
@@ -125,10 +126,3 @@ class CropMaker:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         linear = scale * turn @ np.diag([mirror * stretch, 1 / stretch])
         return np.concatenate([linear, (self.side / 2 - linear @ middle)[:, None]], axis=1)
-
-
-def _load(part: StillImages | ClipTraining, index: int) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-    if isinstance(part, StillImages):
-        still = part.load(index)
-        return still.image, still.masks
-    return part.load(part.items[index])

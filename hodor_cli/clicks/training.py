@@ -21,8 +21,7 @@ from hodor_cli.errors import OutputError, TrainingError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.device import autocast, choose_device, choose_precision
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.samples.clip_sets import ClipTraining
-from hodor_cli.samples.settings import AugmentSettings
+from hodor_cli.samples.clip_sets import ClipFrames
 from hodor_cli.training.config import LearningRate
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.step import WeightAverage, freeze_stages, holding, rate_at, set_rate
@@ -95,11 +94,11 @@ def starting_net(start: str | Path) -> ClickNet:
 
 def _crops(data: Sequence[str | Path], settings: ClickTraining) -> CropMaker:
     stills: list[StillImages] = []
-    clips: list[ClipTraining] = []
+    clips: list[ClipFrames] = []
     for folder in data:
         found = open_set(folder, limits=_LIMITS)
         if isinstance(found, ClipSet):
-            clips.append(ClipTraining(found, AugmentSettings(), limits=_LIMITS, every=settings.every))
+            clips.append(ClipFrames(found, _LIMITS, every=settings.every))
         else:
             stills.append(found)
     return CropMaker(stills, clips, side=settings.side, objects=settings.objects, frame_share=settings.frame_share)

@@ -84,7 +84,7 @@ class StillImages:
         self.below_limits = 0
         self._images: list[ImageEntry] = []
         self.object_counts: list[int] = []
-        """Number of usable objects of each photograph, not limited to `max_objects`."""
+        """Number of usable objects of each photograph."""
         # The usable objects of each image as JSON: as Python objects, COCO's would need gigabytes, and every worker
         # process would get a copy of them.
         self._packed: list[bytes] = []

@@ -37,9 +37,21 @@ def check_dataset(
     """
     limits = limits or ObjectLimits()
     found = open_set(path, annotations, limits=limits, resolution=resolution, split=split, allow_empty=True)
+    return check_opened(found, Path(path), limits, full=full, progress=progress)
+
+
+def check_opened(
+    found: StillImages | ClipSet,
+    folder: Path,
+    limits: ObjectLimits,
+    *,
+    full: bool = False,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Check what `open_set` gave for `folder` with `allow_empty`, as `check_dataset` does."""
     if isinstance(found, StillImages):
         return _check_stills(found, full, progress)
-    return _check_clips(found, Path(path), limits, full, progress)
+    return _check_clips(found, folder, limits, full, progress)
 
 
 def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:

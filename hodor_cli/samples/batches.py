@@ -1,4 +1,4 @@
-"""Batches: the plan of each, a pure function of (seed, iteration), and the loader that makes them in worker processes.
+"""Batches: the plan of each follows from the seed and the iteration alone, and so does each sample.
 
 So a resumed run sees exactly the same order, however many worker processes or ranks there are.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hodor_cli.samples.settings import BatchSettings
 Pools = list[tuple[float, int, np.ndarray]]  # (weight, set, item indices), to draw items from
 
 _BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of samples apart
+_STRIDE = 32  # sides of a batch are multiples of this, as the network needs them
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,19 @@ class PlannedSample:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The samples of one rank in one iteration; all padded to `pad_size` (height, width), which all ranks share."""
+    """Samples with `num_objects` objects each, to be padded to `pad_size` (height, width)."""
 
-    iteration: int
     num_objects: int
     pad_size: tuple[int, int]
     samples: tuple[PlannedSample, ...]
 
 
-class BatchPlanner:
-    """Draws balanced batches whose samples share the number of objects and a similar aspect ratio."""
+class Batches(Dataset["Batch | HodorError"]):
+    """`batches[iteration]` is the share of rank `rank`, of `world`, in that iteration's batch.
+
+    Its samples show equally many objects and have similar aspect ratios. weights: how often each set is drawn from.
+    Raises DataError if there is nothing to draw, UsageError for weights that are none and for uneven shares.
+    """
 
     def __init__(
         self,
@@ -55,13 +59,19 @@ class BatchPlanner:
         *,
         weights: Sequence[float] | None = None,
         seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         if not sets:
             raise DataError("there is no data set to draw samples from")
         weights = [1.0] * len(sets) if weights is None else list(weights)
         if len(weights) != len(sets) or any(not math.isfinite(w) or w < 0 for w in weights) or sum(weights) <= 0:
             raise UsageError("every data set needs a weight of at least 0, and one of them more than 0")
+        if settings.batch_size % world:
+            raise UsageError(f"a batch of {settings.batch_size} cannot be shared evenly by {world} processes")
         self.sets, self.settings, self.seed = list(sets), settings, seed
+        share = settings.batch_size // world
+        self._share = slice(rank * share, (rank + 1) * share)
         self._pools: Pools = []
         for number, dataset in enumerate(self.sets):
             self._pools += pools_of(dataset, settings, number, weights[number])
@@ -73,11 +83,22 @@ class BatchPlanner:
         self._buckets = [np.abs(ratios - shape[:, None]).argmin(axis=1) for shape in shapes]
         self._eligible: dict[tuple[int, int], Pools] = {}
 
-    def plan(self, iteration: int, *, rank: int = 0, world: int = 1) -> BatchPlan:
-        """The part of rank `rank` (of `world`) of iteration `iteration`'s batch."""
-        size = self.settings.batch_size
-        if size % world:
-            raise UsageError(f"a batch of {size} cannot be shared evenly by {world} processes")
+    def __getitem__(self, iteration: int) -> Batch | HodorError:
+        """The batch, as `collate` gives it, with `iteration` added.
+
+        In a worker process an error is returned, because torch would wrap it into a traceback.
+        """
+        try:
+            plan = self.plan(iteration)
+            samples = self.samples(plan)
+        except HodorError as error:
+            if get_worker_info() is None:
+                raise
+            return error
+        return {**collate(samples, plan.pad_size), "iteration": iteration}
+
+    def plan(self, iteration: int) -> BatchPlan:
+        """What this rank makes of an iteration's batch."""
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
         dataset, index = draw_item(self._pools, rng)
         # The pools narrowed to items of this aspect ratio that offer that many objects.
@@ -89,10 +110,9 @@ class BatchPlanner:
                 if fits.any():
                     # A source that fits only in part keeps only that part of its weight.
                     self._eligible[key].append((weight * float(fits.mean()), number, items[fits]))
-        pools = self._eligible[key]
-        whole = self.plan_of([(dataset, index), *(draw_item(pools, rng) for _ in range(size - 1))], iteration)
-        share = size // world
-        return replace(whole, samples=whole.samples[rank * share : (rank + 1) * share])
+        others = (draw_item(self._eligible[key], rng) for _ in range(self.settings.batch_size - 1))
+        whole = self.plan_of([(dataset, index), *others], iteration)
+        return BatchPlan(whole.num_objects, whole.pad_size, whole.samples[self._share])
 
     def plan_of(self, chosen: Sequence[tuple[int, int]], iteration: int) -> BatchPlan:
         """The plan of a batch of these (set, item) pairs, with as many objects as the first offers."""
@@ -103,31 +123,36 @@ class BatchPlanner:
                 scale = math.sqrt(settings.area / (height * width))
                 size = max(1, round(height * scale)), max(1, round(width * scale))
             else:
-                size = bucket_size(settings.aspects[self._buckets[number][item]], settings)
+                size = bucket_size(settings.aspects[self._buckets[number][item]], settings.area)
             samples.append(PlannedSample(number, item, iteration * len(chosen) + place, size))
-        multiple, (number, item) = settings.multiple, chosen[0]
-        height, width = (-(-max(sample.out_size[axis] for sample in samples) // multiple) * multiple for axis in (0, 1))
-        return BatchPlan(iteration, int(self._counts[number][item]), (height, width), tuple(samples))
+        height, width = (-(-max(sample.out_size[axis] for sample in samples) // _STRIDE) * _STRIDE for axis in (0, 1))
+        number, item = chosen[0]
+        return BatchPlan(int(self._counts[number][item]), (height, width), tuple(samples))
 
     def samples(self, plan: BatchPlan) -> list[TrainingSample]:
-        """The samples of a plan."""
+        """Make the samples of a plan."""
         made = []
         for one in plan.samples:
             rng = np.random.default_rng([self.seed, one.counter, _SAMPLE_STREAM])
             made.append(self.sets[one.dataset].make(one.index, plan.num_objects, rng, one.out_size))
         return made
 
-    def batch(self, plan: BatchPlan) -> Batch:
-        """The batch of a plan, as `collate` gives it, with `iteration` added."""
-        return {**collate(self.samples(plan), plan.pad_size), "iteration": plan.iteration}
 
-
-def bucket_size(aspect: float, settings: BatchSettings) -> tuple[int, int]:
-    """(height, width) of about the settings' area at that width / height, both multiples of `settings.multiple`."""
-    multiple = settings.multiple
-    height = max(multiple, round(math.sqrt(settings.area / aspect) / multiple) * multiple)
-    width = max(multiple, round(math.sqrt(settings.area * aspect) / multiple) * multiple)
+def bucket_size(aspect: float, area: float) -> tuple[int, int]:
+    """(height, width) of about this area at that width / height, both multiples of 32."""
+    height = max(_STRIDE, round(math.sqrt(area / aspect) / _STRIDE) * _STRIDE)
+    width = max(_STRIDE, round(math.sqrt(area * aspect) / _STRIDE) * _STRIDE)
     return height, width
+
+
+def pools_of(dataset: TrainingSet, settings: BatchSettings, number: int, weight: float = 1.0) -> Pools:
+    """The groups of a set, which is the one of this number, with their shares of its weight."""
+    groups, shares = np.asarray(dataset.groups), group_shares(dataset.groups, settings)
+    return [
+        (share * weight, number, np.flatnonzero(groups == group))
+        for group, share in shares.items()
+        if share * weight > 0
+    ]
 
 
 def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, float]:
@@ -149,16 +174,6 @@ def group_shares(groups: Sequence[str], settings: BatchSettings) -> dict[str, fl
     return {name: share / total if total > 0 else 0.0 for name, share in shares.items()}
 
 
-def pools_of(dataset: TrainingSet, settings: BatchSettings, number: int, weight: float = 1.0) -> Pools:
-    """The groups of a set, which is the one of this number, with their shares of its weight."""
-    groups, shares = np.asarray(dataset.groups), group_shares(dataset.groups, settings)
-    return [
-        (share * weight, number, np.flatnonzero(groups == group))
-        for group, share in shares.items()
-        if share * weight > 0
-    ]
-
-
 def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
     """A (set, item) pair: a pool by its weight, and any of its items."""
     weights = np.array([weight for weight, _, _ in pools])
@@ -166,53 +181,28 @@ def draw_item(pools: Pools, rng: np.random.Generator) -> tuple[int, int]:
     return number, int(items[int(rng.integers(len(items)))])
 
 
-class RankBatches(Dataset["Batch | HodorError"]):
-    """One rank's batches by iteration. An error in a worker is returned: torch would wrap it into a traceback."""
-
-    def __init__(self, planner: BatchPlanner, rank: int, world: int) -> None:
-        self.planner, self.rank, self.world = planner, rank, world
-
-    def __getitem__(self, iteration: int) -> Batch | HodorError:
-        try:
-            return self.planner.batch(self.planner.plan(iteration, rank=self.rank, world=self.world))
-        except HodorError as error:
-            if get_worker_info() is None:
-                raise
-            return error
-
-
 def make_loader(
-    planner: BatchPlanner,
-    start: int,
-    end: int,
-    *,
-    rank: int = 0,
-    world: int = 1,
-    workers: int = 2,
-    pin_memory: bool = False,
+    batches: Batches, first: int, end: int, *, workers: int = 2, pin_memory: bool = False
 ) -> Iterator[Batch]:
-    """This rank's batches of the iterations from `start` to before `end`; the workers begin at once.
+    """The batches of iterations `first` to before `end`, made by worker processes, which begin at once.
 
-    See `collate` for what a batch holds. The batches are the same for any number of workers, and the ranks take
-    disjoint parts of the same global batch. Raises UsageError when the batch cannot be shared evenly, and what a worker
-    process raised.
+    They are the same for any number of workers; with 0 they are made when they are asked for. Raises what a worker
+    raised.
     """
-    planner.plan(start, rank=rank, world=world)  # fail here rather than in a worker
     loader: DataLoader[Batch | HodorError] = DataLoader(
-        RankBatches(planner, rank, world),
+        batches,
         batch_size=None,
-        sampler=range(start, end),
+        sampler=range(first, end),
         num_workers=workers,
         prefetch_factor=2 if workers else None,
         worker_init_fn=quiet_worker,
         pin_memory=pin_memory,
     )
-
     with forkable_opencv():
-        return map(_whole, iter(loader))
+        return map(_raised, iter(loader))
 
 
-def _whole(batch: Batch | HodorError) -> Batch:
+def _raised(batch: Batch | HodorError) -> Batch:
     if isinstance(batch, HodorError):
         raise batch
     return batch

@@ -1,4 +1,4 @@
-"""Clips as training sets, in the three ways of `finetune`."""
+"""Clips as training sets, in the three ways of `finetune`: frames, sparse, dense."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import Still, StillObject
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError
 from hodor_cli.samples.colour import Look
 from hodor_cli.samples.cutouts import Filmed, cut_filmed
 from hodor_cli.samples.geometry import Warp, between, fit_matrix, motion_matrix
-from hodor_cli.samples.sample import Masks, TrainingSample, labels_of_masks, sample_of
-from hodor_cli.samples.sets import TrainingSet, chosen_of
+from hodor_cli.samples.sample import TrainingSample, labels_of_masks, sample_of
+from hodor_cli.samples.sets import PhotographSet, chosen_of
 from hodor_cli.samples.settings import AugmentSettings
-
-_Item = tuple[int, int, tuple[int, ...]]  # clip, frame, ids of its usable objects
 
 _ATTEMPTS = 5  # views of a clip, each nearer to the whole frame, until frame 0 keeps its objects
 _KEPT = 0.5  # share of each object's pixels that frame 0 must still show
 
 
-class ClipTraining(TrainingSet):
-    """`frames`: every annotated frame with usable objects is one more photograph; the other ways are made from this.
+class ClipFrames:
+    """The labelled frames of clips that have objects within the limits, each of them a picture (`Pictures`).
 
-    max_gap: how many frames apart those of a sample lie at most. every: take each n-th labelled frame of a clip. Raises
-    DataError when no object is within the limits.
+    mode: "frames" takes every n-th labelled frame (`every`) of a clip; "sparse" the middle one, and no other annotation
+    is ever opened; "dense" all, where there are two at least. A `meta.json` decides which objects count in which frame.
+    items: (clip, frame, ids of the objects) of each. Raises DataError if no frame is left.
     """
 
     def __init__(
-        self,
-        clips: ClipSet,
-        settings: AugmentSettings,
-        *,
-        limits: ObjectLimits | None = None,
-        max_gap: int = 10,
-        every: int = 1,
+        self, clips: ClipSet, limits: ObjectLimits | None = None, *, mode: str = "frames", every: int = 1
     ) -> None:
-        self.clips, self.settings, self.every = clips, settings, every
-        self.max_gap = max(max_gap, settings.frames - 1)
-        limits = limits or ObjectLimits()
+        self.clips, limits = clips, limits or ObjectLimits()
 
-        def usable(pair: tuple[int, int]) -> _Item:
-            clip, frame = pair
+        def usable(clip: int, frame: int) -> tuple[int, int, tuple[int, ...]]:
             listed = clips.clips[clip].listed
             known = None if listed is None else {number for number, places in listed.items() if frame in places}
             ids = () if known is not None and not known else limits.usable_ids(clips.load_labels(clip, frame))
             return clip, frame, tuple(number for number in ids if known is None or number in known)
 
-        chosen = [(number, frame) for number, clip in enumerate(clips.clips) for frame in self.choose(clip.labelled)]
+        pairs: list[tuple[int, int]] = []
+        for number, clip in enumerate(clips.clips):
+            frames = clip.labelled
+            if mode == "sparse":
+                frames = frames[len(frames) // 2 :][:1]
+            elif mode == "dense":
+                frames = frames if len(frames) > 1 else ()
+            else:
+                frames = frames[::every]
+            pairs += [(number, frame) for frame in frames]
         with ThreadPoolExecutor(4) as pool:  # every mask named is read once
-            self.items = self.all_items = [item for item in pool.map(usable, chosen) if item[2]]
+            self.items = [item for item in pool.map(usable, *zip(*pairs, strict=True)) if item[2]] if pairs else []
         if not self.items:
             raise DataError(
                 f"{clips.dataset.root} has no labelled frame with an object of {limits} (see the limits in"
@@ -63,23 +63,41 @@ class ClipTraining(TrainingSet):
         self.object_counts = [len(ids) for _, _, ids in self.items]
         self.groups = [clips.clips[clip].name for clip, _, _ in self.items]
 
-    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
-        """Those of a clip's labelled frames that become items."""
-        return labelled[:: self.every]
-
-    def load(self, item: _Item) -> tuple[NDArray[np.uint8], Masks]:
-        clip, frame, ids = item
-        labels = self.clips.load_labels(clip, frame)
-        return self.clips.load_frame(clip, frame), [labels == number for number in ids]
+    def __len__(self) -> int:
+        return len(self.items)
 
     def name(self, index: int) -> str:
-        """Sequence and frame of an item."""
+        """Sequence and frame, as `bear/00000.jpg`."""
         clip, frame, _ = self.items[index]
         return f"{self.clips.clips[clip].name}/{self.clips.clips[clip].frames[frame].name}"
+
+    def load(self, index: int) -> Still:
+        """The frame and its usable objects. Raises DataError, which names the file, if unreadable."""
+        clip, frame, ids = self.items[index]
+        labels = self.clips.load_labels(clip, frame)
+        objects = [StillObject(number, "object", labels == number) for number in ids]
+        return Still(self.clips.load_frame(clip, frame), objects, self.name(index))
+
+
+class FrameSet(PhotographSet):
+    """`frames`: every labelled frame is one more photograph."""
+
+    pictures: ClipFrames
 
     def twin_of(self, index: int, rng: np.random.Generator) -> int:
         same = [item for item, group in enumerate(self.groups) if group == self.groups[index]]
         return same[int(rng.integers(len(same)))]
+
+
+class _Sequences(FrameSet):
+    """Frames of one clip in each sample, at most `max_gap` frames apart."""
+
+    def __init__(
+        self, pictures: ClipFrames, settings: AugmentSettings, chosen: Sequence[int] | None = None, *, max_gap: int = 10
+    ) -> None:
+        super().__init__(pictures, settings, chosen)
+        self.clips, self.items = pictures.clips, [pictures.items[picture] for picture in self.chosen]
+        self.max_gap = max(max_gap, settings.frames - 1)
 
     def _sequence(
         self,
@@ -89,8 +107,11 @@ class ClipTraining(TrainingSet):
         rng: np.random.Generator,
         out_size: tuple[int, int],
     ) -> TrainingSample:
-        """Frames of item `index`'s clip, seen alike: mirrored, cropped, zoomed and turned as one, until frame 0 keeps
-        its objects. labels: of the first frames, (h, w) each; the others have none."""
+        """Frames of item `index`'s clip, all mirrored, cropped, zoomed and turned by the same draw.
+
+        It is drawn again, with less of everything, while frame 0 loses an object. labels: of the first frames, (h, w)
+        each; the others have none.
+        """
         settings, first, (height, width) = self.settings, labels[0], out_size
         fit, count = fit_matrix(first.shape, out_size), int(first.max())
         mirror = bool(rng.random() < settings.flip)
@@ -112,18 +133,12 @@ class ClipTraining(TrainingSet):
         drawn = (
             (warp.apply(self.clips.load_frame(clip, f)), marked, valid) for f, marked in zip(frames, moved, strict=True)
         )
-        labelled = np.arange(len(frames)) < len(labels)
-        return sample_of(drawn, count, self.name(index), labelled, Look(rng, settings))
+        labelled, name = np.arange(len(frames)) < len(labels), self.pictures.name(self.chosen[index])
+        return sample_of(drawn, count, name, labelled, Look(rng, settings))
 
 
-class SparseClips(ClipTraining):
-    """`sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it.
-
-    The labelled frame is the middle one of those that have an annotation; no other annotation is ever opened.
-    """
-
-    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
-        return [labelled[len(labelled) // 2]]
+class SparseClips(_Sequences):
+    """`sparse` (cyclic consistency): one labelled frame per clip, and unlabelled frames near it."""
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """The labelled frame of clip `index` as frame 0, then unlabelled frames near it."""
@@ -135,11 +150,8 @@ class SparseClips(ClipTraining):
         return self._sequence(index, frames, [labels_of_masks(masks)], rng, out_size)
 
 
-class DenseClips(ClipTraining):
-    """`dense`: labelled frames of one clip, two at least, `max_gap` apart at most; frame 0 holds all the objects."""
-
-    def choose(self, labelled: Sequence[int]) -> Sequence[int]:
-        return labelled if len(labelled) > 1 else ()
+class DenseClips(_Sequences):
+    """`dense`: labelled frames of one clip; frame 0 shows all the objects."""
 
     def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
         """Labelled frame `index` as frame 0, then other labelled frames of its clip."""

@@ -153,7 +153,6 @@ class BatchSettings:
     aspects: Annotated[tuple[float, ...], about("Width / height of the frames, unless exact.")] = (
         0.5, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 2.0,
     )  # fmt: skip
-    multiple: Annotated[int, about("Sides are padded to multiples of this.", least=32)] = 32
     balance: Annotated[
         float, about("A source of n images is drawn in proportion to n to this power; 1: every image alike.")
     ] = 1.0

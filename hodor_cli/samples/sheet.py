@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError
 from hodor_cli.files import ELSEWHERE, drawable, new_file
-from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.formats.opening import open_set
+from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.settings import BatchSettings, ClipOptions, DataSource, augment_preset
 from hodor_cli.samples.sources import build_sets
@@ -44,11 +45,13 @@ def preview_samples(
     """
     source = source if isinstance(source, DataSource) else DataSource(Path(source))
     clips = ClipOptions(mode)  # type: ignore[arg-type]  # checked there
-    sets, _ = build_sets([source], clips, limits or ObjectLimits(), augment_preset(preset))
-    planner = BatchPlanner(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
+    limits = limits or ObjectLimits()
+    found = open_set(source.folder, source.annotations, limits=limits)
+    sets, _ = build_sets([found], [1.0], clips, limits, augment_preset(preset))
+    batches = Batches(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
     samples = []
     for number in range(count):
-        samples += planner.samples(planner.plan(number))
+        samples += batches.samples(batches.plan(number))
         if progress is not None:
             progress(number + 1)
     return samples

@@ -1,171 +1,71 @@
-"""Training sets of the data that a user names, with some pictures held out to measure on; and objects from elsewhere.
-
-Few clips and photographs show several labelled objects, and a network that sees one object at a time learns to find
-"the object", not to tell objects apart. So objects filmed or photographed elsewhere can be put into samples. An object
-cut out of another clip moves as it was filmed, before or behind what is there, with its true mask; one of the same
-picture, mirrored and moved, looks alike and is another.
-"""
+"""The training sets of the data that a user names, and of the pictures among them that are held out to measure on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.formats.opening import open_set
-from hodor_cli.samples.batches import draw_item, pools_of
-from hodor_cli.samples.clip_sets import ClipTraining, DenseClips, SparseClips
-from hodor_cli.samples.colour import frame_colour
-from hodor_cli.samples.cutouts import Filmed, paste, soften
-from hodor_cli.samples.geometry import LayerMotion, Warp
-from hodor_cli.samples.sample import TrainingSample, sample_of
-from hodor_cli.samples.sets import StillTraining, TrainingSet
-from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptions, DataSource
+from hodor_cli.samples.clip_sets import ClipFrames, DenseClips, FrameSet, SparseClips
+from hodor_cli.samples.composites import Composites
+from hodor_cli.samples.sets import PhotographSet, TrainingSet
+from hodor_cli.samples.settings import AugmentSettings, ClipOptions
 
-#: Donors that are tried, because some objects cannot be cut out; then the sample stays without one more.
-_ATTEMPTS = 4
-#: As in sampling: a group of n items gives objects in proportion to n to this power.
-_BALANCE = BatchSettings(balance=0.5)
-#: Places that are tried for an object; the last one is taken if none suits.
-_PLACES = 6
-#: Share of each object's pixels that frame 0 must still show, and of the frame that the new one must show there.
-_KEPT, _SEEN = 0.5, 0.0015
-#: Area of the new object, as a share of the frame's, evenly on the logarithmic scale.
-_AREA = (0.004, 0.15)
-#: Its largest magnification: what is enlarged more is blurred more than anything around it.
-_LARGEST = 2.0
-#: Deviation of its own drift from frame to frame: of the side, of the logarithm of its size, degrees. A filmed object
-#: already moves.
-_STILL_DRIFT, _FILMED_DRIFT = (0.05, 0.05, 5.0), (0.015, 0.015, 1.0)
-_WAYS: dict[str, type[ClipTraining]] = {"frames": ClipTraining, "sparse": SparseClips, "dense": DenseClips}
+#: A set with fewer photographs or clips is used as a whole: none is held out.
+_FEWEST = 8
 
 
 def build_sets(
-    sources: Sequence[DataSource], clips: ClipOptions, limits: ObjectLimits, augment: AugmentSettings, held_out: int = 0
+    opened: Sequence[StillImages | ClipSet],
+    weights: Sequence[float],
+    clips: ClipOptions,
+    limits: ObjectLimits,
+    augment: AugmentSettings,
+    held_out: int = 0,
 ) -> tuple[list[TrainingSet], list[TrainingSet]]:
-    """A training set for each source, and sets of the pictures that are kept out of training, `held_out` of each.
+    """A training set for each opened data set, and sets of the pictures that are held out.
 
-    Photographs become augmented sequences and may stand beside clips, which are used as the mode says. Raises DataError
-    for a set that cannot be used.
+    Photographs become augmented sequences; clips are used as their mode says.
+
+    Args:
+        opened: the data sets.
+        weights: how often each gives objects to samples of the others, if `augment.pasted` asks for it.
+        held_out: how many photographs of a set, evenly among the others; of clips, whose frames look alike, it is all
+            frames of the middle clip.
+    Raises:
+        DataError for clips without a usable frame.
     """
-    kept: list[TrainingSet] = []
-    apart: list[TrainingSet] = []
-    for source in sources:
-        found = open_set(
-            source.folder, source.annotations, limits=limits, resolution=clips.resolution, split=clips.split
-        )
-        # The items that are held out lie evenly among the others, where there are eight of them; of clips, whose frames
-        # look alike, one in the middle is held out as a whole.
+    kept: list[PhotographSet] = []
+    apart: list[PhotographSet] = []
+    for found in opened:
+        pictures: StillImages | ClipFrames
         if isinstance(found, StillImages):
-            whole: TrainingSet = StillTraining(found, augment)
-            number = min(held_out, len(whole) // 8)
-            held = [(2 * place + 1) * len(whole) // (2 * number) for place in range(number)]
+            pictures = found
+            number = min(held_out, len(found) // _FEWEST)
+            held = [(2 * place + 1) * len(found) // (2 * number) for place in range(number)]
         else:
-            whole = _WAYS[clips.mode](found, augment, limits=limits, max_gap=clips.max_gap, every=clips.every)
-            names = list(dict.fromkeys(whole.groups))
-            middle = names[len(names) // 2] if len(names) >= 8 and held_out else None
-            held = [item for item, group in enumerate(whole.groups) if group == middle]
+            pictures = ClipFrames(found, limits, mode=clips.mode, every=clips.every)
+            names = list(dict.fromkeys(pictures.groups))
+            middle = names[len(names) // 2] if len(names) >= _FEWEST and held_out else None
+            held = [item for item, group in enumerate(pictures.groups) if group == middle]
+        kept.append(_training_set(pictures, sorted({*range(len(pictures))}.difference(held)), clips, augment))
         if held:
-            apart.append(whole.subset(held))
-            whole = whole.subset(sorted({*range(len(whole))}.difference(held)))
-        kept.append(whole)
-    if augment.pasted:
-        weights = [source.weight for source in sources]
-        donors, apart = kept, [Composites(part, kept, augment, weights) for part in apart]
-        kept = [Composites(part, donors, augment, weights) for part in donors]
-    return kept, apart
+            apart.append(_training_set(pictures, held, clips, augment))
+    if not augment.pasted:
+        return [*kept], [*apart]
+    # Pictures that are held out get objects from those that are trained on, too.
+    composed = [Composites(part, kept, augment, weights) for part in (*kept, *apart)]
+    return [*composed[: len(kept)]], [*composed[len(kept) :]]
 
 
-class Composites(TrainingSet):
-    """A training set made of another one, with up to `settings.pasted` labelled objects more in each sample.
-
-    weights: how often the donors give one. Item i always gets the same number more, so that a batch can be planned; the
-    objects are drawn each time.
-    """
-
-    def __init__(
-        self, base: TrainingSet, donors: Sequence[TrainingSet], settings: AugmentSettings, weights: Sequence[float]
-    ) -> None:
-        self.base, self.settings, self.donors = base, settings, list(donors)
-        self._pools = [pools_of(donor, _BALANCE, number) for number, donor in enumerate(donors)]
-        self._shares = np.array(weights) / sum(weights)
-        self.sizes, self.groups = base.sizes, base.groups
-        # Spread evenly over neighbouring items, whatever their order.
-        more = [(index * 7919) % 1009 % (settings.pasted + 1) for index in range(len(base))]
-        self.object_counts = [own + added for own, added in zip(base.object_counts, more, strict=True)]
-
-    def make(self, index: int, num_objects: int, rng: np.random.Generator, out_size: tuple[int, int]) -> TrainingSample:
-        """The sample of item `index`, with objects from elsewhere until it has `num_objects`."""
-        sample = self.base.make(index, min(num_objects, self.base.object_counts[index]), rng, out_size)
-        while sample.num_objects < num_objects:
-            filmed = None
-            for _ in range(_ATTEMPTS):
-                donor, item = self.base, index
-                if rng.random() < self.settings.pasted_twin:
-                    item = self.base.twin_of(index, rng)
-                else:
-                    number, item = draw_item(self._pools[int(rng.choice(len(self._pools), p=self._shares))], rng)
-                    donor = self.donors[number]
-                filmed = donor.film(item, len(sample.frames), rng)
-                if filmed is not None:
-                    break
-            sample = add_object(sample, filmed, rng, self.settings)
-        return sample
-
-
-def add_object(
-    sample: TrainingSample, filmed: Filmed | None, rng: np.random.Generator, settings: AugmentSettings
-) -> TrainingSample:
-    """The sample with one labelled object more, the last; with None, one that no frame shows.
-
-    Frame 0 shows it, and at least half of what it showed of every other object, unless there is no room. Frames without
-    labels stay without, and the object is put into them too.
-    """
-    masks, frames = sample.masks.copy(), sample.frames.copy()
-    number = sample.num_objects + 1
-    if filmed is not None:
-        colour = frame_colour(rng, settings)
-        warps, behind = _place(sample, filmed, rng)
-        for t, warp in enumerate(warps):
-            alpha = _alpha(sample, filmed, t, warp, behind)
-            paste(frames[t], warp.apply(colour.apply(filmed.images[t]), mirrored=True), alpha)
-            if sample.labelled[t]:
-                masks[t][alpha > 127] = number
-    return sample_of(list(zip(frames, masks, sample.valid, strict=True)), number, sample.name, sample.labelled)
-
-
-def _place(sample: TrainingSample, filmed: Filmed, rng: np.random.Generator) -> tuple[list[Warp], bool]:
-    """From the cut-out to each frame, and whether it is behind the others, at a place that suits frame 0; the last
-    place tried if none does."""
-    labels, (middle_x, middle_y) = sample.masks[0], filmed.centre
-    height, width = labels.shape
-    before = np.bincount(labels.ravel(), minlength=sample.num_objects + 1)[1:]
-    for _ in range(_PLACES):
-        behind = bool(rng.random() < 0.5)
-        area = float(np.exp(rng.uniform(*np.log(_AREA)))) * height * width
-        zoom = np.log(min(np.sqrt(area / max(filmed.area, 1)), _LARGEST))
-        x, y = rng.uniform(0.08, 0.92) * width, rng.uniform(0.1, 0.9) * height
-        mirror = bool(rng.random() < 0.5)
-        start = np.array([zoom, rng.normal(0, 5), 0, 0, x - middle_x, y - middle_y])
-        shift, growth, turn = _FILMED_DRIFT if filmed.moving else _STILL_DRIFT
-        step = rng.normal(0, shift) * width, rng.normal(0, shift) * height
-        drift = np.array([rng.normal(0, growth), rng.normal(0, turn), 0, 0, *step])
-        motions = [LayerMotion(start + t * drift) for t in range(len(sample.frames))]
-        warps = [Warp(motion.matrix(filmed.centre, mirror=mirror), labels.shape) for motion in motions]
-        new = _alpha(sample, filmed, 0, warps[0], behind) > 127
-        after = np.bincount(labels[~new], minlength=sample.num_objects + 1)[1:]
-        if np.count_nonzero(new) >= _SEEN * new.size and (after >= _KEPT * before).all():
-            break
-    return warps, behind
-
-
-def _alpha(sample: TrainingSample, filmed: Filmed, t: int, warp: Warp, behind: bool) -> NDArray[np.uint8]:
-    """How opaque (0..255) the object is at each pixel of frame t."""
-    alpha = warp.apply(filmed.alphas[t])
-    if behind and sample.labelled[t]:
-        before = soften((sample.masks[t] > 0).astype(np.uint8) * 255)
-        alpha = (alpha.astype(np.uint16) * (255 - before) // 255).astype(np.uint8)
-    return np.where(sample.valid[t], alpha, 0).astype(np.uint8)
+def _training_set(
+    pictures: StillImages | ClipFrames, chosen: Sequence[int], clips: ClipOptions, augment: AugmentSettings
+) -> PhotographSet:
+    if isinstance(pictures, StillImages):
+        return PhotographSet(pictures, augment, chosen)
+    if clips.mode == "sparse":
+        return SparseClips(pictures, augment, chosen, max_gap=clips.max_gap)
+    if clips.mode == "dense":
+        return DenseClips(pictures, augment, chosen, max_gap=clips.max_gap)
+    return FrameSet(pictures, augment, chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,9 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 from hodor_cli.settings import about, check_settings
+
+#: Settings of earlier versions that are gone, and the values with which they changed nothing.
+_GONE: dict[str, Sequence[int]] = {"limits.max_objects": range(1, 255), "batches.multiple": (32,)}
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,10 @@ class TrainConfig:
             config = msgspec.convert(values, TrainConfig)
         except msgspec.ValidationError as error:
             raise UsageError(f"the saved training settings are damaged or of another version ({error})") from error
-        unknown = sorted(set(flat(values)) - set(flat(config.to_dict())))
+        known = flat(config.to_dict())
+        unknown = sorted(
+            name for name, value in flat(values).items() if name not in known and value not in _GONE.get(name, ())
+        )
         if unknown:
             raise UsageError(f"the saved training settings are of another version of hodor ({', '.join(unknown)})")
         return config if "held_out" in values else dataclasses.replace(config, held_out=0)

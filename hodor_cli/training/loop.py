@@ -18,7 +18,7 @@ from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
-from hodor_cli.samples.batches import BatchPlanner, make_loader
+from hodor_cli.samples.batches import Batches, make_loader
 from hodor_cli.samples.sample import Batch
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
@@ -34,7 +34,7 @@ from hodor_cli.weights.checkpoint import save_checkpoint
 
 def train(
     model: Hodor,
-    planner: BatchPlanner,
+    batches: Batches,
     plan: Plan,
     process: Process | None = None,
     held_out: HeldOut | None = None,
@@ -47,7 +47,7 @@ def train(
 
     Args:
         model: the network to start from.
-        planner: draws the batches.
+        batches: this process's share of every batch.
         plan: all settings, the folder, whether to resume, how often to save, whom to tell.
         process: how the work is distributed; None for this process alone.
         held_out: measured at the start and at the end, in the process that writes the files.
@@ -73,8 +73,7 @@ def train(
         process.barrier()
         if first < last:
             pinned = process.device.type == "cuda"
-            share = {"rank": process.rank, "world": process.world, "workers": plan.run.workers}
-            job.train_on(make_loader(planner, first, last, **share, pin_memory=pinned))
+            job.train_on(make_loader(batches, first, last, workers=plan.run.workers, pin_memory=pinned))
         job.finish()
     except KeyboardInterrupt:
         job.interrupted()

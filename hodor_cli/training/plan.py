@@ -10,10 +10,12 @@ import torch
 
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_find import workspace_stills
 from hodor_cli.errors import DataError, UsageError, WeightsError
-from hodor_cli.formats.check import check_dataset
-from hodor_cli.formats.opening import is_clips
+from hodor_cli.formats.check import check_opened
+from hodor_cli.formats.opening import is_clips, open_set
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
@@ -31,14 +33,15 @@ from hodor_cli.weights.published import load_imagenet_backbone
 class Plan:
     """A run as its processes need to know it; pickled if there are several.
 
-    run: with its folder, `out`. record: what goes into run.json. state: what is resumed. until: when to stop, in
-    seconds since 1970, which the processes of all machines share.
+    run: with its folder, `out`. record: what goes into run.json. opened: the data sets of `record.data`. state: what is
+    resumed. until: when to stop, in seconds since 1970, which the processes of all machines share.
     """
 
     config: TrainConfig
     run: RunOptions
     callbacks: Callbacks = field(default_factory=Callbacks)
     record: RunRecord = field(default_factory=lambda: RunRecord("pretrain", {}))
+    opened: list[StillImages | ClipSet] = field(default_factory=list)
     state: TrainingState | None = None
     until: float | None = None
 
@@ -122,38 +125,53 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     if not sources:
         images, annotations = workspace_stills()
         sources = [DataSource(images, annotations=annotations)]
+    opened = _opened(sources, config, clips)
     if layout.rank == 0:
         for remark in config_notes(config):
             callbacks.note(remark)
-        sources = _checked(sources, record.data, config, clips, callbacks)
+        sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
-    return Plan(config, replace(run, out=out), callbacks, record, state, until)
+    return Plan(config, replace(run, out=out), callbacks, record, opened, state, until)
+
+
+def _opened(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) -> list[StillImages | ClipSet]:
+    """The data sets, opened once for the check and for training. Raises DataError for what is no data set."""
+    opened = []
+    for source in sources:
+        if not clips.mode and source.annotations is None and is_clips(source.folder):
+            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
+        opened.append(
+            open_set(
+                source.folder,
+                source.annotations,
+                limits=config.limits,
+                resolution=clips.resolution,
+                split=clips.split,
+                allow_empty=True,
+            )
+        )
+    return opened
 
 
 def _checked(
-    sources: list[DataSource], before: list[DataSource], config: TrainConfig, clips: ClipOptions, callbacks: Callbacks
+    sources: list[DataSource],
+    opened: list[StillImages | ClipSet],
+    before: list[DataSource],
+    config: TrainConfig,
+    clips: ClipOptions,
+    callbacks: Callbacks,
 ) -> list[DataSource]:
     """The data sets by their whole paths, with their numbers of samples.
 
     Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
     """
-    reports, faults = [], []
-    for source in sources:  # the quick check of every set, as `hodor data check` does it
-        if not clips.mode and source.annotations is None and is_clips(source.folder):
-            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
-        report = check_dataset(
-            source.folder,
-            annotations=source.annotations,
-            limits=config.limits,
-            resolution=clips.resolution,
-            split=clips.split,
-            progress=callbacks.checking,
-        )
-        reports.append(report)
-        faults += [] if report.ok else [report.sentence()]
-    if faults:
+    reports = [
+        check_opened(found, source.folder, config.limits, progress=callbacks.checking)
+        for source, found in zip(sources, opened, strict=True)
+    ]
+    if faults := [report.sentence() for report in reports if not report.ok]:
         raise DataError("; ".join(faults))
     found = []
     for source, report in zip(sources, reports, strict=True):

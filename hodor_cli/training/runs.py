@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 
 from hodor_cli.errors import UsageError
-from hodor_cli.samples.batches import BatchPlanner
+from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.launch import Process, resolve
@@ -112,13 +112,13 @@ def _run(
 
 
 def _train(process: Process, plan: Plan) -> None:
-    """The part of one process."""
-    config, sources, progress = plan.config, plan.record.data, plan.callbacks.progress
-    clips = plan.record.clips or ClipOptions()
-    sets, apart = build_sets(sources, clips, config.limits, config.augment, config.held_out)
-    planner = BatchPlanner(sets, config.batches, weights=[source.weight for source in sources], seed=config.seed)
+    """The part of one process: make the training sets and the network, and train."""
+    config, clips, progress = plan.config, plan.record.clips or ClipOptions(), plan.callbacks.progress
+    weights = [source.weight for source in plan.record.data]
+    sets, apart = build_sets(plan.opened, weights, clips, config.limits, config.augment, config.held_out)
+    batches = Batches(sets, config.batches, weights=weights, seed=config.seed, rank=process.rank, world=process.world)
     held_out = HeldOut(apart or sets, config, apart=bool(apart)) if process.is_first and config.held_out else None
     with ExitStack() as stack:
         if process.is_first and isinstance(progress, AbstractContextManager):
             stack.enter_context(progress)
-        train(plan.first_model(), planner, plan, process, held_out)
+        train(plan.first_model(), batches, plan, process, held_out)

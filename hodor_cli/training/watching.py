@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
-from hodor_cli.samples.batches import BatchPlanner
-from hodor_cli.samples.sample import Batch
+from hodor_cli.samples.batches import Batches
+from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.sheet import Picture, captioned, joined, write_picture
 from hodor_cli.training.config import TrainConfig
@@ -143,11 +143,12 @@ class HeldOut:
     """
 
     def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
-        planner = BatchPlanner(sets, config.batches, seed=config.seed)
+        batches = Batches(sets, config.batches, seed=config.seed)
         items = [(number, item) for number, dataset in enumerate(sets) for item in range(len(dataset))]
         count = min(config.held_out, len(items))
         chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
-        self._batches = [planner.batch(planner.plan_of([item], number)) for number, item in enumerate(chosen)]
+        plans = [batches.plan_of([item], number) for number, item in enumerate(chosen)]
+        self._batches = [collate(batches.samples(plan), plan.pad_size) for plan in plans]
         self._steps = schedule(config.schedule, 0, config.sequence)
         self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
 

@@ -205,7 +205,7 @@ def coco_stills(
     `frame` is the photograph's place in the set and `object_id` the annotation's id. Crowds are left out.
     Raises DataError if the set cannot be read.
     """
-    limits = ObjectLimits(min_area=1, min_side=1, max_objects=254, at_area=None)
+    limits = ObjectLimits(min_area=1, min_side=1, at_area=None)
     stills = StillImages(images, annotations, limits=limits)
     base = name or (annotations or images).resolve().stem
     chosen = range(0, len(stills), every)

@@ -20,7 +20,7 @@ from hodor_cli.descriptors.search.projection import Projection, joined
 from hodor_cli.errors import DataError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.runtime.preprocess import Geometry
-from hodor_cli.samples.sets import StillTraining
+from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.samples.settings import augment_preset
 
 #: Pixels that come from outside a photograph: the mean of ImageNet, which the network sees as zero.
@@ -76,7 +76,7 @@ def encode_views(
     progress: called with the number of photographs done.
     """
     settings = replace(augment_preset("mini"), frames=views.frames)
-    training = StillTraining(stills, settings)
+    training = PhotographSet(stills, settings)
     outside = np.array(OUTSIDE, np.uint8)
     descriptors, baseline, instance, known = [], [], [], 0
     chosen = np.random.default_rng(views.seed).permutation(len(stills))[: views.photographs]
