@@ -186,7 +186,7 @@ def test_nonsense_is_refused():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_stops_with_its_name_in_one_sentence(stills, workers, tmp_path):
-    (tmp_path / "images" / "004.png").write_bytes(b"")
+    (tmp_path / "images" / "004.png").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"^\S+004\.png is not an image that can be read; [^\n]+$"):
         for _ in make_loader(Batches([stills], TINY), 0, 20, workers=workers):
             pass
