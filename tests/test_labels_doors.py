@@ -12,9 +12,9 @@ from PIL import Image
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.labels.decode import LabelReader, Void, read_labels
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.masks import read_masks_and_ends
 from hodor_cli.descriptors.export.sources import video_with_masks
 from hodor_cli.errors import HodorError
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.source import open_source
 
@@ -94,7 +94,7 @@ def of_training(root: Path) -> np.ndarray:
 
 def of_folder(root: Path) -> np.ndarray:
     source = open_source(root / "JPEGImages" / "clip")
-    return read_masks_and_ends([str(root / "Annotations" / "clip")], source)[0][0].labels
+    return read_given([str(root / "Annotations" / "clip")], source).masks[0].labels
 
 
 def of_export(root: Path) -> np.ndarray:

@@ -11,10 +11,10 @@ from PIL import Image
 
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.dataset import recognise
-from hodor_cli.datasets.labels.masks import read_masks_and_ends
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.evaluation.predictions import score_predictions
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.video.source import open_source
 
 
@@ -83,11 +83,11 @@ def test_the_match_of_a_folder_of_masks_is_told(tmp_path: Path) -> None:
         write_labels(tmp_path / "masks" / f"{index + 1:03d}.png", labels[index])
     write_labels(tmp_path / "masks" / "020.png", labels[0])
     source = open_source(tmp_path / "frames")
-    given = read_masks_and_ends([str(tmp_path / "masks")], source)[0]
+    given = read_given([str(tmp_path / "masks")], source).masks
     assert list(given) == [0, 1, 2, 3] and np.array_equal(given[0].labels, labels[0])
     said = " ".join(given[0].notes)
     assert "001 is img_001" in said and "020" in said and "not used" in said
-    late = read_masks_and_ends([str(tmp_path / "masks")], open_source(tmp_path / "frames", end=2))[0]
+    late = read_given([str(tmp_path / "masks")], open_source(tmp_path / "frames", end=2)).masks
     assert list(late) == [0, 1] and any("their frames are not read" in note for note in late[0].notes)
 
 

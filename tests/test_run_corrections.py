@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from segment_fakes import ColourSegmenter, MemorySource, two_squares
 
-from hodor_cli.datasets.labels.masks import read_masks_and_ends
 from hodor_cli.errors import InputError, OutputError, UsageError
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.inputs import RunInputs, removals_by_frame
 from hodor_cli.run.prompts import boxes_by_frame
@@ -101,14 +101,14 @@ def test_a_mask_may_name_its_object_and_an_empty_one_ends_it(tmp_path: Path) -> 
     write_label_png(tmp_path / "empty.png", np.zeros_like(labels, dtype=np.uint16))
     write_label_png(tmp_path / "both.png", labels.astype(np.uint16))
     arguments = [f"0:4={tmp_path}/one.png", f"3:4={tmp_path}/empty.png"]
-    given, ends = read_masks_and_ends(arguments, source)
-    assert list(given) == [0] and given[0].object_ids == (4,)
-    assert ends == {3: [4]}
+    given = read_given(arguments, source)
+    assert list(given.masks) == [0] and given.masks[0].object_ids == (4,)
+    assert given.ends == {3: [4]}
     write_label_png(tmp_path / "white.png", np.where(labels == 1, 255, 0).astype(np.uint16))
-    named = read_masks_and_ends([f"0:4={tmp_path}/white.png"], source)[0][0]
+    named = read_given([f"0:4={tmp_path}/white.png"], source).masks[0]
     assert named.object_ids == (4,) and named.notes == ["white.png holds only 0 and 255: it is one object, with id 4"]
     with pytest.raises(InputError, match="holds 2 objects"):
-        read_masks_and_ends([f"0:4={tmp_path}/both.png"], source)
+        read_given([f"0:4={tmp_path}/both.png"], source)
 
 
 def test_a_box_corrects_the_object_that_has_its_id(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ from hodor_cli.run.runner import segment_source
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.settings import RunOutput, SegmentSettings
 from hodor_cli.model import build_model
-from hodor_cli.datasets.labels.masks import read_masks_and_ends
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.video.source import open_source
 
 torch.manual_seed(0)
 with open_source(sys.argv[1], end=int(sys.argv[4])) as source:
-    masks = read_masks_and_ends([sys.argv[2]], source)[0]
+    masks = read_given([sys.argv[2]], source).masks
     settings = SegmentSettings(device="cpu", precision="fp32", min_dim=32, max_dim=64)
     output = RunOutput(checkpoint_seconds=0.2)
     inputs = RunInputs(masks)

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from hodor_cli.datasets.labels.combining import MaskInput
 from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.masks import read_masks_and_ends
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.source import open_source
@@ -36,7 +36,7 @@ class FakeVideo(FrameSource):
 
 
 def read_mask_argument(argument: str, source: FrameSource) -> dict[int, MaskInput]:
-    return read_masks_and_ends([argument], source)[0]
+    return read_given([argument], source).masks
 
 
 def blocks(**areas: tuple[int, int, int, int]) -> np.ndarray:
@@ -297,7 +297,7 @@ def test_folder_of_masks_for_a_video_goes_by_number(tmp_path: Path) -> None:
         save(tmp_path / f"{name}.png", TWO)
     save(tmp_path / "00005.png", np.zeros((H, W), np.uint8))  # nothing there yet: no reference mask
     (tmp_path / "readme.txt").touch()
-    assert list(read_masks_and_ends([str(tmp_path)], FakeVideo())[0]) == [0, 4, 7]
+    assert list(read_given([str(tmp_path)], FakeVideo()).masks) == [0, 4, 7]
 
 
 def test_folder_of_masks_for_images_goes_by_stem(tmp_path: Path) -> None:
@@ -309,28 +309,28 @@ def test_folder_of_masks_for_images_goes_by_stem(tmp_path: Path) -> None:
     save(masks / "car_b.png", TWO)
     save(masks / "other.png", TWO)
     source = open_source(images)
-    assert list(read_masks_and_ends([str(masks)], source)[0]) == [1]
+    assert list(read_given([str(masks)], source).masks) == [1]
     (masks / "car_b.png").rename(masks / "00002.png")
-    assert list(read_masks_and_ends([str(masks)], source)[0]) == [2]
+    assert list(read_given([str(masks)], source).masks) == [2]
     (masks / "00002.png").unlink()
     with pytest.raises(InputError, match=r"named like other\.png, the frames like car_a"):
-        read_masks_and_ends([str(masks)], source)[0]
+        read_given([str(masks)], source)
 
 
 def test_folder_without_masks(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     with pytest.raises(InputError, match=r"no masks \(PNG or \.npy\) but 1 \.mp4 file"):
-        read_masks_and_ends([str(tmp_path)], FakeVideo())[0]
+        read_given([str(tmp_path)], FakeVideo())
     (tmp_path / "a.mp4").unlink()
     save(tmp_path / "00000.png", np.zeros((H, W), np.uint8))
     with pytest.raises(InputError, match="hold no object"):
-        read_masks_and_ends([str(tmp_path)], FakeVideo())[0]
+        read_given([str(tmp_path)], FakeVideo())
 
 
 def test_one_object_masks_of_a_frame_are_numbered_in_order(tmp_path: Path) -> None:
     first = save(tmp_path / "dog.png", (TWO == 1).astype(np.uint8) * 255)
     second = save(tmp_path / "cat.png", TWO == 2)
-    combined = read_masks_and_ends([str(first), str(second)], FakeVideo())[0]
+    combined = read_given([str(first), str(second)], FakeVideo()).masks
     assert list(combined) == [0] and combined[0].object_ids == (1, 2)
     assert np.array_equal(combined[0].labels, TWO)
     assert any("dog.png is 1, cat.png is 2" in note for note in combined[0].notes)
@@ -341,7 +341,7 @@ def test_given_ids_stay_and_one_object_masks_make_room(tmp_path: Path) -> None:
     ids = save(tmp_path / "ids.png", blocks(i1=(5, 5, 20, 20), i3=(25, 30, 40, 60)))
     other = save(tmp_path / "other.png", blocks(i1=(2, 40, 20, 60)) * 255)
     later = save(tmp_path / "later.png", blocks(i2=(1, 1, 9, 9)))
-    combined = read_masks_and_ends([str(other), str(ids), f"5={later}"], FakeVideo())[0]
+    combined = read_given([str(other), str(ids), f"5={later}"], FakeVideo()).masks
     assert combined[0].object_ids == (1, 3, 4)  # 2 is taken at frame 5
     assert int(combined[0].labels[10, 50]) == 4
     assert any("other.png is 4" in note for note in combined[0].notes)
@@ -352,10 +352,10 @@ def test_masks_that_claim_the_same_pixels(tmp_path: Path) -> None:
     second = save(tmp_path / "b.png", blocks(i5=(5, 5, 15, 15)))
     words = r"a\.png and .*b\.png give the same 25 pixels of frame 2 to the objects 1 and 5"
     with pytest.raises(InputError, match=words):
-        read_masks_and_ends([f"2={first}", f"2={second}"], FakeVideo())[0]
+        read_given([f"2={first}", f"2={second}"], FakeVideo())
     with pytest.raises(InputError, match="objects 1 and 2"):
-        read_masks_and_ends([str(first), str(first)], FakeVideo())[0]
-    assert list(read_masks_and_ends([f"2={first}", f"3={second}"], FakeVideo())[0]) == [2, 3]
+        read_given([str(first), str(first)], FakeVideo())
+    assert list(read_given([f"2={first}", f"3={second}"], FakeVideo()).masks) == [2, 3]
 
 
 def test_two_masks_of_an_object_in_one_frame_must_agree(tmp_path: Path) -> None:
@@ -367,8 +367,8 @@ def test_two_masks_of_an_object_in_one_frame_must_agree(tmp_path: Path) -> None:
     words = r"a\.png and .*b\.png give different masks of object 2 in frame 5; give one of them"
     for arguments in ([f"5={first}", f"5={other}"], [f"5:2={first}", f"5:2={other}"], [f"5={first}", f"5:2={other}"]):
         with pytest.raises(InputError, match=words):
-            read_masks_and_ends(arguments, FakeVideo())
-    assert read_masks_and_ends([f"5={first}", f"5:2={same}"], FakeVideo())[0][5].object_ids == (2,)
+            read_given(arguments, FakeVideo())
+    assert read_given([f"5={first}", f"5:2={same}"], FakeVideo()).masks[5].object_ids == (2,)
 
 
 def test_an_id_that_the_user_names_is_not_given_to_another_object(tmp_path: Path) -> None:
@@ -376,15 +376,15 @@ def test_an_id_that_the_user_names_is_not_given_to_another_object(tmp_path: Path
         save(tmp_path / "a.png", blocks(i1=(0, 0, 9, 9))),
         save(tmp_path / "b.png", blocks(i1=(20, 20, 30, 30))),
     )
-    combined = read_masks_and_ends([f"5={first}", f"5:1={second}"], FakeVideo())[0][5]
+    combined = read_given([f"5={first}", f"5:1={second}"], FakeVideo()).masks[5]
     assert combined.object_ids == (1, 2) and combined.labels[25, 25] == 1
     with pytest.raises(InputError, match="different masks of object 1"):
-        read_masks_and_ends([f"5:1={first}", f"5:1={second}"], FakeVideo())
+        read_given([f"5:1={first}", f"5:1={second}"], FakeVideo())
 
 
 def test_a_second_mask_of_an_object_is_said_to_correct_it(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", (TWO == 1).astype(np.uint8) * 255)
-    combined = read_masks_and_ends([f"0={path}", f"6={path}"], FakeVideo())[0]
+    combined = read_given([f"0={path}", f"6={path}"], FakeVideo()).masks
     assert combined[6].object_ids == (1,)
     assert any("corrects the object 1 of frame 0" in note for note in combined[6].notes)
 
@@ -393,7 +393,7 @@ def test_a_colour_is_one_object_over_all_files(tmp_path: Path) -> None:
     colours = np.array([(0, 0, 0), (250, 0, 0), (0, 0, 250)], np.uint8)
     save(tmp_path / "0.png", colours[TWO * (TWO == 2)])
     save(tmp_path / "1.png", colours[TWO])
-    combined = read_masks_and_ends([str(tmp_path)], FakeVideo())[0]
+    combined = read_given([str(tmp_path)], FakeVideo()).masks
     assert combined[0].object_ids == (1,) and combined[1].colours == {1: (0, 0, 250), 2: (250, 0, 0)}
     assert np.array_equal(combined[1].labels == 1, TWO == 2)
 
@@ -401,7 +401,7 @@ def test_a_colour_is_one_object_over_all_files(tmp_path: Path) -> None:
 def test_real_annotations(data_dir: Path) -> None:
     images = data_dir / "davis_multi/JPEGImages/240p/schoolgirls"
     source = open_source(images, end=3)
-    combined = read_masks_and_ends([str(data_dir / "davis_multi/Annotations/240p/schoolgirls")], source)[0]
+    combined = read_given([str(data_dir / "davis_multi/Annotations/240p/schoolgirls")], source).masks
     assert list(combined) == [0, 1, 2] and combined[0].object_ids == (1, 2, 3, 4, 5, 6, 7)
     single = read_mask(data_dir / "davis2016_dev/Annotations/480p/libby/00000.png", size=(480, 854))
     assert single.object_ids == [1]

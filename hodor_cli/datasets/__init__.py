@@ -16,7 +16,7 @@ Masks; 255 beside other ids is void, and the caller chooses what becomes of it (
     LabelReader(name, void).read(file)     labels/decode.py      the masks of one sequence, in order
     read_labels(file, void).ids            labels/decode.py      one mask file
     read_mask(file)                        labels/mask_file.py   one mask file, with notes on how it was understood
-    read_masks_and_ends(arguments, source) labels/masks.py       `[FRAME=]FILE` and folders of masks, per frame
+    match_mask_folder(folder, source)      labels/masks.py       the frame of each mask in a folder
     encode_rle, decode_segmentation        rle.py                COCO run lengths and polygons
     parse_json, xml_elements               parsing.py            files of text, read safely
 

@@ -1,25 +1,35 @@
-"""Reads `--mask` arguments: masks, as `datasets.labels.masks` reads them, and files of other tools."""
+"""Reads `--mask` arguments: masks, folders of masks, and files of other tools."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from hodor_cli.datasets.labels.combining import MaskInput
+import numpy as np
+
+from hodor_cli.datasets.labels.combining import MaskInput, combine_masks
+from hodor_cli.datasets.labels.mask_colours import Colour
+from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.labels.mask_values import MaskFile
-from hodor_cli.datasets.labels.masks import frame_of_argument, match_frames, read_masks_and_ends, require_frame
-from hodor_cli.errors import InputError
+from hodor_cli.datasets.labels.masks import match_frames, match_mask_folder, require_frame
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture
 from hodor_cli.formats.numbering import number_together, repeated_name
-from hodor_cli.formats.recognise import find_tool
-from hodor_cli.images.paths import exists, listed, plural
+from hodor_cli.formats.recognise import Found, find_tool
+from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.paths import exists, listed, plural, require_exists
 from hodor_cli.video.frames import FrameSource
+
+_FRAME = re.compile(r"\s*([+-]?\d+)(?::(\d+))?=(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What mask arguments give: masks by frame, ids that end at a frame, and names of objects."""
+    """What mask arguments give: masks by frame, ascending; ids that end at a frame, because FRAME:ID=FILE is an empty
+    mask; and names of objects."""
 
     masks: dict[int, MaskInput]
     ends: dict[int, list[int]] = field(default_factory=dict)
@@ -27,52 +37,111 @@ class Given:
 
 
 def read_given(arguments: Sequence[str], source: FrameSource) -> Given:
-    """Read arguments `[FRAME[:ID]=]FILE` and folders. FILE may be another tool's annotations of one or many pictures;
-    `FILE#NAME` selects one picture.
+    """Read arguments `[FRAME[:ID]=]FILE`, and folders whose files are named like the source's frames.
 
-    A picture of another tool belongs to the frame of the same name. If the file has only one picture, it belongs to
-    FRAME, or to the first frame that is read. Raises UsageError and InputError.
+    Without FRAME, a mask belongs to the first frame that is read. FILE may also be another tool's annotations of one or
+    many pictures; `FILE#NAME` selects one picture. A picture of another tool belongs to the frame of the same name; if
+    the file has only one, it belongs to FRAME, or to the first frame that is read.
+
+    Raises UsageError if FRAME or ID is not possible, InputError if FRAME is past the end, if a file is wrong, or as
+    `combine_masks` does.
     """
+    drawn: list[tuple[Annotations, list[int]]] = []
     entries: list[tuple[int, MaskInput]] = []
-    plain: list[str] = []
-    drawn: list[Annotations] = []
-    frames_of: list[list[int]] = []
-    for argument in arguments:
-        if (found := _annotated(argument, source)) is None:
-            plain.append(argument)
+    ends: dict[int, list[int]] = {}
+    known: dict[int, Colour] = {}
+    for argument in (_taken_apart(text, source) for text in arguments):
+        if argument.object_id is not None:
+            mask = _named_object(argument, argument.object_id, source)
+            if mask.object_ids:
+                entries.append((argument.frame, mask))
+            else:
+                ends.setdefault(argument.frame, []).append(argument.object_id)
+        elif (found := find_tool(argument.path)) is not None:
+            drawn.append(_annotated(argument, found, source))
         else:
-            drawn.append(found[0])
-            frames_of.append(found[1])
-    names: dict[int, str] = {}
-    for one, frames in zip(number_together(drawn), frames_of, strict=True):
-        if not one.tracked:
-            name = next(found for found in map(repeated_name, one.pictures) if found is not None)
-            raise InputError(
-                f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is "
-                "which in the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or its own name"
+            entries += _masks(argument, source, known)
+    of_tools, names = _numbered(drawn)
+    return Given(combine_masks([*of_tools, *entries]), ends, names)
+
+
+class _Argument(NamedTuple):
+    """An argument `[FRAME[:ID]=]PATH[#PICTURE]`. frame: the first that is read, unless FRAME is `stated`."""
+
+    text: str
+    stated: bool
+    frame: int
+    object_id: int | None
+    path: Path
+    picture: str
+
+
+def _taken_apart(text: str, source: FrameSource) -> _Argument:
+    if not text.strip() or text.rstrip().endswith("="):
+        raise UsageError(f"the mask {text!r} names no file; give [FRAME=]FILE or a folder of masks")
+    found = None if exists(Path(text).expanduser()) else _FRAME.fullmatch(text)  # a file may have the name 5=a.png
+    frame, rest = (int(found[1]), found[3]) if found else (source.start, text)
+    object_id = int(found[2]) if found and found[2] else None
+    if frame < 0:
+        raise UsageError(f"FRAME is {frame} in {text!r}, but frames count from 0 ([FRAME=]FILE)")
+    if object_id is not None and not 1 <= object_id <= MAX_ID:
+        raise UsageError(f"the id in {text!r} must be 1 to {MAX_ID}")
+    if found:
+        require_frame(frame, text, source)
+    path, picture = Path(rest).expanduser(), ""
+    before, sign, after = text.partition("=")
+    if not found and sign and not exists(path) and exists(Path(after).expanduser()):
+        raise UsageError(f"FRAME is {before!r} in {text!r}, but it must be a number (frames count from 0)")
+    whole, _, name = rest.rpartition("#")
+    if whole and not exists(path) and exists(Path(whole).expanduser()) and find_tool(Path(whole).expanduser()):
+        path, picture = Path(whole).expanduser(), name
+    require_exists(path, "mask")
+    return _Argument(text, found is not None, frame, object_id, path, picture)
+
+
+def _named_object(argument: _Argument, object_id: int, source: FrameSource) -> MaskInput:
+    """The mask of FRAME:ID=FILE, which may be empty. Raises InputError for a file that holds several objects."""
+    path = argument.path
+    mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
+    if len(mask.object_ids) > 1:
+        count = len(mask.object_ids)
+        raise InputError(f"{path} holds {count} objects, but {argument.text!r} names one; give {argument.frame}={path}")
+    labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
+    # What a file with one object was taken for, with the id that it was given here.
+    notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
+    return replace(MaskInput.of((str(path),), MaskFile(labels, notes)), named=True)
+
+
+def _masks(argument: _Argument, source: FrameSource, known: dict[int, Colour]) -> Iterator[tuple[int, MaskInput]]:
+    """Yield the mask of each frame; `known` collects the colours of RGB masks, so that one colour stays one object."""
+    path = argument.path
+    if path.is_dir():
+        if argument.stated:
+            raise UsageError(
+                f"{argument.text!r} gives a frame for a folder, whose files are named like their frames; drop "
+                f"{argument.frame}="
             )
-        names = {**one.names, **names}
-        notes = _notes(one)
-        for frame, picture in zip(frames, one.pictures, strict=True):
-            mask = MaskFile(picture.labels, notes)
-            if mask.labels.any():
-                entries.append((frame, MaskInput.of((str(one.path),), mask)))
-                notes = []
-    masks, ends = read_masks_and_ends(plain, source, entries)
-    return Given(masks, ends, names)
+        files, notes = match_mask_folder(path, source)
+    else:
+        files, notes = {argument.frame: path}, []
+    found = has_void = False
+    for index, file in files.items():
+        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=path.is_dir())
+        known.update(mask.colours or {})
+        has_void = has_void or mask.void is not None
+        if not mask.labels.any() or (mask.white and has_void):
+            continue  # a frame may be empty, and void alone is no object
+        mask.notes[:0] = [] if found else notes
+        found = True
+        yield index, MaskInput.of((str(file),), mask)
+    if not found:
+        raise InputError(f"the masks in {path} hold no object: every pixel of all {len(files)} is background")
 
 
-def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[int]] | None:
-    """The pictures of another tool's file for the frames that are read, and these frames; None for a plain mask."""
-    frame, text = frame_of_argument(argument, source)
-    path, name = Path(text).expanduser(), ""
-    if not exists(path) and "#" in text:
-        text, _, name = text.rpartition("#")
-        path = Path(text).expanduser()
-    found = find_tool(path) if text.strip() and exists(path) else None
-    if found is None:
-        return None
-    one = found.read((source.height, source.width))
+def _annotated(argument: _Argument, found: Found, source: FrameSource) -> tuple[Annotations, list[int]]:
+    """The pictures of another tool's file for the frames that are read, and these frames."""
+    path, name, size = argument.path, argument.picture, (source.height, source.width)
+    one = found.read(size)
     called = [(picture, Path(picture.name)) for picture in one.pictures if picture.shapes]
     pictures = [picture for picture, place in called if name in ("", picture.name, place.name, place.stem)]
     if not pictures:
@@ -81,8 +150,7 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
             if name
             else f"{path} holds no object to follow: it has no outline, or none with a pixel inside the picture"
         )
-    placed = _placed(pictures, frame, path, source)
-    size = source.height, source.width
+    placed = _placed(pictures, argument.frame if argument.stated else None, path, source)
     if (wrong := next((picture for picture, _ in placed if picture.size != size), None)) is not None:
         height, width = wrong.size
         way_out = (
@@ -95,6 +163,26 @@ def _annotated(argument: str, source: FrameSource) -> tuple[Annotations, list[in
             f"{way_out}"
         )
     return replace(one, pictures=[picture for picture, _ in placed]), [index for _, index in placed]
+
+
+def _numbered(drawn: list[tuple[Annotations, list[int]]]) -> tuple[list[tuple[int, MaskInput]], dict[int, str]]:
+    """The masks of all tools' files by frame, with one id for each object, and the objects' names."""
+    entries: list[tuple[int, MaskInput]] = []
+    names: dict[int, str] = {}
+    for one, (_, frames) in zip(number_together([one for one, _ in drawn]), drawn, strict=True):
+        if not one.tracked:
+            name = next(found for found in map(repeated_name, one.pictures) if found is not None)
+            raise InputError(
+                f"{one.path} has several objects called '{name}' in one picture, and nothing says which of them is "
+                "which in the next; give each a group_id (LabelMe), a track (CVAT), a track_id (COCO), or its own name"
+            )
+        names = {**one.names, **names}
+        notes = _notes(one)
+        for frame, picture in zip(frames, one.pictures, strict=True):
+            if picture.labels.any():
+                entries.append((frame, MaskInput.of((str(one.path),), MaskFile(picture.labels, notes))))
+                notes = []
+    return entries, names
 
 
 def _placed(pictures: list[Picture], given: int | None, path: Path, source: FrameSource) -> list[tuple[Picture, int]]:

@@ -140,7 +140,7 @@ def _weights(root: Path) -> None:
 
 def _interrupted(root: Path) -> None:
     """A run that Ctrl-C ended in the middle, with what `--resume` reads."""
-    from hodor_cli.datasets.labels.masks import read_masks_and_ends
+    from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.inputs import RunInputs
     from hodor_cli.run.runner import segment_source
     from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
@@ -154,7 +154,7 @@ def _interrupted(root: Path) -> None:
             raise KeyboardInterrupt
 
     with open_source(str(root / "clip.mp4")) as source, contextlib.suppress(KeyboardInterrupt):
-        inputs = RunInputs(read_masks_and_ends([str(root / "mask.png")], source)[0])
+        inputs = RunInputs(read_given([str(root / "mask.png")], source).masks)
         segmenter = settings.segmenter(load_model(settings.weights))
         output, hooks = RunOutput(checkpoint_seconds=0.0), RunHooks(progress=stop)
         segment_source(source, inputs, root / "stopped", segmenter, settings=settings, output=output, hooks=hooks)

@@ -1,128 +1,20 @@
-"""Masks as arguments: `[FRAME[:ID]=]FILE` and folders of masks, combined per frame.
-
-`read_mask` reads one file; the functions here assign files to frames and combine several files.
-"""
+"""Which frame of a source each mask belongs to."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from hodor_cli.datasets.labels.combining import MaskInput, combine_masks
-from hodor_cli.datasets.labels.mask_colours import Colour
-from hodor_cli.datasets.labels.mask_file import read_mask
-from hodor_cli.datasets.labels.mask_values import MaskFile
 from hodor_cli.datasets.matching import NameMatch, match_names
-from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.errors import InputError
 from hodor_cli.images.listing import files_by_frame
-from hodor_cli.images.paths import exists, plural, require_exists, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
 from hodor_cli.video.frames import FrameSource
 
-_BY_ID = re.compile(r"\s*(\d+):(\d+)=(.+)", re.DOTALL)
 #: In a source of unknown length, frame numbers in names may go up to this.
 _MOST_FRAMES = 1 << 20
-
-
-def read_masks_and_ends(
-    arguments: Iterable[str], source: FrameSource, further: Iterable[tuple[int, MaskInput]] = ()
-) -> tuple[dict[int, MaskInput], dict[int, list[int]]]:
-    """Read masks given as `[FRAME[:ID]=]FILE`, or as folders whose files are named like the source's frames.
-
-    Without FRAME, a file belongs to the first frame that is read. further: masks by frame to combine with them.
-
-    Returns frame -> mask, ascending, and frame -> ids that end there because FRAME:ID=FILE is an empty mask. Raises
-    UsageError if FRAME is not a number or is given with a folder, InputError if FRAME is after the end, if a file is
-    wrong, or as `combine_masks` does.
-    """
-    entries = list(further)
-    ends: dict[int, list[int]] = {}
-    known: dict[int, Colour] = {}
-    for argument in arguments:
-        match = _BY_ID.fullmatch(argument)
-        if match is None or exists(Path(argument).expanduser()):
-            read = _read_argument(argument, source, known)
-            entries += [(frame, MaskInput.of((str(path),), mask)) for frame, path, mask in read]
-            continue
-        frame, object_id = int(match[1]), int(match[2])
-        mask = _named_object(argument, frame, object_id, Path(match[3]).expanduser(), source)
-        if mask is None:
-            ends.setdefault(frame, []).append(object_id)
-        else:
-            entries.append((frame, mask))
-    return combine_masks(entries), ends
-
-
-def _named_object(argument: str, frame: int, object_id: int, path: Path, source: FrameSource) -> MaskInput | None:
-    """The mask of "FRAME:ID=FILE", None if it is empty.
-
-    Raises InputError for a file that holds several objects, UsageError for an id out of range.
-    """
-    if not 1 <= object_id <= MAX_ID:
-        raise UsageError(f"the id in {argument!r} must be 1 to {MAX_ID}")
-    require_frame(frame, argument, source)
-    require_exists(path, "mask")
-    mask = read_mask(path, size=(source.height, source.width), allow_empty=True)
-    if len(mask.object_ids) > 1:
-        raise InputError(
-            f"{path} holds {len(mask.object_ids)} objects, but {argument!r} names one; give {frame}={path}"
-        )
-    labels = np.where(mask.labels > 0, object_id, 0).astype(np.uint16)
-    # What a file with one object was taken for, with the id that it was given here.
-    notes = [] if mask.colours else [note.replace("with id 1", f"with id {object_id}") for note in mask.notes]
-    read = MaskInput.of((str(path),), MaskFile(labels, notes))
-    return replace(read, named=True) if labels.any() else None
-
-
-def frame_of_argument(argument: str, source: FrameSource) -> tuple[int | None, str]:
-    """Split "[FRAME=]FILE" and check FRAME against the source; FRAME is None if it is not given."""
-    match = re.fullmatch(r"\s*([+-]?\d+)=(.*)", argument, flags=re.DOTALL)
-    if match is None or exists(Path(argument).expanduser()):  # a file may have the name 5=a.png
-        return None, argument
-    frame = int(match.group(1))
-    if frame < 0:
-        raise UsageError(f"FRAME is {frame} in {argument!r}, but frames count from 0 ([FRAME=]FILE)")
-    require_frame(frame, argument, source)
-    return frame, match.group(2)
-
-
-def _read_argument(
-    argument: str, source: FrameSource, known: dict[int, Colour]
-) -> Iterator[tuple[int, Path, MaskFile]]:
-    """Yield (frame, file, mask); `known` collects the colours of RGB masks, so that one colour stays one object."""
-    if not argument.strip() or argument.rstrip().endswith("="):
-        raise UsageError(f"the mask {argument!r} names no file; give [FRAME=]FILE or a folder of masks")
-    frame, rest = frame_of_argument(argument, source)
-    path = Path(rest).expanduser()
-    before, sign, after = argument.partition("=")
-    if frame is None and sign and not exists(path) and exists(Path(after).expanduser()):
-        raise UsageError(f"FRAME is {before!r} in {argument!r}, but it must be a number (frames count from 0)")
-    require_exists(path, "mask")
-    if path.is_dir():
-        if frame is not None:
-            raise UsageError(
-                f"{argument!r} gives a frame for a folder, whose files are named like their frames; drop {frame}="
-            )
-        files, notes = match_mask_folder(path, source)
-    else:
-        files, notes = {source.start if frame is None else frame: path}, []
-    found = has_void = False
-    for index, file in files.items():
-        mask = read_mask(file, size=(source.height, source.width), known_colours=known, allow_empty=path.is_dir())
-        known.update(mask.colours or {})
-        has_void = has_void or mask.void is not None
-        if not mask.labels.any() or (mask.white and has_void):
-            continue  # a frame may be empty, and void alone is no object
-        mask.notes[:0] = [] if found else notes
-        found = True
-        yield index, file, mask
-    if not found:
-        raise InputError(f"the masks in {path} hold no object: every pixel of all {len(files)} is background")
 
 
 def match_frames(names: Sequence[str], source: FrameSource) -> tuple[NameMatch, list[str], bool]:
