@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from descriptor_helpers import clip, clustered_store, toy_model
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.comparison import vectors_of_store
 from hodor_cli.descriptors.search.protocol import score_retrieval
-from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, first_masks, write_heatmaps
+from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, first_masks, write_heatmaps
 from hodor_cli.descriptors.views.layout import make_map, project
 from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 from hodor_cli.descriptors.views.retrieval import write_curves_csv, write_curves_image
@@ -160,14 +161,15 @@ def test_heatmaps_say_what_is_drawn_beside_them(tmp_path: Path) -> None:
 
     images, labels = clip(4)
     model = toy_model()
-    assert compute_heatmaps(frames_of(images), {0: labels[0]}, 0, Segmenter(model)).left.caption == "given mask"
-    assert compute_heatmaps(frames_of(images), {0: labels[0]}, 1, Segmenter(model)).left == ComparedMask()
     for wanted in (0, 3):  # a frame with a mask of its own is decoded, too
-        truth = ComparedMask("true mask", labels[wanted])
-        found = compute_heatmaps(frames_of(images), {0: labels[0]}, wanted, Segmenter(model), truth)
-        assert found.frame == wanted and found.background.shape == (9, 64, 96) and found.catch_all.shape == (64, 96)
-        assert found.left is truth
-    write_heatmaps(tmp_path / "heat.png", found)
+        found = compute_heatmaps(frames_of(images), {0: labels[0]}, wanted, Segmenter(model))
+        assert found.image is images[wanted] and found.given is (labels[0] if wanted == 0 else None)
+        assert found.background.shape == (9, 64, 96) and found.catch_all.shape == (64, 96)
+    shown = []
+    for number, beside in enumerate((None, labels[0], labels[3])):
+        write_heatmaps(tmp_path / "heat.png", replace(found, given=beside), labels[3] if number == 2 else None)
+        shown.append(np.asarray(Image.open(tmp_path / "heat.png"))[:300, :420])  # the panel at the top left
+    assert shown[0].size and all(np.any(shown[0] != other) for other in shown[1:]) and np.any(shown[1] != shown[2])
     assert Image.open(tmp_path / "heat.png").size[0] > 1500
     assert not model.decoder._forward_hooks
     with pytest.raises(InputError, match="no frame 9"):

@@ -143,7 +143,7 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
         find_sources(write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})), library, FrameEncoder(model)
     )
     segmenter = Segmenter(model)
-    assert start_from_store(segmenter, [f"{library}#bear"])[1] == [1, 2]
+    assert list(start_from_store(segmenter, [f"{library}#bear"])[0].unrecognised()) == [1, 2]  # nothing found yet
     labels = segmenter.step(clip(1)[0][0])
     assert labels.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
     objects, background, _, baseline = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)

@@ -86,17 +86,17 @@ def test_it_is_said_when_a_saved_object_is_not_there(looks: tuple[np.ndarray, np
     def watch(*steps: tuple[StepResult, FakeSegmenter]) -> Recognition:
         recognition = Recognition({1: looks[0][None]}, scene(0))
         for step, segmenter in steps:
-            recognition.on_step(None, step, segmenter)  # type: ignore[arg-type]
+            recognition.review(None, step, segmenter)  # type: ignore[arg-type]
         return recognition
 
     assert watch((result, there), (result, there), (result, other)).unrecognised() == {}
     assert watch((result, there), (result, other), (result, other)).unrecognised() == {1: (1, 3)}
     assert watch((lost, there)).unrecognised() == {1: (0, 0)}
-    said = Recognition({1: looks[0][None]}, scene(0)).on_step(None, result, other)  # type: ignore[arg-type]
-    assert said["review"][0]["reason"] == "unlike the saved object"
+    said = Recognition({1: looks[0][None]}, scene(0)).review(None, result, other)  # type: ignore[arg-type]
+    assert said[0]["reason"] == "unlike the saved object"
     again = Recognition({1: looks[0][None]}, scene(0))
     again.load_state(watch((result, other), (result, there)).state())
-    again.on_step(None, result, other)  # type: ignore[arg-type]
+    again.review(None, result, other)  # type: ignore[arg-type]
     assert again.unrecognised() == {1: (1, 3)}
 
 
@@ -123,8 +123,8 @@ def test_the_projection_tells_objects_apart_that_descriptors_do_not(looks: tuple
             projection=fit_projection(views, "f" * 64),
             tap=FakeTap(features),  # type: ignore[arg-type]
         )
-        said = recognition.on_step(None, result, FakeSegmenter(looks[0]))  # type: ignore[arg-type]
-        assert ("review" in said, bool(recognition.unrecognised())) == (not alike, not alike)
+        said = recognition.review(None, result, FakeSegmenter(looks[0]))  # type: ignore[arg-type]
+        assert (bool(said), bool(recognition.unrecognised())) == (not alike, not alike)
 
 
 @pytest.fixture

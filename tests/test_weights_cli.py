@@ -161,7 +161,7 @@ def test_average_writes_the_mean_of_two_networks(bundle: Path, toy: Hodor, tmp_p
         (["mini", "mini"], "1,2,3", "2 networks need 2 shares"),
         (["mini", "mini"], "1,-1", "above 0"),
         (["mini", "mini"], "half", "no shares"),
-        (["mini", "small"], None, "only networks of one architecture"),
+        (["mini", "small"], None, "use weights of the same architecture"),
     ],
 )
 def test_average_says_why_there_is_no_mean(

@@ -84,7 +84,7 @@ def print_comparison(comparison: ResultComparison, console: Console) -> None:
         "all objects", percent(comparison.value_a), percent(comparison.value_b), f"{100 * comparison.difference:+.1f}"
     )
     console.print(table)
-    said = f"{comparison.metric} of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}"
+    said = f"J&F of {comparison.name_b} minus {comparison.name_a}: {100 * comparison.difference:+.2f}"
     count = counted(len(comparison.sequences), "sequence")
     if comparison.interval is None:
         console.print(f"{said}, over {count}: {comparison.verdict}")

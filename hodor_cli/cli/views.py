@@ -106,7 +106,7 @@ def heatmaps(
     hodor heatmaps clip.mp4 --mask first_frame.png --frame 40
     """
     from hodor_cli.datasets.labels.mask_file import read_mask
-    from hodor_cli.descriptors.views.heatmaps import ComparedMask, compute_heatmaps, write_heatmaps
+    from hodor_cli.descriptors.views.heatmaps import compute_heatmaps, write_heatmaps
     from hodor_cli.errors import InputError
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.video.source import open_source
@@ -119,12 +119,10 @@ def heatmaps(
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
         given = {index: file.labels for index, file in read_given(mask, frames).masks.items()}
-        beside = None
-        if truth is not None:
-            beside = ComparedMask("true mask", read_mask(truth, size=(frames.height, frames.width)).labels)
+        true = None if truth is None else read_mask(truth, size=(frames.height, frames.width)).labels
         segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as show:
-            found = compute_heatmaps(frames, given, frame, segmenter, beside, progress=lambda index: show(index + 1))
+            found = compute_heatmaps(frames, given, frame, segmenter, progress=lambda index: show(index + 1))
         path = out or picture_file(Path(f"{frames.name}_frame{frame}.png"))
-    write_heatmaps(path, found)
-    say(f"{path}  frame {frame}: {found.left.caption}, prediction, catch-all and 3x3 background descriptors")
+    write_heatmaps(path, found, true)
+    say(f"{path}  frame {frame}: prediction, catch-all and 3x3 background descriptors")

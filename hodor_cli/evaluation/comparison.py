@@ -21,11 +21,9 @@ LEAST_SEQUENCES = 4
 
 
 class _ObjectRecord(msgspec.Struct):
-    """An object of a results.json: its metrics, by name."""
+    """An object of a results.json."""
 
     jf: float = msgspec.field(name="J&F")
-    j: float = msgspec.field(name="J")
-    f: float = msgspec.field(name="F")
 
 
 class _SequenceRecord(msgspec.Struct):
@@ -38,14 +36,10 @@ class _ResultRecord(msgspec.Struct):
     sequences: dict[str, _SequenceRecord]
 
 
-_FIELDS = {"J&F": "jf", "J": "j", "F": "f"}
-
-
 @dataclass(frozen=True)
 class ResultComparison:
-    """How B differs from A in one metric, on the sequences that both have; differences are B minus A."""
+    """How B differs from A in J&F, on the sequences that both have; differences are B minus A."""
 
-    metric: str
     name_a: str
     name_b: str
     value_a: float
@@ -71,9 +65,9 @@ class ResultComparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "metric": self.metric,
-            "a": {"name": self.name_a, self.metric: self.value_a},
-            "b": {"name": self.name_b, self.metric: self.value_b},
+            "metric": "J&F",
+            "a": {"name": self.name_a, "J&F": self.value_a},
+            "b": {"name": self.name_b, "J&F": self.value_b},
             "difference": self.difference,
             "interval": None if self.interval is None else list(self.interval),
             "verdict": self.verdict,
@@ -82,13 +76,13 @@ class ResultComparison:
         }
 
 
-def compare(paths: Sequence[Path], metric: str = "J&F") -> list[ResultComparison]:
-    """Compare results.json files: each against the first.
+def compare(paths: Sequence[Path]) -> list[ResultComparison]:
+    """Compare the J&F of results.json files: each against the first.
 
     The interval is a paired bootstrap: sequences are drawn with replacement, both results are taken on the same drawn
     ones, and the values are means over their objects, as in the table. The draw is seeded, so the answer is the same
-    each time. `metric` is J&F, J or F. Raises UsageError for fewer than two files, InputError for a file that is no
-    result or shares no sequence with the first.
+    each time. Raises UsageError for fewer than two files, InputError for a file that is no result or shares no sequence
+    with the first.
     """
     if len(paths) < 2:
         raise UsageError("comparing takes two or more results, such as: hodor evaluate --compare A.json B.json")
@@ -98,7 +92,7 @@ def compare(paths: Sequence[Path], metric: str = "J&F") -> list[ResultComparison
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     pairs = zip(results[1:], names[1:], strict=True)
-    return [_compare(results[0], other, names[0], name, metric) for other, name in pairs]
+    return [_compare(results[0], other, names[0], name) for other, name in pairs]
 
 
 def bootstrap_interval(differences: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -112,7 +106,7 @@ def bootstrap_interval(differences: npt.NDArray[np.float64], weights: npt.NDArra
     return float(low), float(high)
 
 
-def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str, metric: str) -> ResultComparison:
+def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str) -> ResultComparison:
     shared = [name for name in a.sequences if name in b.sequences]
     if not shared:
         raise InputError(f"{name_a} and {name_b} share no sequence; compare results on the same data set")
@@ -121,11 +115,11 @@ def _compare(a: _ResultRecord, b: _ResultRecord, name_a: str, name_b: str, metri
         pair = a.sequences[name].objects, b.sequences[name].objects
         if set(pair[0]) != set(pair[1]):
             raise InputError(f"{name_a} and {name_b} have different objects in {name}; the truths differ")
-        rows.append([*(sum(getattr(one, _FIELDS[metric]) for one in of.values()) for of in pair), len(pair[0])])
+        rows.append([*(sum(one.jf for one in of.values()) for of in pair), len(pair[0])])
     sums_a, sums_b, weights = np.array(rows, np.float64).T
     means = zip((sums_a / weights).tolist(), (sums_b / weights).tolist(), strict=True)
     enough = len(shared) >= LEAST_SEQUENCES
     interval = bootstrap_interval(sums_b - sums_a, weights) if enough else None
     value_a, value_b = (float(sums.sum() / weights.sum()) for sums in (sums_a, sums_b))
     sequences, apart = dict(zip(shared, means, strict=True)), tuple(sorted(set(a.sequences) ^ set(b.sequences)))
-    return ResultComparison(metric, name_a, name_b, value_a, value_b, interval, sequences, apart)
+    return ResultComparison(name_a, name_b, value_a, value_b, interval, sequences, apart)

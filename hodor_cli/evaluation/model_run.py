@@ -26,8 +26,6 @@ from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
 
-_LISTED = 20
-
 
 @dataclass
 class Scored:
@@ -144,8 +142,7 @@ def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: R
     run.timings[part.name] = timing
     run.kept.append(part.name)
     if part.has_truth:
-        folder = masks.masks_of(part.name)
-        run.scores[part.name] = score_masks(part, folder, rules, folder.parent)
+        run.scores[part.name] = score_masks(part, masks.masks_of(part.name), rules)
     return True
 
 
@@ -158,7 +155,7 @@ def _check(sequence: VideoSequence, rules: Rules) -> None:
         raise DataError(f"{name} has no masks; a model needs the objects of the first frame")
     missing = [frame for frame in sequence.masks if frame not in sequence.images]
     if missing:
-        raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {listed(missing, _LISTED)}")
+        raise DataError(f"{name} has no images of {plural(len(missing), 'labelled frame')}: {listed(missing, 20)}")
     if sequence.has_truth:
         require_frames(name, len(sequence.masks), rules)
 

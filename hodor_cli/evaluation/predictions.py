@@ -30,8 +30,7 @@ from hodor_cli.evaluation.settings import Progress
 from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
-_LISTED = 20
-_Task = tuple[VideoSequence, Path | None, Rules, Path]
+_Task = tuple[VideoSequence, Path, Rules]
 
 
 def score_predictions(
@@ -46,9 +45,14 @@ def score_predictions(
     """
     sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
     places, rules = find_predictions(predictions, sequences), rules_of(dataset)
-    tasks = [(sequence, places.get(name), rules, predictions) for name, sequence in sequences.items()]
-    total, done = sum(len(sequence.masks) for sequence in sequences.values()), 0
-    outcomes: dict[str, SequenceScore | str] = {}
+    there = [place.name for place in visible_folders(predictions)]
+    outcomes: dict[str, SequenceScore | str] = {
+        name: f"{predictions} has no predictions of {name}{suggestion(name, there)}"
+        for name in sequences
+        if name not in places
+    }
+    tasks = [(sequences[name], places[name], rules) for name in places]
+    total, done = sum(len(sequence.masks) for sequence, _, _ in tasks), 0
     for sequence, outcomes[sequence.name] in _run(tasks, workers):
         done += len(sequence.masks)
         if progress is not None:
@@ -83,14 +87,11 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     )
 
 
-def score_masks(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> SequenceScore:
+def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> SequenceScore:
     """Read and score the masks of one sequence in `folder`, a frame at a time.
 
-    root: where all predictions are. Raises InputError that lists the frames without a prediction.
+    Raises InputError that lists the frames without a prediction.
     """
-    if folder is None:
-        there = [place.name for place in visible_folders(root)]
-        raise InputError(f"{root} has no predictions of {sequence.name}{suggestion(sequence.name, there)}")
     names = list(sequence.masks)
     counted = set(names[1:-1] if rules.drop_last else names[1:])
     files, notes = masks_of_frames(folder, sequence.frames)
@@ -101,7 +102,7 @@ def score_masks(sequence: VideoSequence, folder: Path | None, rules: Rules, root
         if example is not None and len(missing) < len(counted):
             hint = "masks must have the names of the annotations"
         raise InputError(
-            f"{folder} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, _LISTED)}; {hint}"
+            f"{folder} has no prediction for {plural(len(missing), 'frame')}: {listed(missing, 20)}; {hint}"
         )
     scorer = SequenceScorer(sequence.name, rules)
     reader = LabelReader(f"the predictions of {sequence.name}", check_edges=False)
@@ -138,9 +139,9 @@ def _run(tasks: list[_Task], workers: int | None) -> Iterator[tuple[VideoSequenc
             pool.shutdown(cancel_futures=True)
 
 
-def _outcome(sequence: VideoSequence, folder: Path | None, rules: Rules, root: Path) -> SequenceScore | str:
+def _outcome(sequence: VideoSequence, folder: Path, rules: Rules) -> SequenceScore | str:
     try:
-        return score_masks(sequence, folder, rules, root)
+        return score_masks(sequence, folder, rules)
     except HodorError as error:
         return str(error)
     except Exception as error:  # one sequence must not take the others with it

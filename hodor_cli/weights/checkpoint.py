@@ -163,28 +163,11 @@ def average_models(
         raise UsageError(f"{len(models)} networks need {len(models)} shares, not {len(shares)}")
     if not all(0 < share < math.inf for share in shares):
         raise UsageError(f"shares must be numbers above 0, not {', '.join(f'{share:g}' for share in shares)}")
-    names = (
-        [str(origin) for origin in origins] if origins is not None else [f"network {n + 1}" for n in range(len(models))]
-    )
-    first = models[0].config
-    for name, model in zip(names[1:], models[1:], strict=True):
-        if model.config.name != first.name:
-            raise WeightsError(
-                f"{name} is a '{model.config.name}' and {names[0]} a '{first.name}'; only networks of one architecture"
-                " have a mean"
-            )
-    mean = copy.deepcopy(models[0]).float()
-    states = [model.state_dict() for model in models]
-    for name, state in zip(names[1:], states[1:], strict=True):
-        load_parameters(mean, state, origin=name)  # says which parameter does not fit
-    total = sum(shares)
-    parts = [share / total for share in shares]
+    mean, states = copy.deepcopy(models[0]).float(), [model.state_dict() for model in models]
+    for number, state in enumerate(states):
+        load_parameters(mean, state, origin=str(origins[number]) if origins else f"network {number + 1}")
+    parts = [share / sum(shares) for share in shares]
     mean.load_state_dict(
-        {
-            key: sum(part * state[key].float() for part, state in zip(parts, states, strict=True))
-            if value.is_floating_point()
-            else value
-            for key, value in states[0].items()
-        }
+        {key: sum(part * state[key].float() for part, state in zip(parts, states, strict=True)) for key in states[0]}
     )
     return mean.eval()

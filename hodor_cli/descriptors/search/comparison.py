@@ -145,7 +145,7 @@ def vectors_of_array(array: np.ndarray) -> Vectors:
 
 def vectors_of_store(store: DescriptorStore, dataset: str = "descriptor", videos: list[str] | None = None) -> Vectors:
     """A per-row data set of a store, in the order of `store.index(videos)`."""
-    return Vectors(len(store.index(videos)), lambda low, high: store.read(dataset, low, high, videos))
+    return Vectors(store.count(videos), lambda low, high: store.read(dataset, low, high, videos))
 
 
 def distances(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +103,7 @@ class SavedObjects(NamedTuple):
     baseline: dict[int, np.ndarray]
 
 
-def start_descriptors(arguments: list[str], *, most: int = 8) -> SavedObjects:
+def start_descriptors(arguments: Sequence[str], *, most: int = 8) -> SavedObjects:
     """What `Segmenter.start_from` needs for "FILE.h5#VIDEO/ID" arguments, and what tells whether the objects are there.
 
     Each object gives at most `most` of its descriptors, spread evenly over its frames. Ids are kept where they are all

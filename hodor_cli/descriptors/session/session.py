@@ -68,24 +68,22 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
         if known:
             if masks:
                 raise UsageError("objects come either from masks or from a descriptor file; give `mask` or `known`")
-            self.recognition, _, digest = start_from_store(segmenter, list(known), projection)
+            self.recognition, digest = start_from_store(segmenter, known, projection)
             self.start_from = f"{' '.join(known)} sha256:{digest}"
         if record is not None:
             self.recorder = DescriptorRecorder(
                 record, source, segmenter, masks, result=result, start_from=self.start_from
             )
-        watches: dict[str, DriftMonitor | Recognition] = {"drift": DriftMonitor()}
+        self._watches: dict[str, DriftMonitor | Recognition] = {"drift": DriftMonitor()}
         if self.recognition is not None:
-            watches["recognition"] = self.recognition
-        self.segmenter = WatchedSegmenter(segmenter, watches)
-        self._watches = watches.values()
+            self._watches["recognition"] = self.recognition
+        self.segmenter = WatchedSegmenter(segmenter, self._watches)
 
-    def on_step(self, frame: Any, result: Any, segmenter: Any) -> Mapping[str, Any]:
+    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> Mapping[str, Any]:
         """Record a frame, and name its objects to review, in the form that the report takes."""
         if self.recorder is not None:
             self.recorder.on_step(frame, result, segmenter)
-        said = [watch.on_step(frame, result, segmenter) for watch in self._watches]
-        review = [item for one in said for item in one.get("review", ())]
+        review = [note for watch in self._watches.values() for note in watch.review(frame, result, segmenter)]
         return {"review": review} if review else {}
 
     def __exit__(self, *error: Any) -> None:
@@ -122,12 +120,12 @@ class WatchedSegmenter:
 
 
 def start_from_store(
-    segmenter: Segmenter, arguments: list[str], projection_file: Path | None = None
-) -> tuple[Recognition, list[int], str]:
+    segmenter: Segmenter, arguments: Sequence[str], projection_file: Path | None = None
+) -> tuple[Recognition, str]:
     """Let a segmenter follow the objects that "FILE.h5#VIDEO/ID" arguments name.
 
-    Returns what tells whether they are recognised, their ids, and a hash of the descriptors. Raises InputError if they
-    were saved with other weights than the segmenter's, or do not exist.
+    Returns what tells whether they are recognised, and a hash of the descriptors. Raises InputError if they were saved
+    with other weights than the segmenter's, or do not exist.
     """
     objects, background, fingerprint, baseline = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
@@ -142,7 +140,7 @@ def start_from_store(
     projection = projection_for(fingerprint, projection_file) if baseline.keys() == objects.keys() else None
     tap = FeatureTap(segmenter) if projection is not None else None
     recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap)
-    return recognition, list(objects), digest.hexdigest()
+    return recognition, digest.hexdigest()
 
 
 class DescriptorRecorder(AbstractContextManager["DescriptorRecorder"]):

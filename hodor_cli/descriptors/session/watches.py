@@ -31,8 +31,15 @@ LASTING = 3  # how many frames in a row something must last (not cuts)
 #: another one.
 RECOGNISED_BELOW = 0.28
 
+#: An entry of `review` in the report: an object, the reason to look at it, and a detail.
+Note = dict[str, Any]
+
 _WORDS = {"same": "may be the same object as {}", "swapped": "may have swapped ids with {}"}
 _KINDS = list(_WORDS)
+
+
+def _note(object_id: int, reason: str, detail: str) -> Note:
+    return {"object": object_id, "reason": reason, "detail": detail}
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,11 @@ class _Track:
 
 
 class DriftMonitor:
-    """Watches a segmenter; hand `on_step` to `segment_source`, whose report then names the frames and objects.
+    """Sees swapped ids, one object under two ids, and shot cuts, from one frame's descriptors after another.
 
-    It can also be fed by hand: `add(frame, {id: descriptor}, background)` returns the events of each frame. Distances
-    are in units of the video itself, so that no threshold belongs to one model: an object's in units of how far it is
-    from the background around it in its reference frames, the background's in units of how far its nine cells are from
-    one another.
+    Distances are in units of the video itself, so that no limit belongs to one model: an object's in units of how far
+    it is from the background around it in its reference frames, the background's in units of how far its nine cells are
+    from one another.
     """
 
     def __init__(self) -> None:
@@ -71,24 +77,21 @@ class DriftMonitor:
         #: (kind, id, other id) -> how many frames in a row.
         self._lasting: dict[tuple[str, int, int], int] = {}
 
-    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> Mapping[str, Any]:
-        """The events of one frame in the form that the report takes: a list `review` of object, reason and detail."""
+    def review(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
+        """The objects of the segmenter's newest frame that are worth a look."""
         if not result.objects:
-            return {}
+            return []
         found = segmenter.descriptors()
         present = {key for key, value in result.objects.items() if not value.lost}
         objects = {key: value for key, value in found.objects.items() if key in present}
-        review = []
+        notes = []
         for event in self.add(frame.index, objects, found.background):
             if event.kind == "cut":
                 detail = f"background changed by {event.value:.2f}"
-                review += [
-                    {"object": key, "reason": "a shot cut is likely", "detail": detail} for key in result.objects
-                ]
+                notes += [_note(key, "a shot cut is likely", detail) for key in result.objects]
             else:
-                reason = _WORDS[event.kind].format(event.other)
-                review.append({"object": event.object_id, "reason": reason, "detail": f"{event.value:.2f}"})
-        return {"review": review} if review else {}
+                notes.append(_note(event.object_id, _WORDS[event.kind].format(event.other), f"{event.value:.2f}"))
+        return notes
 
     def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
         """Descriptors of a frame: objects {id: (C,)} that are present, background (9, C) or None -> what stands out."""
@@ -168,7 +171,7 @@ def unit_of(descriptor: np.ndarray, background: np.ndarray) -> float:
 
 
 class Recognition:
-    """Compares what is found with the saved objects {id: (K, C)}, frame by frame; hand `on_step` to `segment_source`.
+    """Compares what is found with the saved objects {id: (K, C)}, frame by frame.
 
     A network that starts from a saved object tends to find something in any video: a sleeve where the object is a mug.
     What it finds is compared with the saved object by their distance under the projection, which has learned how far
@@ -176,8 +179,7 @@ class Recognition:
     is from its own background; that says little, as `benchmarks/from_descriptors.py` shows.
 
     background (9, C): the saved scene, which gives the unit of distances between descriptors.
-    baseline {id: (K, B)}, projection and tap go together: the features of the saved objects' rows, what makes them
-    comparable, and where those of what is found come from.
+    projection: needs the saved rows' features, baseline {id: (K, B)}, and `tap` for those of what is found.
     """
 
     def __init__(
@@ -189,8 +191,8 @@ class Recognition:
         projection: Projection | None = None,
         tap: FeatureTap | None = None,
     ) -> None:
-        self._projection, self._tap = projection if baseline else None, tap
-        if projection is not None and baseline:
+        self._projection, self._tap = projection, tap
+        if projection is not None and baseline is not None:
             self._saved = {key: projection(rows, baseline[key]) for key, rows in objects.items()}
             self._unit, self.limit = dict.fromkeys(objects, 1.0), projection.alike_below
         else:
@@ -206,15 +208,13 @@ class Recognition:
             descriptor = self._projection(descriptor[None], features[None])[0]
         return float(np.linalg.norm(self._saved[object_id] - descriptor, axis=1).min()) / self._unit[object_id]
 
-    def on_step(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> Mapping[str, Any]:
-        """Name the objects of this frame that do not look like the saved ones, in the form that the report takes."""
+    def review(self, frame: Frame, result: StepResult, segmenter: Segmenter) -> list[Note]:
+        """The objects of the segmenter's newest frame that do not look like the saved ones."""
         descriptors = segmenter.descriptors().objects
-        features: Mapping[int, np.ndarray] = {}
-        if self._tap is not None and self._projection is not None:
-            features = self._tap.means(masks_of_labels(result.labels))
-        review = []
+        features = {} if self._tap is None else self._tap.means(masks_of_labels(result.labels))
+        notes = []
         for object_id in sorted(self._saved.keys() & descriptors.keys() & result.objects.keys()):
-            if result.objects[object_id].lost or (self._projection is not None and object_id not in features):
+            if result.objects[object_id].lost or (self._tap is not None and object_id not in features):
                 continue
             apart = self.distance(object_id, descriptors[object_id], features.get(object_id))
             self._found[object_id] += 1
@@ -222,8 +222,8 @@ class Recognition:
                 self._alike[object_id] += 1
             else:
                 detail = f"distance {apart:.2f}, alike below {self.limit:.2f}"
-                review.append({"object": object_id, "reason": "unlike the saved object", "detail": detail})
-        return {"review": review} if review else {}
+                notes.append(_note(object_id, "unlike the saved object", detail))
+        return notes
 
     def unrecognised(self) -> dict[int, tuple[int, int]]:
         """Objects that are probably not in the video: {id: (frames in which it looked alike, frames in which found)}.

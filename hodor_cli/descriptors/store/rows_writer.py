@@ -111,20 +111,17 @@ class RowsWriter(AbstractContextManager["RowsWriter"]):
             for name in self._optional:
                 self._create(name, 0 if first.baseline is None else len(first.baseline))
         self._append("frame", np.array([frame for frame, _ in self._buffer], np.int32))
-        for name in ("descriptor", "object_id", "box", "area", "confidence"):
-            self._append(name, np.array([getattr(row, name) for row in rows], DATASETS[name][0]))
-        for name in self._optional:
-            values = [getattr(row, name) for row in rows]
-            if name == "baseline":
-                self._append(name, np.stack(values).astype(np.float32))
-            elif name != "thumbnail":
-                self._append(name, np.array([value or "" for value in values], object))
-            else:
+        for name in ("descriptor", "object_id", "box", "area", "confidence", *self._optional):
+            values, kind = [getattr(row, name) for row in rows], DATASETS[name][0]
+            if kind == "bytes":
                 # One by one: h5py turns a list of equally long byte strings into a matrix and then refuses it.
-                crops = self._group["thumbnail"]
+                crops = self._group[name]
                 crops.resize(self.rows + len(rows), axis=0)
                 for number, value in enumerate(values, start=self.rows):
                     crops[number] = np.frombuffer(value or b"", np.uint8)
+            else:
+                whole = [value or "" for value in values] if kind == "text" else values
+                self._append(name, np.array(whole, object if kind == "text" else kind))
         self.rows += len(rows)
         self._buffer.clear()
 

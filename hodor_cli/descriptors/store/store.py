@@ -75,7 +75,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
 
     def __len__(self) -> int:
         """Rows of all videos together."""
-        return sum(len(self._dataset(name, "frame")) for name in self._groups)
+        return self.count()
 
     def video(self, name: str) -> VideoInfo:
         """The attributes of one video."""
@@ -85,11 +85,10 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             if not isinstance(settings, dict):
                 raise ValueError("the attribute settings is no JSON object")
             height, width = (int(hdf5.number_attribute(group, side, 0, 1 << 20)) for side in ("height", "width"))
-            fps, source = hdf5.number_attribute(group, "fps", 0, 1e6), hdf5.text_attribute(group, "source")
-            texts = (hdf5.text_attribute(group, key) for key in ("content_hash", "model_fingerprint", "kind"))
-            content, model, kind = texts
-            result = hdf5.text_attribute(group, "result", "")
-            return VideoInfo(name, source, height, width, fps, content, model, settings, kind, result)
+            keys = ("source", "content_hash", "model_fingerprint", "kind")
+            texts = {key: hdf5.text_attribute(group, key) for key in keys}
+            fps, result = hdf5.number_attribute(group, "fps", 0, 1e6), hdf5.text_attribute(group, "result", "")
+            return VideoInfo(name, height=height, width=width, fps=fps, settings=settings, result=result, **texts)
 
     def rows(self, name: str) -> VideoRows:
         """All rows of one video, by frame."""
@@ -138,6 +137,10 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
             return [None] * (len(self._dataset(name, "frame")) if rows is None else len(rows))
         crops = self.dataset(name, "thumbnail", slice(None) if rows is None else rows)
         return [crop or None for crop in crops.tolist()]
+
+    def count(self, videos: list[str] | None = None) -> int:
+        """Rows of all (or the named) videos together."""
+        return sum(len(self._dataset(name, "frame")) for name in (self.videos if videos is None else videos))
 
     def image_name(self, name: str, object_id: int) -> str | None:
         """The file that shows an object of still images, whose ids are those of their annotations; None in a video."""

@@ -25,22 +25,13 @@ GAP, CAPTION = 12, 30
 
 
 @dataclass(frozen=True)
-class ComparedMask:
-    """What is drawn beside the prediction: labels (H, W) or None for the bare frame, and what they are called."""
-
-    caption: str = "frame"
-    labels: NDArray[np.uint16] | None = None
-
-
-@dataclass(frozen=True)
 class Heatmaps:
-    """One frame: image (H, W, 3) uint8, predicted labels (H, W) uint16, what is drawn beside them, and the
+    """One frame: image (H, W, 3) uint8, the mask given there (if any) and the predicted labels (H, W) uint16, and the
     probability of the catch-all (H, W) and of the 9 background descriptors (9, H, W, row by row), float32 in 0..1."""
 
-    frame: int
     image: NDArray[np.uint8]
+    given: NDArray[np.uint16] | None
     labels: NDArray[np.uint16]
-    left: ComparedMask
     catch_all: NDArray[np.float32]
     background: NDArray[np.float32]
 
@@ -50,14 +41,14 @@ def compute_heatmaps(
     masks: Mapping[int, NDArray[np.uint16]],
     wanted: int,
     segmenter: Segmenter,
-    beside: ComparedMask | None = None,
+    *,
     progress: Callable[[int], None] | None = None,
 ) -> Heatmaps:
     """Segment from the first mask up to frame `wanted` and take the probabilities with which it is decoded.
 
     masks: {frame: label map}, of which each object's first is used; one at `wanted` itself only gives the objects'
-    descriptors there, and the frame is then decoded from them. beside: what to draw beside the prediction; by default
-    the mask given at `wanted`. Raises InputError if the frame or a mask before it is missing.
+    descriptors there, and the frame is then decoded from them. Raises InputError if the frame or a mask before it is
+    missing.
     """
     starts = first_masks(masks)
     first = min(starts, default=wanted + 1)
@@ -77,14 +68,12 @@ def compute_heatmaps(
                 continue
             if not logits:  # an object's very first frame is not decoded: do so from the descriptors it just gave
                 segmenter.step(frame.image)
-            if beside is None:
-                beside = ComparedMask("given mask", masks[wanted]) if wanted in masks else ComparedMask()
             geometry = Geometry.of(*frame.image.shape[:2], min_dim=segmenter.min_dim, max_dim=segmenter.max_dim)
             with torch.inference_mode():
                 shares = resize(logits[-1].float(), geometry.padded).softmax(dim=1)[:, : 1 + NUM_BACKGROUND]
                 shares = resize(shares[:, :, : geometry.scaled[0], : geometry.scaled[1]], geometry.original)[0]
             values = shares.cpu().numpy()
-            return Heatmaps(frame.index, frame.image, segmenter.last.labels, beside, values[0], values[1:])
+            return Heatmaps(frame.image, masks.get(wanted), segmenter.last.labels, values[0], values[1:])
     finally:
         hook.remove()
     raise InputError(f"the video has no frame {wanted}; choose an earlier one")
@@ -102,14 +91,16 @@ def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np
     return first
 
 
-def write_heatmaps(path: Path, found: Heatmaps) -> None:
-    """Write one PNG: the compared mask, the prediction and the catch-all at the left, the 3x3 background descriptors at
-    the right. A heat map is laid over the grey frame; black is 0, bright yellow 1 or what the caption says.
+def write_heatmaps(path: Path, found: Heatmaps, truth: NDArray[np.uint16] | None = None) -> None:
+    """Write one PNG: the true mask, else the given one, else the bare frame, then the prediction and the catch-all at
+    the left, the 3x3 background descriptors at the right. A heat map is laid over the grey frame; black is 0, bright
+    yellow 1 or what the caption says.
     """
     grey = np.repeat(found.image.mean(axis=2, keepdims=True), 3, axis=2)
-    left = found.left.labels
+    beside = found.given if truth is None else truth
+    caption = "frame" if beside is None else "given mask" if truth is None else "true mask"
     panels = [
-        (found.left.caption, found.image if left is None else draw_overlay(found.image, left)),
+        (caption, found.image if beside is None else draw_overlay(found.image, beside)),
         ("prediction", draw_overlay(found.image, found.labels)),
         ("catch-all", _heat(grey, found.catch_all)),
     ]
