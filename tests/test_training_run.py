@@ -68,6 +68,7 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
     facts = json.loads((result.folder / "run.json").read_text())
     assert (facts["kind"], facts["preset"], facts["settings"]["batch_size"]) == ("pretrain", "toy", 4)
     assert any("4 photographs, 4 left" in text for text in notes)
+    assert any("the warm-up (5 iterations) is as long as the whole run (2)" in text for text in notes)
     # Six predictions of two pictures each, two samples.
     sheet = cv2.imread(str(result.folder / "sheets" / "000001.png"))
     assert sheet.shape[1] > 6 * 2 * 64
@@ -241,6 +242,7 @@ def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_pat
     assert better.after > better.before
     assert any("for the 22 iterations that are left" in text for text in notes)
     assert any("the network got better" in text and "2 held-out pictures" in text for text in notes)
+    assert not any("warm-up" in text for text in notes)
     assert warnings == []
     settings["learning_rate.peak"] = 1e-12
     same = run(photos, tmp_path / "b", 1, settings=settings, warn=warnings.append)

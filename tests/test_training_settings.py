@@ -19,7 +19,6 @@ from hodor_cli.training.recipe import (
     Recipe,
     check_same,
     choose_config,
-    config_notes,
     preset_name,
     resumed_config,
     with_settings,
@@ -100,15 +99,15 @@ def test_changes_that_cannot_be(changes: dict[str, object], sentence: str) -> No
 
 
 def test_a_mode_brings_its_settings_and_refuses_others() -> None:
-    sparse = choose_config("mini-finetune", None, "sparse", {})
+    sparse = choose_config("mini-finetune", "sparse", {})
     assert (sparse.supervise, sparse.schedule, sparse.sequence, sparse.augment.frames) == ("reference", "paper", 3, 3)
-    assert choose_config("mini-finetune", None, "dense", {}).supervise == "all"
+    assert choose_config("mini-finetune", "dense", {}).supervise == "all"
     with pytest.raises(UsageError, match=r"`mode=sparse`.*`schedule=chain`"):
-        choose_config("mini-finetune", None, "sparse", {"schedule": "chain"})
+        choose_config("mini-finetune", "sparse", {"schedule": "chain"})
     with pytest.raises(UsageError, match=r"`mode=sparse`.*`sequence=1`"):
-        choose_config("mini-finetune", None, "sparse", {"sequence": 1})
+        choose_config("mini-finetune", "sparse", {"sequence": 1})
     with pytest.raises(UsageError, match=r"`mode=dense`.*`supervise=reference`"):
-        choose_config("mini-finetune", None, "dense", {"supervise": "reference"})
+        choose_config("mini-finetune", "dense", {"supervise": "reference"})
 
 
 def test_the_preset_follows_the_architecture() -> None:
@@ -119,19 +118,19 @@ def test_the_preset_follows_the_architecture() -> None:
     with pytest.raises(UsageError, match="no preset for the architecture 'huge'"):
         preset_name("pretrain", None, "huge")
     with pytest.raises(UsageError, match="there is no training preset 'papr'"):
-        choose_config("papr", None, "", {})
+        choose_config("papr", "", {})
 
 
 def test_going_on_keeps_the_settings_of_the_run() -> None:
     saved = with_settings(train_preset("mini"), {"iterations": 50, "augment.path": 0.0}).to_dict()
     del saved["augment"]["path"]  # written before there was such a setting
     began = TrainConfig.from_dict(saved)
-    assert resumed_config(began, None, None, "", {"iterations": 80}).iterations == 80
-    assert resumed_config(began, None, None, "", {}).augment.path == 0.0
+    assert resumed_config(began, None, "", {"iterations": 80}).iterations == 80
+    assert resumed_config(began, None, "", {}).augment.path == 0.0
     with pytest.raises(UsageError, match=r"augment.path 0.0 then and 0.5 now"):
-        resumed_config(began, "mini", None, "", {"iterations": 80})
+        resumed_config(began, "mini", "", {"iterations": 80})
     with pytest.raises(UsageError, match=r"learning_rate.peak 0.0004 then and 0.1 now"):
-        resumed_config(began, None, None, "", {"learning_rate.peak": 0.1})
+        resumed_config(began, None, "", {"learning_rate.peak": 0.1})
 
 
 def test_a_run_of_an_earlier_version_goes_on_without_the_settings_that_are_gone() -> None:
@@ -142,11 +141,6 @@ def test_a_run_of_an_earlier_version_goes_on_without_the_settings_that_are_gone(
     saved["batches"]["multiple"] = 64
     with pytest.raises(UsageError, match=r"another version of hodor \(batches.multiple\)"):
         TrainConfig.from_dict(saved)
-
-
-def test_a_warm_up_longer_than_the_run_is_mentioned() -> None:
-    assert "`warmup`" in config_notes(with_settings(train_preset("mini"), {"iterations": 100}))[0]
-    assert config_notes(train_preset("mini")) == []
 
 
 def test_a_folder_and_its_weight(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ _DOTTED = {"learning_rate": "learning_rate.peak", "warmup": "learning_rate.warmu
 class Changes:
     """Changes to the settings of a preset; those of `TrainConfig` without an option are reached by `--set`."""
 
+    model: Annotated[
+        str | None,
+        opt("NAME", "Architecture: swin-tiny, mini, toy.  [default: that of the weights or of the preset]"),
+    ] = None
     iterations: Annotated[int | None, option(TrainConfig, "iterations")] = None
     batch_size: Annotated[int | None, option(TrainConfig, "batch_size", _SETTINGS)] = None
     micro_batch: Annotated[int | None, option(TrainConfig, "micro_batch", _SETTINGS)] = None
@@ -206,7 +210,7 @@ def pretrain(
     data: DataOption = None,
     images: Annotated[Path | None, opt("DIR", "Photographs whose annotations lie elsewhere.")] = None,
     annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
-    recipe: Annotated[Recipe, Fields("preset", "model", "weights", "backbone")],
+    recipe: Annotated[Recipe, Fields("preset", "weights", "backbone")],
     run: Annotated[RunOptions, Fields(panel="Run")],
     changes: Annotated[Changes, Fields()],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
@@ -233,7 +237,7 @@ def finetune(
     *,
     data: DataOption = None,
     clips: Annotated[ClipOptions, Fields()],
-    recipe: Annotated[Recipe, Fields("preset", "model", "weights")],
+    recipe: Annotated[Recipe, Fields("preset", "weights")],
     run: Annotated[RunOptions, Fields(panel="Run")],
     changes: Annotated[Changes, Fields()],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -23,10 +24,20 @@ from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
-from hodor_cli.training.recipe import Job, Recipe, choose_config, config_notes, preset_name, resumed_config
+from hodor_cli.training.recipe import Recipe, choose_config, preset_name, resumed_config
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
 from hodor_cli.weights.published import load_imagenet_backbone
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a caller asks for: a network trained by this recipe on these data; clips are used as `clips` says."""
+
+    kind: Literal["pretrain", "finetune"]
+    data: list[DataSource]
+    clips: ClipOptions
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -90,50 +101,86 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     A resumed run keeps its settings, its data and its way of using clips. Raises UsageError, DataError, WeightsError.
     """
     until = None if run.seconds is None else time.time() + run.seconds
-    kind, clips, recipe = job.kind, job.clips, job.recipe
-    out = run.out or Path("runs") / "-".join(filter(None, (_started(kind, recipe)[1], clips.mode)))
+    kind, recipe = job.kind, job.recipe
+    out = run.out or Path("runs") / "-".join(filter(None, (_started(kind, recipe).preset, job.clips.mode)))
     state = read_state(out) if run.resume else None
     began = RunFolder(out).read_record() if run.resume else None
-    if began is not None and began.kind != kind:
-        raise UsageError(f"{out} holds a run of `hodor {began.kind}`; resume it with that command")
-    if began is not None and began.clips is not None:
-        for name, value in asdict(clips).items():
-            if value not in (getattr(ClipOptions(), name), had := getattr(began.clips, name)):
-                raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
-        clips = began.clips
+    clips = job.clips if began is None else _clips_of(began, job, out)
     if kind == "finetune" and not clips.mode:
         raise UsageError("say with `mode` how clips are used: frames, sparse or dense")
     record = RunRecord(kind, {}) if began is None else began
     if state is None and began is None:
-        recipe, record.preset, architecture = _started(kind, recipe)
-        config = choose_config(record.preset, recipe.model, clips.mode, recipe.changes)
-        if recipe.weights and not (recipe.preset or recipe.model or "model" in recipe.changes):
-            config = replace(config, model=architecture or config.model)
-        record.weights, record.backbone = (
-            "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
-            for file in (recipe.weights, recipe.backbone)
-        )
+        recipe = _started(kind, recipe)
+        record.preset, record.weights, record.backbone = (
+            str(recipe.preset), _named(recipe.weights), _named(recipe.backbone)
+        )  # fmt: skip
+        config = choose_config(record.preset, clips.mode, recipe.changes)
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
-        config = resumed_config(saved, recipe.preset, recipe.model, clips.mode, recipe.changes)
-    if job.data and record.data and [source.weight for source in job.data] != [source.weight for source in record.data]:
-        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in record.data)
-        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
-    sources = job.data or record.data
-    if not sources and kind == "finetune":
-        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
-    if not sources:
-        images, annotations = workspace_stills()
-        sources = [DataSource(images, annotations=annotations)]
+        config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
+    sources = _sources(job, record)
     opened = _opened(sources, config, clips)
     if layout.rank == 0:
-        for remark in config_notes(config):
-            callbacks.note(remark)
+        rate = config.learning_rate
+        if rate.warmup >= config.iterations:
+            callbacks.note(
+                f"the warm-up ({rate.warmup} iterations) is as long as the whole run ({config.iterations}), so the"
+                f" learning rate never reaches {rate.peak:g}; `warmup` makes it shorter"
+            )
         sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
     return Plan(config, replace(run, out=out), callbacks, record, opened, state, until)
+
+
+def _started(kind: Literal["pretrain", "finetune"], recipe: Recipe) -> Recipe:
+    """The recipe with the preset and the weights that it stands for.
+
+    Fine-tuning without weights starts from the package's own of the architecture. Raises UsageError where there are
+    none, and as `load_checkpoint`.
+    """
+    weights, architecture = recipe.weights, recipe.changes.get("model")
+    if kind == "finetune" and weights is None:
+        weights = architecture or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
+        if weights not in available_weights():
+            raise UsageError(
+                f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
+                " `weights`, a file"
+            )
+    if architecture is None and weights is not None and recipe.preset is None:
+        architecture = load_checkpoint(weights_path(weights)).config.name
+    return replace(recipe, weights=weights, preset=preset_name(kind, recipe.preset, architecture))
+
+
+def _named(file: str | Path | None) -> str:
+    """Weights as run.json names them: a file by its whole path, a name as it is, "" for none."""
+    return "" if file is None else str(Path(file).absolute()) if Path(file).is_file() else str(file)
+
+
+def _clips_of(began: RunRecord, job: Job, out: Path) -> ClipOptions:
+    """How the run that began uses clips. Raises UsageError for a job of another kind or that says otherwise."""
+    if began.kind != job.kind:
+        raise UsageError(f"{out} holds a run of `hodor {began.kind}`; resume it with that command")
+    if began.clips is None:
+        return job.clips
+    for name, value in asdict(job.clips).items():
+        if value not in (getattr(ClipOptions(), name), had := getattr(began.clips, name)):
+            raise UsageError(f"`{name}={value}` contradicts `resume`: the run began with `{name}={had}`")
+    return began.clips
+
+
+def _sources(job: Job, record: RunRecord) -> list[DataSource]:
+    """The data sets that are named, or that the run began with, or those of the prepared workspace."""
+    if job.data and record.data and [source.weight for source in job.data] != [source.weight for source in record.data]:
+        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in record.data)
+        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
+    if job.data or record.data:
+        return job.data or record.data
+    if job.kind == "finetune":
+        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
+    images, annotations = workspace_stills()
+    return [DataSource(images, annotations=annotations)]
 
 
 def _opened(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) -> list[StillImages | ClipSet]:
@@ -187,24 +234,3 @@ def _checked(
                 " `resume` cannot give the same batches; put it back or train into another folder"
             )
     return found
-
-
-def _started(kind: str, recipe: Recipe) -> tuple[Recipe, str, str | None]:
-    """The recipe with the weights that it starts from, its preset, and the architecture, None if that is left open.
-
-    Fine-tuning without weights starts from the package's own of that architecture. Raises UsageError without any, and
-    as `load_checkpoint`.
-    """
-    if kind == "finetune" and recipe.weights is None:
-        weights = recipe.model or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
-        if weights not in available_weights():
-            raise UsageError(
-                f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
-                " `weights`, a file"
-            )
-        recipe = replace(recipe, weights=weights)
-    named = recipe.model or recipe.changes.get("model")
-    if named is None and recipe.weights is not None and recipe.preset is None:
-        named = load_checkpoint(weights_path(recipe.weights)).config.name
-    architecture = None if named is None else str(named)
-    return recipe, preset_name(kind, recipe.preset, architecture), architecture

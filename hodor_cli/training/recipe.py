@@ -1,4 +1,4 @@
-"""What is trained, and from what a user asks for to the settings: a preset, changes by name, what a resumed run had."""
+"""From what a user asks for to the settings of a run: a preset, changes by name, and what a resumed run began with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from hodor_cli.errors import UsageError
 from hodor_cli.images.paths import listed
-from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.settings import about, settings_of
 from hodor_cli.training.config import TrainConfig, flat, train_preset
 
@@ -38,9 +37,6 @@ class Recipe:
             " architecture]"
         ),
     ] = None
-    model: Annotated[
-        str | None, about("Architecture: swin-tiny, mini, toy.  [default: that of the weights or of the preset]")
-    ] = None
     weights: Annotated[str | Path | None, about("The weights to start from, a name or a file.")] = None
     backbone: Annotated[str | Path | None, about("ImageNet weights to start the backbone of a new network from.")] = (
         None
@@ -53,41 +49,23 @@ class Recipe:
             raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is to be trained: on which data, which are used how, and which network."""
-
-    kind: Literal["pretrain", "finetune"]
-    data: list[DataSource]
-    clips: ClipOptions
-    recipe: Recipe
-
-
-def preset_name(kind: str, preset: str | None, architecture: str | None) -> str:
+def preset_name(kind: Literal["pretrain", "finetune"], preset: str | None, architecture: str | None) -> str:
     """The preset that is named, else the one for an architecture, else the paper's for still images.
 
-    kind: "pretrain" or "finetune". Raises UsageError for an architecture without presets.
+    Raises UsageError for an architecture without presets.
     """
-    if preset is not None:
-        return preset
-    if architecture is None:
-        return "paper-coco"
-    if architecture not in _PRESETS[kind]:
+    if preset is None and architecture is not None and architecture not in _PRESETS[kind]:
         raise UsageError(f"there is no preset for the architecture '{architecture}'; name one with `preset`")
-    return _PRESETS[kind][architecture]
+    return preset or ("paper-coco" if architecture is None else _PRESETS[kind][architecture])
 
 
-def choose_config(preset: str, model: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
+def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
     """A preset's settings with the mode's needs and the user's changes.
 
     mode: "frames", "sparse", "dense", or "" for still images. changes: by dotted name.
     Raises UsageError for changes that contradict the mode, naming both.
     """
-    changes = dict(changes)
-    if model is not None:
-        if changes.get("model", model) != model:
-            raise UsageError(f"`model={model}` contradicts the setting model={changes['model']}; give one of them")
-        changes["model"] = model
+    changes, base = dict(changes), train_preset(preset)
     if mode == "sparse":
         _require(changes, mode, "schedule", "paper", "cycles that return to the labelled frame")
         _require(changes, mode, "supervise", "reference", "the labelled frame alone to be supervised")
@@ -95,23 +73,17 @@ def choose_config(preset: str, model: str | None, mode: str, changes: Mapping[st
             raise UsageError("`mode=sparse` learns from unlabelled frames, which `sequence=1` leaves out; drop one")
     elif mode:
         _require(changes, mode, "supervise", "all", "all frames to be supervised")
-    base = train_preset(preset)
     if changes.get("schedule", base.schedule) == "paper" and base.sequence not in (1, 3):
         changes.setdefault("sequence", 3)  # the paper's cycles know no longer ones
     return with_settings(base, changes)
 
 
-def resumed_config(
-    saved: TrainConfig, preset: str | None, model: str | None, mode: str, changes: Mapping[str, Any]
-) -> TrainConfig:
+def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
     """The settings of a resumed run: those it began with, changed where that is allowed.
 
     Raises UsageError for settings that differ from those it began with, naming them.
     """
-    if preset is not None:
-        config = choose_config(preset, model, mode, changes)
-    else:
-        config = with_settings(saved, dict(changes) | ({} if model is None else {"model": model}))
+    config = with_settings(saved, changes) if preset is None else choose_config(preset, mode, changes)
     check_same(config, saved)
     return config
 
@@ -137,17 +109,6 @@ def check_same(config: TrainConfig, began: TrainConfig) -> None:
             f"`resume` with other settings than the run began with ({shown}); leave them out to continue with its"
             " own, or train into another folder"
         )
-
-
-def config_notes(config: TrainConfig) -> list[str]:
-    """Remarks on settings that are allowed and rarely meant."""
-    rate = config.learning_rate
-    if rate.warmup < config.iterations:
-        return []
-    return [
-        f"the warm-up ({rate.warmup} iterations) is as long as the whole run ({config.iterations}), so the learning"
-        f" rate never reaches {rate.peak:g}; `warmup` makes it shorter"
-    ]
 
 
 def _require(changes: dict[str, Any], mode: str, name: str, value: str, why: str) -> None:

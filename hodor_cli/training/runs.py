@@ -12,8 +12,8 @@ from hodor_cli.training.launch import Process, resolve
 from hodor_cli.training.launch import launch as start
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
-from hodor_cli.training.plan import Plan, decide
-from hodor_cli.training.recipe import Job, Recipe
+from hodor_cli.training.plan import Job, Plan, decide
+from hodor_cli.training.recipe import Recipe
 from hodor_cli.training.run_folder import read_state
 from hodor_cli.training.watching import HeldOut
 
