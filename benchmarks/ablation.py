@@ -15,7 +15,6 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 #: Small frames and a quick warm-up, so that a few hundred iterations show a difference.
@@ -39,18 +38,6 @@ ROWS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Result:
-    """Scores of one row, 0..100."""
-
-    name: str
-    change: str
-    jf: float
-    j: float
-    f: float
-    jf_without_matching: float
-
-
 def main() -> None:
     """Run what is not there yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,19 +54,16 @@ def main() -> None:
     unknown = [name for name in names if name not in ROWS]
     if unknown:
         parser.error(f"no row {', '.join(unknown)}; there are: {', '.join(ROWS)}")
-    results = [_row(name, options) for name in names]
+    rows = {name: _row(name, options) for name in names}
     print(f"\n| {options.iterations} iterations of 4 samples | changed | J&F | J | F | J&F, descriptors alone |")
     print("|---|---|---|---|---|---|")
-    for result in results:
-        change = f"`{result.change}`" if result.change else ""
-        print(
-            f"| {result.name} | {change} | {result.jf:.1f} | {result.j:.1f} | {result.f:.1f}"
-            f" | {result.jf_without_matching:.1f} |"
-        )
+    for name, scores in rows.items():
+        change = f"`{ROWS[name]}`" if ROWS[name] else ""
+        print(f"| {name} | {change} | {' | '.join(f'{score:.1f}' for score in scores)} |")
 
 
-def _row(name: str, options: argparse.Namespace) -> Result:
-    """Train and measure one row, or read what an earlier run left."""
+def _row(name: str, options: argparse.Namespace) -> list[float]:
+    """Train and measure one row, or read what an earlier run left: J&F, J, F, and J&F by descriptors alone, 0..100."""
     folder: Path = options.out / name.replace(" ", "-").replace("'", "")
     run = folder / "run"
     weights = run / "last.safetensors"
@@ -101,14 +85,7 @@ def _row(name: str, options: argparse.Namespace) -> Result:
         scores.append(json.loads(results.read_text(encoding="utf-8")))
     everything, alone = scores
     print(f"{name}: J&F {100 * everything['J&F']:.1f}, descriptors alone {100 * alone['J&F']:.1f}", flush=True)
-    return Result(
-        name,
-        ROWS[name],
-        jf=100 * everything["J&F"],
-        j=100 * everything["J"],
-        f=100 * everything["F"],
-        jf_without_matching=100 * alone["J&F"],
-    )
+    return [100 * value for value in (everything["J&F"], everything["J"], everything["F"], alone["J&F"])]
 
 
 def _hodor(arguments: list[str]) -> None:

@@ -18,6 +18,7 @@ from hodor_cli import Clicker
 from hodor_cli.clicks.simulation import next_click
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.engine import Segmenter
+from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.formats.opening import open_set
 from hodor_cli.weights import load_model
 
@@ -51,18 +52,14 @@ def corrected(clicker: Clicker, image: np.ndarray, truth: np.ndarray, mask: np.n
     """IoU of a mask (H, W), and after each click that corrects it."""
     clicker.set_frame(image)
     clicker.set_mask(mask)
-    clicked, ious = np.zeros_like(truth), [iou(mask, truth)]
+    clicked, ious = np.zeros_like(truth), [jaccard(truth, mask)]
     for _ in range(clicks):
         click = next_click(truth, mask, clicked)
         if click is not None:
             clicked[click.y, click.x] = True
             mask = clicker.click(click.x, click.y, positive=click.positive)
-        ious.append(iou(mask, truth))
+        ious.append(jaccard(truth, mask))
     return ious
-
-
-def iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    return float((mask & truth).sum() / max(1, (mask | truth).sum()))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from hodor_cli.descriptors.search.projection import Projection, projection_for
 from hodor_cli.descriptors.search.query import spread
 from hodor_cli.descriptors.session.watches import Recognition
 from hodor_cli.engine import Segmenter
+from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.weights import load_model, model_fingerprint
 
 Clip = list[tuple[np.ndarray, np.ndarray]]
@@ -73,12 +74,6 @@ def elsewhere(clip: Clip, other: Clip) -> Clip:
     return pasted
 
 
-def overlap(found: np.ndarray, mask: np.ndarray) -> float:
-    """Intersection over union; 1 where both are empty."""
-    either = np.count_nonzero(found | mask)
-    return np.count_nonzero(found & mask) / either if either else 1.0
-
-
 def told_apart(there: list[float], absent: list[float]) -> float:
     """Share of pairs in which the frame with the object is nearer than the one without; equal ones count half."""
     near, far = np.array(there)[:, None], np.array(absent)[None]
@@ -108,7 +103,7 @@ class Looking:
             if inside.any():
                 descriptor, means = self.segmenter.descriptors().objects[1], self.tap.means({1: inside})[1]
                 apart, projected = plain.distance(1, descriptor), best.distance(1, descriptor, means)
-            yield Found(overlap(inside, mask), projected < best.limit, apart, projected)
+            yield Found(jaccard(inside, mask), projected < best.limit, apart, projected)
 
 
 def percentiles(case: str, kind: str, values: list[float]) -> None:

@@ -27,6 +27,7 @@ import numpy as np
 from hodor_cli import Segmenter, load_model
 from hodor_cli.datasets.dataset import VideoSequence, recognise
 from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.images.picture import read_picture
 from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.records import ObjectRecord
@@ -61,16 +62,11 @@ def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[
         flags = list(reasons(record, recent))
         for key in () if truth is None else record.objects.keys() - given.keys():
             yield Judged(
-                iou=_iou(labels == key, truth.ids == key),
+                iou=jaccard(labels == key, truth.ids == key),
                 entry=record.objects[key],
                 flags=frozenset(reason for object_id, reason, _ in flags if object_id == key),
                 doubt=1.0 if record.objects[key].lost else doubt(record.objects[key])[0],
             )
-
-
-def _iou(found: np.ndarray, truth: np.ndarray) -> float:
-    either = np.count_nonzero(found | truth)
-    return np.count_nonzero(found & truth) / either if either else 1.0
 
 
 def row(what: str, flagged: np.ndarray, bad: np.ndarray) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from hodor_cli.datasets.dataset import VideoSequence, recognise
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.engine import Segmenter
+from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.images.picture import read_picture
 from hodor_cli.weights import load_model
 
@@ -37,11 +38,6 @@ class Row:
     alone: float
     share: float
     cosine: float
-
-
-def overlap(found: np.ndarray, mask: np.ndarray) -> float:
-    """Intersection over union."""
-    return np.count_nonzero(found & mask) / max(np.count_nonzero(found | mask), 1)
 
 
 def decoded(segmenter: Segmenter, image: np.ndarray, masks: Masks) -> tuple[np.ndarray, dict[int, np.ndarray]]:
@@ -69,8 +65,8 @@ def rows_of_frame(segmenter: Segmenter, sequence: str, image: np.ndarray, masks:
             Row(
                 sequence,
                 number,
-                overlap(labels == number, mask),
-                overlap(alone == number, mask),
+                jaccard(labels == number, mask),
+                jaccard(alone == number, mask),
                 float(np.mean(mask)),
                 cosine_to_others(vectors, number),
             )

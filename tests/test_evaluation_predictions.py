@@ -44,6 +44,19 @@ def test_means_are_over_objects_and_the_worst_comes_first(benchmark: tuple[Path,
     assert result.frames_per_second is None
 
 
+def test_true_masks_given_as_predictions_are_named(benchmark: tuple[Path, Path]) -> None:
+    itself = evaluate(benchmark[0], predictions=benchmark[0])
+    assert itself.jf == 1.0 and "the predictions of bear are its true masks themselves" in itself.notes
+    assert not any("themselves" in note for note in evaluate(benchmark[0], predictions=benchmark[1]).notes)
+
+
+def test_pictures_given_as_predictions_are_named(benchmark: tuple[Path, Path]) -> None:
+    for mask in benchmark[1].rglob("*.png"):
+        mask.rename(mask.with_suffix(".jpg"))
+    with pytest.raises(InputError, match=r"bear holds no masks, which are \.png.* files; it holds 00000\.jpg"):
+        evaluate(benchmark[0], predictions=benchmark[1])
+
+
 def test_processes_give_what_one_gives(benchmark: tuple[Path, Path]) -> None:
     found = recognise(benchmark[0])
     seen: list[tuple[int, int]] = []
@@ -107,6 +120,8 @@ def test_a_zip_of_predictions_is_to_be_unpacked(tmp_path: Path) -> None:
 
 def test_nothing_that_can_be_scored_is_an_error(benchmark: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no masks in a folder named like a sequence"):
+        evaluate(benchmark[0], predictions=predictions(tmp_path / "others", {"cat": moving_labels(3)}))
+    with pytest.raises(InputError, match="bear holds no masks"):
         evaluate(benchmark[0], predictions=tmp_path / "set" / "JPEGImages")
     with pytest.raises(InputError, match="no folder of predictions"):
         evaluate(benchmark[0], predictions=tmp_path / "gone")

@@ -367,6 +367,15 @@ def test_a_path_that_is_not_there_is_answered_as_a_path(bundle: Path, tmp_path: 
         load_model(tmp_path / "gone.pth")
 
 
+def test_a_folder_given_as_weights_names_those_in_it(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"is a folder; .*it holds none"):
+        weights_path(tmp_path)
+    (tmp_path / "last.safetensors").touch()
+    with pytest.raises(InputError, match=r"is a folder; name a weights file in it \(last\.safetensors\)"):
+        weights_path(tmp_path)
+
+
 def test_a_checksum_that_differs_is_named_before_anything_is_read(bundle: Path) -> None:
     path = bundle / "mini.safetensors"
     content = bytearray(path.read_bytes())

@@ -24,10 +24,11 @@ from PIL import Image
 from hodor_cli.datasets.dataset import Dataset, VideoSequence
 from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in, masks_of_frames, suggestion
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary, read_labels
+from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
 from hodor_cli.errors import HodorError, InputError, UsageError
 from hodor_cli.evaluation.scoring import DAVIS, Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import Progress
-from hodor_cli.images.paths import listed, plural, require_exists, visible_folders
+from hodor_cli.images.paths import listed, plural, require_exists, visible_files, visible_folders
 from hodor_cli.runtime.threads import forkable_opencv, usable_cores
 
 _Task = tuple[VideoSequence, Path, Rules]
@@ -70,17 +71,21 @@ def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict
     inside = [*visible_folders(root), *visible_folders(root / "Annotations")]
     places = [root, root / "predictions", root / "Annotations", *inside]
     best: dict[str, Path] = {}
+    empty: dict[str, Path] = {}
     for place in places:
         there = folders_by_name(place)
-        found = {name: there[name] for name in sequences if name in there and masks_in(there[name])}
-        if len(found) > len(best):
-            best = found
+        named = {name: there[name] for name in sequences if name in there}
+        found = {name: folder for name, folder in named.items() if masks_in(folder)}
+        best, empty = found if len(found) > len(best) else best, empty or named
     if best:
         return best
     if len(sequences) == 1:
         for place in (root, root / "masks"):
             if masks_in(place):
                 return {next(iter(sequences)): place}
+    for folder in empty.values():
+        held = listed(visible_files(folder), 3) or "no files"
+        raise InputError(f"{folder} holds no masks, which are {', '.join(MASK_SUFFIXES)} files; it holds {held}")
     raise InputError(
         f"{root} has no masks in a folder named like a sequence of the data set (such as {next(iter(sequences), '?')})"
         f"{first_folders(root)}"
@@ -109,6 +114,8 @@ def score_masks(sequence: VideoSequence, folder: Path, rules: Rules) -> Sequence
     for name, truth in sequence.masks.items():
         scorer.add(name, truth, reader.read(files[name], name).ids if name in counted else None)
     score = scorer.finish()
+    if folder.resolve() == next(iter(sequence.masks.values())).parent.resolve():
+        notes = [*notes, f"the predictions of {sequence.name} are its true masks themselves"]
     return replace(score, notes=(*notes, *score.notes))
 
 

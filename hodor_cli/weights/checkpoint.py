@@ -51,7 +51,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if is_pickle(path):
         state_dict = read_pickle(path)
         if not any(name.startswith("feature_extractor.") for name in state_dict):
-            raise WeightsError(f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters)")
+            raise WeightsError(
+                f"{path} is not one of the authors' checkpoints (no 'feature_extractor.' parameters); use the released"
+                " .pth or a file that hodor wrote"
+            )
         return Checkpoint(preset("swin-tiny"), from_authors(state_dict), {"source": path.name})
     header, state_dict = read_safetensors(path)
     if header.get("format") != "hodor":

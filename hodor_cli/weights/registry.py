@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from hodor_cli.errors import HodorError, InputError, UsageError, WeightsError, extra
+from hodor_cli.images.paths import listed
 from hodor_cli.weights.tensor_files import file_sha256
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ def weights_path(name_or_path: str | Path, progress: Progress | None = None) -> 
     path = Path(name_or_path)
     if path.is_file():
         return path
+    if path.is_dir():
+        held = sorted(file.name for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+        raise InputError(f"{path} is a folder; name a weights file in it ({listed(held, 5) or 'it holds none'})")
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"there is no weights file {path}; check the path, or name one of: {', '.join(known)}")
     close = difflib.get_close_matches(str(name_or_path), known, n=1)
