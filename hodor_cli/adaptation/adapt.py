@@ -34,7 +34,7 @@ from hodor_cli.training.step import Learner, put_weights, rate_at, weights_of
 from hodor_cli.weights.checkpoint import model_fingerprint, model_from_checkpoint, save_checkpoint
 from hodor_cli.weights.registry import cache_folder
 
-#: How far it must go to be worth the time.
+#: If it may go less far than this, learning is not worth the time.
 _WORTH = 0.1
 
 
@@ -107,7 +107,8 @@ class _Adaptation:
         self.loss = math.nan
 
     def run(self) -> None:
-        """Learn within the budget, and leave in the model what lies as far towards that as it can be trusted."""
+        """Learn within the budget, then go from the given weights towards the learned ones, as far as these can be
+        trusted."""
         (min_dim, max_dim), model, process = self.size, self.learner.model, self.learner.process
         device, precision = process.device, precision_name(process.dtype)
         segmenter = Segmenter(model.eval(), min_dim=min_dim, max_dim=max_dim, device=device, precision=precision)
@@ -157,7 +158,7 @@ class _Adaptation:
 
 
 def _key(model: Hodor, examples: Sequence[Example], details: list[object]) -> str:
-    """What an adapted network depends on, as one hash."""
+    """A hash of all that an adapted network depends on."""
     digest = hashlib.sha256(model_fingerprint(model).encode())
     digest.update(json.dumps(details, sort_keys=True).encode())
     for example in examples:

@@ -1,4 +1,4 @@
-"""What adaptation learns from, and how far what it learns there can be trusted in the rest of the video."""
+"""What adaptation learns from, and how far the result can be trusted in the rest of the video."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ class Example:
 def followed_after(marks: Sequence[int], end: int | None = None) -> dict[int, list[int]]:
     """{mark: indices of frames after it} for `marks`, the frames with given masks in order, of a video of `end` frames.
 
-    No frame is beyond the next mark, and all together are about as many as of a single mark.
+    The frames after a mark end before the next one. With several marks each gets fewer, so that their total stays about
+    the same.
     """
     count = max(2, math.ceil(_LOOKED_AT / len(marks)))
     ends = [*marks[1:], math.inf if end is None else end]
@@ -120,7 +121,7 @@ def trust_in(
     The given network follows the objects there. Where it is sure of them, and their descriptors are no longer what they
     were in the examples, it knows more than the examples show, and a network adapted to these would forget it.
 
-    segmenter: of the given network. seconds: the whole budget, if it is one. each: called after every frame.
+    segmenter: of the given network. seconds: the budget, if it is a time. each: called after every frame.
     """
     total = sum(len(example.following) for example in examples)
     if total == 0:

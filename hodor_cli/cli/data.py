@@ -29,11 +29,11 @@ AnnotationsOption = Annotated[
 ]
 _LIMITS = train_preset("mini").limits  # those of `hodor pretrain --weights mini`
 MinAreaOption = Annotated[
-    float, opt("PX", "Least area of an object. The default is that of the preset mini of training.", min=0)
+    float, opt("PX", "Least area of an object, by default as in training with the preset mini.", min=0)
 ]
 MinSideOption = Annotated[float, opt("PX", "Least width and height of an object.", min=0)]
 FilePixelsOption = Annotated[
-    bool, switch("--file-pixels", "Measure these in the file, not in an image scaled to 300,000 px.")
+    bool, switch("--file-pixels", "Measure objects in pixels of the file, not of an image scaled to 300,000 px.")
 ]
 
 

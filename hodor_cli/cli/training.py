@@ -65,7 +65,8 @@ class Changes:
         ),
     ] = None
     val: Annotated[
-        Path | None, opt("FOLDER", "Measure J&F on this benchmark and keep the best.", rich_help_panel=_RUN)
+        Path | None,
+        opt("FOLDER", "Measure J&F on this benchmark; keep the best network.", rich_help_panel=_RUN),
     ] = None
 
     def by_name(self) -> dict[str, Any]:
@@ -211,8 +212,8 @@ def pretrain(
     images: Annotated[Path | None, opt("DIR", "Photographs whose annotations lie elsewhere.")] = None,
     annotations: Annotated[Path | None, opt("FILE", "Their annotations, in COCO format.")] = None,
     recipe: Annotated[Recipe, Fields("preset", "weights", "backbone")],
-    run: Annotated[RunOptions, Fields(panel="Run")],
     changes: Annotated[Changes, Fields()],
+    run: Annotated[RunOptions, Fields(panel="Run")],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
 ) -> None:
     """Train on labelled photographs: still images in, a video segmenter out.
@@ -238,8 +239,8 @@ def finetune(
     data: DataOption = None,
     clips: Annotated[ClipOptions, Fields()],
     recipe: Annotated[Recipe, Fields("preset", "weights")],
-    run: Annotated[RunOptions, Fields(panel="Run")],
     changes: Annotated[Changes, Fields()],
+    run: Annotated[RunOptions, Fields(panel="Run")],
     launch: Annotated[LaunchSettings, Fields(panel=MACHINE)],
 ) -> None:
     """Continue training on clips in the DAVIS or YouTube-VOS layout, from a trained network (mini by default).

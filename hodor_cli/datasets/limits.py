@@ -22,7 +22,7 @@ class ObjectLimits:
 
     min_area: Annotated[float, about("Least area of an object, in pixels.", least=0)] = 2000.0
     min_side: Annotated[float, about("Least width and height of its box, in pixels.", least=0)] = 20.0
-    at_area: Annotated[float, about("Pixels of the image that these are meant for; none: the file's own.", above=0)] | (
+    at_area: Annotated[float, about("Pixels of the image that objects are measured in; none: the file's.", above=0)] | (
         None
     ) = 300_000.0
 

@@ -1,4 +1,4 @@
-"""Where pixels go: affine motions, smooth deformations, and the ways of layers through the frames."""
+"""Where pixels go: affine motions, smooth deformations, and how a layer moves through the frames."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def between(rng: np.random.Generator, bounds: tuple[float, float], strength: flo
 
 @dataclass(frozen=True)
 class LayerMotion:
-    """How something is moved.
+    """An affine motion, and a smooth deformation on top of it.
 
     numbers: (6,), the logarithm of the scale, rotation and shear (x, y) in degrees, shift (x, y) in pixels.
     bend: (H, W, 2) pixel offsets or None.

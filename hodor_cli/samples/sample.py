@@ -55,7 +55,7 @@ def sample_of(
     labelled: NDArray[np.bool_] | None = None,
     look: Look | None = None,
 ) -> TrainingSample:
-    """The sample of frames as they are drawn, then changed by a look. labelled: (T,) bool, None for all."""
+    """The sample made of these frames, coloured by a look. labelled: (T,) bool, None if all are."""
     done = [
         (frame if look is None else look.apply(t, frame, valid), labels, valid)
         for t, (frame, labels, valid) in enumerate(drawn)

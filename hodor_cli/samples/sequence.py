@@ -1,4 +1,4 @@
-"""Sequences from still images: the choice between both makers, and our own, which is faster and adds motion.
+"""Sequences from still images, made by imgaug as in the paper, or by our own maker, which is faster and adds motion.
 
 Every frame is sampled once from the original photograph (or from the layers cut out of it), never from another frame.
 """
@@ -16,7 +16,7 @@ from hodor_cli.samples.geometry import LayerMotion, Matrix, Track, Warp, between
 from hodor_cli.samples.sample import DrawnFrame, Masks, Others, TrainingSample, labels_of_masks, sample_of
 from hodor_cli.samples.settings import AugmentSettings
 
-_ATTEMPTS = 4  # gentler motion each time an object is lost in frame 0; the last one moves nothing
+_ATTEMPTS = 4  # with less motion each time, while frame 0 loses an object; the last one moves nothing
 
 
 def make_still_sequence(
@@ -86,9 +86,10 @@ class _Scene:
         self.objects = [self._track() for _ in masks]
 
     def frame(self, t: int) -> DrawnFrame:
-        """Frame t: frame 0 shows all objects, later ones at least one, unless they follow a path.
+        """Frame t. Frame 0 shows all objects, and a later one at least one, unless the frames follow a path.
 
-        While it does not, it is drawn again, with less motion; frame 0 without what stands in front, at last unzoomed.
+        A frame that does not is drawn again, with less motion each time; frame 0 also without what stands in front of
+        the objects, and at last without zoom.
         """
         for attempt in range(_ATTEMPTS):
             if t == 0 and attempt:

@@ -15,7 +15,7 @@ Range = tuple[float, float]
 
 
 def chance(help: str) -> object:
-    """What a field that is a chance is declared with."""
+    """The declaration of a field that is a chance, 0..1."""
     return about(f"Chance {help}.", least=0, most=1)
 
 
@@ -62,21 +62,21 @@ def parse_sources(data: Data) -> list[DataSource]:
 class ClipOptions:
     """How `finetune` uses clips; `pretrain` has no mode.
 
-    `frames` takes annotated frames as further photographs; `sparse` learns by cyclic consistency from one labelled
-    frame of each clip (HODOR, sec. 3.5); `dense` from clips whose frames are all labelled.
+    `frames` takes labelled frames as further photographs; `sparse` learns by cyclic consistency from one labelled frame
+    of each clip (HODOR, sec. 3.5); `dense` learns from sequences of labelled frames.
     """
 
     mode: Annotated[
         Literal["", "frames", "sparse", "dense"],
         about(
-            "Annotated frames as more photographs; clips with one labelled frame each (cyclic consistency); or clips"
-            " with all frames labelled."
+            "How clips are used: labelled frames as more photographs; one labelled frame of each clip (cyclic"
+            " consistency); or clips with many labelled frames."
         ),
     ] = ""
-    max_gap: Annotated[int, about("Frames between those of a sample, at most (sparse, dense).", least=1)] = 10
-    every: Annotated[int, about("Take each n-th labelled frame (frames).", least=1)] = 1
+    max_gap: Annotated[int, about("How far apart frames of a sample lie, at most (sparse, dense).", least=1)] = 10
+    every: Annotated[int, about("Take every n-th labelled frame of a clip (frames).", least=1)] = 1
     resolution: Annotated[str | None, about("Folder below JPEGImages, if there are several.")] = None
-    split: Annotated[str | None, about("List of ImageSets.  [default: train, if there]")] = None
+    split: Annotated[str | None, about("List in ImageSets that names the clips.  [default: train, if there]")] = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -89,40 +89,42 @@ class AugmentSettings:
     Ranges are (least, most); chances are per sample unless said otherwise; lengths are shares of the side.
     """
 
-    maker: Annotated[Literal["fast", "imgaug"], about("Our own augmenters, or the paper's.")] = "fast"
-    frames: Annotated[int, about("Frames of a sequence; 1 is the single-image ablation.", least=1)] = 3
+    maker: Annotated[Literal["fast", "imgaug"], about("What augments: our own code, or imgaug as in the paper.")] = (
+        "fast"
+    )
+    frames: Annotated[int, about("Frames of a sequence; 1: single images, an ablation of the paper.", least=1)] = 3
 
     # The paper's ranges, in both directions; a new motion is drawn for every frame.
-    translation: Annotated[Range, about("Of the side.")] = (0.0, 0.25)
-    rotation: Annotated[Range, about("Degrees.")] = (0.0, 10.0)
-    shear: Annotated[Range, about("Degrees.")] = (0.0, 10.0)
-    crop_keep: Annotated[Range, about("Of the side that a crop keeps.")] = (0.6, 0.9)
-    hue: Annotated[Range, about("Of the colour circle.")] = (0.0, 0.12)
-    saturation: Annotated[Range, about("Relative change.")] = (0.0, 0.12)
-    contrast: Annotated[Range, about("Relative change, linear.")] = (0.0, 0.05)
-    brightness: Annotated[Range, about("Relative change.")] = (0.0, 0.25)
-    colour_each_frame: Annotated[bool, about("False: one draw of the colours for the whole sequence.")] = True
+    translation: Annotated[Range, about("Shift, as a share of the side.")] = (0.0, 0.25)
+    rotation: Annotated[Range, about("Rotation in degrees.")] = (0.0, 10.0)
+    shear: Annotated[Range, about("Shear in degrees.")] = (0.0, 10.0)
+    crop_keep: Annotated[Range, about("Share of each side that a crop keeps.")] = (0.6, 0.9)
+    hue: Annotated[Range, about("Change of hue, as a share of the colour circle.")] = (0.0, 0.12)
+    saturation: Annotated[Range, about("Relative change of saturation.")] = (0.0, 0.12)
+    contrast: Annotated[Range, about("Relative change of contrast.")] = (0.0, 0.05)
+    brightness: Annotated[Range, about("Relative change of brightness.")] = (0.0, 0.25)
+    colour_each_frame: Annotated[bool, about("Draw colours for every frame; false: once for a sequence.")] = True
     flip: Annotated[float, chance("of mirroring the whole sequence")] = 0.5
 
     # Beyond the paper; used by the fast maker only, all off by default.
-    view_scale: Annotated[Range, about("Zoom shared by all frames, about an object.")] = (1.0, 1.0)
-    view_rotation: Annotated[float, about("Degrees shared by all frames.", least=0)] = 0.0
-    frame_scale: Annotated[Range, about("Zoom, drawn for every frame.")] = (1.0, 1.0)
-    scale_jump: Annotated[float, chance("per frame of a zoom from scale_jump_range on top")] = 0.0
-    scale_jump_range: Annotated[Range, about("That zoom.")] = (0.6, 1.7)
+    view_scale: Annotated[Range, about("Zoom of the whole sequence, towards an object.")] = (1.0, 1.0)
+    view_rotation: Annotated[float, about("Rotation of the whole sequence in degrees.", least=0)] = 0.0
+    frame_scale: Annotated[Range, about("Zoom of each frame.")] = (1.0, 1.0)
+    scale_jump: Annotated[float, chance("per frame of a sudden zoom on top")] = 0.0
+    scale_jump_range: Annotated[Range, about("The sudden zoom.")] = (0.6, 1.7)
     path: Annotated[float, chance("that the frames follow one smooth motion, as in a video")] = 0.0
-    path_step: Annotated[Range, about("How far each frame then goes, of the way between two draws.")] = (0.05, 0.4)
+    path_step: Annotated[Range, about("How far each frame goes from one draw to the other.")] = (0.05, 0.4)
     independent: Annotated[float, chance("that objects and background move each on their own")] = 0.0
-    other_background: Annotated[float, chance("that the background is then another photograph")] = 0.0
-    object_motion: Annotated[float, about("How far objects then move about their place.", least=0)] = 0.15
-    occluder: Annotated[float, chance("of cut-out objects of other photographs in front")] = 0.0
-    distractor: Annotated[float, chance("of such cut-outs behind the objects (with independent motion)")] = 0.0
+    other_background: Annotated[float, chance("that the background of such objects is another photograph")] = 0.0
+    object_motion: Annotated[float, about("How far such objects move, as a share of the side.", least=0)] = 0.15
+    occluder: Annotated[float, chance("that an object of another photograph stands in front")] = 0.0
+    distractor: Annotated[float, chance("that one stands behind the objects, if these move on their own")] = 0.0
     pasted: Annotated[
-        int, about("Most objects of other pictures and clips that are put into a sample, labelled.", least=0, most=254)
+        int, about("Labelled objects of other pictures that are put into a sample, at most.", least=0, most=254)
     ] = 0
     pasted_twin: Annotated[float, chance("that such an object is another one of the same picture or clip")] = 0.25
     elastic: Annotated[float, chance("per frame of a smooth deformation")] = 0.0
-    elastic_strength: Annotated[float, about("Its standard deviation.", least=0)] = 0.03
+    elastic_strength: Annotated[float, about("Deviation of its offsets, as a share of the side.", least=0)] = 0.03
     shared_colour: Annotated[float, about("Strength of one colour change of the whole sequence.", least=0)] = 0.0
     grey: Annotated[float, chance("of a grey sequence")] = 0.0
     blur: Annotated[float, chance("per frame of defocus or motion blur")] = 0.0
@@ -156,7 +158,7 @@ class BatchSettings:
     balance: Annotated[
         float, about("A source of n images is drawn in proportion to n to this power; 1: every image alike.")
     ] = 1.0
-    source_weights: Annotated[Mapping[str, float], about("Factors on that by source, or by source/coverage.")] = field(
+    source_weights: Annotated[Mapping[str, float], about("Factors on it by source, or by source/coverage.")] = field(
         default_factory=dict
     )
 

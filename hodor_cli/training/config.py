@@ -28,9 +28,11 @@ class LearningRate:
 
     peak: Annotated[float, about("The learning rate after the warm-up.", above=0)] = 1e-4
     warmup: Annotated[int, about("Iterations over which the learning rate rises.", least=0)] = 10_000
-    decay: Annotated[Literal["steps", "cosine", "constant"], about("How the learning rate falls.")] = "steps"
-    milestones: Annotated[tuple[int, ...], about("Iterations at which steps begin.")] = (100_000,)
-    factor: Annotated[float, about("What a step multiplies by.", least=0)] = 0.1
+    decay: Annotated[
+        Literal["steps", "cosine", "constant"], about("How it then falls: in steps, along a cosine, or not.")
+    ] = "steps"
+    milestones: Annotated[tuple[int, ...], about("Iterations at which a step begins.")] = (100_000,)
+    factor: Annotated[float, about("What each step multiplies it by.", least=0)] = 0.1
     floor: Annotated[float, about("Share of the peak that is left at the end of a cosine.", least=0, most=1)] = 0.01
 
     def __post_init__(self) -> None:
@@ -45,10 +47,10 @@ class TrainConfig:
     iterations: Annotated[int, about("How long to train.", least=1)] = 250_000
     batch_size: Annotated[int, about("Samples of an iteration, over all processes.", least=1)] = 8
     micro_batch: Annotated[int, about("Samples that a process runs at once (gradients add up).", least=1)] | None = None
-    sequence: Annotated[int, about("Frames of a sample; 1 is the single-image ablation.", least=1)] = 3
+    sequence: Annotated[int, about("Frames of a sample; 1: single images, an ablation of the paper.", least=1)] = 3
     schedule: Annotated[
         Literal["paper", "chain", "self-chain"],
-        about("Cycles there and back; forwards only, as in a video; or that and the start from itself."),
+        about("Cycles there and back; forwards only, as in a video; or forwards and the first frame from itself."),
     ] = "paper"
     supervise: Annotated[
         Literal["all", "reference"],
@@ -56,7 +58,7 @@ class TrainConfig:
     ] = "all"
     learning_rate: LearningRate = field(default_factory=LearningRate)
     backbone_rate: Annotated[float, about("Factor on the learning rate of the backbone; paper: 1.", least=0)] = 1.0
-    frozen_stages: Annotated[int, about("First stages of the backbone that stay as they are.", least=0, most=4)] = 0
+    frozen_stages: Annotated[int, about("First stages of the backbone that are not trained.", least=0, most=4)] = 0
     weight_decay: Annotated[float, about("Weight decay of AdamW.", least=0)] = 0.01
     clip_norm: Annotated[float, about("Largest norm of the gradient; none: no limit (paper).", above=0)] | None = None
     average: (
@@ -69,12 +71,12 @@ class TrainConfig:
     drop_cue: Annotated[float, chance("per iteration that the correspondence cue is left out")] = 0.0
     drop_history: Annotated[float, chance("per iteration that only the newest descriptors are used")] = 0.0
     damage_cue: Annotated[float, chance("per object and step of mistakes in the masks that the cue carries")] = 0.0
-    wrong_cue: Annotated[float, chance("per object and sample that the cue is wrong about all of it")] = 0.0
+    wrong_cue: Annotated[float, chance("per object and sample that the cue shows it elsewhere or nowhere")] = 0.0
     contrast: Annotated[
-        float, about("Weight of the loss that holds descriptors of an object together and others apart.", least=0)
+        float, about("Weight of the loss by which descriptors tell the objects of a batch apart.", least=0)
     ] = 0.0
     held_out: Annotated[
-        int, about("Pictures kept out of training, to compare the network with what it was at the start.", least=0)
+        int, about("Pictures kept out of training, to measure the network at the start and at the end.", least=0)
     ] = 8
     seed: Annotated[int, about("Seed of the order and of every random choice.", least=0)] = 0
     batches: BatchSettings = field(default_factory=BatchSettings)
@@ -82,7 +84,7 @@ class TrainConfig:
     limits: ObjectLimits = field(default_factory=ObjectLimits)
 
     def __post_init__(self) -> None:
-        # Parts have a copy of what they need, so that they can be used alone.
+        # `augment` and `batches` are also used without a TrainConfig, so each holds a copy of what it needs.
         object.__setattr__(self, "augment", dataclasses.replace(self.augment, frames=self.sequence))
         object.__setattr__(self, "batches", dataclasses.replace(self.batches, batch_size=self.batch_size))
         check_settings(self)

@@ -31,8 +31,8 @@ TRUTH = "truth"
 class Step(NamedTuple):
     """Decode frame `target` from `sources`, oldest first, and call the result `makes`.
 
-    `after` is the index of the step that precedes this one in its cycle (None for the first): an object that was absent
-    from all sources of a step is no target of the later steps either. `alone`: without the correspondence cue.
+    after: index of the step before this one in its cycle, None for the first. An object that is in no source of a step
+    is a target neither of this step nor of those after it. alone: without the correspondence cue.
     """
 
     sources: tuple[str, ...]

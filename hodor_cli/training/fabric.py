@@ -14,7 +14,7 @@ from lightning_fabric.plugins.environments import (
 )
 from lightning_fabric.strategies import DDPStrategy
 
-#: The other processes wait this long while the first one validates.
+#: How long the other processes wait while the first one validates.
 _PATIENCE = timedelta(hours=6)
 _ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
     "fabric": LightningEnvironment,
@@ -27,7 +27,7 @@ class QuietDDP(DDPStrategy):
     """Distributed data parallel that says nothing about its ranks while it starts."""
 
     def setup_environment(self) -> None:
-        """In every process: join the others."""
+        """Join the other processes."""
         for name in ("lightning_fabric", "lightning_utilities", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         super().setup_environment()
@@ -36,8 +36,8 @@ class QuietDDP(DDPStrategy):
 def make_fabric(kind: str, local: int, nodes: int, starter: str, *, unused: bool) -> Fabric:
     """A Fabric of `local` processes on each of `nodes` machines.
 
-    kind: "cpu" or "cuda". starter: who starts the processes, "fabric", "torchrun" or "slurm". unused: some iterations
-    leave parameters out.
+    kind: "cpu" or "cuda". starter: who starts the processes, "fabric", "torchrun" or "slurm". unused: whether some
+    iterations give some parameters no gradient.
     """
     return Fabric(
         accelerator=kind,

@@ -31,10 +31,10 @@ _RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 @dataclass(frozen=True)
 class Layout:
-    """What `resolve` made of the settings: `local` processes on each of `nodes` machines, on devices of `kind`.
+    """The processes of a run: `local` on each of `nodes` machines, each on a device of `kind` ("cpu" or "cuda").
 
-    starter: who starts them, "fabric", "torchrun" or "slurm". rank: of this process among all (0 before they start).
-    device: of a process that is alone.
+    starter: who starts them, "fabric", "torchrun" or "slurm". rank: the number of this process among all; 0 before
+    they start. device: where a single process computes.
     """
 
     device: str
@@ -58,7 +58,7 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
     """
     environ = os.environ if environ is None else environ
     starter, rank, local, nodes = "fabric", 0, 1, 1
-    # Only srun gives steps; a batch script or an interactive shell of SLURM is an ordinary process.
+    # Only `srun` starts several processes; a batch script or an interactive shell of SLURM is a single one.
     tasks = int(environ.get("SLURM_STEP_NUM_TASKS") or 1) if "SLURM_STEP_ID" in environ else 1
     if {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"} <= set(environ):
         starter, rank, local = "torchrun", int(environ["RANK"]), int(environ["LOCAL_WORLD_SIZE"])
@@ -103,12 +103,12 @@ def resolve(settings: LaunchSettings, environ: Mapping[str, str] | None = None) 
 def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused: bool = False) -> Any:
     """Call `function(process, *arguments)` in every process and return what the first one returned.
 
-    function, arguments: picklable if there are several processes. unused: some iterations leave parameters out.
-    Raises whatever HodorError one of the processes raised.
+    function, arguments: picklable if there are several processes. unused: whether some iterations give some parameters
+    no gradient. Raises whatever HodorError one of the processes raised.
     """
     if layout.world == 1:
         return function(Process(layout.device, layout.precision), *arguments)
-    # Lightning leaves ports and ranks in the environment, which the next launch would believe.
+    # Lightning leaves ports and ranks in the environment, and the next launch would take them for its own.
     before = dict(os.environ)
     with extra("distributed", "training in several processes"):
         from hodor_cli.training.fabric import make_fabric
@@ -116,7 +116,7 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
     with tempfile.TemporaryDirectory(prefix="hodor-launch-") as folder:
         errors = Path(folder) if layout.starter == "fabric" else None
         try:
-            # The processes would warn of parameters that some iterations leave out: that is what `unused` is for.
+            # Without this, the processes warn of parameters without a gradient, which `unused` announces.
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
             if layout.starter == "slurm":
                 # Lightning needs the number of processes on each machine, also where srun was not told it.
@@ -127,7 +127,7 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
         except HodorError:
             raise
         except Exception:
-            # The error that a process left behind, the oldest if there are several.
+            # The error that a process wrote down; the first one, if several did.
             left = sorted(Path(folder).iterdir(), key=lambda path: path.stat().st_mtime_ns)
             if not left:
                 raise
@@ -144,16 +144,16 @@ def _in_process(
     try:
         return function(Process(precision=precision, fabric=fabric), *arguments)
     except HodorError as error:
-        # What a child raises reaches its parent as the text of a traceback; the parent looks here for the sentence.
+        # The parent gets a child's error as the text of a traceback, so the child writes its sentence into a file.
         if errors is not None:
             (errors / f"{fabric.global_rank}").write_text(f"{type(error).__name__}\n{error}", encoding="utf-8")
         raise
 
 
 class Process:
-    """What the loop asks of the process it runs in: number `rank` of `world`, the first one writing the files.
+    """One process of a run, number `rank` of `world`; the first one writes the files.
 
-    fabric: what joins several; without it this one is alone, on `device`. dtype: the precision of training.
+    fabric: joins several processes; None for a single one, on `device`. dtype: the precision of training.
     """
 
     def __init__(
@@ -166,17 +166,17 @@ class Process:
         self.is_first = self.rank == 0
 
     def setup(self, module: nn.Module) -> nn.Module:
-        """A module on the device, wrapped for the other processes."""
+        """The module, which lies on the device, ready to exchange gradients with the other processes."""
         return module if self._fabric is None else self._fabric.setup_module(module)
 
     def accumulate(self, module: nn.Module, *, enabled: bool) -> AbstractContextManager[Any]:
-        """Inside it, gradients stay in this process if enabled."""
+        """While the block runs, gradients are not exchanged with the other processes, if enabled."""
         if self._fabric is None:
             return nullcontext()
         return self._fabric.no_backward_sync(module, enabled=enabled)  # type: ignore[arg-type]
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients, over all processes unless they accumulate."""
+        """Add the loss's gradients, averaged over all processes unless `accumulate` holds them back."""
         loss.backward() if self._fabric is None else self._fabric.backward(loss)
 
     def mean(self, values: Tensor) -> Tensor:

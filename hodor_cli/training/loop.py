@@ -27,7 +27,7 @@ from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
-from hodor_cli.training.step import Learner, holding, put_weights, rate_at
+from hodor_cli.training.step import Learner, holding, rate_at
 from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, in_words, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
@@ -38,7 +38,7 @@ def train(
     plan: Plan,
     process: Process | None = None,
     held_out: HeldOut | None = None,
-) -> Hodor:
+) -> TrainingState:
     """Train a model and leave checkpoints in the plan's folder, which exists.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
@@ -52,7 +52,7 @@ def train(
         process: how the work is distributed; None for this process alone.
         held_out: measured at the start and at the end, in the process that writes the files.
     Returns:
-        The trained model, with the weights that were saved.
+        How far the run came, and its scores.
     Raises:
         TrainingError for a loss or gradient that is no number, naming the sample; OutputError if nothing can be
         written; UsageError if a run with other settings is resumed, or the batch cannot be shared by the processes.
@@ -60,35 +60,35 @@ def train(
     process = process or Process()
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
-    job = _Job(Learner(model, plan.config, process), plan, held_out)
-    first, last = job.learner.done, plan.config.iterations
-    if len(set(process.gather(first))) > 1:
+    job = _Job(Learner(model, plan.config, process), plan)
+    learner, end = job.learner, plan.config.iterations
+    if len(set(process.gather(learner.done))) > 1:
         raise UsageError(
             f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
             " share"
         )
     try:
-        if first == 0 and process.is_first and held_out is not None:
-            job.state.before = held_out.measure(job.learner)
+        if learner.done == 0 and process.is_first and held_out is not None:
+            job.state.before = held_out.measure(learner)
         process.barrier()
-        if first < last:
+        if learner.done < end:
             pinned = process.device.type == "cuda"
-            job.train_on(make_loader(batches, first, last, workers=plan.run.workers, pin_memory=pinned))
-        job.finish()
+            job.train_on(make_loader(batches, learner.done, end, workers=plan.run.workers, pin_memory=pinned))
+        if job.state.before is not None and process.is_first and held_out is not None:
+            job.compare(held_out)
+        job.save()
     except KeyboardInterrupt:
         job.interrupted()
         raise
-    if job.learner.learned is not None:
-        put_weights(model, job.learner.learned)
-    return model.eval()
+    return job.state
 
 
 class _Job:
     """A run in progress: the learner, its plan, and what is known about it."""
 
-    def __init__(self, learner: Learner, plan: Plan, held_out: HeldOut | None) -> None:
+    def __init__(self, learner: Learner, plan: Plan) -> None:
         """Continues from the folder's state, if there is one and the plan says so."""
-        self.learner, self.plan, self.held_out = learner, plan, held_out
+        self.learner, self.plan = learner, plan
         self.config, self.folder, self.callbacks = plan.config, plan.folder, plan.callbacks
         self.process = learner.process
         self.state = TrainingState(0, plan.config.to_dict(), model=learner.model.config.to_dict())
@@ -102,41 +102,48 @@ class _Job:
 
     def train_on(self, batches: Iterator[Batch]) -> None:
         """Do the iterations that are left, or as many as the time allows."""
-        learner, run, clock, callbacks = self.learner, self.plan.run, Clock(), self.callbacks
+        learner, run, callbacks, end = self.learner, self.plan.run, self.callbacks, self.config.iterations
+        clock, over = Clock(), False
         with ExitStack() as stack:
             events = metrics = None
             if self.process.is_first:
                 events = stack.enter_context(closing(Events(self.folder.events, learner.done)))
                 metrics = stack.enter_context(closing(MetricsFile(self.folder.metrics, keep=learner.done)))
-            cores, left, over = stack.enter_context(FreeCores()), self.config.iterations - learner.done, False
-            while left and not over:
+            cores = stack.enter_context(FreeCores())
+            while learner.done < end and not over:
                 cores.adjust()
-                batch = clock.wait_for(batches)
+                clock.start()
+                batch = next(batches)
+                clock.has_batch()
                 with _uninterrupted():
                     progress, predictions = self._iteration(batch, clock)
                     if metrics is not None:
                         metrics.write(progress)
-                left = progress.iterations - progress.iteration
                 if events is not None:
                     if learner.done % events.every == 0:
                         events.note(learner.done, **{name: getattr(progress, name) for name in COLUMNS[1:]})
-                    if callbacks.progress is not None:
-                        callbacks.progress(progress)
-                    if clock.iterations == 3 and left:
-                        callbacks.note(
-                            f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
-                            f" ({progress.samples_per_second:.1f} samples/s)"
-                        )
+                    self._tell(progress, clock)
                     if learner.done % run.sheet_every == 0 or learner.done == 1:
                         write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
-                if callbacks.validate is not None and (learner.done % run.val_every == 0 or not left):
+                if callbacks.validate is not None and (learner.done % run.val_every == 0 or learner.done == end):
                     if events is not None:
                         self._validate(callbacks.validate, events)
                     self.process.barrier()
                 until = self.plan.until
                 over = until is not None and any(self.process.gather(time.time() >= until))
-                if learner.done % run.save_every == 0 and left and not over:
+                if learner.done % run.save_every == 0 and learner.done < end and not over:
                     self.save()
+
+    def _tell(self, progress: TrainingProgress, clock: Clock) -> None:
+        """Report an iteration; after three of them also how long the rest will take."""
+        if self.callbacks.progress is not None:
+            self.callbacks.progress(progress)
+        left = progress.iterations - progress.iteration
+        if clock.iterations == 3 and left:
+            self.callbacks.note(
+                f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
+                f" ({progress.samples_per_second:.1f} samples/s)"
+            )
 
     def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
         config, iteration = self.config, self.learner.done
@@ -173,19 +180,17 @@ class _Job:
                 self._save_checkpoint(self.folder.best, score=score)
         self.learner.model.train()
 
-    def finish(self) -> None:
-        """Save, and say whether the network got better."""
-        before, held_out = self.state.before, self.held_out
-        if before is not None and held_out is not None and self.process.is_first:
-            after = self.state.after = held_out.measure(self.learner)
-            change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {held_out.name}"
-            if round(after, 3) > round(before, 3):  # as the sentence shows them
-                self.callbacks.note(f"the network got better: {change}")
-            else:
-                self.callbacks.warn(
-                    f"the network did not get better: {change}; train longer, or with another `learning_rate`"
-                )
-        self.save()
+    def compare(self, held_out: HeldOut) -> None:
+        """Say whether the network got better on what was held out."""
+        before = self.state.before or 0.0
+        after = self.state.after = held_out.measure(self.learner)
+        change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {held_out.name}"
+        if round(after, 3) > round(before, 3):  # as the sentence shows them
+            self.callbacks.note(f"the network got better: {change}")
+        else:
+            self.callbacks.warn(
+                f"the network did not get better: {change}; train longer, or with another `learning_rate`"
+            )
 
     def interrupted(self) -> None:
         """Save the last whole iteration; the other processes may be gone."""
@@ -200,8 +205,8 @@ class _Job:
     def save(self, *, alone: bool = False) -> None:
         """Write the state and the newest checkpoint. alone: without waiting for the other processes."""
         learner = self.learner
+        self.state.iteration = self.saved = learner.done
         if self.process.is_first:
-            self.state.iteration = self.saved = learner.done
             save_state(self.folder.root, self.state, learner.model, learner.optimiser, learner.average)
             with holding(learner.model, learner.learned):
                 self._save_checkpoint(self.folder.last)

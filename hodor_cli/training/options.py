@@ -51,7 +51,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """How the work is distributed. All processes share a batch evenly; results do not depend on their number."""
+    """How the work is distributed. The processes share each batch evenly; their number does not change the results."""
 
     device: Annotated[str, about("Where to compute: auto, cpu, cuda, cuda:N or mps.")] = "auto"
     precision: Annotated[str, about("Arithmetic: auto (bf16 on CUDA, else fp32), fp32 or bf16.")] = "auto"

@@ -14,7 +14,7 @@ from hodor_cli.images.paths import listed
 from hodor_cli.settings import about, settings_of
 from hodor_cli.training.config import TrainConfig, flat, train_preset
 
-#: A run may be made longer or shorter, and its batches cut otherwise; the rest decides what was done so far.
+#: What a resumed run may change: its length and its micro-batches. All else decided what it did so far.
 FREE = ("iterations", "micro_batch")
 
 #: Settings that follow from another one.
@@ -79,7 +79,7 @@ def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainCo
 
 
 def resumed_config(saved: TrainConfig, preset: str | None, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a resumed run: those it began with, changed where that is allowed.
+    """The settings of a resumed run: those it began with, with changes that are allowed.
 
     Raises UsageError for settings that differ from those it began with, naming them.
     """
@@ -118,7 +118,10 @@ def _require(changes: dict[str, Any], mode: str, name: str, value: str, why: str
 
 
 def _changed(target: Any, changes: Mapping[str, Any], prefix: str) -> Any:
-    """A dataclass with some of its fields, or fields of its parts, replaced; `prefix` is where it stands itself."""
+    """A dataclass with some of its fields, or of the fields of its parts, replaced.
+
+    changes: by the field's name, dotted for that of a part. prefix: what stands before these names in messages.
+    """
     kind: Any = type(target)
     fields = settings_of(kind)
     new: dict[str, Any] = {}

@@ -201,7 +201,7 @@ def restore_state(
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in parts["optimiser"].items():
             number, _, key = name.partition("/")
-            # Saved row by row; the fused step reads moments and parameter in the same order, so they must lie alike.
+            # The file holds values row by row; the fused optimiser needs them in the parameter's memory format.
             like = places[int(number)]
             if value.shape == like.shape:
                 value = torch.empty_like(like, dtype=value.dtype, device="cpu").copy_(value)

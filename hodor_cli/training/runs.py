@@ -14,7 +14,7 @@ from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
 from hodor_cli.training.plan import Job, Plan, decide
 from hodor_cli.training.recipe import Recipe
-from hodor_cli.training.run_folder import read_state
+from hodor_cli.training.run_folder import TrainingState
 from hodor_cli.training.watching import HeldOut
 
 
@@ -78,12 +78,12 @@ def _run(
     """Decide, take the folder, and train in all processes."""
     layout = resolve(launch or LaunchSettings())
     plan = decide(job, run or RunOptions(), callbacks or Callbacks(), layout)
-    plan.config.micro_batch_in(layout.world)
-    if plan.config.augment.maker == "imgaug":
+    folder, config, first = plan.folder, plan.config, layout.rank == 0
+    config.micro_batch_in(layout.world)
+    if config.augment.maker == "imgaug":
         from hodor_cli.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
-    folder, config, first = plan.folder, plan.config, layout.rank == 0
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
         if first:
@@ -96,22 +96,21 @@ def _run(
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-        start(layout, _train, plan, unused=unused)
-    done = read_state(folder.root) if first else None
+        done: TrainingState = start(layout, _train, plan, unused=unused)
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
         best=folder.best if folder.best.is_file() else None,
-        iterations=config.iterations if done is None else done.iteration,
+        iterations=done.iteration,
         wanted=config.iterations,
-        score=None if done is None or done.best < 0 else done.best,
-        before=None if done is None else done.before,
-        after=None if done is None else done.after,
+        score=None if done.best < 0 else done.best,
+        before=done.before,
+        after=done.after,
         is_first=first,
     )
 
 
-def _train(process: Process, plan: Plan) -> None:
+def _train(process: Process, plan: Plan) -> TrainingState:
     """The part of one process: make the training sets and the network, and train."""
     config, clips, progress = plan.config, plan.record.clips or ClipOptions(), plan.callbacks.progress
     weights = [source.weight for source in plan.record.data]
@@ -121,4 +120,4 @@ def _train(process: Process, plan: Plan) -> None:
     with ExitStack() as stack:
         if process.is_first and isinstance(progress, AbstractContextManager):
             stack.enter_context(progress)
-        train(plan.first_model(), batches, plan, process, held_out)
+        return train(plan.first_model(), batches, plan, process, held_out)

@@ -66,13 +66,13 @@ class Objective(nn.Module):
 
 
 class Learner:
-    """A network in training: with its objective, optimiser and running average, in the process that it computes in.
+    """A network in training, with its objective, optimiser and running average.
 
-    The model is moved to the process's device. config: its optimiser's settings, micro-batch and losses.
+    The model is moved to the device of `process`, in which it learns.
     """
 
     def __init__(self, model: Hodor, config: TrainConfig, process: Process) -> None:
-        # Moved before the optimiser is made, because its kind depends on the device.
+        # Moved first, because the optimiser keeps its moments where the parameters are.
         model.to(device=process.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.5 times as fast on a CPU
         freeze_stages(model.backbone, config.frozen_stages)
@@ -117,9 +117,8 @@ class Learner:
             parts.append(torch.stack([value.detach() for value in losses]) * share)
             predictions = predictions or made
         values = self.process.mean(torch.stack(parts).sum(dim=0))
-        # Without a limit the gradient stays as it is; its norm says whether it is a number. Losses and gradients are
-        # those of all processes, so that all stop in the same iteration; looked at once, so that a GPU is waited for
-        # once.
+        # Also without a limit the norm is needed: it says whether the gradient is a number. Losses and gradients are
+        # those of all processes, so all of them stop in the same iteration. One check for all waits for a GPU once.
         limit = float("inf") if self.clip_norm is None else self.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), limit)
         if not torch.isfinite(norm + values[:2].sum()).item():
@@ -138,13 +137,13 @@ class Learner:
 
     @property
     def learned(self) -> Weights | None:
-        """The weights that are the result so far: the average's; None for the model's own."""
+        """The averaged weights, which are the result so far; None if there is no average and the model's own are it."""
         return None if self.average is None else self.average.values
 
     def _not_a_number(self, batch: Batch, steps: tuple[Step, ...], hardship: Hardship) -> TrainingError:
-        """The error that names the samples of a batch which alone give a loss or a gradient that is no number.
+        """The error, which names the samples that give a loss or a gradient that is no number.
 
-        Every process must call it: each looks at its own samples, and all then know of all.
+        Every process must call it: each tries its own samples one by one and hears of those of the others.
         """
         number, parameters = self.done + 1, list(self.objective.parameters())
         if not all(map(_finite, parameters)):
@@ -190,7 +189,7 @@ def rate_at(settings: LearningRate, iteration: int, iterations: int) -> float:
 
 
 def freeze_stages(backbone: Swin | MobileNetV2, count: int) -> None:
-    """Keep the first stages of the backbone as they are; all later ones are trained."""
+    """Train all stages of the backbone but the first `count`."""
     for number, stage in enumerate(backbone.stages()):
         for layer in stage:
             layer.requires_grad_(number >= count)
@@ -210,7 +209,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, iteration: int) -> None:
-        """Take in the weights after iteration `iteration` (from 0)."""
+        """Add the weights after iteration `iteration` (from 0)."""
         decay = min(self.decay, (iteration + 1) / (iteration + 10))
         new = dict(model.named_parameters())
         # A few kernels on a GPU instead of hundreds.

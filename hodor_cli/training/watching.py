@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,24 +37,25 @@ _HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions
 
 
 class Clock:
-    """Samples per second, and the share of time spent waiting for the loader, as running means over the iterations."""
+    """Running means of the samples per second and of the share of time spent waiting for batches."""
 
     def __init__(self) -> None:
         self.rate = self.wait_share = 0.0
         self.iterations = 0
 
-    def wait_for(self, batches: Iterator[Batch]) -> Batch:
-        """An iteration begins, with the next batch."""
+    def start(self) -> None:
+        """An iteration begins: it waits for its batch."""
         self._started = time.perf_counter()
-        batch = next(batches)
+
+    def has_batch(self) -> None:
+        """The batch is there."""
         self._waited = time.perf_counter()
-        return batch
 
     def done(self, samples: int) -> None:
         """The iteration is over."""
         duration = max(time.perf_counter() - self._started, 1e-9)
         self.iterations += 1
-        # The first iteration starts the workers and warms everything up: it says nothing about those after it.
+        # The first iteration starts the workers and fills caches, so it says nothing about those after it.
         new = 1.0 if self.iterations <= 2 else max(_NEW, 1 / (self.iterations - 1))
         self.rate += new * (samples / duration - self.rate)
         self.wait_share += new * ((self._waited - self._started) / duration - self.wait_share)
@@ -138,8 +139,8 @@ class MetricsFile:
 class HeldOut:
     """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
 
-    apart: whether they are kept out of training; otherwise there were too few, and it learns from them. name: what they
-    are, for a sentence.
+    apart: whether they are kept out of training; if not, there were too few to do so. name: what they are, in a
+    sentence.
     """
 
     def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
