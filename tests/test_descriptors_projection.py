@@ -19,8 +19,8 @@ from hodor_cli.descriptors.search.comparison import Comparison, choose_compariso
 from hodor_cli.descriptors.search.projection import (
     ALIKE_BELOW,
     Projection,
-    bundled_projection,
     load_projection,
+    projection_for,
     save_projection,
 )
 from hodor_cli.descriptors.search.projection_training import (
@@ -110,7 +110,7 @@ def test_the_bundled_projection_belongs_to_the_bundled_network() -> None:
     from hodor_cli.weights import load_model, model_fingerprint
 
     model = load_model("mini")
-    projection = bundled_projection(model_fingerprint(model))
+    projection = projection_for(model_fingerprint(model))
     assert projection is not None, "learn it again with `hodor train-projection` after the bundled weights changed"
     assert len(projection.mean) == model.config.descriptor_channels
 

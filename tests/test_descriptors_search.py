@@ -76,7 +76,7 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"v1/2 was saved without baseline features"):
             search_objects(store, replace(query, baseline=None), comparison=by_baseline)
     with DescriptorStore(clustered_store(tmp_path / "bare.h5", baseline=False)) as store:
-        with pytest.raises(InputError, match=r"no baseline features for video v0; export it again"):
+        with pytest.raises(InputError, match=r"no baseline of video v0; export it again"):
             search_objects(store, query, comparison=by_baseline)
         assert choose_comparison(store).by == "descriptor"
     with pytest.raises(UsageError, match="not by 'colour'"):

@@ -22,8 +22,8 @@ STEP_STAGES = ("resize", "extract", "decode_masks", "encode")
 
 
 class Spent(NamedTuple):
-    """Seconds a frame or iteration: on the clock, and of all processor cores together (which other programs disturb
-    less); and the running share of waiting for samples."""
+    """Seconds for one frame or iteration: on the clock, and of all processor cores together, which other programs
+    disturb less. waiting: the share of the training so far that was spent waiting for samples."""
 
     seconds: float
     processor: float

@@ -1,8 +1,8 @@
-"""Training, measured: `pretrain`'s loop with the accelerated network, samples from worker processes and the precision
-asked for, against the same loop with the plain network in float32 that makes its samples in between.
+"""Training, measured: two loops of `pretrain` against each other.
 
-Each runs in a process of its own, with its own allocator settings and its own way for threads to wait. They do an
-iteration in turn, and each rests while the other one works.
+One has the accelerated network, worker processes that make its samples, and the precision asked for; the other has the
+plain network in float32 and makes its samples itself. Each runs in a process of its own, with its own allocator
+settings and its own way for threads to wait. They take turns, an iteration each, and one rests while the other works.
 """
 
 from __future__ import annotations

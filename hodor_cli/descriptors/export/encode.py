@@ -39,7 +39,7 @@ class EncodedFrame:
 
 
 class FrameEncoder:
-    """Turns masks into descriptors as a first frame's are (HODOR, sec. 3.2), without any history.
+    """Encodes given masks as those of a first frame are encoded (HODOR, sec. 3.2), without history.
 
     It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. The model
     stays where it is: where `device` is elsewhere, a copy of it computes. min_dim, max_dim: working resolution, the
@@ -117,7 +117,10 @@ class FrameEncoder:
 
 
 def _visible(at_stride8: torch.Tensor, full: torch.Tensor) -> torch.Tensor:
-    """Masks (1, I, h, w) in which those that sampling has missed are brought back from (1, I, H, W), strongest at 1."""
+    """Masks at stride 8 (1, I, h, w), where no object is empty.
+
+    A mask that has no sampled pixel becomes the share of each cell that the full mask (1, I, H, W) covers, scaled to 1.
+    """
     missed = at_stride8.flatten(2).amax(dim=2) == 0
     if not missed.any():
         return at_stride8
@@ -141,9 +144,9 @@ def masked_mean(levels: list[torch.Tensor], masks: torch.Tensor) -> NDArray[np.f
 
 
 class FeatureTap:
-    """The baseline's features of what a segmenter finds, from the backbone's maps of its newest frame.
+    """The baseline's features of what a segmenter finds in its newest frame.
 
-    The maps are kept while the segmenter runs, so that the backbone does not run twice; until `close`.
+    A hook keeps the backbone's maps of that frame, so that the backbone does not run twice; `close` removes it.
     """
 
     def __init__(self, segmenter: Segmenter) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from hodor_cli.descriptors.search.projection import Projection, bundled_projection, projection_for, unit_length
+from hodor_cli.descriptors.search.projection import Projection, projection_for, unit_length
 from hodor_cli.descriptors.search.query import Query
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, UsageError
@@ -40,26 +40,14 @@ class Comparison:
     def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None) -> Vectors:
         """The rows of a store (or of some videos), in the order of `store.index(videos)`.
 
-        Raises InputError, naming the video, where one was exported without what is asked for, or if the projection is
-        another model's.
+        Raises InputError if the projection is another model's, and, where rows are read, if their video was exported
+        without what is compared.
         """
-        descriptors = vectors_of_store(store, "descriptor", videos)
-        if self.by == "descriptor":
-            return descriptors
-        for name in store.videos if videos is None else videos:
-            if not _has_baseline(store, name):
-                raise InputError(
-                    f"{store.path} has no baseline features for video {name}; export it again to get them, or compare "
-                    "with `by=descriptor`"
-                )
-        features = vectors_of_store(store, "baseline", videos)
-        if self.projection is None:
-            return features
-        projection = self.projection
+        if (projection := self.projection) is None:
+            return vectors_of_store(store, self.by, videos)
         projection.require_model(store.info.model_fingerprint)
-        return Vectors(
-            features.count, lambda low, high: projection(descriptors.read(low, high), features.read(low, high))
-        )
+        both = [vectors_of_store(store, dataset, videos) for dataset in ("descriptor", "baseline")]
+        return Vectors(both[0].count, lambda low, high: projection(*(one.read(low, high) for one in both)))
 
     def of_query(self, query: Query) -> np.ndarray:
         """The query's vectors (K, D) float32. Raises InputError if it was saved without what is asked for."""
@@ -79,9 +67,10 @@ def possible_comparisons(store: DescriptorStore) -> list[Comparison]:
     """The comparisons that a store allows, the best last (by the table in docs/descriptors.md); by projection only with
     the package's own."""
     found = [Comparison("descriptor")]
-    if all(_has_baseline(store, name) for name in store.videos):
+    # A video without any rows has no data sets to miss.
+    if all(store.has(name, "baseline") or not store.count([name]) for name in store.videos):
         found.append(Comparison("baseline"))
-        projection = bundled_projection(store.info.model_fingerprint)
+        projection = projection_for(store.info.model_fingerprint)
         if projection is not None:
             found.append(Comparison("projection", projection))
     return found
@@ -104,11 +93,6 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
             )
         return Comparison("projection", projection)
     return Comparison(by) if by is not None else possible_comparisons(store)[-1]
-
-
-def _has_baseline(store: DescriptorStore, name: str) -> bool:
-    """True also for a video without any rows, which has no data sets to miss."""
-    return store.has(name, "baseline") or not len(store.dataset(name, "frame"))
 
 
 Metric = Literal["euclidean", "cosine"]

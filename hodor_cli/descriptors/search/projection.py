@@ -124,20 +124,15 @@ def load_projection(path: str | Path) -> Projection:
     return Projection(**arrays, model_fingerprint=header.get("model_fingerprint", ""), settings=settings)
 
 
-def bundled_projection(model_fingerprint: str) -> Projection | None:
-    """The package's projection for a model, None if it has none for this one."""
-    # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
-    known = map(load_projection, sorted(BUNDLED.glob("*.projection.safetensors")))
-    return next((projection for projection in known if projection.model_fingerprint == model_fingerprint), None)
-
-
 def projection_for(model_fingerprint: str, file: Path | None = None) -> Projection | None:
     """The projection in `file`, or the package's own; None if it has none for this model.
 
     Raises as `load_projection` does, and InputError if the file's was learned for another model.
     """
     if file is None:
-        return bundled_projection(model_fingerprint)
+        # Each lies beside its weights: NAME.projection.safetensors beside NAME.safetensors.
+        known = map(load_projection, sorted(BUNDLED.glob("*.projection.safetensors")))
+        return next((one for one in known if one.model_fingerprint == model_fingerprint), None)
     projection = load_projection(file)
     projection.require_model(model_fingerprint, file)
     return projection

@@ -119,9 +119,10 @@ def fit_projection(views: ObjectViews, model_fingerprint: str, *, dimensions: in
 
 
 def alike_limit(projection: Projection, views: ObjectViews) -> float | None:
-    """The distance to the nearest view of an object that best tells its other views from other objects' views.
+    """The distance from a view to the nearest view of an object below which the two should show the same object.
 
-    It is where the shares of both that fall on the right side are largest in sum. None if no object is seen twice.
+    It is where the share of an object's own views that lie nearer, plus the share of other objects' views that lie
+    farther, is largest. None if no object is seen twice.
     """
     vectors = projection(views.descriptors, views.baseline)
     _, numbers = np.unique(views.instance, return_inverse=True)

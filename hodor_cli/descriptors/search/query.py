@@ -39,8 +39,8 @@ class Query:
 def parse_reference(argument: str) -> tuple[Path, str, int | None]:
     """ "FILE.h5#VIDEO/ID" -> (file, video, id); "FILE.h5#VIDEO" means all objects of the video and gives None.
 
-    The names of files and of videos may hold a #: the first that leaves the name of a file that exists divides, or else
-    the last. Raises UsageError for anything else.
+    Names of files and videos may hold a #: the text is divided at the first # behind the name of an existing file, or
+    else at the last. Raises UsageError for anything else.
     """
     marks = [place for place, letter in enumerate(argument) if letter == "#"]
     place = next((place for place in marks if Path(argument[:place]).is_file()), marks[-1] if marks else 0)

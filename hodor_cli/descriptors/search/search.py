@@ -165,8 +165,9 @@ def verify_matches(
     metric: Metric = "euclidean",
     progress: Callable[[int], None] | None = None,
 ) -> list[VerifiedMatch]:
-    """Decode the query into each match's best frame and rank by the sum of the search's distance and that to what is
-    found there, nearest first; what is found alone ranks worse.
+    """Decode the query into each match's best frame, and rank anew, nearest first.
+
+    A match's rank is the sum of its distance in the search and the distance to what was found, which alone ranks worse.
 
     comparison: as in `search_objects`. A frame whose source has moved or changed cannot be checked; such matches come
     last, with the reason.

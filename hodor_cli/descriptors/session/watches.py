@@ -1,7 +1,7 @@
 """Watches over a run by descriptors alone: swapped ids, one object under two ids, shot cuts, and unknown objects.
 
-That an object stops looking like its given mask is the run's own to say (`run/review.py`). Nothing corrects a wrong
-mask: frames are named for review. Memory is constant: a few descriptors per object.
+`run/review.py` says when an object stops looking like its given mask. A watch corrects nothing: it names frames to
+review. Memory is constant: a few descriptors per object.
 """
 
 from __future__ import annotations

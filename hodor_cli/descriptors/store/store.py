@@ -188,7 +188,7 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
         if key not in self._datasets:
             path, group = self._group(name)
             if not self.has(name, dataset):
-                raise InputError(f"{path} has no {dataset} for video {name}; export it again to get it")
+                raise InputError(f"{path} has no {dataset} of video {name}; export it again to get it")
             opened = hdf5.open_dataset(path, group, name, dataset, self.info.channels)
             leader = {"frame": None, "background_frame": None, "background": "background_frame"}.get(dataset, "frame")
             with hdf5.reading(path, name):
