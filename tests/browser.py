@@ -114,6 +114,11 @@ class Browser:
             self.mouse("Moved", *place, button, device=device)
         self.mouse("Released", *places[-1], button, device=device)
 
+    def wheel(self, x: float, y: float, down: float) -> None:
+        """Turn the wheel at a place of the window, by so many pixels."""
+        event = {"type": "mouseWheel", "x": x, "y": y, "deltaX": 0, "deltaY": down}
+        self._call("Input.dispatchMouseEvent", event)
+
     def touch(self, *steps: list[tuple[float, float]], hold: float = 0.0) -> None:
         """Put fingers down where the first step says (a place for each), move them as the others say, lift them after
         `hold` seconds."""

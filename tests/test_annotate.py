@@ -267,6 +267,13 @@ def test_tracking_to_one_side_streams_in_its_order(desk: Desk) -> None:
     assert desk.told("done")[-1]["text"].startswith("tracked 4 frames")
 
 
+@pytest.mark.parametrize(("frame", "direction"), [(FRAMES - 1, "forward"), (FRAMES - 1, "one"), (0, "backward")])
+def test_at_the_end_there_is_nothing_to_track(desk: Desk, frame: int, direction: ask.Direction) -> None:
+    desk.paint(frame, 1, 10, 10)
+    with pytest.raises(UsageError, match=f"no frame to track to from frame {frame}"):
+        desk.do(ask.Track(frame, direction))
+
+
 def test_tracking_one_frame_and_stopping(desk: Desk) -> None:
     desk.paint(0, 1, 20, 20, side=20)
     desk.do(ask.Track(0, "one"))
@@ -289,9 +296,14 @@ def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
         desk.paint(frame, 1, 10, 10)
         desk.paint(frame, 2, 40, 10)
         desk.paint(frame, 3, 60, 10)
+    desk.do(ask.Rename(1, "cup"))
     desk.do(ask.Swap(1, 2, start=1))
+    assert (
+        desk.told("notice")[-1]["text"] == "cup and object 2 have exchanged their masks in 1 frame; undo takes it back"
+    )
     assert desk.labels(0)[12, 12] == 1 and desk.labels(1)[12, 12] == 2
     desk.do(ask.Merge(1, 3))
+    assert desk.told("notice")[-1]["text"] == "object 3 is part of cup now, in 2 frames; undo takes it back"
     assert desk.labels(0)[12, 62] == 1 and desk.labels(1)[12, 62] == 1
     assert [entry["id"] for entry in desk.session.snapshot()["objects"]] == [1, 2]
     desk.do(ask.DeleteObject(1))
@@ -377,6 +389,12 @@ def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
     assert len(desk.told("frame")[-1]["clicks"]) == 1 and np.array_equal(desk.labels(0), first)
 
 
+def test_a_click_that_changes_nothing_is_told(desk: Desk) -> None:
+    desk.paint(0, 1, 10, 10)
+    desk.do(ask.Click(0, 1, 90.0, 5.0, positive=False))
+    assert "changed nothing" in desk.told("notice")[-1]["text"]
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
@@ -391,6 +409,7 @@ def test_clicks_make_a_mask_and_one_is_taken_back_alone(desk: Desk) -> None:
         (ask.Adapt(), "click an object first"),
         (ask.Rename(9, "x"), "no object 9"),
         (ask.Export("../../etc/passwd"), "choose one of"),
+        (ask.Export("masks"), "no mask to export"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(desk: Desk, asked: ask.Asked, says: str) -> None:

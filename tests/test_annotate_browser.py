@@ -71,6 +71,7 @@ class Page:
     def begin(self) -> None:
         """Open the page anew, with one object in the first frame alone."""
         self.open()
+        self.run("state.set({ brush: 16 })")
         self.run(
             "import('./socket.js').then(({ send }) => "
             "state.state.objects.forEach(({ id }) => send({ do: 'delete-object', object: id })))"
@@ -337,6 +338,7 @@ SHORTCUTS: list[tuple[str, str, int, str]] = [
     (",", ",", 0, "state.object === 1"),
     (".", ".", 0, "state.object === 2"),
     ("1…9", "1", 0, "state.object === 1"),
+    ("S", "s", 0, "state.object === 1"),
     ("F2", "F2", 0, "!document.activeElement.readOnly"),
     ("", "Escape", 0, "document.activeElement === document.body"),
     ("X", "x", 0, "state.objects[0].hidden"),
@@ -427,3 +429,107 @@ def test_every_size_shows_every_tool(page: Page) -> None:
         )
         assert hidden == []
         assert page.browser.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def toasts(page: Page) -> str:
+    return str(page.browser.run("Array.from(document.querySelectorAll('.toast'), (one) => one.textContent).join()"))
+
+
+def test_an_empty_project_says_what_is_missing(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("Delete", 8)
+    page.until("!state.objects.length", "no object")
+    for key, modifiers, hint in (("Delete", 8, "There is no object yet"), ("k", 0, "nothing to review")):
+        browser.key(key, modifiers)
+        wait_for(lambda hint=hint: hint in toasts(page), hint)
+    browser.key("s", 2)
+    browser.run("document.querySelector('#write-masks').click()")
+    wait_for(lambda: "there is no mask to export yet" in toasts(page), "the refusal of an export")
+    browser.key("Escape")
+    assert "nothing stands out" not in browser.run("document.querySelector('#review').textContent")
+    browser.key("n")
+    page.until("state.objects.length === 1", "an object")
+    browser.key("n")
+    wait_for(lambda: "has no mask yet" in toasts(page), "the empty object to be offered")
+    assert page.state("state.objects.length") == 1
+
+
+def test_what_changes_many_frames_is_told_and_undone_in_place(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("t")
+    page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking")
+    page.go(10)
+    browser.key("Delete", 8)
+    wait_for(
+        lambda: f"deleted object 1 in {FRAMES} frames; undo takes it back" in toasts(page), "the change to be told"
+    )
+    browser.key("z", 2)
+    page.until(f"state.frames.size === {FRAMES}", "undo")
+    assert page.state("state.frame") == 10  # it shows the change already
+    page.go(FRAMES - 1)
+    browser.key("t")
+    wait_for(lambda: "there is no frame to track to" in toasts(page), "the end of the video to be told")
+
+
+def test_the_object_under_the_pointer_is_selected(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("n")
+    page.until("state.object === 2", "a new object")
+    browser.mouse("Moved", *page.place(30, 48), "none")
+    browser.key("s")
+    page.until("state.object === 1", "the object under the pointer")
+    assert browser.run("document.querySelector('#objects .current .chip').ariaPressed") == "true"
+
+
+def test_the_timeline_zooms_and_follows(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    left, top, width = browser.run(
+        "(() => { const box = document.querySelector('#strip').getBoundingClientRect(); "
+        "return [box.left, box.top + 30, box.width]; })()"
+    )
+
+    def gone_to(share: float) -> int:
+        browser.click(left + width * share, top)
+        browser.run("new Promise(requestAnimationFrame)")
+        return int(page.state("state.frame"))
+
+    assert gone_to(0.99) == FRAMES - 1
+    assert gone_to(0.01) == 0
+    browser.wheel(left + 2, top, -2000)  # closer, at the first frame
+    assert gone_to(0.99) == FRAMES - 2
+    browser.key("End")
+    assert gone_to(0.01) == 1  # the last frame came into view
+    browser.run("document.querySelector('#strip').dispatchEvent(new MouseEvent('dblclick'))")
+    assert gone_to(0.01) == 0
+
+
+def test_the_last_of_many_colours_differ(page: Page) -> None:
+    script = (
+        "import('./state.js').then(({ shown }) => [[128, 0, 0], [64, 0, 0], [192, 0, 0]].map(shown)"
+        ".map((colour) => colour.join()))"
+    )
+    assert len(set(page.browser.run(script))) == 3
+
+
+def test_text_on_buttons_can_be_read_in_both_themes(page: Page) -> None:
+    page.open()
+    script = """
+(() => {
+  const light = (colour) => {
+    const linear = (one) => (one / 255 <= 0.04045 ? one / 255 / 12.92 : ((one / 255 + 0.055) / 1.055) ** 2.4);
+    const [red, green, blue] = colour.match(/[0-9]+/g).map(Number).map(linear);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  return ["#track-forward", "#tools [aria-pressed=true]", "#stop", "#export"].map((name) => {
+    const style = getComputedStyle(document.querySelector(name));
+    const [low, high] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  });
+})()"""
+    for _ in ("dark", "light"):
+        page.browser.key("d")
+        assert min(page.browser.run(script)) >= 4.5

@@ -45,11 +45,14 @@ def export_path(folder: OutputFolder, kind: str) -> Path:
 
 
 def write_export(project: Project, source: FrameSource, kind: str, advance: Advance) -> Path:
-    """Write an export and return its file. Raises UsageError for an unknown kind, OutputError for a full disk.
+    """Write an export and return its file. Raises UsageError for an unknown kind and without any mask, OutputError for
+    a full disk.
 
     advance: called for each frame; an exception that it raises ends the export.
     """
     folder, path = project.folder, export_path(project.folder, kind)
+    if not project.records:
+        raise UsageError("there is no mask to export yet; click an object first")
     with writing(folder.root):
         if kind == "overlay":
             _write_overlay(project, source, advance)

@@ -58,13 +58,15 @@ class Jobs:
         everywhere = asked.direction == "both" and bool(project.given_frames())
         if not everywhere and not project.labels(asked.frame).any():
             raise UsageError("there is no mask in this frame to track from; click an object first")
+        parts = ways(reader, asked.frame, asked.direction)
+        total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
+        if not total:
+            raise UsageError(f"there is no frame to track to from frame {asked.frame} in this direction")
         tracker = Tracker(project, reader, self.warm())
         inputs = inputs_by_hand(project)
         change = None
         if self._settled is not None and everywhere and self._settled[1] == project.rework:
             change = ChangedPart.between(self._settled[0], inputs, reader.start, reader.end - 1)
-        parts = ways(reader, asked.frame, asked.direction)
-        total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
         clock = JobProgress(self._teller, "track", total, stop)
         found: Iterator[Tracked | None]
         if change is not None:

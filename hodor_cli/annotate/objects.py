@@ -15,6 +15,7 @@ from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.telling import Teller
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
+from hodor_cli.images.paths import plural
 
 
 class Objects:
@@ -49,18 +50,21 @@ class Objects:
         self._teller.changed()
 
     def delete(self, asked: ask.DeleteObject) -> None:
-        self._renumber("delete object", {asked.object: 0})
+        self._renumber("delete object", {asked.object: 0}, f"deleted {self._title(asked.object)}")
 
     def merge(self, asked: ask.Merge) -> None:
-        self._renumber("merge", {asked.other: asked.object}, select=asked.object)
+        done = f"{self._title(asked.other)} is part of {self._title(asked.object)} now,"
+        self._renumber("merge", {asked.other: asked.object}, done, select=asked.object)
 
     def swap(self, asked: ask.Swap) -> None:
-        self._renumber("swap", {asked.object: asked.other, asked.other: asked.object}, asked.start)
+        done = f"{self._title(asked.object)} and {self._title(asked.other)} have exchanged their masks"
+        self._renumber("swap", {asked.object: asked.other, asked.other: asked.object}, done, asked.start)
 
-    def _renumber(self, label: str, to: Mapping[int, int], start: int = 0, **more: Any) -> None:
+    def _title(self, object_id: int) -> str:
+        return self.entry(object_id).name or f"object {object_id}"
+
+    def _renumber(self, label: str, to: Mapping[int, int], done: str, start: int = 0, **more: Any) -> None:
         """Change object ids from frame `start` on, as one change; ids that nothing is changed to are gone."""
-        for key in {*to, *to.values()} - {0}:
-            self.entry(key)
         if any(old == new for old, new in to.items()):
             raise UsageError(f"object {next(iter(to))} cannot be joined or swapped with itself; choose another")
         with self._project.change(label) as change:
@@ -68,6 +72,7 @@ class Objects:
             for key in set(to) - set(to.values()):
                 self._project.objects.pop(key)
         self._teller.frames(change.frames, **more)
+        self._teller.notice(f"{done} in {plural(len(change.frames), 'frame')}; undo takes it back")
 
     def _relabel(self, change: Change, to: Mapping[int, int], start: int) -> None:
         """Change object ids in all frames from `start` on; the id 0 removes an object."""

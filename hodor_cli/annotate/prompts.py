@@ -69,8 +69,8 @@ class Prompter:
             self._frame = frame
 
 
-def found(mask: Mask) -> Mask:
-    """The mask, if there is one. Raises InputError."""
+def found(mask: Mask, advice: str) -> Mask:
+    """The mask, if it is not empty. Raises InputError with the advice."""
     if not mask.any():
-        raise InputError("no object was found there; click nearer to its middle, or draw a box around it")
+        raise InputError(f"no object was found there; {advice}")
     return mask

@@ -103,7 +103,7 @@ class Session:
             "name": harmless(source.name),
             "width": source.width,
             "height": source.height,
-            "fps": source.fps,
+            "fps": reader.fps,
             "start": reader.start,
             "end": reader.end,
             "folder": harmless(str(self.project.folder.root)),
@@ -145,11 +145,13 @@ class Session:
         try:
             others = (labels != 0) & (labels != asked.object)
             mask = self._prompts().click(self.reader.read(asked.frame), clicks)
-            mask = found(without_unclicked(mask, others, clicks.points))
+            mask = found(without_unclicked(mask, others, clicks.points), "click nearer to its middle, or draw a box")
         except BaseException:
             clicks.points.pop()
             raise
         self._clicked[asked.frame, asked.object] = [point for point in clicks.points if point[2]]
+        if np.array_equal(mask, labels == asked.object):
+            self._teller.notice("that click changed nothing; the brush and the eraser change any place")
         # Whoever says that a piece of an object belongs to another one corrects both.
         shrunk = np.intersect1d(labels[mask & others], labels[~mask]).tolist()
         points = [list(point) for point in clicks.points]
@@ -163,7 +165,8 @@ class Session:
         image = self.reader.read(asked.frame)
         box = (asked.x, asked.y, asked.width, asked.height)
         labels = self.project.labels(asked.frame)
-        mask = found(self._prompts().box(image, asked.frame, asked.object, box))
+        mask = self._prompts().box(image, asked.frame, asked.object, box)
+        mask = found(mask, "draw the box close around the object, or click the object")
         mask = without_enclosed(mask, labels, asked.object)
         if not mask.any():
             raise UsageError("another object is there already; select that one to correct it, or delete it")
@@ -220,7 +223,7 @@ class Session:
             self._clicks = None
         frames = [index for index, _, _ in step.frames]
         word = "undid" if way < 0 else "redid"
-        self._teller.tell("moved", text=f"{word} {step.label}", frame=min(frames, default=None))
+        self._teller.notice(f"{word} {step.label}", frames)
         if len(frames) == 1:
             self._teller.frame(frames[0], self.project.labels(frames[0]), clicks=points or [])
             self._teller.changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +30,10 @@ class Teller:
 
     def tell(self, event: str, payload: bytes = b"", **fields: Any) -> None:
         self._emit({"event": event, **fields}, payload)
+
+    def notice(self, text: str, frames: Collection[int] = ()) -> None:
+        """Tell the user of a change, which was made in these frames."""
+        self.tell("notice", text=text, first=min(frames, default=None), last=max(frames, default=None))
 
     def frame(self, index: int, labels: Labels, *, streamed: bool = False, clicks: Any = None) -> None:
         """Send the label map of one frame. streamed: a job made it. clicks: those that made it, if any."""

@@ -8,14 +8,19 @@ import { shown, learn, on, set, state, tell } from "./state.js";
 import { loadThumbs } from "./timeline.js";
 import { go, open, replaceMask, view } from "./view.js";
 
-const saved = document.getElementById("saved");
+const SAVED = {
+  saved: "Every change is on the disk",
+  "saving…": "",
+  "no connection": "hodor annotate does not answer; if it has ended, start it again and open the address that it prints",
+};
 let tries = 0;
+let missed = 0;        // attempts to connect that failed
 let requests = 0;      // edits and jobs sent over this connection
 let followed = null;   // the frame of tracking that was gone to; who leaves it, draws or edits is left alone
 
 onEvent("hello", (event) => {
   document.getElementById("busy-sheet").close();
-  tries = 0;
+  tries = missed = 0;
   const { name, width, height, fps, start, end, folder } = event;
   const again = state.video !== null;
   state.frames.clear();
@@ -26,6 +31,7 @@ onEvent("hello", (event) => {
   document.getElementById("name").textContent = name;
   document.getElementById("name").title = folder;
   if (!again) {
+    set({ brush: Math.max(2, Math.round(Math.min(width, height) / 30)) });
     open();
     event.warnings.forEach((text) => toast(text));
     loadThumbs();
@@ -40,9 +46,16 @@ onEvent("hello", (event) => {
   go(again ? state.frame : Number(left ?? first ?? start));
   view.sent = [];
   requests = 0;
-  saved.textContent = "saved";
-  saved.className = "";
+  say("saved");
 });
+
+// Say what is saved: a key of SAVED.
+function say(text) {
+  const shown = document.getElementById("saved");
+  shown.textContent = text;
+  shown.title = SAVED[text];
+  shown.className = text === "no connection" ? "bad" : "";
+}
 
 // Objects and history; `select` is the object that a command made current.
 function changed(event) {
@@ -61,12 +74,12 @@ onEvent("sent", (message) => {
   if (state.job && message.do !== "hide") followed = -1;
   if (["adapt", "export"].includes(message.do)) return;
   view.sent.push(null);
-  saved.textContent = "saving…";
+  if (message.do !== "track") say("saving…");   // what is tracked is saved frame by frame
 });
 onEvent("saved", (event) => {
   if (event.requests !== requests) return;   // more is on its way
   view.sent = [];
-  saved.textContent = "saved";
+  say("saved");
 });
 onEvent("unsent", async () => {
   view.sent = [];
@@ -96,22 +109,23 @@ onEvent("frames", async ({ states }) => {
   if (view.shown >= 0) replaceMask(await mask(view.shown));
 });
 
-onEvent("moved", ({ text, frame }) => {
+// A change that was made from the frame `first` to `last`; it is shown if the frame in view does not show it.
+onEvent("notice", ({ text, first, last }) => {
   toast(text);
-  if (frame !== null && frame !== undefined && state.frames.has(frame)) go(frame);
+  if (first !== null && (state.frame < first || state.frame > last)) go(first);
 });
 
 onEvent("progress", (event) => set({ job: event }));
 onEvent("done", (event) => {
-  set({ job: null });
+  set({ job: null, ...(event.job === "track" && { checking: true }) });
   followed = null;
   toast(event.text);
   if (event.job === "export" && !event.stopped) exported(event);
 });
-onEvent("advice", ({ review, suggest }) => set({ review, suggest }));
+onEvent("advice", ({ review, suggest }) => set({ review, suggest, checking: false }));
 onEvent("ready", () => set({ ready: true }));
 onEvent("error", async ({ text }) => {
-  set({ job: null });
+  set({ job: null, checking: false });
   view.sent.shift();
   toast(text, "bad");
   if (view.shown < 0) return;
@@ -136,8 +150,8 @@ document.getElementById("busy-sheet").addEventListener("cancel", (event) => even
 
 onEvent("offline", () => {
   if (view.sent.length > (state.job?.job === "track")) happen("unsent");   // what was tracked is saved
-  saved.textContent = "no connection";
-  saved.className = "bad";
+  say("no connection");
+  if (++missed === 3) toast(`${SAVED["no connection"]}.`, "bad");
   set({ job: null });
 });
 

@@ -1,52 +1,54 @@
 // The keyboard: one table for the keys' functions and for the help sheet.
 
-import { adapt, hide, openExport, rename, stop, theme, toast, track } from "./panel.js";
+import { adapt, addObject, current, hide, openExport, rename, stop, theme, toast, track } from "./panel.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
-import { nextReview, nextSuggestion, play } from "./timeline.js";
-import { cancel, closePolygon, holdSpace, tidy } from "./tools.js";
+import { cancel, closePolygon, holdSpace, pick, tidy } from "./tools.js";
+import { nextReview, nextSuggestion, play } from "./transport.js";
 import { fit, go, zoom } from "./view.js";
 
 const grow = (factor) => set({ brush: Math.max(1, Math.min(150, Math.round(state.brush * factor + Math.sign(factor - 1)))) });
-const pick = (way) => {
+const step = (way) => {
   const ids = state.objects.map((entry) => entry.id);
   if (ids.length) set({ object: ids[(ids.indexOf(state.object) + way + ids.length) % ids.length] });
 };
 
-// [keys, description, function], below headings. A key has the browser's name, with Ctrl+ and Shift+ in front.
+// [keys, description, function, the id of a button that does the same], below headings. A key has the browser's name,
+// with Ctrl+ and Shift+ in front.
 const KEYS = [
   "Tools",
-  [["v"], "click tool", () => set({ tool: "click" })],
-  [["b"], "box", () => set({ tool: "box" })],
-  [["p"], "brush", () => set({ tool: "brush" })],
-  [["e"], "eraser", () => set({ tool: "eraser" })],
-  [["g"], "polygon", () => set({ tool: "polygon" })],
-  [["h"], "move the picture", () => set({ tool: "hand" })],
+  [["v"], "click tool", () => set({ tool: "click" }), "click"],
+  [["b"], "box", () => set({ tool: "box" }), "box"],
+  [["p"], "brush", () => set({ tool: "brush" }), "brush"],
+  [["e"], "eraser", () => set({ tool: "eraser" }), "eraser"],
+  [["g"], "polygon", () => set({ tool: "polygon" }), "polygon"],
+  [["h"], "move the picture", () => set({ tool: "hand" }), "hand"],
   [["["], "smaller brush", () => grow(0.85)],
   [["]"], "larger brush", () => grow(1.18)],
-  [["f"], "fill holes", () => tidy("fill")],
-  [["l"], "keep the largest piece", () => tidy("largest")],
-  [["Delete", "Backspace"], "remove from here on", () => tidy("clear")],
+  [["f"], "fill holes", () => tidy("fill"), "fill"],
+  [["l"], "keep the largest piece", () => tidy("largest"), "largest"],
+  [["Delete", "Backspace"], "absent from here on", () => tidy("clear"), "absent"],
   [["Enter"], "close the polygon", closePolygon],
   "Objects",
-  [["n"], "new object", () => send({ do: "add-object" })],
+  [["n"], "new object", addObject, "add"],
   [["1…9"], "select an object", null],
-  [[","], "object before", () => pick(-1)],
-  [["."], "object after", () => pick(1)],
+  [["s"], "select the object under the pointer", pick],
+  [[","], "object before", () => step(-1)],
+  [["."], "object after", () => step(1)],
   [["x"], "show or hide the object", () => hide()],
   [["F2"], "rename the object", () => rename()],
-  [["Shift+Delete"], "delete the object from all frames", () => send({ do: "delete-object", object: state.object })],
+  [["Shift+Delete"], "delete the object from all frames", () => current() && send({ do: "delete-object", object: state.object })],
   "Track",
-  [["t"], "track forward", () => track("forward")],
-  [["Shift+t"], "track backward", () => track("backward")],
-  [["r"], "track both ways", () => track("both")],
-  [["o"], "track one frame", () => track("one")],
+  [["t"], "track forward", () => track("forward"), "track-forward"],
+  [["Shift+t"], "track backward", () => track("backward"), "track-backward"],
+  [["r"], "track both ways", () => track("both"), "track-both"],
+  [["o"], "track one frame", () => track("one"), "track-one"],
   [["Escape"], "stop tracking, or what is being drawn", () => cancel() || stop()],
-  [["a"], "adapt the network", adapt],
+  [["a"], "adapt the network", adapt, "adapt"],
   "Frames",
-  [[" "], "play; hold it to move the picture", null],
-  [["ArrowLeft"], "one frame back", () => go(state.frame - 1)],
-  [["ArrowRight"], "one frame forward", () => go(state.frame + 1)],
+  [[" "], "play; hold it to move the picture", null, "play"],
+  [["ArrowLeft"], "one frame back", () => go(state.frame - 1), "previous"],
+  [["ArrowRight"], "one frame forward", () => go(state.frame + 1), "next"],
   [["Shift+ArrowLeft"], "ten frames back", () => go(state.frame - 10)],
   [["Shift+ArrowRight"], "ten frames forward", () => go(state.frame + 10)],
   [["Home"], "first frame", () => go(0)],
@@ -59,12 +61,12 @@ const KEYS = [
   [["-"], "zoom out", () => zoom(0.8)],
   [["0"], "fit the picture", fit],
   [["m"], "outline or fill", () => set({ outline: !state.outline })],
-  [["d"], "dark or light", theme],
-  [["?"], "this sheet", () => help()],
+  [["d"], "dark or light", theme, "theme"],
+  [["?"], "this sheet", () => help(), "help"],
   "Changes",
-  [["Ctrl+z"], "undo", () => send({ do: "undo" })],
-  [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" })],
-  [["Ctrl+s"], "export", openExport],
+  [["Ctrl+z"], "undo", () => send({ do: "undo" }), "undo"],
+  [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" }), "redo"],
+  [["Ctrl+s"], "export", openExport, "export"],
 ];
 
 const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
@@ -107,6 +109,7 @@ addEventListener("keydown", (event) => {
     return;
   }
   if (target.matches("button") && event.key === "Enter") return;
+  if (target.matches("#objects input") && event.key === "Enter") { event.preventDefault(); rename(target); return; }
   if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
   const plain = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const letter = /^[a-z]$/.test(plain) || plain.length > 1;
@@ -133,5 +136,7 @@ function digit(name) {
 // A button loses the focus after a click, so that Space plays instead of pressing the button again.
 addEventListener("click", (event) => { if (event.detail) event.target.closest?.("button")?.blur(); });
 
-document.getElementById("help").addEventListener("click", help);
+for (const [, , action, id] of KEYS.filter(Array.isArray)) {
+  if (id) document.getElementById(id).addEventListener("click", action ?? (() => play()));
+}
 document.addEventListener("trouble", ({ detail }) => toast(detail, "bad"));

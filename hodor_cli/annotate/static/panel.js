@@ -1,8 +1,8 @@
 // The bar on top and the panel at the side: objects, display, review, the running job.
 
 import { send } from "./socket.js";
-import { state, on, set } from "./state.js";
-import { openSuggestions } from "./timeline.js";
+import { state, on, set, tell } from "./state.js";
+import { openSuggestions } from "./transport.js";
 import { go, view } from "./view.js";
 
 const by = (id) => document.getElementById(id);
@@ -28,8 +28,8 @@ function objectRow(entry) {
   chip.style.background = `rgb(${entry.colour.join(" ")})`;
   const id = make("span", { class: "id", text: entry.id });
   const name = make("input", {
-    value: entry.name, placeholder: `Object ${entry.id}`, maxlength: 80, readonly: "", "aria-label": "Name", title: "Double-click to rename (F2)",
-    ondblclick: () => rename(name), onblur: () => { name.readOnly = true; },
+    value: entry.name, placeholder: `Object ${entry.id}`, maxlength: 80, readonly: "", "aria-label": `Name of object ${entry.id}`,
+    title: "Double-click to rename (F2)", ondblclick: () => rename(name), onblur: () => { name.readOnly = true; },
     onchange: () => send({ do: "rename", object: entry.id, name: name.value }),
   });
   const eye = make("button", {
@@ -46,11 +46,26 @@ function objectRow(entry) {
 }
 
 export function hide(id = state.object) {
-  const entry = state.objects.find((one) => one.id === id);
+  const entry = state.objects.find((one) => one.id === id) ?? current();
   if (!entry) return;
   entry.hidden = !entry.hidden;
   set({ objects: state.objects });
   send({ do: "hide", object: id, hidden: entry.hidden });
+}
+
+// Select an object without name and masks, or make one.
+export function addObject() {
+  const masked = new Set([...state.frames.values()].flatMap(({ seen }) => [...seen.keys()]));
+  const empty = state.objects.find(({ id, name }) => !name && !masked.has(id));
+  if (empty) { set({ object: empty.id }); toast(`${title(empty)} has no mask yet; click it in the picture.`); }
+  else send({ do: "add-object" });
+}
+
+// The current object; without one, a hint.
+export function current() {
+  const entry = state.objects.find((one) => one.id === state.object);
+  if (!entry) toast("There is no object yet; click one in the picture.");
+  return entry;
 }
 
 // Until it is renamed, a name takes no keys, so that shortcuts work after a click on it.
@@ -70,14 +85,17 @@ function drawObjects() {
 // Mark the current object, and scroll the list, and nothing around it, to it; list the others beside it.
 function drawCurrent() {
   const list = by("objects"), place = state.objects.findIndex((entry) => entry.id === state.object), row = list.children[place];
-  list.querySelector(".current")?.classList.remove("current");
+  for (const one of list.children) {
+    one.classList.toggle("current", one === row);
+    one.querySelector(".chip")?.setAttribute("aria-pressed", one === row);
+  }
   if (place >= 0) {
-    row.classList.add("current");
     const top = row.offsetTop - list.offsetTop;
     list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + row.offsetHeight - list.clientHeight));
   }
   const others = state.objects.filter((entry) => entry.id !== state.object);
-  by("with").hidden = !others.length || state.objects.length < 2;
+  by("with").hidden = place < 0 || !others.length;
+  by("this").textContent = `${nameOf(state.object)} with`;
   const chosen = by("other").value;
   by("other").replaceChildren(...others.map((entry) => make("option", { value: entry.id, text: title(entry) })));
   if (others.some((entry) => entry.id === Number(chosen))) by("other").value = chosen;
@@ -103,14 +121,16 @@ function drawReview() {
     make("button", {
       class: "quiet", onclick: () => { set({ object }); go(first); }, title: details.join("\n"),
     }, make("span", { text: last > first ? `${first}–${last}` : first }), `${nameOf(object)}: ${[...reasons].join(", ")}`))));
-  if (!state.review.length) by("review").append(make("li", { class: "none", text: state.frames.size ? "nothing stands out" : "after tracking" }));
+  if (places.length) return;
+  const tracked = [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
+  by("review").append(make("li", { class: "none", text: !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out" }));
 }
 
 function drawSuggestions() {
   const open = openSuggestions();
   by("suggest").replaceChildren(...open.map(({ frame, gain }) => make("li", {}, make("button", {
     class: "quiet", onclick: () => go(frame), title: `A mask made by hand in frame ${frame} settles ${Math.round(gain * 100)}% of what is in doubt`,
-  }, make("span", { text: frame }), make("meter", { max: 1, value: gain })))));
+  }, make("span", { text: frame }), make("meter", { max: 1, value: gain, "aria-label": "Gain" })))));
   by("suggest-title").hidden = !open.length;
 }
 
@@ -160,10 +180,10 @@ export function openExport() {
   by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Also write:`;
   const own = state.exports.filter(({ kind }) => !kind.startsWith("to-")), others = state.exports.filter((one) => !own.includes(one));
   const write = (kind) => begin({ do: "export", kind }, "export");
-  const rows = own.map(({ kind, title: text }) => make("li", { "data-kind": kind }, make("button", { text, onclick: () => write(kind) })));
+  const row = (kind, what, chosen, id) => make("li", { "data-kind": kind }, what, make("button", { id, text: "Write", onclick: () => write(chosen()) }));
+  const rows = own.map(({ kind, title: text }) => row(kind, make("span", { text }), () => kind, `write-${kind}`));
   const choice = make("select", { id: "format", "aria-label": "Format of another tool" }, ...others.map(({ kind, title: text }) => make("option", { value: kind, text })));
-  const last = make("li", { "data-kind": "other" }, choice, make("button", { id: "write-format", text: "Write", onclick: () => write(choice.value) }));
-  by("export-kinds").replaceChildren(...rows, last);
+  by("export-kinds").replaceChildren(...rows, row("other", choice, () => choice.value, "write-format"));
   if (!by("export-sheet").open) by("export-sheet").showModal();
 }
 
@@ -174,43 +194,40 @@ export function exported({ kind, name }) {
   row?.append(make("a", { href: `export/${encodeURIComponent(kind)}`, download: "", text: `Download ${name}` }));
 }
 
-export function theme() {
-  const chosen = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark");
-  useTheme(chosen === "light" ? "dark" : "light");
-}
+const light = matchMedia("(prefers-color-scheme: light)");
 
-function useTheme(theme) {
-  document.documentElement.dataset.theme = localStorage.theme = theme;
-  set({ theme });
+// The theme that was chosen here, or else that of the system.
+function useTheme() {
+  document.documentElement.dataset.theme = localStorage.theme ?? (light.matches ? "light" : "dark");
+  tell("theme");
 }
-if (localStorage.theme) useTheme(localStorage.theme);
+light.addEventListener("change", useTheme);
+useTheme();
+
+export function theme() {
+  localStorage.theme = document.documentElement.dataset.theme === "light" ? "dark" : "light";
+  useTheme();
+}
 
 const pair = (what, more = {}) => send({ do: what, object: state.object, other: Number(by("other").value), ...more });
 by("merge").addEventListener("click", () => pair("merge"));
 by("swap").addEventListener("click", () => pair("swap"));
 by("swap-here").addEventListener("click", () => pair("swap", { start: state.frame }));
-by("add").addEventListener("click", () => send({ do: "add-object" }));
-by("undo").addEventListener("click", () => send({ do: "undo" }));
-by("redo").addEventListener("click", () => send({ do: "redo" }));
-by("track-forward").addEventListener("click", () => track("forward"));
-by("track-backward").addEventListener("click", () => track("backward"));
-by("track-both").addEventListener("click", () => track("both"));
-by("track-one").addEventListener("click", () => track("one"));
+by("welcomed").addEventListener("click", () => { welcomed = true; drawWelcome(); });
 by("stop").addEventListener("click", stop);
-by("adapt").addEventListener("click", adapt);
-by("export").addEventListener("click", openExport);
-by("theme").addEventListener("click", theme);
 by("opacity").addEventListener("input", () => set({ opacity: by("opacity").value / 100 }));
 by("size").addEventListener("input", () => set({ brush: Number(by("size").value) }));
 by("outline").addEventListener("change", () => set({ outline: by("outline").checked }));
 
 on("objects", drawObjects);
 on("objects object", drawCurrent);
-on("review objects frames", drawReview);
+on("review objects frames checking", drawReview);
 on("suggest frames", drawSuggestions);
 on("job", drawJob);
 on("undo redo", () => { by("undo").disabled = !state.undo; by("redo").disabled = !state.redo; });
 on("brush", () => { by("size").value = state.brush; by("size-shown").textContent = `${state.brush} px`; });
 on("outline", () => { by("outline").checked = state.outline; });
-on("frames video shown", () => { by("welcome").hidden = !state.video || state.frames.size > 0; });
+let welcomed = false;
+const drawWelcome = () => { by("welcome").hidden = welcomed || !state.video || state.frames.size > 0; };
+on("frames video shown", drawWelcome);
 on("ready", () => { by("wait").hidden = state.ready; });

@@ -13,6 +13,7 @@ export const state = {
   brush: 16,              // radius in pixels of the frame
   opacity: 0.5,
   outline: false,
+  checking: false,        // whether the frames to review are being looked for
   job: null,              // {job, share, rate, left} while one works
   undo: false,
   redo: false,
@@ -51,7 +52,8 @@ export function shown(colour) {
   const vivid = colour.map((value) => 50 + (value * 195) / most);
   const light = 0.21 * vivid[0] + 0.72 * vivid[1] + 0.07 * vivid[2];
   const white = Math.max(0, (105 - light) / (255 - light)), less = Math.min(1, 150 / light);
-  return vivid.map((value) => Math.round((value + (255 - value) * white) * less));
+  const pale = most < 100 ? 0.5 : 0, dark = most > 150 ? 0.65 : 1;   // colours that differ in brightness only
+  return vivid.map((value) => Math.round(((value + (255 - value) * white) * less * (1 - pale) + 255 * pale) * dark));
 }
 
 export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, index));

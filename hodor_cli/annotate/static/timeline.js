@@ -1,16 +1,18 @@
 // The strip below the picture: thumbnails, a row of confidence for each object, marks, and the frame in view.
 
-import { state, on, set, clampFrame } from "./state.js";
+import { state, on, clampFrame } from "./state.js";
+import { openSuggestions, play } from "./transport.js";
 import { go } from "./view.js";
 
 const canvas = document.getElementById("strip");
-const context = canvas.getContext("2d");
 const THUMBS = 54, MARKS = 11, BAND = 36, FEW_ROWS = 3, MOST_ROWS = 12;   // the strip keeps its height with every object
+const TALL = THUMBS + MARKS + BAND + 2, FEWEST = 20;                        // frames of the closest view
 
-let thumbs = new Map();      // frame -> ImageBitmap
-let wanted = [];
+const layer = new OffscreenCanvas(1, 1);   // all but the frame in view and the pointer, drawn again only when it changes
+let stale = true;
+let range = { start: 0, count: 1 };        // the frames in view
+const thumbs = new Map();    // frame -> ImageBitmap
 let waiting = false;
-let playing = null;
 let hovered = null;          // the frame under the pointer
 
 export function loadThumbs() {
@@ -18,21 +20,32 @@ export function loadThumbs() {
 }
 
 async function fetchThumbs() {
-  const listed = await (await fetch("thumbs")).json();
-  wanted = listed.all;
-  const fresh = listed.ready.filter((index) => !thumbs.has(index));
-  await Promise.all(fresh.map(async (index) => {
+  const { all, ready } = await (await fetch("thumbs")).json();
+  await Promise.all(ready.filter((index) => !thumbs.has(index)).map(async (index) => {
     const answer = await fetch(`thumb/${index}`);
     if (answer.ok) thumbs.set(index, await createImageBitmap(await answer.blob()));
   }));
-  redraw();
-  if (thumbs.size < wanted.length) setTimeout(loadThumbs, thumbs.size ? 1500 : 400);
+  renew();
+  if (thumbs.size < all.length) setTimeout(loadThumbs, thumbs.size ? 1500 : 400);
 }
 
-const count = () => Math.max(1, state.video.end - state.video.start);
+const total = () => Math.max(1, state.video.end - state.video.start);
 const width = () => canvas.clientWidth;
-const xOf = (index) => ((index - state.video.start) / count()) * width();
-const frameAt = (x) => clampFrame(state.video.start + Math.floor((x / Math.max(1, width())) * count()));
+const each = () => width() / range.count;   // pixels of a frame
+const xOf = (index) => (index - range.start) * each();
+const frameAt = (x) => clampFrame(Math.floor(range.start + x / Math.max(1e-6, each())));
+
+// Bring `count` frames from `start` on into view.
+function see(start, count) {
+  range = { start: Math.max(state.video.start, Math.min(state.video.start + total() - count, start)), count };
+  renew();
+}
+
+// Zoom around a place of the strip.
+function zoom(factor, x) {
+  const count = Math.min(total(), Math.max(FEWEST, range.count * factor));
+  see(range.start + (x / width()) * (range.count - count), count);
+}
 
 // The objects whose rows are shown: the current one and those around it.
 function rows() {
@@ -47,35 +60,57 @@ function redraw() {
   requestAnimationFrame(() => { waiting = false; draw(); });
 }
 
-function draw() {
-  if (!state.video) return;
-  const dense = devicePixelRatio || 1, tall = THUMBS + MARKS + BAND + 2;
-  canvas.style.height = `${tall}px`;
-  canvas.width = Math.round(width() * dense);
-  canvas.height = Math.round(tall * dense);
-  context.scale(dense, dense);
-  const style = getComputedStyle(document.body);
-  context.fillStyle = style.getPropertyValue("--field");
-  context.fillRect(0, 0, width(), tall);
-  drawThumbs();
-  drawMarks(style);
-  const shownRows = rows(), each = BAND / Math.max(FEW_ROWS, shownRows.length), gap = each > 5 ? 3 : 1;
-  shownRows.forEach((entry, number) => drawRow(entry, THUMBS + MARKS + number * each, each - gap, style));
-  const x = xOf(state.frame), wide = Math.max(2, width() / count());
-  context.fillStyle = style.getPropertyValue("--accent");
-  context.globalAlpha = 0.35;
-  context.fillRect(x, 0, wide, tall);
-  context.globalAlpha = 1;
-  context.fillRect(x + wide / 2 - 1, 0, 2, tall);
-  if (hovered !== null) drawHovered(style, tall);
+function renew() {
+  stale = true;
+  redraw();
 }
 
-function drawHovered(style, tall) {
-  const x = xOf(hovered) + width() / count() / 2;
+// The context of a canvas of the strip's size, in CSS pixels.
+function sized(target) {
+  const dense = devicePixelRatio || 1;
+  target.width = Math.max(1, Math.round(width() * dense));
+  target.height = Math.round(TALL * dense);
+  const context = target.getContext("2d");
+  context.scale(dense, dense);
+  return context;
+}
+
+function draw() {
+  if (!state.video) return;
+  const style = getComputedStyle(document.body), context = sized(canvas);
+  if (stale) drawLayer(style);
+  stale = false;
+  context.drawImage(layer, 0, 0, width(), TALL);
+  const x = xOf(state.frame), wide = Math.max(2, each());
+  context.fillStyle = style.getPropertyValue("--accent");
+  context.globalAlpha = 0.35;
+  context.fillRect(x, 0, wide, TALL);
+  context.globalAlpha = 1;
+  context.fillRect(x + wide / 2 - 1, 0, 2, TALL);
+  if (hovered !== null) drawHovered(context, style);
+}
+
+function drawLayer(style) {
+  const context = sized(layer);
+  context.fillStyle = style.getPropertyValue("--field");
+  context.fillRect(0, 0, width(), TALL);
+  drawThumbs(context);
+  drawMarks(context, style);
+  const shown = rows(), tall = BAND / Math.max(FEW_ROWS, shown.length), gap = tall > 5 ? 3 : 1;
+  shown.forEach((entry, number) => drawRow(context, entry, THUMBS + MARKS + number * tall, tall - gap, style));
+  if (range.count < total()) {   // which part of the video is in view
+    context.fillStyle = style.getPropertyValue("--accent");
+    const wide = Math.max(12, (range.count / total()) * width());
+    context.fillRect(((range.start - state.video.start) / (total() - range.count)) * (width() - wide), 0, wide, 4);
+  }
+}
+
+function drawHovered(context, style) {
+  const x = xOf(hovered) + each() / 2;
   context.font = "600 12px system-ui, sans-serif";
   const wide = context.measureText(hovered).width + 12, left = Math.max(0, Math.min(width() - wide, x - wide / 2));
   context.fillStyle = style.getPropertyValue("--text");
-  context.fillRect(x - 0.5, 0, 1, tall);
+  context.fillRect(x - 0.5, 0, 1, TALL);
   context.beginPath();
   context.roundRect(left, 3, wide, 18, 5);
   context.fill();
@@ -83,7 +118,7 @@ function drawHovered(style, tall) {
   context.fillText(hovered, left + 6, 16);
 }
 
-function drawThumbs() {
+function drawThumbs(context) {
   const any = thumbs.values().next().value;
   if (!any) return;
   const wide = Math.max(24, any.width), number = Math.ceil(width() / wide);
@@ -95,79 +130,55 @@ function drawThumbs() {
   }
 }
 
-function drawMarks(style) {
-  const wide = Math.max(2, width() / count());
+function drawMarks(context, style) {
+  const wide = Math.max(2, each());
   const middle = (index) => Math.max(5, Math.min(width() - 5, xOf(index) + wide / 2));   // marks of the first and last frame are whole
+  const seen = (index) => index >= Math.floor(range.start) && index < range.start + range.count;
+  const shape = (x, y, ...corners) => {
+    context.beginPath();
+    for (const [dx, dy] of corners) context.lineTo(x + dx, y + dy);
+    context.fill();
+  };
   context.fillStyle = style.getPropertyValue("--doubt");
   for (const { first, last } of state.review) context.fillRect(xOf(first), THUMBS + 6, Math.max(wide, xOf(last + 1) - xOf(first)), 3);
   context.fillStyle = style.getPropertyValue("--accent");
-  for (const { frame } of openSuggestions()) {
-    const x = middle(frame), y = THUMBS + 4.5;
-    context.beginPath();
-    for (const [dx, dy] of [[0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]]) context.lineTo(x + dx, y + dy);
-    context.fill();
+  for (const { frame } of openSuggestions().filter(({ frame }) => seen(frame))) {
+    shape(middle(frame), THUMBS + 4.5, [0, -4.5], [4.5, 0], [0, 4.5], [-4.5, 0]);
   }
   context.fillStyle = style.getPropertyValue("--text");
-  for (const [index, { given }] of state.frames) {
-    if (!given.size) continue;
-    const x = middle(index);
-    context.beginPath();
-    context.moveTo(x - 4, THUMBS + 1);
-    context.lineTo(x + 4, THUMBS + 1);
-    context.lineTo(x, THUMBS + 7);
-    context.fill();
+  let before = -1;
+  for (let index = Math.floor(range.start); seen(index); index += 1) {
+    const x = state.frames.get(index)?.given.size ? middle(index) : before;
+    if (x - before > 0.5) shape(before = x, THUMBS + 1, [-4, 0], [4, 0], [0, 6]);   // one for all frames of a pixel
   }
+}
+
+const LOST = -1, BY_HAND = 2;
+
+// What a row shows of an object in some frames: BY_HAND, or the least confidence of tracking, or LOST; undefined for nothing.
+function worst(id, first, last) {
+  let value;
+  for (let index = first; index < last; index += 1) {
+    const found = state.frames.get(index), confidence = found?.seen.get(id);
+    if (confidence !== undefined) value = Math.min(value ?? BY_HAND, found.given.has(id) ? BY_HAND : confidence);
+  }
+  return value;
 }
 
 // An object's row: solid where it was made by hand, shaded by confidence where it was tracked, a grey line where it is lost.
-function drawRow({ id, colour }, top, tall, style) {
-  const own = `rgb(${colour.join(" ")})`, grey = style.getPropertyValue("--quiet");
-  for (const [index, { given, seen }] of state.frames) {
-    const confidence = seen.get(id), lost = confidence < 0;
-    if (confidence === undefined) continue;
-    const left = Math.round(xOf(index)), right = Math.max(left + 1, Math.round(xOf(index + 1)));   // no seam between frames
+function drawRow(context, { id, colour }, top, tall, style) {
+  const own = `rgb(${colour.join(" ")})`, grey = style.getPropertyValue("--quiet"), step = Math.max(1, Math.floor(1 / each()));
+  const end = Math.min(state.video.end, Math.ceil(range.start + range.count));
+  for (let first = Math.floor(range.start); first < end; first += step) {
+    const value = worst(id, first, Math.min(end, first + step)), lost = value === LOST;
+    if (value === undefined) continue;
+    const left = Math.round(xOf(first)), right = Math.max(left + 1, Math.round(xOf(first + step)));   // no seam between frames
+    const high = value === BY_HAND ? 1 : lost ? 0.15 : Math.max(0.2, (value - 0.4) / 0.6);
     context.fillStyle = lost ? grey : own;
-    const high = given.has(id) ? 1 : lost ? 0.15 : Math.max(0.2, (confidence - 0.4) / 0.6);
-    context.globalAlpha = given.has(id) || lost ? 1 : 0.4 + 0.45 * confidence;
+    context.globalAlpha = value === BY_HAND || lost ? 1 : 0.4 + 0.45 * value;
     context.fillRect(left, top + tall * (1 - high), right - left, tall * high);
   }
   context.globalAlpha = 1;
-}
-
-// Play at the video's frame rate, or slower if frames arrive late.
-export async function play(wish = !playing) {
-  if (!wish || playing) { playing = null; show(); return; }
-  const mine = {};
-  playing = mine;
-  show();
-  if (state.frame >= state.video.end - 1) await go(state.video.start);
-  const began = performance.now(), from = state.frame;
-  while (playing === mine && state.frame < state.video.end - 1) {
-    const due = from + Math.floor(((performance.now() - began) / 1000) * state.video.fps);
-    if (due > state.frame) await go(due);
-    await new Promise(requestAnimationFrame);
-  }
-  if (playing === mine) playing = null;
-  show();
-}
-
-function show() {
-  document.getElementById("play").setAttribute("aria-pressed", Boolean(playing));
-}
-
-export function nextReview(way) {
-  const starts = [...new Set(state.review.map((item) => item.first))].sort((a, b) => a - b);
-  const found = way > 0 ? starts.find((index) => index > state.frame) : starts.reverse().find((index) => index < state.frame);
-  if (found !== undefined) go(found);
-}
-
-// Suggested frames that have not been masked since.
-export const openSuggestions = () => state.suggest.filter(({ frame }) => !state.frames.get(frame)?.given.size);
-
-export function nextSuggestion() {
-  const found = openSuggestions();
-  const next = found[(found.findIndex(({ frame }) => frame === state.frame) + 1) % found.length];
-  if (next) go(next.frame);
 }
 
 canvas.addEventListener("pointerdown", (event) => {
@@ -182,17 +193,24 @@ canvas.addEventListener("pointermove", (event) => {
   redraw();
 });
 for (const name of ["pointerleave", "pointercancel"]) canvas.addEventListener(name, () => { hovered = null; redraw(); });
-document.getElementById("play").addEventListener("click", () => play());
-document.getElementById("previous").addEventListener("click", () => go(state.frame - 1));
-document.getElementById("next").addEventListener("click", () => go(state.frame + 1));
-const number = document.getElementById("frame");
-number.addEventListener("change", () => go(Number(number.value) || 0));
-on("frame", () => { number.value = state.frame; canvas.ariaValueNow = state.frame; });
+canvas.addEventListener("dblclick", () => see(state.video.start, total()));
+canvas.addEventListener("wheel", (event) => {
+  event.preventDefault();
+  const across = event.shiftKey ? event.deltaX + event.deltaY : event.deltaX;
+  if (Math.abs(across) >= Math.abs(event.deltaY)) see(range.start + across / each(), range.count);
+  else zoom(Math.exp(event.deltaY * 0.003), event.offsetX);
+}, { passive: false });
+on("frame", () => {
+  canvas.ariaValueNow = state.frame;
+  redraw();
+  const place = state.frame + 0.5 - range.start;
+  if (place < 0 || place > range.count) see(state.frame - range.count / 2, range.count);
+});
 on("video", () => {
   if (!state.video) return;
-  number.min = canvas.ariaValueMin = state.video.start;
-  number.max = canvas.ariaValueMax = state.video.end - 1;
-  document.getElementById("of").textContent = `of ${state.video.end - 1}`;
+  canvas.ariaValueMin = state.video.start;
+  canvas.ariaValueMax = state.video.end - 1;
+  see(state.video.start, total());
 });
-on("frame frames object objects review suggest video theme", redraw);
-new ResizeObserver(redraw).observe(canvas.parentElement);
+on("frames object objects review suggest theme", renew);
+new ResizeObserver(renew).observe(canvas.parentElement);

@@ -2,7 +2,7 @@
 
 import { Coverage } from "./labels.js";
 import { send } from "./socket.js";
-import { hide, toast } from "./panel.js";
+import { current, hide } from "./panel.js";
 import { state, set, on, freeId } from "./state.js";
 import { view, inside, pan, place, redraw, zoom } from "./view.js";
 
@@ -151,8 +151,13 @@ export function cancel() {
 }
 
 export function tidy(how) {
-  if (!state.objects.some((entry) => entry.id === state.object)) toast("There is no object yet; click one in the picture.");
-  else if (view.shown >= 0) send({ do: "tidy", frame: view.shown, object: state.object, how });
+  if (current() && view.shown >= 0) send({ do: "tidy", frame: view.shown, object: state.object, how });
+}
+
+// Select the object under the pointer.
+export function pick() {
+  const id = pointer && inside(pointer) && view.map.ids[Math.floor(pointer.y) * view.map.width + Math.floor(pointer.x)];
+  if (id) set({ object: id });
 }
 
 // Drawn at the pointer: the brush's outline, the polygon so far.
@@ -239,11 +244,6 @@ canvas.addEventListener("wheel", (event) => {
   zoom(Math.exp(-event.deltaY * (event.ctrlKey ? 0.01 : 0.0015)), { x: event.clientX - box.left, y: event.clientY - box.top });
 }, { passive: false });
 
-for (const button of document.querySelectorAll("[data-tool]")) {
-  button.addEventListener("click", () => set({ tool: button.dataset.tool }));
-}
-document.getElementById("fill").addEventListener("click", () => tidy("fill"));
-document.getElementById("largest").addEventListener("click", () => tidy("largest"));
 on("brush", () => redraw());
 on("tool", () => {
   cancel();

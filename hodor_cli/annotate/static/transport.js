@@ -1,0 +1,57 @@
+// Going through the frames: playing, the frame's number, and the frames to review and to mask next.
+
+import { toast } from "./panel.js";
+import { state, on } from "./state.js";
+import { go } from "./view.js";
+
+const button = document.getElementById("play"), number = document.getElementById("frame");
+const PLAY = "M5 3v14l12-7z", PAUSE = "M4 3h4v14H4zM12 3h4v14h-4z";
+let playing = null;
+
+// Play at the video's frame rate, or slower if frames arrive late.
+export async function play(wish = !playing) {
+  if (!wish || playing) { playing = null; show(); return; }
+  const mine = {};
+  playing = mine;
+  show();
+  if (state.frame >= state.video.end - 1) await go(state.video.start);
+  const began = performance.now(), from = state.frame;
+  while (playing === mine && state.frame < state.video.end - 1) {
+    const due = from + Math.floor(((performance.now() - began) / 1000) * state.video.fps);
+    if (due > state.frame) await go(due);
+    await new Promise(requestAnimationFrame);
+  }
+  if (playing === mine) playing = null;
+  show();
+}
+
+function show() {
+  button.setAttribute("aria-pressed", Boolean(playing));
+  button.querySelector("path").setAttribute("d", playing ? PAUSE : PLAY);
+}
+
+export function nextReview(way) {
+  const starts = [...new Set(state.review.map((item) => item.first))].sort((a, b) => a - b);
+  const found = way > 0 ? starts.find((index) => index > state.frame) : starts.reverse().find((index) => index < state.frame);
+  if (found !== undefined) go(found);
+  else toast(starts.length ? `There is nothing to review ${way > 0 ? "after" : "before"} this frame.` : "There is nothing to review.");
+}
+
+// Suggested frames that have not been masked since.
+export const openSuggestions = () => state.suggest.filter(({ frame }) => !state.frames.get(frame)?.given.size);
+
+export function nextSuggestion() {
+  const found = openSuggestions();
+  const next = found[(found.findIndex(({ frame }) => frame === state.frame) + 1) % found.length];
+  if (next) go(next.frame);
+  else toast("No frame is suggested; track first.");
+}
+
+number.addEventListener("change", () => go(Number(number.value) || 0));
+on("frame", () => { number.value = state.frame; });
+on("video", () => {
+  if (!state.video) return;
+  number.min = state.video.start;
+  number.max = state.video.end - 1;
+  document.getElementById("of").textContent = `of ${state.video.end - 1}`;
+});
