@@ -5,12 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from typer.testing import Result
 
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
 
 INFO = StoreInfo("f" * 64, 16, "toy")
+
+
+def failure(result: Result) -> str:
+    """The one line of an expected failure."""
+    assert result.exit_code not in (0, 70), result.output
+    lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in result.output, result.output
+    return lines[0]
 
 
 def crop_of(colour: int) -> bytes:

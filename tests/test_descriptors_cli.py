@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_fakes import make_coco
-from descriptor_helpers import clip, clustered_store, toy_model, write_davis
+from descriptor_helpers import clip, clustered_store, failure, toy_model, write_davis
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -31,14 +31,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return call
-
-
-def failure(result: Result) -> str:
-    """The one line of an expected failure."""
-    assert result.exit_code not in (0, 70), result.output
-    lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "Traceback" not in result.output, result.output
-    return lines[0]
 
 
 def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> None:
@@ -118,8 +110,11 @@ def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(run: R
     (tmp_path / "photo.png").write_bytes(b"a photo")
     photo = ("retrieval", "other.h5", "--query", "photo.png", "--mask", "photo.png", "-o", "photo.png")
     assert "is read by this command" in failure(run(*photo))
-    heat = ("heatmaps", "clip.mp4", "--mask", "m.png", "--frame", "0", "-o", "clip.mp4")
-    assert "ends in .png" in failure(run(*heat))
+    davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
+    mask = davis / "Annotations/480p/bear/00000.png"
+    heat = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", f"0={mask}", "--frame", "1", "-o")
+    assert "ends in .png" in failure(run(*heat, "other.h5")) and library.read_bytes() == before
+    assert "is read by this command" in failure(run(*heat, mask))
     assert run(*search, "-o", "sheet").exit_code == 0 and (tmp_path / "sheet.png").is_file()
 
 

@@ -43,6 +43,12 @@ def test_maps_are_deterministic_and_keep_objects_together(tmp_path: Path, method
         assert {point.video for point in only.points} == {"v2"} and only.points[0].crop is not None
 
 
+@pytest.mark.parametrize("perplexity", [0.0, 12.0])
+def test_a_perplexity_that_fits_no_map_is_refused(perplexity: float) -> None:
+    with pytest.raises(InputError, match=f"perplexity {perplexity:g} does not fit 12 points; it lies between 0"):
+        project(np.random.default_rng(0).normal(size=(12, 4)), "tsne", 0, perplexity)
+
+
 def test_principal_axes_have_a_fixed_sign() -> None:
     rows = np.random.default_rng(0).normal(size=(30, 5)) * np.array([9, 4, 1, 1, 1])
     np.testing.assert_allclose(project(rows, "pca", 0), project(rows[::-1], "pca", 0)[::-1], atol=1e-9)

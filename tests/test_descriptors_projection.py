@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_fakes import make_coco
-from descriptor_helpers import INFO, clustered_store, toy_model, write_davis
+from descriptor_helpers import INFO, clustered_store, failure, toy_model, write_davis
 from typer.testing import CliRunner, Result
 
 from hodor_cli.cli import app
@@ -38,14 +38,6 @@ from hodor_cli.weights.checkpoint import save_checkpoint
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def failure(result: Result) -> str:
-    """The one line of an expected failure."""
-    assert result.exit_code not in (0, 70), result.output
-    lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "Traceback" not in result.output, result.output
-    return lines[0]
 
 
 def noisy_views(objects: int = 40, views: int = 6, seed: int = 0) -> ObjectViews:

@@ -34,12 +34,6 @@ from hodor_cli.weights import (
 from hodor_cli.weights.checkpoint import load_parameters
 
 
-@pytest.fixture(scope="module")
-def toy() -> Hodor:
-    torch.manual_seed(0)
-    return build_model("toy")
-
-
 @pytest.fixture
 def saved(toy: Hodor, tmp_path: Path) -> Path:
     path = tmp_path / "toy.safetensors"

@@ -18,12 +18,6 @@ from hodor_cli.weights.tensor_files import file_sha256
 TRAINING = {"training": {"learning_rate": 0.0001, "data": ["stills", "clips"], "iterations": 2900}, "J&F": 0.71}
 
 
-@pytest.fixture(scope="module")
-def toy() -> Hodor:
-    torch.manual_seed(0)
-    return build_model("toy")
-
-
 @pytest.fixture
 def bundle(toy: Hodor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Named weights of a test: "mini" with a card in the manifest that is not written yet."""

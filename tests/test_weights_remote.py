@@ -14,16 +14,10 @@ from typer.testing import CliRunner
 from hodor_cli import errors
 from hodor_cli.cli import app
 from hodor_cli.errors import HodorError, UsageError, WeightsError
-from hodor_cli.model import Hodor, build_model
+from hodor_cli.model import Hodor
 from hodor_cli.weights import download, load_model, model_fingerprint, save_checkpoint, weights_path
 
 PATH = "/weights/toy.safetensors"
-
-
-@pytest.fixture(scope="module")
-def toy() -> Hodor:
-    torch.manual_seed(0)
-    return build_model("toy")
 
 
 @pytest.fixture

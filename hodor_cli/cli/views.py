@@ -112,9 +112,9 @@ def heatmaps(
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
-    if out is not None:
-        out = picture_file(out, source, truth)
     with open_source(source) as frames:
+        inputs = source, truth, *(one.rpartition("=")[2] for one in mask)
+        path = picture_file(out or Path(f"{frames.name}_frame{frame}.png"), *inputs)
         # A container's length may be an estimate: what is a little beyond it is looked for.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
@@ -123,6 +123,5 @@ def heatmaps(
         segmenter = settings.segmenter(load_model(settings.weights))
         with progress_bar(frames.name, frame + 1) as show:
             found = compute_heatmaps(frames, given, frame, segmenter, progress=lambda index: show(index + 1))
-        path = out or picture_file(Path(f"{frames.name}_frame{frame}.png"))
     write_heatmaps(path, found, true)
     say(f"{path}  frame {frame}: prediction, catch-all and 3x3 background descriptors")

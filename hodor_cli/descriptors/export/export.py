@@ -4,7 +4,7 @@ every one that is not in it yet."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -182,19 +182,22 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
     kind = "davis" if predictions is None else "davis-predicted"
     sources = []
     for name, sequence in sorted({**found.others, **found.sequences}.items()):
-        folders = [next(iter(files.values())).parent for files in (sequence.images, sequence.masks) if files]
+        images, own = _folder_of(sequence.images), [_folder_of(sequence.masks)]
         if predictions is not None:
             # A result folder of `hodor segment` may stand in for a folder of masks.
-            own = [predictions / name / "masks", predictions / name]
-            folders = [*folders[: bool(sequence.images)], *[folder for folder in own if folder.is_dir()][:1]]
-        if len(folders) == 2:
-            images = ImageFolderSource(folders[0], fps=_DATASET_FPS)
-            sources.append(video_with_masks(images, folders[0], folders[1], every=every, name=name, kind=kind))
+            own = [folder for folder in (predictions / name / "masks", predictions / name) if folder.is_dir()]
+        if images and own and (masks := own[0]):
+            frames = ImageFolderSource(images, fps=_DATASET_FPS)
+            sources.append(video_with_masks(frames, images, masks, every=every, name=name, kind=kind))
     if not sources:
         raise InputError(
             f"no folder in {predictions or root / 'Annotations'} is named like a sequence of {root}; check the layout"
         )
     return sources
+
+
+def _folder_of(files: Mapping[str, Path]) -> Path | None:
+    return next((file.parent for file in files.values()), None)
 
 
 def coco_stills(

@@ -103,7 +103,9 @@ def project(vectors: np.ndarray, method: Method, seed: int, perplexity: float | 
         start = reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4
         around = min(30.0, (len(vectors) - 1) / 3) if perplexity is None else perplexity
         if not 0 < around < len(vectors):
-            raise InputError(f"perplexity {around:g} does not fit {len(vectors)} points; take less than their number")
+            raise InputError(
+                f"perplexity {around:g} does not fit {len(vectors)} points; it lies between 0 and their number"
+            )
         places = TSNE(init=start, perplexity=around, random_state=seed, learning_rate="auto").fit_transform(reduced)
     if places.shape[1] < 2:
         places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
