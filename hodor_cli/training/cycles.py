@@ -156,18 +156,10 @@ def run_cycles(
         steps: the schedule.
         hardship: what makes it harder.
     """
-    batch, length = frames.shape[:2]
-    count = presence.shape[2]
+    batch, count = frames.shape[0], presence.shape[2]
     wrong = WrongCue.draw(batch, count, hardship.cue_wrong, frames.device) if hardship.cue_wrong else None
-    # All of frame 0 first, then all of frame 1: each frame's maps are then one piece of memory. Where frame 0 is only
-    # a source, as in a chain, it needs no fine map.
-    fine_from = 0 if any(step.target == 0 for step in steps) else batch
-    whole = model.extract(torch.cat(frames.unbind(1)), fine_from)
-    fine = list(whole.stride4.split(batch))
-    if fine_from:
-        fine.insert(0, whole.stride4[:0])
-    keys = [None] * length if whole.keys is None else whole.keys.split(batch)
-    maps = [Maps(*of_frame) for of_frame in zip(fine, whole.stride8.split(batch), keys, strict=True)]
+    # Where frame 0 is only a source, as in a chain, it needs no fine map.
+    maps = _extracted(model, frames, fine_from=0 if any(step.target == 0 for step in steps) else 1)
     truth = F.one_hot(masks[:, 0], count + 1)[..., 1:].permute(0, 3, 1, 2).to(frames.dtype)
     objects, background = reference_masks(truth)
     nodes = {TRUTH: _Node(0, model.encode(maps[0], objects, background), objects)}
@@ -202,6 +194,16 @@ def run_cycles(
             both, sizes = (soft * true).sum(dim=(2, 3)), (soft + true).sum(dim=(2, 3))
             sightings.append(Sighting(descriptors.objects, both > _SURE * (sizes - both).clamp(min=1)))
     return CycleResult(predictions, sightings)
+
+
+def _extracted(model: Hodor, frames: Tensor, *, fine_from: int) -> list[Maps]:
+    """The maps of each frame, with fine ones from frame `fine_from` on."""
+    batch, length = frames.shape[:2]
+    # All of frame 0 first, then all of frame 1: each frame's maps are then one piece of memory.
+    whole = model.extract(torch.cat(frames.unbind(1)), fine_from * batch)
+    fine = [whole.stride4[:0]] * fine_from + list(whole.stride4.split(batch))
+    keys = [None] * length if whole.keys is None else whole.keys.split(batch)
+    return [Maps(*of_frame) for of_frame in zip(fine, whole.stride8.split(batch), keys, strict=True)]
 
 
 def without_objects(labels: Tensor, removed: Tensor) -> Tensor:

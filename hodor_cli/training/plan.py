@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -85,15 +86,6 @@ class Plan:
             load_imagenet_backbone(network.backbone, record.backbone)
         return network
 
-    def check_model(self) -> None:
-        """Raise what building the first model raises, before an earlier run is removed. Notes a random backbone."""
-        network, record = self.first_model().config, self.record
-        if not record.weights and not record.backbone and network.name != "toy":
-            kind = "Swin-T (.pth)" if isinstance(network.backbone, SwinConfig) else "MobileNetV2 (.safetensors)"
-            self.callbacks.note(
-                f"the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of {kind}"
-            )
-
 
 def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> Plan:
     """Make the plan of a run. What is quick to refuse comes first; the first process alone checks the data, last.
@@ -121,12 +113,7 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     sources = _sources(job, record)
     opened = _opened(sources, config, clips)
     if layout.rank == 0:
-        rate = config.learning_rate
-        if rate.warmup >= config.iterations:
-            callbacks.note(
-                f"the warm-up ({rate.warmup} iterations) is as long as the whole run ({config.iterations}), so the"
-                f" learning rate never reaches {rate.peak:g}; `warmup` makes it shorter"
-            )
+        _remark(config, record, resumed=state is not None, note=callbacks.note)
         sources = _checked(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
@@ -181,6 +168,22 @@ def _sources(job: Job, record: RunRecord) -> list[DataSource]:
         raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
     images, annotations = workspace_stills()
     return [DataSource(images, annotations=annotations)]
+
+
+def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Callable[[str], None]) -> None:
+    """Remarks on settings that are allowed and rarely meant."""
+    rate = config.learning_rate
+    if rate.warmup >= config.iterations:
+        note(
+            f"the warm-up ({rate.warmup} iterations) is as long as the whole run ({config.iterations}), so the learning"
+            f" rate never reaches {rate.peak:g}; `warmup` makes it shorter"
+        )
+    if not (resumed or record.weights or record.backbone or config.model == "toy"):
+        swin = isinstance(preset(config.model).backbone, SwinConfig)
+        note(
+            "the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of "
+            + ("Swin-T (.pth)" if swin else "MobileNetV2 (.safetensors)")
+        )
 
 
 def _opened(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) -> list[StillImages | ClipSet]:

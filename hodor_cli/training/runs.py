@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack
 
 from hodor_cli.errors import UsageError
+from hodor_cli.model.hodor import Hodor
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.samples.sources import build_sets
@@ -84,11 +85,11 @@ def _run(
         from hodor_cli.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
+    model: Hodor | None = None
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
         if first:
-            if plan.state is None:
-                plan.check_model()
+            model = plan.first_model()  # raises for weights that do not fit, before an earlier run is removed
             stack.enter_context(folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite))
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
@@ -96,7 +97,9 @@ def _run(
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-        done: TrainingState = start(layout, _train, plan, unused=unused)
+        # Several processes make their own, because on a CPU they would share one that is sent to them.
+        model = model if layout.world == 1 else None
+        done: TrainingState = start(layout, _train, plan, model, unused=unused)
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
@@ -110,8 +113,8 @@ def _run(
     )
 
 
-def _train(process: Process, plan: Plan) -> TrainingState:
-    """The part of one process: make the training sets and the network, and train."""
+def _train(process: Process, plan: Plan, model: Hodor | None) -> TrainingState:
+    """The part of one process: make the training sets, the network if there is none yet, and train."""
     config, clips, progress = plan.config, plan.record.clips or ClipOptions(), plan.callbacks.progress
     weights = [source.weight for source in plan.record.data]
     sets, apart = build_sets(plan.opened, weights, clips, config.limits, config.augment, config.held_out)
@@ -120,4 +123,4 @@ def _train(process: Process, plan: Plan) -> TrainingState:
     with ExitStack() as stack:
         if process.is_first and isinstance(progress, AbstractContextManager):
             stack.enter_context(progress)
-        return train(plan.first_model(), batches, plan, process, held_out)
+        return train(model or plan.first_model(), batches, plan, process, held_out)
