@@ -16,7 +16,6 @@ import hodor_cli
 from hodor_cli.errors import DataError, DeviceError, UsageError
 from hodor_cli.formats.opening import open_set
 from hodor_cli.model import build_model
-from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.settings import ClipOptions
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import train_preset
@@ -94,9 +93,8 @@ def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     """Resume in a folder of the process's own, as on machines that share no disk."""
     config = train_preset("toy")
     sets, _ = build_sets([open_set(photos)], [1.0], ClipOptions(), config.limits, config.augment, config.held_out)
-    plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0))
-    batches = Batches(sets, config.batches, rank=process.rank, world=process.world)
-    train(build_model("toy"), batches, plan, process)
+    plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0), sets=sets)
+    train(process, plan, build_model("toy"))
 
 
 def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from training_fakes import losses_of, make_blobs, start
 import hodor_cli
 from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
-from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import DataSource
@@ -334,18 +333,17 @@ def spoilt_model(what: str) -> Hodor:
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> None:
     model = spoilt_model(what)
-    config = with_settings(train_preset("toy"), {"iterations": 30})
+    config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
+    plan = Plan(config, RunOptions(tmp_path, workers=0), sets=[Plain()])
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        train(model, Batches([Plain()], config.batches), Plan(config, RunOptions(tmp_path, workers=0)))
+        train(Process(), plan, model)
     # The step that would have spoilt the weights was not made.
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def train_spoilt(process: Process, folder: Path, what: str) -> None:
-    config = with_settings(train_preset("toy"), {"iterations": 30})
-    plan = Plan(config, RunOptions(folder, workers=0))
-    batches = Batches([Plain()], config.batches, rank=process.rank, world=process.world)
-    train(spoilt_model(what), batches, plan, process)
+    config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
+    train(process, Plan(config, RunOptions(folder, workers=0), sets=[Plain()]), spoilt_model(what))
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

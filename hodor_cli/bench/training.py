@@ -33,7 +33,6 @@ from hodor_cli.model import plain
 from hodor_cli.runtime.device import choose_device, choose_precision, precision_name, synchronise
 from hodor_cli.runtime.memory import PeakMemory, peak_memory
 from hodor_cli.runtime.threads import using_threads, wait_briefly
-from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sets import PhotographSet
 from hodor_cli.training.config import PRESETS, TrainConfig
 from hodor_cli.training.launch import Process
@@ -81,7 +80,7 @@ def measure_training(
     augment = config.augment
     if augment.maker == "imgaug" and importlib.util.find_spec("imgaug") is None:
         augment = dataclasses.replace(augment, maker="fast")
-    config = dataclasses.replace(config, batch_size=batch_size, augment=augment, iterations=_ENDLESS)
+    config = dataclasses.replace(config, batch_size=batch_size, augment=augment, iterations=_ENDLESS, held_out=0)
     machine = describe_machine(device)
     job = _Job(settings, config, RunOptions().workers if workers is None else workers)
 
@@ -208,10 +207,10 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
     with tempfile.TemporaryDirectory(prefix="hodor-bench-") as folder:
         try:
             wait_for_the_next()
-            batches = Batches([PhotographSet(pictures, job.config.augment)], job.config.batches)
             run = RunOptions(Path(folder), save_every=_ENDLESS, workers=job.workers if fast else 0)
-            plan = Plan(job.config, run, Callbacks(progress=after_an_iteration))
-            train(model if fast else plain(model), batches, plan, process)
+            sets = [PhotographSet(pictures, job.config.augment)]
+            plan = Plan(job.config, run, Callbacks(progress=after_an_iteration), sets=sets)
+            train(process, plan, model if fast else plain(model))
         except _EnoughError:
             pass
 

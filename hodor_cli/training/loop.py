@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -32,54 +32,50 @@ from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, Metrics
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
-def train(
-    model: Hodor,
-    batches: Batches,
-    plan: Plan,
-    process: Process | None = None,
-    held_out: HeldOut | None = None,
-) -> TrainingState:
-    """Train a model and leave checkpoints in the plan's folder, which exists.
+def train(process: Process, plan: Plan, model: Hodor | None = None) -> TrainingState:
+    """Train a network in this process and leave checkpoints in the plan's folder, which exists.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
     is a validation, `metrics.csv`, and `training_state.safetensors`, from which a run is resumed with the same data in
     the same order. Ctrl-C leaves the state of the last whole iteration.
 
     Args:
-        model: the network to start from.
-        batches: this process's share of every batch.
-        plan: all settings, the folder, whether to resume, how often to save, whom to tell.
-        process: how the work is distributed; None for this process alone.
-        held_out: measured at the start and at the end, in the process that writes the files.
+        process: this process, which makes and learns from its share of every batch.
+        plan: all settings, the data, the folder, whether to resume, how often to save, whom to tell.
+        model: the network to start from; None for the plan's.
     Returns:
         How far the run came, and its scores.
     Raises:
         TrainingError for a loss or gradient that is no number, naming the sample; OutputError if nothing can be
         written; UsageError if a run with other settings is resumed, or the batch cannot be shared by the processes.
     """
-    process = process or Process()
     if process.device.type == "cpu":
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
-    job = _Job(Learner(model, plan.config, process), plan)
-    learner, end = job.learner, plan.config.iterations
-    if len(set(process.gather(learner.done))) > 1:
+    config, progress, pinned = plan.config, plan.callbacks.progress, process.device.type == "cuda"
+    weights = [source.weight for source in plan.record.data] or None
+    share = {"rank": process.rank, "world": process.world}
+    batches = Batches(plan.sets, config.batches, weights=weights, seed=config.seed, **share)
+    job = _Job(Learner(model or plan.first_model(), config, process), plan)
+    first = job.learner.done
+    if len(set(process.gather(first))) > 1:
         raise UsageError(
             f"the processes do not see the same run in {plan.run.out}; choose with `out` a folder that all machines"
             " share"
         )
-    try:
-        if learner.done == 0 and process.is_first and held_out is not None:
-            job.state.before = held_out.measure(learner)
-        process.barrier()
-        if learner.done < end:
-            pinned = process.device.type == "cuda"
-            job.train_on(make_loader(batches, learner.done, end, workers=plan.run.workers, pin_memory=pinned))
-        if job.state.before is not None and process.is_first and held_out is not None:
-            job.compare(held_out)
-        job.save()
-    except KeyboardInterrupt:
-        job.interrupted()
-        raise
+    with ExitStack() as stack:
+        if process.is_first and isinstance(progress, AbstractContextManager):
+            stack.enter_context(progress)
+        try:
+            job.measure_before()
+            if first < config.iterations:
+                job.train_on(
+                    make_loader(batches, first, config.iterations, workers=plan.run.workers, pin_memory=pinned)
+                )
+            job.compare()
+            job.save()
+        except KeyboardInterrupt:
+            job.interrupted()
+            raise
     return job.state
 
 
@@ -99,6 +95,15 @@ class _Job:
             restore_state(self.folder.root, learner.model, learner.optimiser, learner.average)
             learner.done = self.saved = earlier.iteration
             self.state.best, self.state.before = earlier.best, earlier.before
+        self.held_out: HeldOut | None = None  # in the process that writes the files
+        if self.process.is_first and plan.config.held_out and (learner.done == 0 or self.state.before is not None):
+            self.held_out = HeldOut(plan.apart or plan.sets, plan.config, apart=bool(plan.apart))
+
+    def measure_before(self) -> None:
+        """Measure the network on what is held out, if it has learned nothing yet; the other processes wait."""
+        if self.learner.done == 0 and self.held_out is not None:
+            self.state.before = self.held_out.measure(self.learner)
+        self.process.barrier()
 
     def train_on(self, batches: Iterator[Batch]) -> None:
         """Do the iterations that are left, or as many as the time allows."""
@@ -180,11 +185,13 @@ class _Job:
                 self._save_checkpoint(self.folder.best, score=score)
         self.learner.model.train()
 
-    def compare(self, held_out: HeldOut) -> None:
-        """Say whether the network got better on what was held out."""
-        before = self.state.before or 0.0
-        after = self.state.after = held_out.measure(self.learner)
-        change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {held_out.name}"
+    def compare(self) -> None:
+        """Say whether the network got better on what is held out."""
+        before = self.state.before
+        if self.held_out is None or before is None:
+            return
+        after = self.state.after = self.held_out.measure(self.learner)
+        change = f"mean IoU {before:.3f} at the start and {after:.3f} now, on {self.held_out.name}"
         if round(after, 3) > round(before, 3):  # as the sentence shows them
             self.callbacks.note(f"the network got better: {change}")
         else:

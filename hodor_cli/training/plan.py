@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,9 @@ from hodor_cli.formats.opening import is_clips, open_set
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
+from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import ClipOptions, DataSource
+from hodor_cli.samples.sources import build_sets
 from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
@@ -45,15 +47,17 @@ class Job:
 class Plan:
     """A run as its processes need to know it; pickled if there are several.
 
-    run: with its folder, `out`. record: what goes into run.json. opened: the data sets of `record.data`. state: what is
-    resumed. until: when to stop, in seconds since 1970, which the processes of all machines share.
+    run: with its folder, `out`. record: what goes into run.json. sets: what is trained on, one for each of
+    `record.data`. apart: the pictures of these that are held out. state: what is resumed. until: when to stop, in
+    seconds since 1970, which the processes of all machines share.
     """
 
     config: TrainConfig
     run: RunOptions
     callbacks: Callbacks = field(default_factory=Callbacks)
     record: RunRecord = field(default_factory=lambda: RunRecord("pretrain", {}))
-    opened: list[StillImages | ClipSet] = field(default_factory=list)
+    sets: Sequence[TrainingSet] = ()
+    apart: Sequence[TrainingSet] = ()
     state: TrainingState | None = None
     until: float | None = None
 
@@ -118,7 +122,9 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
-    return Plan(config, replace(run, out=out), callbacks, record, opened, state, until)
+    weights = [source.weight for source in sources]
+    sets, apart = build_sets(opened, weights, clips, config.limits, config.augment, config.held_out)
+    return Plan(config, replace(run, out=out), callbacks, record, sets, apart, state, until)
 
 
 def _started(kind: Literal["pretrain", "finetune"], recipe: Recipe) -> Recipe:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 
 from hodor_cli.errors import UsageError
 from hodor_cli.model.hodor import Hodor
-from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
-from hodor_cli.samples.sources import build_sets
-from hodor_cli.training.launch import Process, resolve
 from hodor_cli.training.launch import launch as start
+from hodor_cli.training.launch import resolve
 from hodor_cli.training.loop import train
 from hodor_cli.training.options import Callbacks, LaunchSettings, RunOptions, TrainingResult
-from hodor_cli.training.plan import Job, Plan, decide
+from hodor_cli.training.plan import Job, decide
 from hodor_cli.training.recipe import Recipe
 from hodor_cli.training.run_folder import TrainingState
-from hodor_cli.training.watching import HeldOut
 
 
 def pretrain(
@@ -99,7 +96,7 @@ def _run(
         unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
         # Several processes make their own, because on a CPU they would share one that is sent to them.
         model = model if layout.world == 1 else None
-        done: TrainingState = start(layout, _train, plan, model, unused=unused)
+        done: TrainingState = start(layout, train, plan, model, unused=unused)
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
@@ -111,16 +108,3 @@ def _run(
         after=done.after,
         is_first=first,
     )
-
-
-def _train(process: Process, plan: Plan, model: Hodor | None) -> TrainingState:
-    """The part of one process: make the training sets, the network if there is none yet, and train."""
-    config, clips, progress = plan.config, plan.record.clips or ClipOptions(), plan.callbacks.progress
-    weights = [source.weight for source in plan.record.data]
-    sets, apart = build_sets(plan.opened, weights, clips, config.limits, config.augment, config.held_out)
-    batches = Batches(sets, config.batches, weights=weights, seed=config.seed, rank=process.rank, world=process.world)
-    held_out = HeldOut(apart or sets, config, apart=bool(apart)) if process.is_first and config.held_out else None
-    with ExitStack() as stack:
-        if process.is_first and isinstance(progress, AbstractContextManager):
-            stack.enter_context(progress)
-        return train(model or plan.first_model(), batches, plan, process, held_out)
