@@ -15,7 +15,7 @@ import pytest
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _SECONDS = 40.0
 #: Keys that the browser itself answers, by their number.
-_CODES = {"Escape": 27, "Enter": 13}
+_CODES = {"Escape": 27, "Enter": 13, "Tab": 9}
 
 
 def find_browser() -> str:
@@ -131,7 +131,9 @@ class Browser:
 
     def key(self, key: str, modifiers: int = 0) -> None:
         """Press a key; modifiers: 1 Alt, 2 Ctrl, 8 Shift."""
-        text = {"text": key} if len(key) == 1 and not modifiers & 3 else {}
+        text = (
+            {"text": {"Enter": "\r"}.get(key, key)} if (len(key) == 1 or key == "Enter") and not modifiers & 3 else {}
+        )
         for kind in ("keyDown", "keyUp"):
             event = {"type": kind, "key": key, "modifiers": modifiers}
             event |= {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}

@@ -484,6 +484,23 @@ def test_the_object_under_the_pointer_is_selected(page: Page) -> None:
     assert browser.run("document.querySelector('#objects .current .chip').ariaPressed") == "true"
 
 
+def test_an_object_is_hidden_and_renamed_by_keyboard_alone(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.run("document.querySelector('#objects .chip').focus()")
+    browser.key("Tab")
+    browser.key("Enter")
+    page.until("!document.activeElement.readOnly", "the name to be changed")
+    for key in ("c", "u", "p", "Enter"):
+        browser.key(key)
+    page.until("state.objects[0].name === 'cup'", "the new name")
+    browser.run("document.querySelector('#objects button:last-of-type').previousElementSibling.focus()")
+    for hidden in ("true", "false"):
+        browser.key("Enter")
+        page.until(f"state.objects[0].hidden === {hidden}", "the object to be hidden and shown")
+        assert "cup" in browser.run("document.activeElement.ariaLabel")
+
+
 def test_the_timeline_zooms_and_follows(page: Page) -> None:
     page.begin()
     browser = page.browser

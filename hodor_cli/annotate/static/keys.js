@@ -93,8 +93,12 @@ export function help() {
 
 let spaceDown = 0;
 
+// The focus ring of the canvases is for those who go through the page by Tab.
+addEventListener("pointerdown", () => document.body.classList.add("pointing"), true);
+
 addEventListener("keydown", (event) => {
   const { target } = event;
+  if (event.key === "Tab") document.body.classList.remove("pointing");
   if (target.matches("input:not([type=range], [type=checkbox], [readonly]), select")) {
     if (event.key === "Escape" && target.matches("#objects input")) target.value = target.defaultValue;
     if (["Escape", "Enter"].includes(event.key)) target.blur();

@@ -77,9 +77,12 @@ export function rename(name = document.querySelector("#objects .current input"))
 }
 
 function drawObjects() {
+  const list = by("objects"), buttons = () => [...list.querySelectorAll("button")];
   if (document.activeElement.matches("#objects input")) document.activeElement.blur();
-  by("objects").replaceChildren(...state.objects.map(objectRow));
-  if (!state.objects.length) by("objects").append(make("li", { class: "none", text: "none yet: click one in the picture" }));
+  const place = buttons().indexOf(document.activeElement);
+  list.replaceChildren(...state.objects.map(objectRow));
+  if (!state.objects.length) list.append(make("li", { class: "none", text: "none yet: click one in the picture" }));
+  buttons()[place]?.focus();
 }
 
 // Mark the current object, and scroll the list, and nothing around it, to it; list the others beside it.
