@@ -97,25 +97,24 @@ def evaluate_given(
                 f"{sequence.name} has {len(sequence.masks)} labelled frames, too few to give {counts[-1]} and score "
                 "others; give fewer with `given`, or leave it out of `sequences`"
             )
-    # (J, F) of each object, and the given frames, by sequence.
-    parts: dict[tuple[Choose, int], dict[str, list[tuple[float, float]]]] = {}
-    frames: dict[tuple[Choose, int], dict[str, list[str]]] = {}
+    #: By way and count, and by sequence: (J, F) of each object, and the given frames.
+    found: dict[tuple[Choose, int], dict[str, tuple[list[tuple[float, float]], list[str]]]] = {}
     runs = len(settings.choose) * len(counts)
     total, done = runs * sum(len(one) for one in dataset.sequences.values()), 0
     for name, sequence in dataset.sequences.items():
         clip = _Clip(sequence, segmenter, adapt)
         for way in settings.choose:
             for count, marks in _choices(clip, way, counts):
-                parts.setdefault((way, count), {})[name] = clip.score(marks)
-                frames.setdefault((way, count), {})[name] = [clip.names[index] for index in sorted(marks)]
+                given = [clip.names[index] for index in sorted(marks)]
+                found.setdefault((way, count), {})[name] = clip.score(marks), given
                 done += len(clip)
                 if progress is not None:
                     progress(done, total)
     scores = []
-    for key, by_name in parts.items():
-        j, f = np.mean([pair for pairs in by_name.values() for pair in pairs], axis=0).tolist()
-        means = {name: tuple(np.mean(pairs, axis=0).tolist()) for name, pairs in by_name.items()}
-        scores.append(GivenScore(*key, j, f, means, frames[key]))
+    for key, by_name in found.items():
+        j, f = np.mean([pair for pairs, _ in by_name.values() for pair in pairs], axis=0).tolist()
+        means = {name: tuple(np.mean(pairs, axis=0).tolist()) for name, (pairs, _) in by_name.items()}
+        scores.append(GivenScore(*key, j, f, means, {name: given for name, (_, given) in by_name.items()}))
     return scores
 
 

@@ -76,30 +76,11 @@ def export_sources(
                 f"two sources would both be called {info.name} ({paths}); export them one by one, each with a `name`"
             )
     kept = {"thumbnails": thumbnails, "baseline": baseline}
-
-    def export(source: ExportSource, writer: StoreWriter) -> ExportedVideo:
-        settings = {**source.info.settings, **encoder.settings(), **kept}
-        model, content = writer.info.model_fingerprint, hash_files(source.files())
-        info = replace(source.info, content_hash=content, model_fingerprint=model, settings=settings)
-        if writer.has(info):
-            return ExportedVideo(info.name, "skipped")
-        frames = rows = 0
-        with writer.video(info) as video:
-            for frame in source.frames():
-                encoded = encoder.encode(frame.image, frame.masks)
-                features = encoded.baseline if baseline else None
-                added = object_rows(frame, encoded.objects, features, thumbnails=thumbnails)
-                video.add_frame(frame.index, added, encoded.background)
-                frames, rows = frames + 1, rows + len(added)
-                if progress is not None:
-                    progress(source, frames)
-        return ExportedVideo(info.name, "written", frames, rows)
-
     results = []
     with StoreWriter(output, store_info(encoder.model)) as writer:
         for source in sources:
             try:
-                result = export(source, writer)
+                result = _export(source, writer, encoder, kept, progress)
             except HodorError as error:
                 if len(sources) == 1 or isinstance(error, OutputError):  # a full disk stops everything
                     raise
@@ -108,6 +89,31 @@ def export_sources(
             if finished is not None:
                 finished(result)
     return results
+
+
+def _export(
+    source: ExportSource,
+    writer: StoreWriter,
+    encoder: FrameEncoder,
+    kept: Mapping[str, bool],
+    progress: Callable[[ExportSource, int], None] | None,
+) -> ExportedVideo:
+    settings = {**source.info.settings, **encoder.settings(), **kept}
+    model, content = writer.info.model_fingerprint, hash_files(source.files())
+    info = replace(source.info, content_hash=content, model_fingerprint=model, settings=settings)
+    if writer.has(info):
+        return ExportedVideo(info.name, "skipped")
+    frames = rows = 0
+    with writer.video(info) as video:
+        for frame in source.frames():
+            encoded = encoder.encode(frame.image, frame.masks)
+            features = encoded.baseline if kept["baseline"] else None
+            added = object_rows(frame, encoded.objects, features, thumbnails=kept["thumbnails"])
+            video.add_frame(frame.index, added, encoded.background)
+            frames, rows = frames + 1, rows + len(added)
+            if progress is not None:
+                progress(source, frames)
+    return ExportedVideo(info.name, "written", frames, rows)
 
 
 DEFAULT_STORE = "objects.h5"
