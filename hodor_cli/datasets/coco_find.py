@@ -57,9 +57,9 @@ def annotations_in(folder: Path) -> Path | None:
 
 
 def json_of(path: Path) -> Path | None:
-    """A JSON file itself, or the annotation file of a folder; None if there is none, or several."""
+    """A file itself, or the annotation file of a folder; None if there is none, or several."""
     if not path.is_dir():
-        return path if path.suffix.lower() == ".json" else None
+        return path
     with suppress(DataError):
         return annotations_in(path)
     return None

@@ -22,6 +22,9 @@ class _Attributes(msgspec.Struct):
     track_id: Id | None = None
 
 
+SUFFIXES = (".json",)
+
+
 def find(path: Path) -> Path | None:
     file = json_of(path)
     keys = json_keys(file) if file is not None else frozenset()

@@ -45,6 +45,9 @@ class _VideoFile(msgspec.Struct):
     categories: list[_Category] = []
 
 
+SUFFIXES = (".json",)
+
+
 def find(path: Path) -> Path | None:
     file = json_of(path)
     return file if file is not None and {"videos", "annotations"} <= json_keys(file) else None

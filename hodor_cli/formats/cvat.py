@@ -33,13 +33,16 @@ _AREAS = ("polygon", "mask", "box", "ellipse")
 _LINES = ("polyline", "points", "cuboid", "skeleton")
 
 
+SUFFIXES = (".xml",)
+
+
 def find(path: Path) -> Path | None:
-    files = [path / name for name in visible_files(path)] if path.is_dir() else [path]
-    files = [file for file in files if file.suffix.lower() == ".xml"]
-    if len(files) != 1:
+    names = [name for name in visible_files(path) if name.lower().endswith(".xml")] if path.is_dir() else [""]
+    if len(names) != 1:
         return None
-    start = read_start(files[0], 1 << 16).replace(b"\0", b"")  # UTF-16 has zero bytes
-    return files[0] if b"<annotations" in start else None
+    file = path / names[0]
+    start = read_start(file, 1 << 16).replace(b"\0", b"")  # UTF-16 has zero bytes
+    return file if b"<annotations" in start else None
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:

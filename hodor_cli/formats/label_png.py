@@ -21,9 +21,11 @@ _PICTURES = ("JPEGImages", "images", "frames")
 _MASKS = ("", "masks", "Annotations")
 
 
+SUFFIXES = (*PICTURE_SUFFIXES, ".npy")
+
+
 def find(path: Path) -> Path | None:
-    is_mask = path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES | {".npy"}
-    return path if is_mask or any(masks_in(path / name) for name in _MASKS) else None
+    return path if path.is_file() or any(masks_in(path / name) for name in _MASKS) else None
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:

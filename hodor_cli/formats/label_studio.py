@@ -73,6 +73,9 @@ class _Task(msgspec.Struct):
     completions: list[_Annotation] | None = None
 
 
+SUFFIXES = (".json",)
+
+
 def find(path: Path) -> Path | None:
     file = json_of(path)
     keys = json_keys(file) if file is not None else frozenset()

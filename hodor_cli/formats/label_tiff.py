@@ -13,12 +13,13 @@ from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.picture import read_header, read_stored
 
+SUFFIXES = (".tif", ".tiff")
+
 
 def find(path: Path) -> Path | None:
-    if path.suffix.lower() in (".tif", ".tiff") and path.is_file():
-        with suppress(InputError):  # the reader of masks reports what is wrong
-            header = read_header(path)
-            return path if header.pages > 1 and header.one_valued else None
+    with suppress(InputError):  # of a folder, and of a damaged file, which the reader of masks reports
+        header = read_header(path)
+        return path if header.pages > 1 and header.one_valued else None
     return None
 
 

@@ -44,14 +44,18 @@ class _File(msgspec.Struct):
     imageData: str | None = None  # noqa: N815
 
 
+SUFFIXES = (".json",)
+
+
 def find(path: Path) -> Path | None:
     return path if any("shapes" in json_keys(file) for file in _files(path)[:50]) else None
 
 
 def _files(path: Path) -> list[Path]:
     """The file itself, or the files of a folder with one for each picture."""
-    files = [path / name for name in visible_files(path)] if path.is_dir() else [path]
-    return [file for file in files if file.suffix.lower() == ".json"]
+    if not path.is_dir():
+        return [path]
+    return [path / name for name in visible_files(path) if name.lower().endswith(".json")]
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:

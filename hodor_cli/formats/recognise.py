@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,9 +36,13 @@ _KNOWN = "LabelMe, COCO, YOLO segmentation, CVAT, Label Studio, Pascal VOC, labe
 class Reader(Protocol):
     """What the module of a format that is read has; labelme.py is an example."""
 
+    @property
+    def SUFFIXES(self) -> Collection[str]:  # noqa: N802
+        """Endings of its files, in lower case."""
+
     def find(self, path: Path, /) -> Path | None:
-        """The file or folder to `read` that `path` is or holds; None if it has another format. A damaged file raises
-        nothing."""
+        """What to `read`: a file of that ending itself, or what is in a folder. None for another format; a damaged file
+        raises nothing."""
 
     def read(self, path: Path, /, size: Size | None = None) -> Annotations:
         """The annotations, without ids. size: that of the pictures, where the file does not say it. Raises
@@ -93,8 +97,15 @@ class Found(NamedTuple):
 
 def find_tool(path: Path) -> Found | None:
     """The tool that wrote a file or folder; None for masks (a picture, an array, a folder of them) and for all else."""
-    tried = ((reader, reader.find(path)) for reader in _READERS)
-    return next((Found(reader, file, path) for reader, file in tried if file is not None), None)
+    return _find(path, _READERS)
+
+
+def _find(path: Path, readers: Iterable[Reader]) -> Found | None:
+    for reader in readers:
+        likely = path.is_dir() or path.suffix.lower() in reader.SUFFIXES
+        if likely and (file := reader.find(path)) is not None:
+            return Found(reader, file, path)
+    return None
 
 
 def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
@@ -108,11 +119,9 @@ def read_annotations(path: Path | str, size: Size | None = None) -> Annotations:
     """
     path = Path(path).expanduser()
     require_exists(path, "file or folder of annotations")
-    if (found := find_tool(path)) is not None:
+    if (found := _find(path, (*_READERS, label_png))) is not None:
         read = number_together([found.read(size)])[0]
         return replace(read, notes=(*read.notes, *_other_sizes(read)))
-    if (masks := label_png.find(path)) is not None:
-        return label_png.read(masks)
     if path.is_file() and path.suffix.lower() == ".json":
         parse_json(path, object, "JSON")  # says where it is damaged
     held = summarise_files(visible_files(path)) if path.is_dir() else ""

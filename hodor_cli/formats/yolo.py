@@ -36,11 +36,13 @@ def is_labels(path: Path) -> bool:
     return bool(rows) and all(len(row) >= 5 and _class_index(row[0]) is not None and _numbers(row[1:]) for row in rows)
 
 
+SUFFIXES = (".txt", ".yaml", ".yml")
+
+
 def find(path: Path) -> Path | None:
     if path.is_dir():
         return path if find_labels(path) else None
-    suffix = path.suffix.lower()
-    return path if suffix in (".yaml", ".yml") or (suffix == ".txt" and is_labels(path)) else None
+    return path if path.suffix.lower() != ".txt" or is_labels(path) else None
 
 
 def find_labels(folder: Path) -> list[Path]:
