@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hodor_cli.engine import ObjectResult, StepResult
-from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource, ReadSettings
 
 COLOURS = {1: (200, 40, 30), 2: (30, 60, 220)}
 
@@ -68,7 +68,7 @@ class MemorySource(FrameSource):
     kind = "video"
 
     def __init__(self, images: list[np.ndarray], fps: float = 25.0, times: list[float] | None = None) -> None:
-        super().__init__("clip.mp4", "clip", 0, None)
+        super().__init__("clip.mp4", "clip", ReadSettings())
         self.images, self.fps = images, fps
         self.times = times or [index / fps for index in range(len(images))]
         self.height, self.width = images[0].shape[:2]

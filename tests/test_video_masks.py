@@ -14,7 +14,7 @@ from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
-from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource, ReadSettings
 from hodor_cli.video.source import open_source
 
 H, W = 48, 64
@@ -26,7 +26,7 @@ class FakeVideo(FrameSource):
     kind, height, width, fps, length = "video", H, W, 10.0, 10
 
     def __init__(self, start: int = 0, end: int | None = None) -> None:
-        super().__init__("clip.mp4", "clip", start, end)
+        super().__init__("clip.mp4", "clip", ReadSettings(start, end))
 
     def __iter__(self) -> Iterator[Frame]:
         raise NotImplementedError

@@ -10,7 +10,7 @@ import cv2
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import plural
-from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.frames import Frame, FrameSource, ReadSettings
 
 _DEFAULT_FPS = 30.0
 
@@ -24,8 +24,8 @@ class CameraSource(FrameSource):
     kind = "camera"
     reiterable = False
 
-    def __init__(self, index: int, *, start: int = 0, end: int | None = None) -> None:
-        super().__init__(f"camera {index}", f"camera{index}", start, end)
+    def __init__(self, index: int, settings: ReadSettings) -> None:
+        super().__init__(f"camera {index}", f"camera{index}", settings)
         self._capture: Any = None
         if 0 <= index < 100:  # OpenCV takes an index of 100 or more for the number of a driver
             self._capture = _open_capture(index)
@@ -40,7 +40,7 @@ class CameraSource(FrameSource):
         self._first: Any = first
         fps = float(self._capture.get(5))  # CAP_PROP_FPS; many drivers return 0
         self.fps = fps if 0 < fps <= 1000 else _DEFAULT_FPS
-        self.length = None if end is None else end - start
+        self.length = None if self.end is None else self.end - self.start
 
     def __iter__(self) -> Iterator[Frame]:
         if self._first is None:

@@ -16,7 +16,7 @@ from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed, plural, read_start, readable_name, visible_files
 from hodor_cli.images.pillow import MOST_PIXELS
 from hodor_cli.images.value_range import ValueRange, measure_range, scale_to_rgb8
-from hodor_cli.video.frames import ListedSource
+from hodor_cli.video.frames import ListedSource, ReadSettings
 from hodor_cli.video.image_folder import FOLDER_FPS
 
 #: Endings that are no part of a frame's name. Many files have none, and their names have dots.
@@ -56,17 +56,9 @@ class DicomSource(ListedSource):
     damaged, the folder holds several series or sizes, `start` is past the end.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        files: Sequence[Path],
-        *,
-        start: int = 0,
-        end: int | None = None,
-        value_range: ValueRange | None = None,
-    ) -> None:
+    def __init__(self, path: Path, files: Sequence[Path], settings: ReadSettings) -> None:
         name = path.resolve().name if path.is_dir() else _frame_name(path)
-        super().__init__(str(path), name, start, end, value_range)
+        super().__init__(str(path), name, settings)
         ordered = _ordered(path, [header for file in files if (header := _header(file)).size != (0, 0)])
         count = ordered[0].frames
         self.kind = "video" if path.is_file() else "folder"
@@ -79,12 +71,13 @@ class DicomSource(ListedSource):
         if len(set(self.names)) < len(self.names):
             raise InputError(f"{path} holds two files of one name with different endings; keep one of them")
         self.require_start(len(self.names), "picture")
+        chosen = self._places[self.start : self.end]
+        self.length = len(chosen)
         if path.is_file():
             self.path = path  # as of a video
         else:
-            self.files = [file for file, _ in self._places[start:end]]
-        self.length = len(self._places[start:end])
-        if value_range is None:
+            self.files = [file for file, _ in chosen]
+        if self.value_range is None:
             self.value_range = self._measured()
 
     def _read(self, index: int) -> NDArray[np.uint8]:

@@ -16,7 +16,6 @@ from av.video.stream import VideoStream
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural
-from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.container import count_missing_bytes, open_container, pick_stream
 from hodor_cli.video.decoding import (
     DecodedFrame,
@@ -27,7 +26,7 @@ from hodor_cli.video.decoding import (
     decode_frames,
     read_entries,
 )
-from hodor_cli.video.frames import Frame
+from hodor_cli.video.frames import Frame, ReadSettings
 from hodor_cli.video.sound import SoundTrack
 from hodor_cli.video.yuv import deep_values, picture_of
 
@@ -42,10 +41,8 @@ class VideoFileSource(DecodedSource):
     before `start`.
     """
 
-    def __init__(
-        self, path: Path, *, start: int = 0, end: int | None = None, value_range: ValueRange | None = None
-    ) -> None:
-        super().__init__(str(path), path.stem, start, end, value_range)
+    def __init__(self, path: Path, settings: ReadSettings) -> None:
+        super().__init__(str(path), path.stem, settings)
         self.path = path
         self._counted, self._counted_all = 0, False
         #: The first frame whose number may not be that of its time stamp, because damaged ones before it are left out.
@@ -55,12 +52,12 @@ class VideoFileSource(DecodedSource):
             no_frame = f"{self.label} holds no frame that can be decoded"
             stream, first, _ = self._read_first(container, Tally(), no_frame)
             self._declared = stream.frames or (round(container.duration / 1e6 * self.fps) if container.duration else 0)
-            self.sound = SoundTrack(path, first.time or 0.0, end is None) if container.streams.audio else None
-        if start > 0:
-            self.require_start(self.count_up_to(start + 1))
+            self.sound = SoundTrack(path, first.time or 0.0, self.end is None) if container.streams.audio else None
+        if self.start > 0:
+            self.require_start(self.count_up_to(self.start + 1))
         if self._declared:
-            last = self._declared if end is None else min(end, self._declared)
-            self.length = max(last - start, 1)
+            last = self._declared if self.end is None else min(self.end, self._declared)
+            self.length = max(last - self.start, 1)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -153,8 +150,8 @@ class VideoPipeSource(DecodedSource):
 
     reiterable = False
 
-    def __init__(self, pipe: BinaryIO, label: str, name: str, *, start: int = 0, end: int | None = None) -> None:
-        super().__init__(label, name, start, end)
+    def __init__(self, pipe: BinaryIO, label: str, name: str, settings: ReadSettings) -> None:
+        super().__init__(label, name, settings)
         self._pipe = pipe
         self._tally = Tally()
         self._used = False
@@ -176,20 +173,20 @@ class VideoPipeSource(DecodedSource):
             self.warn(f"the sound of {label} is not copied into the overlay, because a pipe is read only once")
 
     @classmethod
-    def from_stdin(cls, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
+    def from_stdin(cls, settings: ReadSettings) -> VideoPipeSource:
         """The video on standard input."""
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError('"-" reads a video from standard input, but nothing is piped in')
-        return cls(sys.stdin.buffer, "standard input", "stdin", start=start, end=end)
+        return cls(sys.stdin.buffer, "standard input", "stdin", settings)
 
     @classmethod
-    def from_path(cls, path: Path, *, start: int = 0, end: int | None = None) -> VideoPipeSource:
+    def from_path(cls, path: Path, settings: ReadSettings) -> VideoPipeSource:
         """The video of a named pipe."""
         try:
             pipe = path.open("rb")
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        return cls(pipe, str(path), path.stem, start=start, end=end)
+        return cls(pipe, str(path), path.stem, settings)
 
     def __iter__(self) -> Iterator[Frame]:
         if self._used:

@@ -25,6 +25,25 @@ SourceT = TypeVar("SourceT", bound="FrameSource")
 
 
 @dataclass(frozen=True)
+class ReadSettings:
+    """Which frames of a source are read, and how; the fields are the parameters of `open_source`. Raises UsageError."""
+
+    start: int = 0
+    end: int | None = None
+    value_range: ValueRange | None = None
+    axes: str | None = None
+
+    def __post_init__(self) -> None:
+        start, end, scale = self.start, self.end, self.value_range
+        if start < 0:
+            raise UsageError(f"`start` {start} is negative; frames count from 0")
+        if end is not None and end <= start:
+            raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first that is not read")
+        if scale is not None and not scale.low < scale.high:
+            raise UsageError(f"`value_range` {tuple(scale)} must rise from black to white")
+
+
+@dataclass(frozen=True)
 class Frame:
     """One picture of a source, upright (rotation metadata applied).
 
@@ -85,18 +104,12 @@ class FrameSource(ABC):
     exact_length: bool = False
     reiterable: bool = True
 
-    def __init__(
-        self, label: str, name: str, start: int, end: int | None, value_range: ValueRange | None = None
-    ) -> None:
-        if start < 0:
-            raise UsageError(f"`start` {start} is negative; frames count from 0")
-        if end is not None and end <= start:
-            raise UsageError(f"`end` {end} leaves no frame after `start` {start}; it is the first that is not read")
+    def __init__(self, label: str, name: str, settings: ReadSettings) -> None:
         self.label = readable_name(label)
         self.name = readable_name(name)
-        self.start = start
-        self.end = end
-        self.value_range = value_range
+        self.start = settings.start
+        self.end = settings.end
+        self.value_range = settings.value_range
         self.warnings: list[str] = []
 
     @abstractmethod

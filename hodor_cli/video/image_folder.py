@@ -13,8 +13,7 @@ from hodor_cli.images.listing import frame_name, list_pictures
 from hodor_cli.images.paths import plural, read_start, summarise_files, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES, measure_source_range, read_header, read_pages, read_picture
 from hodor_cli.images.tiff_axes import pages_along
-from hodor_cli.images.value_range import ValueRange
-from hodor_cli.video.frames import Frame, FrameSource, ListedSource
+from hodor_cli.video.frames import Frame, FrameSource, ListedSource, ReadSettings
 
 FOLDER_FPS = 24.0  # of DAVIS and of films, because a folder states none
 
@@ -32,16 +31,8 @@ class ImageFolderSource(ListedSource):
 
     kind = "folder"
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        start: int = 0,
-        end: int | None = None,
-        fps: float = FOLDER_FPS,
-        value_range: ValueRange | None = None,
-    ) -> None:
-        super().__init__(str(folder), folder.resolve().name or "images", start, end, value_range)
+    def __init__(self, folder: Path, settings: ReadSettings, fps: float = FOLDER_FPS) -> None:
+        super().__init__(str(folder), folder.resolve().name or "images", settings)
         self.fps = fps
         files, left_out = list_pictures(folder)
         if not files:
@@ -50,7 +41,7 @@ class ImageFolderSource(ListedSource):
         for text in left_out:
             self.warn(text)
         self.require_start(len(files), "image")
-        self.files, self.names = files[start:end], [frame_name(file) for file in files]
+        self.files, self.names = files[self.start : self.end], [frame_name(file) for file in files]
         self.length = len(self.files)
         headers = {file: read_header(file) for file in self.files}
         self.height, self.width = headers[self.files[0]].size
@@ -68,7 +59,7 @@ class ImageFolderSource(ListedSource):
                 f"to use all"
             )
         deep = [(file, 0) for file, header in headers.items() if header.deep]
-        if value_range is None and deep:
+        if self.value_range is None and deep:
             self.value_range = measure_source_range(deep, self.warn)
 
     def _read(self, index: int) -> np.ndarray:
@@ -126,25 +117,17 @@ class PictureStackSource(FrameSource):
 
     kind = "video"
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        start: int = 0,
-        end: int | None = None,
-        value_range: ValueRange | None = None,
-        axes: str | None = None,
-    ) -> None:
-        super().__init__(str(path), path.stem, start, end, value_range)
-        self.path, self.axes = path, axes
+    def __init__(self, path: Path, settings: ReadSettings) -> None:
+        super().__init__(str(path), path.stem, settings)
+        self.path, self.axes = path, settings.axes
         header = read_header(path)
-        self._chosen = pages_along(path, axes)
+        self._chosen = pages_along(path, self.axes)
         pages = range(header.pages) if self._chosen is None else self._chosen
         (self.height, self.width), self._pages = header.size, len(pages)
         self.require_start(self._pages, "picture")
-        self.length = (self._pages if end is None else min(end, self._pages)) - start
+        self.length = (self._pages if self.end is None else min(self.end, self._pages)) - self.start
         deep = [(path, page) for page in pages] if header.deep else []
-        if value_range is None and deep:
+        if self.value_range is None and deep:
             self.value_range = measure_source_range(deep, self.warn)
         with closing(read_pages(path, pages=pages, value_range=self.value_range)) as read:
             _, shown = next(read)

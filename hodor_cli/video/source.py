@@ -15,7 +15,7 @@ from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.camera import CameraSource
 from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
-from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.frames import FrameSource, ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
 
 
@@ -43,48 +43,44 @@ def open_source(
     impossible range).
     """
     text = str(path_or_camera)
+    settings = ReadSettings(start, end, None if value_range is None else ValueRange(*value_range), axes)
     if isinstance(path_or_camera, int) and not isinstance(path_or_camera, bool):
-        return CameraSource(path_or_camera, start=start, end=end)
+        return CameraSource(path_or_camera, settings)
     if not text.strip():
         raise UsageError("the source is empty; give a video file, a folder of images, a camera index, or - for a pipe")
     if text == "-":
-        return VideoPipeSource.from_stdin(start=start, end=end)
+        return VideoPipeSource.from_stdin(settings)
     path = Path(text)
     with suppress(RuntimeError):  # "~name" of a user that does not exist
         path = path.expanduser()
     if text.isascii() and text.isdigit() and not exists(path):
-        return CameraSource(int(text), start=start, end=end)
+        return CameraSource(int(text), settings)
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE) and not exists(path):
         raise InputError(f"{text} is a URL; save the video first and give the file, or pipe it into - with ffmpeg")
     require_exists(path, "video, folder or camera")
-    scale = None
-    if value_range is not None:
-        if not value_range[0] < value_range[1]:
-            raise UsageError(f"`value_range` {value_range} must rise from black to white")
-        scale = ValueRange(*value_range)
-    source = _open_path(path, start, end, scale, axes)
+    source = _open_path(path, settings)
     if axes is not None and not isinstance(source, PictureStackSource):
         raise UsageError(f"`axes` is for a TIFF of many pages, and {path} is none")
     return source
 
 
-def _open_path(path: Path, start: int, end: int | None, scale: ValueRange | None, axes: str | None) -> FrameSource:
+def _open_path(path: Path, settings: ReadSettings) -> FrameSource:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         files, _ = list_pictures(path)
         if len(files) == 1 and read_header(files[0]).pages > 1:
-            return _open_path(files[0], start, end, scale, axes)
+            return _open_path(files[0], settings)
         if not files and (series := dicom_files(path)):
-            return DicomSource(path, series, start=start, end=end, value_range=scale)
-        return ImageFolderSource(path, start=start, end=end, value_range=scale)
+            return DicomSource(path, series, settings)
+        return ImageFolderSource(path, settings)
     if stat.S_ISCHR(mode) and path.name.startswith("video") and path.name[5:].isdigit():  # /dev/video0
-        return CameraSource(int(path.name[5:]), start=start, end=end)
+        return CameraSource(int(path.name[5:]), settings)
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # a named pipe, <(command), /dev/stdin
-        return VideoPipeSource.from_path(path, start=start, end=end)
+        return VideoPipeSource.from_path(path, settings)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
     if count_pages(path) > 1:
-        return PictureStackSource(path, start=start, end=end, value_range=scale, axes=axes)
+        return PictureStackSource(path, settings)
     if is_dicom(path):
-        return DicomSource(path, [path], start=start, end=end, value_range=scale)
-    return VideoFileSource(path, start=start, end=end, value_range=scale)
+        return DicomSource(path, [path], settings)
+    return VideoFileSource(path, settings)

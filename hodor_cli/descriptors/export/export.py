@@ -25,6 +25,7 @@ from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
 from hodor_cli.model.hodor import Hodor
+from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
 from hodor_cli.video.source import open_source
 from hodor_cli.weights.checkpoint import model_fingerprint
@@ -193,7 +194,7 @@ def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int
             # A result folder of `hodor segment` may stand in for a folder of masks.
             own = [folder for folder in (predictions / name / "masks", predictions / name) if folder.is_dir()]
         if images and own and (masks := own[0]):
-            frames = ImageFolderSource(images, fps=_DATASET_FPS)
+            frames = ImageFolderSource(images, ReadSettings(), _DATASET_FPS)
             sources.append(video_with_masks(frames, images, masks, every=every, name=name, kind=kind))
     if not sources:
         raise InputError(
