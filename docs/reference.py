@@ -25,8 +25,6 @@ def reference() -> str:
 
     parts = [_HEAD]
     for name, spec in COMMANDS.items():
-        if spec.hidden:
-            continue
         for path in _paths(name, spec.load(name)):
             text = CliRunner().invoke(app, [*path.split(), "--help"], prog_name="hodor").output
             parts.append(f"## hodor {path}\n\n```\n{text.rstrip()}\n```\n")

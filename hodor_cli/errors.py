@@ -1,12 +1,13 @@
-"""What can go wrong, as exceptions whose text is the one sentence a user reads.
+"""The errors that a user can cause, each with one sentence and an exit code.
 
-Every error that a user can cause is a `HodorError`: its message says what is wrong, where, and the way out. The command
-prints it as a single line on stderr and exits with `exit_code`; library callers catch it like any exception.
+The sentence says what is wrong, where, and the way out. The command prints it as a single line on stderr and exits with
+`exit_code`; library callers catch it like any exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -56,6 +57,12 @@ class TrainingError(HodorError):
     """Training cannot continue, for example after a loss that is not a number."""
 
     exit_code = 8
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: "; did you mean NAME?", or "" if no known name is like it."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 @contextmanager

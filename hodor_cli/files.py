@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, what is said where one cannot be written, and names that stay text in them."""
+"""Writing files whole or not at all, the errors where that fails, and texts that are safe to write and to show."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KINDS = {
     stat.S_IFLNK: "a link",
 }
 
-#: Terminal controls, what turns the direction of writing, and halves of characters, which no file can hold.
+#: Terminal controls, characters that turn the direction of writing, and lone surrogates, which no file can hold.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: What makes a spreadsheet take a cell for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -44,7 +44,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def harmless(text: str, keep: str = "") -> str:
-    """A text as it can be shown or written: controls and halves of characters become escapes such as `\\x1b`.
+    """A text that can be shown and written: controls and lone surrogates become escapes such as `\\x1b`.
 
     keep: controls that stay as they are.
     """
@@ -84,8 +84,14 @@ def require_replaceable(path: Path) -> None:
         raise OutputError(f"{path} is {_KINDS.get(kind, 'no regular file')}, which is not replaced; {ELSEWHERE}")
 
 
+def require_new(path: Path, *, overwrite: bool) -> None:
+    """Raise OutputError if there is something at `path` already, unless `overwrite`."""
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already; give another `out` or `overwrite`")
+
+
 def is_plain_name(name: str) -> bool:
-    """Whether a name that was read from a file is that of an entry of a folder: it leads nowhere else."""
+    """Whether a name that was read from a file names an entry of a folder, and nothing outside it."""
     plain = name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
     plain = plain and not (WINDOWS and _DEVICES.fullmatch(name))
     return plain and len(os.fsencode(name)) <= _MOST_BYTES

@@ -1,8 +1,8 @@
-"""One writer at a time: a lock on a file that says who holds it, and that never outlives its holder.
+"""One writer at a time: a lock file that names its holder, and a lock that ends with the process that holds it.
 
-On one machine the kernel's lock (`flock`) is enough: it ends with the process. On a network file system that lock may
-be missing, or be granted to two machines at once. So the file also names its holder, who renews its time stamp every
-few seconds; a holder on another machine counts as alive while the stamp is fresh by the file system's own clock.
+On one machine the kernel's lock (`flock`) is enough. A network file system may have none, or grant it to two machines
+at once. So the file also names its holder, which renews the file's time stamp every few seconds: a holder on another
+machine is alive while that stamp is fresh by the file system's own clock.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class WriterLock:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
             return os.open(self.path, flags, 0o644)
         except OSError as error:
-            raise OutputError(f"cannot write beside {self.target} ({error.strerror}); choose another place") from None
+            folder = self.path.parent
+            raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose another place") from None
 
     def _taken(self, holder: dict[str, Any] | None) -> OutputError:
         who = "another process"

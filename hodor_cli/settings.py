@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import UsageError, closest
 
 
 def about(help: str, *, least: float | None = None, above: float | None = None, most: float | None = None) -> Meta:
@@ -47,7 +47,8 @@ class Setting:
         if value is None and self.optional:
             return
         if self.choices and value not in self.choices:
-            raise UsageError(f"`{self.name}` must be {any_of([*filter(None, self.choices)])}, not '{value}'")
+            names = [*filter(None, self.choices)]
+            raise UsageError(f"`{self.name}` must be {any_of(names)}, not '{value}'{closest(str(value), names)}")
         if not isinstance(value, int | float) or isinstance(value, bool):
             return
         low = self.least if self.above is None else self.above

@@ -151,6 +151,9 @@ def test_adapt_may_stand_alone_or_with_a_budget() -> None:
     assert fill_lone_options(["a.mp4", "--adapt"], lone) == ["a.mp4", "--adapt", "60s"]
     assert fill_lone_options(["--adapt", "a.mp4", "-o", "x"], lone) == ["--adapt", "60s", "a.mp4", "-o", "x"]
     assert fill_lone_options(["--adapt", "20s", "a.mp4"], lone) == ["--adapt", "20s", "a.mp4"]
+    for budget in (["5step"], ["20", "sec"], ["200", "steps"]):
+        assert fill_lone_options(["a.mp4", "--adapt", *budget], lone) == ["a.mp4", "--adapt", " ".join(budget)]
+    assert Budget.parse("200 steps") == Budget(steps=200)
     assert fill_lone_options(["--adapt", "-5"], lone) == ["--adapt", "-5"]
 
 

@@ -76,6 +76,14 @@ def whole(out: Path) -> None:
         assert [frame["frame"] for frame in report["frames"]] == list(range(COUNT))
 
 
+def test_results_do_not_lie_in_the_folder_that_is_read(
+    library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(library / "clips")
+    hodor(".", "--masks", "../masks", "--weights", toy.resolve(), "--no-overlay", "--end", 2)
+    assert (library / "clips.hodor" / "summary.json").is_file() and not list((library / "clips").glob("*.hodor"))
+
+
 def test_results_are_exported_and_what_is_missing_is_exported_later(library: Path, toy: Path) -> None:
     arguments = ("clips", "--masks", "masks", "--weights", toy.resolve(), "--no-overlay", "--end", 3, "--out", "out")
     with pytest.MonkeyPatch.context() as patch:
@@ -176,17 +184,13 @@ def test_overwriting_replaces_results_and_nothing_else(library: Path, toy: Path)
 def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
     clips, masks, mask = library / "clips", library / "masks", library / "masks" / "a.png"
 
-    def error(*arguments: object, code: int) -> str:
-        output = hodor(*arguments, "-o", library / "out", code=code, command="segment")
+    def error(*arguments: object, code: int, command: str = "segment-many") -> str:
+        output = hodor(*arguments, "-o", library / "out", code=code, command=command)
         lines = [line for line in output.splitlines() if "error:" in line]
         assert len(lines) == 1 and not (library / "out").exists()
         return lines[0]
 
-    assert "--mask is for one video" in error(clips, "--masks", masks, "--mask", mask, code=2)
-    assert "hodor export-descriptors" in error(clips, "--masks", masks, "--descriptors", "x.h5", code=2)
-    assert "--projection is for one" in error(clips, "--masks", masks, "--projection", "x", code=2)
-    assert "--masks FOLDER" in error(clips / "a.mp4", "--mask", mask, "--workers", 2, code=2)
-    assert "hodor segment-many" in error(clips, "--mask", mask, code=3)
+    assert "hodor segment-many" in error(clips, "--mask", mask, code=3, command="segment")
     assert "alone, with its masks" in error(clips / "a.mp4", "--masks", masks, code=3)
     assert "is a file" in error(clips, "--masks", mask, code=3)
     assert "one video itself" in error(masks, "--masks", masks, code=3)

@@ -16,9 +16,9 @@ import pytest
 from segment_fakes import read_video
 from segmenter_fakes import frames_of, make_model, square
 
-import hodor_cli.run.runner as runner
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.model import Hodor
+from hodor_cli.run import correction
 from hodor_cli.run.earlier import together
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.records import Click
@@ -59,7 +59,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True, scope="module")
 def short_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("results", "correcting", "loop"):
+        for module in ("results", "correction", "loop"):
             patch.setattr(f"hodor_cli.run.{module}.PIECE_FRAMES", GROUP)
         yield
 
@@ -166,7 +166,7 @@ def test_an_unfinished_correction_gives_way_to_another_one(
 def test_a_kill_while_masks_move_is_mended_by_resuming(
     network: Hodor, clip: Path, out: Path, finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    work, moved = getattr(runner, at), 0
+    work, moved = getattr(correction, at), 0
 
     def killed(*arguments: Any, **options: Any) -> Any:
         nonlocal moved
@@ -186,7 +186,7 @@ def test_a_kill_while_masks_move_is_mended_by_resuming(
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as context:
-        context.setattr(runner, at, killed)
+        context.setattr(correction, at, killed)
         with pytest.raises(KeyboardInterrupt):
             run(network, clip, out, masks=MORE, resume=True)
     assert not (out / "report.json").exists()

@@ -31,8 +31,8 @@ def test_the_command_reference_is_current(repository: Path) -> None:
     page = repository / "docs" / "commands.md"
     written = load(repository / "docs" / "reference.py").reference()
     assert page.read_text(encoding="utf-8") == written, "run `make reference`"
-    for name, spec in COMMANDS.items():
-        assert (f"## hodor {name}" in written) != spec.hidden
+    for name in COMMANDS:
+        assert f"## hodor {name}" in written
 
 
 def test_every_declared_setting_is_documented(repository: Path) -> None:
@@ -66,6 +66,6 @@ def test_documents_name_commands_and_files_that_exist(repository: Path) -> None:
     for page in pages:
         text = page.read_text(encoding="utf-8")
         for command in re.findall(r"^(?:\.venv/bin/)?hodor ([a-z-]+)", text, re.MULTILINE):
-            assert command in COMMANDS and not COMMANDS[command].hidden, (page.name, command)
+            assert command in COMMANDS, (page.name, command)
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (page.parent / target).exists(), (page.name, target)

@@ -384,9 +384,10 @@ def test_an_id_that_the_user_names_is_not_given_to_another_object(tmp_path: Path
 
 def test_a_second_mask_of_an_object_is_said_to_correct_it(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", (TWO == 1).astype(np.uint8) * 255)
-    combined = read_given([f"0={path}", f"6={path}"], FakeVideo()).masks
+    combined = read_given([f"0={path}", f"6={path}", f"7={path}"], FakeVideo()).masks
     assert combined[6].object_ids == (1,)
     assert any("corrects the object 1 of frame 0" in note for note in combined[6].notes)
+    assert not any("corrects" in note for note in combined[7].notes)  # it is told once
 
 
 def test_a_colour_is_one_object_over_all_files(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hodor_cli.files import writing
 from hodor_cli.run.choosing import suggested
 from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.output import OutputFolder
+from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.records import (
     ReportRecord,
     ReviewItem,
@@ -106,7 +106,7 @@ def open_target(source: Path | str, out: Path | None) -> tuple[FrameSource, Outp
         then = report.source
         return open_source(place, start=then.start, end=then.end, value_range=then.value_range), OutputFolder(path)
     frames = open_source(source)
-    folder = OutputFolder(Path(f"{frames.name}.hodor") if out is None else out)
+    folder = OutputFolder(out or default_folder(frames.name, source))
     if is_report(folder.report):
         then, now = (
             _report(folder.report).source,

@@ -21,8 +21,7 @@ from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
-from hodor_cli.run.both_ways import CorrectingSegmenter, Part
-from hodor_cli.run.correcting import ChangedPart
+from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part
 from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.inputs import FrameInputs, RunInputs
 from hodor_cli.run.records import FrameRecord

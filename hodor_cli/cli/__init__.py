@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from hodor_cli import __version__
-from hodor_cli.cli.lazy import CommandSpec, lazy_group
+from hodor_cli.cli.lazy import CommandSpec, LazyGroup
 from hodor_cli.cli.terminal import prepare_streams, say
 from hodor_cli.runtime.threads import wait_briefly
 
@@ -29,7 +29,6 @@ COMMANDS: dict[str, CommandSpec] = {
     "segment": _spec("segment", "Segment a video from one mask.", lone_values=_ADAPT),
     "look": _spec("choosing", "Draw a frame with its coordinates and first mask.", "look"),
     "segment-many": _spec("segment_many", "Segment many videos in parallel.", lone_values=_ADAPT),
-    "segment-video": _spec("segment", "The same as segment.", hidden=True, lone_values=_ADAPT),
     "annotate": _spec("annotate", "Click, track, correct and export in the browser."),
     "suggest": _spec("choosing", "Name the frames of a video to mask next.", "suggest"),
     "evaluate": _spec("evaluate", "Run and score a benchmark, or score masks.", lone_values=_ADAPT),
@@ -52,11 +51,18 @@ COMMANDS: dict[str, CommandSpec] = {
     "export-onnx": _spec("export", "Write the network as ONNX.", "export_onnx"),
     "info": _spec("info", "Versions, devices and weights, for a bug report."),
 }
-"""Subcommand -> its module. Commands whose module is not installed are not offered."""
+"""Subcommand -> its module."""
+
+
+class HodorGroup(LazyGroup):
+    """The command `hodor`."""
+
+    specs = COMMANDS
+
 
 app = typer.Typer(
     name="hodor",
-    cls=lazy_group(COMMANDS),
+    cls=HodorGroup,
     invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from hodor_cli.cli import options as common
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.terminal import counted, progress_bar, say, say_json
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import RunHooks, SegmentSettings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def show(
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    from hodor_cli.files import new_file
+    from hodor_cli.files import new_file, require_new
     from hodor_cli.run.choosing import draw_look, frame_to_show, grid_step
 
     shown = frame_to_show(source, inputs, index)
@@ -78,8 +78,7 @@ def show(
     ours = False
     with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), Image.open(picture) as earlier:
         ours = earlier.info.get(_MADE_BY[0]) == _MADE_BY[1]
-    if picture.exists() and not overwrite and not ours:
-        raise OutputError(f"{picture} exists already; give another --out or --overwrite")
+    require_new(picture, overwrite=overwrite or ours)
     labels, made_by = inputs.at(shown).labels, PngInfo()
     made_by.add_text(*_MADE_BY)
     with new_file(picture) as temporary:
@@ -118,11 +117,12 @@ def suggest(
     hodor segment clip.mp4 --mask 0=first.png --mask 57=second.png
     hodor suggest clip.hodor
     """
+    from hodor_cli.files import require_new
     from hodor_cli.run.choosing import suggested_in
     from hodor_cli.run.records import is_report
 
-    if out is not None and out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already; choose another name with `out`, or add `overwrite`")
+    if out is not None:
+        require_new(out, overwrite=overwrite)
     given = bool(mask or box or click)
     if not given or is_report(Path(source) / "report.json"):
         if given:

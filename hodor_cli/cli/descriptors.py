@@ -135,10 +135,10 @@ def train_projection(
         stills_for_projection,
     )
     from hodor_cli.errors import OutputError
+    from hodor_cli.files import require_new
     from hodor_cli.weights import load_model, model_fingerprint
 
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already; give another --out or --overwrite")
+    require_new(out, overwrite=overwrite)
     if not out.parent.is_dir():
         raise OutputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
     stills = stills_for_projection(data)

@@ -112,22 +112,16 @@ def export_onnx(
         console.print(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
 
 
-def formats_of(text: str) -> list[str]:
-    """The names in FORMAT[,FORMAT]. Raises UsageError if there is none or one is unknown."""
+def formats_of(text: str | None) -> list[str]:
+    """The names in FORMAT[,FORMAT]; none of None. Raises UsageError for an empty text or an unknown name."""
     from hodor_cli.formats.recognise import writer_of
 
+    if text is None:
+        return []
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise UsageError("no format is named; give one or more, for example coco,csv")
-    return [writer_of(name).name for name in names]
-
-
-def exports_of(export: str | None, coco: bool) -> list[str]:
-    """The formats of --export and of the deprecated --coco. Raises UsageError for an unknown one."""
-    if coco:
-        warn("--coco is --export coco-video now, written to export/coco-video/; --coco goes in the next version")
-    names = formats_of(export) if export is not None else []
-    return list(dict.fromkeys([*names, *(["coco-video"] if coco else [])]))
+    return list(dict.fromkeys(writer_of(name).name for name in names))
 
 
 def tell_exports(places: dict[str, Path]) -> None:

@@ -4,11 +4,13 @@ everyday options first, then groups, with what the user types and nothing that l
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import re
 import sys
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,23 +18,23 @@ from typer.core import TyperCommand, TyperGroup
 
 from hodor_cli.cli.failures import report
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
-from hodor_cli.cli.terminal import flags_of_one_run, remember_flags, warn
+from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
 
-#: Spellings of earlier versions; each works for one version more, with a warning.
-RENAMED = {"--output": "--out", "--force": "--overwrite"}
+#: The options of version 0.1 that have another name now.
+RENAMED = {"--output": "--out", "--force": "--overwrite", "--coco": "--export"}
 
 
 class HodorCommand(TyperCommand):
     """A command whose help lists its options by their `rich_help_panel`, those without one first, under "Options"."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse with today's names of options; an unknown one is never likened to a hidden one."""
+        """Parse; the error about an option of version 0.1 names today's."""
         try:
-            return super().parse_args(ctx, rename_options(args, self))
+            return super().parse_args(ctx, args)
         except Exception as error:
-            if getattr(error, "possibilities", None):
-                hidden = {text for one in self.params if getattr(one, "hidden", False) for text in one.opts}
-                error.possibilities = [text for text in error.possibilities if text not in hidden]  # type: ignore[attr-defined]
+            today = RENAMED.get(getattr(error, "option_name", ""))
+            if any(today in parameter.opts for parameter in self.params):
+                error.possibilities = [today]  # type: ignore[attr-defined]
             raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -77,22 +79,9 @@ def tidy(text: str) -> str:
     return re.sub(r"\s*\[(default: [^\]]*)\]\.?\s+\[", r"  [\1; ", text)
 
 
-def rename_options(args: list[str], command: Any) -> list[str]:
-    """Arguments in which the option names of earlier versions are today's, where the command has those."""
-    known = {text for parameter in command.params for text in parameter.opts}
-    renamed = []
-    for place, arg in enumerate(args):
-        old, equals, value = arg.partition("=")
-        if "--" in args[:place] or old in known or RENAMED.get(old) not in known:
-            renamed.append(arg)
-            continue
-        warn(f"{old} is called {RENAMED[old]} now; the old name goes in the next version")
-        renamed.append(f"{RENAMED[old]}{equals}{value}")
-    return renamed
-
-
-#: What follows an option that may stand alone and is its value: an amount with its unit. A bare number is a camera.
-_AMOUNT = re.compile(r"\d+(\.\d+)?\s?(s|steps)|-\d.*")
+#: What follows an option that may stand alone and is its value: an amount with its unit, perhaps misspelt, or a
+#: negative number. A bare number is a camera.
+_AMOUNT = re.compile(r"\d+(\.\d+)?\s?[a-z]+|-\d.*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -102,13 +91,8 @@ class CommandSpec:
     module: str
     attribute: str
     help: str
-    hidden: bool = False
     #: Options that may stand alone or with an amount such as 20s or 200steps, and the value they have alone.
     lone_values: Mapping[str, str] = field(default_factory=dict)
-
-    def exists(self) -> bool:
-        """Whether this installation has the module. Does not import it."""
-        return importlib.util.find_spec(self.module) is not None
 
     def load(self, name: str) -> Any:
         """Import the module and build the click command of this subcommand."""
@@ -142,15 +126,21 @@ def keep_examples(command: Any) -> Any:
 def fill_lone_options(args: list[str], lone_values: Mapping[str, str]) -> list[str]:
     """Arguments in which each of these options has a value: its own, if it is an amount, or the one it has alone.
 
-    What follows such an option and is no amount, such as `2024_clip.mp4`, is an argument of its own.
+    An amount may be two arguments, as `5 steps`. What follows such an option and is no amount, such as
+    `2024_clip.mp4`, is an argument of its own.
     """
-    filled: list[str] = []
-    for place, arg in enumerate(args):
-        filled.append(arg)
-        following = args[place + 1] if place + 1 < len(args) else ""
-        if arg in lone_values and not _AMOUNT.fullmatch(following):
-            filled.append(lone_values[arg])
+    filled, rest = list[str](), deque(args)
+    while rest:
+        filled.append(rest.popleft())
+        if filled[-1] not in lone_values:
+            continue
+        amount = next((taken for taken in (1, 2) if _is_amount(" ".join(islice(rest, taken)))), 0)
+        filled.append(" ".join(rest.popleft() for _ in range(amount)) or lone_values[filled[-1]])
     return filled
+
+
+def _is_amount(text: str) -> bool:
+    return _AMOUNT.fullmatch(text) is not None and not Path(text).exists()
 
 
 class LazyGroup(TyperGroup):
@@ -163,19 +153,18 @@ class LazyGroup(TyperGroup):
         keep_examples(self)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name, spec in self.specs.items() if spec.exists()]
+        return list(self.specs)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         spec = self.specs.get(cmd_name)
-        if spec is None or not spec.exists():
+        if spec is None:
             return None
         # What the help table and shell completion need: a name and a line of help.
-        return TyperCommand(cmd_name, help=spec.help, short_help=spec.help, hidden=spec.hidden)
+        return TyperCommand(cmd_name, help=spec.help, short_help=spec.help)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         # The base class proposes a similar name from this dictionary when the name is unknown.
-        shown = [name for name in self.list_commands(ctx) if not self.specs[name].hidden]
-        self.commands = {name: self.get_command(ctx, name) for name in shown}
+        self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         name, found, rest = super().resolve_command(ctx, args)
         if not found:
             return name, found, rest
@@ -218,7 +207,3 @@ class LazyGroup(TyperGroup):
 
 class _CarriedError(Exception):
     """Takes its cause past typer's handler to `LazyGroup.main`."""
-
-
-def lazy_group(specs: Mapping[str, CommandSpec]) -> type[LazyGroup]:
-    return type("HodorGroup", (LazyGroup,), {"specs": specs})

@@ -145,5 +145,3 @@ ExportOption = Annotated[
         rich_help_panel=RESULTS,
     ),
 ]
-#: The spelling of version 0.1.
-CocoOption = Annotated[bool, switch("--coco", "See --export coco-video.", hidden=True)]

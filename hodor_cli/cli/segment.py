@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from hodor_cli.cli import options as common
-from hodor_cli.cli.export import NameOption, exports_of, tell_exports
+from hodor_cli.cli.export import NameOption, formats_of, tell_exports
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS
 from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, value_range_of
 from hodor_cli.cli.terminal import note, progress_bar, warn
-from hodor_cli.errors import HodorError, UsageError
-from hodor_cli.files import write_result
+from hodor_cli.errors import HodorError
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -60,7 +58,6 @@ def segment(
     end: common.EndOption = None,
     value_range: common.ValueRangeOption = None,
     axes: common.AxesOption = None,
-    coco: common.CocoOption = False,
     name: NameOption = None,
     export: common.ExportOption = None,
     descriptors: Annotated[
@@ -85,10 +82,6 @@ def segment(
             rich_help_panel=_KNOWN,
         ),
     ] = None,
-    masks: Annotated[Path | None, opt("FOLDER", "See `hodor segment-many`.", hidden=True)] = None,
-    workers: Annotated[int | None, opt("", "See `hodor segment-many`.", hidden=True)] = None,
-    gpus: Annotated[int | None, opt("", "See `hodor segment-many`.", hidden=True)] = None,
-    ray: Annotated[str | None, opt("", "See `hodor segment-many`.", hidden=True)] = None,
 ) -> None:
     """Follow objects through a video from one mask: every frame's mask, an overlay video and a report.
 
@@ -101,41 +94,24 @@ def segment(
 
     Many videos: hodor segment-many.
     """
-    for_one = {
-        "--mask": mask, "--box": box, "--click": click, "--remove": remove, "--from": known,
-        "--projection": projection, "--descriptors": descriptors,
-    }  # fmt: skip
-    _refuse_others(masks, for_one, {"--workers": workers, "--gpus": gpus, "--ray": ray})
-    if masks is not None:
-        warn("many videos are segmented by `hodor segment-many` now; segment --masks goes in the next version")
-        from hodor_cli.cli.segment_many import segment_many
-
-        segment_many(
-            source, masks=masks, out=out, settings=settings, adapt=adapt, resume=resume, overwrite=overwrite,
-            workers=workers, gpus=gpus, ray=ray, start=start, end=end, export=export, coco=coco,
-        )  # fmt: skip
-        return
     from hodor_cli.descriptors.session.session import DescriptorSession
     from hodor_cli.run.exporting import ExportOptions, export_result, require_exportable
-    from hodor_cli.run.output import OutputFolder
-    from hodor_cli.run.runner import state_for
+    from hodor_cli.run.output import OutputFolder, default_folder
     from hodor_cli.run.settings import RunOutput
     from hodor_cli.video.source import open_source
     from hodor_cli.weights import load_model
 
     with open_source(source, start=start, end=end, value_range=value_range_of(value_range), axes=axes) as frames:
-        exports = exports_of(export, coco)
-        folder = Path(f"{frames.name}.hodor") if out is None else out
-        run, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
-        if not preview:  # refuse before the click network makes a mask
-            state_for(result, run)
-            require_exportable(folder, exports, overwrite=overwrite or resume)
-        inputs = given_inputs(frames, mask, box, click, remove, appear, name)
         if preview:
             from hodor_cli.cli.choosing import show
 
-            show(frames, inputs)
+            show(frames, given_inputs(frames, mask, box, click, remove, appear, name))
             return
+        folder, formats = out or default_folder(frames.name, source), formats_of(export)
+        output, result = RunOutput(overwrite=overwrite, resume=resume), OutputFolder(folder)
+        result.require(output)  # before the click network makes a mask
+        require_exportable(folder, formats, overwrite=overwrite or resume)
+        inputs = given_inputs(frames, mask, box, click, remove, appear, name)
         model = load_model(settings.weights)
         if adapt is not None:
             model, settings = adapted_to(model, frames, inputs, adapt, settings)
@@ -148,24 +124,21 @@ def segment(
             record=descriptors,
             result=folder,
         )
-        earlier = result.exported()
-        summary = _segmented(frames, inputs, result, session, settings, run)
+        exported = result.exported()
+        summary = _segmented(frames, inputs, result, session, settings, output)
     print_summary(summary)
-    if gone := [name for name in earlier if name not in (*result.exported(), *exports)]:
+    if gone := [name for name in exported if name not in (*result.exported(), *formats)]:
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
-    if exports:
+    if formats:
         options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
-        places = export_result(folder, exports, options)
-        tell_exports(places)
-        if coco:  # scripts that say --coco look for it here
-            write_result(result.annotations, (places["coco-video"] / "annotations.json").read_bytes())
+        tell_exports(export_result(folder, formats, options))
     print_descriptors(session, descriptors, folder)
 
 
 def _segmented(
     frames: FrameSource,
     inputs: RunInputs,
-    folder: OutputFolder,
+    result: OutputFolder,
     session: DescriptorSession,
     settings: SegmentSettings,
     output: RunOutput,
@@ -186,23 +159,12 @@ def _segmented(
             settings = replace(settings, start_from=session.start_from)
             hooks = RunHooks(progress=progress, on_step=session.on_step)
             return segment_source(
-                frames, inputs, folder.root, session.segmenter, settings=settings, output=output, hooks=hooks
+                frames, inputs, result.root, session.segmenter, settings=settings, output=output, hooks=hooks
             )
     except (KeyboardInterrupt, HodorError):
-        if began and folder.can_be_continued:
-            note(f"Finished frames are kept in {folder.root}; continue with the same command and --resume.")
+        if began and result.can_be_continued:
+            note(f"Finished frames are kept in {result.root}; continue with the same command and --resume.")
         raise
-
-
-def _refuse_others(masks: Path | None, for_one: Mapping[str, Any], for_many: Mapping[str, Any]) -> None:
-    """Raise UsageError for an option for one video beside --masks, and for one for many videos without it."""
-    for flag, value in for_one.items():
-        if masks is not None and value:
-            way = "run hodor export-descriptors on the results" if flag == "--descriptors" else "give one of them"
-            raise UsageError(f"{flag} is for one video and --masks for many; {way}")
-    for flag, value in for_many.items():
-        if masks is None and value is not None:
-            raise UsageError(f"{flag} is for many videos: hodor segment-many FOLDER --masks FOLDER {flag} {value}")
 
 
 def adapted_to(
@@ -221,5 +183,5 @@ def adapted_to(
 
         adapted = adapted_to_given(model, source, inputs, budget, settings, progress=progress)
     if blends and blends[-1] == 0:
-        note("The objects change so much that a network adapted to the given masks would do worse; it is as it was.")
+        note("The objects change so much that adapting to the given masks would do worse; the network stays as it is.")
     return adapted

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hodor_cli.cli import options as common
-from hodor_cli.cli.export import exports_of
+from hodor_cli.cli.export import formats_of
 from hodor_cli.cli.options import arg, opt, out_option
 from hodor_cli.cli.parameters import MACHINE
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, warn, with_flags
@@ -50,7 +50,6 @@ def segment_many(
     start: common.StartOption = 0,
     end: common.EndOption = None,
     export: common.ExportOption = None,
-    coco: common.CocoOption = False,
 ) -> None:
     """Segment all videos of a folder or list in parallel, from the first masks in another folder.
 
@@ -62,16 +61,17 @@ def segment_many(
     """
     from hodor_cli.run.many.jobs import find_jobs, unused_masks
     from hodor_cli.run.many.run import WorkOptions, segment_videos
+    from hodor_cli.run.output import default_folder
 
     path, weights = Path(source).expanduser(), settings.weights
     name = path.resolve().name if path.is_dir() else path.stem
     options = WorkOptions(
-        out=(Path(f"{name}.hodor") if out is None else out).resolve(),
+        out=(out or default_folder(name, path)).resolve(),
         # An absolute path, because workers have other working directories or run on other machines.
         settings=replace(settings, weights=str(Path(weights).resolve()) if Path(weights).is_file() else weights),
         start=start,
         end=end,
-        export=tuple(exports_of(export, coco)),
+        export=tuple(formats_of(export)),
         adapt=adapt,
         resume=resume,
         overwrite=overwrite,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,7 @@ from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_opt
 from hodor_cli.cli.parameters import fetched
 from hodor_cli.cli.terminal import note, say, say_json, stdout_console
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
-
-if TYPE_CHECKING:
-    pass
+from hodor_cli.files import require_new
 
 app = typer.Typer(
     help="List, describe, verify, average and publish weights.\n\nhodor weights describe mini",
@@ -163,8 +161,7 @@ def average(
     from hodor_cli.weights.checkpoint import average_models, model_fingerprint, save_checkpoint
     from hodor_cli.weights.registry import load_model
 
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out} exists already; give another --out or --overwrite")
+    require_new(out, overwrite=overwrite)
     if out.suffix != ".safetensors":
         raise OutputError(f"a checkpoint is a .safetensors file, which {out} is not; let its name end so")
     try:

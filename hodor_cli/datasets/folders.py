@@ -3,7 +3,6 @@ meta.json), and what to suggest for a wrong one."""
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.parsing import parse_json
-from hodor_cli.errors import DataError
+from hodor_cli.errors import DataError, closest
 from hodor_cli.images.listing import files_by_frame
 from hodor_cli.images.paths import listed, visible_files, visible_folders
 from hodor_cli.images.picture import PICTURE_SUFFIXES
@@ -56,8 +55,7 @@ def depth(folder: Path) -> int:
 def suggestion(name: str, known: Iterable[str], there: str = "it has") -> str:
     """The end of a sentence about an unknown name: "; did you mean ...?" or, after `there`, the known names."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; {there} {listed(known, 15)}"
+    return closest(name, known) or f"; {there} {listed(known, 15)}"
 
 
 def first_folders(root: Path) -> str:

@@ -17,7 +17,7 @@ from hodor_cli.engine.following import follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.step_result import ObjectResult
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.errors import DataError, UsageError, closest
 from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.evaluation.report import write_given_figure
 from hodor_cli.evaluation.settings import Progress
@@ -73,7 +73,7 @@ class GivenSettings:
             raise UsageError("`given` takes numbers of masks from 1 on, such as 1,2,3,5")
         for way in self.choose or ("",):
             if way not in CHOICES:
-                raise UsageError(f"`choose` takes {listed(CHOICES)}, not {way!r}")
+                raise UsageError(f"`choose` takes {listed(CHOICES)}, not {way!r}{closest(way, CHOICES)}")
 
 
 def evaluate_given(

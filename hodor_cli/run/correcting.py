@@ -1,29 +1,23 @@
-"""Corrects a finished run with additional masks: only frames between a new mask's neighbours are segmented again.
-
-A correction is a run of its own in a folder inside `.progress`, over the parts of the video that change (whole pieces
-of the overlay, if there is one). When it is finished, its masks replace those that differ, and journal and overlay are
-joined from both runs. Until then the earlier result does not change.
-"""
+"""What a correction changes, and a segmenter that keeps the earlier results everywhere else."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from hodor_cli.engine.following import GivenMasks
-from hodor_cli.files import put_in_place, replacing, writing
-from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.earlier import EarlierRun
-from hodor_cli.run.inputs import RunInputs, ids_in
-from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import is_report
-from hodor_cli.run.results import PIECE_FRAMES, Drawing
-from hodor_cli.video.joining import Piece, frame_times
+from hodor_cli.engine.following import GivenMasks, encode_masks
+from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.run.both_ways import make_passes
+from hodor_cli.run.inputs import Labels, RunInputs, ids_in
+from hodor_cli.run.records import FrameRecord
+from hodor_cli.run.settings import RunHooks
+from hodor_cli.video.frames import FrameSource
+from hodor_cli.video.yuv import Picture
 
 #: Pairs of frames: first and last, or first and stop.
 Ranges = list[tuple[int, int]]
@@ -41,37 +35,40 @@ class ChangedPart:
 
     @staticmethod
     def between(then: RunInputs, now: RunInputs, first: int, last: int) -> ChangedPart:
-        plans = [GivenMasks(inputs.masks, inputs.removals, inputs.appears).plan for inputs in (then, now)]
-        events: set[tuple[int, int]] = set()
-        for frame in {*then.starts, *now.starts}:
-            before, after = (inputs.labels(frame) for inputs in (then, now))
-            for object_id in ids_in(before) | ids_in(after):
-                if before is None or after is None or ((before == object_id) != (after == object_id)).any():
-                    events.add((object_id, frame))
-        given: list[tuple[Mapping[int, Mapping[int, Any]], Mapping[int, Mapping[int, Any]]]] = [
-            (then.boxes, now.boxes),
-            (then.clicks, now.clicks),
-            (_by_id(then.removals), _by_id(now.removals)),
-        ]
-        for was, is_now in given:
-            for frame in {*was, *is_now}:
-                one, other = was.get(frame, {}), is_now.get(frame, {})
-                events |= {(i, frame) for i in {*one, *other} if (i in one, one.get(i)) != (i in other, other.get(i))}
-        for object_id in {*then.appears, *now.appears}:
-            frames = {inputs.appears.get(object_id) for inputs in (then, now)}
-            events |= {(object_id, frame) for frame in frames if frame is not None and len(frames) > 1}
+        """What differs in the frames first..last. An input that is new, gone or another one changes its object in the
+        frames between the object's masks before and after it, where these lie farther apart in either set."""
+        marked = [GivenMasks(inputs.masks, inputs.removals, inputs.appears).plan.marked for inputs in (then, now)]
+        changed = _differing(then, now)
         ranges = []
-        for (
-            object_id,
-            frame,
-        ) in events:  # the frames between the object's masks before and after, the most of both plans
+        for object_id, frame in changed:
             low = high = frame
-            for plan in plans:
-                marks = [mark for mark, ids in plan.marked.items() if object_id in ids]
+            for plan in marked:
+                marks = [mark for mark, ids in plan.items() if object_id in ids]
                 low = min(low, max((mark for mark in marks if mark < frame), default=-1) + 1)
                 high = max(high, min((mark for mark in marks if mark > frame), default=sys.maxsize) - 1)
             ranges.append((max(low, first), min(high, last)))
-        return ChangedPart(merged(ranges), frozenset(object_id for object_id, _ in events))
+        return ChangedPart(merged(ranges), frozenset(object_id for object_id, _ in changed))
+
+
+def _differing(then: RunInputs, now: RunInputs) -> set[tuple[int, int]]:
+    """(object id, frame) of each input that is not the same in both."""
+    found: set[tuple[int, int]] = set()
+    for frame in {*then.starts, *then.removals, *now.starts, *now.removals}:
+        before, after = _given(then, frame), _given(now, frame)
+        found |= {(key, frame) for key in {*before, *after} if before.get(key) != after.get(key)}
+    for object_id in {*then.appears, *now.appears}:
+        frames = {inputs.appears.get(object_id) for inputs in (then, now)}
+        found |= {(object_id, frame) for frame in frames if frame is not None and len(frames) > 1}
+    return found
+
+
+def _given(inputs: RunInputs, frame: int) -> dict[int, tuple[Any, ...]]:
+    """Object id -> its mask, box, clicks and end in a frame, as values that can be compared."""
+    labels, removed = inputs.labels(frame), inputs.removals.get(frame, ())
+    masks = {} if labels is None else {key: (labels == key).tobytes() for key in ids_in(labels)}
+    boxes, clicks = inputs.boxes.get(frame, {}), inputs.clicks.get(frame, {})
+    ids = {*masks, *boxes, *clicks, *removed}
+    return {key: (masks.get(key), boxes.get(key), clicks.get(key), key in removed) for key in ids}
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
@@ -85,97 +82,124 @@ def merged(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return found
 
 
-def _by_id(removals: Mapping[int, Iterable[int]]) -> dict[int, dict[int, None]]:
-    return {frame: dict.fromkeys(ids) for frame, ids in removals.items()}
-
-
-class Correction:
-    """The parts of a finished run that are made again, and how they are joined with the rest."""
-
-    def __init__(self, folder: OutputFolder, earlier: EarlierRun, inputs: RunInputs, drawing: Drawing) -> None:
-        """inputs: those of the earlier run and the new ones together. drawing: how to draw the overlay."""
-        self.folder, self.earlier = folder, earlier
-        self._frames = sorted(earlier.records)
-        self.change = ChangedPart.between(earlier.inputs, inputs, self._frames[0], self._frames[-1])
-        fps = earlier.report.source.fps
-        times = frame_times(folder.overlay, fps) if drawing.overlay else []
-        alike = (len(earlier.inputs.object_ids) > 1) == drawing.numbers
-        fits = len(times) == len(self._frames) and all(key for _, key in times[::PIECE_FRAMES])
-        #: Frame -> time in the overlay; empty if no piece of the overlay can be kept.
-        self.ticks = {frame: ticks for frame, (ticks, _) in zip(self._frames, times, strict=False)} if fits else {}
-        #: The frames (first, stop) to segment or draw again.
-        self.parts = self._parts(whole=drawing.overlay and not (fits and alike))
-
-    def _parts(self, *, whole: bool) -> Ranges:
-        first, last = self._frames[0], self._frames[-1]
-        if whole:
-            return [(first, last + 1)]
-        parts = []
-        for low, high in self.change.ranges:
-            low, high = max(low - 1, first), min(high, last)  # it begins with the objects' masks in the frame before
-            if self.ticks:
-                low = first + (low - first) // PIECE_FRAMES * PIECE_FRAMES
-                high = min(first + ((high - first) // PIECE_FRAMES + 1) * PIECE_FRAMES - 1, last)
-            parts.append((low, high))
-        return [(low, high + 1) for low, high in merged(parts)]
+class EarlierResult(Protocol):
+    """The result that is corrected; see `EarlierRun`."""
 
     @property
-    def frames(self) -> Iterator[int]:
-        return (frame for first, stop in self.parts for frame in range(first, stop))
-
-    def pieces(self, made: Iterable[Piece]) -> Iterator[Piece]:
-        """The pieces of the whole overlay in order. made: those that were drawn again."""
-        if not self.ticks:
-            yield from made
-            return
-        drawn = set(self.frames)
-        again, kept = iter(made), 0
-        for position in range(0, len(self._frames), PIECE_FRAMES):
-            count = min(PIECE_FRAMES, len(self._frames) - position)
-            if self._frames[position] not in drawn:
-                kept += count
-                continue
-            yield from self._old_piece(position - kept, kept)
-            kept = 0
-            yield next(again)._replace(start=self._start(position))
-        yield from self._old_piece(len(self._frames) - kept, kept)
-
-    def _old_piece(self, position: int, count: int) -> Iterator[Piece]:
-        if count:
-            yield Piece(self.folder.overlay, self._start(position), position, count)
-
-    def _start(self, position: int) -> int:
-        return self.ticks[self._frames[position]]
-
-    def write_journal(self) -> None:
-        """Write the journal of the whole result, with the new records of frames that may change.
-
-        If it exists without a report, masks are being moved.
-        """
-        again = {record.frame: record for record in read_journal(self.folder.part.journal)}
-        with writing(self.folder.root), replacing(self.folder.journal) as temporary, temporary.open("wb") as file:
-            for frame in self._frames:
-                changed = again.get(frame) if self.change.covers(frame) else None
-                record = msgspec.structs.replace(changed or self.earlier.records[frame], ticks=self.ticks.get(frame, 0))
-                file.write(msgspec.json.encode(record) + b"\n")
+    def records(self) -> Mapping[int, FrameRecord]: ...
+    def labels(self, frame: int) -> Labels: ...
+    def first_masks(self) -> Mapping[int, NDArray[np.bool_]]: ...
 
 
-def move_masks(folder: OutputFolder) -> None:
-    """Move the masks that differ, and the overlay, to their places. Can be called again after an interruption."""
-    part = folder.part
-    with writing(folder.root):
-        if is_report(folder.report):
-            put_in_place(
-                folder.report, folder.replaced
-            )  # so that a folder with masks of both runs does not look finished
-        for record in read_journal(part.journal):
-            new, old = part.mask(record.name), folder.mask(record.name)
-            if new.is_file() and not (old.is_file() and np.array_equal(read_label_png(new), read_label_png(old))):
-                put_in_place(new, old)
-            for object_id in (*record.boxes, *record.clicks):
-                if part.box_mask(record.name, object_id).is_file():
-                    folder.box_masks.mkdir(exist_ok=True)
-                    put_in_place(part.box_mask(record.name, object_id), folder.box_mask(record.name, object_id))
-        folder.remove_exports()
-        if folder.joined.is_file():
-            put_in_place(folder.joined, folder.overlay)
+@dataclass(frozen=True)
+class Part:
+    """The part of a result that is corrected: the ranges and objects that change, and the frames to segment again."""
+
+    change: ChangedPart
+    earlier: EarlierResult
+    frames: Sequence[int]
+
+
+class CorrectingSegmenter:
+    """Returns the results of the earlier run, except for changed objects in frames that may change.
+
+    Other objects keep their masks, except where a changed object is now or was before.
+    """
+
+    def __init__(
+        self,
+        segmenter: Any,
+        source: FrameSource,
+        inputs: RunInputs,
+        part: Part,
+        maps: MutableMapping[int, bytes],
+        hooks: RunHooks,
+    ) -> None:
+        """Make the passes backward at once and store their results in `maps`."""
+        self._segmenter, self._next = segmenter, 0
+        self._change, self._earlier, self._frames = part.change, part.earlier, part.frames
+        ranges = self._change.ranges
+        masks: dict[int, Labels] = {}
+        for low, high in ranges:
+            for edge in (low - 1, high + 1):
+                if edge in self._earlier.records:
+                    masks[edge] = self._earlier.labels(edge)
+            for index in inputs.starts:
+                if low <= index <= high:
+                    for frame in source.between(index, index + 1):
+                        masks[index] = self._joined(index, inputs.at(frame).labels)
+        self._given = given = GivenMasks(masks, inputs.removals, inputs.appears)
+        segmenter.plan(given.plan, first=source.start, maps=maps)
+        segmenter.choose_resolution(self._earlier.first_masks())
+        encode_masks(segmenter, source, given)
+        stretches = [one for low, high in ranges for one in given.plan.stretches(low, high + 1)]
+        #: Number of frames in the passes backward.
+        self.behind = make_passes(segmenter, source, given, stretches, maps, hooks, len(self._frames))
+        self.last = StepResult(np.zeros((0, 0), np.uint16))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._segmenter, name)
+
+    @property
+    def object_ids(self) -> list[int]:
+        """Always empty, because the plan decides which objects are followed, and callers must not remove any."""
+        return []
+
+    @property
+    def kept(self) -> bool:
+        """Whether the result of the newest frame is from the earlier run."""
+        return not self._change.covers(self._frames[self._next - 1])
+
+    def step(self, frame: Picture, masks: NDArray[np.integer] | None = None, *, time: float | None = None) -> Labels:
+        at = self._frames[self._next]
+        inside, starts = self._change.covers(at), self._change.covers(at + 1)
+        if inside or starts:
+            if not inside or self._segmenter.position != at:
+                self._segmenter.go_to(at)
+            self._segmenter.step(frame, self._given.at(at), time=time)
+        self.last = self._corrected(at, self._segmenter.last) if inside else self._kept(at)
+        self._next += 1
+        return self.last.labels
+
+    def descriptors(self) -> FrameDescriptors:
+        """The descriptors of the newest frame; empty if its result is from the earlier run."""
+        return FrameDescriptors({}, None) if self.kept else self._segmenter.descriptors()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {**self._segmenter.state(), "correcting/next": np.array(self._next)}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._segmenter.load_state(state)
+        self._next = int(state["correcting/next"])
+
+    def _joined(self, frame: int, given: NDArray[np.integer] | None) -> Labels:
+        """The masks given in a frame, together with the earlier masks of unchanged objects."""
+        labels = self._earlier.labels(frame)
+        labels[np.isin(labels, [*self._change.object_ids, *ids_in(given)])] = 0
+        return labels if given is None else np.where(given > 0, given, labels).astype(np.uint16)
+
+    def _kept(self, frame: int) -> StepResult:
+        objects = {
+            key: ObjectResult(
+                entry.area, entry.confidence, entry.lost, entry.cut_off or 0.0, entry.agreement, entry.change,
+                entry.disagreement,
+            )
+            for key, entry in self._earlier.records[frame].objects.items()
+        }  # fmt: skip
+        warnings = list(self._earlier.records[frame].warnings)
+        return StepResult(self._earlier.labels(frame), objects, warnings)
+
+    def _corrected(self, frame: int, found: StepResult) -> StepResult:
+        kept, changed = self._kept(frame), list(self._change.object_ids)
+        touched = np.isin(kept.labels, changed) | np.isin(found.labels, changed)
+        labels = np.where(touched, found.labels, kept.labels)
+        objects = {key: entry for key, entry in kept.objects.items() if key not in changed}
+        for key, entry in objects.items():
+            area = int((labels == key).sum())
+            objects[key] = entry if area == entry.area else replace(entry, area=area, lost=not area)
+        objects |= {
+            key: replace(entry, area=int((labels == key).sum()))
+            for key, entry in found.objects.items()
+            if key in changed
+        }
+        return replace(found, labels=labels, objects=objects)

@@ -182,7 +182,8 @@ def finish_run(folder: OutputFolder, identity: RunIdentity, spent: Progressed, *
         warnings = dict.fromkeys(spent.warnings)  # of the source and the inputs, then of the frames
         for record in read_journal(folder.journal):
             warnings.update(dict.fromkeys(record.warnings))
-        header = {"hodor_version": __version__, **msgspec.to_builtins(identity, str_keys=True)}
+        plain = msgspec.to_builtins(identity, str_keys=True)
+        header = {"hodor_version": __version__, **{name: plain[name] for name in RunIdentity.__struct_fields__}}
         page = folder.progress / folder.review.name
         overlay = folder.overlay if folder.overlay.exists() else None
         write_review_page(page, identity, objects, review, read_journal(folder.journal), overlay)

@@ -196,7 +196,7 @@ def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> 
     for argument in arguments:
         match = re.fullmatch(r"\s*(\d+)\s*=\s*(\d+)\s*", argument)
         if match is None:
-            raise UsageError(f"{argument!r} says no {what}; give ID=FRAME, for example 1=200")
+            raise UsageError(f"{argument!r} is no {what}; give ID=FRAME, for example 1=200")
         object_id, frame = (int(number) for number in match.groups())
         require_frame(frame, argument, source)
         yield object_id, frame

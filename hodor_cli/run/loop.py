@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -14,15 +13,14 @@ from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import HodorError, InputError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.finish import FrameResult
-from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
 from hodor_cli.run.records import FrameRecord
-from hodor_cli.run.results import PIECE_FRAMES, Drawing, Redraw, ResultsWriter
+from hodor_cli.run.results import PIECE_FRAMES, Redraw, ResultsWriter
 from hodor_cli.run.resume import Progressed, RunState, damaged
-from hodor_cli.run.settings import RunHooks, RunOutput, RunSegmenter
+from hodor_cli.run.settings import RunJob, RunSegmenter
 from hodor_cli.runtime.free_cores import FreeCores
-from hodor_cli.video.frames import Frame, FrameSource
+from hodor_cli.video.frames import Frame
 
 _Writer = WriteBehind[FrameResult | Redraw | RunState]
 
@@ -31,38 +29,17 @@ class NothingToFollowError(InputError):
     """The source ended before the first frame that has a mask."""
 
 
-@dataclass(frozen=True)
-class RunJob:
-    """The arguments of a run except its folder and its segmenter."""
-
-    source: FrameSource
-    inputs: RunInputs
-    drawing: Drawing
-    output: RunOutput
-    hooks: RunHooks
-
-
 class RunLoop:
     """The loop between the reading and the writing thread."""
 
-    def __init__(
-        self,
-        job: RunJob,
-        segmenter: RunSegmenter,
-        folder: OutputFolder,
-        checkpoint: RunState | None,
-        parts: Sequence[tuple[int, int]] | None = None,
-        ticks: Mapping[int, int] | None = None,
-    ) -> None:
-        """parts: separate ranges (first, stop) of frames to segment, in order; all frames if None. ticks: frame -> time
-        in the overlay, where that is known."""
-        self._job, self._source, self._inputs, self._hooks = job, job.source, job.inputs, job.hooks
-        self._segmenter, self._folder, self._parts = segmenter, folder, parts
-        self._resumed = checkpoint.progress if checkpoint else Progressed()
-        self._done = self._resumed.done
+    def __init__(self, job: RunJob, segmenter: RunSegmenter, folder: OutputFolder, checkpoint: RunState | None) -> None:
+        """checkpoint: where to continue; None to begin. Raises OutputError if it is damaged."""
+        self._job, self._source, self._segmenter, self._folder = job, job.source, segmenter, folder
+        resumed = checkpoint.progress if checkpoint else Progressed()
+        self._done = resumed.done
         self._settled = True  # whether the segmenter's state is that after the last frame
-        self.seconds, self.network_seconds = self._resumed.seconds, self._resumed.network_seconds
-        self.warnings = tuple(dict.fromkeys((*self._resumed.warnings, *job.inputs.warnings)))
+        self.seconds, self.network_seconds = resumed.seconds, resumed.network_seconds
+        self.warnings = tuple(dict.fromkeys((*resumed.warnings, *job.inputs.warnings)))
         if checkpoint is not None:
             try:
                 segmenter.load_state(dict(checkpoint.state))
@@ -70,10 +47,12 @@ class RunLoop:
                 raise
             except Exception as error:  # arrays of another run, or changed ones, can raise any kind of exception
                 raise damaged(folder.checkpoint) from error
-        self.results = results = ResultsWriter(folder, job.source, job.drawing, self._resumed, ticks)
+        self.results = results = ResultsWriter(folder, job, resumed)
         #: The first and last frame done.
         self._first = None if results.first is None else results.first.frame
         self._last = None if results.last is None else results.last.frame
+        #: Frames done whose piece of the overlay is unfinished; they are drawn again first.
+        self._unfinished = list(results.unfinished)
 
     def work(self) -> None:
         """Segment all frames that are not done; on return all of them and a last checkpoint are written.
@@ -84,41 +63,13 @@ class RunLoop:
         depth = max(2, min(8, 64 * 2**20 // max(1, self._source.height * self._source.width * 3)))
         writer: _Writer = WriteBehind(self.results.handle, depth)
         began, carried = time.perf_counter(), self.seconds
-        unfinished = list(self.results.unfinished)
-        # The next frame of a camera or a pipe may be long in coming.
-        looks_ahead = self._segmenter if self._source.reiterable else None
         try:
             try:
-                with (
-                    ReadAhead(self._frames_from(unfinished), depth) as read,
-                    LookAhead(read, looks_ahead, lambda frame: frame.picture) as frames,
-                    FreeCores(frames.threads) as cores,
-                ):
-                    saved = began
-                    for frame in frames:
-                        if unfinished:
-                            record, path = unfinished.pop(0), self._folder.mask(frame.name)
-                            if frame.index != record.frame:
-                                raise InputError(
-                                    f"{self._source.name} gives other frames than before; start again with `overwrite`"
-                                )
-                            labels = read_label_png(path)
-                            if labels.shape != frame.picture.shape[:2]:
-                                raise damaged(path)
-                            if self._job.drawing.overlay:
-                                writer.put(Redraw(frame, labels, record.ticks))
-                            continue
-                        cores.adjust()
-                        self._segment(frame, writer)
-                        now = time.perf_counter()
-                        self.seconds = carried + now - began
-                        if now - saved >= self._job.output.checkpoint_seconds or self._done % PIECE_FRAMES == 0:
-                            writer.put(self._save_point())
-                            saved = now
+                self._read_and_segment(writer, depth)
             except KeyboardInterrupt:
                 if self._source.kind != "camera":
                     raise
-            if unfinished:
+            if self._unfinished:
                 raise InputError(f"{self._source.label} ends before the frames done so far; give the same source again")
             self._check_all_used()
             writer.put(self._save_point())
@@ -127,26 +78,60 @@ class RunLoop:
             self.seconds = carried + time.perf_counter() - began
         except BaseException as error:
             # Frames handed over are still written, so that a resumed run continues as late as possible.
-            if self._settled and not unfinished and self._done and not isinstance(error, HodorError):
+            if self._settled and not self._unfinished and self._done and not isinstance(error, HodorError):
                 with suppress(Exception):
                     writer.put(self._save_point())
             writer.finish()
             self.results.abandon()
             raise
 
-    def _frames_from(self, unfinished: list[FrameRecord]) -> Iterator[Frame]:
+    def _read_and_segment(self, writer: _Writer, depth: int) -> None:
+        """Hand the frames over: first those to draw again, then the segmented ones with a checkpoint now and then."""
+        # The next frame of a camera or a pipe may be long in coming.
+        looks_ahead = self._segmenter if self._source.reiterable else None
+        saved, carried = time.perf_counter(), self.seconds
+        began = saved
+        with (
+            ReadAhead(self._frames_to_read(), depth) as read,
+            LookAhead(read, looks_ahead, lambda frame: frame.picture) as frames,
+            FreeCores(frames.threads) as cores,
+        ):
+            for frame in frames:
+                if self._unfinished:
+                    self._draw_again(frame, self._unfinished.pop(0), writer)
+                    continue
+                cores.adjust()
+                self._segment(frame, writer)
+                now = time.perf_counter()
+                self.seconds = carried + now - began
+                if now - saved >= self._job.output.checkpoint_seconds or self._done % PIECE_FRAMES == 0:
+                    writer.put(self._save_point())
+                    saved = now
+
+    def _frames_to_read(self) -> Iterator[Frame]:
         """The source's frames from the first needed one on."""
-        last = self._last
-        needed = unfinished[0].frame if unfinished else -1 if last is None else last + 1
-        if self._parts is None:
+        last, parts = self._last, self._job.parts
+        needed = self._unfinished[0].frame if self._unfinished else -1 if last is None else last + 1
+        if parts is None:
             return (frame for frame in self._source if frame.index >= needed)
-        parts = ((max(first, needed), stop) for first, stop in self._parts if stop > needed)
-        return chain.from_iterable(self._source.between(first, stop) for first, stop in parts)
+        later = ((max(first, needed), stop) for first, stop in parts if stop > needed)
+        return chain.from_iterable(self._source.between(first, stop) for first, stop in later)
+
+    def _draw_again(self, frame: Frame, record: FrameRecord, writer: _Writer) -> None:
+        """Pass a frame that is done to the writer, with its mask. Raises InputError if the source changed."""
+        if frame.index != record.frame:
+            raise InputError(f"{self._source.name} gives other frames than before; start again with `overwrite`")
+        path = self._folder.mask(frame.name)
+        labels = read_label_png(path)
+        if labels.shape != frame.picture.shape[:2]:
+            raise damaged(path)
+        if self._job.overlay:
+            writer.put(Redraw(frame, labels, record.ticks))
 
     def _segment(self, frame: Frame, writer: _Writer) -> None:
         """Segment a new frame, pass it to the writer, and call the hooks."""
         self._settled = False
-        given = self._inputs.at(frame)
+        given = self._job.inputs.at(frame)
         for object_id in given.removed:
             if object_id in self._segmenter.object_ids:  # an object too small to be encoded is not followed
                 self._segmenter.remove(object_id)
@@ -159,8 +144,9 @@ class RunLoop:
         last = self._segmenter.last
         self.network_seconds += float(last.network_seconds)
         extra = None
-        if self._hooks.on_step and not getattr(self._segmenter, "kept", False):
-            extra = self._hooks.on_step(frame, last, self._segmenter)
+        hooks, parts = self._job.hooks, self._job.parts
+        if hooks.on_step and not getattr(self._segmenter, "kept", False):
+            extra = hooks.on_step(frame, last, self._segmenter)
         result = FrameResult(
             frame=frame,
             labels=labels,
@@ -173,12 +159,12 @@ class RunLoop:
         writer.put(result)
         self._first = frame.index if self._first is None else self._first
         self._last, self._done, self._settled = frame.index, self._done + 1, True
-        if self._hooks.progress:
-            parts = self._parts
+        if hooks.progress:
             whole = self._source.length if parts is None else sum(stop - first for first, stop in parts)
-            self._hooks.progress(self._done, whole)
-        if self._hooks.on_frame:
-            self._hooks.on_frame(frame, labels)
+            behind = self._job.backward
+            hooks.progress(behind + self._done, None if whole is None else behind + whole)
+        if hooks.on_frame:
+            hooks.on_frame(frame, labels)
 
     @property
     def spent(self) -> Progressed:
@@ -192,12 +178,12 @@ class RunLoop:
     def _check_all_used(self) -> None:
         """Warn or raise if inputs were given for frames that did not come because the source is shorter than stated."""
         first, last = self._first, self._last
-        if self._parts is not None:  # the inputs were used by the run that these are parts of
+        if self._job.parts is not None:  # the inputs were used by the run that these are parts of
             return
         if first is None or last is None:
             raise NothingToFollowError(f"{self._source.name} has no readable frame in this range; check `start`")
-        unused = self._inputs.unused(first, last)
-        if unused and set(self._inputs.starts) <= set(unused):
+        unused = self._job.inputs.unused(first, last)
+        if unused and set(self._job.inputs.starts) <= set(unused):
             raise NothingToFollowError(
                 f"there is no frame {unused[0]} to start an object in: {self._source.label} has the frames {first} to "
                 f"{last}; choose one of these"

@@ -3,7 +3,7 @@
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes and clicks
 OUT/overlay.mp4, OUT/review.html
-OUT/annotations.json    of earlier versions, and still written for `coco`
+OUT/annotations.json    written by version 0.1 only; removed with the other results
 OUT/export/FORMAT/      the masks as other tools read them
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds the data for resuming
@@ -19,15 +19,18 @@ import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from hodor_cli.errors import OutputError
+from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import put_in_place, require_replaceable, writing
 from hodor_cli.formats.writing import is_export, remove_export
 from hodor_cli.locks import LOCK_FILE
 from hodor_cli.run.records import FrameRecord, MadeFrame, MadeFrames, decode, is_report, require_inside
+
+if TYPE_CHECKING:
+    from hodor_cli.run.settings import RunOutput
 
 
 def read_journal(path: Path, to_byte: int | None = None) -> Iterator[FrameRecord]:
@@ -143,6 +146,18 @@ class OutputFolder:
             raise OutputError(f"{self.root} is a folder with other files in it; choose another folder with `out`")
         return "new"
 
+    def require(self, output: RunOutput) -> State:
+        """The state of the folder before a run. Raises OutputError for results that `output` says nothing about."""
+        if output.overwrite and output.resume:
+            raise UsageError("`overwrite` and `resume` contradict each other; give one of them")
+        state = self.state()
+        if state != "new" and not output.overwrite and not output.resume:
+            what = "results" if state == "finished" else "the results of an unfinished run"
+            raise OutputError(
+                f"{self.root} holds {what} already; add `resume` to continue or `overwrite` to replace them"
+            )
+        return state
+
     def remove_results(self, *, keep_backward: bool = False) -> None:
         """Remove only the files of an earlier run, finished or not. It can be called again after an interruption.
 
@@ -200,6 +215,13 @@ class OutputFolder:
         """Remove mask files that a kill left half-written under their temporary names."""
         for path in self.masks.glob(".*.png.*.tmp"):
             path.unlink(missing_ok=True)
+
+
+def default_folder(name: str, source: str | Path) -> Path:
+    """The folder for results where none is named: NAME.hodor in the working directory, or beside a source that holds
+    the working directory (as `.` does), because results do not belong among what is read."""
+    place = Path(source).resolve()
+    return (place.parent if Path.cwd().is_relative_to(place) else Path()) / f"{name}.hodor"
 
 
 def remove_if_empty(folder: Path) -> None:

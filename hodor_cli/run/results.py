@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -22,6 +22,7 @@ from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.resume import Progressed, RunState, damaged, save_run_state
+from hodor_cli.run.settings import RunJob
 from hodor_cli.video.frames import Frame, FrameSource
 from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.joining import Piece, join_videos
@@ -41,29 +42,12 @@ class Redraw:
     ticks: int
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """Whether to draw the overlay, and object ids in it."""
-
-    overlay: bool
-    numbers: bool
-
-
 class ResultsWriter:
     """Writes masks, overlay pieces, journal and checkpoints into an output folder; pass items to `handle` in order."""
 
-    def __init__(
-        self,
-        folder: OutputFolder,
-        source: FrameSource,
-        drawing: Drawing,
-        resumed: Progressed,
-        ticks: Mapping[int, int] | None = None,
-    ) -> None:
-        """source: has the overlay's frame rate and aspect. resumed: where to continue. ticks: frame -> time in the
-        overlay, where that is known."""
-        self._folder, self._source, self._drawing = folder, source, drawing
-        self._timeline, self._known_ticks = Timeline(source.fps), ticks or {}
+    def __init__(self, folder: OutputFolder, job: RunJob, resumed: Progressed) -> None:
+        """resumed: where to continue."""
+        self._folder, self._job, self._timeline = folder, job, Timeline(job.source.fps)
         #: Frames whose results are written, the records of the first and the last one, and of those whose piece of the
         #: overlay is unfinished.
         self.done = 0
@@ -116,7 +100,7 @@ class ResultsWriter:
 
     def pieces(self) -> Iterator[Piece]:
         """The closed pieces of the overlay, in order."""
-        if self._drawing.overlay:
+        if self._job.overlay:
             for position, record in enumerate(read_journal(self._folder.journal)):
                 if position % PIECE_FRAMES == 0:
                     yield Piece(self._folder.piece(position // PIECE_FRAMES), record.ticks)
@@ -132,7 +116,7 @@ class ResultsWriter:
         frame = item.frame
         self.first_time = frame.time if self.first_time is None else self.first_time
         ticks = self._timeline.ticks(self.done, frame.time - self.first_time, self._ticks)
-        self._ticks = self._known_ticks.get(frame.index, ticks)
+        self._ticks = self._job.ticks.get(frame.index, ticks)
         # The journal is written first, because it lists the files that a later run with `overwrite` removes.
         line = msgspec.json.encode(frame_record(item, ticks=self._ticks)) + b"\n"
         if self._journal.write(line) != len(line):
@@ -146,14 +130,14 @@ class ResultsWriter:
         self._draw(frame, item.labels, self._ticks)
 
     def _draw(self, frame: Frame, labels: NDArray[np.uint16], ticks: int) -> None:
-        if not self._drawing.overlay:
+        if not self._job.overlay:
             return
         if self._piece is None:
             buffer = io.BytesIO()  # a piece is small; only `_close_piece` writes to the disk and can find it full
-            source = self._source
+            source = self._job.source
             self._piece = (buffer, VideoWriter(buffer, source.fps, source.pixel_aspect, source.colours), ticks)
         _, video, begin = self._piece
-        canvas = draw_on_video(video, frame.picture, labels, ids=self._drawing.numbers)
+        canvas = draw_on_video(video, frame.picture, labels, ids=self._job.numbers)
         video.write(canvas, ticks=ticks - begin, duration=frame.duration)
         self._drawn += 1
         if self._drawn % PIECE_FRAMES == 0:

@@ -1,4 +1,4 @@
-"""The data with which an interrupted run is resumed: its identity, a journal and a checkpoint.
+"""How an interrupted run is resumed, from its identity, a journal and a checkpoint.
 
 - The identity holds the inputs and settings. A run is resumed only with the same ones.
 - The journal has one line of JSON per frame. An incomplete line, and lines after the checkpoint, are dropped.
@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import OutputError
-from hodor_cli.files import write_whole
+from hodor_cli.files import write_whole, writing
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import RunFile, RunIdentity, SourceRecord, WeightsRecord, decode
-from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.run.settings import RunOutput, SegmentSettings
 from hodor_cli.video.frames import FrameSource
 
 _SAMPLE_BYTES = 1 << 20  # hashed at the start, middle and end of a video file
@@ -69,6 +70,29 @@ def load_run_state(path: Path) -> RunState | None:
     except Exception as error:  # damaged data can raise any kind of exception
         raise damaged(path) from error
     return RunState(progress, state)
+
+
+def prepare(folder: OutputFolder, identity: RunIdentity, output: RunOutput) -> RunState | None:
+    """Make a folder ready for the first frame, or for the next one of an interrupted run, whose checkpoint is returned.
+
+    Raises OutputError for a folder that may not be used, and if the interrupted run had another identity.
+    """
+    state = folder.require(output)
+    checkpoint = interrupted = None
+    if output.resume and (interrupted := read_run(folder.run)) is not None:
+        refuse_differences(interrupted, identity, folder.root)
+        checkpoint = load_run_state(folder.checkpoint)
+    with writing(folder.root):
+        if checkpoint is not None:
+            folder.remove_after(checkpoint.progress.journal_bytes)
+            folder.remove_leftovers()
+        elif state != "new":
+            folder.remove_results(keep_backward=interrupted is not None)
+        folder.masks.mkdir(parents=True, exist_ok=True)
+        folder.progress.mkdir(exist_ok=True)
+        file = RunFile(**{name: getattr(identity, name) for name in RunIdentity.__struct_fields__})
+        write_whole(folder.run, msgspec.json.format(msgspec.json.encode(file), indent=1))
+    return checkpoint
 
 
 def damaged(path: Path) -> OutputError:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import Box
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.output import default_folder
 from hodor_cli.run.records import Click
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
@@ -72,7 +73,7 @@ def segment(
     options = options or SegmentOptions()
     with open_source(source) as frames:
         inputs = _inputs(frames, mask, box, click, options.remove)
-        folder = Path(f"{frames.name}.hodor") if out is None else Path(out)
+        folder = default_folder(frames.name, str(source)) if out is None else Path(out)
         network = load_model(options.weights) if model is None else model
         output = RunOutput(overwrite=options.overwrite, resume=options.resume)
         return segment_source(

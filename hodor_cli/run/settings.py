@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -16,7 +16,8 @@ from hodor_cli.settings import about
 
 if TYPE_CHECKING:
     from hodor_cli.engine import StepResult
-    from hodor_cli.video.frames import Frame
+    from hodor_cli.run.inputs import RunInputs
+    from hodor_cli.video.frames import Frame, FrameSource
     from hodor_cli.video.yuv import Picture
 
 
@@ -83,6 +84,26 @@ class RunHooks:
     progress: Progress | None = None
     on_frame: OnFrame | None = None
     on_step: OnStep | None = None
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What a run does, whatever folder it writes to and whatever segmenter it uses.
+
+    overlay: whether to draw it. numbers: whether it shows object ids. parts: the ranges (first, stop) of frames to
+    segment, in order; all frames if None. ticks: frame -> its time in the overlay, where that is known before.
+    backward: number of frames of the passes backward, which progress counts as done.
+    """
+
+    source: FrameSource
+    inputs: RunInputs
+    overlay: bool
+    numbers: bool
+    output: RunOutput
+    hooks: RunHooks
+    parts: Sequence[tuple[int, int]] | None = None
+    ticks: Mapping[int, int] = field(default_factory=dict)
+    backward: int = 0
 
 
 @dataclass(frozen=True)

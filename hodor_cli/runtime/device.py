@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from hodor_cli.errors import DeviceError, UsageError
+from hodor_cli.errors import DeviceError, UsageError, closest
 from hodor_cli.runtime.threads import processor_name
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,8 +25,8 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps")
+    if kind not in (kinds := ("cpu", "cuda", "mps")):
+        raise UsageError(f"there is no `device` {device!r}; choose auto, cpu, cuda or mps{closest(kind, kinds)}")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[kind]:
         raise DeviceError(
@@ -55,7 +55,8 @@ def choose_precision(precision: str, device: torch.device, *, training: bool = F
             fast = device.type == "cpu" and not training and cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
     if precision not in PRECISIONS:
-        raise UsageError(f"there is no `precision` {precision!r}; choose auto, {', '.join(PRECISIONS)}")
+        meant = closest(precision, PRECISIONS)
+        raise UsageError(f"there is no `precision` {precision!r}; choose auto, {', '.join(PRECISIONS)}{meant}")
     dtype = PRECISIONS[precision]
     if dtype != torch.float32 and not torch.amp.is_autocast_available(device.type):
         raise DeviceError(f"this PyTorch computes in fp32 alone on {device.type}; choose fp32 or auto as `precision`")

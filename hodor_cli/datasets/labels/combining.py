@@ -72,9 +72,11 @@ def combine_masks(entries: Iterable[tuple[int, MaskInput]]) -> dict[int, MaskInp
     explicit = {i for group in by_frame.values() for entry in group if not entry.numbered for i in entry.object_ids}
     combined = {frame: _combine_frame(frame, by_frame[frame], explicit) for frame in sorted(by_frame)}
     first: dict[int, int] = {}
+    told = len(combined) > 10  # a folder with a mask for every frame
     for frame, entry in combined.items():
         again = [i for i in entry.object_ids if i in first]
-        if again and len(combined) <= 10:  # not for a folder with a mask for every frame
+        if again and not told:  # once, because it holds for later masks as well
+            told = True
             entry.notes.append(
                 f"the mask at frame {frame} corrects the object{'s' if len(again) > 1 else ''} {listed(again, 8)} of "
                 f"frame {first[again[0]]}; to start a new object there, draw it with another value"

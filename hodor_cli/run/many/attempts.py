@@ -1,11 +1,11 @@
-"""The folders in which a video's results grow, and their way into their place.
+"""The folders in which the results of a video are made, before they are moved to their place.
 
-    OUT/NAME/                      whole results, put there by one rename
-    OUT/.unfinished/NAME/ATTEMPT/  what one attempt has so far
+    OUT/NAME/                      complete results, moved there by one rename
+    OUT/.unfinished/NAME/ATTEMPT/  the results of one attempt so far
 
-An attempt writes into a folder of its own, so that one whose worker is thought dead but lives on (a node cut off from
-its cluster) and the one that took its place never write into the same files. The first to finish wins. A later attempt
-begins with a copy of what the furthest earlier one had done, and so loses at most some seconds of work.
+Every attempt has a folder of its own, because a worker that seems dead may live on (on a node cut off from its
+cluster) and must not write into the files of the one that replaces it. The first to finish wins. A new attempt begins
+with a copy of the earlier one that got furthest, so that at most some seconds of work are lost.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class VideoAttempts:
         return attempt
 
     def publish(self, attempt: Path, *, overwrite: bool) -> None:
-        """Put whole results in their place and remove what other attempts left.
+        """Move complete results to their place and remove the folders of other attempts.
 
-        Results that another attempt has put there meanwhile stay. `overwrite`: those of an earlier run are replaced.
+        If another attempt was faster, its results stay. overwrite: replace the results of an earlier run.
         Raises OutputError if something else is in the way, or the disk refuses.
         """
         with writing(self.out):

@@ -1,4 +1,4 @@
-"""Which videos are to be segmented, and where the masks of each are."""
+"""Finds the videos to segment, and the masks of each."""
 
 from __future__ import annotations
 

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WorkOptions:
-    """What is the same for all videos; as the arguments of `segment_source`.
+    """The options that all videos of a run share.
 
-    settings: Where `weights` is a file, its path must be one that every worker can read.
-    adapt: Budget of the adaptation to each video's masks (`60s`, `200steps`); None: none.
+    settings: As for `segment_source`. If `weights` is a file, every worker must see it under this path.
+    start, end: The frames to read, as for `open_source`.
+    adapt: The budget for adapting the network to each video's masks (`60s`, `200steps`); None to leave that out.
     export: Formats in which each result is exported (`hodor_cli.run.exporting`).
+    resume, overwrite: Whether to continue or to replace the results in `out`.
     """
 
     out: Path
@@ -42,11 +44,11 @@ class WorkOptions:
 
 @dataclass(frozen=True)
 class JobResult:
-    """How one video ended.
+    """The outcome of one video.
 
-    error: One sentence; empty if all went well. frames: how many its results have. seconds: how long it took, here and
-    without those of earlier runs. review: how many stretches of frames a person should look at. attempts: how often it
-    was begun in this run, because workers died. where: the machine, if it was another one.
+    error: One sentence; empty if all went well. frames: Number of frames in the result. seconds: Duration in this run.
+    review: Number of ranges of frames that a person should review. attempts: How often it was begun in this run; more
+    than once if workers died. where: The machine, on a cluster.
     """
 
     name: str
@@ -62,7 +64,7 @@ class JobResult:
 
 
 class Executor(Protocol):
-    """What runs the jobs: processes of this machine, or a cluster."""
+    """Runs the jobs, in processes of this machine or on a cluster."""
 
     def results(self, jobs: Sequence[VideoJob], options: WorkOptions) -> Generator[JobResult | None]:
         """Each job's result as it ends, in any order, and None from time to time."""
@@ -71,7 +73,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """How far it is: videos ended, failed ones among them, and frames done in this run."""
+    """The videos that have ended, how many of them failed, and the frames done in this run."""
 
     videos: int
     failed: int
@@ -80,7 +82,7 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """How it ended. `results` are in the order of the jobs; `seconds` is wall time."""
+    """The outcome of all videos, in the order of the jobs, and the wall time of the run in seconds."""
 
     out: Path
     results: tuple[JobResult, ...]
@@ -103,10 +105,10 @@ def segment_videos(
     *,
     progress: Callable[[BatchProgress], None] | None = None,
 ) -> BatchSummary:
-    """Segment every video into `OUT/NAME`, side by side; one that fails does not stop the others.
+    """Segment every video into `OUT/NAME`, several at a time; one that fails does not stop the others.
 
-    A video's folder appears when it is whole. OUT/summary.json tells of all. When interrupted, what is done stays, and
-    the same call with `resume` continues.
+    The folder of a video appears when it is complete, and OUT/summary.json holds the outcome of all. After an
+    interruption the same call with `resume` continues.
 
     Raises:
         UsageError: No jobs, or `resume` and `overwrite` together.
@@ -158,7 +160,7 @@ def segment_videos(
 
 
 def segment_job(job: VideoJob, options: WorkOptions, load: Callable[[], Hodor], *, retry: bool = False) -> JobResult:
-    """Segment one video into `OUT/NAME`; what is wrong with the video is said in the result and not raised.
+    """Segment one video into `OUT/NAME`. An error is not raised, but returned in the result.
 
     load: returns the network. retry: continue what a dead worker left.
     """
