@@ -75,13 +75,8 @@ def davis_palette() -> np.ndarray:
 def voc_palette() -> np.ndarray:
     """(256, 3) uint8 RGB of PASCAL VOC. Each three bits of an id set one bit of red, green and blue, the lowest id bits
     the highest colour bits, so that neighbouring ids have very different colours."""
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((ids >> channel) & 1) << (7 - bit)).astype(np.uint8)
-        ids >>= 3
-    return palette
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    return np.concatenate([np.packbits(bits[:, channel::3], axis=1) for channel in range(3)], axis=1)
 
 
 _PALETTE = davis_palette().tobytes()

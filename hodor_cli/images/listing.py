@@ -16,7 +16,6 @@ from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 _SILENT_SUFFIXES = frozenset(
     {".txt", ".md", ".json", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".log", ".db", ".npy", ".npz", ".html"}
 )
-_LABEL_MODES = ("1", "P", "L", "I", "I;16", "I;16B")
 _MASK_WORD = re.compile(r"(?<![^\W\d_])(?:masks?|labels?|annotations?|segmentations?|gt)(?![^\W\d_])", re.IGNORECASE)
 
 
@@ -85,8 +84,8 @@ def _masks_among(files: Sequence[Path]) -> set[Path]:
         and any(4 * counts[kind(file)] <= len(files) for kind, counts in kinds)
     ]
     ordinary = next((file for file in files if {_ending(file), _pattern(file)} == usual), None)
-    if odd and ordinary is not None and _mode(ordinary) not in _LABEL_MODES:
-        masks |= {file for file in odd if _mode(file) in _LABEL_MODES}
+    if odd and ordinary is not None and not _may_be_mask(ordinary):
+        masks |= set(filter(_may_be_mask, odd))
     return masks
 
 
@@ -99,11 +98,10 @@ def _pattern(file: Path) -> str:
     return re.sub("[0-9]+", "#", file.stem.casefold())
 
 
-def _mode(file: Path) -> str:
-    """The pixel format of a still picture; empty for a file of many pages (never a mask) and for a damaged file, which
-    is reported when it is read."""
+def _may_be_mask(file: Path) -> bool:
+    """Whether it is a still picture with one value per pixel. A damaged file is reported when it is read."""
     try:
         header = read_header(file)
     except InputError:
-        return ""
-    return header.mode if header.pages == 1 else ""
+        return False
+    return header.pages == 1 and header.one_valued

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Tally:
     patched: int = 0  # incomplete frames whose missing parts the decoder filled in
     cut_tail: bool = False  # the last packet or frame is incomplete
     finished: bool = False  # the stream was read to its end
+    damaged_from: float = math.inf  # the first frame decoded behind damage, whose number may not be that of its time
 
 
 class DecodedFrame(NamedTuple):
@@ -48,7 +50,10 @@ class DecodedFrame(NamedTuple):
 
 def decode_frames(container: InputContainer, stream: VideoStream, tally: Tally) -> Iterator[DecodedFrame]:
     """Yield every decoded frame. Damaged packets are skipped and counted in `tally`; they raise nothing."""
-    for item in _without_cut_end(_decode(container, stream, tally), lambda item: item.frame.is_corrupt, tally):
+    whole = _without_cut_end(_decode(container, stream, tally), lambda item: item.frame.is_corrupt, tally)
+    for index, item in enumerate(whole):
+        if tally.damaged:
+            tally.damaged_from = min(tally.damaged_from, index)
         tally.patched += item.frame.is_corrupt
         yield item
     tally.finished = True

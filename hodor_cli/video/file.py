@@ -18,7 +18,6 @@ from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.paths import plural
 from hodor_cli.video.container import count_missing_bytes, open_container, pick_stream
 from hodor_cli.video.decoding import (
-    DecodedFrame,
     DecodedSource,
     Entries,
     Tally,
@@ -45,7 +44,7 @@ class VideoFileSource(DecodedSource):
         super().__init__(str(path), path.stem, settings)
         self.path = path
         self._counted, self._counted_all = 0, False
-        #: The first frame whose number may not be that of its time stamp, because damaged ones before it are left out.
+        #: As in `Tally`, of all readings so far.
         self._damaged_from: float = math.inf
         self._missing_bytes = count_missing_bytes(path)
         with open_container(str(path), self.label) as container:
@@ -72,8 +71,9 @@ class VideoFileSource(DecodedSource):
         tally = Tally()
         count = 0
         with self._opened() as opened:
-            for frame in self._numbered(self._watched(decode_frames(*opened, tally), tally), first):
+            for frame in self._numbered(decode_frames(*opened, tally), first):
                 count = frame.index + 1
+                self._damaged_from = min(self._damaged_from, tally.damaged_from)
                 yield frame
         self.length, self.exact_length = count - self.start, True
         missing = max(self._declared - count, 0)
@@ -83,13 +83,6 @@ class VideoFileSource(DecodedSource):
             )
             self.warn(f"{self.label} is cut off: {plural(count, 'frame')} could be read, {lost}")
         self._report_damage(tally)
-
-    def _watched(self, decoded: Iterator[DecodedFrame], tally: Tally) -> Iterator[DecodedFrame]:
-        """The same frames; notes where the damage begins."""
-        for index, item in enumerate(decoded):
-            if tally.damaged:
-                self._damaged_from = min(self._damaged_from, index)
-            yield item
 
     def between(self, first: int, stop: int) -> Iterator[Frame]:
         """As any source's; from the keyframe before `first` on where time stamps say which frame is which."""
