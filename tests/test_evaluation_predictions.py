@@ -60,8 +60,8 @@ def test_pictures_given_as_predictions_are_named(benchmark: tuple[Path, Path]) -
 def test_processes_give_what_one_gives(benchmark: tuple[Path, Path]) -> None:
     found = recognise(benchmark[0])
     seen: list[tuple[int, int]] = []
-    one, _ = score_predictions(found, benchmark[1], workers=1)
-    several, _ = score_predictions(found, benchmark[1], workers=3, progress=lambda *step: seen.append(step))
+    one = score_predictions(found, benchmark[1], workers=1).scores
+    several = score_predictions(found, benchmark[1], workers=3, progress=lambda *step: seen.append(step)).scores
     assert list(one) == list(several) == ["bear", "camel", "dog"]
     for name in one:
         for object_id, score in one[name].objects.items():

@@ -96,9 +96,9 @@ def test_predictions_numbered_from_one_are_not_scored_a_frame_late(tmp_path: Pat
     davis(tmp_path / "davis", {"bear": labels})
     for index, frame in enumerate(labels):
         write_labels(tmp_path / "masks" / "bear" / f"{index + 1:05d}.png", frame)
-    scores, failed = score_predictions(recognise(tmp_path / "davis"), tmp_path / "masks", workers=1)
-    assert not failed and scores["bear"].jf == 1.0
-    assert any("from 1" in note for note in scores["bear"].notes)
+    scored = score_predictions(recognise(tmp_path / "davis"), tmp_path / "masks", workers=1)
+    assert not scored.failed and scored.scores["bear"].jf == 1.0
+    assert any("from 1" in note for note in scored.scores["bear"].notes)
 
 
 def test_masks_of_a_data_set_that_are_off_by_one_are_refused(tmp_path: Path) -> None:

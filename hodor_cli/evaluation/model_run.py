@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,13 @@ from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader, Void
 from hodor_cli.errors import DataError, HodorError, OutputError
 from hodor_cli.evaluation.predictions import score_masks
-from hodor_cli.evaluation.results import Timing
-from hodor_cli.evaluation.scoring import Rules, SequenceScore, SequenceScorer, require_frames, rules_of
+from hodor_cli.evaluation.results import Scored, Timing
+from hodor_cli.evaluation.scoring import Rules, SequenceScorer, require_frames, rules_of
 from hodor_cli.evaluation.settings import OnStart, Progress, Start, StepSegmenter
 from hodor_cli.files import write_result, writing
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.images.paths import listed, plural
 from hodor_cli.images.picture import read_picture
-
-
-@dataclass
-class Scored:
-    """What became of the sequences of a data set, by name: scores, timings of a model, and why others failed.
-
-    notes: sentences for the user. kept: sequences that an earlier run had finished.
-    """
-
-    scores: dict[str, SequenceScore] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    timings: dict[str, Timing] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
 
 
 class _Record(msgspec.Struct):
@@ -141,8 +127,9 @@ def _take_finished(run: Scored, part: VideoSequence, masks: MaskFolder, rules: R
         return False
     run.timings[part.name] = timing
     run.kept.append(part.name)
+    run.places[part.name] = masks.masks_of(part.name)
     if part.has_truth:
-        run.scores[part.name] = score_masks(part, masks.masks_of(part.name), rules)
+        run.scores[part.name] = score_masks(part, run.places[part.name], rules)
     return True
 
 
@@ -199,4 +186,5 @@ def _run_sequence(
         run.scores[name] = scorer.finish()
     run.timings[name] = Timing(len(sequence.images), network_seconds, seconds)
     if masks is not None:
+        run.places[name] = masks.masks_of(name)
         write_result(masks.record_of(name), msgspec.json.encode(_Record(dict(masks.identity), run.timings[name])))

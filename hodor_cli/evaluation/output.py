@@ -19,7 +19,6 @@ from hodor_cli.datasets.folders import masks_in, masks_of_frames
 from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.evaluation.failures import find_failures, write_failure_sheet
-from hodor_cli.evaluation.predictions import find_predictions
 from hodor_cli.evaluation.report import history_figure, save_figure, write_page, write_sweep_page
 from hodor_cli.evaluation.results import JSON_NAME, EvaluationResult
 from hodor_cli.evaluation.settings import EvaluationOutput
@@ -79,17 +78,14 @@ def sweep_json(results: Sequence[EvaluationResult]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def pack_submission(dataset: Dataset, predictions: Path, target: Path) -> Path:
-    """Pack predicted masks (SEQ/FRAME.png) into the zip that the data set's server wants, and return its path.
+def pack_submission(dataset: Dataset, places: Mapping[str, Path], target: Path) -> Path:
+    """Pack the predicted masks of all sequences, from `places`, into the zip that the data set's server wants, and
+    return its path.
 
     DAVIS and MOSE want SEQ/FRAME.png, YouTube-VOS wants Annotations/SEQ/FRAME.png and only the frames of its meta.json.
     Raises InputError for masks that are missing or hold ids past 255, which 8-bit label PNGs cannot.
     """
     prefix = "Annotations/" if dataset.kind == "youtube-vos" else ""
-    places = find_predictions(predictions, dataset.sequences)
-    lost = [name for name in dataset.sequences if name not in places]
-    if lost:
-        raise InputError(f"{predictions} has no predictions of {listed(lost, 20)}; the server wants all sequences")
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         # The masks are compressed already.

@@ -26,6 +26,7 @@ from hodor_cli.datasets.folders import first_folders, folders_by_name, masks_in,
 from hodor_cli.datasets.labels.decode import LabelReader, is_binary, read_labels
 from hodor_cli.datasets.labels.mask_values import MASK_SUFFIXES
 from hodor_cli.errors import HodorError, InputError, UsageError
+from hodor_cli.evaluation.results import Scored
 from hodor_cli.evaluation.scoring import DAVIS, Rules, SequenceScore, SequenceScorer, rules_of
 from hodor_cli.evaluation.settings import Progress
 from hodor_cli.images.paths import listed, plural, require_exists, visible_files, visible_folders
@@ -36,13 +37,11 @@ _Task = tuple[VideoSequence, Path, Rules]
 
 def score_predictions(
     dataset: Dataset, predictions: Path, *, workers: int | None = None, progress: Progress | None = None
-) -> tuple[dict[str, SequenceScore], dict[str, str]]:
+) -> Scored:
     """Score the masks under `predictions` against the truth of all sequences that have it.
 
     predictions: SEQ/FRAME.png, also one folder deeper (predictions, Annotations/480p, ...); or FRAME.png alone for a
     data set of one sequence. Names are those of the true masks. workers: processes, one per core by default.
-
-    Returns the scores by sequence in the data set's order, and what went wrong by sequence.
     """
     sequences = {name: sequence for name, sequence in dataset.sequences.items() if sequence.has_truth}
     places, rules = find_predictions(predictions, sequences), rules_of(dataset)
@@ -59,7 +58,8 @@ def score_predictions(
         if progress is not None:
             progress(done, total)
     scores = {name: found for name in sequences if not isinstance(found := outcomes[name], str)}
-    return scores, {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+    failed = {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, str)}
+    return Scored(scores, failed, places)
 
 
 def find_predictions(root: Path, sequences: Mapping[str, VideoSequence]) -> dict[str, Path]:
@@ -170,18 +170,18 @@ def require_official(dataset: Dataset) -> None:
         ) from error
 
 
-def run_official(dataset: Dataset, predictions: Path, names: Iterable[str]) -> dict[str, float]:
+def run_official(dataset: Dataset, places: Mapping[str, Path], names: Iterable[str]) -> dict[str, float]:
     """J, F and their recall and decay as the official package computes them, for these sequences.
 
-    It reads a copy of the masks in a temporary folder. Binary truth (0 and 255) is rewritten as 0 and 1 there, because
-    the package takes 255 for void. It holds whole sequences in memory, unlike ours.
-    Raises UsageError when it is not installed, InputError when it refuses the masks (with what it said).
+    places: the folder of each one's predicted masks. The package reads a copy of them in a temporary folder. Binary
+    truth (0 and 255) is rewritten as 0 and 1 there, because the package takes 255 for void. It holds whole sequences in
+    memory, unlike ours. Raises UsageError when it is not installed, InputError when it refuses the masks (with what it
+    said).
     """
     require_official(dataset)
     from davis2017.evaluation import DAVISEvaluation
 
     names = list(names)
-    places = find_predictions(predictions, dataset.sequences)
     said = io.StringIO()
     with tempfile.TemporaryDirectory(prefix="hodor-official-") as temporary:
         root, results = Path(temporary) / "davis", Path(temporary) / "results"
@@ -198,7 +198,7 @@ def run_official(dataset: Dataset, predictions: Path, names: Iterable[str]) -> d
                 found: dict[str, Any] = evaluation.evaluate(str(results))
             except SystemExit as error:
                 reason = (said.getvalue().strip().splitlines() or ["it gave no reason"])[-1]
-                raise InputError(f"the official evaluation refuses {predictions}: {reason}") from error
+                raise InputError(f"the official evaluation refuses the masks: {reason}") from error
     names_of = {"M": "", "R": "_recall", "D": "_decay"}.items()
     means = {f"{metric}{end}": float(np.mean(found[metric][key])) for metric in "JF" for key, end in names_of}
     return {"J&F": (means["J"] + means["F"]) / 2, **means}

@@ -39,6 +39,21 @@ class Timing:
         return cls(sum(t.frames for t in parts), sum(t.network_seconds for t in parts), sum(t.seconds for t in parts))
 
 
+@dataclass
+class Scored:
+    """What became of the sequences of a data set, by name: scores, why others failed, and timings of a model.
+
+    places: where their predicted masks lie. notes: sentences for the user. kept: those that an earlier run finished.
+    """
+
+    scores: dict[str, SequenceScore] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    places: dict[str, Path] = field(default_factory=dict)
+    timings: dict[str, Timing] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+
+
 _METRICS: dict[str, Callable[[ObjectScore], float]] = {
     "J&F": lambda score: score.jf,
     "J": lambda score: score.j,

@@ -12,10 +12,10 @@ from typing import Any
 import hodor_cli
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.errors import DataError, UsageError
-from hodor_cli.evaluation.model_run import MaskFolder, Scored, run_model
+from hodor_cli.evaluation.model_run import MaskFolder, run_model
 from hodor_cli.evaluation.output import check_output, pack_submission, write_everything, write_sweep
-from hodor_cli.evaluation.predictions import find_predictions, require_official, run_official, score_predictions
-from hodor_cli.evaluation.results import EvaluationResult
+from hodor_cli.evaluation.predictions import require_official, run_official, score_predictions
+from hodor_cli.evaluation.results import EvaluationResult, Scored
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, OnStart, Progress, StepSegmenter
 from hodor_cli.images.paths import plural
 from hodor_cli.model.hodor import Hodor
@@ -70,32 +70,30 @@ def evaluate(
         if isinstance(model, Hodor):
             stack.callback(model.train, model.training)
         if model is None:
-            masks_at: Path | None = Path(str(predictions))
             facts["predictions"] = str(predictions)
-            run = Scored(*score_predictions(found, Path(str(predictions)), workers=settings.workers, progress=progress))
+            run = score_predictions(found, Path(str(predictions)), workers=settings.workers, progress=progress)
         else:
-            place = None if output is None else output.folder
-            if place is None and settings.official:
-                place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
-            masks_at = None if place is None else place / "predictions"
+            folder = None if output is None else output.folder
+            if folder is None and settings.official:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hodor-evaluate-")))
             segmenter: StepSegmenter = settings.segmenter(model) if isinstance(model, Hodor) else model
             facts |= _run_facts(segmenter, model, settings)
             identity = facts | {"device": str(facts["device"]).split(" ")[0]}
-            masks = None if place is None else MaskFolder(place, identity, output is not None and output.resume)
+            masks = None if folder is None else MaskFolder(folder, identity, output is not None and output.resume)
             run = run_model(found, segmenter, masks=masks, limit=settings.limit, on_start=on_start, progress=progress)
         if run.failed and not run.scores and not run.timings:
             first = next(iter(run.failed.values()))
             many = f"none of {len(run.failed)} sequences could be evaluated; the first: "
             raise DataError((many if len(run.failed) > 1 else "") + first)
         facts |= {"sequences": list(run.scores), "hodor": hodor_cli.__version__}
-        if settings.official and masks_at is not None:
-            facts["official"] = run_official(found, masks_at, run.scores)
+        if settings.official:
+            facts["official"] = run_official(found, run.places, run.scores)
         result = _result(found, run, facts)
         if output is not None:
-            if not found.has_truth and not result.failed and masks_at is not None:
-                result = replace(result, submission=pack_submission(found, masks_at, output.folder / "submission.zip"))
-            places = find_predictions(masks_at, found.sequences) if masks_at is not None and result.sequences else {}
-            write_everything(result, found, places, output.folder)
+            if not found.has_truth and not result.failed:
+                packed = pack_submission(found, run.places, output.folder / "submission.zip")
+                result = replace(result, submission=packed)
+            write_everything(result, found, run.places, output.folder)
     return result
 
 
