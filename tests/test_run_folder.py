@@ -119,6 +119,21 @@ def test_where_the_kernel_grants_no_locks_the_named_process_decides(
 NAMES = ["../../victim", "/ABSOLUTE/victim", "..", "a/b", "x\0y", "", "a" * 300]
 
 
+def test_a_folder_without_permission_to_write_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refused(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path).name == LOCK_FILE:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OutputError, match=r"out cannot be written to \(Permission denied\); choose another"):
+        run(tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["report", "journal"])
 @pytest.mark.parametrize("way", ["overwrite", "resume"])

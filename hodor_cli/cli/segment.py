@@ -52,7 +52,14 @@ def segment(
     out: Annotated[Path | None, out_option("FOLDER", "Folder for the results [default: NAME.hodor].")] = None,
     settings: Annotated[SegmentSettings, common.SEGMENT_FIELDS],
     adapt: common.AdaptOption = None,
-    resume: common.ResumeOption = False,
+    resume: Annotated[
+        bool,
+        switch(
+            "--resume",
+            "Continue an interrupted run of the same command, or correct a finished one with more masks, boxes or "
+            "clicks.",
+        ),
+    ] = False,
     overwrite: common.OverwriteOption = False,
     start: common.StartOption = 0,
     end: common.EndOption = None,
