@@ -253,7 +253,7 @@ def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
     found = read_annotations(path)
     assert first(found).object_ids == [2, 7] and found.names == {2: "cat", 7: "cat"}
     assert (first(found).labels == 7).sum() == 200
-    assert found.notes == (f"{path}: 1 shape of type line left out, which cover no area",)
+    assert found.notes == (f"{path}: 1 shape of type line left out: such shapes cover no area",)
 
 
 def test_parts_of_an_object_are_trained_on_as_one_object(tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path
     found = read_annotations(path)
     assert (first(found).labels > 0).sum() == 100 and not found.notes
     path = labelme_file(tmp_path / "a.json", [shape("cat", square(20, 20, 400))])
-    assert "1 outline far over the edge of the picture cut there, the first in a.png" in read_annotations(path).notes[0]
+    assert "1 outline far outside the picture, cut at its edge, the first in a.png" in read_annotations(path).notes[0]
     path = labelme_file(tmp_path / "a.json", [shape("cat", square(10**7, 0, 30))])
     with pytest.raises(InputError, match=r"the outline of 'cat' in .*a.json cannot be drawn: .*reaches far outside"):
         read_annotations(path)

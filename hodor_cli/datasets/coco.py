@@ -71,10 +71,10 @@ class StillImages:
     ) -> None:
         self.limits = limits or ObjectLimits()
         images = Path(folder)
-        if annotations is None:
-            images, annotations = find_coco(images)
         if not images.is_dir():
             raise DataError(f"there is no folder {images} to read training images from")
+        if annotations is None:
+            images, annotations = find_coco(images)
         content = annotations if isinstance(annotations, CocoFile) else read_coco(Path(annotations))
         self.annotations_file = content.faults.path
         self.finder = ImageFinder(images)

@@ -21,8 +21,6 @@ def find_coco(folder: Path) -> tuple[Path, Path]:
     The annotations are `instances.json`, another single JSON beside the images, or `annotations/instances*.json`, in
     the folder or in its sub-folder `train`, as Roboflow exports them. Raises DataError if there are none, or several.
     """
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder} to read training images from")
     found = annotations_in(folder)
     if found is not None:
         return folder, found

@@ -104,7 +104,7 @@ def _segmentation(item: _Shape, size: tuple[int, int], path: Path, notes: dict[s
         (x, y), (edge_x, edge_y) = points
         radius = math.hypot(edge_x - x, edge_y - y)
         return [ellipse((radius, radius), (x, y)).ravel().tolist()]
-    what = f"of type {kind} left out, which cover no area"
+    what = f"of type {kind} left out: such shapes cover no area"
     notes[what] = notes.get(what, 0) + 1
     return None
 

@@ -66,7 +66,9 @@ def _differing_names(pictures: Iterable[Picture]) -> list[str]:
         if len(names) > 1 and key not in apart:
             named = listed([f"'{name}' ({picture})" for name, picture in names.items()], 3)
             what = f"object {key[1]} has" if key[0] == "key" else "something has"
-            found.append(f"{what} the names {named} and is taken for {len(names)} objects; give it one if it is one")
+            found.append(
+                f"{what} the names {named} and is taken for {len(names)} objects; if it is one, give it one name"
+            )
     return found
 
 
@@ -82,8 +84,8 @@ def _outside(one: Annotations) -> list[str]:
     if not names:
         return []
     return [
-        f"{plural(len(names), 'outline')} far over the edge of the picture cut there, the first in {names[0]}; was it "
-        "drawn at another size?"
+        f"{plural(len(names), 'outline')} far outside the picture, cut at its edge, the first in {names[0]}; was it drawn "
+        "at another size?"
     ]
 
 

@@ -125,7 +125,7 @@ def explain_folder(folder: Path) -> str:
         return ""  # the reader of these annotations reports what is wrong with them
     if _has_text_labels(folder):
         return (
-            f"{folder} holds text files in labels/ that are no outlines, boxes perhaps; export segmentation (YOLO's "
+            f"{folder} holds text files in labels/ without outlines (of boxes, perhaps); export segmentation (YOLO's "
             "polygons, or COCO's instances.json)"
         )
     images = pictures_in(folder).values()
