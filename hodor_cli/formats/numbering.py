@@ -84,8 +84,8 @@ def _outside(one: Annotations) -> list[str]:
     if not names:
         return []
     return [
-        f"{plural(len(names), 'outline')} far outside the picture, cut at its edge, the first in {names[0]}; was it drawn "
-        "at another size?"
+        f"{plural(len(names), 'outline')} far outside the picture, cut at its edge, the first in {names[0]}; was it "
+        "drawn at another size?"
     ]
 
 
