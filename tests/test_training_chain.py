@@ -18,6 +18,7 @@ import hodor_cli
 from hodor_cli.cli import app
 from hodor_cli.cli.training import Validation
 from hodor_cli.datasets.coco import StillImages
+from hodor_cli.errors import DataError
 from hodor_cli.evaluation.metrics import jaccard
 
 QUICK = ["--workers", "0", "--sheet-every", "1000"]
@@ -37,6 +38,16 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photos = make_blobs(folder / "photos")
     hodor("pretrain", "--data", photos, "--preset", "toy", "--iterations", 2, "-o", folder / "run", *QUICK)
     return folder / "run"
+
+
+def test_clips_without_a_usable_frame_are_refused_before_anything_is_written(pretrained: Path, tmp_path: Path) -> None:
+    make_clips(tmp_path / "clips", {"bear": 3, "camel": 3}, value=1, every=3)  # dense needs two labelled frames
+    with pytest.raises(DataError, match="has no labelled frame with an object"):
+        start(
+            hodor_cli.finetune, tmp_path / "clips", mode="dense", out=tmp_path / "run",
+            weights=pretrained / "last.safetensors", settings={"limits.min_area": 1},
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("mode", ["frames", "sparse", "dense"])

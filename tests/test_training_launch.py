@@ -93,8 +93,8 @@ def train_here(process: Process, photos: Path, folders: list[Path]) -> None:
     """Resume in a folder of the process's own, as on machines that share no disk."""
     config = train_preset("toy")
     sets, _ = build_sets([open_set(photos)], [1.0], ClipOptions(), config.limits, config.augment, config.held_out)
-    plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0), sets=sets)
-    train(process, plan, build_model("toy"))
+    plan = Plan(config, RunOptions(folders[process.rank], resume=True, workers=0), model=build_model("toy"), sets=sets)
+    train(process, plan)
 
 
 def test_processes_that_see_different_runs_are_refused(photos: Path, tmp_path: Path) -> None:

@@ -334,16 +334,16 @@ def spoilt_model(what: str) -> Hodor:
 def test_a_nan_is_stopped_and_its_sample_named(tmp_path: Path, what: str) -> None:
     model = spoilt_model(what)
     config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
-    plan = Plan(config, RunOptions(tmp_path, workers=0), sets=[Plain()])
+    plan = Plan(config, RunOptions(tmp_path, workers=0), model=model, sets=[Plain()])
     with pytest.raises(TrainingError, match=rf"the {what} is not a number in iteration \d+, at picture 2;"):
-        train(Process(), plan, model)
+        train(Process(), plan)
     # The step that would have spoilt the weights was not made.
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
 def train_spoilt(process: Process, folder: Path, what: str) -> None:
     config = with_settings(train_preset("toy"), {"iterations": 30, "held_out": 0})
-    train(process, Plan(config, RunOptions(folder, workers=0), sets=[Plain()]), spoilt_model(what))
+    train(process, Plan(config, RunOptions(folder, workers=0), model=spoilt_model(what), sets=[Plain()]))
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

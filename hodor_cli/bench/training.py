@@ -209,8 +209,8 @@ def _train(name: str, job: _Job, connection: Connection, gate: Event) -> None:
             wait_for_the_next()
             run = RunOptions(Path(folder), save_every=_ENDLESS, workers=job.workers if fast else 0)
             sets = [PhotographSet(pictures, job.config.augment)]
-            plan = Plan(job.config, run, Callbacks(progress=after_an_iteration), sets=sets)
-            train(process, plan, model if fast else plain(model))
+            network = model if fast else plain(model)
+            train(process, Plan(job.config, run, Callbacks(progress=after_an_iteration), model=network, sets=sets))
         except _EnoughError:
             pass
 

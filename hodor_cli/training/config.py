@@ -140,43 +140,40 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+# The bundled model: small frames, forward chains, richer sequences, balanced sources.
+_MINI = TrainConfig(
+    model="mini",
+    iterations=12_000,
+    batch_size=4,
+    schedule="chain",
+    learning_rate=LearningRate(peak=4e-4, warmup=300, decay="cosine", floor=0.02),
+    backbone_rate=0.3,
+    clip_norm=1.0,
+    average=0.998,
+    drop_cue=0.25,
+    drop_history=0.15,
+    batches=BatchSettings(area=240 * 240, aspects=(3 / 4, 4 / 3), exact=False, balance=0.5),
+    augment=MINI,
+    limits=ObjectLimits(min_area=1500.0, min_side=20.0),
+)
+
 PRESETS: dict[str, TrainConfig] = {
     # HODOR, CVPR 2022: still images (about 2 days on 4 RTX 3090), then video from the static checkpoint.
     "paper-coco": TrainConfig(),
     "paper-finetune": TrainConfig(
         iterations=20_000, learning_rate=LearningRate(peak=1e-5, warmup=10_000, decay="constant")
     ),
-    # The bundled model: small frames, forward chains, richer sequences, balanced sources.
-    "mini": TrainConfig(
-        model="mini",
-        iterations=12_000,
-        batch_size=4,
-        schedule="chain",
-        learning_rate=LearningRate(peak=4e-4, warmup=300, decay="cosine", floor=0.02),
-        backbone_rate=0.3,
-        clip_norm=1.0,
-        average=0.998,
-        drop_cue=0.25,
-        drop_history=0.15,
-        batches=BatchSettings(area=240 * 240, aspects=(3 / 4, 4 / 3), exact=False, balance=0.5),
-        augment=MINI,
-        limits=ObjectLimits(min_area=1500.0, min_side=20.0),
-    ),
+    "mini": _MINI,
     # Longer chains, so that errors have time to drift; best with stills beside the clips.
-    "mini-finetune": TrainConfig(
-        model="mini",
+    "mini-finetune": dataclasses.replace(
+        _MINI,
         iterations=2_000,
-        batch_size=4,
         sequence=4,
-        schedule="chain",
         learning_rate=LearningRate(peak=2e-4, warmup=50, decay="cosine", floor=0.02),
-        backbone_rate=0.3,
-        clip_norm=1.0,
         average=0.995,
         drop_cue=0.15,
         drop_history=0.1,
         batches=BatchSettings(area=200 * 356, aspects=(3 / 4, 4 / 3, 16 / 9), exact=False, balance=0.5),
-        augment=MINI,
         limits=ObjectLimits(min_area=500.0, min_side=10.0),
     ),
     # For tests: seconds on a CPU.

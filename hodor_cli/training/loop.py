@@ -32,7 +32,7 @@ from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, Metrics
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
-def train(process: Process, plan: Plan, model: Hodor | None = None) -> TrainingState:
+def train(process: Process, plan: Plan) -> TrainingState:
     """Train a network in this process and leave checkpoints in the plan's folder, which exists.
 
     Writes `last.safetensors` (the averaged weights if the settings ask for an average), `best.safetensors` where there
@@ -41,8 +41,7 @@ def train(process: Process, plan: Plan, model: Hodor | None = None) -> TrainingS
 
     Args:
         process: this process, which makes and learns from its share of every batch.
-        plan: all settings, the data, the folder, whether to resume, how often to save, whom to tell.
-        model: the network to start from; None for the plan's.
+        plan: all settings, the data, the network, the folder, whether to resume, how often to save, whom to tell.
     Returns:
         How far the run came, and its scores.
     Raises:
@@ -55,7 +54,7 @@ def train(process: Process, plan: Plan, model: Hodor | None = None) -> TrainingS
     weights = [source.weight for source in plan.record.data] or None
     share = {"rank": process.rank, "world": process.world}
     batches = Batches(plan.sets, config.batches, weights=weights, seed=config.seed, **share)
-    job = _Job(Learner(model or plan.first_model(), config, process), plan)
+    job = _Job(Learner(plan.model or plan.first_model(), config, process), plan)
     first = job.learner.done
     if len(set(process.gather(first))) > 1:
         raise UsageError(

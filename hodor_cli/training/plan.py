@@ -47,15 +47,16 @@ class Job:
 class Plan:
     """A run as its processes need to know it; pickled if there are several.
 
-    run: with its folder, `out`. record: what goes into run.json. sets: what is trained on, one for each of
-    `record.data`. apart: the pictures of these that are held out. state: what is resumed. until: when to stop, in
-    seconds since 1970, which the processes of all machines share.
+    run: with its folder, `out`. record: what goes into run.json. model: the network to start from; None: `first_model`.
+    sets: what is trained on, one for each of `record.data`. apart: the pictures of these that are held out. state: what
+    is resumed. until: when to stop, in seconds since 1970, which the processes of all machines share.
     """
 
     config: TrainConfig
     run: RunOptions
     callbacks: Callbacks = field(default_factory=Callbacks)
     record: RunRecord = field(default_factory=lambda: RunRecord("pretrain", {}))
+    model: Hodor | None = None
     sets: Sequence[TrainingSet] = ()
     apart: Sequence[TrainingSet] = ()
     state: TrainingState | None = None
@@ -99,6 +100,8 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     until = None if run.seconds is None else time.time() + run.seconds
     kind, recipe = job.kind, job.recipe
     out = run.out or Path("runs") / "-".join(filter(None, (_started(kind, recipe).preset, job.clips.mode)))
+    if layout.rank == 0:
+        RunFolder(out).require_free(resume=run.resume, overwrite=run.overwrite)
     state = read_state(out) if run.resume else None
     began = RunFolder(out).read_record() if run.resume else None
     clips = job.clips if began is None else _clips_of(began, job, out)
@@ -122,9 +125,12 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
+    plan = Plan(config, replace(run, out=out), callbacks, record, state=state, until=until)
+    model = plan.first_model() if layout.rank == 0 else None  # raises for weights that do not fit
     weights = [source.weight for source in sources]
     sets, apart = build_sets(opened, weights, clips, config.limits, config.augment, config.held_out)
-    return Plan(config, replace(run, out=out), callbacks, record, sets, apart, state, until)
+    # Several processes make a network each: on a CPU they would share one that is sent to them.
+    return replace(plan, model=model if layout.world == 1 else None, sets=sets, apart=apart)
 
 
 def _started(kind: Literal["pretrain", "finetune"], recipe: Recipe) -> Recipe:

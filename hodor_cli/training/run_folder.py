@@ -14,6 +14,7 @@ files could leave parts of two iterations. It needs no random state, because eac
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,22 +80,27 @@ class RunFolder:
         advice = "wait until it ends, or train into another folder with `out`"
         return WriterLock(self.root, self.root / _LOCK_FILE, advice=advice)
 
+    def require_free(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise OutputError for a run that is neither resumed nor replaced, and for a folder with other files."""
+        there = any(path.is_file() for path in self._files)
+        if there and not resume and not overwrite:
+            raise OutputError(
+                f"{self.root} holds a run already; continue it with `resume`, replace it with `overwrite`, or choose"
+                " another folder with `out`"
+            )
+        entries = self.root.iterdir() if self.root.is_dir() and os.access(self.root, os.R_OK) else ()
+        if not there and any(entry.name != _LOCK_FILE for entry in entries):
+            raise OutputError(f"{self.root} is a folder with other files in it; choose another with `out`")
+
     @contextmanager
     def held(self, record: RunRecord, *, resume: bool, overwrite: bool) -> Iterator[None]:
         """Hold the lock inside the block, with run.json in the folder; `overwrite`: an earlier run is removed first.
 
         Nothing that a run did not make is removed. Raises UsageError for a record that starts from a file of that run,
-        OutputError for a run that is neither resumed nor replaced, and for a folder with other files.
+        OutputError as `require_free`.
         """
         with self.lock():
-            there = any(path.is_file() for path in self._files)
-            if there and not resume and not overwrite:
-                raise OutputError(
-                    f"{self.root} holds a run already; continue it with `resume`, replace it with `overwrite`, or"
-                    " choose another folder with `out`"
-                )
-            if not there and any(entry.name != _LOCK_FILE for entry in self.root.iterdir()):
-                raise OutputError(f"{self.root} is a folder with other files in it; choose another with `out`")
+            self.require_free(resume=resume, overwrite=overwrite)
             if overwrite:
                 self._remove_run(record)
             with writing_file(self.record, DISK):

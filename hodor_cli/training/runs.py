@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from hodor_cli.errors import UsageError
-from hodor_cli.model.hodor import Hodor
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.training.launch import launch as start
 from hodor_cli.training.launch import resolve
@@ -82,11 +81,9 @@ def _run(
         from hodor_cli.samples.imgaug_sequence import load_imgaug
 
         load_imgaug()  # whether it is there, before anything starts
-    model: Hodor | None = None
     with ExitStack() as stack:
         # The process that writes the files takes the folder before any process starts to compute.
         if first:
-            model = plan.first_model()  # raises for weights that do not fit, before an earlier run is removed
             stack.enter_context(folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite))
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
@@ -94,9 +91,7 @@ def _run(
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
-        # Several processes make their own, because on a CPU they would share one that is sent to them.
-        model = model if layout.world == 1 else None
-        done: TrainingState = start(layout, train, plan, model, unused=unused)
+        done: TrainingState = start(layout, train, plan, unused=unused)
     return TrainingResult(
         folder=folder.root,
         last=folder.last,
