@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,7 +139,12 @@ def test_masks_are_not_put_on_another_video_without_a_word(run: Run, tmp_path: P
     report = {"frames": [], "source": {"name": "dog"}, "place": {"source": str(tmp_path / "dog")}}
     (result / "report.json").write_text(json.dumps(report))
     weights = ("--weights", "toy.safetensors")
-    assert "with one for each" in failure(run("export-descriptors", "dog", "cat", "--masks", "dog.hodor", *weights))
+    both = ("export-descriptors", "dog", "cat", "--masks")
+    assert "would be put on dog and on cat" in failure(run(*both, "dog.hodor", *weights))
+    for name in ("dog", "cat"):
+        shutil.copytree(result / "masks", tmp_path / "masks" / name)
+    each = run(*both, "masks", "-o", "each.h5", *weights)
+    assert each.exit_code == 0 and "cat: 6 descriptors" in each.output, each.output
     one = run("export-descriptors", "cat", "--masks", "dog.hodor", *weights)
     assert one.exit_code == 0 and "were made from dog and are now put on cat" in one.output, one.output
     (tmp_path / "dog").rename(tmp_path / "moved")

@@ -63,11 +63,7 @@ def export_descriptors(
         raise UsageError(f"--name names one video and {len(sources)} sources are given; export them one by one")
     found: list[ExportSource] = []
     for path in sources:
-        own = masks
-        if masks is not None and len(sources) > 1 and not (path / "JPEGImages").is_dir():
-            own = masks / path.stem
-            if not own.is_dir():
-                raise UsageError(f"--masks of several videos is a folder with one for each, and {own} is not there")
+        own = masks / path.stem if masks is not None and len(sources) > 1 and (masks / path.stem).is_dir() else masks
         found += find_sources(path, masks=own, annotations=annotations, every=every, name=name)
     for source in found:
         for line in source.notes:

@@ -65,12 +65,18 @@ def export_sources(
 
     thumbnails, baseline: keep each object's crop, and the mean of the backbone's features inside its mask. progress:
     called with the source and the number of its frames done. Raises InputError if the file is damaged or holds another
-    model's descriptors, OutputError if it cannot be written, UsageError if two sources have one name; and of a single
-    source, whatever keeps it from being exported.
+    model's descriptors, OutputError if it cannot be written, UsageError if two sources have one name or the same masks;
+    and of a single source, whatever keeps it from being exported.
     """
     sources = list(sources)
     by_name: dict[str, VideoInfo] = {}
+    by_masks: dict[str, VideoInfo] = {}
     for info in (source.info for source in sources):
+        if info.result and (other := by_masks.setdefault(info.result, info)).source != info.source:
+            raise UsageError(
+                f"the masks in {info.result} would be put on {other.name} and on {info.name}; give a folder of `masks` "
+                "with one folder for each video"
+            )
         if (other := by_name.setdefault(info.name, info)) is not info:
             paths = f"{other.result or other.source} and {info.result or info.source}"
             raise UsageError(
