@@ -291,6 +291,19 @@ def test_an_object_that_is_erased_is_gone_from_there_on(desk: Desk) -> None:
     assert not any(desk.labels(index).any() for index in range(3, FRAMES))
 
 
+def test_where_an_object_is_absent_is_shown_and_stays_known(open_desk: Callable[[], Desk]) -> None:
+    desk = open_desk()
+    desk.paint(0, 1, 10, 10)
+    desk.do(ask.Tidy(4, 1, "clear"))
+    assert desk.told("frame")[-1]["state"] == [4, [], [], [1]]
+    assert desk.told("notice")[-1]["text"].startswith("object 1 is absent from frame 4 on")
+    desk.session.project.close()
+    again = open_desk()
+    assert again.session.snapshot()["frames"][-1] == [4, [], [], [1]]
+    again.do(ask.Track(0, "forward"))
+    assert again.labels(3).any() and not any(again.labels(index).any() for index in range(4, FRAMES))
+
+
 def test_merge_swap_and_delete_work_in_all_frames(desk: Desk) -> None:
     for frame in (0, 1):
         desk.paint(frame, 1, 10, 10)

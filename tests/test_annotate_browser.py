@@ -412,6 +412,9 @@ def test_a_second_tab_is_told_and_may_take_over(page: Page) -> None:
     first = page.open()
     second = browser.open(page.url)
     browser.until("document.querySelector('#busy-sheet')?.open", "the second tab to be told")
+    for _ in range(2):
+        browser.key("Escape")
+    assert browser.run("document.querySelector('#busy-sheet').open")
     browser.run("document.querySelector('#take').click()")
     browser.until("import('./state.js').then(({ state }) => state.video !== null)", "the second tab to work")
     browser.use(first)

@@ -50,17 +50,18 @@ class Objects:
         self._teller.changed()
 
     def delete(self, asked: ask.DeleteObject) -> None:
-        self._renumber("delete object", {asked.object: 0}, f"deleted {self._title(asked.object)}")
+        self._renumber("delete object", {asked.object: 0}, f"deleted {self.title(asked.object)}")
 
     def merge(self, asked: ask.Merge) -> None:
-        done = f"{self._title(asked.other)} is part of {self._title(asked.object)} now,"
+        done = f"{self.title(asked.other)} is part of {self.title(asked.object)} now,"
         self._renumber("merge", {asked.other: asked.object}, done, select=asked.object)
 
     def swap(self, asked: ask.Swap) -> None:
-        done = f"{self._title(asked.object)} and {self._title(asked.other)} have exchanged their masks"
+        done = f"{self.title(asked.object)} and {self.title(asked.other)} have exchanged their masks"
         self._renumber("swap", {asked.object: asked.other, asked.other: asked.object}, done, asked.start)
 
-    def _title(self, object_id: int) -> str:
+    def title(self, object_id: int) -> str:
+        """An object's name in a sentence."""
         return self.entry(object_id).name or f"object {object_id}"
 
     def _renumber(self, label: str, to: Mapping[int, int], done: str, start: int = 0, **more: Any) -> None:

@@ -130,7 +130,7 @@ class Project:
 
     def note(self, record: FrameRecord) -> None:
         """Append a frame's record to the journal."""
-        if record.objects or record.given or record.removed:
+        if _says_something(record):
             self.records[record.frame] = record
         else:
             self.records.pop(record.frame, None)
@@ -185,7 +185,11 @@ class Project:
         self.folder.masks.mkdir(parents=True, exist_ok=True)
         self.folder.remove_leftovers()
         lines = [msgspec.json.encode(self.records[index]) + b"\n" for index in sorted(self.records)]
-        self.records = {index: record for index, record in self.records.items() if record.objects or record.given}
+        self.records = {index: record for index, record in self.records.items() if _says_something(record)}
         write_whole(self._own / "journal.jsonl", b"".join(lines))
         self.save_objects()
         self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
+
+
+def _says_something(record: FrameRecord) -> bool:
+    return bool(record.objects or record.given or record.removed)

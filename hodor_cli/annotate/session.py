@@ -192,6 +192,9 @@ class Session:
         else:
             mask = without_holes(mask) if asked.how == "fill" else largest_piece(mask)
         self._edit(asked.frame, [asked.object], mask, _NAMES[asked.how], labels)
+        if asked.how == "clear":
+            name = self._objects.title(asked.object)
+            self._teller.notice(f"{name} is absent from frame {asked.frame} on, until its next mask by hand")
 
     def _edit(
         self, frame: int, objects: list[int], mask: NDArray[np.bool_], label: str, before: Labels, points: Any = ()

@@ -39,13 +39,13 @@ class Teller:
         """Send the label map of one frame. streamed: a job made it. clicks: those that made it, if any."""
         record = self._project.records.get(index)
         more = {} if clicks is None else {"clicks": clicks}
-        state = frame_state(record) if record else [index, [], []]
+        state = frame_state(record) if record else [index, [], [], []]
         self.tell("frame", pack_runs(labels), frame=index, state=state, streamed=streamed, **more)
 
     def frames(self, frames: Iterable[int], **more: Any) -> None:
         """Send the states of many frames, without their label maps, and the objects."""
         known = self._project.records
-        self.tell("frames", states=[frame_state(known[i]) if i in known else [i, [], []] for i in frames])
+        self.tell("frames", states=[frame_state(known[i]) if i in known else [i, [], [], []] for i in frames])
         self.changed(**more)
 
     def changed(self, **more: Any) -> None:
@@ -117,7 +117,7 @@ def advice_state(advice: Advice) -> dict[str, Any]:
 
 
 def frame_state(record: FrameRecord) -> list[Any]:
-    """A frame as the timeline shows it: its index, the ids made by hand, and [id, confidence] of each object, with
-    confidence -1 for a lost one."""
+    """A frame as the timeline shows it: its index, the ids made by hand, [id, confidence] of each object, with
+    confidence -1 for a lost one, and the ids that are absent from this frame on."""
     seen = [[key, -1 if entry.lost else round(entry.confidence, 3)] for key, entry in record.objects.items()]
-    return [record.frame, list(record.given), seen]
+    return [record.frame, list(record.given), seen, list(record.removed)]

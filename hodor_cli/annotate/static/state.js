@@ -2,7 +2,7 @@
 
 export const state = {
   video: null,            // {name, width, height, fps, start, end, folder}
-  frames: new Map(),      // index -> {given: Set of ids, seen: Map id -> confidence, -1 lost}
+  frames: new Map(),      // index -> {given: Set of ids, seen: Map id -> confidence, -1 lost; absent: Set of ids}
   objects: [],            // {id, name, hidden, colour: [r, g, b]}
   review: [],             // {object, reason, first, last, detail}
   suggest: [],            // {frame, gain}: masks that would help most, the most useful first
@@ -40,10 +40,10 @@ export function set(values) {
   tell(...Object.keys(values));
 }
 
-// A frame's state as the server sends it: [index, given ids, [[id, confidence], ...]].
-export function learn([index, given, seen]) {
-  if (!seen.length && !given.length) state.frames.delete(index);
-  else state.frames.set(index, { given: new Set(given), seen: new Map(seen) });
+// A frame's state as the server sends it: [index, given ids, [[id, confidence], ...], ids absent from there on].
+export function learn([index, given, seen, absent]) {
+  if (!seen.length && !given.length && !absent.length) state.frames.delete(index);
+  else state.frames.set(index, { given: new Set(given), seen: new Map(seen), absent: new Set(absent) });
 }
 
 // An object's colour on the page: about equally bright for all objects, so that it fits dark and light themes.

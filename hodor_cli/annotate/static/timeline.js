@@ -98,6 +98,10 @@ function drawLayer(style) {
   drawMarks(context, style);
   const shown = rows(), tall = BAND / Math.max(FEW_ROWS, shown.length), gap = tall > 5 ? 3 : 1;
   shown.forEach((entry, number) => drawRow(context, entry, THUMBS + MARKS + number * tall, tall - gap, style));
+  context.fillStyle = style.getPropertyValue("--text");
+  for (const [index, { absent }] of state.frames) {
+    shown.forEach(({ id }, number) => { if (absent.has(id)) context.fillRect(xOf(index), THUMBS + MARKS + number * tall, 2, tall - gap); });
+  }
   if (range.count < total()) {   // which part of the video is in view
     context.fillStyle = style.getPropertyValue("--accent");
     const wide = Math.max(12, (range.count / total()) * width());

@@ -9,7 +9,7 @@ import { view, inside, pan, place, redraw, zoom } from "./view.js";
 const canvas = view.canvas;
 const BRUSHES = ["brush", "eraser"];
 const fingers = new Map();      // id -> last place on the screen, of touches
-let held = null;                // the tool in use: {move, up, cancel}
+let held = null;                // the tool in use: {move, up, cancel}, each of which it may lack
 let spaceHeld = false;
 let corners = [];               // of the polygon being drawn
 let pointer = null;             // where the pointer is, in pixels of the frame
@@ -35,7 +35,7 @@ const removes = (event) => event.button === 2 || event.button === 5 || event.alt
 const LONG = 500;   // milliseconds
 const onTap = (event, act) => {
   if (event.pointerType !== "touch") { act(removes(event)); return null; }
-  return { move() {}, up(_, lifted) { act(lifted.timeStamp - event.timeStamp > LONG); }, cancel() {} };
+  return { up(_, lifted) { act(lifted.timeStamp - event.timeStamp > LONG); } };
 };
 
 const tools = {
@@ -93,8 +93,6 @@ const tools = {
         pan(moved.clientX - last.x, moved.clientY - last.y);
         last = { x: moved.clientX, y: moved.clientY };
       },
-      up() {},
-      cancel() {},
     };
   },
 };
@@ -143,7 +141,7 @@ view.drawing = () => (held !== null && !held.moves) || corners.length > 0;
 // Cancel what is being drawn; true if there was something.
 export function cancel() {
   const busy = held !== null || corners.length > 0;
-  held?.cancel();
+  held?.cancel?.();
   held = null;
   corners = [];
   redraw();
@@ -197,7 +195,7 @@ canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   if (event.pointerType === "touch") {
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
-    if (fingers.size > 1) { held?.cancel(); held = null; return; }   // two fingers zoom and move
+    if (fingers.size > 1) { held?.cancel?.(); held = null; return; }   // two fingers zoom and move
   }
   penned ||= event.pointerType === "pen";
   const hand = event.button === 1 || spaceHeld || (penned && event.pointerType === "touch");
@@ -212,7 +210,7 @@ canvas.addEventListener("pointermove", (event) => {
   if (event.pointerType === "touch" && fingers.size > 1) { pinch(event); return; }
   if (held) {
     const moves = event.getCoalescedEvents?.() ?? [];
-    for (const move of moves.length ? moves : [event]) held.move(place(move), move);
+    for (const move of moves.length ? moves : [event]) held.move?.(place(move), move);
   } else if (BRUSHES.includes(state.tool)) redraw(before && around(before, pointer));
   else if (corners.length) redraw();
 });
@@ -230,11 +228,11 @@ function pinch(event) {
 
 function release(event) {
   fingers.delete(event.pointerId);
-  held?.up(place(event), event);
+  held?.up?.(place(event), event);
   held = null;
 }
 canvas.addEventListener("pointerup", release);
-canvas.addEventListener("pointercancel", (event) => { fingers.delete(event.pointerId); held?.cancel(); held = null; });
+canvas.addEventListener("pointercancel", (event) => { fingers.delete(event.pointerId); held?.cancel?.(); held = null; });
 canvas.addEventListener("pointerleave", () => { pointer = null; redraw(); });
 canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 canvas.addEventListener("dblclick", () => { if (state.tool === "polygon") closePolygon(); });

@@ -38,7 +38,10 @@ export function nextReview(way) {
 }
 
 // Suggested frames that have not been masked since.
-export const openSuggestions = () => state.suggest.filter(({ frame }) => !state.frames.get(frame)?.given.size);
+export const openSuggestions = () => state.suggest.filter(({ frame }) => {
+  const found = state.frames.get(frame);
+  return !found?.given.size && !found?.absent.size;
+});
 
 export function nextSuggestion() {
   const found = openSuggestions();
