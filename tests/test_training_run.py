@@ -61,13 +61,16 @@ def test_a_run_leaves_checkpoints_metrics_and_a_sheet(photos: Path, tmp_path: Pa
     assert checkpoint.metadata["training"]["average"] == 0.5
     assert checkpoint.metadata["iteration"] == 2
     assert checkpoint.metadata["run"]["data"][0]["samples"] == 4
+    # A checkpoint may be given away: it names the set, and not where it lies.
+    assert checkpoint.metadata["run"]["data"][0]["folder"] == photos.name
+    assert str(photos).encode() not in result.last.read_bytes()
     assert [report.iteration for report in told] == [1, 2]
     assert all(0 <= report.iou <= 1 and 0 <= report.loader_wait <= 1 for report in told)
     assert losses_of(result.folder) == pytest.approx([report.loss for report in told])
     facts = json.loads((result.folder / "run.json").read_text())
     assert (facts["kind"], facts["preset"], facts["settings"]["batch_size"]) == ("pretrain", "toy", 4)
     assert any("4 photographs, 4 left" in text for text in notes)
-    assert any("the warm-up (5 iterations) is as long as the whole run (2)" in text for text in notes)
+    assert any("the warm-up (5 iterations) takes the whole run (2)" in text for text in notes)
     # Six predictions of two pictures each, two samples.
     sheet = cv2.imread(str(result.folder / "sheets" / "000001.png"))
     assert sheet.shape[1] > 6 * 2 * 64
@@ -222,8 +225,12 @@ def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tm
 
 
 def test_a_limit_on_time_ends_a_run_that_can_be_resumed(photos: Path, tmp_path: Path) -> None:
-    begun = run(photos, tmp_path / "run", 5000, time_limit="0.5s")
+    notes: list[str] = []
+    begun = run(photos, tmp_path / "run", 5000, time_limit="2s", note=notes.append)
     assert 0 < begun.iterations < begun.wanted == 5000
+    assert (tmp_path / "run" / "sheets" / f"{begun.iterations:06d}.png").is_file()  # what it can do now
+    if begun.iterations >= 3:
+        assert any("`time_limit` ends the run after about" in text for text in notes)
     resumed = run(photos, tmp_path / "run", begun.iterations + 1, resume=True)
     assert resumed.iterations == begun.iterations + 1
     with pytest.raises(UsageError, match="`time_limit` cannot be 'soon'"):

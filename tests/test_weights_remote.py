@@ -212,6 +212,16 @@ def test_push_prepares_a_folder_that_the_hub_reads(toy: Hodor, tmp_path: Path) -
     assert CliRunner().invoke(app, command).exit_code == errors.OutputError.exit_code
 
 
+def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(toy: Hodor, tmp_path: Path) -> None:
+    command = ["weights", "push", "-o", str(tmp_path / "hub"), "--overwrite"]
+    for saved in ({"run": {"weights": "mini"}}, {"mean_of": [{"weights": "mini"}, {"weights": "mine.safetensors"}]}):
+        save_checkpoint(tmp_path / "tuned.safetensors", toy, saved)
+        free = CliRunner().invoke(app, [*command, str(tmp_path / "tuned.safetensors"), "--license", "mit"])
+        assert free.exit_code == 0 and "continue mini, which is for non-commercial use" in free.stderr
+        kept = CliRunner().invoke(app, [*command, str(tmp_path / "tuned.safetensors"), "--license", "cc-by-nc-4.0"])
+        assert kept.exit_code == 0 and "non-commercial" not in kept.stderr
+
+
 def test_the_bundled_weights_keep_their_card_and_their_licence(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["weights", "push", "mini", "-o", str(tmp_path / "hub")])
     assert result.exit_code == 0, result.output

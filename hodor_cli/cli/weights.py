@@ -11,7 +11,7 @@ import typer
 from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import JsonOption, OverwriteOption, arg, opt, out_option, switch
 from hodor_cli.cli.parameters import fetched
-from hodor_cli.cli.terminal import note, say, say_json, stdout_console
+from hodor_cli.cli.terminal import note, say, say_json, stdout_console, warn
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError, WeightsError
 from hodor_cli.files import require_new
 
@@ -171,8 +171,8 @@ def average(
     models = [load_model(str(fetched(name))) for name in weights]
     mean = average_models(models, parts, origins=weights)
     sources = [
-        {"fingerprint": model_fingerprint(model), "share": part}
-        for model, part in zip(models, parts or [1.0] * len(models), strict=True)
+        {"weights": Path(name).name, "fingerprint": model_fingerprint(model), "share": part}
+        for name, model, part in zip(weights, models, parts or [1.0] * len(models), strict=True)
     ]
     save_checkpoint(out, mean, {"mean_of": sources}, dtype=torch.float16 if half else None)
     say(f"{out}: the mean of {len(models)} networks")
@@ -183,16 +183,18 @@ def push(
     weights: Annotated[str, arg("NAME|FILE", "Weights by name, or a checkpoint file.")],
     out: Annotated[Path, out_option("FOLDER", "Folder to make.")],
     repository: Annotated[str | None, opt("OWNER/NAME", "Its name on the hub.", "--name")] = None,
-    licence: Annotated[str | None, opt("ID", "Licence of the weights, as the hub spells it: mit.", "--license")] = None,
+    licence: Annotated[
+        str | None, opt("ID", "Licence of the weights, as the hub spells it: cc-by-nc-4.0.", "--license")
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Prepare a folder for the hub: the weights, their configuration and a model card.
 
     Check its README.md, then upload it with the printed command. This command uploads nothing.
 
-    hodor weights push runs/mine/best.safetensors -o hub --name me/birds --license mit
+    hodor weights push runs/mine/last.safetensors -o hub --name me/birds --license cc-by-nc-4.0
     """
-    from hodor_cli.weights.hub_folder import write_hub_folder
+    from hodor_cli.weights.hub_folder import bundled_origin, write_hub_folder
     from hodor_cli.weights.registry import weights_path
 
     path = weights_path(str(fetched(weights)))
@@ -203,6 +205,8 @@ def push(
     say(f"Use it:     hodor segment clip.mp4 --mask first.png --weights hf://{repository}")
     if not licensed:
         note("The card names no licence, so nobody may use the weights; give --license.")
+    if (origin := bundled_origin(path)) is not None and "nc" not in (licence or "nc").split("-"):
+        warn(f"They continue {origin}, which is for non-commercial use: {licence} allows more; give cc-by-nc-4.0")
 
 
 def _indented(values: dict[str, Any], indent: str) -> list[str]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 
@@ -127,14 +126,15 @@ class _Job:
                     if learner.done % events.every == 0:
                         events.note(learner.done, **{name: getattr(progress, name) for name in COLUMNS[1:]})
                     self._tell(progress, clock)
-                    if learner.done % run.sheet_every == 0 or learner.done == 1:
-                        write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
                 if callbacks.validate is not None and (learner.done % run.val_every == 0 or learner.done == end):
                     if events is not None:
                         self._validate(callbacks.validate, events)
                     self.process.barrier()
                 until = self.plan.until
                 over = until is not None and any(self.process.gather(time.time() >= until))
+                wanted = learner.done in (1, end) or over or learner.done % run.sheet_every == 0
+                if events is not None and wanted:
+                    write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
                 if learner.done % run.save_every == 0 and learner.done < end and not over:
                     self.save()
 
@@ -148,6 +148,11 @@ class _Job:
                 f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
                 f" ({progress.samples_per_second:.1f} samples/s)"
             )
+            until, rate = self.plan.until, self.config.learning_rate
+            if until is not None and (share := (until - time.time()) / progress.seconds_left) < 1:
+                fit = progress.iteration + max(0, int(left * share))
+                early = f", while the learning rate still rises ({rate.warmup} iterations)" if fit < rate.warmup else ""
+                self.callbacks.note(f"`time_limit` ends the run after about {fit} of them{early}; `resume` continues")
 
     def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
         config, iteration = self.config, self.learner.done
@@ -220,7 +225,7 @@ class _Job:
             self.process.barrier()
 
     def _save_checkpoint(self, path: Path, **more: float) -> None:
-        run = msgspec.to_builtins(self.plan.record, enc_hook=str)
+        run = self.plan.record.shareable()
         details = {"training": self.config.to_dict(), "run": run, "iteration": self.learner.done, **more}
         save_checkpoint(path, self.learner.model, details)
 

@@ -187,7 +187,7 @@ def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Call
     rate = config.learning_rate
     if rate.warmup >= config.iterations:
         note(
-            f"the warm-up ({rate.warmup} iterations) is as long as the whole run ({config.iterations}), so the learning"
+            f"the warm-up ({rate.warmup} iterations) takes the whole run ({config.iterations}), so the learning"
             f" rate never reaches {rate.peak:g}; `warmup` makes it shorter"
         )
     if not (resumed or record.weights or record.backbone or config.model == "toy"):

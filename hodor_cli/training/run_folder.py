@@ -54,6 +54,16 @@ class RunRecord(msgspec.Struct):
     backbone: str = ""
     processes: int = 1
 
+    def shareable(self) -> dict[str, Any]:
+        """The record for a checkpoint, which may be given away: files and folders are named without where they lie."""
+        record: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
+        for source in record["data"]:
+            source |= {key: source[key] and Path(source[key]).name for key in ("folder", "annotations")}
+        for key in ("weights", "backbone"):
+            if Path(record[key]).is_absolute():
+                record[key] = Path(record[key]).name
+        return record
+
 
 class RunFolder:
     """The files of one run under `root`."""

@@ -27,7 +27,7 @@ def write_hub_folder(
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise UsageError(f"`name` {repository} is no name on the hub; give OWNER/NAME")
     if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
-        raise UsageError(f"`license` {licence} is none that the hub knows; give one such as mit or apache-2.0")
+        raise UsageError(f"`license` {licence} is none that the hub knows; give one such as cc-by-nc-4.0 or mit")
     there = [name for name in (_CARD, _CONFIG, HUB_FILE) if (folder / name).exists()]
     if there and not overwrite:
         raise OutputError(f"{folder} holds {there[0]} already; give another `out` or `overwrite`")
@@ -53,6 +53,15 @@ def write_hub_folder(
     return licence is not None
 
 
+def bundled_origin(path: Path) -> str | None:
+    """The bundled weights that a checkpoint was trained from, or is a mean with; None if its file names none."""
+    saved = load_checkpoint(path).metadata
+    of = saved.get("mean_of")
+    sources = [saved.get("run"), *(of if isinstance(of, list) else [])]
+    names = [source.get("weights") for source in sources if isinstance(source, dict)]
+    return next((name for name in available_weights() if name in names), None)
+
+
 _USE = """Follow objects through video from one mask, with `hodor`:
 
 ```
@@ -65,7 +74,7 @@ _KNOWN = """# {name}
 
 | | |
 |---|---|
-| architecture | {config.name}, {millions:.1f} M numbers |
+| architecture | {config.name}, {millions:.1f} M parameters |
 | working resolution | shorter side {config.min_dim}, longer at most {config.max_dim} |
 
 **What it was trained on, what it is for, where it fails:** say it here.
