@@ -123,13 +123,6 @@ def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> Non
     assert (library / "out" / "a" / "report.json").stat().st_mtime_ns == before
 
 
-def test_the_old_spelling_still_works_and_says_what_replaces_it(library: Path, toy: Path) -> None:
-    (library / "one.txt").write_text("clips/a.mp4\n")
-    arguments = (library / "one.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
-    output = hodor(*arguments, command="segment")
-    assert "1 video of 1 done" in output and "warning: many videos are segmented by `hodor segment-many`" in output
-
-
 def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
     (library / "some.txt").write_text("\ufeffclips/a.mp4\n# two of them\n\nclips/c.mp4\n", encoding="utf-8")
     output = hodor(library / "some.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
