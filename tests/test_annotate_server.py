@@ -25,6 +25,7 @@ from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import open_target, write_project_report
 from hodor_cli.annotate.server import Address, listen, page_server
 from hodor_cli.annotate.session import Session
+from hodor_cli.errors import InputError
 from hodor_cli.run.settings import SegmentSettings
 
 FRAMES, TOKEN = 24, "secret-token"
@@ -132,3 +133,22 @@ def test_a_message_of_more_than_8_mb_is_refused_and_changes_nothing(served: Serv
         _until(page, "hello")
         _paint(page, moving_square(FRAMES)[1][0])
     assert sorted(served.project.records) == [0]
+
+
+@pytest.fixture
+def damaged(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A frame that cannot be decoded."""
+    read, frame = FrameReader.read, FRAMES // 2
+
+    def broken(self: FrameReader, index: int) -> np.ndarray:
+        if index == frame:
+            raise InputError("damaged")
+        return read(self, index)
+
+    monkeypatch.setattr(FrameReader, "read", broken)
+    return frame
+
+
+def test_a_page_need_not_wait_for_a_thumbnail_that_never_comes(damaged: int, served: Served) -> None:
+    wait_for(lambda: json.loads(served.get("thumbs"))["done"], "all thumbnails")
+    assert json.loads(served.get("thumbs"))["ready"] == [index for index in range(FRAMES) if index != damaged]

@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from hodor_cli.annotate.desk import Desk, Page
 from hodor_cli.annotate.export import all_exports, export_path
-from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails, timeline_frames
+from hodor_cli.annotate.frames import FrameReader, jpeg_of, make_thumbnails
 from hodor_cli.annotate.guard import Guard, new_token
 from hodor_cli.annotate.messages import Hello, decode_request, pack_runs
 from hodor_cli.annotate.session import Session
@@ -127,10 +127,10 @@ class _Routes:
     async def _life(self, _: Starlette) -> AsyncIterator[None]:
         self._desk = Desk(self._make)
         stop = threading.Event()
-        drawing = threading.Thread(
+        self._drawing = threading.Thread(
             target=make_thumbnails, args=(self._thumbs_reader, self._thumbs.__setitem__, stop), daemon=True
         )
-        drawing.start()
+        self._drawing.start()
         self._ready()
         try:
             yield
@@ -154,7 +154,8 @@ class _Routes:
         return _answer(self._thumbs.get(request.path_params["index"]), "image/jpeg")
 
     async def _thumb_list(self, _: Request) -> Response:
-        return JSONResponse({"all": timeline_frames(self._thumbs_reader), "ready": sorted(self._thumbs)})
+        done = not self._drawing.is_alive()
+        return JSONResponse({"done": done, "ready": sorted(self._thumbs)})
 
     async def _labels(self, request: Request) -> Response:
         project, index = self._desk.session.project, request.path_params["index"]

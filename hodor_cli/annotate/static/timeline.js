@@ -20,13 +20,13 @@ export function loadThumbs() {
 }
 
 async function fetchThumbs() {
-  const { all, ready } = await (await fetch("thumbs")).json();
+  const { done, ready } = await (await fetch("thumbs")).json();
   await Promise.all(ready.filter((index) => !thumbs.has(index)).map(async (index) => {
     const answer = await fetch(`thumb/${index}`);
     if (answer.ok) thumbs.set(index, await createImageBitmap(await answer.blob()));
   }));
   renew();
-  if (thumbs.size < all.length) setTimeout(loadThumbs, thumbs.size ? 1500 : 400);
+  if (!done) setTimeout(loadThumbs, thumbs.size ? 1500 : 400);
 }
 
 const total = () => Math.max(1, state.video.end - state.video.start);
