@@ -10,6 +10,7 @@ const TALL = THUMBS + MARKS + BAND + 2, FEWEST = 20;                        // f
 
 const layer = new OffscreenCanvas(1, 1);   // all but the frame in view and the pointer, drawn again only when it changes
 let stale = true;
+let next = 0;              // when it may be drawn again during a job, of whose time it takes a fifth at most
 let range = { start: 0, count: 1 };        // the frames in view
 const thumbs = new Map();    // frame -> ImageBitmap
 let waiting = false;
@@ -78,8 +79,12 @@ function sized(target) {
 function draw() {
   if (!state.video) return;
   const style = getComputedStyle(document.body), context = sized(canvas);
-  if (stale) drawLayer(style);
-  stale = false;
+  const now = performance.now();
+  if (stale && (!state.job || now >= next)) {
+    drawLayer(style);
+    stale = false;
+    next = now + 5 * (performance.now() - now);
+  } else if (stale) setTimeout(redraw, next - now);
   context.drawImage(layer, 0, 0, width(), TALL);
   const x = xOf(state.frame), wide = Math.max(2, each());
   context.fillStyle = style.getPropertyValue("--accent");
