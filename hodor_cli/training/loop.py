@@ -51,9 +51,13 @@ def train(process: Process, plan: Plan) -> TrainingState:
         keep_freed_memory()  # maps of one iteration are as large as those of the next: a fifth of the time
     config, progress, pinned = plan.config, plan.callbacks.progress, process.device.type == "cuda"
     weights = [source.weight for source in plan.record.data] or None
-    share = {"rank": process.rank, "world": process.world}
-    batches = Batches(plan.sets, config.batches, weights=weights, seed=config.seed, **share)
-    job = _Job(Learner(plan.model or plan.first_model(), config, process), plan)
+    batches = Batches(
+        plan.sets, config.batches, weights=weights, seed=config.seed, rank=process.rank, world=process.world
+    )
+    held_out = None
+    if process.is_first and config.held_out:
+        held_out = HeldOut(plan.apart or plan.sets, config, apart=bool(plan.apart))
+    job = _Job(Learner(plan.model or plan.first_model(), config, process), plan, held_out)
     first = job.learner.done
     if len(set(process.gather(first))) > 1:
         raise UsageError(
@@ -80,9 +84,9 @@ def train(process: Process, plan: Plan) -> TrainingState:
 class _Job:
     """A run in progress: the learner, its plan, and what is known about it."""
 
-    def __init__(self, learner: Learner, plan: Plan) -> None:
+    def __init__(self, learner: Learner, plan: Plan, held_out: HeldOut | None) -> None:
         """Continues from the folder's state, if there is one and the plan says so."""
-        self.learner, self.plan = learner, plan
+        self.learner, self.plan, self.held_out = learner, plan, held_out
         self.config, self.folder, self.callbacks = plan.config, plan.folder, plan.callbacks
         self.process = learner.process
         self.state = TrainingState(0, plan.config.to_dict(), model=learner.model.config.to_dict())
@@ -93,9 +97,6 @@ class _Job:
             restore_state(self.folder.root, learner.model, learner.optimiser, learner.average)
             learner.done = self.saved = earlier.iteration
             self.state.best, self.state.before = earlier.best, earlier.before
-        self.held_out: HeldOut | None = None  # in the process that writes the files
-        if self.process.is_first and plan.config.held_out and (learner.done == 0 or self.state.before is not None):
-            self.held_out = HeldOut(plan.apart or plan.sets, plan.config, apart=bool(plan.apart))
 
     def measure_before(self) -> None:
         """Measure the network on what is held out, if it has learned nothing yet; the other processes wait."""
