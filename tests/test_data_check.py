@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from data_fakes import make_clips, make_coco, save_coco
@@ -15,6 +16,7 @@ from hodor_cli.cli import app
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
+from hodor_cli.formats.opening import is_clips
 from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
 from hodor_cli.training.config import train_preset
 
@@ -75,10 +77,12 @@ def test_every_fault_of_photographs_at_once(tmp_path):
     assert report.sentence().count("\n") == 0 and "missing image" in report.sentence()
 
 
-def test_the_quick_check_opens_no_image(tmp_path):
+def test_only_of_many_photographs_the_quick_check_opens_no_image(tmp_path, monkeypatch):
     make_coco(tmp_path, 2)
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"")
+    assert not check_dataset(tmp_path, limits=LIMITS).ok
+    monkeypatch.setattr("hodor_cli.formats.check.OPENED", 1)
     assert check_dataset(tmp_path, limits=LIMITS).ok
     assert not check_dataset(tmp_path, limits=LIMITS, full=True).ok
 
@@ -271,3 +275,21 @@ def test_the_command_checks_and_draws(tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     done = hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png")
     assert done.returncode == 3 and "Traceback" not in done.stderr
+
+
+def test_photographs_with_colour_masks_of_the_same_names_are_a_set(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name, size in (("a b", (60, 80)), ("Gänse", (70, 90)), ("bare", (60, 80)), ("soft", (60, 80))):
+        Image.new("RGB", size[::-1]).save(tmp_path / "images" / f"{name}.JPG")
+        colours = np.zeros((*size, 3), np.uint8)
+        colours[10:40, 5:35], colours[10:40, 45:75] = (255, 0, 0), (0, 0, 255)
+        if name == "soft":
+            colours = cv2.GaussianBlur(colours, (9, 9), 0)
+        if name != "bare":
+            Image.fromarray(colours).save(tmp_path / "masks" / f"{name}.png")
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert (report.samples, report.objects, report.kind) == (2, 4, "coco")
+    assert list(report.counts) == ["broken mask"]
+    assert "1 photograph without a mask left out" in report.facts
+    assert not is_clips(tmp_path)

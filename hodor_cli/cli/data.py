@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,9 @@ FilePixelsOption = Annotated[
 def check(
     path: PathArgument,
     annotations: AnnotationsOption = None,
-    full: Annotated[bool, switch("--full", "Open every image and every mask.")] = False,
+    full: Annotated[
+        bool, switch("--full", "Open every image and mask, also of clips and of more than 500 photographs.")
+    ] = False,
     min_area: MinAreaOption = int(_LIMITS.min_area),
     min_side: MinSideOption = int(_LIMITS.min_side),
     file_pixels: FilePixelsOption = False,
@@ -68,6 +71,9 @@ def check(
         if not lacks_pictures(path):
             raise
         raise DataError(f"{error}; this export has no pictures: write it again with --frames") from error
+    stdout_console().print(
+        f"Next, look at training samples: hodor data preview {shlex.quote(str(path))} -o sheet.png", soft_wrap=True
+    )
 
 
 @app.command(cls=HodorCommand)

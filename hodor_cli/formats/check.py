@@ -17,6 +17,8 @@ from hodor_cli.formats.opening import open_set
 from hodor_cli.images.paths import plural
 
 Progress = Callable[[int, int], None]
+#: Photographs of a set up to which each is opened in any case: a broken one would otherwise end a run in the middle.
+OPENED = 500
 
 
 def check_dataset(
@@ -32,7 +34,8 @@ def check_dataset(
     """Check a COCO-format set or a folder of clips and report all faults at once.
 
     path: the set's folder, or the folder of the images if `annotations` (a COCO file) is given. full: also open every
-    image and every mask; otherwise only names, sizes and numbers are compared. progress: called with (done, total).
+    image and every mask, as is always done for up to `OPENED` photographs; otherwise only names, sizes and numbers are
+    compared. progress: called with (done, total).
     Raises DataError only if `path` is not a data set; the message says what the folder holds.
     """
     limits = limits or ObjectLimits()
@@ -55,6 +58,7 @@ def check_opened(
 
 
 def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:
+    full = full or len(stills.listed) <= OPENED
     report = CheckReport(**vars(stills.faults), full=full, images=len(stills.listed))
     used = {image: index for index, image in enumerate(stills.image_ids)}
     for done, image in enumerate(stills.listed, start=1):

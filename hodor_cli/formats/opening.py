@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +16,21 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotations_in, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
-from hodor_cli.datasets.folders import depth, pictures_in
+from hodor_cli.datasets.folders import depth, masks_of_frames, pictures_in
+from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
-from hodor_cli.formats.annotations import Key, Picture, Shape
+from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, shapes_of
 from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, plural, require_exists, visible_folders
+from hodor_cli.images.picture import read_header
+
+#: Names of the folders of plain pictures and their masks.
+_FRAMES, _LABELS = ("images", "frames", "imgs"), ("masks", "labels", "gt")
 
 
 def open_set(
@@ -51,6 +56,8 @@ def open_set(
     content: str | Path | CocoFile | None = annotations
     if (other := _of_other_tool(images, annotations)) is not None:
         images, content = (images if images.is_dir() else images.parent), other
+    elif annotations is None and (beside := _masks_of_photographs(images)) is not None:
+        content = _of_masks(images, *beside)
     elif annotations is None:
         if is_clips(images):
             return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)
@@ -72,7 +79,44 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
         return None
     with as_data_error():
         read = found.read()
-    content = CocoFile(Faults(place, facts=[f"{place} {read.origin}", *read.notes]))
+    return _as_coco(read, images, Faults(place, facts=[f"{place} {read.origin}", *read.notes]))
+
+
+def _masks_of_photographs(folder: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of their masks, if the images have several sizes: frames of a clip have one."""
+    named = {sub.name.casefold(): sub for sub in visible_folders(folder)}
+    images = next((named[name] for name in _FRAMES if name in named), None)
+    masks = next((named[name] for name in _LABELS if name in named), None)
+    if images is None or masks is None or _has_annotations(folder) or _has_text_labels(folder):
+        return None
+    sizes: set[tuple[int, int]] = set()
+    for file in pictures_in(images).values():
+        with suppress(InputError):  # a damaged picture is reported where it is read
+            sizes.add(read_header(file).size)
+        if len(sizes) > 1:
+            return images, masks
+    return None
+
+
+def _of_masks(folder: Path, images: Path, masks: Path) -> CocoFile:
+    """Photographs and label pictures of the same names; those without one are left out. Raises DataError."""
+    photographs, faults, pictures = pictures_in(images), Faults(folder), []
+    with as_data_error():
+        labelled, notes = masks_of_frames(masks, list(photographs))
+    for name, file in labelled.items():
+        with faults.noting("broken mask", file.name), as_data_error():
+            labels = LabelReader(file.name).read(file).ids  # a reader for each: colours and ids begin anew
+            size = labels.shape[0], labels.shape[1]
+            pictures.append(Picture(file.name, size, shapes_of(labels), file=photographs[name]))
+    bare = len(photographs) - len(labelled)
+    faults.facts += [f"{folder} holds photographs and their masks: each colour or value is an object", *notes]
+    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
+    return _as_coco(Annotations("label pictures", folder, pictures), folder, faults)
+
+
+def _as_coco(read: Annotations, images: Path, faults: Faults) -> CocoFile:
+    """Annotations of any tool as those of a COCO file. images: the folder of the pictures, or a file in it."""
+    content = CocoFile(faults)
     classes: dict[str, int] = {}
     for number, picture in enumerate(read.pictures, start=1):
         folder = images if images.is_dir() else images.parent
@@ -111,10 +155,9 @@ def is_clips(folder: Path) -> bool:
         if images.is_dir() or masks.is_dir():
             return not _has_annotations(root)
     named = {sub.name.casefold() for sub in visible_folders(folder)}
-    plain = any(
-        {frames, labels} <= named for frames in ("images", "frames", "imgs") for labels in ("masks", "labels", "gt")
-    )
-    return plain and not _has_annotations(folder) and not _has_text_labels(folder)
+    if named.isdisjoint(_FRAMES) or named.isdisjoint(_LABELS) or _masks_of_photographs(folder) is not None:
+        return False
+    return not _has_annotations(folder) and not _has_text_labels(folder)
 
 
 def explain_folder(folder: Path) -> str:

@@ -203,7 +203,9 @@ def _opened(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) 
     opened = []
     for source in sources:
         if not clips.mode and source.annotations is None and is_clips(source.folder):
-            raise DataError(f"{source.folder} holds clips: train on them with `finetune`")
+            raise DataError(
+                f"{source.folder} holds clips: train on them with `finetune` (`mode=frames` takes each as a photograph)"
+            )
         opened.append(
             open_set(
                 source.folder,
