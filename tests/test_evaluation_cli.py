@@ -68,6 +68,7 @@ def test_comparing(benchmark: tuple[Path, Path], tmp_path: Path, capsys: pytest.
     evaluate([benchmark[0]], predictions=benchmark[0] / "Annotations" / "480p", out=tmp_path / "b")
     capsys.readouterr()
     evaluate([tmp_path / "a" / "results.json", tmp_path / "b" / "results.json"], compare=True)
+    evaluate([tmp_path / "a", tmp_path / "b"], compare=True)  # the folders of the results
     out = capsys.readouterr().out
     assert "over 2 sequences: too few sequences to tell" in out and "interval" not in out
 

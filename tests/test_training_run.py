@@ -41,7 +41,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_blobs(tmp_path_factory.mktemp("photos") / "set")
 
 
-def run(photos: Any, out: Path, iterations: int = 2, **options: Any) -> TrainingResult:
+def run(photos: Any, out: Path | str, iterations: int = 2, **options: Any) -> TrainingResult:
     """A tiny run in this process."""
     settings = {"iterations": iterations, **options.pop("settings", {})}
     options = {"preset": "toy", "workers": 0, "sheet_every": 1000, **options}
@@ -226,7 +226,7 @@ def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tm
 
 def test_a_limit_on_time_ends_a_run_that_can_be_resumed(photos: Path, tmp_path: Path) -> None:
     notes: list[str] = []
-    begun = run(photos, tmp_path / "run", 5000, time_limit="2s", note=notes.append)
+    begun = run(photos, str(tmp_path / "run"), 5000, time_limit="2s", note=notes.append)
     assert 0 < begun.iterations < begun.wanted == 5000
     assert (tmp_path / "run" / "sheets" / f"{begun.iterations:06d}.png").is_file()  # what it can do now
     if begun.iterations >= 3:

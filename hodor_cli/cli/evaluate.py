@@ -27,7 +27,7 @@ def evaluate(
         arg(
             "DATASET",
             "Folder of a data set (DAVIS, YouTube-VOS, MOSE, LVOS, or images and masks); with --compare, two or "
-            "more results.json.",
+            "more results.json, or their folders.",
         ),
     ],
     *,
@@ -173,7 +173,7 @@ def _compare(paths: list[Path], json_file: str | None, console: Console) -> None
     from hodor_cli.cli.evaluate_parts import print_comparison
     from hodor_cli.evaluation.comparison import compare
 
-    comparisons = compare(paths)
+    comparisons = compare([path / "results.json" if path.is_dir() else path for path in paths])
     for comparison in comparisons:
         print_comparison(comparison, console)
     if json_file is not None:

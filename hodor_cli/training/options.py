@@ -31,6 +31,8 @@ class RunOptions:
     workers: Annotated[int, about("Processes that make samples; with 0 the training process does.", least=0)] = 2
 
     def __post_init__(self) -> None:
+        if self.out is not None:
+            object.__setattr__(self, "out", Path(self.out))  # programs also give text
         check_settings(self)
         if self.resume and self.overwrite:
             raise UsageError("`resume` continues a run and `overwrite` replaces it; give one of them")
