@@ -184,7 +184,8 @@ def explain_folder(folder: Path) -> str:
     endings = ", ".join(sorted({file.suffix.lower() for file in images}))
     return (
         f"{folder} holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are: "
-        "photographs need an instances.json in COCO format beside them; frames of a clip belong into "
+        "photographs need annotations of a known tool beside them, such as LabelMe's or COCO's instances.json, or the "
+        "folders images/ and masks/ with files of the same names; frames of a clip belong into "
         f"JPEGImages/{folder.name}/ with label PNGs of the same names in Annotations/{folder.name}/"
     )
 
