@@ -123,6 +123,16 @@ def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> Non
     assert (library / "out" / "a" / "report.json").stat().st_mtime_ns == before
 
 
+def test_the_old_spelling_still_works_and_says_what_replaces_it(library: Path, toy: Path) -> None:
+    (library / "one.txt").write_text("clips/a.mp4\n")
+    arguments = (library / "one.txt", "--masks", library / "masks", "--weights", toy, "--output", library / "out")
+    output = hodor(*arguments, "--workers", 1, "--no-overlay", "--coco", command="segment")
+    assert (
+        "1 video of 1 done" in output and "warning: hodor segment --masks is hodor segment-many --masks now" in output
+    )
+    assert (library / "out" / "a" / "export" / "coco-video" / "annotations.json").is_file()
+
+
 def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
     (library / "some.txt").write_text("\ufeffclips/a.mp4\n# two of them\n\nclips/c.mp4\n", encoding="utf-8")
     output = hodor(library / "some.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
@@ -183,6 +193,10 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
         assert len(lines) == 1 and not (library / "out").exists()
         return lines[0]
 
+    for flag, value in (("--mask", mask), ("--descriptors", "x.h5"), ("--projection", "x")):
+        line = error(clips, "--masks", masks, flag, value, code=2, command="segment")
+        assert flag in line and "hodor segment-many --help" in line
+    assert "--workers" in error(clips / "a.mp4", "--mask", mask, "--workers", 2, code=2, command="segment")
     assert "hodor segment-many" in error(clips, "--mask", mask, code=3, command="segment")
     assert "alone, with its masks" in error(clips / "a.mp4", "--masks", masks, code=3)
     assert "is a file" in error(clips, "--masks", mask, code=3)

@@ -17,8 +17,11 @@ from typer.testing import CliRunner
 import hodor_cli
 from hodor_cli.cli import COMMANDS, app
 from hodor_cli.cli.failures import explain
-from hodor_cli.cli.lazy import RENAMED, CommandSpec, LazyGroup
+from hodor_cli.cli.lazy import CommandSpec, LazyGroup
+from hodor_cli.cli.old_spellings import RENAMED, todays
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
+
+COCO = "--coco is --export coco-video, written to export/coco-video/,"
 
 HEAVY = ("torch", "av", "cv2", "numpy", "matplotlib", "h5py", "sklearn", "scipy", "PIL")
 
@@ -197,6 +200,14 @@ def test_a_misspelt_command_or_option_is_answered_with_the_most_similar_one() ->
         assert result.exit_code == 2 and said in result.stderr
 
 
+def test_what_help_does_not_show_is_never_suggested() -> None:
+    for arguments, said in ((["segment-vidoe"], "'segment-many'"), (["segment", "a.mp4", "--workres"], "--workres")):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2 and said in result.stderr
+        assert "segment-video" not in result.stderr and "--workers" not in result.stderr
+    assert CliRunner().invoke(app, ["segment-video", "--help"]).exit_code == 0
+
+
 def test_a_misspelt_choice_is_answered_with_the_most_similar_one() -> None:
     from hodor_cli.evaluation.given import GivenSettings
     from hodor_cli.runtime.device import choose_device, choose_precision
@@ -230,10 +241,33 @@ def test_outputs_and_overwriting_are_spelled_the_same_everywhere() -> None:
             assert ("-o" in flags) == ("--out" in flags), path
 
 
-def test_an_option_of_version_0_1_is_answered_with_todays() -> None:
-    for old, today in (("--output=a", "--out"), ("--force", "--overwrite"), ("--coco", "--export")):
-        result = CliRunner().invoke(app, ["segment", "a.mp4", old])
-        assert result.exit_code == 2 and re.search(f"{today}\\b", result.stderr), result.stderr
+@pytest.mark.parametrize(
+    ("old", "today", "warned"),
+    [
+        (
+            "train-projection --output=a --force --data b -- --force",
+            "train-projection --out=a --overwrite --data b -- --force",
+            ["--output is --out", "--force is --overwrite"],
+        ),
+        ("weights average --output a", "weights average --out a", ["--output is --out"]),
+        ("segment-video a.mp4", "segment a.mp4", ["hodor segment-video is hodor segment"]),
+        (
+            "segment clips --masks=m --gpus 2 --ray auto",
+            "segment-many clips --masks=m --gpus 2 --ray auto",
+            ["hodor segment --masks is hodor segment-many --masks"],
+        ),
+        ("segment a --coco", "segment --export coco-video a", [COCO]),
+        ("segment a --coco --export csv", "segment a --export csv,coco-video", [COCO]),
+        ("segment-many a --export=csv --coco", "segment-many a --export=csv,coco-video", [COCO]),
+        ("annotate a --masks m -o b", "annotate a --masks m -o b", []),
+    ],
+)
+def test_the_spellings_of_version_0_1_still_work_with_a_warning(
+    capsys: pytest.CaptureFixture[str], old: str, today: str, warned: list[str]
+) -> None:
+    assert todays(old.split()) == today.split()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"warning: {said} now; the old spelling goes in version 0.3" for said in warned]
 
 
 def test_everyday_options_stand_first() -> None:

@@ -60,7 +60,7 @@ def hodor(*arguments: object, code: int = 0):
 
 def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    result = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--export", "coco-video,csv")
+    result = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--coco", "--export", "csv")
     out = tmp_path / "clip.hodor"
     assert len(list((out / "masks").glob("*.png"))) == COUNT
     assert len(read_video(out / "overlay.mp4")) == COUNT
@@ -73,6 +73,7 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert (out / "export" / "csv" / "tracks.csv").is_file() and not (out / ".progress").exists()
     annotations = json.loads((out / "export" / "coco-video" / "annotations.json").read_text())
     assert len(annotations["annotations"][0]["segmentations"]) == COUNT
+    assert "warning: --coco is --export coco-video" in result.output
     again = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--overwrite", "--export", "csv")
     assert not (out / "export" / "coco-video").exists() and (out / "export" / "csv").is_dir()
     assert "hodor export clip.hodor --to coco-video" in again.output
@@ -86,6 +87,23 @@ def test_descriptors_alone_are_one_option_away(tmp_path: Path, clip: Path) -> No
     assert [report["settings"]["matching"] for report in reports] == [True, False]
     assert reports[0]["frames"] != reports[1]["frames"]
     assert "matching" in hodor(*arguments, "-o", tmp_path / "with", "--no-matching", "--resume", code=6).output
+
+
+def test_segment_video_is_the_same_command(tmp_path: Path, clip: Path, toy: Path) -> None:
+    arguments = [
+        clip / "clip.mp4",
+        "--mask",
+        clip / "mask.png",
+        "--weights",
+        toy,
+        "-o",
+        tmp_path / "out",
+        "--no-overlay",
+    ]
+    result = CliRunner().invoke(app, ["segment-video", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    assert "warning: hodor segment-video is hodor segment now" in result.stderr
+    assert (tmp_path / "out" / "report.json").is_file() and not (tmp_path / "out" / "overlay.mp4").exists()
 
 
 def test_a_window_of_a_folder_keeps_the_images_names(tmp_path: Path, clip: Path, toy: Path) -> None:

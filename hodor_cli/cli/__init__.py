@@ -13,6 +13,7 @@ import typer
 
 from hodor_cli import __version__
 from hodor_cli.cli.lazy import CommandSpec, LazyGroup
+from hodor_cli.cli.old_spellings import todays
 from hodor_cli.cli.terminal import prepare_streams, say
 from hodor_cli.runtime.threads import wait_briefly
 
@@ -58,6 +59,10 @@ class HodorGroup(LazyGroup):
     """The command `hodor`."""
 
     specs = COMMANDS
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # A shell that completes a line gets no warnings in it.
+        return super().resolve_command(ctx, args if ctx.resilient_parsing else todays(args))
 
 
 app = typer.Typer(

@@ -20,22 +20,9 @@ from hodor_cli.cli.failures import report
 from hodor_cli.cli.parameters import FIRST_GROUPS, LAST_GROUPS, expand
 from hodor_cli.cli.terminal import flags_of_one_run, remember_flags
 
-#: The options of version 0.1 that have another name now.
-RENAMED = {"--output": "--out", "--force": "--overwrite", "--coco": "--export"}
-
 
 class HodorCommand(TyperCommand):
     """A command whose help lists its options by their `rich_help_panel`, those without one first, under "Options"."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse; the error about an option of version 0.1 names today's."""
-        try:
-            return super().parse_args(ctx, args)
-        except Exception as error:
-            today = RENAMED.get(getattr(error, "option_name", ""))
-            if any(today in parameter.opts for parameter in self.params):
-                error.possibilities = [today]  # type: ignore[attr-defined]
-            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS] SOURCE [FILE]`: arguments by their metavars, optional ones in brackets."""

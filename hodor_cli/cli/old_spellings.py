@@ -1,0 +1,46 @@
+"""Rewrites a command line of version 0.1 to today's. Version 0.2 accepts both; this file goes with version 0.3."""
+
+from __future__ import annotations
+
+from hodor_cli.cli.terminal import warn
+
+#: The options of version 0.1 that have another name now, in every command.
+RENAMED = {"--output": "--out", "--force": "--overwrite"}
+
+
+def todays(args: list[str]) -> list[str]:
+    """The arguments, a subcommand and what follows it, in today's spelling; a warning is printed for each old one."""
+    command, *rest = args
+    end = rest.index("--") if "--" in rest else len(rest)  # no options follow it
+    options = [_renamed(text) for text in rest[:end]]
+    if command == "segment-video":
+        _warn("hodor segment-video", "hodor segment")
+        command = "segment"
+    if command == "segment" and any(text.partition("=")[0] == "--masks" for text in options):
+        _warn("hodor segment --masks", "hodor segment-many --masks")
+        command = "segment-many"
+    if command in ("segment", "segment-many") and "--coco" in options:
+        _warn("--coco", "--export coco-video, written to export/coco-video/,")
+        options = _exporting([text for text in options if text != "--coco"], "coco-video")
+    return [command, *options, *rest[end:]]
+
+
+def _renamed(text: str) -> str:
+    old, equals, value = text.partition("=")
+    if old not in RENAMED:
+        return text
+    _warn(old, RENAMED[old])
+    return f"{RENAMED[old]}{equals}{value}"
+
+
+def _exporting(options: list[str], name: str) -> list[str]:
+    """Options that export this format too, because only the last --export counts."""
+    added = [
+        f"{text},{name}" if before == "--export" or text.startswith("--export=") else text
+        for before, text in zip(["", *options], options, strict=False)
+    ]
+    return ["--export", name, *options] if added == options else added
+
+
+def _warn(old: str, today: str) -> None:
+    warn(f"{old} is {today} now; the old spelling goes in version 0.3")
