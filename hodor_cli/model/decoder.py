@@ -166,7 +166,8 @@ class Decoder(nn.Module):
         stride4 = self._to_stride4(last, stride4, norms)
         catch_all = self._catch_all(stride4, norms)
         placed = stride4 if self.places is None else self.places(stride4, region.doubled())
-        logits = torch.cat((catch_all, self._masks(placed, history, place if cue is None else None)), dim=1)
+        near = None if place is None else place.bias(history.objects, region.doubled(), beside_cue=cue is not None)
+        logits = torch.cat((catch_all, self._masks(placed, history, near)), dim=1)
         if self.cue is not None and cue is not None:
             logits = self.cue.add_to_logits(logits, cue, last)
         return logits
@@ -186,8 +187,11 @@ class Decoder(nn.Module):
     def _catch_all(self, stride4: Tensor, norms: Norms | None) -> Tensor:
         return self.catch_all_out(F.relu(_normalised(self.catch_all_norm, self.catch_all_conv(stride4), norms))).float()
 
-    def _masks(self, stride4: Tensor, history: History, place: Place | None) -> Tensor:
-        """Dot products with the projected descriptors, the maximum over the frames of the history."""
+    def _masks(self, stride4: Tensor, history: History, near: Tensor | None) -> Tensor:
+        """Dot products with the projected descriptors, the maximum over the frames of the history.
+
+        near: (B, T, I, h * w), added to those of the objects, or None.
+        """
         pixels = stride4.flatten(2)
 
         def logits(queries: Tensor, present: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -201,8 +205,7 @@ class Decoder(nn.Module):
             return scores.amax(dim=1).float()
 
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
-        bias = None if place is None else place.bias(history.objects, *stride4.shape[-2:])
-        objects = logits(self.instance_query_proj(history.objects), history.has_object, bias)
+        objects = logits(self.instance_query_proj(history.objects), history.has_object, near)
         return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])
 
 

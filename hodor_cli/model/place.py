@@ -2,13 +2,15 @@
 
 Not in the paper. Soft attention tells a descriptor where its object was to about a twentieth of the frame; objects that
 look alike may be closer together. So the numbers are measured on the mask and written into the descriptor, along
-directions in which descriptors hardly differ, and without the cue the decoder prefers pixels near that place.
+directions in which descriptors hardly differ, and the decoder prefers pixels near that place.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from hodor_cli.model.region import Region
 
 #: Mean y and x of the mask, and its spread along both, as shares of the map.
 PLACE_NUMBERS = 4
@@ -22,6 +24,8 @@ _NEAR, _FAR = 1.0, -8.0
 #: More is added for objects that reach less far than this, as the density of a normal distribution is higher the
 #: narrower it is: so a rucksack wins over the child that carries it.
 _NARROW = 0.1
+#: How much of all that counts where the cue says where objects are, too.
+_BESIDE_CUE = 0.5
 
 
 @torch.no_grad()
@@ -67,16 +71,21 @@ class Place(nn.Module):
         change = self.offset.float() + places.float() - found @ directions.T
         return (found + change @ directions).to(descriptors.dtype)
 
-    def bias(self, descriptors: Tensor, height: int, width: int) -> Tensor:
-        """What descriptors (..., D) add to the logits of a map: (..., height * width) float32."""
+    def bias(self, descriptors: Tensor, region: Region, *, beside_cue: bool = False) -> Tensor:
+        """What descriptors (..., D) add to the logits of a map's pixels in a region, (..., h * w) float32.
+
+        beside_cue: the cue says where objects are, too.
+        """
         y, x, *spreads = (descriptors.float() @ self.directions.float().T - self.offset.float()).unbind(dim=-1)
         reaches = [_SLACK * spread.clamp(min=0) + _LEAST for spread in spreads]
         density = (_NARROW**2 / (reaches[0] * reaches[1])).log().clamp(min=0)
         away = []
-        for mean, reach, size in zip((y, x), reaches, (height, width), strict=True):
-            away.append(((_centres(size, descriptors.device) - mean[..., None]) / reach[..., None]) ** 2 / 2)
+        for mean, reach, part, size in zip((y, x), reaches, region[:2], region.whole, strict=True):
+            centres = _centres(size, descriptors.device)[part]
+            away.append(((centres - mean[..., None]) / reach[..., None]) ** 2 / 2)
         peak = (_NEAR + density)[..., None, None]
-        return (peak - away[0][..., :, None] - away[1][..., None, :]).clamp(min=_FAR).flatten(-2)
+        bias = (peak - away[0][..., :, None] - away[1][..., None, :]).clamp(min=_FAR).flatten(-2)
+        return _BESIDE_CUE * bias if beside_cue else bias
 
 
 def _centres(size: int, device: torch.device) -> Tensor:
