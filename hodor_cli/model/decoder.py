@@ -166,8 +166,10 @@ class Decoder(nn.Module):
         stride4 = self._to_stride4(last, stride4, norms)
         catch_all = self._catch_all(stride4, norms)
         placed = stride4 if self.places is None else self.places(stride4, region.doubled())
-        near = None if place is None else place.bias(history.objects, region.doubled(), beside_cue=cue is not None)
-        logits = torch.cat((catch_all, self._masks(placed, history, near)), dim=1)
+        background, objects = self._masks(placed, history)
+        if place is not None:
+            objects = objects + place.bias(history.newest_objects(), region.doubled(), beside_cue=cue is not None)
+        logits = torch.cat((catch_all, background, objects), dim=1)
         if self.cue is not None and cue is not None:
             logits = self.cue.add_to_logits(logits, cue, last)
         return logits
@@ -187,26 +189,20 @@ class Decoder(nn.Module):
     def _catch_all(self, stride4: Tensor, norms: Norms | None) -> Tensor:
         return self.catch_all_out(F.relu(_normalised(self.catch_all_norm, self.catch_all_conv(stride4), norms))).float()
 
-    def _masks(self, stride4: Tensor, history: History, near: Tensor | None) -> Tensor:
-        """Dot products with the projected descriptors, the maximum over the frames of the history.
-
-        near: (B, T, I, h * w), added to those of the objects, or None.
-        """
+    def _masks(self, stride4: Tensor, history: History) -> tuple[Tensor, Tensor]:
+        """Dot products with the projected descriptors of background and objects, the maximum over the history."""
         pixels = stride4.flatten(2)
 
-        def logits(queries: Tensor, present: Tensor, bias: Tensor | None = None) -> Tensor:
+        def logits(queries: Tensor, present: Tensor) -> Tensor:
             # The queries are few and the scores many, so it is those that are scaled.
             scores = (queries.flatten(1, 2) / math.sqrt(self.mask_channels)) @ pixels
             scores = scores.view(*queries.shape[:3], -1)
-            if bias is not None:
-                scores = scores.float() + bias
             if not history.complete:
                 scores = scores.masked_fill(~present[..., None], ABSENT)
-            return scores.amax(dim=1).float()
+            return scores.amax(dim=1).float().unflatten(-1, stride4.shape[-2:])
 
         background = logits(self.bg_query_proj(history.background), history.has_background[..., None])
-        objects = logits(self.instance_query_proj(history.objects), history.has_object, near)
-        return torch.cat((background, objects), dim=1).unflatten(-1, stride4.shape[-2:])
+        return background, logits(self.instance_query_proj(history.objects), history.has_object)
 
 
 def _normalised(norm: nn.GroupNorm, x: Tensor, norms: Norms | None) -> Tensor:

@@ -28,7 +28,7 @@ class Descriptors(NamedTuple):
 
 
 class History(NamedTuple):
-    """Descriptors of T frames. An object or the background may be absent from some of them.
+    """Descriptors of T frames, the newest last. An object or the background may be absent from some of them.
 
     objects (B, T, I, D), background (B, T, 9, D), has_object (B, T, I) bool, has_background (B, T) bool.
     complete: the caller knows that nothing is absent. Attention without a mask is faster, and reading the masks to find
@@ -46,6 +46,14 @@ class History(NamedTuple):
         """(B, T * I + T * 9) bool: which descriptors there are, objects before background."""
         background = self.has_background[..., None].expand(-1, -1, self.background.shape[2])
         return torch.cat((self.has_object.flatten(1), background.flatten(1)), dim=1)
+
+    def newest_objects(self) -> Tensor:
+        """(B, I, D): each object's descriptor of the last frame that has it; of the last frame if none has it."""
+        if self.complete:
+            return self.objects[:, -1]
+        frames = torch.arange(1, self.objects.shape[1] + 1, device=self.objects.device)
+        last = (self.has_object * frames[:, None] + (frames == len(frames))[:, None] * 0.5).argmax(dim=1)
+        return self.objects.take_along_dim(last[:, None, :, None], dim=1)[:, 0]
 
 
 class KeyedMasks(NamedTuple):
