@@ -45,7 +45,7 @@ def test_the_decoder_prefers_pixels_near_the_place_that_the_descriptor_says() ->
     masks = _masks()[0] > 0.5
     for index in range(2):
         inside, outside = bias[index][masks[index]], bias[index][masks[1 - index]]
-        assert inside.max() > 0 and inside.min() > outside.max()
+        assert inside.mean() > 0 and inside.min() > outside.max()
         assert bias[index].min() == -8.0  # farther than far is no farther
 
 
@@ -78,7 +78,7 @@ def test_a_forgotten_place_prefers_no_pixel_and_leaves_the_rest_of_the_descripto
     place, descriptors = _placed()
     forgotten = place.forget(descriptors)
     bias = place.bias(forgotten, WHOLE)
-    assert bias.max() - bias.min() < 0.2
+    assert bias.max() - bias.min() < 0.1
     other = torch.eye(16) - place.directions.T @ place.directions
     torch.testing.assert_close(forgotten @ other, descriptors @ other, atol=1e-5, rtol=1e-5)
 
@@ -102,4 +102,4 @@ def test_objects_known_by_descriptors_of_another_video_are_looked_for_everywhere
         entry = second._known.ring.pinned[0]
         found.append(place.bias(entry.objects, Region.all_of(16, 16)))
     torch.testing.assert_close(*found)
-    assert found[0].max() - found[0].min() < 0.2
+    assert found[0].max() - found[0].min() < 0.1

@@ -16,16 +16,13 @@ from hodor_cli.model.region import Region
 PLACE_NUMBERS = 4
 #: The place of an object that may be anywhere: its spread is far larger than the frame.
 ANYWHERE = (0.5, 0.5, 2.0, 2.0)
-#: How far an object's pixels are from the mean: as many spreads, and a share of the frame. These and the next four were
-#: chosen on photographs and composites of clips that took no part in training.
+#: How far an object's pixels are from the mean: as many spreads, and a share of the frame. These and the next three
+#: were chosen on photographs and composites of clips that took no part in training.
 _SLACK, _LEAST = 1.0, 0.01
 #: What is added to the logits at the place itself, and what is taken from them far away at most.
 _NEAR, _FAR = 1.0, -8.0
-#: Between them they fall as the density of Student's t distribution with so many degrees of freedom does: less steeply
-#: than that of a normal one, because objects move, grow and turn.
-_FREEDOM = 2.0
-#: More is added for objects that reach less far than this, as a density is higher the narrower it is: so a rucksack
-#: wins over the child that carries it.
+#: Of several objects, more is added for those that reach less far than others, as the density of a normal distribution
+#: is higher the narrower it is: so a rucksack wins over the child that carries it. Wider than this, all are alike.
 _NARROW = 0.1
 #: How much of all that counts where the cue says where objects are, too.
 _BESIDE_CUE = 0.5
@@ -75,19 +72,19 @@ class Place(nn.Module):
         return (found + change @ directions).to(descriptors.dtype)
 
     def bias(self, descriptors: Tensor, region: Region, *, beside_cue: bool = False) -> Tensor:
-        """What descriptors (..., D) add to the logits of a map's pixels in a region, (..., h, w) float32.
+        """What the descriptors (..., I, D) of a frame's objects add to the logits in a region of a map: (..., I, h, w).
 
         beside_cue: the cue says where objects are, too.
         """
         y, x, *spreads = (descriptors.float() @ self.directions.float().T - self.offset.float()).unbind(dim=-1)
         reaches = [_SLACK * spread.clamp(min=0) + _LEAST for spread in spreads]
-        peak = _NEAR + (_NARROW**2 / (reaches[0] * reaches[1])).log().clamp(min=0)
-        away = []  # squared distances in reaches, by row and by column
+        density = (_NARROW**2 / (reaches[0] * reaches[1])).log().clamp(min=0)
+        peak = _NEAR + density - density.amin(dim=-1, keepdim=True)
+        away = []
         for mean, reach, part, size in zip((y, x), reaches, region[:2], region.whole, strict=True):
-            away.append(((_centres(size, descriptors.device)[part] - mean[..., None]) / reach[..., None]) ** 2)
-        distances = away[0][..., :, None] + away[1][..., None, :]
-        fall = (_FREEDOM + 2) / 2 * torch.log1p(distances / _FREEDOM)
-        bias = (peak[..., None, None] - fall).clamp(min=_FAR)
+            centres = _centres(size, descriptors.device)[part]
+            away.append(((centres - mean[..., None]) / reach[..., None]) ** 2 / 2)
+        bias = (peak[..., None, None] - away[0][..., :, None] - away[1][..., None, :]).clamp(min=_FAR)
         return _BESIDE_CUE * bias if beside_cue else bias
 
 
