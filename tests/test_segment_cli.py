@@ -79,6 +79,24 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert "hodor export clip.hodor --to coco-video" in again.output
 
 
+def test_a_second_thread_looks_ahead(tmp_path: Path, clip: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from hodor_cli.engine.segmenter import Segmenter
+
+    expected: list[object] = []
+    monkeypatch.setattr(Segmenter, "expect", lambda self, frame: expected.append(frame))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        hodor(
+            clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--device", "cpu", "-o", tmp_path / "out"
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert len(expected) == COUNT - 1
+
+
 def test_descriptors_alone_are_one_option_away(tmp_path: Path, clip: Path) -> None:
     arguments = (clip / "clip.mp4", "--mask", clip / "mask.png", "--end", 4, "--min-dim", 64, "--no-overlay")
     hodor(*arguments, "-o", tmp_path / "with")

@@ -34,6 +34,14 @@ from hodor_cli.weights import (
 from hodor_cli.weights.checkpoint import load_parameters
 
 
+@pytest.fixture(scope="module")
+def toy() -> Hodor:
+    """A network of this file alone: a `Segmenter` of another test would lay its weights out anew, and files want them
+    as they were made."""
+    torch.manual_seed(0)
+    return build_model("toy")
+
+
 @pytest.fixture
 def saved(toy: Hodor, tmp_path: Path) -> Path:
     path = tmp_path / "toy.safetensors"

@@ -53,7 +53,7 @@ class History(NamedTuple):
             return self.objects[:, -1]
         frames = torch.arange(1, self.objects.shape[1] + 1, device=self.objects.device)
         last = (self.has_object * frames[:, None] + (frames == len(frames))[:, None] * 0.5).argmax(dim=1)
-        return self.objects.take_along_dim(last[:, None, :, None], dim=1)[:, 0]
+        return self.objects.gather(1, last[:, None, :, None].expand(-1, -1, -1, self.objects.shape[3]))[:, 0]
 
 
 class KeyedMasks(NamedTuple):

@@ -87,8 +87,9 @@ class RunLoop:
 
     def _read_and_segment(self, writer: _Writer, depth: int) -> None:
         """Hand the frames over: first those to draw again, then the segmented ones with a checkpoint now and then."""
-        # The next frame of a camera or a pipe may be long in coming.
-        looks_ahead = self._segmenter if self._source.reiterable else None
+        # The next frame of a camera or a pipe may be long in coming, and a correction does not step through all frames.
+        ahead = self._source.reiterable and self._job.parts is None
+        looks_ahead = getattr(self._segmenter, "watched", self._segmenter) if ahead else None
         saved, carried = time.perf_counter(), self.seconds
         began = saved
         with (

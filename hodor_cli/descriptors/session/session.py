@@ -94,24 +94,24 @@ class DescriptorSession(AbstractContextManager["DescriptorSession"]):
 
 
 class WatchedSegmenter:
-    """A segmenter in all respects, with the states of those that watch it inside its own."""
+    """A segmenter in all respects, with the states of those that watch it inside its own. watched: the segmenter."""
 
     def __init__(self, segmenter: Segmenter, watches: Mapping[str, DriftMonitor | Recognition]) -> None:
-        self._segmenter, self._watches = segmenter, watches
+        self.watched, self._watches = segmenter, watches
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._segmenter, name)
+        return getattr(self.watched, name)
 
     def state(self) -> dict[str, np.ndarray]:
         """All states in one dictionary, each watch's under `watch/NAME/`."""
-        arrays = dict(self._segmenter.state())
+        arrays = dict(self.watched.state())
         for name, watch in self._watches.items():
             arrays |= {f"watch/{name}/{key}": value for key, value in watch.state().items()}
         return arrays
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what `state` gave, or from a plain segmenter's state."""
-        self._segmenter.load_state({key: value for key, value in state.items() if not key.startswith("watch/")})
+        self.watched.load_state({key: value for key, value in state.items() if not key.startswith("watch/")})
         for name, watch in self._watches.items():
             prefix = f"watch/{name}/"
             own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
