@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -31,7 +32,7 @@ _CLOSER_ROUNDS = 2
 class _State:
     """The prompts for one object: points (x, y, +1 or -1), a box, a mask to start from; and the mask that they gave.
 
-    logits: of the mask, at stride 4 of the frame's view. mask: (H, W) bool.
+    logits: of the mask, at stride 2 of the frame's view. mask: (H, W) bool.
     """
 
     points: tuple[tuple[float, float, float], ...] = ()
@@ -201,13 +202,13 @@ class Clicker:
         return known[0].to_frame(logits, found)
 
     def _look(self, view: View, maps: FrameMaps, state: _State, before: Tensor | None) -> Tensor:
-        """Logits (1, 1, h, w) at stride 4 of a view. before: those of the mask so far."""
+        """Logits (1, 1, h, w) at stride 2 of a view. before: those of the mask so far."""
         points = view.points(state.points) or [(0.0, 0.0, 0.0)]
         values = torch.tensor(points, device=self.device)[None]
         box = [float("nan")] * 4 if state.box is None else view.box(state.box)
         size = maps.levels[0].shape[-2:]
         if before is not None:
-            previous = torch.sigmoid(before)
+            previous = F.avg_pool2d(torch.sigmoid(before), 2)
         elif state.given is not None:
             previous = view.share(state.given).to(self.device)
         else:

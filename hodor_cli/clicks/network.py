@@ -1,11 +1,13 @@
 """The click network and its files: a backbone computes a frame's features once, a light head joins them with prompts.
 
-    features(frames)                 -> maps at strides 4, 8, 16, 32 and keys: once per frame
-    head(maps, prompts, previous)    -> logits at stride 4: once per click
+    features(frames)                 -> maps at strides 2, 4, 8, 16, 32 and keys: once per frame
+    head(maps, prompts, previous)    -> logits at stride 2: once per click
 
 As in RITM (Sofiiuk, Petrov, Konushin, ICIP 2022), discs at the clicks and the previous mask are inputs. Two things
 differ. Prompts enter at the head, so that another click costs little. And the head sees how similar each place is to
 the clicked ones: a descriptor of the clicked places, as HODOR describes an object, multiplied with the frame's keys.
+The head works at stride 4 and coarser; what it finds is then sharpened with the frame's own map of stride 2, because
+wheels, legs and borders are thinner than 4 pixels.
 """
 
 from __future__ import annotations
@@ -37,11 +39,12 @@ _DESCRIPTORS = 5
 
 
 class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sizes of a click network. widths: of the head's maps at strides 4, 8, 16 and 32."""
+    """The sizes of a click network. widths: of the head's maps at strides 4, 8, 16 and 32. fine: at stride 2."""
 
     name: Name = "clicks"
     backbone: MobileNetConfig = MobileNetConfig()
     widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
+    fine: Width = 16
     #: The longer side, in pixels, to which a frame and a closer look at one object are resized.
     side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 384
     close_side: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 320
@@ -52,10 +55,11 @@ class ClickConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FrameMaps(NamedTuple):
-    """The head's input from B frames: a map (B, widths[i], H/s, W/s) for each stride s = 4, 8, 16, 32, and keys of unit
-    length (B, heads, channels, H/8, W/8)."""
+    """The head's input from B frames: a map (B, widths[i], H/s, W/s) for each stride s = 4, 8, 16, 32, one of stride 2
+    (B, fine, H/2, W/2), and keys of unit length (B, heads, channels, H/8, W/8)."""
 
     levels: tuple[Tensor, Tensor, Tensor, Tensor]
+    fine: Tensor
     keys: Tensor
 
     def repeat(self, count: int) -> FrameMaps:
@@ -63,7 +67,8 @@ class FrameMaps(NamedTuple):
         if count == 1:
             return self
         fine, eighth, sixteenth, coarse = (level.repeat_interleave(count, 0) for level in self.levels)
-        return FrameMaps((fine, eighth, sixteenth, coarse), self.keys.repeat_interleave(count, 0))
+        finest, keys = self.fine.repeat_interleave(count, 0), self.keys.repeat_interleave(count, 0)
+        return FrameMaps((fine, eighth, sixteenth, coarse), finest, keys)
 
 
 class _Norm(nn.GroupNorm):
@@ -111,7 +116,7 @@ class _Pyramid(nn.Module):
 class _Head(nn.Module):
     """Prompts and a frame's maps -> logits: a small U-Net."""
 
-    def __init__(self, widths: tuple[int, ...], similarities: int) -> None:
+    def __init__(self, widths: tuple[int, ...], fine: int, similarities: int) -> None:
         super().__init__()
         w4, w8, w16, w32 = widths
         self.prompt4 = nn.Conv2d(PROMPT_CHANNELS, w4, 3, padding=1)
@@ -127,6 +132,8 @@ class _Head(nn.Module):
         self.norms = nn.ModuleList(_Norm(width) for width in widths)
         self.refine = nn.Conv2d(w4, w4, 3, padding=1)
         self.logits = nn.Conv2d(w4, 1, 3, padding=1)
+        self.up2, self.out2 = nn.Conv2d(w4, fine, 1), _Mix(fine)
+        self.sharpen = nn.Conv2d(fine, 1, 3, padding=1)
 
     def forward(self, maps: FrameMaps, prompts: Tensor, similarities: Tensor) -> Tensor:
         m4, m8, m16, m32 = maps.levels
@@ -138,7 +145,9 @@ class _Head(nn.Module):
         x16 = self.out16(x16 + _enlarge(self.up16(x32), x16))
         x8 = self.out8(x8 + _enlarge(self.up8(x16), x8))
         x4 = F.relu(self.norms[0](m4 + said + _enlarge(self.up4(x8), m4)))
-        return self.logits(F.relu(self.refine(x4)) + x4)
+        x4 = F.relu(self.refine(x4)) + x4
+        x2 = self.out2(F.relu(maps.fine + _enlarge(self.up2(x4), maps.fine)))
+        return _enlarge(self.logits(x4), x2) + self.sharpen(x2)
 
 
 class ClickNet(nn.Module):
@@ -147,19 +156,23 @@ class ClickNet(nn.Module):
     def __init__(self, config: ClickConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = MobileNetV2(groups=config.backbone.groups, stem_channels=config.backbone.stem_channels)
-        self.pyramid = _Pyramid(self.backbone.out_channels, config.widths)
+        backbone = config.backbone
+        self.backbone = MobileNetV2(groups=backbone.groups, stem_channels=backbone.stem_channels, with_finest=True)
+        finest, *channels = self.backbone.out_channels
+        self.pyramid = _Pyramid(tuple(channels), config.widths)
+        self.fine = nn.Sequential(nn.Conv2d(finest, config.fine, 1), _Norm(config.fine))
         self.keys = nn.Conv2d(config.widths[1], config.key_heads * config.key_channels, 1)
-        self.head = _Head(config.widths, _DESCRIPTORS * config.key_heads)
+        self.head = _Head(config.widths, config.fine, _DESCRIPTORS * config.key_heads)
 
     def features(self, frames: Tensor) -> FrameMaps:
         """Maps of normalised frames (B, 3, H, W) whose sides are multiples of 32."""
-        levels = self.pyramid(self.backbone(frames))
+        finest, *maps = self.backbone(frames)
+        levels = self.pyramid(maps)
         keys = self.keys(levels[1]).unflatten(1, (self.config.key_heads, self.config.key_channels))
-        return FrameMaps(levels, F.normalize(keys.float(), dim=2))
+        return FrameMaps(levels, self.fine(finest), F.normalize(keys.float(), dim=2))
 
     def forward(self, maps: FrameMaps, prompts: Prompts) -> Tensor:
-        """Logits (N, 1, H/4, W/4), float32, of N objects, from N entries in the maps and in the prompts."""
+        """Logits (N, 1, H/2, W/2), float32, of N objects, from N entries in the maps and in the prompts."""
         said = prompt_maps(prompts, (int(maps.levels[0].shape[-2]), int(maps.levels[0].shape[-1])))
         return self.head(maps, said.maps, _similarities(maps.keys, said.places)).float()
 

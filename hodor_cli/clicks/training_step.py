@@ -45,11 +45,11 @@ class Simulation:
         return Prompts(points, signs, boxes, self._previous)
 
     def look(self, logits: Tensor) -> None:
-        """Add each object's next click, given the logits (N, 1, S/4, S/4) of the masks so far."""
+        """Add each object's next click, given the logits (N, 1, S/2, S/2) of the masks so far."""
         found = logits.detach().float()
         side = self.truths.shape[-1]
         masks = F.interpolate(found, size=(side, side), mode="bilinear", align_corners=False)[:, 0].numpy() > 0
-        self._previous = torch.sigmoid(found)
+        self._previous = F.avg_pool2d(torch.sigmoid(found), 2)
         for i, mask in enumerate(masks):
             self._click(i, mask)
 
@@ -101,9 +101,8 @@ def losses(
     total, scores = frames.new_zeros(()), []
     for turn in range(settings.rounds):
         logits = net(maps, simulation.prompts)
-        fine = F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
-        total = total + _loss(fine, target)
-        scores.append(_iou(fine, target))
+        total = total + _loss(logits, target)
+        scores.append(_iou(logits, target))
         if turn + 1 < settings.rounds:
             simulation.look(logits)
     return total / settings.rounds, scores

@@ -109,19 +109,19 @@ class View:
         return F.avg_pool2d(self.pad(soft), 4)
 
     def from_frame(self, logits: NDArray[np.float32]) -> Tensor:
-        """Logits (H, W) of the frame, resized to stride 4 of the view, (1, 1, h, w); far below 0 in the padding."""
+        """Logits (H, W) of the frame, resized to stride 2 of the view, (1, 1, h, w); far below 0 in the padding."""
         left, top, right, bottom = self.piece
         cut = torch.from_numpy(np.ascontiguousarray(logits[top:bottom, left:right]))[None, None]
         cut = F.interpolate(cut, size=self.scaled, mode="bilinear", align_corners=False)
-        return F.avg_pool2d(self.pad(cut, -10.0), 4)
+        return F.avg_pool2d(self.pad(cut, -10.0), 2)
 
     def to_frame(self, logits: Tensor, frame: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Logits (1, 1, h, w) at stride 4 of the view, resized to the frame (H, W). frame: logits (H, W) that stay
+        """Logits (1, 1, h, w) at stride 2 of the view, resized to the frame (H, W). frame: logits (H, W) that stay
         outside the view; far below 0 without them."""
         import cv2
 
         left, top, right, bottom = self.piece
-        fine = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)[0, 0]
+        fine = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)[0, 0]
         fine = fine[: self.scaled[0], : self.scaled[1]]
         size = (right - left, bottom - top)
         out = np.full(self.frame, -20.0, dtype=np.float32) if frame is None else frame.copy()

@@ -37,9 +37,14 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """(B, 3, H, W) RGB in [-1, 1] -> the last map (B, C, H/s, W/s) of each stride s = 4, 8, 16, 32."""
+    """(B, 3, H, W) RGB in [-1, 1] -> the last map (B, C, H/s, W/s) of each stride s = 4, 8, 16, 32.
 
-    def __init__(self, *, groups: tuple[tuple[int, int, int, int], ...], stem_channels: int) -> None:
+    with_finest: also returns the last map of stride 2, before the others.
+    """
+
+    def __init__(
+        self, *, groups: tuple[tuple[int, int, int, int], ...], stem_channels: int, with_finest: bool = False
+    ) -> None:
         super().__init__()
         self.stem = Conv(3, stem_channels, kernel=3, stride=2)
         blocks: list[InvertedResidual] = []
@@ -52,12 +57,13 @@ class MobileNetV2(nn.Module):
                 inputs, total_stride = outputs, total_stride * block_stride
                 last_of_stride[total_stride] = len(blocks) - 1
         self.blocks = nn.ModuleList(blocks)
-        self.outputs = tuple(last_of_stride[stride] for stride in (4, 8, 16, 32))
+        strides = (2, 4, 8, 16, 32) if with_finest else (4, 8, 16, 32)
+        self.outputs = tuple(last_of_stride[stride] for stride in strides)
         self.out_channels = tuple(blocks[i].project.out_channels for i in self.outputs)
 
     def stages(self) -> list[list[nn.Module]]:
         """The layers of each stage: those up to the map at stride 4, then those from each map to the next."""
-        ends = [i + 1 for i in self.outputs]
+        ends = [i + 1 for i in self.outputs[-4:]]
         first: list[nn.Module] = [self.stem, *self.blocks[: ends[0]]]
         return [first, *([*self.blocks[a:b]] for a, b in pairwise(ends))]
 
