@@ -80,7 +80,8 @@ def test_the_state_is_small_and_does_not_grow(model: Hodor) -> None:
         segmenter.step(frames[index % 10], THREE if index == 0 else None)
         if index + 1 in (20, 60):
             sizes[index + 1] = sum(value.nbytes for value in segmenter.state().values())
-    assert sizes[20] == sizes[60] < 500_000
+    # An object that is not found has no motion.
+    assert sizes[60] <= sizes[20] < 500_000
 
 
 @pytest.mark.parametrize("history", [1, 3])
