@@ -288,3 +288,13 @@ def test_damaged_sound_costs_the_sound_alone(tmp_path: Path) -> None:
     assert "could not be copied" in add_sound(tmp_path / "out.mp4", SoundTrack(tmp_path / "a.mp4"), 0.0)
     assert (tmp_path / "out.mp4").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
+
+
+def test_an_object_with_few_pixels_of_its_paint_is_not_painted_in_specks() -> None:
+    image = np.full((60, 60, 3), 110, np.uint8)
+    labels = np.zeros((60, 60), np.uint16)
+    labels[5:55, 5:55] = 1
+    image[np.random.default_rng(0).random((60, 60)) < 0.2] = object_colours(np.array(1))
+    drawn = draw_overlay(image, labels, outline=False)[labels == 1].astype(int)
+    paint = 2 * drawn - image[labels == 1]
+    assert np.ptp(paint, axis=0).max() <= 2

@@ -25,6 +25,8 @@ from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 DEFAULT_OPACITY = 0.5
 # Paint whose mean difference per channel from the picture is smaller is hardly visible.
 _ALIKE = 62
+# Pixels are painted alike in patches whose side is about this part of the objects' window.
+_PATCHES = 24
 # Places of numbers are searched in a picture of about this height.
 _SEARCH_HEIGHT = 480
 
@@ -155,14 +157,16 @@ def _edge(rows: Plane, size: tuple[int, ...]) -> Plane:
 def _alike(picture: NDArray[np.uint8], rows: Plane) -> Plane:
     """(H, W): not 0 where the RGB picture is so similar to its paint that another shade is better.
 
-    It depends on the pixel alone, so that an object's colour does not flicker from frame to frame.
+    Most of the pixels around decide, so that a coat of many shades is not painted in specks; nothing farther away does,
+    so that an object's colour does not flicker from frame to frame.
     """
     pixels, mean = cv2.merge([rows, rows, rows]), np.full((1, 3), 1 / 3, np.float32)
     own, other = (
         cv2.transform(cv2.absdiff(picture, cv2.LUT(pixels, palette[None])), mean) for palette in _palettes()[:2]
     )
     better: NDArray[np.bool_] = (own < _ALIKE) & (other > own)
-    return better.view(np.uint8)
+    side = 2 * (max(rows.shape) // _PATCHES) + 1
+    return (cv2.blur(better.view(np.uint8) * np.uint8(255), (side, side)) > 127).view(np.uint8)
 
 
 @lru_cache
