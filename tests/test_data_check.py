@@ -106,14 +106,14 @@ def test_annotations_with_nonsense_in_them_are_faults_of_the_set(tmp_path):
     assert found["image entry without height or width"] == "001.png"
     assert "image entry without id or file_name" in found and "annotation without image_id" in found
     with pytest.raises(DataError):
-        preview_samples(tmp_path, preset="toy")
+        list(preview_samples(tmp_path, preset="toy"))
 
 
 def test_annotations_without_objects_are_not_taken_for_none(tmp_path):
     content = make_coco(tmp_path, 2)
     save_coco(tmp_path, {**content, "annotations": []})
     with pytest.raises(DataError, match="no image with an object within the limits"):
-        preview_samples(tmp_path, 1, preset="toy")
+        list(preview_samples(tmp_path, 1, preset="toy"))
 
 
 def test_every_fault_of_clips_at_once(tmp_path):
@@ -227,7 +227,7 @@ def test_progress_is_told(tmp_path):
 
 def test_a_drawn_sample_shows_outlines_and_invalid_pixels(tmp_path):
     make_coco(tmp_path, 3)
-    samples = preview_samples(tmp_path, 5, area=64 * 64)
+    samples = list(preview_samples(tmp_path, 5, area=64 * 64))
     assert len(samples) == 5
     for sample in samples:
         strip = draw_sample(sample)
@@ -241,7 +241,7 @@ def test_a_drawn_sample_shows_outlines_and_invalid_pixels(tmp_path):
 
 def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     make_coco(tmp_path / "set", 3)
-    samples = preview_samples(tmp_path / "set", 3, preset="toy", area=64 * 64)
+    samples = list(preview_samples(tmp_path / "set", 3, preset="toy", area=64 * 64))
     target = tmp_path / "sheet.png"
     write_sheet(target, samples)
     first = target.read_bytes()
@@ -254,7 +254,7 @@ def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     with pytest.raises(OutputError, match="let its name end in"):
         write_sheet(tmp_path / "sheet.jpg", samples)
     with pytest.raises(UsageError, match="preset"):
-        preview_samples(tmp_path / "set", preset="nope")
+        list(preview_samples(tmp_path / "set", preset="nope"))
 
 
 def test_the_command_checks_and_draws(tmp_path):

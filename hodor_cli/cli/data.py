@@ -100,8 +100,9 @@ def preview(
     source = DataSource(path, annotations=annotations)
     limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
     with progress_bar("drawing", count, "samples") as show:
-        samples = preview_samples(
-            source, count, preset=preset, mode=mode, area=area, seed=seed, limits=limits, progress=show
-        )
+        samples = []
+        for sample in preview_samples(source, count, preset=preset, mode=mode, area=area, seed=seed, limits=limits):
+            samples.append(sample)
+            show(len(samples))
     write_sheet(out, samples, overwrite=overwrite)
     note(f"wrote {out}: {counted(len(samples), 'sample')}")

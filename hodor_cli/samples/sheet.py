@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +35,12 @@ def preview_samples(
     area: float = 65536.0,
     seed: int = 0,
     limits: ObjectLimits | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> list[TrainingSample]:
-    """Samples of a data set, as training with this augmentation preset would draw them.
+) -> Iterator[TrainingSample]:
+    """Draws `count` samples of a data set, as training with this augmentation preset would.
 
     source: a COCO-format folder, or clips, which are used as `mode` says. area: pixels of a frame. limits: which
-    objects are large enough; by default those of the paper. progress: called with the number of samples made. Raises
-    DataError when the set cannot be read, UsageError for an unknown preset or mode.
+    objects are large enough; by default those of the paper. Raises DataError when the set cannot be read, UsageError
+    for an unknown preset or mode.
     """
     source = source if isinstance(source, DataSource) else DataSource(Path(source))
     clips = ClipOptions(mode)  # type: ignore[arg-type]  # checked there
@@ -49,12 +48,8 @@ def preview_samples(
     found = open_set(source.folder, source.annotations, limits=limits)
     sets, _ = build_sets([found], [1.0], clips, limits, augment_preset(preset))
     batches = Batches(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
-    samples = []
     for number in range(count):
-        samples += batches.samples(batches.plan(number))
-        if progress is not None:
-            progress(number + 1)
-    return samples
+        yield from batches.samples(batches.plan(number))
 
 
 def draw_sample(sample: TrainingSample) -> Picture:
