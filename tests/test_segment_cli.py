@@ -72,6 +72,7 @@ def test_the_main_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Pat
     assert report["used"]["device"] in ("cpu", "cuda", "mps") and report["used"]["min_dim"] == 64
     assert (out / "export" / "csv" / "tracks.csv").is_file() and not (out / ".progress").exists()
     annotations = json.loads((out / "export" / "coco-video" / "annotations.json").read_text())
+    assert json.loads((out / "annotations.json").read_text()) == annotations  # where version 0.1 wrote it
     assert len(annotations["annotations"][0]["segmentations"]) == COUNT
     assert "warning: --coco is --export coco-video" in result.output
     again = hodor(clip / "clip.mp4", "--mask", clip / "mask.png", "--weights", toy, "--overwrite", "--export", "csv")

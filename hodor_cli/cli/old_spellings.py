@@ -21,7 +21,9 @@ def todays(args: list[str]) -> list[str]:
         command = "segment-many"
     if command in ("segment", "segment-many") and "--coco" in options:
         _warn("--coco", "--export coco-video, written to export/coco-video/,")
-        options = _exporting([text for text in options if text != "--coco"], "coco-video")
+        # `segment` also takes --coco, to write where version 0.1 did.
+        kept = options if command == "segment" else [text for text in options if text != "--coco"]
+        options = _exporting(kept, "coco-video")
     return [command, *options, *rest[end:]]
 
 

@@ -137,6 +137,8 @@ AxesOption = Annotated[
         rich_help_panel=FRAMES,
     ),
 ]
+#: Of version 0.1, see `old_spellings`: the masks as COCO are also written where that version wrote them.
+CocoOption = Annotated[bool, switch("--coco", "See --export coco-video.", hidden=True)]
 ExportOption = Annotated[
     str | None,
     opt(

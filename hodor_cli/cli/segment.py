@@ -13,6 +13,7 @@ from hodor_cli.cli.parameters import RESULTS
 from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, value_range_of
 from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError
+from hodor_cli.files import write_result
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def segment(
     axes: common.AxesOption = None,
     name: NameOption = None,
     export: common.ExportOption = None,
+    coco: common.CocoOption = False,
     descriptors: Annotated[
         Path | None, opt("FILE.h5", "Also add every object's descriptors to this file.", rich_help_panel=RESULTS)
     ] = None,
@@ -138,7 +140,10 @@ def segment(
         note(f"The exports of the earlier masks were removed: hodor export {folder} --to {','.join(gone)}")
     if formats:
         options = ExportOptions(overwrite=overwrite or resume, source=source, warn=warn)
-        tell_exports(export_result(folder, formats, options))
+        places = export_result(folder, formats, options)
+        tell_exports(places)
+        if coco:  # scripts that say --coco look for it here
+            write_result(result.annotations, (places["coco-video"] / "annotations.json").read_bytes())
     print_descriptors(session, descriptors, folder)
 
 

@@ -3,7 +3,7 @@
 OUT/masks/NAME.png      one label map per frame
 OUT/box_masks/*.png     masks made from boxes and clicks
 OUT/overlay.mp4, OUT/review.html
-OUT/annotations.json    written by version 0.1 only; removed with the other results
+OUT/annotations.json    written by version 0.1, and for its spelling --coco; removed with the other results
 OUT/export/FORMAT/      the masks as other tools read them
 OUT/report.json         written last: a folder with a report is finished
 OUT/.progress/          exists while a run is unfinished; holds the data for resuming
