@@ -48,11 +48,11 @@ class History(NamedTuple):
         return torch.cat((self.has_object.flatten(1), background.flatten(1)), dim=1)
 
     def newest_objects(self) -> Tensor:
-        """(B, I, D): each object's descriptor of the last frame that has it; of the last frame if none has it."""
+        """(B, I, D): each object's descriptor of the last frame that has it; of the first frame if none has it."""
         if self.complete:
             return self.objects[:, -1]
         frames = torch.arange(1, self.objects.shape[1] + 1, device=self.objects.device)
-        last = (self.has_object * frames[:, None] + (frames == len(frames))[:, None] * 0.5).argmax(dim=1)
+        last = (self.has_object * frames[:, None]).argmax(dim=1)
         return self.objects.gather(1, last[:, None, :, None].expand(-1, -1, -1, self.objects.shape[3]))[:, 0]
 
 
