@@ -31,7 +31,7 @@ from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.images.picture import read_picture
 from hodor_cli.run.finish import FrameResult, frame_record
 from hodor_cli.run.records import ObjectRecord
-from hodor_cli.run.review import DOUBT, REASONS, doubt, reasons
+from hodor_cli.run.review import DOUBT, REASONS, Recent, doubt, reasons
 from hodor_cli.video.frames import Frame
 
 BAD = 0.5
@@ -51,7 +51,8 @@ class Judged:
 def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[Judged]:
     """Every object of a sequence in every frame in which its mask is not given."""
     segmenter.reset()
-    reader, recent = LabelReader(sequence.name), {}
+    reader = LabelReader(sequence.name)
+    recent: dict[int, Recent] = {}
     for index, (name, file) in enumerate(islice(sequence.images.items(), 0, None, step)):
         truth = reader.read(sequence.masks[name], name) if name in sequence.masks else None
         given = {} if truth is None else {key: truth.ids == key for key in truth.new}
@@ -60,7 +61,9 @@ def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[
         frame = Frame(index, name, image, index / 24)
         record = frame_record(FrameResult(frame, labels, segmenter.last.objects, tuple(given)), ticks=0)
         flags = list(reasons(record, recent))
-        for key in () if truth is None else record.objects.keys() - given.keys():
+        if truth is None:
+            continue
+        for key in record.objects.keys() - given.keys():
             yield Judged(
                 iou=jaccard(labels == key, truth.ids == key),
                 entry=record.objects[key],
@@ -71,11 +74,11 @@ def judge(sequence: VideoSequence, segmenter: Segmenter, step: int) -> Iterator[
 
 def row(what: str, flagged: np.ndarray, bad: np.ndarray) -> str:
     """A line of the table: precision, recall, false alarms."""
-    hits = np.count_nonzero(flagged & bad)
-    precision = hits / max(np.count_nonzero(flagged), 1)
-    recall = hits / max(np.count_nonzero(bad), 1)
-    alarms = np.count_nonzero(flagged & ~bad) / max(np.count_nonzero(~bad), 1)
-    return f"{what:34} {precision:9.2f} {recall:7.2f} {alarms:13.2f} {np.count_nonzero(flagged):8}"
+    hits, alarms = int((flagged & bad).sum()), int((flagged & ~bad).sum())
+    precision = hits / max(hits + alarms, 1)
+    recall = hits / max(int(bad.sum()), 1)
+    false_alarms = alarms / max(int((~bad).sum()), 1)
+    return f"{what:34} {precision:9.2f} {recall:7.2f} {false_alarms:13.2f} {hits + alarms:8}"
 
 
 def print_fit(judged: list[Judged], bad: np.ndarray) -> None:

@@ -89,7 +89,9 @@ def doubt(entry: ObjectRecord) -> tuple[float, str, str]:
 
 
 @dataclass
-class _Recent:
+class Recent:
+    """What the frames before tell of an object: its last area and box, and its confidences of the last frames."""
+
     area: int = 0
     box: BoxRecord | None = None
     lost: bool = False
@@ -98,7 +100,7 @@ class _Recent:
 
 def review_frames(records: Iterable[FrameRecord]) -> list[ReviewItem]:
     """The ranges of frames to review, in order, including those that the records themselves name (`review`)."""
-    recent: dict[int, _Recent] = {}
+    recent: dict[int, Recent] = {}
     running: dict[tuple[int, str], tuple[int, ReviewItem]] = {}
     done: list[ReviewItem] = []
     for position, record in enumerate(records):
@@ -115,10 +117,10 @@ def review_frames(records: Iterable[FrameRecord]) -> list[ReviewItem]:
     return sorted(done, key=lambda item: (item.first_frame, item.object_id, item.reason))
 
 
-def reasons(record: FrameRecord, recent: dict[int, _Recent]) -> Iterator[tuple[int, str, str]]:
+def reasons(record: FrameRecord, recent: dict[int, Recent]) -> Iterator[tuple[int, str, str]]:
     """Yield (object id, reason, detail) for one frame; `recent` is carried from frame to frame."""
     for object_id, entry in record.objects.items():
-        known = recent.setdefault(object_id, _Recent())
+        known = recent.setdefault(object_id, Recent())
         given = object_id in record.given
         if entry.lost:
             yield object_id, LOST, ""
@@ -135,7 +137,7 @@ def reasons(record: FrameRecord, recent: dict[int, _Recent]) -> Iterator[tuple[i
         yield note.object, note.reason, note.detail
 
 
-def _of_present(entry: ObjectRecord, known: _Recent) -> Iterator[tuple[str, str]]:
+def _of_present(entry: ObjectRecord, known: Recent) -> Iterator[tuple[str, str]]:
     if known.lost:
         yield RETURNED, ""
     probability, reason, words = doubt(entry)
