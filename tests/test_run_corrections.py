@@ -145,12 +145,12 @@ def record(index: int, **of: Any) -> FrameRecord:
 @pytest.mark.parametrize(
     ("of", "reason"),
     [
-        ({"agreement": 0.05, "change": 0.6}, "differs from the match with its given frame"),
+        ({"agreement": 0.05, "change": 0.6}, "what looks like it lies elsewhere"),
         ({"change": 1.2}, "has changed much since it was given"),
         ({"agreement": None, "change": 1.2}, "has changed much since it was given"),
         ({"elsewhere": 0.45}, "lies in several places"),
-        ({"cut_off": 0.3}, "moved too far and was cut off"),
-        ({"box": (80, 10, 30, 30)}, "place jumped"),
+        ({"cut_off": 0.3}, "part of it lay too far away and was left out"),
+        ({"box": (80, 10, 30, 30)}, "position jumped"),
         ({"area": 300}, "area jumped"),
         ({"confidence": 0.5}, "low confidence"),
     ],

@@ -90,7 +90,7 @@ def test_the_review_page_shows_the_moments_and_plays_the_overlay(clip: Path, fir
     page = result.files["review"].read_text()
     assert 'src="overlay.mp4"' in page
     assert page.count('class="lost"') == 2  # the two frames without the red square
-    assert "object 1 lost" in " ".join(page.split())
+    assert "object 1: lost" in " ".join(page.split())
     assert page.count("data:image/jpeg;base64,") >= 1
     assert "8 frames, 160x120" in page
     assert "&lt;b&gt;clip" in page and "<b>" not in page
@@ -110,7 +110,7 @@ def test_the_pages_times_are_those_of_the_overlay(clip: Path, first: np.ndarray)
 def test_without_an_overlay_the_page_has_no_player(clip: Path, first: np.ndarray) -> None:
     result = run(clip, mask=first, out="r", options=hodor_cli.SegmentOptions(overlay=False))
     page = result.files["review"].read_text()
-    assert "<video" not in page and "object 1 lost" in " ".join(page.split())
+    assert "<video" not in page and "object 1: lost" in " ".join(page.split())
 
 
 def test_overwriting_removes_the_page_of_the_earlier_run(clip: Path, first: np.ndarray) -> None:
@@ -133,7 +133,7 @@ def test_a_long_timeline_keeps_its_worst_frame(tmp_path: Path) -> None:
 def test_a_notebook_shows_the_video_the_objects_and_the_reviews(clip: Path, first: np.ndarray) -> None:
     html = run(clip, mask=first, out="r")._repr_html_()
     assert "data:video/mp4;base64," in html and "<td>6</td><td>2</td>" in html
-    assert "object\n1 lost" in html
+    assert "object 1: lost</li>" in html and "<li>00006, object 1: low confidence (down to 0.14)</li>" in html
 
 
 def test_a_notebook_escapes_names_and_survives_files_that_are_gone(tmp_path: Path) -> None:

@@ -46,8 +46,7 @@ def print_summary(summary: SegmentSummary) -> None:
         return
     say("Frames to review:")
     for item in summary.review[:_SHOWN_REVIEWS]:
-        names = item.first_name if item.first_frame == item.last_frame else f"{item.first_name} - {item.last_name}"
-        say(f"  {names}: object {item.object_id} {item.reason}" + (f" ({item.detail})" if item.detail else ""))
+        say(f"  {item}")
     if len(summary.review) > _SHOWN_REVIEWS:
         say(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
 

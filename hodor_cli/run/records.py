@@ -163,6 +163,11 @@ class ReviewItem(Struct, frozen=True, rename={"object_id": "object"}):
     last_name: str
     detail: str = ""
 
+    def __str__(self) -> str:
+        """As a line for a person: 00012 - 00015, object 1: confidence fell (from 0.93 to 0.71)."""
+        names = self.first_name if self.first_frame == self.last_frame else f"{self.first_name} - {self.last_name}"
+        return f"{names}, object {self.object_id}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
 
 class SuggestedFrame(Struct, frozen=True):
     """A frame to mask next, and the share (0..1) of all doubt that its mask would remove."""

@@ -21,8 +21,8 @@ from hodor_cli.run.records import BoxRecord, FrameRecord, ObjectRecord, ReviewIt
 
 LOST, RETURNED = "lost", "returned"
 LOW_CONFIDENCE, CONFIDENCE_FELL = "low confidence", "confidence fell"
-AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "place jumped", "moved too far and was cut off"
-UNLIKE_REFERENCE, CHANGED = "differs from the match with its given frame", "has changed much since it was given"
+AREA_JUMPED, PLACE_JUMPED, CUT_OFF = "area jumped", "position jumped", "part of it lay too far away and was left out"
+UNLIKE_REFERENCE, CHANGED = "what looks like it lies elsewhere", "has changed much since it was given"
 SCATTERED = "lies in several places"
 #: All reasons that a run gives; a caller may add others.
 REASONS = (
@@ -63,9 +63,9 @@ class _Measure:
 
 _MEASURES = {
     "confidence": _Measure(-17.3, 0.94, LOW_CONFIDENCE, "down to {:.2f}"),
-    "agreement": _Measure(-5.1, 0.50, UNLIKE_REFERENCE, "agreement {:.2f}"),
+    "agreement": _Measure(-5.1, 0.50, UNLIKE_REFERENCE, "overlap {:.2f}"),
     "change": _Measure(6.1, 0.28, CHANGED, "change {:.2f}"),
-    "elsewhere": _Measure(3.4, 0.0, SCATTERED, "{:.0%} of it apart"),
+    "elsewhere": _Measure(3.4, 0.0, SCATTERED, "{:.0%} outside its largest part"),
 }
 _BIAS = -3.5
 #: For models without matching, which have no agreement.
@@ -157,8 +157,8 @@ def _of_present(entry: ObjectRecord, known: Recent) -> Iterator[tuple[str, str]]
         ways = (now[axis] + now[axis + 2] / 2 - was[axis] - was[axis + 2] / 2 for axis in (0, 1))
         moved = math.hypot(*ways) / math.sqrt(max(was[2] * was[3], now[2] * now[3]))
     if moved > _PLACE_JUMP and high >= _SMALL_AREA:
-        yield PLACE_JUMPED, f"by {moved:.1f} of its size"
+        yield PLACE_JUMPED, f"by {moved:.1f} times its size"
     if entry.elsewhere is not None and entry.elsewhere > _SCATTERED and not (doubted and reason == SCATTERED):
-        yield SCATTERED, f"{entry.elsewhere:.0%} of it apart"
+        yield SCATTERED, f"{entry.elsewhere:.0%} outside its largest part"
     if entry.cut_off is not None and entry.cut_off >= _CUT_OFF:
         yield CUT_OFF, f"{entry.cut_off:.0%} of it"

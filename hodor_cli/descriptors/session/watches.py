@@ -34,7 +34,11 @@ RECOGNISED_BELOW = 0.28
 #: An entry of `review` in the report: an object, the reason to look at it, and a detail.
 Note = dict[str, Any]
 
-_WORDS = {"same": "may be the same object as {}", "swapped": "may have swapped ids with {}"}
+#: The reason and the detail of a pair's events, from the other id and the event's value.
+_WORDS = {
+    "same": ("may be the same object as {}", "distance {:.2f}"),
+    "swapped": ("may have swapped ids with {}", "{:.2f} times as far from that one as from itself before"),
+}
 _KINDS = list(_WORDS)
 
 
@@ -90,7 +94,8 @@ class DriftMonitor:
                 detail = f"background changed by {event.value:.2f}"
                 notes += [_note(key, "a shot cut is likely", detail) for key in result.objects]
             else:
-                notes.append(_note(event.object_id, _WORDS[event.kind].format(event.other), f"{event.value:.2f}"))
+                reason, detail = _WORDS[event.kind]
+                notes.append(_note(event.object_id, reason.format(event.other), detail.format(event.value)))
         return notes
 
     def add(self, frame: int, objects: Mapping[int, np.ndarray], background: np.ndarray | None) -> list[DriftEvent]:
