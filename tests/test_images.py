@@ -79,6 +79,18 @@ def test_stored_values_keep_their_mode_and_are_upright(tmp_path: Path, name: str
     assert (stored.palette is not None) == (name == "p.png")
 
 
+@pytest.mark.parametrize("stored", [corner(), corner() > 150, corner(np.uint16, 60_000), corner(np.float32, 1)])
+def test_a_tiff_whose_zero_is_white_is_shown_so_and_keeps_its_values_as_a_mask(
+    tmp_path: Path, stored: np.ndarray
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    tifffile.imwrite(path, stored, photometric="miniswhite")
+    picture = read_picture(path)
+    assert picture[-1, -1, 0] == 255 and picture[0, 0, 0] < picture[0, 20, 0]
+    np.testing.assert_array_equal(read_stored(path).values, stored)
+
+
 def test_sixteen_bit_colour_keeps_its_low_byte(tmp_path: Path) -> None:
     import cv2
 

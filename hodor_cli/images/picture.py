@@ -113,7 +113,7 @@ def read_stored(path: Path, what: str = "a mask", *, page: int = 0) -> StoredPic
         if found.deep:
             values = _deep_values(found, path, page)
         elif image.mode in ("1", "P", "L"):
-            values = np.asarray(image)
+            values = ~np.asarray(image) if found.min_is_white else np.asarray(image)
             values = values.astype(np.uint8) if values.dtype == bool else values
             values = values // (255 // ((1 << found.stretched_bits) - 1)) if found.stretched_bits else values
         else:
@@ -151,6 +151,7 @@ def _to_rgb8(
     if found.deep:
         values = _deep_values(found, path, page)
         pixels = scale_to_rgb8(values, value_range or measure_range([values], warn))
+        pixels = ~pixels if found.min_is_white else pixels
         if "A" in image.getbands():
             pixels = _over_black(pixels, np.asarray(image.getchannel("A")), warn)
     elif "A" in image.getbands() or "transparency" in image.info:

@@ -28,6 +28,7 @@ MOST_PIXELS = 178_956_970
 # Formats whose further pages are pictures in their own right; those of a JPEG (MPO) are previews and gain maps.
 _PAGED_FORMATS = frozenset({"TIFF", "GIF", "WEBP", "PNG", "AVIF"})
 _ORIENTATION = 0x0112  # EXIF and TIFF tag; values 5..8 swap height and width
+_PHOTOMETRIC = 262  # TIFF tag
 
 
 class _File(msgspec.Struct):
@@ -104,12 +105,17 @@ class Opened:
     size: tuple[int, int]  # (height, width) of the upright picture
     turn: int  # EXIF orientation 1..8 still to be applied to decoded pixels; 1 for a TIFF, which the decoder turns
     deep: bool
-    stretched_bits: int  # 2 or 4 for a grey PNG of that depth, which Pillow stretches to 0..255; else 0
+    stretched_bits: int  # 2 or 4 for a grey picture of that depth, which Pillow stretches to 0..255; else 0
 
     @property
     def pages(self) -> int:
         """Frames of an animation or pages of a TIFF; 1 for a still."""
         return int(getattr(self.image, "n_frames", 1)) if self.image.format in _PAGED_FORMATS else 1
+
+    @property
+    def min_is_white(self) -> bool:
+        """Whether a TIFF says that 0 is white. Pillow inverts values of up to 8 bits for it, and no others."""
+        return self.image.format == "TIFF" and self.image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore[attr-defined]
 
     def at(self, page: int) -> Opened:
         """The same file at another page."""
@@ -149,7 +155,7 @@ def _depth(image: Image) -> tuple[bool, int]:
     raw = str(stored[0] if isinstance(stored, tuple) and stored else stored)
     # "BGR;16" is 8-bit colour packed into 16 bits.
     deep = image.mode in ("I", "F") or "16" in image.mode or ("16" in raw and not raw.startswith("BGR"))
-    return deep, {"L;2": 2, "L;4": 4}.get(raw, 0) if image.mode == "L" else 0
+    return deep, {"L;2": 2, "L;4": 4}.get(raw.removesuffix("I"), 0) if image.mode == "L" else 0
 
 
 def _may_be_turned(path: Path) -> bool:
