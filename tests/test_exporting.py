@@ -214,7 +214,7 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     )
     assert done.exit_code == 0 and "is LabelMe's" in done.output, done.output
     done = CliRunner().invoke(app, ["convert", str(tmp_path), str(tmp_path / "yolo"), "--to", "yolo", "--frames"])
-    assert done.exit_code == 0 and "2 pictures, 4 objects" in done.output, done.output
+    assert done.exit_code == 0 and "2 pictures, 4 masks of 2 objects:" in done.output, done.output
     again = CliRunner().invoke(app, ["convert", str(tmp_path / "yolo"), str(tmp_path / "png"), "--to", "png"])
     assert again.exit_code == 0 and "is YOLO's" in again.output, again.output
     again = CliRunner().invoke(app, ["convert", str(tmp_path / "png"), str(tmp_path / "csv"), "--to", "csv"])

@@ -80,8 +80,10 @@ def convert(
         note(line)
     with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
         writer.write(found, folder)
-    objects = sum(len(picture.object_ids) for picture in found.pictures)
-    say(f"{out}  {counted(len(found.pictures), 'picture')}, {counted(objects, 'object')}: {writer.about}")
+    masks = counted(sum(len(picture.object_ids) for picture in found.pictures), "mask")
+    known = {shape.object_id for picture in found.pictures for shape in picture.shapes if shape.key is not None}
+    of = f" of {counted(len(known), 'object')}" if found.tracked and known else ""
+    say(f"{out}  {counted(len(found.pictures), 'picture')}, {masks}{of}: {writer.about}")
 
 
 def export_onnx(
