@@ -122,7 +122,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         ("pretrain --set speed", 2, "--set takes NAME=VALUE"),
         ("pretrain --preset toy --learning-rate nan", 2, "--learning-rate must be above 0, not nan"),
         ("pretrain --preset toy --device cuda:99 -o out", 5, "CUDA device"),
-        ("pretrain --precision fp16", 2, "--precision fp16 is for segmenting only"),
+        ("pretrain --precision fp16", 2, "--precision must be auto, fp32 or bf16, not 'fp16'"),
         ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),
         ("pretrain --preset big", 2, "there is no training preset 'big'"),
         ("pretrain --preset toy --data nowhere -o out", 3, "there is no data set nowhere"),

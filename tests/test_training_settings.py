@@ -179,7 +179,7 @@ def test_who_starts_the_processes() -> None:
         ({"gpus": 1, "device": "cpu"}, {}, r"`gpus=1` contradicts `device=cpu`"),
         ({"processes": 2, "device": "cuda"}, {}, r"`processes=2`.*`device=cuda`"),
         ({"processes": 0}, {}, "`processes` must be at least 1"),
-        ({"precision": "fp16"}, {}, "`precision=fp16`"),
+        ({"precision": "fp16"}, {}, "`precision` must be auto, fp32 or bf16, not 'fp16'"),
         ({"processes": 2, "nodes": 2}, {}, r"`nodes=2`.*MASTER_ADDR, MASTER_PORT, NODE_RANK"),
         ({"processes": 3}, TORCHRUN, r"`processes=3` contradicts torchrun, which started 2"),
         ({"processes": 2, "nodes": 3}, TORCHRUN, r"`nodes=3` contradicts torchrun, which runs on 2"),

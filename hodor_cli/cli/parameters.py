@@ -85,7 +85,7 @@ def option(declared: Any, name: str, panel: str | None = None, *, flag: str = ""
     if setting.kind is bool:
         flags = f"{flag}/--no-{flag[2:]}" if setting.default else flag
         return typer.Option(flags, help=setting.help, rich_help_panel=panel)
-    metavar = metavar or value or "|".join(filter(None, setting.choices)) or ("VALUE" if setting.kind is str else "N")
+    metavar = metavar or "|".join(filter(None, setting.choices)) or value or ("VALUE" if setting.kind is str else "N")
     return typer.Option(
         flag, *(["-o"] if name == "out" else []), metavar=metavar, help=setting.help, min=setting.least,
         max=setting.most, rich_help_panel=panel, callback=fetched if name == "weights" else None,

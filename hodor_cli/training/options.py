@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from hodor_cli.errors import UsageError
 from hodor_cli.settings import about, check_settings
@@ -56,7 +56,7 @@ class LaunchSettings:
     """How the work is distributed. The processes share each batch evenly; their number does not change the results."""
 
     device: Annotated[str, about("Where to compute: auto, cpu, cuda, cuda:N or mps.")] = "auto"
-    precision: Annotated[str, about("Arithmetic: auto (bf16 on CUDA, else fp32), fp32 or bf16.")] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16"], about("Arithmetic; auto: bf16 on CUDA, else fp32.")] = "auto"
     gpus: Annotated[int, about("CUDA devices of each machine.", least=1)] | None = None
     processes: Annotated[int, about("Processes on the CPU, instead of GPUs.", least=1)] | None = None
     nodes: Annotated[int, about("Number of machines; detected under torchrun and SLURM.", least=1)] = 1
@@ -70,8 +70,6 @@ class LaunchSettings:
             raise UsageError(f"`gpus={gpus}` contradicts `device={device}`; give one of them")
         if processes is not None and device not in ("auto", "cpu"):
             raise UsageError(f"`processes={processes}` computes on the CPU, which contradicts `device={device}`")
-        if self.precision == "fp16":
-            raise UsageError("`precision=fp16` is for segmenting only: train in bf16, or fp32")
 
 
 class TrainingProgress(NamedTuple):
