@@ -44,7 +44,7 @@ def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> N
     result = run("retrieval", "--pr-curve")
     assert result.exit_code == 0 and "mAP" in result.output and "baseline, Euclidean" in result.output, result.output
     assert (tmp_path / "pr_curve.png").exists() and (tmp_path / "pr_curve.csv").exists()
-    curves = json.loads(run("retrieval", "objects.h5", "--pr-curve", "--json", "--queries", "5").stdout)["curves"]
+    curves = json.loads(run("retrieval", "--pr-curve", "--json", "--queries", "5", "-o", "few").stdout)["curves"]
     assert curves["descriptor, cosine within"]["sampled"]
     assert curves["descriptor, Euclidean across"]["queries"] == 5
 
@@ -52,15 +52,15 @@ def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> N
     found = json.loads(result.stdout)[0]
     assert result.exit_code == 0 and len(found["matches"]) == 3 and "distance" in found["matches"][0]["verified"]
     assert (found["by"], found["metric"]) == ("baseline", "euclidean")
-    result = run("retrieval", "--query", "objects.h5#bear/1", "--by", "descriptor", "--metric", "cosine")
+    result = run("retrieval", "--query", "objects.h5#bear/1", "--by", "descriptor", "--metric", "cosine", "-o", "b")
     assert "compared by descriptor, cosine distance" in result.output, result.output
-    curves = json.loads(run("retrieval", "--pr-curve", "--json", "--by", "baseline").stdout)["curves"]
+    curves = json.loads(run("retrieval", "--pr-curve", "--json", "--by", "baseline", "--overwrite").stdout)["curves"]
     assert sorted(curves) == sorted(f"baseline, Euclidean {gallery}" for gallery in ("across", "within"))
     assert (tmp_path / "matches.png").exists()
     frames, labels = clip(1, hue=250)
     Image.fromarray(frames[0]).save("photo.png")
     write_label_png("mask.png", (labels[0] == 1).astype(np.uint16))
-    result = run("retrieval", "--query", "photo.png", "--mask", "mask.png", *weights)
+    result = run("retrieval", "--query", "photo.png", "--mask", "mask.png", "-o", "c", *weights)
     assert result.exit_code == 0 and "photo.png: 4 most similar objects" in result.output, result.output
 
     result = run("map", "-o", "picture", "--method", "pca", "--trajectories", "--colour", "object")
@@ -119,6 +119,26 @@ def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(run: R
     assert run(*search, "-o", "sheet").exit_code == 0 and (tmp_path / "sheet.png").is_file()
 
 
+def test_pictures_replace_nothing_unless_asked(run: Run, tmp_path: Path) -> None:
+    clustered_store(tmp_path / "other.h5")
+    davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
+    frames, masks = davis / "JPEGImages/480p/bear", davis / "Annotations/480p/bear"
+    for kept, *command in (
+        ("matches.png", "retrieval", "other.h5", "--query", "other.h5#v1/1"),
+        ("matches_1.png", "retrieval", "other.h5", "--query", "other.h5#v1"),
+        ("pr_curve.csv", "retrieval", "other.h5", "--pr-curve"),
+        ("map.html", "map", "other.h5", "--method", "pca"),
+        ("bear_frame1.png", "heatmaps", frames, "--mask", masks, "--frame", "1", "--weights", "toy.safetensors"),
+    ):
+        before = sorted(tmp_path.iterdir())
+        (tmp_path / kept).write_text("mine")
+        assert f"{kept} exists already; give another --out or --overwrite" in failure(run(*command))
+        assert (tmp_path / kept).read_text() == "mine" and len(list(tmp_path.iterdir())) == len(before) + 1
+        assert run(*command, "--overwrite").exit_code == 0 and (tmp_path / kept).stat().st_size > 100
+        for made in set(tmp_path.iterdir()).difference(before):
+            made.unlink()
+
+
 def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(run: Run, tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
     assert "neither a stored object" in failure(run("retrieval", "other.h5", "--query", "other.h5/v1/1"))
@@ -166,7 +186,7 @@ def test_a_match_among_photographs_names_the_file(run: Run, tmp_path: Path) -> N
     height, width = np.asarray(Image.open(next((tmp_path / "photos").rglob(names[0])))).shape[:2]
     write_label_png("mask.png", np.pad(np.ones((40, 40), np.uint16), ((0, height - 40), (0, width - 40))))
     photo = ("--query", next((tmp_path / "photos").rglob(names[0])), "--mask", "mask.png", *weights)
-    found = json.loads(run("retrieval", *photo, "--by", "descriptor", "--json").stdout)
+    found = json.loads(run("retrieval", *photo, "--by", "descriptor", "--json", "--overwrite").stdout)
     assert {match["image_name"] for match in found[0]["matches"]} == set(names)
     clustered_store(tmp_path / "other.h5")
-    assert "weights of the library (--weights)" in failure(run("retrieval", "other.h5", *photo))
+    assert "weights of the library (--weights)" in failure(run("retrieval", "other.h5", *photo, "--overwrite"))

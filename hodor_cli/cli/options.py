@@ -35,13 +35,14 @@ def out_option(metavar: str, help: str) -> Any:
     return opt(metavar, help, "--out", "-o")
 
 
-def picture_file(path: Path, *inputs: str | Path | None) -> Path:
+def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Path:
     """The PNG file that `--out` means; `.png` is added to a name without an ending.
 
-    Raises OutputError for another ending, for one of the `inputs`, and for what is no file.
+    Raises OutputError for another ending, for one of the `inputs`, for what is no file, and for a file that exists,
+    unless `overwrite`.
     """
     from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_replaceable
+    from hodor_cli.files import require_new, require_replaceable
 
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() != ".png":
@@ -49,6 +50,7 @@ def picture_file(path: Path, *inputs: str | Path | None) -> Path:
     if any(path.resolve() == Path(given).resolve() for given in inputs if given is not None):
         raise OutputError(f"{path} is read by this command and is not replaced; give another --out")
     require_replaceable(path)
+    require_new(path, overwrite=overwrite)
     return path
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hodor_cli.cli.options import ByName, JsonOption, arg, opt, out_option, picture_file, switch
+from hodor_cli.cli.options import ByName, JsonOption, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, say_json
 from hodor_cli.run.settings import SegmentSettings
@@ -121,6 +121,7 @@ def retrieval(
     ] = False,
     queries: Annotated[int | None, opt("N", "Curve: take N random rows as queries instead of all.", min=1)] = None,
     as_json: JsonOption = False,
+    overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Find an object in a library of descriptors, or measure how well descriptors tell objects apart.
@@ -135,6 +136,7 @@ def retrieval(
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
     from hodor_cli.errors import UsageError, require_matplotlib
+    from hodor_cli.files import require_new
 
     if pr_curve == (query is not None):
         raise UsageError("give either --pr-curve to measure or --query WHAT to search")
@@ -144,10 +146,12 @@ def retrieval(
         raise UsageError(f"{query} is neither a stored object (FILE.h5#VIDEO/ID) nor a photo with its --mask FILE")
     if query is not None and mask is not None and "#" in query and not Path(query).exists():
         raise UsageError(f"--mask goes with a photo and {query} names a stored object; leave --mask out")
-    image = picture_file(out or Path("pr_curve.png" if pr_curve else "matches.png"), query, mask)
+    image = out or Path("pr_curve.png" if pr_curve else "matches.png")
+    image = picture_file(image, query, mask, overwrite=overwrite)
     with DescriptorStore(find_store(store)) as library:
         if pr_curve:
             require_matplotlib("`pr_curve`")
+            require_new(image.with_suffix(".csv"), overwrite=overwrite)
             if by is None and projection is None:
                 wanted = possible_comparisons(library)
                 if len(wanted) == 1:
@@ -166,13 +170,16 @@ def retrieval(
             from hodor_cli.weights import load_model
 
             asked = queries_of_image(Path(str(query)), mask, FrameEncoder(load_model(settings.weights), **model))
+        several = len(asked) > 1
+        sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
+        for sheet in sheets:
+            require_new(sheet, overwrite=overwrite)
         segmenter = _segmenter(settings.weights, model, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
         search: dict[str, Any] = {"metric": metric, "top": top}
         found: list[dict[str, Any]] = []
-        for number, one in enumerate(asked):
+        for one, sheet in zip(asked, sheets, strict=True):
             answers = _search(library, one, comparison, search, segmenter)
-            sheet = image if len(asked) == 1 else image.with_stem(f"{image.stem}_{one.object_id or number + 1}")
             write_contact_sheet(sheet, library, one, [match for match, _ in answers])
             compared = {"by": comparison.by, "metric": metric}
             found.append({"query": one.label, **compared, "contact_sheet": str(sheet), "matches": answers})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hodor_cli.cli.options import ByName, arg, opt, out_option, picture_file, switch
+from hodor_cli.cli.options import ByName, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, say
 from hodor_cli.run.settings import SegmentSettings
@@ -29,6 +29,7 @@ def map_command(
     most: Annotated[int, opt("N", "Show at most N rows, spread over every object.", "--max-points", min=3)] = 1500,
     seed: Annotated[int, opt("N", "The same seed gives the same map.", min=0, max=2**32 - 1)] = 0,
     perplexity: Annotated[float | None, opt("P", "t-SNE's size of a neighbourhood [default: 30].")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw descriptors as points of a plane with each crop pasted at its point: PNG, an HTML page to explore, and CSV.
 
@@ -41,7 +42,7 @@ def map_command(
     from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 
     path = find_store(store)
-    files = map_files(out)
+    files = map_files(out, overwrite=overwrite)
     with DescriptorStore(path) as opened:
         for name in video or []:
             opened.video(name)
@@ -65,10 +66,13 @@ def map_command(
         say(f"{file}  {what}")
 
 
-def map_files(out: str) -> list[Path]:
-    """The three files that `--out` means. Raises OutputError for a place where they cannot be."""
+def map_files(out: str, *, overwrite: bool = False) -> list[Path]:
+    """The three files that `--out` means.
+
+    Raises OutputError for a place where they cannot be, and for a file that exists, unless `overwrite`.
+    """
     from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_replaceable
+    from hodor_cli.files import require_new, require_replaceable
 
     path = Path(out)
     if path.name in ("", ".."):
@@ -82,6 +86,7 @@ def map_files(out: str) -> list[Path]:
     files = [path.with_name(path.name + suffix) for suffix in (".png", ".html", ".csv")]
     for file in files:
         require_replaceable(file)
+        require_new(file, overwrite=overwrite)
     return files
 
 
@@ -99,6 +104,7 @@ def heatmaps(
     frame: Annotated[int, opt("N", "The frame to show, from 0.", min=0)],
     out: Annotated[Path | None, out_option("FILE", "PNG to write [default: NAME_frameN.png].")] = None,
     truth: Annotated[Path | None, opt("FILE", "The true mask of that frame, to be drawn.")] = None,
+    overwrite: OverwriteOption = False,
     settings: Annotated[SegmentSettings, Fields("weights", "history", "min_dim", "max_dim", "device", "precision")],
 ) -> None:
     """Show where the catch-all and each of the 3x3 background descriptors are seen in a frame, as ten heat maps.
@@ -114,7 +120,7 @@ def heatmaps(
 
     with open_source(source) as frames:
         inputs = source, truth, *(one.rpartition("=")[2] for one in mask)
-        path = picture_file(out or Path(f"{frames.name}_frame{frame}.png"), *inputs)
+        path = picture_file(out or Path(f"{frames.name}_frame{frame}.png"), *inputs, overwrite=overwrite)
         # A container's length may be an estimate: what is a little beyond it is looked for.
         if frames.length is not None and frame > 1.1 * frames.length + 10:
             raise InputError(f"{frames.name} has no frame {frame}; it has {frames.length}, counted from 0")
