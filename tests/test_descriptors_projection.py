@@ -138,12 +138,10 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     assert json.loads(result.stdout)[0]["by"] == "projection", result.output
     result = run("retrieval", "--pr-curve", "--projection", "projection.safetensors", "--json")
     assert next(iter(json.loads(result.stdout)["curves"])) == "projection, Euclidean across"
-    both = ("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--by", "baseline")
-    assert "contradicts --by baseline" in failure(run(*both))
+    again = ("retrieval", "--query", "objects.h5#bear/1", "--overwrite", "--projection")
+    assert "contradicts --by baseline" in failure(run(*again, "projection.safetensors", "--by", "baseline"))
     save_projection("other.safetensors", replace(projection, model_fingerprint="0" * 64))
-    assert "another model" in failure(
-        run("retrieval", "--query", "objects.h5#bear/1", "--projection", "other.safetensors")
-    )
+    assert "another model" in failure(run(*again, "other.safetensors"))
 
 
 def test_the_same_seed_draws_the_same_views(tmp_path: Path) -> None:
