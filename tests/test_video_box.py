@@ -114,21 +114,32 @@ def test_parse_boxes(tmp_path: Path, make_video: Callable[..., Path]) -> None:
 
 def test_parse_clicks(tmp_path: Path, make_video: Callable[..., Path]) -> None:
     source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
-    clicks = clicks_by_frame(["10,20", "-30, 40.2", "3=50,60,7", "4=-5,6,7"], source, taken={1})
+    clicks = clicks_by_frame(["10,20", "-30, 40.2", "3:7=50,60", "4:7=-5,6"], source, {2: [1]})
     assert clicks == {
         1: {2: (Click(10, 20), Click(30, 40, False))},
         3: {7: (Click(50, 60),)},
         4: {7: (Click(5, 6, False),)},
     }
-    for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4", "--1,2", "", "1,2,x"):
+    assert clicks_by_frame(["3=50,60,7"], source, {}) == {3: {7: (Click(50, 60),)}}  # as it was written before
+    for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
         with pytest.raises(UsageError, match="is no click"):
-            clicks_by_frame([wrong], source)
+            clicks_by_frame([wrong], source, {})
     with pytest.raises(UsageError, match="outside the 160x120 frame"):
-        clicks_by_frame(["160,5"], source)
+        clicks_by_frame(["160,5"], source, {})
     with pytest.raises(UsageError, match="ids go from 1"):
-        clicks_by_frame(["16,5,0"], source)
+        clicks_by_frame(["1:0=16,5"], source, {})
     with pytest.raises(InputError, match="past the end"):
-        clicks_by_frame(["9=16,5"], source)
+        clicks_by_frame(["9=16,5"], source, {})
+
+
+def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5))
+    clicks = ["50,60", "-5,6"]
+    assert clicks_by_frame(clicks, source, {0: [4]}) == {0: {4: (Click(50, 60), Click(5, 6, False))}}
+    assert clicks_by_frame(clicks, source, {2: [1]}).keys() == {0} and 2 in clicks_by_frame(clicks, source, {2: [1]})[0]
+    with pytest.raises(UsageError, match="on which of the objects 1, 4 it is; give the id as well, for example 0:1="):
+        clicks_by_frame(clicks, source, {0: [4, 1]})
+    assert clicks_by_frame(["0:9=50,60"], source, {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
 
 
 def test_click_in_a_run(tmp_path: Path, make_video: Callable[..., Path]) -> None:
@@ -148,6 +159,9 @@ def test_click_in_a_run(tmp_path: Path, make_video: Callable[..., Path]) -> None
     assert report["frames"][0]["clicks"] == {"1": [[80, 60, True], [10, 10, False]]}
     again = CliRunner().invoke(app, [*run, "--click", "80,60", "--overwrite"])
     assert again.exit_code == 0 and (tmp_path / "out/box_masks/00000_id1.png").is_file()
+    refined = CliRunner().invoke(app, [*run, "--box", "45,25,70,70", "--click", "80,60", "--overwrite"])
+    assert "object 1 corrected by 1 click" in refined.output, refined.output
+    assert [path.name for path in (tmp_path / "out/box_masks").iterdir()] == ["00000_id1.png"]
     negative = CliRunner().invoke(app, [*run[:-1], str(tmp_path / "b"), "--click", "-80,60"])
     assert negative.exit_code == 2 and not (tmp_path / "b").exists()
 

@@ -84,9 +84,10 @@ BoxOption = Annotated[
 ClickOption = Annotated[
     list[str] | None,
     opt(
-        "[FRAME=][-]x,y[,ID]",
+        "[FRAME[:ID]=][-]x,y",
         "A click on the object, in pixels, instead of a mask; a minus sign marks what is not the object. "
-        "Repeatable; clicks without ID belong to one object. They also correct a box or a mask of the same frame.",
+        "Repeatable; clicks without ID belong to one object: that of the box or mask in the same frame, which they "
+        "correct, or a new one.",
     ),
 ]
 OverwriteOption = Annotated[bool, switch("--overwrite", "Replace the results of an earlier run.")]

@@ -98,6 +98,7 @@ def segment(
     hodor segment clip.mp4 --mask 0=person.png --mask 120=dog.png
     hodor segment clip.mp4 --box 310,120,200,260 --preview
     hodor segment clip.mp4 --box 310,120,200,260
+    hodor segment clip.mp4 --box 310,120,200,260 --click -330,130
     hodor segment clip.mp4 --click 320,200 --click -300,260
     hodor segment other.mp4 --from objects.h5#clip/1
 

@@ -90,9 +90,10 @@ def given_inputs(
     from hodor_cli.run.prompts import boxes_by_frame, clicks_by_frame
 
     read = read_given(list(mask or ()), frames)
-    taken = {key for one in read.masks.values() for key in one.object_ids}
-    boxes = boxes_by_frame(box or (), frames, taken)
-    clicks = clicks_by_frame(click or (), frames, taken | {key for of in boxes.values() for key in of})
+    masked = {frame: one.object_ids for frame, one in read.masks.items()}
+    boxes = boxes_by_frame(box or (), frames, {key for ids in masked.values() for key in ids})
+    begun = {frame: [*masked.get(frame, ()), *boxes.get(frame, ())] for frame in {*masked, *boxes}}
+    clicks = clicks_by_frame(click or (), frames, begun)
     removed = removals_by_frame(remove or (), frames)
     for frame, ids in read.ends.items():
         removed.setdefault(frame, []).extend(ids)
@@ -108,7 +109,8 @@ def given_inputs(
             note(f"Frame {frame}: object {object_id} from the box {','.join(map(str, side))}")
     for frame, of_frame in clicks.items():
         for object_id, of_object in of_frame.items():
-            note(f"Frame {frame}: object {object_id} from {counted(len(of_object), 'click')}")
+            how = "corrected by" if object_id in begun.get(frame, ()) else "from"
+            note(f"Frame {frame}: object {object_id} {how} {counted(len(of_object), 'click')}")
     appears = dict(ids_and_frames(appear or (), frames, "appearance"))
     names_by_id = {**read.names, **names_of(names or ())}
     return RunInputs(read.masks, boxes, removed, clicks=clicks, names=names_by_id, appears=appears)

@@ -13,6 +13,7 @@ from hodor_cli.datasets.labels.masks import require_frame
 from hodor_cli.engine.masks import MAX_OBJECT_ID
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import Box
+from hodor_cli.images.paths import listed
 from hodor_cli.run.records import Click
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _WHOLE, _NUMBER = r"\s*(\d{1,9})\s*", r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
 _BOX = re.compile(f"(?:{_WHOLE}(?::{_WHOLE})?=)?{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
-_CLICK = re.compile(rf"(?:{_WHOLE}=)?\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?:,{_WHOLE})?")
+#: The last number is the object's id, as it was written before FRAME:ID=x,y.
+_CLICK = re.compile(rf"(?:{_WHOLE}(?::{_WHOLE})?=)?\s*(-?)\s*(?!-){_NUMBER},(?!\s*-){_NUMBER}(?:,{_WHOLE})?")
 #: The smallest side of a box, and the smallest share of a box that an object must fill.
 _MIN_SIDE, _MIN_SHARE = 4, 0.03
 
@@ -82,32 +84,50 @@ def check_box(box: Box, size: tuple[int, int]) -> None:
 
 
 def clicks_by_frame(
-    arguments: Sequence[str], source: FrameSource, taken: Collection[int] = ()
+    arguments: Sequence[str], source: FrameSource, given: Mapping[int, Collection[int]]
 ) -> dict[int, dict[int, tuple[Click, ...]]]:
-    """Clicks by frame and object id, from texts "[FRAME=][-]x,y[,ID]"; a minus sign marks a negative click.
+    """Clicks by frame and object id, from texts "[FRAME[:ID]=][-]x,y"; a minus sign marks a negative click.
 
-    All clicks without an id belong to one object, which gets the smallest unused id; `taken` are the ids of masks and
-    boxes. Raises UsageError for an invalid click or one outside the frame, InputError for a FRAME after the end.
+    given: frame -> ids of its masks and boxes. All clicks without an id belong to one object: to the one that has a
+    mask or box in a frame of theirs, or else to a new one with the smallest unused id.
+
+    Raises UsageError for an invalid click, one outside the frame, and clicks that may belong to several objects,
+    InputError for a FRAME after the end.
     """
-    clicks: dict[int, dict[int, list[Click]]] = {}
-    named = {int(match[5]) for text in arguments if (match := _CLICK.fullmatch(text)) and match[5]}
-    free = next(number for number in range(1, MAX_OBJECT_ID + 1) if number not in {*taken, *named})
+    parsed: list[tuple[int, int | None, Click]] = []
     for argument in arguments:
         match = _CLICK.fullmatch(argument)
-        if match is None:
+        if match is None or (match[2] and match[6]):
             raise UsageError(
-                f"{argument!r} is no click; give [FRAME=][-]x,y[,ID] in pixels, for example 320,200 or -300,260"
+                f"{argument!r} is no click; give [FRAME[:ID]=][-]x,y in pixels, for example 320,200 or -300,260"
             )
         frame = int(match[1]) if match[1] else source.start
         require_frame(frame, argument, source)
-        x, y, object_id = round(float(match[3])), round(float(match[4])), _object_id(match[5], argument) or free
+        x, y = round(float(match[4])), round(float(match[5]))
         if not (x < source.width and y < source.height):
             raise UsageError(
                 f"the click {x},{y} is outside the {source.width}x{source.height} frame; x goes from 0 to"
                 f" {source.width - 1}, y from 0 to {source.height - 1}"
             )
-        clicks.setdefault(frame, {}).setdefault(object_id, []).append(Click(x, y, not match[2]))
+        parsed.append((frame, _object_id(match[2] or match[6], argument), Click(x, y, not match[3])))
+    unnamed = _object_of_unnamed(parsed, given)
+    clicks: dict[int, dict[int, list[Click]]] = {}
+    for frame, object_id, click in parsed:
+        clicks.setdefault(frame, {}).setdefault(object_id or unnamed, []).append(click)
     return {frame: {key: tuple(value) for key, value in of.items()} for frame, of in clicks.items()}
+
+
+def _object_of_unnamed(clicks: Sequence[tuple[int, int | None, Click]], given: Mapping[int, Collection[int]]) -> int:
+    """The id of the object to which the clicks (frame, id, click) without an id belong."""
+    here = {key: frame for frame, object_id, _ in clicks if object_id is None for key in given.get(frame, ())}
+    if len(here) > 1:
+        first, frame = min(here), here[min(here)]
+        raise UsageError(
+            f"a click does not say on which of the objects {listed(sorted(here), 8)} it is; give the id as well, for "
+            f"example {frame}:{first}=320,200, or an id of its own for a new object"
+        )
+    used = {*(object_id for _, object_id, _ in clicks), *(key for ids in given.values() for key in ids)}
+    return next(iter(here or (number for number in range(1, MAX_OBJECT_ID + 1) if number not in used)))
 
 
 def check_clicks(clicks: Mapping[int, Sequence[Click]], started: Collection[int], frame: int) -> None:
