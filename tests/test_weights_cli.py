@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from hodor_cli.cli import app
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.weights import model_fingerprint, model_from_checkpoint, registry, save_checkpoint
-from hodor_cli.weights.tensor_files import file_sha256
+from hodor_cli.weights.tensor_files import file_sha256, read_safetensors, write_safetensors
 
 TRAINING = {"training": {"learning_rate": 0.0001, "data": ["stills", "clips"], "iterations": 2900}, "J&F": 0.71}
 
@@ -81,6 +81,19 @@ def test_a_file_is_described_and_verified_like_a_name(bundle: Path, toy: Hodor, 
     assert "saved with the weights\n  nothing" in hodor("describe", str(path))[0]
     (result,) = hodor_json("verify", str(path))
     assert result["ok"] and not result["checksum_known"] and result["fingerprint"] == model_fingerprint(toy)
+
+
+def test_describe_says_that_parameters_are_missing(toy: Hodor, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(path, toy)
+    header, tensors = read_safetensors(path)
+    del tensors["encoder.fg_query_embed"]
+    write_safetensors(path, tensors, header)
+    out, err = hodor("describe", str(path), code=4)
+    assert "architecture in detail" in out
+    assert err.startswith(f"error: {path} does not fit the architecture 'toy': it is missing encoder.fg_query_embed;")
+    assert err.count("\n") == 1
+    assert json.loads(hodor("describe", str(path), "--json", code=4)[0])["architecture"] == "toy"
 
 
 def test_verify_checks_all_named_weights_by_default(bundle: Path) -> None:

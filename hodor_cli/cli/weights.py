@@ -58,9 +58,10 @@ def describe(
 ) -> None:
     """Show architecture, training and model card.
 
-    Training settings and scores are shown as they were saved in the file.
+    Training settings and scores are shown as they were saved in the file. Ends with exit code 4 if the parameters do
+    not fit the architecture.
     """
-    from hodor_cli.weights.checkpoint import load_checkpoint
+    from hodor_cli.weights.checkpoint import load_checkpoint, network_of
     from hodor_cli.weights.registry import available_weights, weights_path
     from hodor_cli.weights.tensor_files import file_sha256
 
@@ -83,13 +84,20 @@ def describe(
         facts |= {"model_card": str(info.card), "model_card_text": info.card.read_text(encoding="utf-8")}
     if as_json:
         say_json(facts)
-        return
+    else:
+        _print_facts(facts)
+    network_of(content, path)  # raises, behind the description, if parameters are missing or damaged
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    """Print what `describe` found as text."""
     card, config, metadata = facts.pop("model_card_text", None), facts.pop("config"), facts.pop("metadata")
     facts["bytes"] = f"{facts['bytes']} ({facts['bytes'] / 2**20:.1f} MiB)"
     facts["parameters"] = f"{facts['parameters']} ({facts['parameters'] / 1e6:.1f} M)"
     facts["stored_as"] = ", ".join(facts["stored_as"])
-    sides = content.config.min_dim, content.config.max_dim
-    facts["working_resolution"] = f"shorter side {sides[0]}, longer at most {sides[1]}"
+    facts["working_resolution"] = "shorter side {min_dim}, longer at most {max_dim}".format(
+        **facts["working_resolution"]
+    )
     console = stdout_console()
     for line in (
         *_indented({key.replace("_", " "): value for key, value in facts.items()}, ""),

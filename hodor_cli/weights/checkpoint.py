@@ -95,7 +95,14 @@ def save_checkpoint(
 
 def model_from_checkpoint(path: str | Path) -> Hodor:
     """The network of a checkpoint file, in evaluation mode, float32 on the CPU. Raises as `load_checkpoint` does."""
-    checkpoint = load_checkpoint(path)
+    return network_of(load_checkpoint(path), path)
+
+
+def network_of(checkpoint: Checkpoint, path: str | Path) -> Hodor:
+    """The network of a checkpoint that was read from `path`, as `model_from_checkpoint` returns it.
+
+    Raises WeightsError if its parameters do not fit its configuration, or are not finite.
+    """
     there, wanted = sum(v.numel() for v in checkpoint.state_dict.values()), checkpoint.config.parameters_at_least()
     if there < wanted:  # before it costs memory and time
         raise WeightsError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.files import write_whole, writing
-from hodor_cli.weights.checkpoint import load_checkpoint, model_from_checkpoint, save_checkpoint
+from hodor_cli.weights.checkpoint import load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
 
 _CARD, _CONFIG = "README.md", "config.json"
@@ -31,7 +31,8 @@ def write_hub_folder(
     there = [name for name in (_CARD, _CONFIG, HUB_FILE) if (folder / name).exists()]
     if there and not overwrite:
         raise OutputError(f"{folder} holds {there[0]} already; give another `out` or `overwrite`")
-    checkpoint, model = load_checkpoint(path), model_from_checkpoint(path)
+    checkpoint = load_checkpoint(path)
+    model = network_of(checkpoint, path)
     dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)
     save_checkpoint(folder / HUB_FILE, model, checkpoint.metadata, dtype=dtype)
     config = {"model_type": "hodor", "architectures": ["Hodor"], **checkpoint.config.to_dict()}
