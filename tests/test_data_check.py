@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hodor_cli.cli import app
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
@@ -74,17 +75,45 @@ def test_every_fault_of_photographs_at_once(tmp_path):
     assert not report.ok
     text = "\n".join(report.lines())
     assert all(kind in text for kind in found)
-    assert report.sentence().count("\n") == 0 and "missing image" in report.sentence()
+    assert report.sentence().count("\n") == 0 and "broken image" in report.sentence()
 
 
-def test_only_of_many_photographs_the_quick_check_opens_no_image(tmp_path, monkeypatch):
+def test_only_of_many_photographs_the_quick_check_reads_headers_alone(tmp_path, monkeypatch):
     make_coco(tmp_path, 2)
-    for path in (tmp_path / "images").iterdir():
-        path.write_bytes(b"")
+    path = tmp_path / "images" / "001.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
     assert not check_dataset(tmp_path, limits=LIMITS).ok
     monkeypatch.setattr("hodor_cli.formats.check.OPENED", 1)
     assert check_dataset(tmp_path, limits=LIMITS).ok
     assert not check_dataset(tmp_path, limits=LIMITS, full=True).ok
+    path.write_bytes(b"no picture")
+    assert kinds(check_dataset(tmp_path, limits=LIMITS)) == {"broken image": "001.png"}
+    Image.new("RGB", (30, 30)).save(path)
+    assert kinds(check_dataset(tmp_path, limits=LIMITS)) == {"size mismatch": "001.png"}
+
+
+def test_missing_photographs_are_left_out_and_all_of_them_can_be_listed(tmp_path):
+    make_coco(tmp_path, 6)
+    for number in range(1, 6):
+        (tmp_path / "images" / f"00{number}.png").unlink()
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert report.ok and (report.images, report.samples, report.objects) == (6, 1, 2)
+    text = "\n".join(report.lines())
+    assert "left out: missing image: 5\n" in text and "and 2 more (`examples=5` lists them)" in text
+    assert "without an object" not in text
+    assert len(StillImages(tmp_path, limits=LIMITS)) == 1
+    (tmp_path / "images" / "006.png").unlink()
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert not report.ok and "missing image (6, such as 001.png), nothing is left" in report.sentence()
+
+
+def test_the_check_counts_the_objects_of_each_class(tmp_path):
+    content = make_coco(tmp_path, 3)
+    content["categories"] += [{"id": 8, "name": "lid"}, {"id": 9, "name": "tape"}]
+    content["annotations"][0]["category_id"] = 8
+    save_coco(tmp_path, content)
+    assert "objects by class: box 5, lid 1, tape 0" in check_dataset(tmp_path, limits=LIMITS).facts
 
 
 def test_nothing_left_is_a_fault(tmp_path):
@@ -268,10 +297,10 @@ def test_the_command_checks_and_draws(tmp_path):
         assert image.width > 600
     content["images"].pop()
     save_coco(tmp_path / "set", content)
-    (tmp_path / "set" / "images" / "001.png").unlink()
+    (tmp_path / "set" / "images" / "001.png").write_bytes(b"")
     done = hodor("data", "check", tmp_path / "set")
     assert done.returncode == 7
-    assert "missing image: 1" in done.stdout and "annotation of an unknown image: 2" in done.stdout
+    assert "broken image: 1" in done.stdout and "annotation of an unknown image: 2" in done.stdout
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     done = hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png")
     assert done.returncode == 3 and "Traceback" not in done.stderr

@@ -115,9 +115,9 @@ def test_annotations_folder_prefers_the_training_split(tmp_path):
 
 def test_faults_name_the_file(tmp_path):
     content = make_coco(tmp_path, 2)
-    (tmp_path / "images" / "001.png").unlink()
     (tmp_path / "images" / "002.png").write_bytes(b"no image")
     images = StillImages(tmp_path, limits=FILE_PIXELS)
+    (tmp_path / "images" / "001.png").unlink()
     with pytest.raises(DataError, match=r"001\.png .*missing"):
         images.load(0)
     with pytest.raises(DataError, match=r"002\.png is not an image"):

@@ -185,8 +185,25 @@ def test_nonsense_is_refused():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_image_stops_with_its_name_in_one_sentence(stills, workers, tmp_path):
+def test_another_sample_stands_in_for_one_that_cannot_be_read(stills, workers, tmp_path):
+    sound = list(make_loader(Batches([stills], TINY), 0, 8, workers=workers))
     (tmp_path / "images" / "004.png").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"^\S+004\.png is not an image that can be read; [^\n]+$"):
+    made = [list(make_loader(Batches([stills], TINY), 0, 8, workers=workers)) for _ in range(2)]
+    unread = {sentence for batch in made[0] for sentence in batch["unread"]}
+    assert len(unread) == 1 and "004.png is not an image that can be read" in unread.pop()
+    assert any("004.png" in batch["names"] for batch in sound)
+    assert not any("004.png" in batch["names"] for batch in made[0])
+    for before, first, second in zip(sound, *made, strict=True):
+        assert first["names"] == second["names"] and len(first["names"]) == TINY.batch_size
+        assert all(torch.equal(first[name], second[name]) for name in TENSORS)
+        same = not first["unread"] and not before["unread"]
+        assert not same or torch.equal(first["frames"], before["frames"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_many_damaged_images_stop_with_a_name_in_one_sentence(stills, workers, tmp_path):
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"^\S+00\d\.png is not an image that can be read; [^\n]+$"):
         for _ in make_loader(Batches([stills], TINY), 0, 20, workers=workers):
             pass

@@ -280,10 +280,46 @@ def test_data_that_cannot_be_trained_on(photos: Path, tmp_path: Path, monkeypatc
     with pytest.raises(DataError, match="train on them with `finetune`"):
         run(tmp_path / "clips", tmp_path / "run")
     broken = make_blobs(tmp_path / "broken")
-    (broken / "images" / "2.png").unlink()
-    with pytest.raises(DataError, match=r"missing image \(1, such as 2.png\)"):
+    whole = (broken / "images" / "2.png").read_bytes()
+    (broken / "images" / "2.png").write_bytes(whole[:400])
+    with pytest.raises(DataError, match=r"broken image \(1, such as 2.png: .*\); delete its file to train without it"):
         run(broken, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_missing_photographs_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    warned: list[str] = []
+    made = make_blobs(tmp_path / "set")
+    (made / "images" / "2.png").unlink()
+    run(made, tmp_path / "run", 1, warn=warned.append)
+    assert "1 image of" in warned[0] and "is missing and left out, such as 2.png; `check_dataset` lists" in warned[0]
+
+
+def test_a_photograph_that_becomes_unreadable_does_not_end_a_run(tmp_path: Path) -> None:
+    warned: list[str] = []
+    made = make_blobs(tmp_path / "set")
+
+    def damage(progress: TrainingProgress) -> None:
+        (made / "images" / "2.png").write_bytes(b"damaged")
+
+    result = run(made, tmp_path / "run", 20, progress=damage, warn=warned.append)
+    assert result.iterations == 20
+    about = [text for text in warned if "2.png is not an image" in text]
+    assert len(about) == 1 and about[0].endswith("; training continues without it")
+
+
+def test_photographs_that_all_become_unreadable_end_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    notes: list[str] = []
+    made = make_blobs(tmp_path / "set")
+
+    def damage(progress: TrainingProgress) -> None:
+        for path in (made / "images").iterdir():
+            path.write_bytes(b"damaged" if progress.iteration == 3 else path.read_bytes())
+
+    with pytest.raises(DataError, match="is not an image"):
+        run(made, tmp_path / "run", 20, progress=damage, note=notes.append)
+    state = read_state(tmp_path / "run")
+    assert state is not None and state.iteration == 3 and "with `resume` continues" in notes[-1]
 
 
 def test_the_prepared_workspace_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,8 @@ def train_projection(
     if not out.parent.is_dir():
         raise OutputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
     stills = stills_for_projection(data)
+    if missing := stills.faults.missing():
+        warn(missing)
     model = load_model(settings.weights)
     count = min(photographs, len(stills))
     with progress_bar("encoding", count, "photographs") as show:

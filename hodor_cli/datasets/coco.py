@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, Id, ImageEntry, read_coco, segmentation_of
 from hodor_cli.datasets.coco_find import ImageFinder, find_coco
 from hodor_cli.datasets.limits import ObjectLimits, area_and_sides
-from hodor_cli.datasets.report import Faults
+from hodor_cli.datasets.report import MISSING, OUTSIDE, Faults
 from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, decode_segmentation
 from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.images.picture import read_picture
@@ -56,9 +57,9 @@ class StillImages:
     folder: the photographs. annotations: a COCO file, or what was read from any file; by default the file that
     `find_coco` finds. Crowds are left out. Polygons and run lengths are read, compressed or not; masks are decoded when
     their photograph is loaded, so that the set needs little memory. `faults` are the entries that cannot be used,
-    `below_limits` is the number of objects that are too small. If annotation ids are words or not unique, all are
-    replaced by 1, 2, ... in their order. Raises DataError if the annotations cannot be read or, unless `allow_empty`,
-    if no photograph is left.
+    `below_limits` is the number of objects that are too small, and `classes` counts those that are not. Photographs
+    whose file is missing are left out. If annotation ids are words or not unique, all are replaced by 1, 2, ... in
+    their order. Raises DataError if the annotations cannot be read or, unless `allow_empty`, if no photograph is left.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class StillImages:
         self.listed: Sequence[ImageEntry] = tuple(content.images.values())
         """Every image of the file, with objects or without."""
         self.below_limits = 0
+        self.classes = Counter(dict.fromkeys(content.categories.values(), 0))
         self._images: list[ImageEntry] = []
         self.object_counts: list[int] = []
         """Number of usable objects of each photograph."""
@@ -90,8 +92,8 @@ class StillImages:
         self._packed: list[bytes] = []
         self._pack(content)
         if not self._images and not allow_empty:
-            broken = next((fault for fault in self.faults.found if fault.serious), None)
-            why = f"; {broken.kind}: {broken.where} {broken.detail}" if broken is not None else ""
+            broken = min(self.faults.found, key=lambda fault: not fault.serious, default=None)
+            why = f"; {broken.kind}: {broken}" if broken is not None else ""
             raise DataError(
                 f"{self.annotations_file} has no image with an object within the limits ({self.limits}){why}"
             )
@@ -162,10 +164,22 @@ class StillImages:
                     category = "object" if kind is None else content.categories.get(kind, "object")
                     number = annotation.id if kept and isinstance(annotation.id, int) else place
                     usable.append(_StoredObject(number, category, segmentation))
-            if usable:
+            if usable and self._is_there(image):
                 self._images.append(image)
                 self.object_counts.append(len(usable))
+                self.classes.update(item.category for item in usable)
                 self._packed.append(msgspec.json.encode(usable))
+
+    def _is_there(self, image: ImageEntry) -> bool:
+        """Whether the image has a file; if not, the fault is noted."""
+        if refusal := self.finder.refusal(image.file_name):
+            self.faults.add(OUTSIDE, image.file_name, refusal)
+        elif self.finder.find(image.file_name) is None:
+            slashes = "its name has backslashes" if "\\" in image.file_name else ""
+            self.faults.add(MISSING, image.file_name, slashes, serious=False)
+        else:
+            return True
+        return False
 
     def _usable(self, annotation: Annotation, image: ImageEntry) -> Segmentation | None:
         """The annotation's segmentation if it is valid and large enough; otherwise None, and the fault is noted."""

@@ -14,6 +14,8 @@ from hodor_cli.images.paths import plural
 #: Faults of one kind that are kept; further ones are only counted.
 _KEPT = 1000
 CROWDS = "masks marked as crowds"
+MISSING, OUTSIDE = "missing image", "image outside the folder"
+_WAYS_OUT = {"broken image": "; delete its file to train without it"}
 _LONGEST = 400  # characters of a name or a detail
 
 
@@ -67,11 +69,21 @@ class Faults:
             kinds.setdefault(fault.kind, []).append(fault)
         return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
+    def missing(self) -> str:
+        """The beginning of a sentence on the images that are left out because they are missing; "" if none is."""
+        if not (count := self.counts[MISSING]):
+            return ""
+        are, first = "is" if count == 1 else "are", self.kinds()[MISSING][0]
+        return f"{plural(count, 'image')} of {self.path} {are} missing and left out, such as {first}"
+
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
         """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left.
         use: what they stand against."""
-        kinds = self.kinds().items()
-        parts = [f"{kind} ({self.counts[kind]}, such as {found[0]})" for kind, found in kinds if found[0].serious]
+        parts = [
+            f"{kind} ({self.counts[kind]:,}, such as {found[0]}){_WAYS_OUT.get(kind, '')}"
+            for kind, found in self.kinds().items()
+            if found[0].serious or (empty and kind == MISSING)
+        ]
         if empty:
             parts.append("nothing is left to train on within the limits")
         return f"{self.path} cannot be {use}: {', '.join(parts)}; see `check_dataset`" if parts else ""
@@ -109,14 +121,17 @@ class CheckReport(Faults):
         out = [f"{self.path}: {held}, {left}", *self.facts]
         for kind, found in self.kinds().items():
             count = self.counts[kind]
-            out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}")
+            out.append(f"{'fault' if found[0].serious else 'left out'}: {kind}: {count}{_WAYS_OUT.get(kind, '')}")
             out += [f"  {fault}" for fault in found[:examples]]
             if count > examples:
-                out.append(f"  and {count - examples} more")
+                out.append(f"  and {count - examples} more (`examples={min(count, _KEPT)}` lists them)")
         if not self.samples:
             out.append("fault: nothing is left to train on")
         if not self.full:
-            out.append("images and masks themselves were not opened; `full` opens every one")
+            read = (
+                "of each image only the header was" if self.kind == "coco" else "images and masks themselves were not"
+            )
+            out.append(f"{read} read; `full` reads every image and mask")
         return out
 
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:

@@ -12,12 +12,15 @@ from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages, read_photograph, turned_hint
 from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.datasets.report import CheckReport, Faults
+from hodor_cli.datasets.report import MISSING, OUTSIDE, CheckReport, Faults
+from hodor_cli.errors import as_data_error
 from hodor_cli.formats.opening import open_set
-from hodor_cli.images.paths import plural
+from hodor_cli.images.paths import listed, plural
+from hodor_cli.images.picture import read_header
 
 Progress = Callable[[int, int], None]
-#: Photographs of a set up to which each is opened in any case: a broken one would otherwise end a run in the middle.
+#: Photographs of a set up to which each is opened in any case. Of larger sets only headers are read, for the time that
+#: it takes.
 OPENED = 500
 
 
@@ -34,8 +37,8 @@ def check_dataset(
     """Check a COCO-format set or a folder of clips and report all faults at once.
 
     path: the set's folder, or the folder of the images if `annotations` (a COCO file) is given. full: also open every
-    image and every mask, as is always done for up to `OPENED` photographs; otherwise only names, sizes and numbers are
-    compared. progress: called with (done, total).
+    image and every mask, as is always done for up to `OPENED` photographs; otherwise the headers of photographs are
+    read, and of clips only names and numbers are compared. progress: called with (done, total).
     Raises DataError only if `path` is not a data set; the message says what the folder holds.
     """
     limits = limits or ObjectLimits()
@@ -58,47 +61,38 @@ def check_opened(
 
 
 def _check_stills(stills: StillImages, full: bool, progress: Progress | None) -> CheckReport:
-    full = full or len(stills.listed) <= OPENED
+    full = full or len(stills) <= OPENED
     report = CheckReport(**vars(stills.faults), full=full, images=len(stills.listed))
-    used = {image: index for index, image in enumerate(stills.image_ids)}
-    for done, image in enumerate(stills.listed, start=1):
-        refusal = stills.finder.refusal(image.file_name)
-        path = stills.finder.find(image.file_name)
-        index = used.get(image.id)
-        if refusal:
-            report.add("image outside the folder", image.file_name, refusal)
-        elif path is None:
-            slashes = "; its name has backslashes" if "\\" in image.file_name else ""
-            report.add("missing image", image.file_name, slashes.removeprefix("; "))
-        elif full:
-            _check_photograph(stills, path, index, image.size, report)
-        if index is not None and path is not None:
-            report.samples += 1
-            report.objects += stills.object_counts[index]
+    report.samples, report.objects = len(stills), sum(stills.object_counts)
+    for index in range(len(stills)):
+        _check_photograph(stills, index, full, report)
         if progress is not None:
-            progress(done, len(stills.listed))
+            progress(index + 1, len(stills))
+    if set(stills.classes) - {"object"}:
+        counts = [f"{name} {count}" for name, count in stills.classes.most_common()]
+        report.facts.append(f"objects by class: {listed(counts, 20)}")
     if stills.below_limits:
         report.facts.append(f"{plural(stills.below_limits, 'object')} below the limits ({stills.limits})")
-    bare = len(stills.listed) - len(stills)
+    bare = len(stills.listed) - len(stills) - report.counts[MISSING] - report.counts[OUTSIDE]
     if bare > 0:
         report.facts.append(f"{plural(bare, 'photograph')} without an object to train on")
     return report
 
 
-def _check_photograph(
-    stills: StillImages, path: Path, index: int | None, size: tuple[int, int], report: CheckReport
-) -> None:
-    """Open one photograph and all its masks."""
-    with report.noting("broken image", path.name):
-        height, width = read_photograph(path).shape[:2]
-        if (height, width) != size:
-            hint = turned_hint((height, width), size)
-            detail = f"the file is {width}x{height}, annotated {size[1]}x{size[0]}{hint}"
-            report.add("size mismatch", path.name, detail)
-        elif index is not None:
+def _check_photograph(stills: StillImages, index: int, full: bool, report: CheckReport) -> None:
+    """Read the header of one photograph, or with `full` the photograph and all its masks."""
+    name = Path(stills.name(index)).name
+    with report.noting("broken image", name), as_data_error():
+        path = stills.path(index)
+        actual, annotated = read_photograph(path).shape[:2] if full else read_header(path).size, stills.sizes[index]
+        if actual != annotated:
+            (height, width), (tall, wide) = actual, annotated
+            hint = turned_hint(actual, annotated)
+            report.add("size mismatch", name, f"the file is {width}x{height}, annotated {wide}x{tall}{hint}")
+        elif full:
             empty = [item.annotation_id for item in stills.load(index).objects if not item.mask.any()]
             for annotation in empty:
-                report.add("empty mask", f"annotation {annotation} of {path.name}", "no pixel", serious=False)
+                report.add("empty mask", f"annotation {annotation} of {name}", "no pixel", serious=False)
 
 
 def _check_clips(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from hodor_cli.samples.settings import BatchSettings
 Pools = list[tuple[float, int, np.ndarray]]  # (weight, set, item indices), to draw items from
 
 _BATCH_STREAM, _SAMPLE_STREAM = 1, 2  # keep the random numbers of plans and of samples apart
+_TRIES = 5  # of other items in place of one that cannot be read
 _STRIDE = 32  # sides of a batch are multiples of this, as the network needs them
 
 
@@ -84,33 +85,28 @@ class Batches(Dataset["Batch | HodorError"]):
         self._eligible: dict[tuple[int, int], Pools] = {}
 
     def __getitem__(self, iteration: int) -> Batch | HodorError:
-        """The batch, as `collate` gives it, with `iteration` added.
+        """The batch, as `collate` gives it, with `iteration` and `unread`: a sentence on each file that is damaged.
 
-        In a worker process an error is returned, because torch would wrap it into a traceback.
+        Another sample takes the place of such a file's, so that one damaged file does not end a run of days. Raises
+        DataError where many cannot be read. In a worker process an error is returned, because torch would wrap it into
+        a traceback.
         """
+        unread: list[str] = []
         try:
             plan = self.plan(iteration)
-            samples = self.samples(plan)
+            samples = [self._readable(one, plan.num_objects, unread) for one in plan.samples]
         except HodorError as error:
             if get_worker_info() is None:
                 raise
             return error
-        return {**collate(samples, plan.pad_size), "iteration": iteration}
+        return {**collate(samples, plan.pad_size), "iteration": iteration, "unread": unread}
 
     def plan(self, iteration: int) -> BatchPlan:
         """What this rank makes of an iteration's batch."""
         rng = np.random.default_rng([self.seed, iteration, _BATCH_STREAM])
         dataset, index = draw_item(self._pools, rng)
-        # The pools narrowed to items of this aspect ratio that offer that many objects.
-        key = objects, bucket = int(self._counts[dataset][index]), int(self._buckets[dataset][index])
-        if key not in self._eligible:
-            self._eligible[key] = []
-            for weight, number, items in self._pools:
-                fits = (self._counts[number][items] >= objects) & (self._buckets[number][items] == bucket)
-                if fits.any():
-                    # A source that fits only in part keeps only that part of its weight.
-                    self._eligible[key].append((weight * float(fits.mean()), number, items[fits]))
-        others = (draw_item(self._eligible[key], rng) for _ in range(self.settings.batch_size - 1))
+        alike = self._alike(int(self._counts[dataset][index]), int(self._buckets[dataset][index]))
+        others = (draw_item(alike, rng) for _ in range(self.settings.batch_size - 1))
         whole = self.plan_of([(dataset, index), *others], iteration)
         return BatchPlan(whole.num_objects, whole.pad_size, whole.samples[self._share])
 
@@ -130,12 +126,39 @@ class Batches(Dataset["Batch | HodorError"]):
         return BatchPlan(int(self._counts[number][item]), (height, width), tuple(samples))
 
     def samples(self, plan: BatchPlan) -> list[TrainingSample]:
-        """Make the samples of a plan."""
-        made = []
-        for one in plan.samples:
-            rng = np.random.default_rng([self.seed, one.counter, _SAMPLE_STREAM])
-            made.append(self.sets[one.dataset].make(one.index, plan.num_objects, rng, one.out_size))
-        return made
+        """Make the samples of a plan. Raises DataError for a file that cannot be read."""
+        return [self._made(one, plan.num_objects) for one in plan.samples]
+
+    def _made(self, one: PlannedSample, objects: int, tries: Sequence[int] = ()) -> TrainingSample:
+        rng = np.random.default_rng([self.seed, one.counter, _SAMPLE_STREAM, *tries])
+        return self.sets[one.dataset].make(one.index, objects, rng, one.out_size)
+
+    def _readable(self, one: PlannedSample, objects: int, unread: list[str]) -> TrainingSample:
+        """The planned sample, or where a file cannot be read, which `unread` is told, one of an item like it."""
+        alike = self._alike(objects, int(self._buckets[one.dataset][one.index]))
+        tries: list[int] = []
+        while True:
+            try:
+                return self._made(one, objects, tries)
+            except DataError as error:
+                if len(tries) == _TRIES:
+                    raise
+                unread.append(str(error))
+            tries.append(1)
+            number, item = draw_item(alike, np.random.default_rng([self.seed, one.counter, _BATCH_STREAM, *tries]))
+            one = replace(one, dataset=number, index=item)
+
+    def _alike(self, objects: int, bucket: int) -> Pools:
+        """The pools narrowed to items of one aspect ratio that offer so many objects."""
+        key = objects, bucket
+        if key not in self._eligible:
+            self._eligible[key] = []
+            for weight, number, items in self._pools:
+                fits = (self._counts[number][items] >= objects) & (self._buckets[number][items] == bucket)
+                if fits.any():
+                    # A source that fits only in part keeps only that part of its weight.
+                    self._eligible[key].append((weight * float(fits.mean()), number, items[fits]))
+        return self._eligible[key]
 
 
 def bucket_size(aspect: float, area: float) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import DataError, UsageError
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.free_cores import FreeCores
 from hodor_cli.runtime.memory import keep_freed_memory
@@ -75,7 +75,7 @@ def train(process: Process, plan: Plan) -> TrainingState:
                 )
             job.compare()
             job.save()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DataError):
             job.interrupted()
             raise
     return job.state
@@ -91,6 +91,7 @@ class _Job:
         self.process = learner.process
         self.state = TrainingState(0, plan.config.to_dict(), model=learner.model.config.to_dict())
         self.saved = -1
+        self.unread: set[str] = set()
         earlier = read_state(self.folder.root) if plan.run.resume else None
         if earlier is not None:
             check_same(plan.config, TrainConfig.from_dict(earlier.config))
@@ -119,6 +120,7 @@ class _Job:
                 clock.start()
                 batch = next(batches)
                 clock.has_batch()
+                self._warn_of(batch["unread"])
                 with _uninterrupted():
                     progress, predictions = self._iteration(batch, clock)
                     if metrics is not None:
@@ -138,6 +140,13 @@ class _Job:
                     write_predictions(self.folder.sheets / f"{learner.done:06d}.png", batch, predictions)
                 if learner.done % run.save_every == 0 and learner.done < end and not over:
                     self.save()
+
+    def _warn_of(self, unread: list[str]) -> None:
+        """Warn of each file that cannot be read, once."""
+        for sentence in unread:
+            if sentence not in self.unread:
+                self.callbacks.warn(f"{sentence}; training continues without it")
+        self.unread.update(unread)
 
     def _tell(self, progress: TrainingProgress, clock: Clock) -> None:
         """Report an iteration; after three of them also how long the rest will take."""
