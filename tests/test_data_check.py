@@ -306,19 +306,33 @@ def test_the_command_checks_and_draws(tmp_path):
     assert done.returncode == 3 and "Traceback" not in done.stderr
 
 
-def test_photographs_with_colour_masks_of_the_same_names_are_a_set(tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "masks").mkdir()
-    for name, size in (("a b", (60, 80)), ("Gänse", (70, 90)), ("bare", (60, 80)), ("soft", (60, 80))):
-        Image.new("RGB", size[::-1]).save(tmp_path / "images" / f"{name}.JPG")
+@pytest.mark.parametrize(("places", "second"), [(("images", "masks"), (60, 80)), (("images", "masks"), (70, 90)),
+                                                (("imgs/train", "labels/train"), (60, 80)),
+                                                (("train/images", "train/gt"), (60, 80))])  # fmt: skip
+def test_photographs_with_colour_masks_of_the_same_names_are_a_set(tmp_path, places, second):
+    images, masks = (tmp_path / place for place in places)
+    images.mkdir(parents=True)
+    masks.mkdir(parents=True)
+    for name, size in (("a b", (60, 80)), ("Gänse", second), ("bare", (60, 80)), ("soft", (60, 80))):
+        Image.new("RGB", size[::-1]).save(images / f"{name}.JPG")
         colours = np.zeros((*size, 3), np.uint8)
         colours[10:40, 5:35], colours[10:40, 45:75] = (255, 0, 0), (0, 0, 255)
         if name == "soft":
             colours = cv2.GaussianBlur(colours, (9, 9), 0)
         if name != "bare":
-            Image.fromarray(colours).save(tmp_path / "masks" / f"{name}.png")
+            Image.fromarray(colours).save(masks / f"{name}.png")
     report = check_dataset(tmp_path, limits=LIMITS)
     assert (report.samples, report.objects, report.kind) == (2, 4, "coco")
     assert list(report.counts) == ["broken mask"]
     assert "1 photograph without a mask left out" in report.facts
     assert not is_clips(tmp_path)
+    (masks / "soft.png").unlink()
+    assert list(preview_samples(tmp_path, 1, preset="toy", limits=LIMITS))
+
+
+def test_clips_in_images_and_masks_stay_clips(tmp_path):
+    make_clips(tmp_path, {"bear": 3, "cow": 3}, resolution=None)
+    (tmp_path / "JPEGImages").rename(tmp_path / "images")
+    (tmp_path / "Annotations").rename(tmp_path / "masks")
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert is_clips(tmp_path) and (report.kind, report.images) == ("clips", 6)

@@ -131,6 +131,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         ("finetune --mode sparse --schedule chain --weights {weights} -o out", 2, "--mode sparse needs cycles"),
         ("finetune --mode dense --weights {weights} --preset mini-finetune --data {clips} -o out", 4, "'toy' network"),
         ("finetune --mode dense --weights {weights} -o out", 7, "give --data, a folder with JPEGImages"),
+        ("finetune --mode dense --weights {weights} --data {photos} -o out", 7, "learns from clips and"),
         ("finetune --mode dense --weights {weights} --data {clips} --val nowhere -o out", 3, "nowhere"),
         ("finetune --mode dense --weights {weights} --data {clips} --val masks -o out", 7, "has masks but no images"),
     ],
@@ -141,7 +142,8 @@ def test_bad_calls_are_one_sentence(
     monkeypatch.chdir(tmp_path)
     make_clips(tmp_path / "clips", {"a": 2})
     shutil.copytree(next((tmp_path / "clips").glob("Annotations/*/a")), tmp_path / "masks" / "a")
-    arguments = command.format(weights=pretrained / "last.safetensors", clips=tmp_path / "clips").split()
+    places = {"clips": tmp_path / "clips", "photos": pretrained.parent / "photos"}
+    arguments = command.format(weights=pretrained / "last.safetensors", **places).split()
     result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, result.stderr.count("error: ")) == (code, 1), result.output
     assert sentence in result.stderr.splitlines()[-1]

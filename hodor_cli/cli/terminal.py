@@ -77,6 +77,7 @@ COMMANDS_OF = {
     "export_sources": "hodor export-descriptors",
     "finetune": "hodor finetune",
     "fit_projection": "hodor train-projection",
+    "pretrain": "hodor pretrain",
     "preview_samples": "hodor data preview",
     "segment_source": "hodor segment",
     "segment_videos": "hodor segment-many",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
 from hodor_cli.datasets.coco_find import annotations_in, find_coco
 from hodor_cli.datasets.dataset import Dataset, recognise
-from hodor_cli.datasets.folders import depth, masks_of_frames, pictures_in
+from hodor_cli.datasets.folders import depth, masks_in, masks_of_frames, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import Faults
@@ -27,10 +27,10 @@ from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, plural, require_exists, visible_folders
-from hodor_cli.images.picture import read_header
 
 #: Names of the folders of plain pictures and their masks.
-_FRAMES, _LABELS = ("images", "frames", "imgs"), ("masks", "labels", "gt")
+_FRAMES = ("images", "image", "imgs", "img", "frames")
+_LABELS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth")
 
 
 def open_set(
@@ -83,18 +83,16 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
 
 
 def _masks_of_photographs(folder: Path) -> tuple[Path, Path] | None:
-    """The folders of images and of their masks, if the images have several sizes: frames of a clip have one."""
-    named = {sub.name.casefold(): sub for sub in visible_folders(folder)}
-    images = next((named[name] for name in _FRAMES if name in named), None)
-    masks = next((named[name] for name in _LABELS if name in named), None)
-    if images is None or masks is None or _has_annotations(folder) or _has_text_labels(folder):
-        return None
-    sizes: set[tuple[int, int]] = set()
-    for file in pictures_in(images).values():
-        with suppress(InputError):  # a damaged picture is reported where it is read
-            sizes.add(read_header(file).size)
-        if len(sizes) > 1:
-            return images, masks
+    """The folders of photographs and of their masks: images/ and masks/, or what they hold of the split train."""
+    for root in (folder, folder / "train"):
+        named = {sub.name.casefold(): sub for sub in visible_folders(root)}
+        images = next((named[name] for name in _FRAMES if name in named), None)
+        masks = next((named[name] for name in _LABELS if name in named), None)
+        if images is None or masks is None or _has_annotations(root):
+            continue
+        for pair in ((images, masks), (images / "train", masks / "train")):
+            if pictures_in(pair[0]) and masks_in(pair[1]):
+                return pair
     return None
 
 

@@ -216,6 +216,11 @@ def _opened(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) 
                 allow_empty=True,
             )
         )
+    if clips.mode in ("sparse", "dense") and not any(isinstance(found, ClipSet) for found in opened):
+        raise DataError(
+            f"`mode={clips.mode}` learns from clips and {sources[0].folder} holds photographs: train on them with"
+            " `pretrain`, or put the frames of a clip into images/NAME/ and their masks into masks/NAME/"
+        )
     return opened
 
 
