@@ -20,6 +20,7 @@ import torch
 from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
+from hodor_cli.cli.training import LiveLine
 from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.samples.sample import TrainingSample
@@ -32,7 +33,7 @@ from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingProgr
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
-from hodor_cli.training.watching import Events
+from hodor_cli.training.watching import Events, outlook
 from hodor_cli.weights import load_checkpoint, load_model
 
 
@@ -226,15 +227,34 @@ def test_damaged_files_of_a_run_are_one_sentence_with_a_way_out(photos: Path, tm
 
 def test_a_limit_on_time_ends_a_run_that_can_be_resumed(photos: Path, tmp_path: Path) -> None:
     notes: list[str] = []
-    begun = run(photos, str(tmp_path / "run"), 5000, time_limit="2s", note=notes.append)
+    told: list[TrainingProgress] = []
+    begun = run(photos, str(tmp_path / "run"), 5000, time_limit="2s", note=notes.append, progress=told.append)
     assert 0 < begun.iterations < begun.wanted == 5000
     assert (tmp_path / "run" / "sheets" / f"{begun.iterations:06d}.png").is_file()  # what it can do now
     if begun.iterations >= 3:
         assert any("`time_limit` ends the run after about" in text for text in notes)
+    assert all(report.limited and report.seconds_left <= 2 for report in told)
     resumed = run(photos, tmp_path / "run", begun.iterations + 1, resume=True)
     assert resumed.iterations == begun.iterations + 1
     with pytest.raises(UsageError, match="`time_limit` cannot be 'soon'"):
         run(photos, tmp_path / "other", time_limit="soon")
+
+
+def test_a_limit_on_time_says_how_far_it_reaches_and_how_to_have_a_whole_run_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    config = with_settings(train_preset("mini"), {"iterations": 1003})  # 4 samples each, 300 of warm-up
+    progress = TrainingProgress(3, 1003, 1.0, 0.5, 0.5, 0.5, 1e-4, 2.0, 100.0, 0.0, limited=True)
+    longer, sooner = outlook(progress, config, until=1100.0)
+    assert longer.startswith("about 34 min for the 1000 iterations that are left")
+    assert "after about 53 of them, while the learning rate still rises (300 iterations)" in sooner
+    assert sooner.endswith("begin anew with `iterations=53` and `warmup=5`")
+    assert len(outlook(progress._replace(limited=False), config, until=9000.0)) == 1
+    LiveLine()(progress)
+    LiveLine()(progress._replace(limited=False))
+    limited, free = capsys.readouterr().err.splitlines()
+    assert limited.endswith("1:40 left of the time limit") and free.endswith("1:40 left")
 
 
 def test_it_is_said_how_long_it_takes_and_whether_the_network_got_better(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ class LiveLine:
         text = (
             f"{progress.iteration}/{progress.iterations}  loss {progress.loss:.3f}  IoU {progress.iou:.2f}  "
             f"{progress.samples_per_second:.1f} samples/s  data {100 * progress.loader_wait:.0f} %  "
-            f"{duration(progress.seconds_left)} left"
+            f"{duration(progress.seconds_left)} left{' of the time limit' if progress.limited else ''}"
         )
         if self._live is None:
             note(text)

@@ -27,7 +27,7 @@ from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
 from hodor_cli.training.run_folder import TrainingState, read_state, restore_state, save_state
 from hodor_cli.training.step import Learner, holding, rate_at
-from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, in_words, write_predictions
+from hodor_cli.training.watching import COLUMNS, Clock, Events, HeldOut, MetricsFile, outlook, write_predictions
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
@@ -152,17 +152,9 @@ class _Job:
         """Report an iteration; after three of them also how long the rest will take."""
         if self.callbacks.progress is not None:
             self.callbacks.progress(progress)
-        left = progress.iterations - progress.iteration
-        if clock.iterations == 3 and left:
-            self.callbacks.note(
-                f"about {in_words(progress.seconds_left)} for the {left} iterations that are left"
-                f" ({progress.samples_per_second:.1f} samples/s)"
-            )
-            until, rate = self.plan.until, self.config.learning_rate
-            if until is not None and (share := (until - time.time()) / progress.seconds_left) < 1:
-                fit = progress.iteration + max(0, int(left * share))
-                early = f", while the learning rate still rises ({rate.warmup} iterations)" if fit < rate.warmup else ""
-                self.callbacks.note(f"`time_limit` ends the run after about {fit} of them{early}; `resume` continues")
+        if clock.iterations == 3:
+            for sentence in outlook(progress, self.config, self.plan.until):
+                self.callbacks.note(sentence)
 
     def _iteration(self, batch: Batch, clock: Clock) -> tuple[TrainingProgress, list[Prediction]]:
         config, iteration = self.config, self.learner.done
@@ -174,7 +166,8 @@ class _Job:
         values, predictions = self.learner.step(batch, rate, steps, Hardship.drawn(config, iteration))
         cross_entropy, dice, iou = values.tolist()[:3]
         clock.done(config.batch_size)
-        left = config.iterations - self.learner.done
+        needed = (config.iterations - self.learner.done) * config.batch_size / max(clock.rate, 1e-9)
+        allowed = float("inf") if self.plan.until is None else max(0.0, self.plan.until - time.time())
         progress = TrainingProgress(
             iteration=self.learner.done,
             iterations=config.iterations,
@@ -184,8 +177,9 @@ class _Job:
             iou=iou,
             learning_rate=rate,
             samples_per_second=clock.rate,
-            seconds_left=left * config.batch_size / max(clock.rate, 1e-9),
+            seconds_left=min(needed, allowed),
             loader_wait=clock.wait_share,
+            limited=allowed < needed,
         )
         return progress, predictions
 

@@ -24,7 +24,13 @@ class RunOptions:
     out: Annotated[Path | None, about("The run's folder.  [default: runs/PRESET, or runs/PRESET-MODE]")] = None
     resume: Annotated[bool, about("Continue the run in the folder; begin if there is none.")] = False
     overwrite: Annotated[bool, about("Replace the run in the folder.")] = False
-    time_limit: Annotated[str | None, about("Stop cleanly after 9m, 90s or 1h30m; the run can then be resumed.")] = None
+    time_limit: Annotated[
+        str | None,
+        about(
+            "Stop cleanly after 9m, 90s or 1h30m; the run can then be resumed. The learning rate follows the iterations"
+            " all the same: fewer of them bring it down in time."
+        ),
+    ] = None
     save_every: Annotated[int, about("Iterations between two saved states to resume from.", least=1)] = 200
     val_every: Annotated[int, about("Iterations between two validations.", least=1)] = 1000
     sheet_every: Annotated[int, about("Iterations between two sheets of predictions.", least=1)] = 500
@@ -73,7 +79,10 @@ class LaunchSettings:
 
 
 class TrainingProgress(NamedTuple):
-    """Where a run is: `iteration` of `iterations` done, losses of the last one, speed, the loader's share of time."""
+    """Where a run is: `iteration` of `iterations` done, losses of the last one, speed, the loader's share of time.
+
+    seconds_left: to the last iteration or, if `limited`, to the time limit, which comes first.
+    """
 
     iteration: int
     iterations: int
@@ -85,6 +94,7 @@ class TrainingProgress(NamedTuple):
     samples_per_second: float
     seconds_left: float
     loader_wait: float
+    limited: bool = False
 
 
 def _silent(text: str) -> None:

@@ -72,6 +72,26 @@ def in_words(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
+def outlook(progress: TrainingProgress, config: TrainConfig, until: float | None) -> list[str]:
+    """Sentences on how long the iterations that are left take, and on how many of them `until` allows.
+
+    until: when the time limit ends the run, in seconds since 1970.
+    """
+    left = progress.iterations - progress.iteration
+    if not left:
+        return []
+    needed = left * config.batch_size / max(progress.samples_per_second, 1e-9)
+    speed = f"{progress.samples_per_second:.1f} samples/s"
+    said = [f"about {in_words(needed)} for the {left} iterations that are left ({speed})"]
+    if until is None or not progress.limited:
+        return said
+    warmup = config.learning_rate.warmup
+    fit = progress.iteration + max(0, int(left * (until - time.time()) / needed))
+    early = f", while the learning rate still rises ({warmup} iterations)" if fit < warmup else ""
+    anew = f"; for a whole run in that time begin anew with `iterations={fit}` and `warmup={min(warmup, fit // 10)}`"
+    return [*said, f"`time_limit` ends the run after about {fit} of them{early}, and `resume` continues it{anew}"]
+
+
 class Events:
     """TensorBoard events, if it is installed; otherwise nothing.
 
