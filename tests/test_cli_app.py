@@ -270,6 +270,13 @@ def test_the_spellings_of_version_0_1_still_work_with_a_warning(
     assert lines == [f"warning: {said} now; the old spelling goes in version 0.3" for said in warned]
 
 
+@pytest.mark.parametrize("typo", ["a.mp4 --masks m.png", "a.mp4 --masks folder", "frames --masks=m.png"])
+def test_one_video_with_masks_is_told_that_the_option_is_mask(typo: str) -> None:
+    result = CliRunner().invoke(app, ["segment", *typo.split()])
+    assert result.exit_code == 2 and result.output.count("\n") == 1, result.output
+    assert "hodor segment follows one video and takes --mask; --masks is of hodor segment-many" in result.output
+
+
 def test_everyday_options_stand_first() -> None:
     text = CliRunner().invoke(app, ["segment", "--help"]).output
     places = [text.index(title) for title in ("\nOptions:", "\nWhich frames:", "\nNetwork:", "\nMachine:")]

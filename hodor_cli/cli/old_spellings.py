@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hodor_cli.cli.terminal import warn
+from hodor_cli.errors import UsageError
 
 #: The options of version 0.1 that have another name now, in every command.
 RENAMED = {"--output": "--out", "--force": "--overwrite"}
 
 
 def todays(args: list[str]) -> list[str]:
-    """The arguments, a subcommand and what follows it, in today's spelling; a warning is printed for each old one."""
+    """The arguments, a subcommand and what follows it, in today's spelling; a warning is printed for each old one.
+
+    Raises UsageError for `segment VIDEO --masks`, which is a misspelt --mask.
+    """
     command, *rest = args
     end = rest.index("--") if "--" in rest else len(rest)  # no options follow it
     options = [_renamed(text) for text in rest[:end]]
@@ -17,6 +23,8 @@ def todays(args: list[str]) -> list[str]:
         _warn("hodor segment-video", "hodor segment")
         command = "segment"
     if command == "segment" and any(text.partition("=")[0] == "--masks" for text in options):
+        if _follows_one_video(options):
+            raise UsageError("hodor segment follows one video and takes --mask; --masks is of hodor segment-many")
         _warn("hodor segment --masks", "hodor segment-many --masks")
         command = "segment-many"
     if command in ("segment", "segment-many") and "--coco" in options:
@@ -25,6 +33,18 @@ def todays(args: list[str]) -> list[str]:
         kept = options if command == "segment" else [text for text in options if text != "--coco"]
         options = _exporting(kept, "coco-video")
     return [command, *options, *rest[end:]]
+
+
+def _follows_one_video(options: list[str]) -> bool:
+    """Whether `segment --masks` names a video file, or a picture as its masks."""
+    from hodor_cli.images.picture import PICTURE_SUFFIXES
+    from hodor_cli.video.image_folder import VIDEO_SUFFIXES
+
+    words = [word for text in options for word in text.split("=", 1)]
+    masks = words[words.index("--masks") + 1 :][:1]
+    return any(Path(word).suffix.lower() in VIDEO_SUFFIXES for word in words) or any(
+        Path(word).suffix.lower() in PICTURE_SUFFIXES for word in masks
+    )
 
 
 def _renamed(text: str) -> str:

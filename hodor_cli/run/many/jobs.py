@@ -98,7 +98,7 @@ def videos_of_folder(folder: Path) -> list[Path]:
         return found
     if _are_pictures(names):
         raise InputError(
-            f"{folder} holds images and so is one video itself; segment it alone, with its masks, or name "
+            f"{folder} holds images and so is one video itself; give it to `segment_source`, with its `mask`, or name "
             "the folder above it"
         )
     inside = f"it holds {summarise_files(names)}" if names else "there is neither a video nor a folder of images in it"
@@ -109,8 +109,8 @@ def videos_of_list(file: Path) -> list[Path]:
     """The videos that a text file names. Raises InputError for a video file, an empty list, or a video not there."""
     if file.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(
-            f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); one video is segmented "
-            "alone, with its masks"
+            f"{file} is neither a folder nor a list of videos ({', '.join(LIST_SUFFIXES)}); give one video to "
+            "`segment_source`, with its `mask`"
         )
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
