@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import hodor_cli
 from hodor_cli.cli import app
-from hodor_cli.cli.training import Validation
+from hodor_cli.cli.training_parts import Validation
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.errors import DataError
 from hodor_cli.evaluation.metrics import jaccard

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import Show, duration, note, progress_bar, stderr_console, stdout_console, warn
-from hodor_cli.errors import DataError, UsageError
+from hodor_cli.cli.terminal import Show, note, progress_bar, stdout_console, warn
+from hodor_cli.cli.training_parts import LiveLine, Validation
+from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import LearningRate, TrainConfig
@@ -21,8 +20,7 @@ from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from hodor_cli.model.hodor import Hodor
-    from hodor_cli.training.options import TrainingProgress, TrainingResult
+    from hodor_cli.training.options import TrainingResult
 
 
 DataOption = Annotated[
@@ -125,85 +123,6 @@ def train_with(
     if result.iterations < result.wanted:
         note(f"the time is over after {result.iterations} of {result.wanted} iterations; `resume` continues")
     note(f"Use it: hodor segment VIDEO --mask MASK --weights {result.best or result.last}")
-
-
-@dataclass(frozen=True)
-class Validation:
-    """J&F of a network on a benchmark in the DAVIS layout or another that `hodor evaluate` reads."""
-
-    dataset: Path
-    precision: str
-
-    @staticmethod
-    def of(dataset: Path, precision: str) -> Validation:
-        """Raises InputError or DataError for a folder that no network can be measured on."""
-        from hodor_cli.datasets.dataset import recognise
-
-        benchmark = recognise(dataset)
-        if not benchmark.has_truth:
-            raise DataError(f"`val` {dataset} has no annotations to measure against")
-        if not any(sequence.images for sequence in benchmark.sequences.values()):
-            raise DataError(f"`val` {dataset} has masks but no images to run the network on")
-        return Validation(dataset, precision)
-
-    def __call__(self, model: Hodor) -> float:
-        """Run the network on every sequence; NaN if nothing could be scored."""
-        from hodor_cli.evaluation.runner import evaluate
-        from hodor_cli.evaluation.settings import EvaluationSettings
-
-        device = str(next(model.parameters()).device)
-        settings = EvaluationSettings(device=device, precision=self.precision)
-        result = evaluate(self.dataset, model=model, settings=settings)
-        for name, fault in result.failed.items():
-            note(f"{name} was left out of the validation: {fault}")
-        note(f"J&F {100 * result.jf:.1f} on {self.dataset}")
-        return float(result.jf)
-
-
-#: Seconds between two lines where stderr is no terminal, as in the log of a batch job.
-_LOG_EVERY = 60.0
-
-
-class LiveLine:
-    """Called with the progress after every iteration; a context manager, entered by the process that draws.
-
-    On a terminal one line is kept up to date; elsewhere a line is written now and then.
-    """
-
-    def __init__(self) -> None:
-        self._live: Any = None
-        self._last = float("-inf")
-
-    def __enter__(self) -> LiveLine:
-        if sys.stderr.isatty():
-            from rich.live import Live
-
-            self._live = Live(console=stderr_console(), auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def __call__(self, progress: TrainingProgress) -> None:
-        now = time.monotonic()
-        final = progress.iteration == progress.iterations
-        if now - self._last < (0.2 if self._live is not None else _LOG_EVERY) and not final:
-            return
-        self._last = now
-        text = (
-            f"{progress.iteration}/{progress.iterations}  loss {progress.loss:.3f}  IoU {progress.iou:.2f}  "
-            f"{progress.samples_per_second:.1f} samples/s  data {100 * progress.loader_wait:.0f} %  "
-            f"{duration(progress.seconds_left)} left{' of the time limit' if progress.limited else ''}"
-        )
-        if self._live is None:
-            note(text)
-            return
-        from rich.text import Text
-
-        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
 def pretrain(
