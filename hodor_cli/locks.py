@@ -119,13 +119,13 @@ class WriterLock:
 
 
 @contextmanager
-def locked_folder(folder: Path, *, advice: str) -> Iterator[None]:
+def locked_folder(folder: Path, *, advice: str, name: str = LOCK_FILE) -> Iterator[None]:
     """Make a folder if need be and hold the lock on it; a folder that was made here and stayed empty is removed.
 
-    Raises OutputError if the folder is being written to, or cannot be made.
+    name: of the lock file. Raises OutputError if the folder is being written to, or cannot be made.
     """
     made = not folder.exists()
-    lock = WriterLock(folder, folder / LOCK_FILE, advice=advice)
+    lock = WriterLock(folder, folder / name, advice=advice)
     for attempt in range(3):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -25,12 +25,16 @@ def render(package: str, template: str, **values: Any) -> str:
 
 def data_uri(picture: NDArray[np.uint8]) -> str:
     """An (H, W, 3) RGB picture as a JPEG that stands in the page itself."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(picture, _JPEG_QUALITY)).decode()
+
+
+def jpeg_bytes(picture: NDArray[np.uint8], quality: int, *options: int) -> bytes:
+    """An (H, W, 3) RGB picture as a JPEG file. quality: 0..100; options: more of OpenCV's, each with its value."""
     import cv2
     import numpy as np
 
-    bgr: NDArray[np.uint8] = np.ascontiguousarray(picture[..., ::-1])
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality, *options])[1])
 
 
 def percent(value: float) -> str:

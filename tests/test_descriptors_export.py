@@ -14,7 +14,7 @@ from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, find_sources, find_store, store_info
 from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
-from hodor_cli.engine import Segmenter
+from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.model.hodor import Hodor
@@ -75,7 +75,7 @@ def test_descriptors_are_those_of_a_first_frame(model: Hodor) -> None:
     segmenter = Segmenter(model, device="cpu", precision="fp32")
     segmenter.step(frames[0], labels[0])
     expected = segmenter.descriptors()
-    encoder = FrameEncoder(model, device="cpu", precision="fp32")
+    encoder = FrameEncoder(model, SegmenterSettings(device="cpu", precision="fp32"))
     found = encoder.encode(frames[0], {1: labels[0] == 1, 2: labels[0] == 2})
     for key in (1, 2):
         np.testing.assert_allclose(found.objects[key], expected.objects[key], atol=1e-5)
@@ -86,7 +86,8 @@ def test_bfloat16_changes_features_by_rounding_alone(model: Hodor) -> None:
     frames, labels = clip(1)
     given = {1: labels[0] == 1}
     exact, rounded = (
-        FrameEncoder(model, device="cpu", precision=name).encode(frames[0], given) for name in ("fp32", "bf16")
+        FrameEncoder(model, SegmenterSettings(device="cpu", precision=name)).encode(frames[0], given)
+        for name in ("fp32", "bf16")
     )
     assert rounded.baseline[1].dtype == np.float32
     np.testing.assert_allclose(rounded.baseline[1], exact.baseline[1], atol=0.05)
@@ -94,7 +95,7 @@ def test_bfloat16_changes_features_by_rounding_alone(model: Hodor) -> None:
 
 
 def test_a_frame_without_objects_has_a_background(model: Hodor) -> None:
-    found = FrameEncoder(model, device="cpu").encode(clip(1)[0][0], {})
+    found = FrameEncoder(model, SegmenterSettings(device="cpu")).encode(clip(1)[0][0], {})
     assert not found.objects and found.background.shape == (9, 32) and np.isfinite(found.background).all()
 
 
@@ -102,7 +103,7 @@ def test_a_mask_too_small_for_the_network_still_gets_a_descriptor(model: Hodor) 
     frames, _ = clip(1, height=256, width=384)
     mask = np.zeros((256, 384), bool)
     mask[100, 200] = True
-    found = FrameEncoder(model, device="cpu").encode(frames[0], {5: mask})
+    found = FrameEncoder(model, SegmenterSettings(device="cpu")).encode(frames[0], {5: mask})
     assert np.isfinite(found.objects[5]).all() and np.linalg.norm(found.baseline[5]) > 0
 
 

@@ -17,7 +17,7 @@ from hodor_cli.descriptors.search.query import parse_reference, queries_of_image
 from hodor_cli.descriptors.search.search import search_objects, verify_matches
 from hodor_cli.descriptors.session.session import start_from_store
 from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
-from hodor_cli.engine import Segmenter
+from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png
 
@@ -106,7 +106,7 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
     from PIL import Image
 
     model = toy_model()
-    encoder = FrameEncoder(model, precision="fp32")  # rounding exchanges what random weights see
+    encoder = FrameEncoder(model, SegmenterSettings(precision="fp32"))  # rounding exchanges what random weights see
     library = tmp_path / "library.h5"
     root = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})
     export_sources(find_sources(root), library, encoder)

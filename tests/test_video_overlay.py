@@ -14,7 +14,7 @@ from hodor_cli.errors import OutputError
 from hodor_cli.images.label_png import davis_palette
 from hodor_cli.video.h264 import Timeline, VideoWriter
 from hodor_cli.video.joining import Piece, join_videos
-from hodor_cli.video.overlay import draw_overlay, inner_edge, object_colours
+from hodor_cli.video.overlay import colour_of, draw_overlay, inner_edge
 from hodor_cli.video.sound import SoundTrack, add_sound
 from hodor_cli.video.source import open_source
 
@@ -54,10 +54,8 @@ def test_an_object_shows_under_paint_of_its_own_colour() -> None:
 
 
 def test_ids_past_the_palette_get_colours_too() -> None:
-    ids = np.array([0, 1, 255, 256, 65535])
-    colours = object_colours(ids)
-    assert np.array_equal(colours[:3], davis_palette()[[0, 1, 255]])
-    assert np.array_equal(colours[3], colours[1]) and colours[4].any()
+    assert [colour_of(key) for key in (0, 1, 255)] == [tuple(row) for row in davis_palette()[[0, 1, 255]].tolist()]
+    assert colour_of(256) == colour_of(1) and any(colour_of(65535))
     labels = np.full((60, 80), 65535, np.uint16)
     assert (draw_overlay(grey(), labels) != grey()).any()
 
@@ -294,7 +292,7 @@ def test_an_object_with_few_pixels_of_its_paint_is_not_painted_in_specks() -> No
     image = np.full((60, 60, 3), 110, np.uint8)
     labels = np.zeros((60, 60), np.uint16)
     labels[5:55, 5:55] = 1
-    image[np.random.default_rng(0).random((60, 60)) < 0.2] = object_colours(np.array(1))
+    image[np.random.default_rng(0).random((60, 60)) < 0.2] = colour_of(1)
     drawn = draw_overlay(image, labels, outline=False)[labels == 1].astype(int)
     paint = 2 * drawn - image[labels == 1]
     assert np.ptp(paint, axis=0).max() <= 2

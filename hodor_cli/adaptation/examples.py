@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hodor_cli.engine.masks import reference_masks_by_id
 from hodor_cli.engine.segmenter import Segmenter
 from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.samples.sample import Masks, TrainingSample
 from hodor_cli.samples.sequence import make_still_sequence
 from hodor_cli.samples.settings import AugmentSettings
@@ -74,8 +75,7 @@ class Example:
         objects themselves would teach the network that what looks like an object need not be it; it would then not find
         one again after losing it.
         """
-        ids = [int(i) for i in np.unique(self.labels) if i != 0]
-        masks = [self.labels == i for i in rng.permutation(ids)[:max_objects]]
+        masks = [self.labels == i for i in rng.permutation(ids_in(self.labels))[:max_objects]]
 
         def others(rng: np.random.Generator) -> tuple[Rgb, Masks]:
             return self.frame, self._piece_of_background(masks, rng)

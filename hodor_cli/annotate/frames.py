@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.pages import jpeg_bytes
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.video.frames import Frame, FrameSource
 
@@ -135,17 +136,13 @@ def make_thumbnails(reader: FrameReader, done: Callable[[int, bytes], Any], stop
         except InputError:
             continue
         width = max(1, round(image.shape[1] * _THUMB_HEIGHT / image.shape[0]))
-        done(index, _jpeg(cv2.resize(image, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA), 80))
+        small = cv2.resize(image, (width, _THUMB_HEIGHT), interpolation=cv2.INTER_AREA)
+        done(index, jpeg_bytes(np.asarray(small, np.uint8), 80))
     reader.close()
 
 
 def jpeg_of(rgb: NDArray[np.uint8]) -> bytes:
     """A frame as a JPEG at full size and full colour resolution."""
-    return _jpeg(rgb, 95, sharp=True)
-
-
-def _jpeg(rgb: NDArray[np.uint8], quality: int, *, sharp: bool = False) -> bytes:
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    if sharp and hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
-        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    return bytes(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)[1])
+    sharp = hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR")  # not in older versions
+    full = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444) if sharp else ()
+    return jpeg_bytes(rgb, 95, *full)

@@ -14,7 +14,7 @@ from hodor_cli.annotate.messages import pack_runs
 from hodor_cli.annotate.project import Project
 from hodor_cli.annotate.result import Advice
 from hodor_cli.run.records import FrameRecord
-from hodor_cli.video.overlay import object_colours
+from hodor_cli.video.overlay import colour_of
 
 Labels = NDArray[np.uint16]
 Emit = Callable[[Mapping[str, Any], bytes], None]
@@ -55,11 +55,9 @@ class Teller:
 
     def objects(self) -> dict[str, Any]:
         """The objects as the page lists them, and whether undo and redo are possible."""
-        entries = self._project.entries()
-        colours = object_colours(np.array([entry.id for entry in entries], dtype=np.int64)).tolist()
         objects = [
-            {"id": entry.id, "name": entry.name, "hidden": entry.hidden, "colour": colour}
-            for entry, colour in zip(entries, colours, strict=True)
+            {"id": entry.id, "name": entry.name, "hidden": entry.hidden, "colour": colour_of(entry.id)}
+            for entry in self._project.entries()
         ]
         undo, redo = self._project.history.labels()
         return {"objects": objects, "undo": undo, "redo": redo}

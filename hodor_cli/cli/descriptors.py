@@ -69,7 +69,6 @@ def export_descriptors(
         for line in source.notes:
             note(line)
     frames = sum(-(-(source.length or 0) // every) for source in found)
-    model = {name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")}
     failed, done = 0, itertools.count(1)
     with progress_bar("exporting", frames) as show:
 
@@ -85,7 +84,7 @@ def export_descriptors(
                 if not video.rows:
                     warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
 
-        encoder = FrameEncoder(load_model(settings.weights), **model)
+        encoder = FrameEncoder(load_model(settings.weights), settings)
         export_sources(
             found,
             out,
@@ -143,12 +142,7 @@ def train_projection(
     model = load_model(settings.weights)
     count = min(photographs, len(stills))
     with progress_bar("encoding", count, "photographs") as show:
-        views = encode_views(
-            FrameEncoder(model, device=settings.device, precision=settings.precision),
-            stills,
-            ViewSettings(count, frames, seed),
-            progress=show,
-        )
+        views = encode_views(FrameEncoder(model, settings), stills, ViewSettings(count, frames, seed), progress=show)
     projection = fit_projection(views, model_fingerprint(model), dimensions=dimensions)
     save_projection(out, projection)
     learned = projection.settings

@@ -11,6 +11,7 @@ from hodor_cli.cli.terminal import counted, progress_bar
 from hodor_cli.errors import OutputError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
 from hodor_cli.images.paths import listed
+from hodor_cli.pages import percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,11 +107,6 @@ def score_table(first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="right")
     return table
-
-
-def percent(value: float) -> str:
-    """A share as a percentage; - for NaN."""
-    return "-" if value != value else f"{100 * value:.1f}"
 
 
 def evaluate_given(

@@ -160,21 +160,18 @@ def retrieval(
                 wanted = [choose_comparison(library, by, projection)]
             write_curves(measure(library, wanted, queries), image, library, as_json)
             return
-        model: dict[str, Any] = {
-            name: getattr(settings, name) for name in ("min_dim", "max_dim", "device", "precision")
-        }
         if mask is None:
             asked = queries_of_store(str(query))
         else:
             from hodor_cli.descriptors.export.encode import FrameEncoder
             from hodor_cli.weights import load_model
 
-            asked = queries_of_image(Path(str(query)), mask, FrameEncoder(load_model(settings.weights), **model))
+            asked = queries_of_image(Path(str(query)), mask, FrameEncoder(load_model(settings.weights), settings))
         several = len(asked) > 1
         sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
         for sheet in sheets:
             require_new(sheet, overwrite=overwrite)
-        segmenter = _segmenter(settings.weights, model, asked[0]) if verify else None
+        segmenter = _segmenter(settings, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
         search: dict[str, Any] = {"metric": metric, "top": top}
         found: list[dict[str, Any]] = []
@@ -186,16 +183,15 @@ def retrieval(
         _show_matches(library, found, as_json)
 
 
-def _segmenter(weights: str, model: dict[str, Any], query: Query) -> Segmenter:
+def _segmenter(settings: SegmentSettings, query: Query) -> Segmenter:
     from hodor_cli.descriptors.export.export import store_info
-    from hodor_cli.engine import Segmenter
     from hodor_cli.errors import InputError
     from hodor_cli.weights import load_model
 
-    loaded = load_model(weights)
+    loaded, weights = load_model(settings.weights), settings.weights
     if store_info(loaded).model_fingerprint != query.model_fingerprint:
         raise InputError(f"{query.label} was saved with other weights than {weights}; give those with --weights")
-    return Segmenter(loaded, **model)
+    return settings.segmenter(loaded)
 
 
 def _search(

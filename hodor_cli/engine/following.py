@@ -16,6 +16,7 @@ from hodor_cli.engine.masks import HasLabels
 from hodor_cli.engine.plan import Plan
 from hodor_cli.engine.step_result import StepResult
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.video.frames import FrameSource, backwards
 from hodor_cli.video.yuv import YuvPicture
 
@@ -51,7 +52,7 @@ class GivenMasks:
                 present = frozenset(int(i) for i, mask in masks.items() if np.any(mask))
                 empty = frozenset(int(i) for i in masks) - present
             else:
-                present, empty = frozenset(int(i) for i in np.unique(masks) if i), frozenset()
+                present, empty = frozenset(ids_in(masks)), frozenset()
             if present:
                 marked[frame] = present
             if empty:

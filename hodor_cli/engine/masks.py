@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from hodor_cli.errors import InputError
+from hodor_cli.images.label_png import ids_in
 
 
 class HasLabels(Protocol):
@@ -41,7 +42,7 @@ def reference_masks_by_id(
         if not np.issubdtype(masks.dtype, np.integer) and masks.dtype != bool:
             raise InputError(f"the label map of frame {frame} is {masks.dtype}; give integers, one id per pixel")
         _check_size(masks, size, f"the label map of frame {frame}")
-        by_id = {int(i): masks == i for i in np.unique(masks) if i != 0}
+        by_id = {object_id: masks == object_id for object_id in ids_in(masks)}
     else:
         by_id = {int(i): np.asarray(mask) for i, mask in masks.items()}
     for object_id, mask in by_id.items():

@@ -20,7 +20,7 @@ from hodor_cli.evaluation.scoring import ObjectScore
 from hodor_cli.files import drawable, new_file
 from hodor_cli.images.label_png import box_of
 from hodor_cli.images.picture import read_picture
-from hodor_cli.video.overlay import draw_overlay, object_colours
+from hodor_cli.video.overlay import colour_of, draw_overlay
 
 Picture = npt.NDArray[np.uint8]
 
@@ -111,11 +111,6 @@ def _window(region: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
     top = min(max(0, box[1] + (box[3] - 1) // 2 - tall // 2), height - tall)
     left = min(max(0, box[0] + (box[2] - 1) // 2 - wide // 2), width - wide)
     return slice(top, top + tall), slice(left, left + wide)
-
-
-def colour_of(object_id: int) -> tuple[int, ...]:
-    """(r, g, b), as the overlay draws the object."""
-    return tuple(object_colours(np.array([object_id]))[0].tolist())
 
 
 def write_failure_sheet(failures: Sequence[Failure], path: Path) -> None:

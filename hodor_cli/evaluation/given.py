@@ -22,6 +22,7 @@ from hodor_cli.evaluation.metrics import score_frame
 from hodor_cli.evaluation.report import write_given_figure
 from hodor_cli.evaluation.settings import Progress
 from hodor_cli.files import write_result
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.images.paths import listed
 from hodor_cli.images.picture import read_picture
 
@@ -130,7 +131,7 @@ class _Clip:
             for index, name in enumerate(self.names)
             if name in sequence.masks
         }
-        self.object_ids = sorted({int(i) for truth in self.truth.values() for i in np.unique(truth.ids) if i})
+        self.object_ids = sorted({object_id for truth in self.truth.values() for object_id in ids_in(truth.ids)})
         self.found: dict[int, np.ndarray] = {}
         self.objects: dict[int, dict[int, ObjectResult]] = {}
 
@@ -194,7 +195,7 @@ def _choices(clip: _Clip, way: Choose, counts: Sequence[int]) -> Iterable[tuple[
                 new = int(chance.choice([index for index in candidates if index not in marks]))
             marks = sorted((*marks, new))
             # A mask changes only the frames between its neighbours, if all masks are of all objects.
-            whole = all(set(np.unique(clip.truth[mark].ids)) >= set(clip.object_ids) for mark in marks)
+            whole = all(ids_in(clip.truth[mark].ids) == clip.object_ids for mark in marks)
             clip.follow(marks, around=new if whole else None)
         if count in counts:
             yield count, marks

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from hodor_cli.errors import require_matplotlib
-from hodor_cli.evaluation.failures import Failure, colour_of
+from hodor_cli.evaluation.failures import Failure
 from hodor_cli.evaluation.results import EvaluationResult
 from hodor_cli.evaluation.scoring import SequenceScore
 from hodor_cli.files import new_file, write_result
 from hodor_cli.pages import percent, render, speed
+from hodor_cli.video.overlay import colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

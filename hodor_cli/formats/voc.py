@@ -12,7 +12,7 @@ from hodor_cli.datasets.folders import masks_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.formats.annotations import Annotations, Size
 from hodor_cli.formats.label_png import picture_of
-from hodor_cli.images.label_png import voc_palette
+from hodor_cli.images.label_png import ids_in, voc_palette
 from hodor_cli.images.paths import read_utf8
 from hodor_cli.images.picture import read_stored
 
@@ -61,7 +61,7 @@ def _names(labels: NDArray[np.integer], path: Path, colours: dict[tuple[int, ...
     if rgb.ndim != 3 or rgb.shape[:2] != labels.shape:
         return {}
     names = {}
-    for object_id in np.unique(labels[labels > 0]).tolist():
+    for object_id in ids_in(labels):
         inside, counts = np.unique(rgb[labels == object_id][:, :3], axis=0, return_counts=True)
         names[object_id] = colours.get(tuple(inside[counts.argmax()].tolist()), "")
     return names

@@ -1,5 +1,5 @@
-"""Label maps on disk, palette PNG in DAVIS's colours up to object id 255 and 16-bit grey PNG for higher ids; and where
-an object lies in one."""
+"""Label maps on disk, palette PNG in DAVIS's colours up to object id 255 and 16-bit grey PNG for higher ids; which
+objects are in one, and where."""
 
 from __future__ import annotations
 
@@ -80,6 +80,11 @@ def voc_palette() -> np.ndarray:
 
 
 _PALETTE = davis_palette().tobytes()
+
+
+def ids_in(labels: NDArray[Any] | None) -> list[int]:
+    """The object ids of a label map, in order; none of None."""
+    return [] if labels is None else [int(key) for key in np.unique(labels) if key]
 
 
 #: x, y, width and height in pixels.

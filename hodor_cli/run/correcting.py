@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.following import GivenMasks, encode_masks
 from hodor_cli.engine.step_result import FrameDescriptors, ObjectResult, StepResult
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.run.both_ways import make_passes
-from hodor_cli.run.inputs import Labels, RunInputs, ids_in
+from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import FrameSource

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from hodor_cli.datasets.labels.combining import PackedLabels
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import OutputError
-from hodor_cli.images.label_png import read_label_png
-from hodor_cli.run.inputs import Labels, RunInputs, ids_in
+from hodor_cli.images.label_png import ids_in, read_label_png
+from hodor_cli.run.inputs import Labels, RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ReportRecord, decode
 from hodor_cli.run.resume import differences, run_identity

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hodor_cli.engine.masks import HasLabels
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import Box
+from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.images.paths import listed
 from hodor_cli.run.prompts import check_box, check_clicks, masks_from_prompts
 from hodor_cli.run.records import Click
@@ -94,7 +94,7 @@ class RunInputs:
         for frame, boxes in self.boxes.items():
             for box in boxes.values():
                 check_box(box, (height, width))
-            if both := ids_in(self.labels(frame)).intersection(boxes):
+            if both := set(boxes).intersection(ids_in(self.labels(frame))):
                 raise UsageError(
                     f"object {min(both)} has a mask and a box in frame {frame}; give one of them, and clicks to"
                     " correct it"
@@ -156,7 +156,7 @@ class RunInputs:
     def ids_of(self, frame: int, *, clicks: bool = True) -> set[int]:
         """The ids of the masks and boxes in a frame, and of the clicks if `clicks`."""
         prompted = {*self.boxes.get(frame, {}), *(self.clicks.get(frame, {}) if clicks else ())}
-        return ids_in(self.labels(frame)) | {int(key) for key in prompted}
+        return {*ids_in(self.labels(frame)), *map(int, prompted)}
 
     def _check_removals(self, known: Collection[int]) -> None:
         followed = set(known)
@@ -200,7 +200,3 @@ def ids_and_frames(arguments: Sequence[str], source: FrameSource, what: str) -> 
         object_id, frame = (int(number) for number in match.groups())
         require_frame(frame, argument, source)
         yield object_id, frame
-
-
-def ids_in(labels: NDArray[np.integer] | None) -> set[int]:
-    return set() if labels is None else {int(key) for key in np.unique(labels) if key}

@@ -11,7 +11,7 @@ import numpy as np
 
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.errors import HodorError, InputError
-from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.label_png import ids_in, read_label_png
 from hodor_cli.run.finish import FrameResult
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.pipeline import ReadAhead, WriteBehind
@@ -152,7 +152,7 @@ class RunLoop:
             frame=frame,
             labels=labels,
             objects=dict(last.objects),
-            given=() if given.labels is None else tuple(int(key) for key in np.unique(given.labels) if key),
+            given=tuple(ids_in(given.labels)),
             inputs=given,
             warnings=(*given.warnings, *last.warnings),
             extra=extra or {},

@@ -19,7 +19,7 @@ from hodor_cli.errors import OutputError
 from hodor_cli.files import write_whole
 from hodor_cli.pages import render
 from hodor_cli.run.records import FrameRecord, ObjectSummary, ReportRecord, ReviewItem, RunIdentity, decode
-from hodor_cli.video.overlay import object_colours
+from hodor_cli.video.overlay import colour_of
 from hodor_cli.video.source import open_source
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def write_review_page(
 def _timeline(
     object_id: int, summary: ObjectSummary, places: Iterable[tuple[int, float, bool]], count: int
 ) -> ObjectTimeline:
-    colour = tuple(int(value) for value in object_colours(np.array([object_id]))[0])
-    line = ObjectTimeline(object_id, colour, summary)
+    line = ObjectTimeline(object_id, colour_of(object_id), summary)
     for position, confidence, lost in places:
         # A clip with fewer frames than columns uses one column per frame, which the page widens.
         x = position * min(count, _COLUMNS) // count
@@ -139,14 +138,13 @@ def notebook_html(summary: SegmentSummary) -> str:
             video = "data:video/mp4;base64," + base64.b64encode(overlay.read_bytes()).decode()
     with suppress(OSError, OutputError):
         objects = {} if report is None else decode(report.read_bytes(), ReportRecord, str(report)).objects
-    colours = object_colours(np.array(list(objects), dtype=int)).tolist()
     return render(
         "hodor_cli.run",
         "notebook.html",
         summary=summary,
         video=video,
         overlay=overlay,
-        rows=[(key, tuple(colour), objects[key]) for key, colour in zip(objects, colours, strict=True)],
+        rows=[(key, colour_of(key), summary) for key, summary in objects.items()],
         review=summary.review[:_MOST_REVIEWS],
         more=max(0, len(summary.review) - _MOST_REVIEWS),
     )

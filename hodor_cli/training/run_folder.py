@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from hodor_cli.errors import DataError, OutputError, UsageError, WeightsError
 from hodor_cli.files import write_whole, writing_file
-from hodor_cli.locks import WriterLock
+from hodor_cli.locks import locked_folder
 from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.training.step import WeightAverage
 from hodor_cli.weights.tensor_files import write_safetensors
@@ -79,16 +79,10 @@ class RunFolder:
         self.events = root / "tensorboard"
         self._files = (self.state, self.last, self.best, self.metrics, self.record)
 
-    def lock(self) -> WriterLock:
+    def lock(self) -> AbstractContextManager[None]:
         """Makes the folder if need be; hold it while writing. Raises OutputError where nothing can be written."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"the folder {self.root} cannot be made ({error.strerror}); choose another with `out`"
-            ) from error
         advice = "wait until it ends, or train into another folder with `out`"
-        return WriterLock(self.root, self.root / _LOCK_FILE, advice=advice)
+        return locked_folder(self.root, advice=advice, name=_LOCK_FILE)
 
     def require_free(self, *, resume: bool, overwrite: bool) -> None:
         """Raise OutputError for a run that is neither resumed nor replaced, and for a folder with other files."""

@@ -17,7 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from hodor_cli.images.label_png import box_of, davis_palette, window_of
+from hodor_cli.images.label_png import box_of, davis_palette, ids_in, window_of
 from hodor_cli.video.h264 import VideoWriter, fitted
 from hodor_cli.video.yuv import Colours, Picture, Plane, planes_of
 
@@ -33,9 +33,10 @@ _SEARCH_HEIGHT = 480
 Window = tuple[slice, slice]
 
 
-def object_colours(ids: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """The RGB colours of object ids, (..., 3): the DAVIS palette, repeated after its 255 colours."""
-    return davis_palette()[_rows(np.asarray(ids, dtype=np.int64))]
+def colour_of(object_id: int) -> tuple[int, int, int]:
+    """The RGB colour of an object: that of the DAVIS palette, repeated after its 255 colours."""
+    red, green, blue = davis_palette()[_rows(np.array(object_id))].tolist()
+    return red, green, blue
 
 
 def draw_overlay(
@@ -223,7 +224,7 @@ def _numbers(labels: NDArray[np.uint16], window: Window) -> Iterator[_Number]:
     step = max(1, round(labels.shape[0] / _SEARCH_HEIGHT))
     part = labels[window]
     coarse = np.ascontiguousarray(part[::step, ::step])
-    for object_id in np.unique(coarse[coarse != 0]).tolist():
+    for object_id in ids_in(coarse):
         mask = coarse == object_id
         x, y, wide, high = cv2.boundingRect(mask.view(np.uint8))
         depth = cv2.distanceTransform(np.pad(mask[y : y + high, x : x + wide].view(np.uint8), 1), cv2.DIST_L2, 3)

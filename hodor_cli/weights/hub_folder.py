@@ -6,8 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from hodor_cli.errors import OutputError, UsageError
-from hodor_cli.files import write_whole, writing
+from hodor_cli.errors import UsageError
+from hodor_cli.files import require_new, write_whole, writing
 from hodor_cli.weights.checkpoint import load_checkpoint, network_of, save_checkpoint
 from hodor_cli.weights.registry import HUB_FILE, available_weights
 
@@ -28,9 +28,8 @@ def write_hub_folder(
         raise UsageError(f"`name` {repository} is no name on the hub; give OWNER/NAME")
     if licence is not None and not re.fullmatch(r"[a-z0-9.+-]+", licence):
         raise UsageError(f"`license` {licence} is none that the hub knows; give one such as cc-by-nc-4.0 or mit")
-    there = [name for name in (_CARD, _CONFIG, HUB_FILE) if (folder / name).exists()]
-    if there and not overwrite:
-        raise OutputError(f"{folder} holds {there[0]} already; give another `out` or `overwrite`")
+    for name in (_CARD, _CONFIG, HUB_FILE):
+        require_new(folder / name, overwrite=overwrite)
     checkpoint = load_checkpoint(path)
     model = network_of(checkpoint, path)
     dtype = next((value.dtype for value in checkpoint.state_dict.values() if value.is_floating_point()), None)

@@ -27,7 +27,7 @@ from hodor_cli.datasets.labels.mask_values import (
 )
 from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID
+from hodor_cli.images.label_png import MAX_ID, ids_in
 from hodor_cli.images.paths import plural, read_start, read_utf8, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
@@ -148,7 +148,7 @@ def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] |
     values = numbers_of(picture, path, grey_in_colour=False)
     if values is not None and (table := picture.palette) is not None:
         mask = mask_from_values(values, path, table[values])
-        black = [int(i) for i in np.unique(values) if i and not table[i].any()]
+        black = [index for index in ids_in(values) if not table[index].any()]
         if black and table[0].any():  # some painting programs order a palette so
             drawn = f"{path.name} is indexed: index 0, drawn in #{table[0].tobytes().hex()}, is the background"
             note = f"the black index {black[0]} is an object; save it as RGB if black is meant to be the background"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow
-from hodor_cli.engine import Segmenter
+from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.images.label_png import box_of
 from hodor_cli.model.background import reference_masks
 from hodor_cli.model.hodor import Hodor
@@ -42,36 +42,29 @@ class FrameEncoder:
     """Encodes given masks as those of a first frame are encoded (HODOR, sec. 3.2), without history.
 
     It also computes the baseline: the mean of the backbone's features inside the mask, without the encoder. The model
-    stays where it is: where `device` is elsewhere, a copy of it computes. min_dim, max_dim: working resolution, the
-    model's own by default. device, precision: as `choose_device` and `choose_precision` take them.
+    stays where it is: where the settings' device is elsewhere, a copy of it computes. settings: the working resolution,
+    the device and the precision.
     """
 
-    def __init__(
-        self,
-        model: Hodor,
-        *,
-        min_dim: int | None = None,
-        max_dim: int | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-    ) -> None:
+    def __init__(self, model: Hodor, settings: SegmenterSettings | None = None) -> None:
+        settings = settings or SegmenterSettings()
         self.config = model.config
-        self.min_dim, self.max_dim = model.config.resolution(min_dim, max_dim)
-        self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
+        self.min_dim, self.max_dim = model.config.resolution(settings.min_dim, settings.max_dim)
+        self.device = choose_device(settings.device)
+        self.dtype = choose_precision(settings.precision, self.device)
         here = next(model.parameters()).device
         self.model = (model if here == self.device else copy.deepcopy(model).to(self.device)).eval()
 
     @classmethod
     def like(cls, segmenter: Segmenter) -> FrameEncoder:
         """With the network, the resolution, the device and the precision of a segmenter."""
-        return cls(
-            segmenter.model,
+        settings = SegmenterSettings(
             min_dim=segmenter.min_dim,
             max_dim=segmenter.max_dim,
             device=str(segmenter.device),
             precision=precision_name(segmenter.dtype),
         )
+        return cls(segmenter.model, settings)
 
     def settings(self) -> dict[str, Any]:
         """What changes the numbers, for `VideoInfo.settings`."""

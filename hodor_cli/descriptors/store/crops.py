@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import Box
+from hodor_cli.images.label_png import Box, ids_in
+from hodor_cli.pages import jpeg_bytes
 
 THUMBNAIL_SIDE = 96  # pixels of the longer side
 JPEG_QUALITY = 85
@@ -22,7 +23,7 @@ FADE = 0.6  # how far the surroundings go towards white
 
 def masks_of_labels(labels: NDArray[np.unsignedinteger]) -> dict[int, NDArray[np.bool_]]:
     """(H, W) label map -> {object id: (H, W) bool}, for the ids that occur."""
-    return {int(value): labels == value for value in np.unique(labels) if value}
+    return {object_id: labels == object_id for object_id in ids_in(labels)}
 
 
 def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> bytes:
@@ -41,8 +42,7 @@ def crop_jpeg(image: NDArray[np.uint8], mask: NDArray[np.bool_], box: Box) -> by
     if scale < 1:
         size = (max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1))
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes()
+    return jpeg_bytes(picture, JPEG_QUALITY)
 
 
 def open_crop(data: bytes) -> Image.Image:

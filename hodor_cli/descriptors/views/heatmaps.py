@@ -16,6 +16,7 @@ from hodor_cli.config import NUM_BACKGROUND
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError
 from hodor_cli.files import new_file
+from hodor_cli.images.label_png import ids_in
 from hodor_cli.runtime.preprocess import Geometry, resize
 from hodor_cli.video.frames import Frame
 from hodor_cli.video.overlay import draw_overlay
@@ -84,7 +85,7 @@ def first_masks(masks: Mapping[int, NDArray[np.uint16]]) -> dict[int, NDArray[np
     known: set[int] = set()
     first = {}
     for frame, labels in sorted(masks.items()):
-        new = set(np.unique(labels).tolist()) - known - {0}
+        new = set(ids_in(labels)) - known
         if new:
             first[frame] = np.where(np.isin(labels, list(new)), labels, 0).astype(np.uint16)
             known |= new

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hodor_cli.config import NUM_BACKGROUND, NUM_NON_OBJECT
 from hodor_cli.errors import OutputError, UsageError, extra
-from hodor_cli.files import replacing
+from hodor_cli.files import replacing, require_new
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.runtime.preprocess import Geometry
 from hodor_cli.settings import about, check_settings
@@ -79,9 +79,8 @@ def export_onnx(
     folder = Path(folder)
     graphs = _graphs(parts.exportable(model), geometry, wanted)
     names = [*(f"{name}.onnx" for name in graphs), SIDECAR]
-    existing = [name for name in names if (folder / name).exists()]
-    if existing and not overwrite:
-        raise OutputError(f"{folder / existing[0]} exists already; choose another `out` or `overwrite`")
+    for name in names:
+        require_new(folder / name, overwrite=overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:  # all files take their names at its end, or none
