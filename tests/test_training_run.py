@@ -20,7 +20,7 @@ import torch
 from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
-from hodor_cli.cli.training import LiveLine
+from hodor_cli.cli.training_parts import LiveLine
 from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
 from hodor_cli.samples.sample import TrainingSample
