@@ -12,12 +12,7 @@ import torch
 
 import hodor_cli
 from hodor_cli.config import ModelConfig, SwinConfig
-from hodor_cli.datasets.clips import ClipSet
-from hodor_cli.datasets.coco import StillImages
-from hodor_cli.datasets.coco_find import workspace_stills
-from hodor_cli.errors import DataError, UsageError, WeightsError
-from hodor_cli.formats.check import check_opened
-from hodor_cli.formats.opening import is_clips, open_set
+from hodor_cli.errors import UsageError, WeightsError
 from hodor_cli.model.fast import accelerate
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.presets import preset
@@ -28,6 +23,7 @@ from hodor_cli.training.config import TrainConfig, train_preset
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
 from hodor_cli.training.recipe import Recipe, choose_config, preset_name, resumed_config
+from hodor_cli.training.run_data import checked_sources, named_sources, opened_sources
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
 from hodor_cli.weights.published import load_imagenet_backbone
@@ -117,11 +113,11 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
-    sources = _sources(job, record)
-    opened = _opened(sources, config, clips)
+    sources = named_sources(kind, job.data, record.data)
+    opened = opened_sources(sources, config, clips)
     if layout.rank == 0:
         _remark(config, record, resumed=state is not None, note=callbacks.note)
-        sources = _checked(sources, opened, record.data, config, clips, callbacks)
+        sources = checked_sources(sources, opened, record.data, config, clips, callbacks)
     record.settings, record.data, record.hodor = config.to_dict(), sources, hodor_cli.__version__
     record.clips, record.processes, record.format = clips if clips.mode else None, layout.world, "hodor-training"
     callbacks = replace(callbacks, checking=None)  # no longer needed, and it can seldom be pickled
@@ -169,19 +165,6 @@ def _clips_of(began: RunRecord, job: Job, out: Path) -> ClipOptions:
     return began.clips
 
 
-def _sources(job: Job, record: RunRecord) -> list[DataSource]:
-    """The data sets that are named, or that the run began with, or those of the prepared workspace."""
-    if job.data and record.data and [source.weight for source in job.data] != [source.weight for source in record.data]:
-        had = " ".join(f"`data={source.folder}:{source.weight:g}`" for source in record.data)
-        raise UsageError(f"`data` contradicts `resume`: the run began with {had}; leave it out to keep them")
-    if job.data or record.data:
-        return job.data or record.data
-    if job.kind == "finetune":
-        raise DataError("there is nothing to fine-tune on; give `data`, a folder with JPEGImages and Annotations")
-    images, annotations = workspace_stills()
-    return [DataSource(images, annotations=annotations)]
-
-
 def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Callable[[str], None]) -> None:
     """Remarks on settings that are allowed and rarely meant."""
     rate = config.learning_rate
@@ -196,65 +179,3 @@ def _remark(config: TrainConfig, record: RunRecord, *, resumed: bool, note: Call
             "the backbone starts from random weights; `backbone` FILE starts it from ImageNet weights of "
             + ("Swin-T (.pth)" if swin else "MobileNetV2 (.safetensors)")
         )
-
-
-def _opened(sources: list[DataSource], config: TrainConfig, clips: ClipOptions) -> list[StillImages | ClipSet]:
-    """The data sets, opened once for the check and for training. Raises DataError for what is no data set."""
-    opened = []
-    for source in sources:
-        if not clips.mode and source.annotations is None and is_clips(source.folder):
-            raise DataError(
-                f"{source.folder} holds clips: train on them with `finetune` (`mode=frames` takes each as a photograph)"
-            )
-        opened.append(
-            open_set(
-                source.folder,
-                source.annotations,
-                limits=config.limits,
-                resolution=clips.resolution,
-                split=clips.split,
-                allow_empty=True,
-            )
-        )
-    if clips.mode in ("sparse", "dense") and not any(isinstance(found, ClipSet) for found in opened):
-        raise DataError(
-            f"`mode={clips.mode}` learns from clips and {sources[0].folder} holds photographs: train on them with"
-            " `pretrain`, or put the frames of a clip into images/NAME/ and their masks into masks/NAME/"
-        )
-    return opened
-
-
-def _checked(
-    sources: list[DataSource],
-    opened: list[StillImages | ClipSet],
-    before: list[DataSource],
-    config: TrainConfig,
-    clips: ClipOptions,
-    callbacks: Callbacks,
-) -> list[DataSource]:
-    """The data sets by their whole paths, with their numbers of samples.
-
-    Raises DataError for sets that cannot be used, or that have more or fewer samples than when the run began.
-    """
-    reports = [
-        check_opened(found, source.folder, config.limits, progress=callbacks.checking)
-        for source, found in zip(sources, opened, strict=True)
-    ]
-    if faults := [report.sentence() for report in reports if not report.ok]:
-        raise DataError("; ".join(faults))
-    found = []
-    for source, report in zip(sources, reports, strict=True):
-        sparse = clips.mode == "sparse" and report.kind == "clips"
-        one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
-        callbacks.note(one_each if sparse else report.lines()[0])
-        if missing := report.missing():
-            callbacks.warn(f"{missing}; `check_dataset` lists them")
-        annotations = None if source.annotations is None else source.annotations.absolute()
-        found.append(DataSource(source.folder.absolute(), source.weight, annotations, report.samples))
-    for now, earlier in zip(found, before, strict=False):
-        if earlier.samples not in (None, now.samples):
-            raise DataError(
-                f"{now.folder} had {earlier.samples} samples when the run began and has {now.samples} now, so"
-                " `resume` cannot give the same batches; put it back or train into another folder"
-            )
-    return found

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from hodor_cli.datasets.labels.mask_array import ARRAYS, load_npy, mask_from_array, mask_from_floats
 from hodor_cli.datasets.labels.mask_colours import Colour
 from hodor_cli.datasets.labels.mask_values import (
     NO_PICTURES,
@@ -27,13 +27,12 @@ from hodor_cli.datasets.labels.mask_values import (
 )
 from hodor_cli.datasets.report import reason_of
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import MAX_ID, ids_in
-from hodor_cli.images.paths import plural, read_start, read_utf8, require_exists
+from hodor_cli.images.label_png import ids_in
+from hodor_cli.images.paths import read_start, read_utf8, require_exists
 from hodor_cli.images.picture import StoredPicture, read_stored
 
 _CLEAR = 8  # a lower alpha is always background
 _COATS = 8  # more even levels of alpha are a gradient
-_ARRAYS = "a mask is (height, width), or (objects, height, width) of booleans"
 
 
 def read_mask(
@@ -59,12 +58,12 @@ def read_mask(
     if (other := _other_format(path)) is not None:
         raise InputError(other)
     if path.suffix.lower() == ".npy":
-        array = _load_npy(path)
+        array = load_npy(path)
         stacked = array.ndim == 3 and array.dtype == bool
         if stacked and array.shape[:2] == size:
-            raise InputError(f"{path} has the shape {array.shape}; {_ARRAYS}")
+            raise InputError(f"{path} has the shape {array.shape}; {ARRAYS}")
         _require_size(path, array.shape[1:] if stacked else array.shape[:2], size)
-        mask = _from_array(array, path, known_colours)
+        mask = mask_from_array(array, path, known_colours)
     else:
         picture = read_stored(path, "a mask image")
         _require_size(path, picture.values.shape[:2], size)
@@ -76,69 +75,6 @@ def read_mask(
     if mask.labels.all():
         mask.notes.append(f"{path.name} has no background pixel: its objects fill the whole picture")
     return mask
-
-
-def _load_npy(path: Path) -> np.ndarray:
-    """The array of an .npy file: (H, W), (H, W, 3) uint8 colours, or (N, H, W) booleans. Never unpickles, and allocates
-    no memory for an array that the file does not hold. Raises `InputError` if it is damaged or has another layout."""
-    try:
-        array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # NumPy parses the header as Python, which raises nearly anything when it is damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        if "mmap length" in reason:
-            raise InputError(
-                f"{path} is cut off: its header declares an array of shape and type that need more bytes than it has"
-            ) from error
-        raise InputError(f"{path} is not an .npy array that can be read: {reason}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        raise InputError(f"{path} holds no numbers; a mask is an array of object ids or booleans")
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array.reshape(array.shape[1:] if array.shape[0] == 1 else array.shape[:2])
-    deep = array.ndim == 3 and (array.dtype == bool or (array.shape[2] == 3 and array.dtype == np.uint8))
-    if array.size == 0 or not (array.ndim == 2 or deep):
-        raise InputError(f"{path} has the shape {array.shape}; {_ARRAYS}")
-    return np.array(array)
-
-
-def _from_array(array: np.ndarray, path: Path, known: dict[int, Colour] | None) -> MaskFile:
-    """Labels of an array with one of `_load_npy`'s layouts. Raises `InputError` for values that cannot be ids."""
-    if array.ndim == 3:
-        return _from_stack(array, path) if array.dtype == bool else mask_from_rgb(array, path, known)
-    if array.dtype == bool:
-        return MaskFile(array.astype(np.uint16))
-    if array.dtype.kind == "f":
-        return _from_floats(array, path)
-    return mask_from_values(array, path)
-
-
-def _from_floats(array: np.ndarray, path: Path) -> MaskFile:
-    if not np.isfinite(array).all():
-        raise InputError(f"{path} holds values that are no numbers (NaN or infinite)")
-    low, high = float(array.min()), float(array.max())
-    if np.array_equal(array, np.round(array)) and abs(low) < 2**31 and abs(high) < 2**31:
-        return mask_from_values(array.astype(np.int64), path)
-    if low < 0 or high > 1:
-        raise InputError(
-            f"{path} holds numbers from {low:g} to {high:g} that are not whole; a mask is object ids, or probabilities "
-            f"from 0 to 1"
-        )
-    note = f"{path.name} holds fractions from 0 to 1, taken as probabilities: one object with id 1, above 0.5"
-    return MaskFile((array > 0.5).astype(np.uint16), [note])
-
-
-def _from_stack(stack: np.ndarray, path: Path) -> MaskFile:
-    if len(stack) > MAX_ID:
-        raise InputError(f"{path} holds {len(stack)} masks; there are at most {MAX_ID} objects")
-    overlap = stack.sum(axis=0, dtype=np.int32) > 1
-    if overlap.any():
-        first, second = np.flatnonzero(stack[:, overlap][:, 0])[:2]
-        raise InputError(
-            f"{path} gives {plural(int(overlap.sum()), 'pixel')} to several of its masks, such as {first} and {second} "
-            f"(counted from 0); a pixel belongs to one object"
-        )
-    numbers = np.arange(1, len(stack) + 1, dtype=np.uint16)
-    labels = (stack * numbers[:, None, None]).sum(axis=0, dtype=np.uint16)
-    return MaskFile(labels, [f"{path.name} is a stack of {len(stack)} masks: the objects 1 to {len(stack)}"])
 
 
 def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] | None) -> MaskFile:
@@ -157,7 +93,7 @@ def _from_picture(picture: StoredPicture, path: Path, known: dict[int, Colour] |
     if values is not None:
         return mask_from_values(values, path)
     if picture.values.dtype.kind == "f":
-        return _from_floats(picture.values, path)
+        return mask_from_floats(picture.values, path)
     colours = _colours(picture)
     if picture.format == "JPEG":
         return _from_jpeg(colours[..., :3], path)
