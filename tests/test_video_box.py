@@ -12,8 +12,10 @@ from PIL import Image
 
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.prompts import boxes_by_frame, check_clicks, clicks_by_frame, masks_from_prompts
 from hodor_cli.run.records import Click
+from hodor_cli.video.frames import Frame
 from hodor_cli.video.source import open_source
 
 
@@ -55,6 +57,20 @@ def test_clicks_correct_a_box_and_a_mask() -> None:
     wrong[5:25, 5:35] = True
     given = masks_from_prompts(image, {}, {7: (Click(20, 15, False),)}, {7: wrong})[7]
     assert not given[15, 20] and given[60, 80]
+
+
+def test_of_overlapping_objects_the_smaller_one_lies_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    ball, person = np.zeros((2, 120, 160), bool)
+    person[10:110, 40:120] = ball[50:70, 110:130] = True
+    monkeypatch.setattr(Clicker, "mask", lambda self, object: (person if object == 1 else ball).copy())
+    frame, boxes = Frame(0, "0", scene()[0], 0.0), {0: {1: (40, 10, 80, 100), 2: (110, 50, 20, 20)}}
+    labels = RunInputs(boxes=boxes).at(frame).labels
+    assert labels is not None and np.array_equal(labels == 2, ball) and (labels == 1).sum() == 100 * 80 - 20 * 10
+    given = RunInputs(masks={0: np.where(person | (ball & (np.arange(160) < 128)), 7, 0)}, boxes=boxes).at(frame)
+    assert given.labels is not None and (given.labels == 2).sum() == 40
+    assert (
+        "box of object 2 in frame 0 holds mostly other objects; only the other 40 pixels were used" in given.warnings[0]
+    )
 
 
 def test_a_click_on_one_object_is_a_negative_one_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,7 +123,11 @@ class RunInputs:
                 )
 
     def at(self, frame: Frame) -> FrameInputs:
-        """The inputs of a frame. Where a mask made from a box or clicks overlaps a given mask, the given mask wins."""
+        """The inputs of a frame.
+
+        Where a mask made from a box or clicks overlaps a given mask, the given mask wins; where two made masks overlap,
+        the smaller one does, such as a ball in a person's hands.
+        """
         labels, index = self.labels(frame.index), frame.index
         boxes, clicks = self.boxes.get(index, {}), self.clicks.get(index, {})
         removed = tuple(self.removals.get(index, ()))
@@ -136,16 +140,17 @@ class RunInputs:
             joined[mask] = 0
         made: dict[int, NDArray[np.bool_]] = {}
         warnings = []
-        for object_id, mask in masks.items():
-            mask = mask & (joined == 0)
-            if mask.any():
+        for object_id, mask in sorted(masks.items(), key=lambda item: int(item[1].sum())):
+            found, mask = int(mask.sum()), mask & (joined == 0)
+            left = int(mask.sum())
+            if left:
                 made[object_id] = mask
                 joined[mask] = object_id
-            else:
+            if 2 * left < found:
                 what = "the box" if object_id in boxes else "what was found at the clicks"
+                much, used = ("mostly", f"only the other {left} pixels were") if left else ("nothing but", "it was not")
                 warnings.append(
-                    f"{what} of object {object_id} in frame {index} holds nothing but other given objects; it was not"
-                    " used"
+                    f"{what} of object {object_id} in frame {index} holds {much} other objects; {used} used"
                 )
         return FrameInputs(joined if joined.any() else None, removed, dict(boxes), dict(clicks), made, tuple(warnings))
 
