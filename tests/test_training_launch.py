@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,44 @@ def test_a_single_process_does_without_the_launcher(photos: Path, tmp_path: Path
     root = Path(__file__).resolve().parent.parent
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=300)
     assert ran.stdout.strip() == "none", ran.stderr
+
+
+_SLEEPS = """
+import sys, time
+from pathlib import Path
+from hodor_cli.training.launch import launch, resolve
+from hodor_cli.training.options import LaunchSettings
+
+def sleep(process, folder):
+    (folder / f"began{process.rank}").touch()
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        (folder / f"ended{process.rank}").touch()
+
+if __name__ == "__main__":
+    launch(resolve(LaunchSettings(processes=2)), sleep, Path(sys.argv[1]))
+"""
+
+
+def test_an_interrupt_reaches_the_processes_that_were_started(tmp_path: Path) -> None:
+    """Interrupted alone, as `kill -INT` does; a terminal's Ctrl-C reaches all of them by itself."""
+    script = tmp_path / "sleeps.py"
+    script.write_text(_SLEEPS)
+    begun = subprocess.Popen([sys.executable, script, tmp_path], stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait_for(tmp_path / "began0", tmp_path / "began1")
+        begun.send_signal(signal.SIGINT)
+        _wait_for(tmp_path / "ended0", tmp_path / "ended1")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(begun.pid, signal.SIGKILL)
+        begun.wait()
+
+
+def _wait_for(*files: Path) -> None:
+    """Return when all files are there."""
+    deadline = time.monotonic() + 120
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < deadline, f"missing of {files}"
+        time.sleep(0.1)

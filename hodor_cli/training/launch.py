@@ -5,14 +5,16 @@ Lightning Fabric is imported only for more than one process.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +126,11 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
             fabric = make_fabric(layout.kind, layout.local, layout.nodes, layout.starter, unused=unused)
             # A partial, because Fabric takes arguments apart to look for modules.
             return fabric.launch(partial(_in_process, function, arguments, layout.precision, errors))
+        except KeyboardInterrupt:
+            for started in multiprocessing.active_children():  # a terminal tells them, too, but `kill` does not
+                os.kill(cast(int, started.pid), signal.SIGINT)
+                started.join()
+            raise
         except HodorError:
             raise
         except Exception:

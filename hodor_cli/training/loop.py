@@ -76,7 +76,8 @@ def train(process: Process, plan: Plan) -> TrainingState:
             job.compare()
             job.save()
         except (KeyboardInterrupt, DataError):
-            job.interrupted()
+            with _uninterrupted():
+                job.interrupted()
             raise
     return job.state
 
