@@ -46,6 +46,7 @@ class Browser:
         self.errors: list[str] = []
         self._session = ""
         self._targets: dict[str, str] = {}
+        self._loaded = False
         self._size = (width, height)
 
     def open(self, url: str) -> str:
@@ -57,7 +58,7 @@ class Browser:
         self.resize(*self._size)
         for domain in ("Page", "Runtime", "Log"):
             self._call(f"{domain}.enable")
-        self._call("Page.navigate", {"url": url})
+        self._load("Page.navigate", {"url": url})
         return self._session
 
     def use(self, tab: str) -> None:
@@ -66,9 +67,7 @@ class Browser:
 
     def reload(self) -> None:
         """Load the page again."""
-        self.run("window.before = true")
-        self._call("Page.reload")
-        self.until("window.before === undefined", "the page to load again")
+        self._load("Page.reload", {})
 
     def close_tab(self) -> None:
         """Close the tab in use, if there is one."""
@@ -134,10 +133,13 @@ class Browser:
         text = (
             {"text": {"Enter": "\r"}.get(key, key)} if (len(key) == 1 or key == "Enter") and not modifiers & 3 else {}
         )
-        for kind in ("keyDown", "keyUp"):
-            event = {"type": kind, "key": key, "modifiers": modifiers}
-            event |= {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}
-            self._call("Input.dispatchKeyEvent", event | (text if kind == "keyDown" else {}))
+        event = {"key": key, "modifiers": modifiers}
+        event |= {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}
+        # Both at once, because a key that is held for long can have another meaning.
+        down = self._send("Input.dispatchKeyEvent", event | {"type": "keyDown"} | text)
+        up = self._send("Input.dispatchKeyEvent", event | {"type": "keyUp"})
+        for number in (down, up):
+            self._answer(number)
 
     def screenshot(self, path: Path) -> None:
         """Write what the page shows as a PNG."""
@@ -149,23 +151,41 @@ class Browser:
         self._process.kill()
         self._process.wait()
 
+    def _load(self, method: str, parameters: dict[str, Any]) -> None:
+        """Call what loads a page, and wait until it has loaded; no script runs meanwhile, in the page before it."""
+        self._call("Page.bringToFront")
+        self._loaded = False
+        self._call(method, parameters)
+        while not self._loaded or self.run("location.href") == "about:blank":
+            self._note(json.loads(self._socket.recv(timeout=_SECONDS)))
+
     def _call(self, method: str, parameters: dict[str, Any] | None = None, *, tab: bool = True) -> dict[str, Any]:
+        return self._answer(self._send(method, parameters, tab=tab))
+
+    def _send(self, method: str, parameters: dict[str, Any] | None = None, *, tab: bool = True) -> int:
+        """Send a command; returns its number."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters or {}}
         if tab:
             message["sessionId"] = self._session
         self._socket.send(json.dumps(message))
+        return self._number
+
+    def _answer(self, number: int) -> dict[str, Any]:
+        """Wait for the answer to a command."""
         while True:
             answer = json.loads(self._socket.recv(timeout=_SECONDS))
-            if answer.get("id") == self._number:
+            if answer.get("id") == number:
                 if "error" in answer:
-                    raise AssertionError(f"{method}: {answer['error']}")
+                    raise AssertionError(str(answer["error"]))
                 result: dict[str, Any] = answer["result"]
                 return result
             self._note(answer)
 
     def _note(self, event: dict[str, Any]) -> None:
         parameters = event.get("params", {})
+        if event.get("method") == "Page.loadEventFired" and event.get("sessionId") == self._session:
+            self._loaded = True
         if event.get("method") == "Runtime.exceptionThrown":
             details = parameters["exceptionDetails"]
             self.errors.append(details.get("exception", {}).get("description", details["text"]))

@@ -196,14 +196,14 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
     browser.drag(page.place(100, 80), page.place(120, 80))
     page.server.send_signal(signal.SIGKILL)
     page.server.wait()
-    browser.until("document.querySelector('.toast.bad')?.textContent.includes('the last change is lost')", "a warning")
+    wait_for(lambda: "the last change is lost" in toasts(page), "a warning")
     files = {path.name: read_label_png(path) for path in (page.out / "masks").glob("*.png")}
     page.start()
     assert page.state("state.frames.size") == FRAMES
     for frame in (0, 10, FRAMES - 1):
         page.go(frame)
         assert np.array_equal(page.labels(), files[f"{frame:05d}.png"])
-    assert [error for error in browser.errors if "WebSocket" not in error and "ERR_CONNECTION" not in error] == []
+    assert [error for error in browser.errors if "WebSocket" not in error and "net::ERR_" not in error] == []
 
 
 def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
@@ -257,6 +257,39 @@ def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Pa
     assert np.array_equal(page.saved(0), drawn) and np.array_equal(page.labels(), drawn)
 
 
+def test_a_frame_is_shown_with_the_masks_that_it_has_when_its_picture_arrives(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("t")
+    page.until(f"!state.job && state.frames.size === {FRAMES}", "tracking")
+    browser.reload()
+    page.wait()
+    browser.run(
+        "{ const ask = window.fetch; window.late = new Promise((done) => { window.arrive = done; });"
+        " window.fetch = (url) => (url === 'frame/7' ? window.late.then(() => ask(url)) : ask(url)); undefined }"
+    )
+    browser.run("import('./view.js').then((view) => { view.go(7); })")
+    browser.until("import('./pictures.js').then(({ mask }) => mask(7)).then(Boolean)", "the mask before its picture")
+    browser.run("import('./socket.js').then(({ send }) => send({ do: 'tidy', frame: 7, object: 1, how: 'clear' }))")
+    page.until("state.frames.get(7)?.absent.has(1)", "the mask to be removed")
+    browser.run("window.arrive()")
+    browser.until("import('./view.js').then(({ view }) => view.shown === 7)", "the frame")
+    assert not page.labels().any() and page.saved(6).any()
+
+
+def test_without_an_answer_the_frame_in_view_stays_and_comes_with_the_next_connection(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    shown = page.labels()
+    browser.run("{ window.ask = window.fetch; window.fetch = () => Promise.reject(new TypeError('away')); undefined }")
+    browser.key("End")
+    page.until("state.frame === 0", "the page to stay")
+    assert np.array_equal(page.labels(), shown) and "away" not in toasts(page)
+    browser.run("{ window.fetch = window.ask; undefined }")
+    browser.key("End")
+    browser.until(f"import('./view.js').then(({{ view }}) => view.shown === {FRAMES - 1})", "the last frame")
+
+
 def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     page.begin()
     browser = page.browser
@@ -282,6 +315,64 @@ def test_a_pen_draws_and_fingers_move_the_picture_then(page: Page) -> None:
     browser.touch([page.place(80, 50)], [page.place(100, 60)])
     assert browser.run(view)[1] > shown[1] + 10 and np.array_equal(page.saved(0), painted)
     browser.key("0")
+
+
+def test_everything_on_the_picture_is_done_by_keyboard_alone(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    first = page.saved(0)
+
+    def to(x: float, y: float) -> None:
+        """Bring the crosshair there: by great steps, and then by small ones."""
+        for axis, goal in enumerate((x, y)):
+            for shift, near in ((0, 2.0), (8, 0.5)):
+                while abs(gap := goal - page.state("[state.crosshair.x, state.crosshair.y]")[axis]) > near:
+                    browser.key((("ArrowLeft", "ArrowRight"), ("ArrowUp", "ArrowDown"))[axis][gap > 0], shift)
+
+    browser.key("c")
+    to(20, 80)
+    browser.key("p")
+    browser.key("Enter")  # the brush is down
+    to(60, 80)
+    assert page.labels()[80, 30:50].all() and np.array_equal(page.saved(0), first)
+    browser.key("Enter")
+    wait_for(lambda: page.saved(0)[80, 30:50].all(), "the stroke")
+    browser.key("Enter", 1)  # it erases
+    to(40, 80)
+    browser.key("Enter")
+    wait_for(lambda: not page.saved(0)[80, 45:55].any(), "the end of the stroke to be erased")
+    browser.key("g")
+    for corner in ((100, 60), (130, 60), (130, 90), (100, 90)):
+        to(*corner)
+        browser.key("Enter")
+    browser.key("Enter")
+    wait_for(lambda: page.saved(0)[65:85, 105:125].all(), "the polygon")
+    browser.key("v")
+    to(30, 48)
+    before = page.saved(0)
+    browser.key("Enter", 1)
+    wait_for(lambda: not np.array_equal(page.saved(0), before), "a click that removes")
+    to(40, 30)
+    browser.key("Enter")
+    signs = "import('./view.js').then(({ view }) => view.clicks.map((click) => click[2]).join())"
+    browser.until(f"{signs}.then((signs) => signs === 'false,true')", "a click that adds")
+    browser.key("PageDown")  # the frame changes, and the crosshair stays
+    page.until("state.frame === 1 && state.crosshair !== null", "the next frame")
+    browser.key("n")
+    page.until("state.object === 2", "a new object")
+    browser.key("b")
+    to(5, 30)
+    browser.key("Enter")
+    to(60, 70)
+    browser.key("Enter")
+    page.until("state.frames.get(1)?.given.has(2)", "the mask of the box")
+    shown = browser.run("import('./view.js').then(({ view }) => view.x)")
+    browser.key("h")
+    browser.key("ArrowRight")
+    assert browser.run("import('./view.js').then(({ view }) => view.x)") < shown
+    browser.key("c")
+    browser.key("ArrowLeft")
+    page.until("state.frame === 0", "the arrow keys to change the frame again")
 
 
 def test_a_name_takes_keys_only_while_it_is_changed(page: Page) -> None:
@@ -354,6 +445,10 @@ SHORTCUTS: list[tuple[str, str, int, str]] = [
     ("Backspace", "Backspace", 0, "!state.frames.get(0)?.given.size"),
     ("", "z", 2, "state.frames.get(0)?.given.size === 1"),
     ("End", "End", 0, "view.shown === state.video.end - 1"),
+    ("PgUp", "PageUp", 0, "view.shown === state.video.end - 2"),
+    ("PgDn", "PageDown", 0, "view.shown === state.video.end - 1"),
+    ("Shift+PgUp", "PageUp", 8, "view.shown === state.video.end - 11"),
+    ("Shift+PgDn", "PageDown", 8, "view.shown === state.video.end - 1"),
     ("←", "ArrowLeft", 0, "view.shown === state.video.end - 2"),
     ("→", "ArrowRight", 0, "view.shown === state.video.end - 1"),
     ("Shift+←", "ArrowLeft", 8, "view.shown === state.video.end - 11"),
@@ -362,7 +457,7 @@ SHORTCUTS: list[tuple[str, str, int, str]] = [
     ("", "Home", 0, "view.shown === 0"),
     ("K", "k", 0, "view.shown === 12"),
     ("U", "u", 0, "view.shown === 5"),
-    ("Space", " ", 0, "document.querySelector('#play').ariaPressed === 'true'"),
+    ("Space", " ", 0, "document.querySelector('#play').ariaPressed === 'true' || view.shown > 5"),
     ("", " ", 0, "document.querySelector('#play').ariaPressed === 'false'"),
     ("+", "+", 0, "view.scale > fitted * 1.2"),
     ("-", "-", 0, "Math.abs(view.scale / fitted - 1) < 0.01"),
@@ -377,14 +472,16 @@ SHORTCUTS: list[tuple[str, str, int, str]] = [
     ("", "Escape", 0, "!document.querySelector('#export-sheet').open"),
     ("", "Home", 0, "view.shown === 0"),
     ("O", "o", 0, "!state.job && view.shown === 1"),
-    ("T", "t", 0, "state.job?.job === 'track' || view.shown > 2"),
+    ("T", "t", 0, "begun === 'track'"),
     ("Esc", "Escape", 0, "!state.job"),
-    ("Shift+T", "T", 8, "state.job?.job === 'track' || view.shown === 0"),
+    ("Shift+T", "T", 8, "begun === 'track'"),
     ("", "Escape", 0, "!state.job"),
-    ("R", "r", 0, "state.job?.job === 'track'"),
+    ("R", "r", 0, "begun === 'track'"),
     ("", "Escape", 0, "!state.job"),
-    ("A", "a", 0, "state.job?.job === 'adapt'"),
+    ("A", "a", 0, "begun === 'adapt'"),
     ("", "Escape", 0, "!state.job"),
+    ("C", "c", 0, "state.crosshair && !document.querySelector('#hint').hidden"),
+    ("", "Escape", 0, "!state.crosshair && document.querySelector('#hint').hidden"),
 ]
 
 
@@ -394,14 +491,18 @@ def test_every_shortcut_of_the_sheet_works(page: Page) -> None:
     browser.key("?")
     sheet = set(browser.run("Array.from(document.querySelectorAll('#help-keys kbd')).map((one) => one.textContent)"))
     browser.key("?")
-    tested = {name for name, *_ in SHORTCUTS} | {"F", "L", "Enter"}  # these by the test of tools
+    tested = {name for name, *_ in SHORTCUTS} | {"F", "L", "Enter"}  # these by the test of tools, and
+    tested |= {"Arrows", "Shift+Arrows", "Alt+Enter"}  # these by the test of the crosshair
     assert sheet == tested - {""}
     fitted = browser.run("import('./view.js').then(({ view }) => view.scale)")
     advice = "review: [{ object: 1, reason: '', first: 12, last: 13 }], suggest: [{ frame: 5, gain: 0.5 }]"
     both = "Promise.all([import('./state.js'), import('./view.js')])"
+    browser.run("import('./socket.js').then(({ onEvent }) => onEvent('advice', () => {}))")  # the advice here stays
+    page.run("state.on('job', () => { if (state.state.job) window.begun = state.state.job.job; })")
     for name, key, modifiers, after in SHORTCUTS:
         if key in "jku":
             page.run(f"state.set({{ {advice} }})")
+        browser.run("window.begun = null")
         browser.key(key, modifiers)
         script = f"{both}.then(([{{ state }}, {{ view }}]) => {{ const fitted = {fitted}; return Boolean({after}); }})"
         browser.until(script, f"{name or key}: {after}")
@@ -419,7 +520,20 @@ def test_a_second_tab_is_told_and_may_take_over(page: Page) -> None:
     browser.until("import('./state.js').then(({ state }) => state.video !== null)", "the second tab to work")
     browser.use(first)
     browser.until("document.querySelector('#busy-sheet').open", "the first tab to be told")
+    browser.close_tab()
     browser.use(second)
+
+
+def test_a_second_tab_works_as_soon_as_the_first_one_is_closed(page: Page) -> None:
+    browser = page.browser
+    first = page.open()
+    second = browser.open(page.url)
+    browser.until("document.querySelector('#busy-sheet')?.open", "the second tab to be told")
+    browser.use(first)
+    browser.close_tab()
+    browser.use(second)
+    page.wait()
+    assert not browser.run("document.querySelector('#busy-sheet').open")
 
 
 def test_every_size_shows_every_tool(page: Page) -> None:

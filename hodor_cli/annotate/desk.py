@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -28,9 +29,7 @@ class Page:
     """A connected page, with the queue of messages to send to it."""
 
     def __init__(self) -> None:
-        self.outgoing: asyncio.Queue[str | bytes | None] = asyncio.Queue()
-        #: How many edits and jobs it has asked for.
-        self.requests = 0
+        self.outgoing: asyncio.Queue[str | bytes] = asyncio.Queue()
 
     def push(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
         """Queue an event: as JSON text, or, with a payload, as bytes whose first line is the JSON."""
@@ -38,6 +37,15 @@ class Page:
             payload = b""
         line = msgspec.json.encode(event)
         self.outgoing.put_nowait(line + b"\n" + payload if payload else line.decode())
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A request under way, the page that asked for it, and what stops it. Without both it is the desk's own work."""
+
+    asked: Asked | None = None
+    page: Page | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 class Desk:
@@ -48,21 +56,21 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="hodor-annotate")
         #: The page that is served.
         self.page: Page | None = None
-        self._pending: list[tuple[Asked | None, threading.Event]] = []
+        self._pending: list[_Work] = []
         self._last = time.monotonic()
         self.session = make_session(self._emit)
-        self._submit(None, lambda _: self.session.warm())
+        self._submit(_Work(), self.session.warm)
         self._saver = asyncio.create_task(self._save_when_quiet())
 
     def claim(self, page: Page, *, take: bool) -> bool:
-        """Make `page` the current one. If another page is current, return False, or, with `take`, end that page."""
-        if self.page is not None and not take:
-            return False
-        if self.page is not None:
+        """Make `page` the current one. If another page is current, return False, or, with `take`, tell that page."""
+        if self.page is not None and self.page is not page:
+            if not take:
+                return False
             self.page.push({"event": "taken"})
-            self.page.outgoing.put_nowait(None)
         self.page = page
-        job = next((type(asked).__name__.lower() for asked, _ in self._pending if isinstance(asked, ask.Job)), None)
+        jobs = (work.asked for work in self._pending if isinstance(work.asked, ask.Job))
+        job = next((type(asked).__name__.lower() for asked in jobs), None)
         page.push({**self.session.snapshot(), "job": job})
         return True
 
@@ -73,43 +81,46 @@ class Desk:
 
     def ask(self, asked: Asked, payload: bytes) -> None:
         """Carry out a page's request after its earlier ones; any but `Hide` first stops a running job."""
-        for _, stop in self._pending if not isinstance(asked, ask.Hide) else ():
-            stop.set()
-        if not isinstance(asked, ask.Stop | ask.Hello):
-            if self.page is not None:
-                self.page.requests += 1
-            self._submit(asked, lambda stop: self.session.do(asked, payload, stop))
+        if not isinstance(asked, ask.Hide):
+            self._stop_all()
+        if not isinstance(asked, ask.Stop):
+            work = _Work(asked, self.page)
+            self._submit(work, lambda: self.session.do(asked, payload, work.stop))
 
     async def close(self) -> None:
         """Stop running jobs and save everything."""
         self._saver.cancel()
-        for _, stop in self._pending:
-            stop.set()
+        self._stop_all()
         await self._loop.run_in_executor(self._thread, self.session.save)
         self._thread.shutdown()
         self.session.project.close()
 
-    def _submit(self, asked: Asked | None, work: Callable[[threading.Event], None]) -> None:
-        entry = (asked, threading.Event())
-        self._pending.append(entry)
+    def _stop_all(self) -> None:
+        for work in self._pending:
+            work.stop.set()
+
+    def _submit(self, work: _Work, carry_out: Callable[[], None]) -> None:
+        self._pending.append(work)
 
         def run() -> None:
+            text = ""
             try:
-                work(entry[1])
+                carry_out()
             except HodorError as error:
-                self._emit({"event": "error", "text": harmless(str(error)).replace("`", "")})
+                text = harmless(str(error)).replace("`", "")
             except Exception as error:
                 what = f"{type(error).__name__}: {error}"[:300]
-                self._emit({"event": "error", "text": f"unexpected {harmless(what)}; nothing that was saved is lost"})
-            finally:
-                self._loop.call_soon_threadsafe(self._finished, entry)
+                text = f"unexpected {harmless(what)}; nothing that was saved is lost"
+            self._loop.call_soon_threadsafe(self._finished, work, text)
 
         self._thread.submit(run)
 
-    def _finished(self, entry: tuple[Asked | None, threading.Event]) -> None:
-        self._pending.remove(entry)
-        if not self._pending and self.page is not None:
-            self.page.push({"event": "saved", "requests": self.page.requests})
+    def _finished(self, work: _Work, error: str) -> None:
+        self._pending.remove(work)
+        if self.page is not None and work.page is self.page:
+            self.page.push({"event": "answered"})
+        if self.page is not None and error:
+            self.page.push({"event": "error", "text": error})
         self._last = time.monotonic()
 
     def _emit(self, event: Mapping[str, Any], payload: bytes = b"") -> None:
@@ -125,4 +136,4 @@ class Desk:
         while True:
             await asyncio.sleep(_QUIET_SECONDS / 2)
             if self.session.dirty and not self._pending and time.monotonic() - self._last > _QUIET_SECONDS:
-                self._submit(None, lambda _: self.session.save())
+                self._submit(_Work(), self.session.save)

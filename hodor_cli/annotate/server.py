@@ -182,10 +182,11 @@ class _Routes:
                 except HodorError as error:
                     page.push({"event": "error", "text": str(error)})
                     continue
-                if self._desk.page is page:
+                if isinstance(asked, Hello):
+                    if not self._desk.claim(page, take=asked.take):
+                        page.push({"event": "busy"})
+                elif self._desk.page is page:
                     self._desk.ask(asked, payload)
-                elif isinstance(asked, Hello) and not self._desk.claim(page, take=asked.take):
-                    page.push({"event": "busy"})
         except (WebSocketDisconnect, RuntimeError):  # the page was closed during a send
             return
         finally:
@@ -194,12 +195,12 @@ class _Routes:
 
 
 async def _send(socket: WebSocket, page: Page) -> None:
-    while (message := await page.outgoing.get()) is not None:
+    while True:
+        message = await page.outgoing.get()
         if isinstance(message, bytes):
             await socket.send_bytes(message)
         else:
             await socket.send_text(message)
-    await socket.close()
 
 
 async def _read(make: Callable[[], bytes], kind: str) -> Response:

@@ -2,25 +2,30 @@
 
 import "./keys.js";
 import { exported, toast } from "./panel.js";
-import { forgetMasks, keepMask, mask } from "./pictures.js";
-import { connect, happen, leave, onEvent } from "./socket.js";
+import { forgetMasks, keepMask } from "./pictures.js";
+import { connect, onEvent, send } from "./socket.js";
 import { shown, learn, on, set, state, tell } from "./state.js";
 import { loadThumbs } from "./timeline.js";
-import { go, open, replaceMask, view } from "./view.js";
+import { play } from "./transport.js";
+import { go, open, reloadMask, replaceMask, view } from "./view.js";
 
 const SAVED = {
   saved: "Every change is on the disk",
   "saving…": "",
   "no connection": "hodor annotate does not answer; if it has ended, start it again and open the address that it prints",
 };
-let tries = 0;
+const JOBS = ["track", "adapt", "export"];
+const PATIENCE = 4;    // refusals until the user is told that another tab has the project
+let refused = 0;       // how often the server has refused this tab since it connected, because of another tab
+let turn = null;       // the timer of the next attempt
+let moved = false;     // another tab has taken the project from this one
 let missed = 0;        // attempts to connect that failed
-let requests = 0;      // edits and jobs sent over this connection
 let followed = null;   // the frame of tracking that was gone to; who leaves it, draws or edits is left alone
 
 onEvent("hello", (event) => {
   document.getElementById("busy-sheet").close();
-  tries = missed = 0;
+  refused = missed = 0;
+  moved = false;
   const { name, width, height, fps, start, end, folder } = event;
   const again = state.video !== null;
   state.frames.clear();
@@ -45,7 +50,6 @@ onEvent("hello", (event) => {
   const left = sessionStorage.getItem(`frame of ${folder}`);   // where this tab was before it was loaded again
   go(again ? state.frame : Number(left ?? first ?? start));
   view.sent = [];
-  requests = 0;
   say("saved");
 });
 
@@ -65,27 +69,27 @@ function changed(event) {
   const fresh = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
   set({ ...(fresh && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }
-onEvent("changed", (event) => { view.sent.shift(); changed(event); });
+onEvent("changed", changed);
 
-// An edit is pending until the server has answered it; everything is saved when nothing is pending.
+// Everything is saved when the server has answered all edits. What a job makes is saved frame by frame.
 onEvent("sent", (message) => {
   if (["hello", "stop"].includes(message.do)) return;
-  requests += 1;
   if (state.job && message.do !== "hide") followed = -1;
-  if (["adapt", "export"].includes(message.do)) return;
-  view.sent.push(null);
-  if (message.do !== "track") say("saving…");   // what is tracked is saved frame by frame
+  view.sent.push({ message });
+  if (!JOBS.includes(message.do)) say("saving…");
 });
-onEvent("saved", (event) => {
-  if (event.requests !== requests) return;   // more is on its way
-  view.sent = [];
-  say("saved");
+onEvent("answered", () => {
+  view.sent.shift();
+  if (!editsUnderWay()) say("saved");
 });
-onEvent("unsent", async () => {
+const editsUnderWay = () => view.sent.some(({ message }) => !JOBS.includes(message.do));
+
+onEvent("unsent", (message) => { if (message.do !== "hello" && message.do !== "stop") lost(); });
+function lost() {
   view.sent = [];
   toast("There is no connection, so the last change is lost. If hodor annotate has ended, start it again: all that was saved is there.", "bad");
-  if (view.shown >= 0) replaceMask(await mask(view.shown).catch(() => null));
-});
+  reloadMask();
+}
 
 onEvent("frame", (event, runs) => {
   learn(event.state);
@@ -94,6 +98,7 @@ onEvent("frame", (event, runs) => {
   if (event.frame === view.shown) {
     if (event.clicks) view.clicks = event.clicks;
     if (runs) replaceMask(runs);
+    else reloadMask();
   }
   if (event.streamed && !view.drawing() && (followed === null || followed === state.frame)) {   // tracking is watched
     followed = event.frame;
@@ -101,12 +106,12 @@ onEvent("frame", (event, runs) => {
   }
 });
 
-onEvent("frames", async ({ states }) => {
+onEvent("frames", ({ states }) => {
   states.forEach(learn);
   forgetMasks();
   view.clicks = [];
   tell("frames");
-  if (view.shown >= 0) replaceMask(await mask(view.shown));
+  reloadMask();
 });
 
 // A change that was made from the frame `first` to `last`; it is shown if the frame in view does not show it.
@@ -124,39 +129,50 @@ onEvent("done", (event) => {
 });
 onEvent("advice", ({ review, suggest }) => set({ review, suggest, checking: false }));
 onEvent("ready", () => set({ ready: true }));
-onEvent("error", async ({ text }) => {
+onEvent("error", ({ text }) => {
   set({ job: null, checking: false });
-  view.sent.shift();
   toast(text, "bad");
-  if (view.shown < 0) return;
   view.clicks = [];   // remove what was drawn before the server answered
-  replaceMask(await mask(view.shown));
+  reloadMask();
 });
 
+// A tab that is refused asks again until the other one is closed; it is often itself, before it was loaded again.
+const hello = (take = false) => send({ do: "hello", take });
+onEvent("online", () => { if (!moved) hello(); });
 onEvent("busy", () => {
-  // A reloaded page can connect before the server notices that its predecessor is gone.
-  if (tries++ < 3) { leave(); setTimeout(connect, 300); return; }
-  ask("This project is open in another tab or window.");
+  refused += 1;
+  if (refused === PATIENCE) tellBusy("This project is open in another tab or window.");
+  waitForTurn();
 });
-onEvent("taken", () => ask("This project is now open in another tab or window."));
+function waitForTurn() {
+  clearTimeout(turn);
+  turn = setTimeout(() => {
+    if (document.hidden) waitForTurn();
+    else if (refused) hello();
+  }, 300);
+}
+onEvent("taken", () => {
+  moved = true;
+  tellBusy("This project is now open in another tab or window.");
+});
 
-function ask(text) {
-  leave();
+function tellBusy(text) {
   document.getElementById("busy-text").textContent = text;
   document.getElementById("busy-sheet").showModal();
 }
-document.getElementById("take").addEventListener("click", () => connect({ take: true }));
+document.getElementById("take").addEventListener("click", () => { refused = 0; hello(true); });
 document.getElementById("busy-sheet").addEventListener("cancel", (event) => event.preventDefault());
 
 onEvent("offline", () => {
-  if (view.sent.length > (state.job?.job === "track")) happen("unsent");   // what was tracked is saved
+  refused = 0;
+  play(false);
+  if (editsUnderWay()) lost();
   say("no connection");
   if (++missed === 3) toast(`${SAVED["no connection"]}.`, "bad");
   set({ job: null });
 });
 
 on("frame", () => sessionStorage.setItem(`frame of ${state.video.folder}`, state.frame));
-
-document.addEventListener("reload-mask", async () => replaceMask(await mask(view.shown)));
+document.addEventListener("trouble", ({ detail }) => toast(detail, "bad"));
 
 connect();

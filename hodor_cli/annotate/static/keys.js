@@ -1,9 +1,11 @@
 // The keyboard: one table for the keys' functions and for the help sheet.
 
-import { adapt, addObject, current, hide, openExport, rename, stop, theme, toast, track } from "./panel.js";
+import { endCrosshair, moveCrosshair, pressCrosshair, toggleCrosshair } from "./crosshair.js";
+import { adapt, addObject, current, hide, openExport, rename, stop, theme, track } from "./panel.js";
+import { holdSpace } from "./pointer.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
-import { cancel, closePolygon, holdSpace, pick, tidy } from "./tools.js";
+import { cancel, closePolygon, pick, tidy } from "./tools.js";
 import { nextReview, nextSuggestion, play } from "./transport.js";
 import { fit, go, zoom } from "./view.js";
 
@@ -14,7 +16,7 @@ const step = (way) => {
 };
 
 // [keys, description, function, the id of a button that does the same], below headings. A key has the browser's name,
-// with Ctrl+ and Shift+ in front.
+// with Ctrl+, Alt+ and Shift+ in front.
 const KEYS = [
   "Tools",
   [["v"], "click tool", () => set({ tool: "click" }), "click"],
@@ -43,14 +45,14 @@ const KEYS = [
   [["Shift+t"], "track backward", () => track("backward"), "track-backward"],
   [["r"], "track both ways", () => track("both"), "track-both"],
   [["o"], "track one frame", () => track("one"), "track-one"],
-  [["Escape"], "stop tracking, or what is being drawn", () => cancel() || stop()],
+  [["Escape"], "stop tracking, or what is being drawn", () => cancel() || (state.job ? stop() : endCrosshair())],
   [["a"], "adapt the network", adapt, "adapt"],
   "Frames",
   [[" "], "play; hold it to move the picture", null, "play"],
-  [["ArrowLeft"], "one frame back", () => go(state.frame - 1), "previous"],
-  [["ArrowRight"], "one frame forward", () => go(state.frame + 1), "next"],
-  [["Shift+ArrowLeft"], "ten frames back", () => go(state.frame - 10)],
-  [["Shift+ArrowRight"], "ten frames forward", () => go(state.frame + 10)],
+  [["ArrowLeft", "PageUp"], "one frame back", () => go(state.frame - 1), "previous"],
+  [["ArrowRight", "PageDown"], "one frame forward", () => go(state.frame + 1), "next"],
+  [["Shift+ArrowLeft", "Shift+PageUp"], "ten frames back", () => go(state.frame - 10)],
+  [["Shift+ArrowRight", "Shift+PageDown"], "ten frames forward", () => go(state.frame + 10)],
   [["Home"], "first frame", () => go(0)],
   [["End"], "last frame", () => go(Infinity)],
   [["j"], "review: the frame before", () => nextReview(-1)],
@@ -67,16 +69,26 @@ const KEYS = [
   [["Ctrl+z"], "undo", () => send({ do: "undo" }), "undo"],
   [["Ctrl+Shift+z", "Ctrl+y"], "redo", () => send({ do: "redo" }), "redo"],
   [["Ctrl+s"], "export", openExport, "export"],
+  "Without a mouse",
+  [["c"], "show or hide a crosshair, which has these keys:", toggleCrosshair],
+];
+const CROSSHAIR_KEYS = [
+  [["Arrow"], "move it", ({ key }) => moveCrosshair(key)],
+  [["Shift+Arrow"], "move it a little", ({ key }) => moveCrosshair(key, false)],
+  [["Enter"], "click, or begin and end a box or a stroke", () => pressCrosshair()],
+  [["Alt+Enter"], "the same, to remove", () => pressCrosshair(true)],
 ];
 
-const NAMES = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
-const actions = new Map(KEYS.filter(Array.isArray).flatMap(([keys, , action]) => (action ? keys.map((key) => [key, action]) : [])));
+const NAMES = { " ": "Space", Arrow: "Arrows", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", PageUp: "PgUp", PageDown: "PgDn" };
+const rows = KEYS.filter(Array.isArray);
+const table = (entries) => new Map(entries.flatMap(([keys, , action]) => (action ? keys.map((key) => [key, action]) : [])));
+const actions = table(rows), crosshairActions = table(CROSSHAIR_KEYS);
 
 export function help() {
   const sheet = document.getElementById("help-sheet");
   if (sheet.open) { sheet.close(); return; }
   const list = document.getElementById("help-keys");
-  list.replaceChildren(...KEYS.map((entry) => {
+  list.replaceChildren(...[...KEYS, ...CROSSHAIR_KEYS].map((entry) => {
     const row = document.createElement(typeof entry === "string" ? "h3" : "div");
     if (typeof entry === "string") { row.textContent = entry; return row; }
     const [keys, text] = entry;
@@ -91,7 +103,7 @@ export function help() {
   sheet.showModal();
 }
 
-let spaceDown = 0;
+let spaceDown = null;   // when the space bar was pressed
 
 // The focus ring of the canvases is for those who go through the page by Tab.
 addEventListener("pointerdown", () => document.body.classList.add("pointing"), true);
@@ -109,7 +121,7 @@ addEventListener("keydown", (event) => {
   if (event.key === " ") {
     if (target.matches("button")) return;
     event.preventDefault();
-    if (!event.repeat) { spaceDown = performance.now(); holdSpace(true); }
+    if (!event.repeat) { spaceDown = event.timeStamp; holdSpace(true); }
     return;
   }
   if (target.matches("button") && event.key === "Enter") return;
@@ -117,19 +129,19 @@ addEventListener("keydown", (event) => {
   if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
   const plain = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const letter = /^[a-z]$/.test(plain) || plain.length > 1;
-  const name = (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + (event.shiftKey && letter ? "Shift+" : "") + plain;
-  const action = actions.get(name) ?? digit(name);
-  if (!action || event.altKey) return;
+  const name = (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + (event.altKey ? "Alt+" : "") + (event.shiftKey && letter ? "Shift+" : "") + plain;
+  const action = (state.crosshair && crosshairActions.get(name.replace(/Arrow.*/, "Arrow"))) ?? actions.get(name) ?? digit(name);
+  if (!action) return;
   event.preventDefault();
-  action();
+  action(event);
 });
 
 // A short press of the space bar plays; a long one was for moving the picture.
 addEventListener("keyup", (event) => {
-  if (event.key !== " " || !spaceDown) return;
+  if (event.key !== " " || spaceDown === null) return;
   holdSpace(false);
-  if (performance.now() - spaceDown < 250) play();
-  spaceDown = 0;
+  if (event.timeStamp - spaceDown < 250) play();
+  spaceDown = null;
 });
 
 function digit(name) {
@@ -140,7 +152,6 @@ function digit(name) {
 // A button loses the focus after a click, so that Space plays instead of pressing the button again.
 addEventListener("click", (event) => { if (event.detail) event.target.closest?.("button")?.blur(); });
 
-for (const [, , action, id] of KEYS.filter(Array.isArray)) {
+for (const [, , action, id] of rows) {
   if (id) document.getElementById(id).addEventListener("click", action ?? (() => play()));
 }
-document.addEventListener("trouble", ({ detail }) => toast(detail, "bad"));

@@ -231,6 +231,6 @@ on("undo redo", () => { by("undo").disabled = !state.undo; by("redo").disabled =
 on("brush", () => { by("size").value = state.brush; by("size-shown").textContent = `${state.brush} px`; });
 on("outline", () => { by("outline").checked = state.outline; });
 let welcomed = false;
-const drawWelcome = () => { by("welcome").hidden = welcomed || !state.video || state.frames.size > 0; };
-on("frames video shown", drawWelcome);
+const drawWelcome = () => { by("welcome").hidden = welcomed || !state.video || state.frames.size > 0 || state.crosshair; };
+on("frames video shown crosshair", drawWelcome);
 on("ready", () => { by("wait").hidden = state.ready; });

@@ -4,7 +4,7 @@ import { state } from "./state.js";
 
 const ROOM = 200 << 20;          // bytes of decoded frames
 const pictures = new Map();      // index -> Promise of ImageBitmap, oldest first
-const masks = new Map();         // index -> ArrayBuffer of runs, oldest first
+const masks = new Map();         // index -> runs (ArrayBuffer) or a Promise of them, oldest first
 const MASKS = 600;
 
 export function picture(index) {
@@ -27,21 +27,31 @@ export function picture(index) {
   return found;
 }
 
-async function load(index) {
-  const answer = await fetch(`frame/${index}`);
+// What the server answers. Throws its sentence if it cannot, and a TypeError, as `fetch` does, if there is no answer.
+async function ask(address) {
+  const answer = await fetch(address);
   if (!answer.ok) throw new Error(await answer.text());
-  return createImageBitmap(await answer.blob());
+  return answer;
 }
 
-// The runs of a frame's label map; null where it has none.
+const load = async (index) => createImageBitmap(await (await ask(`frame/${index}`)).blob());
+
+// The runs of a frame's label map as they are when they arrive; null where it has none.
 export async function mask(index) {
+  for (;;) {
+    const wanted = newest(index), runs = await wanted;
+    if (newest(index) === wanted) return runs;   // else it was changed on the way
+  }
+}
+
+function newest(index) {
   if (!state.frames.has(index)) return null;
-  if (masks.has(index)) return masks.get(index);
-  const answer = await fetch(`labels/${index}`);
-  if (!answer.ok) throw new Error(await answer.text());
-  const runs = await answer.arrayBuffer();
-  keepMask(index, runs);
-  return runs;
+  if (!masks.has(index)) {
+    const wanted = ask(`labels/${index}`).then((answer) => answer.arrayBuffer());
+    wanted.catch(() => { if (masks.get(index) === wanted) masks.delete(index); });
+    keepMask(index, wanted);
+  }
+  return masks.get(index);
 }
 
 export function keepMask(index, runs) {

@@ -1,42 +1,32 @@
 // The connection to the server. It sends events: a line of JSON, followed by bytes for masks.
 
+const AGAIN = 1000;   // milliseconds until the next attempt to connect
 const handlers = new Map();
 let socket = null;
-let taking = false;
-let ended = false;   // another tab has the project: do not reconnect until the user asks for it
 
 export function onEvent(name, handler) {
   handlers.set(name, handler);
 }
 
-export function happen(name, ...details) {
+function happen(name, ...details) {
   handlers.get(name)?.(...details);
 }
 
-export function connect({ take = false } = {}) {
-  taking = take;
-  ended = false;
-  if (socket) { socket.onclose = null; socket.close(); }
+export function connect() {
   const url = new URL("socket", location.href);
   url.protocol = url.protocol.replace("http", "ws");
   socket = new WebSocket(url);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => send({ do: "hello", take: taking });
+  socket.onopen = () => happen("online");
   socket.onmessage = ({ data }) => receive(data);
   socket.onclose = () => {
-    if (ended) return;
     happen("offline");
-    setTimeout(connect, 1000);
+    setTimeout(connect, AGAIN);
   };
 }
 
-// Close the connection, because another tab has the project.
-export function leave() {
-  ended = true;
-}
-
 export function send(message, payload = null) {
-  if (socket?.readyState !== WebSocket.OPEN) { happen("unsent"); return false; }
+  if (socket?.readyState !== WebSocket.OPEN) { happen("unsent", message); return false; }
   happen("sent", message);
   const line = JSON.stringify(message);
   if (!payload) socket.send(line);

@@ -10,6 +10,7 @@ export const state = {
   frame: 0,
   object: 1,
   tool: "click",
+  crosshair: null,        // {x, y} in pixels of the frame, while the keyboard moves it
   brush: 16,              // radius in pixels of the frame
   opacity: 0.5,
   outline: false,

@@ -17,7 +17,7 @@ export const view = {
   preview: null,           // draws a tool's own lines: (context, unit) => {}
   drawing: () => false,    // whether a tool is drawing, so that the frame in view must stay
   clicks: [],              // [x, y, positive] of the frame in view
-  sent: [],                // edits without an answer yet: {coverage, frame} of strokes, null for others
+  sent: [],                // {message} of edits and jobs without an answer yet; of strokes also {coverage, frame}
 };
 
 let image = null;
@@ -45,10 +45,16 @@ export function fit() {
   redraw();
 }
 
-// Zoom by a factor around a point of the screen; the middle by default.
-export function zoom(factor, at = null) {
-  const box = canvas.getBoundingClientRect();
-  const { x, y } = at ?? { x: box.width / 2, y: box.height / 2 };
+const middle = () => ({ x: canvas.clientWidth / 2, y: canvas.clientHeight / 2 });
+const onScreen = ({ x, y }) => ({ x: x * view.scale + view.x, y: y * view.scale + view.y });
+const onFrame = ({ x, y }) => ({ x: (x - view.x) / view.scale, y: (y - view.y) / view.scale });
+
+// The place of the frame in the middle of the canvas.
+export const seen = () => onFrame(middle());
+
+// Zoom by a factor around a point of the canvas; by default the crosshair, or else the middle.
+export function zoom(factor, at = state.crosshair ? onScreen(state.crosshair) : middle()) {
+  const { x, y } = at;
   const scale = Math.max(LEAST, Math.min(MOST, view.scale * factor));
   view.x = x - ((x - view.x) * scale) / view.scale;
   view.y = y - ((y - view.y) * scale) / view.scale;
@@ -64,10 +70,18 @@ export function pan(dx, dy) {
   redraw();
 }
 
+// Move the picture as far as a place of the frame is out of view.
+export function reveal(at) {
+  const { x, y } = onScreen(at), border = 10;
+  const dx = Math.max(border, Math.min(canvas.clientWidth - border, x)) - x;
+  const dy = Math.max(border, Math.min(canvas.clientHeight - border, y)) - y;
+  if (dx || dy) pan(dx, dy);
+}
+
 // A pointer event's place in pixels of the frame.
 export function place(event) {
   const box = canvas.getBoundingClientRect();
-  return { x: (event.clientX - box.left - view.x) / view.scale, y: (event.clientY - box.top - view.y) / view.scale };
+  return onFrame({ x: event.clientX - box.left, y: event.clientY - box.top });
 }
 
 export const inside = ({ x, y }) => x >= 0 && y >= 0 && x < state.video.width && y < state.video.height;
@@ -84,13 +98,15 @@ export async function go(index) {
     while (view.shown !== state.frame) {
       const wanted = state.frame, step = wanted - view.shown;
       try {
-        const [bitmap, runs] = await Promise.all([picture(wanted), mask(wanted)]);
+        const [bitmap] = await Promise.all([picture(wanted), mask(wanted)]);
+        const runs = await mask(wanted);   // once more, because it may have changed while the picture was on its way
         if (view.drawing() && view.shown >= 0) { set({ frame: view.shown }); return; }
         show(wanted, bitmap, runs);
         if (Math.abs(step) <= 12 && !state.job) picture(clampFrame(wanted + step)).catch(() => {});   // likely the next one
       } catch (error) {
+        if (away(error)) { if (view.shown >= 0) set({ frame: view.shown }); return; }
         show(wanted, null, null);
-        document.dispatchEvent(new CustomEvent("trouble", { detail: error.message }));
+        trouble(error);
       }
     }
   } finally {
@@ -105,6 +121,22 @@ function show(index, bitmap, runs) {
   view.map.load(runs);
   tell("shown");
   redraw();
+}
+
+// Whether an error means that the server does not answer: what is in view stays then, until it answers again.
+const away = (error) => error instanceof TypeError;
+const trouble = (error) => document.dispatchEvent(new CustomEvent("trouble", { detail: error.message }));
+
+// Show the masks of the frame in view as the server has them.
+export async function reloadMask() {
+  const frame = view.shown;
+  if (frame < 0) return;
+  try {
+    const runs = await mask(frame);
+    if (frame === view.shown) replaceMask(runs);
+  } catch (error) {
+    if (!away(error)) trouble(error);
+  }
 }
 
 // New masks of the frame in view; a stroke that is being drawn stays on top.
@@ -158,6 +190,20 @@ function drawAll(dense) {
   const unit = 1 / view.scale;
   for (const [x, y, positive] of view.clicks) dot(x, y, positive, unit);
   view.preview?.(context, unit);
+  if (state.crosshair) cross(state.crosshair, unit);
+}
+
+// Lines across the whole frame, open at the place itself.
+function cross({ x, y }, unit) {
+  const { width, height } = state.video, gap = 6 * unit;
+  context.beginPath();
+  for (const [from, to] of [[0, x - gap], [x + gap, width]]) { context.moveTo(from, y); context.lineTo(to, y); }
+  for (const [from, to] of [[0, y - gap], [y + gap, height]]) { context.moveTo(x, from); context.lineTo(x, to); }
+  for (const [colour, thick] of [["#000a", 3], ["#fff", 1]]) {
+    context.strokeStyle = colour;
+    context.lineWidth = thick * unit;
+    context.stroke();
+  }
 }
 
 function dot(x, y, positive, unit) {
