@@ -330,6 +330,23 @@ def test_photographs_with_colour_masks_of_the_same_names_are_a_set(tmp_path, pla
     assert list(preview_samples(tmp_path, 1, preset="toy", limits=LIMITS))
 
 
+def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    cells = np.zeros((60, 80), np.uint8)
+    for x in (5, 30, 55):
+        cells[10:40, x : x + 20] = 255
+    for number in range(3):
+        Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(cells).save(tmp_path / "masks" / f"{number}.png")
+    told = "in 3 of 3 masks a value has separate pieces: if each piece is an object, give each a value of its own"
+    assert any(told in fact for fact in check_dataset(tmp_path, limits=LIMITS).facts)
+    cells[10:40, 30:50], cells[10:40, 55:75] = 1, 2
+    for number in range(2):
+        Image.fromarray(cells).save(tmp_path / "masks" / f"{number}.png")
+    assert not any("pieces" in fact for fact in check_dataset(tmp_path, limits=LIMITS).facts)
+
+
 def test_clips_in_images_and_masks_stay_clips(tmp_path):
     make_clips(tmp_path, {"bear": 3, "cow": 3}, resolution=None)
     (tmp_path / "JPEGImages").rename(tmp_path / "images")

@@ -54,6 +54,14 @@ def annotations_in(folder: Path) -> Path | None:
     return None
 
 
+def has_annotations(folder: Path) -> bool:
+    """Whether a folder has annotation files, one or several."""
+    try:
+        return annotations_in(folder) is not None
+    except DataError:
+        return True
+
+
 def json_of(path: Path) -> Path | None:
     """A file itself, or the annotation file of a folder; None if there is none, or several."""
     if not path.is_dir():

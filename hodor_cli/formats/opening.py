@@ -14,23 +14,19 @@ import msgspec
 from hodor_cli.datasets.clips import ClipSet
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.coco_file import Annotation, CocoFile, ImageEntry
-from hodor_cli.datasets.coco_find import annotations_in, find_coco
+from hodor_cli.datasets.coco_find import annotations_in, find_coco, has_annotations
 from hodor_cli.datasets.dataset import Dataset, recognise
-from hodor_cli.datasets.folders import depth, masks_in, masks_of_frames, pictures_in
-from hodor_cli.datasets.labels.decode import LabelReader
+from hodor_cli.datasets.folders import depth, pictures_in
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
-from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape, shapes_of
+from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.formats.outlines import run_lengths
+from hodor_cli.formats.photograph_masks import IMAGES, MASKS, find_masks, read_masks
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, plural, require_exists, visible_folders
-
-#: Names of the folders of plain pictures and their masks.
-_FRAMES = ("images", "image", "imgs", "img", "frames")
-_LABELS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth")
 
 
 def open_set(
@@ -56,8 +52,9 @@ def open_set(
     content: str | Path | CocoFile | None = annotations
     if (other := _of_other_tool(images, annotations)) is not None:
         images, content = (images if images.is_dir() else images.parent), other
-    elif annotations is None and (beside := _masks_of_photographs(images)) is not None:
-        content = _of_masks(images, *beside)
+    elif annotations is None and (beside := find_masks(images)) is not None:
+        read, faults = read_masks(images, *beside)
+        content = _as_coco(read, images, faults)
     elif annotations is None:
         if is_clips(images):
             return ClipSet(images, resolution=resolution, split=split, allow_empty=allow_empty)
@@ -80,36 +77,6 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     with as_data_error():
         read = found.read()
     return _as_coco(read, images, Faults(place, facts=[f"{place} {read.origin}", *read.notes]))
-
-
-def _masks_of_photographs(folder: Path) -> tuple[Path, Path] | None:
-    """The folders of photographs and of their masks: images/ and masks/, or what they hold of the split train."""
-    for root in (folder, folder / "train"):
-        named = {sub.name.casefold(): sub for sub in visible_folders(root)}
-        images = next((named[name] for name in _FRAMES if name in named), None)
-        masks = next((named[name] for name in _LABELS if name in named), None)
-        if images is None or masks is None or _has_annotations(root):
-            continue
-        for pair in ((images, masks), (images / "train", masks / "train")):
-            if pictures_in(pair[0]) and masks_in(pair[1]):
-                return pair
-    return None
-
-
-def _of_masks(folder: Path, images: Path, masks: Path) -> CocoFile:
-    """Photographs and label pictures of the same names; those without one are left out. Raises DataError."""
-    photographs, faults, pictures = pictures_in(images), Faults(folder), []
-    with as_data_error():
-        labelled, notes = masks_of_frames(masks, list(photographs))
-    for name, file in labelled.items():
-        with faults.noting("broken mask", file.name), as_data_error():
-            labels = LabelReader(file.name).read(file).ids  # a reader for each: colours and ids begin anew
-            size = labels.shape[0], labels.shape[1]
-            pictures.append(Picture(file.name, size, shapes_of(labels), file=photographs[name]))
-    bare = len(photographs) - len(labelled)
-    faults.facts += [f"{folder} holds photographs and their masks: each colour or value is an object", *notes]
-    faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
-    return _as_coco(Annotations("label pictures", folder, pictures), folder, faults)
 
 
 def _as_coco(read: Annotations, images: Path, faults: Faults) -> CocoFile:
@@ -151,11 +118,11 @@ def is_clips(folder: Path) -> bool:
         if depth(masks) > 0 or (depth(images) > 0 and masks.is_dir()):
             return True
         if images.is_dir() or masks.is_dir():
-            return not _has_annotations(root)
+            return not has_annotations(root)
     named = {sub.name.casefold() for sub in visible_folders(folder)}
-    if named.isdisjoint(_FRAMES) or named.isdisjoint(_LABELS) or _masks_of_photographs(folder) is not None:
+    if named.isdisjoint(IMAGES) or named.isdisjoint(MASKS) or find_masks(folder) is not None:
         return False
-    return not _has_annotations(folder) and not _has_text_labels(folder)
+    return not has_annotations(folder) and not _has_text_labels(folder)
 
 
 def explain_folder(folder: Path) -> str:
@@ -186,13 +153,6 @@ def explain_folder(folder: Path) -> str:
         "folders images/ and masks/ with files of the same names; frames of a clip belong into "
         f"JPEGImages/{folder.name}/ with label PNGs of the same names in Annotations/{folder.name}/"
     )
-
-
-def _has_annotations(folder: Path) -> bool:
-    try:
-        return annotations_in(folder) is not None
-    except DataError:
-        return True
 
 
 def _has_text_labels(folder: Path) -> bool:
