@@ -40,6 +40,21 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_settings_are_printed_as_a_file_that_starts_a_run_and_so_does_the_record_of_a_run(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(hodor("pretrain", "--preset", "toy", "--iterations", 1, "--set", "seed=7", "--print-settings"))
+    data = ["--data", pretrained.parent / "photos", *QUICK]
+    hodor("pretrain", "--preset", file, *data, "-o", tmp_path / "a")
+    first = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert (first["preset"], first["settings"]["seed"], first["settings"]["iterations"]) == ("toy", 7, 1)
+    hodor("pretrain", "--preset", tmp_path / "a" / "run.json", *data, "-o", tmp_path / "b")
+    assert json.loads((tmp_path / "b" / "run.json").read_text()) == first
+    hodor("pretrain", "--preset", file, *data, "-o", tmp_path / "a", "--resume", "--iterations", 2)
+    assert len(losses_of(tmp_path / "a")) == 2
+
+
 def test_clips_without_a_usable_frame_are_refused_before_anything_is_written(pretrained: Path, tmp_path: Path) -> None:
     make_clips(tmp_path / "clips", {"bear": 3, "camel": 3}, value=1, every=3)  # dense needs two labelled frames
     with pytest.raises(DataError, match="has no labelled frame with an object"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import InputError, UsageError
 from hodor_cli.samples.settings import AugmentSettings, BatchSettings, ClipOptions, DataSource, parse_source
 from hodor_cli.settings import settings_of
 from hodor_cli.training.config import PRESETS, LearningRate, TrainConfig, train_preset
@@ -17,9 +17,11 @@ from hodor_cli.training.launch import resolve
 from hodor_cli.training.options import LaunchSettings, RunOptions
 from hodor_cli.training.recipe import (
     Recipe,
+    as_preset_file,
     check_same,
     choose_config,
     preset_name,
+    read_preset,
     resumed_config,
     with_settings,
 )
@@ -170,6 +172,44 @@ def test_who_starts_the_processes() -> None:
     place = {"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "1"}
     several = resolve(LaunchSettings(processes=3, nodes=2), place)
     assert (several.world, several.rank) == (6, 3)
+
+
+def test_settings_come_from_a_file_with_those_of_its_preset_for_the_others(tmp_path: Path) -> None:
+    config = with_settings(train_preset("mini"), {"iterations": 50, "augment.path": 0.0, "sequence": 4})
+    whole, part, record = (tmp_path / f"{name}.json" for name in ("whole", "part", "run"))
+    whole.write_text(json.dumps(as_preset_file("mini", config)))
+    assert read_preset(str(whole)) == ("mini", config)
+    part.write_text('{"preset": "mini", "settings": {"iterations": 50, "augment": {"path": 0}, "sequence": 4}}')
+    assert read_preset(str(part)) == ("mini", config)
+    old = config.to_dict()
+    old["limits"]["max_objects"] = 20  # a setting that is gone
+    record.write_text(json.dumps({"kind": "pretrain", "preset": "mini", "settings": old, "data": []}))
+    assert read_preset(str(record)) == ("mini", config)
+    assert choose_config(str(part), "", {"iterations": 60}).iterations == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "sentence"),
+    [
+        (None, InputError, "there is no file of settings"),
+        ("[]", InputError, r"mine\.json is not a file of settings that can be read"),
+        ('{"settings": {}}', InputError, "missing required field 'preset'"),
+        ('{"preset": "big", "settings": {}}', UsageError, r"mine\.json: there is no training preset 'big'"),
+        (
+            '{"preset": "mini", "settings": {"learning_rate": {"pek": 1}}}',
+            UsageError,
+            "did you mean learning_rate.peak",
+        ),
+        ('{"preset": "mini", "settings": {"iterations": [5]}}', UsageError, r"mine\.json: .*Expected .int.*iterations"),
+        ('{"preset": "mini", "settings": {"drop_cue": 2}}', UsageError, r"mine\.json: `drop_cue` must be in 0\.\.1"),
+        ('{"preset": "mini", "settings": {"batches": {"batch_size": 2}}}', UsageError, "follows from batch_size"),
+    ],
+)
+def test_mistakes_in_a_file_of_settings(tmp_path: Path, text: str | None, error: type, sentence: str) -> None:
+    if text is not None:
+        (tmp_path / "mine.json").write_text(text)
+    with pytest.raises(error, match=sentence):
+        read_preset(str(tmp_path / "mine.json"))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ _LOOKS: dict[str, tuple[str, str | None]] = {
     "weights": ("NAME|FILE|ADDRESS", None), "history": ("N", NETWORK), "min_dim": ("PX", NETWORK),
     "max_dim": ("PX", NETWORK), "matching": ("", NETWORK), "device": ("auto|cpu|cuda[:N]|mps", MACHINE),
     "precision": ("auto|fp32|bf16|fp16", MACHINE), "threads": ("N", MACHINE), "overlay": ("", RESULTS),
-    "preset": ("NAME", None), "model": ("NAME", None), "backbone": ("FILE", None), "resolution": ("NAME", None),
+    "preset": ("NAME|FILE", None), "model": ("NAME", None), "backbone": ("FILE", None), "resolution": ("NAME", None),
     "split": ("NAME", None), "out": ("FOLDER", None), "resume": ("", None), "overwrite": ("", None),
     "time_limit": ("TIME", "Run"),
 }  # fmt: skip

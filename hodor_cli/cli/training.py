@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from hodor_cli.cli.options import opt
+from hodor_cli.cli.options import opt, switch
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import Show, note, progress_bar, stdout_console, warn
+from hodor_cli.cli.terminal import Show, note, progress_bar, say_json, stdout_console, warn
 from hodor_cli.cli.training_parts import LiveLine, Validation
 from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
@@ -62,6 +62,14 @@ class Changes:
             rich_help_panel=_SETTINGS,
         ),
     ] = None
+    print_settings: Annotated[
+        bool,
+        switch(
+            "--print-settings",
+            "Print all settings as JSON, a file for --preset, and do not train.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = False
     val: Annotated[
         Path | None,
         opt("FOLDER", "Measure J&F on this benchmark; keep the best network.", rich_help_panel=_RUN),
@@ -74,7 +82,7 @@ class Changes:
         for called, value in vars(self).items():
             name = _DOTTED.get(called, called)
             flags[name] = f"--{called.replace('_', '-')}"
-            if value is not None and called not in ("augment", "set_", "val"):
+            if value is not None and called not in ("augment", "set_", "print_settings", "val"):
                 part, _, field = name.rpartition(".")
                 setting = settings_of(LearningRate if part else TrainConfig)[field]
                 dataclasses.replace(setting, name=called).check(value)
@@ -100,6 +108,11 @@ def train_with(
     from hodor_cli.training.options import Callbacks
 
     recipe = dataclasses.replace(recipe, changes=changes.by_name())
+    if changes.print_settings:
+        from hodor_cli.training.plan import Job, preset_file
+
+        say_json(preset_file(Job(job.__name__, [], more.get("clips") or ClipOptions(), recipe)))
+        return
     validate = None if changes.val is None else Validation.of(changes.val, launch.precision)
     with ExitStack() as stack:
         show: Show | None = None

@@ -16,6 +16,8 @@ from hodor_cli.settings import about, check_settings
 
 #: Settings of earlier versions that are gone, and the values with which they changed nothing.
 _GONE: dict[str, Sequence[int]] = {"limits.max_objects": range(1, 255), "batches.multiple": (32,)}
+#: Settings that follow from another one.
+DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,15 @@ class TrainConfig:
         except msgspec.ValidationError as error:
             raise UsageError(f"the saved training settings are damaged or of another version ({error})") from error
         known = flat(config.to_dict())
-        unknown = sorted(
-            name for name, value in flat(values).items() if name not in known and value not in _GONE.get(name, ())
-        )
+        unknown = sorted(name for name, value in flat(values).items() if name not in known and not is_gone(name, value))
         if unknown:
             raise UsageError(f"the saved training settings are of another version of hodor ({', '.join(unknown)})")
         return config if "held_out" in values else dataclasses.replace(config, held_out=0)
+
+
+def is_gone(name: str, value: Any) -> bool:
+    """Whether a setting is of an earlier version and had a value with which it changed nothing."""
+    return value in _GONE.get(name, ())
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -191,5 +196,8 @@ PRESETS: dict[str, TrainConfig] = {
 def train_preset(name: str) -> TrainConfig:
     """The preset of that name. Raises UsageError naming the presets there are."""
     if name not in PRESETS:
-        raise UsageError(f"there is no training preset '{name}'; choose one of {', '.join(PRESETS)}")
+        raise UsageError(
+            f"there is no training preset '{name}'; choose one of {', '.join(PRESETS)}, or a JSON file such as the"
+            " run.json of a run"
+        )
     return PRESETS[name]

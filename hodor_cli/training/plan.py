@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -19,10 +19,10 @@ from hodor_cli.presets import preset
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import ClipOptions, DataSource
 from hodor_cli.samples.sources import build_sets
-from hodor_cli.training.config import TrainConfig, train_preset
+from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.launch import Layout
 from hodor_cli.training.options import Callbacks, RunOptions
-from hodor_cli.training.recipe import Recipe, choose_config, preset_name, resumed_config
+from hodor_cli.training.recipe import Recipe, as_preset_file, choose_config, preset_name, read_preset, resumed_config
 from hodor_cli.training.run_data import checked_sources, named_sources, opened_sources
 from hodor_cli.training.run_folder import RunFolder, RunRecord, TrainingState, read_state
 from hodor_cli.weights import DEFAULT_WEIGHTS, available_weights, load_checkpoint, load_model, weights_path
@@ -95,7 +95,7 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     """
     until = None if run.seconds is None else time.time() + run.seconds
     kind, recipe = job.kind, job.recipe
-    out = run.out or Path("runs") / "-".join(filter(None, (_started(kind, recipe).preset, job.clips.mode)))
+    out = run.out or Path("runs") / "-".join(filter(None, (_base_of(_started(kind, recipe)), job.clips.mode)))
     if layout.rank == 0:
         RunFolder(out).require_free(resume=run.resume, overwrite=run.overwrite)
     state = read_state(out) if run.resume else None
@@ -107,9 +107,9 @@ def decide(job: Job, run: RunOptions, callbacks: Callbacks, layout: Layout) -> P
     if state is None and began is None:
         recipe = _started(kind, recipe)
         record.preset, record.weights, record.backbone = (
-            str(recipe.preset), _named(recipe.weights), _named(recipe.backbone)
+            _base_of(recipe), _named(recipe.weights), _named(recipe.backbone)
         )  # fmt: skip
-        config = choose_config(record.preset, clips.mode, recipe.changes)
+        config = choose_config(str(recipe.preset), clips.mode, recipe.changes)
     else:
         saved = TrainConfig.from_dict(record.settings if state is None else state.config)
         config = resumed_config(saved, recipe.preset, clips.mode, recipe.changes)
@@ -137,7 +137,7 @@ def _started(kind: Literal["pretrain", "finetune"], recipe: Recipe) -> Recipe:
     """
     weights, architecture = recipe.weights, recipe.changes.get("model")
     if kind == "finetune" and weights is None:
-        weights = architecture or (train_preset(recipe.preset).model if recipe.preset else DEFAULT_WEIGHTS)
+        weights = architecture or (read_preset(recipe.preset)[1].model if recipe.preset else DEFAULT_WEIGHTS)
         if weights not in available_weights():
             raise UsageError(
                 f"fine-tuning starts from a trained network and there are no weights named '{weights}'; give"
@@ -146,6 +146,17 @@ def _started(kind: Literal["pretrain", "finetune"], recipe: Recipe) -> Recipe:
     if architecture is None and weights is not None and recipe.preset is None:
         architecture = load_checkpoint(weights_path(weights)).config.name
     return replace(recipe, weights=weights, preset=preset_name(kind, recipe.preset, architecture))
+
+
+def _base_of(recipe: Recipe) -> str:
+    """The name of the preset that a started recipe begins with, also where its settings come from a file."""
+    return read_preset(str(recipe.preset))[0]
+
+
+def preset_file(job: Job) -> dict[str, Any]:
+    """What a file of the job's settings holds, for `Recipe.preset`. Raises UsageError, WeightsError."""
+    recipe = _started(job.kind, job.recipe)
+    return as_preset_file(_base_of(recipe), choose_config(str(recipe.preset), job.clips.mode, recipe.changes))
 
 
 def _named(file: str | Path | None) -> str:

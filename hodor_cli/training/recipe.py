@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
+
+from hodor_cli.datasets.parsing import parse_json
 from hodor_cli.errors import UsageError
-from hodor_cli.images.paths import listed
+from hodor_cli.images.paths import listed, require_exists
 from hodor_cli.settings import about, settings_of
-from hodor_cli.training.config import TrainConfig, flat, train_preset
+from hodor_cli.training.config import DERIVED, PRESETS, TrainConfig, flat, is_gone, train_preset
 
 #: What a resumed run may change: its length and its micro-batches. All else decided what it did so far.
 FREE = ("iterations", "micro_batch")
 
-#: Settings that follow from another one.
-_DERIVED = {"augment.frames": "sequence", "batches.batch_size": "batch_size"}
 #: Architecture -> preset, where no preset is named.
 _PRESETS = {
     "pretrain": {"swin-tiny": "paper-coco", "mini": "mini", "toy": "toy"},
@@ -33,8 +34,8 @@ class Recipe:
     preset: Annotated[
         str | None,
         about(
-            "Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy.  [default: the one of the"
-            " architecture]"
+            "Settings to start from: paper-coco, paper-finetune, mini, mini-finetune, toy, or a JSON file, such as the"
+            " run.json of a run.  [default: the one of the architecture]"
         ),
     ] = None
     weights: Annotated[str | Path | None, about("The weights to start from, a name or a file.")] = None
@@ -59,13 +60,51 @@ def preset_name(kind: Literal["pretrain", "finetune"], preset: str | None, archi
     return preset or ("paper-coco" if architecture is None else _PRESETS[kind][architecture])
 
 
+class _SettingsFile(msgspec.Struct):
+    preset: str
+    settings: dict[str, Any]
+
+
+def read_preset(preset: str) -> tuple[str, TrainConfig]:
+    """The name of a preset and its settings; of a JSON file, with the settings that the file holds in place of these.
+
+    preset: a name, or a file with `preset` and `settings`, such as the run.json of a run. Raises UsageError, naming the
+    file, for settings that there are not, and InputError for a file that is missing or holds something else.
+    """
+    if preset in PRESETS or not preset.endswith(".json"):
+        return preset, train_preset(preset)
+    require_exists(path := Path(preset), "file of settings")
+    advice = 'it holds {"preset": NAME, "settings": {...}}, as run.json does and `print_settings` prints'
+    file = parse_json(path, _SettingsFile, "a file of settings", advice)
+    given = flat(file.settings)
+    changes = {
+        name: value
+        for name, value in given.items()
+        if not (is_gone(name, value) or (name in DERIVED and value == given.get(DERIVED[name])))
+    }
+    try:
+        config = with_settings(train_preset(file.preset), changes)
+        return file.preset, TrainConfig.from_dict(config.to_dict())  # checks the types, too
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def as_preset_file(name: str, config: TrainConfig) -> dict[str, Any]:
+    """What a file of these settings holds, for `read_preset`; name: of the preset that they began with."""
+    settings = config.to_dict()
+    for derived in DERIVED:
+        part, _, field = derived.partition(".")
+        del settings[part][field]
+    return {"preset": name, "settings": settings}
+
+
 def choose_config(preset: str, mode: str, changes: Mapping[str, Any]) -> TrainConfig:
     """A preset's settings with the mode's needs and the user's changes.
 
-    mode: "frames", "sparse", "dense", or "" for still images. changes: by dotted name.
+    preset: as of `read_preset`. mode: "frames", "sparse", "dense", or "" for still images. changes: by dotted name.
     Raises UsageError for changes that contradict the mode, naming both.
     """
-    changes, base = dict(changes), train_preset(preset)
+    changes, (_, base) = dict(changes), read_preset(preset)
     if mode == "sparse":
         _require(changes, mode, "schedule", "paper", "cycles that return to the labelled frame")
         _require(changes, mode, "supervise", "reference", "the labelled frame alone to be supervised")
@@ -94,8 +133,8 @@ def with_settings(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfi
     Raises UsageError for an unknown name, naming the nearest, and for a value that does not fit.
     """
     for name in changes:
-        if name in _DERIVED:
-            raise UsageError(f"{name} follows from {_DERIVED[name]}; set that instead")
+        if name in DERIVED:
+            raise UsageError(f"{name} follows from {DERIVED[name]}; set that instead")
     return _changed(config, changes, "")  # all at once: some are only allowed together
 
 
