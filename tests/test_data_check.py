@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
 from hodor_cli.formats.opening import is_clips
+from hodor_cli.formats.recognise import read_annotations
 from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
 from hodor_cli.training.config import train_preset
 
@@ -328,6 +330,51 @@ def test_photographs_with_colour_masks_of_the_same_names_are_a_set(tmp_path, pla
     assert not is_clips(tmp_path)
     (masks / "soft.png").unlink()
     assert list(preview_samples(tmp_path, 1, preset="toy", limits=LIMITS))
+
+
+def test_mistakes_with_folders_of_masks_are_told(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    square = np.zeros((60, 80), np.uint8)
+    square[10:40, 5:35] = 1
+    for number in range(4):
+        Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(square).save(tmp_path / "masks" / f"{number}.jpg")
+    with pytest.raises(DataError, match=r"masks holds 4 \.jpg files, which change the values of masks; export"):
+        check_dataset(tmp_path)
+    for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
+        path.unlink()
+        Image.fromarray(square).save(tmp_path / "masks" / f"cell{3 * number + 1}.png")
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert not report.ok and "only 1 of 4 belong to a photograph" in report.sentence()
+    assert "give each the name of its photograph" in report.sentence()
+
+
+def test_a_missing_photograph_of_another_ending_is_named_and_boxes_are_no_outlines(tmp_path):
+    content = make_coco(tmp_path, 2)
+    (tmp_path / "images" / "001.png").rename(tmp_path / "images" / "001.jpeg")
+    assert str(check_dataset(tmp_path, limits=LIMITS).found[0]) == "001.png: 001.jpeg is there"
+    (tmp_path / "images").rename(tmp_path / "imgs")
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = []
+    save_coco(tmp_path, content)
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert report.counts == {"box without an outline": 4} and not report.ok
+    assert "box without an outline (4, such as annotation 1 of 001.png: export segmentation)" in report.sentence()
+
+
+def test_every_unreadable_file_of_a_folder_of_annotations_is_listed(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (80, 60)).save(tmp_path / f"{number}.png")
+        points = [[5, 10], [35, 10], [35, 40], [5, 40]]
+        shapes = [{"label": "cell", "points": points, "shape_type": "polygon"}]
+        content = {"shapes": shapes, "imagePath": f"{number}.png", "imageHeight": 60, "imageWidth": 80}
+        (tmp_path / f"{number}.json").write_text(json.dumps(content)[: -20 if number < 2 else None])
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert not report.ok and (report.samples, report.counts["unreadable annotations"]) == (2, 2)
+    assert all(f"{number}.json is not LabelMe's JSON" in str(report.found[number]) for number in (0, 1))
+    with pytest.raises(InputError, match=r"0\.json is not LabelMe's .* \(1 other file of .* cannot be read either\)"):
+        read_annotations(tmp_path)
 
 
 def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):

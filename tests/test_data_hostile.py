@@ -169,13 +169,14 @@ def test_exports_of_other_tools_are_found_or_explained(tmp_path: Path) -> None:
     native.mkdir()
     for index in range(3):
         (native / f"{index}.json").write_text('{"version": "5", "shapes": [], "imagePath": "0.jpg"}')
+    assert "unreadable annotations (3, such as LabelMe's" in check_dataset(native).sentence()
     with pytest.raises(DataError, match="LabelMe"):
-        check_dataset(native)
+        open_set(native)
     yolo = tmp_path / "yolo"
     (yolo / "labels").mkdir(parents=True)
     (yolo / "labels" / "0.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     with pytest.raises(DataError, match="YOLO"):
-        check_dataset(yolo)
+        open_set(yolo)
     assert content
 
 

@@ -19,6 +19,8 @@ from hodor_cli.datasets.rle import RunLengths, Segmentation, SizeMismatchError, 
 from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.images.picture import read_picture
 
+_HINTS = 20  # of missing files whose names are compared with those that are there
+
 
 @dataclass(frozen=True)
 class StillObject:
@@ -175,8 +177,8 @@ class StillImages:
         if refusal := self.finder.refusal(image.file_name):
             self.faults.add(OUTSIDE, image.file_name, refusal)
         elif self.finder.find(image.file_name) is None:
-            slashes = "its name has backslashes" if "\\" in image.file_name else ""
-            self.faults.add(MISSING, image.file_name, slashes, serious=False)
+            first = self.faults.counts[MISSING] < _HINTS
+            self.faults.add(MISSING, image.file_name, self.finder.hint(image.file_name) if first else "", serious=False)
         else:
             return True
         return False
@@ -192,7 +194,9 @@ class StillImages:
             )
             return None
         if segmentation is None:
-            self.faults.add("empty mask", where, "no pixel", serious=False)
+            boxed = annotation.bbox is not None and bytes(annotation.segmentation) in (b"null", b"[]")
+            kind, detail = ("box without an outline", "export segmentation") if boxed else ("empty mask", "no pixel")
+            self.faults.add(kind, where, detail, serious=False)
             return None
         area, box = annotation.area, annotation.bbox
         height, width = image.size

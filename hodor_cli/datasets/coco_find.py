@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from hodor_cli.errors import DataError, InputError
 from hodor_cli.images.paths import read_start, visible_folders
+from hodor_cli.images.picture import PICTURE_SUFFIXES
 
 VARIABLE = "HODOR_WORKSPACE_DIR"
 _NAME = "coco_2017_train"
@@ -86,7 +87,10 @@ class ImageFinder:
     """
 
     def __init__(self, root: Path) -> None:
-        inside = ("", "images", "train2017", "val2017", "train", "JPEGImages", "images/default", "images/train")
+        inside = (
+            "", "images", "imgs", "img", "image", "train2017", "val2017", "train", "JPEGImages", "images/default",
+            "images/train",
+        )  # fmt: skip
         self.folders = [root / name for name in inside if (root / name).is_dir()]
         self._names: dict[Path, dict[str, str]] = {}
 
@@ -100,6 +104,15 @@ class ImageFinder:
                 if path is not None:
                     return path
         return None
+
+    def hint(self, file_name: str) -> str:
+        """What may be wrong with the name of a missing file; "" if nothing is seen."""
+        stem = PureWindowsPath(file_name).stem
+        for names in self._names.values():  # of the folders that were looked into
+            for name in map(Path, names):
+                if name.stem == stem and name.suffix.lower() in PICTURE_SUFFIXES:
+                    return f"{name} is there"
+        return "its name has backslashes" if "\\" in file_name else ""
 
     @staticmethod
     def refusal(file_name: str) -> str:

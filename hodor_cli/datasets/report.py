@@ -82,7 +82,7 @@ class Faults:
         parts = [
             f"{kind} ({self.counts[kind]:,}, such as {found[0]}){_WAYS_OUT.get(kind, '')}"
             for kind, found in self.kinds().items()
-            if found[0].serious or (empty and kind == MISSING)
+            if found[0].serious or empty
         ]
         if empty:
             parts.append("nothing is left to train on within the limits")

@@ -5,7 +5,7 @@ A reader returns `Annotations` without ids, `number_together` assigns the ids, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +101,8 @@ class Annotations:
     the pictures of a result are read anew each time they are iterated over. tracked: an object has the same id in all
     pictures; otherwise each picture numbers its objects from 1. names: object id -> class, if `tracked`. notes:
     sentences for the user. video: name of the video whose frames the pictures are, "" for photographs. fps: its frame
-    rate. confidence: 0..1 by (frame, object id). source: the frames, for writers of video.
+    rate. confidence: 0..1 by (frame, object id). source: the frames, for writers of video. faults: sentences on
+    the files of a folder that cannot be read.
     """
 
     tool: str
@@ -114,6 +115,7 @@ class Annotations:
     fps: float = 0.0
     confidence: Mapping[tuple[int, int], float] = field(default_factory=dict)
     source: FrameSource | None = None
+    faults: tuple[str, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -129,6 +131,17 @@ class Annotations:
             mask = np.logical_or.reduce([shape.mask(picture.size) for shape in shapes])
             if (box := box_of(mask)) is not None:
                 yield Item(object_id, self.names.get(object_id) or shapes[0].name, mask, box)
+
+
+def read_each(files: Iterable[Path], read: Callable[[Path], Picture | None]) -> tuple[list[Picture], tuple[str, ...]]:
+    """The pictures that `read` gives for files, and a sentence for each file at which it raises InputError."""
+    pictures, faults = [], []
+    for file in files:
+        try:
+            pictures.append(read(file))
+        except InputError as error:
+            faults.append(str(error))
+    return [picture for picture in pictures if picture is not None], tuple(faults)
 
 
 def shapes_of(labels: NDArray[np.integer], names: Mapping[int, str] | None = None) -> tuple[Shape, ...]:

@@ -68,7 +68,7 @@ def _check_stills(stills: StillImages, full: bool, progress: Progress | None) ->
         _check_photograph(stills, index, full, report)
         if progress is not None:
             progress(index + 1, len(stills))
-    if set(stills.classes) - {"object"}:
+    if len(stills) and set(stills.classes) - {"object"}:
         counts = [f"{name} {count}" for name, count in stills.classes.most_common()]
         report.facts.append(f"objects by class: {listed(counts, 20)}")
     if stills.below_limits:

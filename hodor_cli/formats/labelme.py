@@ -17,7 +17,7 @@ import numpy as np
 from hodor_cli.datasets.parsing import json_keys, parse_json
 from hodor_cli.datasets.rle import RunLengths, Segmentation
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable, read_each
 from hodor_cli.formats.outlines import ellipse, outlines, positioned, run_lengths
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.listing import frame_name
@@ -59,14 +59,15 @@ def _files(path: Path) -> list[Path]:
 
 
 def read(path: Path, size: Size | None = None) -> Annotations:
-    """Read one file, or a folder with one file for each picture. Raises InputError."""
+    """Read one file, or a folder with one file for each picture."""
     notes: dict[str, int] = {}
-    pictures = [_picture(file, parse_json(file, _File, "LabelMe's JSON"), notes) for file in _files(path)]
+    pictures, faults = read_each(_files(path), lambda file: _picture(file, notes))
     said = tuple(f"{path}: {plural(count, 'shape')} {what}" for what, count in notes.items())
-    return Annotations("LabelMe", path, pictures, notes=said)
+    return Annotations("LabelMe", path, pictures, notes=said, faults=faults)
 
 
-def _picture(path: Path, content: _File, notes: dict[str, int]) -> Picture:
+def _picture(path: Path, notes: dict[str, int]) -> Picture:
+    content = parse_json(path, _File, "LabelMe's JSON")
     named = PureWindowsPath(content.imagePath or "").name  # only the name: the path may lead out of the folder
     beside = [path.with_name(named)] if named else []
     beside += [path.with_suffix(suffix) for suffix in PICTURE_SUFFIXES]

@@ -26,7 +26,12 @@ from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.formats.photograph_masks import IMAGES, MASKS, find_masks, read_masks
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
-from hodor_cli.images.paths import exists, plural, require_exists, visible_folders
+from hodor_cli.images.paths import exists, listed, plural, require_exists, visible_folders
+
+_NEEDED = (
+    "photographs need annotations of a known tool beside them, such as LabelMe's or COCO's instances.json, or the "
+    "folders images/ and masks/ with files of the same names"
+)
 
 
 def open_set(
@@ -75,8 +80,11 @@ def _of_other_tool(images: Path, annotations: str | Path | None) -> CocoFile | N
     if not exists(place) or (found := find_tool(place)) is None or found.reader is coco:
         return None
     with as_data_error():
-        read = found.read()
-    return _as_coco(read, images, Faults(place, facts=[f"{place} {read.origin}", *read.notes]))
+        read = found.read(whole=False)
+    faults = Faults(place, facts=[f"{place} {read.origin}", *read.notes])
+    for sentence in read.faults:
+        faults.add("unreadable annotations", sentence)
+    return _as_coco(read, images, faults)
 
 
 def _as_coco(read: Annotations, images: Path, faults: Faults) -> CocoFile:
@@ -141,16 +149,14 @@ def explain_folder(folder: Path) -> str:
         inside = [entry for entry in visible_folders(folder) if pictures_in(entry)]
         if not inside or any(annotations_in(entry) for entry in inside):
             return ""
-        names = ", ".join(entry.name for entry in inside[:3])
         return (
-            f"{folder} holds folders of images ({names}) but no annotations: photographs need an instances.json in "
-            "COCO format beside them, clips the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
+            f"{folder} holds folders of images ({listed([entry.name for entry in inside], 3)}) but no annotations: "
+            f"{_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
         )
     endings = ", ".join(sorted({file.suffix.lower() for file in images}))
     return (
         f"{folder} holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are: "
-        "photographs need annotations of a known tool beside them, such as LabelMe's or COCO's instances.json, or the "
-        "folders images/ and masks/ with files of the same names; frames of a clip belong into "
+        f"{_NEEDED}; frames of a clip belong into "
         f"JPEGImages/{folder.name}/ with label PNGs of the same names in Annotations/{folder.name}/"
     )
 

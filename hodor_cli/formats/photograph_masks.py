@@ -13,9 +13,9 @@ from hodor_cli.datasets.folders import masks_in, masks_of_frames, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.report import Faults
-from hodor_cli.errors import as_data_error
+from hodor_cli.errors import DataError, as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
-from hodor_cli.images.paths import plural, visible_folders
+from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
 
 #: Names of the folders of plain pictures and of their masks.
 IMAGES = ("images", "image", "imgs", "img", "frames")
@@ -32,7 +32,7 @@ def find_masks(folder: Path) -> tuple[Path, Path] | None:
         if images is None or masks is None or has_annotations(root):
             continue
         for pair in ((images, masks), (images / "train", masks / "train")):
-            if pictures_in(pair[0]) and masks_in(pair[1]):
+            if pictures_in(pair[0]) and (masks_in(pair[1]) or pictures_in(pair[1])):
                 return pair
     return None
 
@@ -43,8 +43,14 @@ def read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Fa
     folder: of the set. images, masks: as `find_masks` gives them. Raises DataError where names cannot be matched.
     """
     photographs, faults, pictures, scattered = pictures_in(images), Faults(folder), [], 0
+    if not (files := masks_in(masks)):
+        held = summarise_files(visible_files(masks))
+        raise DataError(f"{masks} holds {held}, which change the values of masks; export the masks as PNG")
     with as_data_error():
         labelled, notes = masks_of_frames(masks, list(photographs))
+    if len(labelled) < len(files) and not set(labelled) <= set(files):
+        detail = f"only {len(labelled)} of {len(files)} belong to a photograph by a likely reading of their names"
+        faults.add("names of masks", masks.name, f"{detail}; give each the name of its photograph")
     for name, file in labelled.items():
         with faults.noting("broken mask", file.name), as_data_error():
             labels = LabelReader(file.name).read(file).ids  # a reader for each: colours and ids begin anew

@@ -45,8 +45,8 @@ class Reader(Protocol):
         raises nothing."""
 
     def read(self, path: Path, /, size: Size | None = None) -> Annotations:
-        """The annotations, without ids. size: that of the pictures, where the file does not say it. Raises
-        InputError."""
+        """The annotations, without ids, and in `faults` which files of a folder cannot be read. size: that of the
+        pictures, where the file does not say it. Raises InputError."""
 
 
 #: In the order in which they are tried.
@@ -90,9 +90,13 @@ class Found(NamedTuple):
     file: Path
     path: Path
 
-    def read(self, size: Size | None = None) -> Annotations:
-        """As `Reader.read`."""
-        return replace(self.reader.read(self.file, size), path=self.path)
+    def read(self, size: Size | None = None, *, whole: bool = True) -> Annotations:
+        """As `Reader.read`. whole: raise InputError where some files of a folder cannot be read."""
+        found = replace(self.reader.read(self.file, size), path=self.path)
+        if whole and found.faults:
+            others = f" ({plural(len(found.faults) - 1, 'other file')} of {self.path} cannot be read either)"
+            raise InputError(found.faults[0] + (others if len(found.faults) > 1 else ""))
+        return found
 
 
 def find_tool(path: Path) -> Found | None:

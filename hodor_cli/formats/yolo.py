@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from hodor_cli.errors import InputError
-from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, Size, drawable, read_each
 from hodor_cli.formats.outlines import one_outline
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import plural, read_utf8, visible_files
@@ -65,19 +65,22 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     files = [path] if path.is_file() else [file for folder in find_labels(path) for file in _texts(folder)]
     names = _class_names(path)
     notes = () if names else (f"{path}: no data.yaml names the classes, which are called by their numbers",)
-    pictures = []
-    for file in files:
-        picture = _picture_of(file)
-        if picture is not None or is_labels(file):
-            shown = size if picture is None else read_header(picture).size
-            if shown is None:
-                raise InputError(
-                    f"YOLO's {file} gives shares of a picture that does not lie beside it; put it into images/ beside "
-                    "labels/"
-                )
-            shapes = drawable(_shapes(file, shown, names), file.name, shown, file)
-            pictures.append(Picture(picture.name if picture else file.stem, shown, shapes, file=picture))
-    return Annotations("YOLO", path, pictures, notes=notes)
+    pictures, faults = read_each(files, lambda file: _read_file(file, names, size))
+    return Annotations("YOLO", path, pictures, notes=notes, faults=faults)
+
+
+def _read_file(file: Path, names: dict[int, str], size: Size | None) -> Picture | None:
+    """The picture of a file of labels; None for another text."""
+    picture = _picture_of(file)
+    if picture is None and not is_labels(file):
+        return None
+    shown = size if picture is None else read_header(picture).size
+    if shown is None:
+        raise InputError(
+            f"YOLO's {file} gives shares of a picture that does not lie beside it; put it into images/ beside labels/"
+        )
+    shapes = drawable(_shapes(file, shown, names), file.name, shown, file)
+    return Picture(picture.name if picture else file.stem, shown, shapes, file=picture)
 
 
 def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterator[Shape]:
@@ -90,7 +93,8 @@ def _shapes(path: Path, size: tuple[int, int], names: dict[int, str]) -> Iterato
             raise InputError(f"{path}, line {number}, is not a class and x y x y ... as shares of the picture")
         if len(values) in (4, 5):
             raise InputError(
-                f"{path}, line {number}, is a box, which is no outline; export segmentation, or give the box with `box`"
+                f"{path}, line {number}, is a box, which is no outline; export segmentation, or give the box of a "
+                "video with `box`"
             )
         if len(values) < 6 or len(values) % 2:
             raise InputError(f"{path}, line {number}, has {plural(len(values), 'number')}, which are no x y pairs")
