@@ -141,9 +141,9 @@ def test_pictures_replace_nothing_unless_asked(run: Run, tmp_path: Path) -> None
 
 def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(run: Run, tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
-    assert "neither a stored object" in failure(run("retrieval", "other.h5", "--query", "other.h5/v1/1"))
+    assert "is no stored object" in failure(run("retrieval", "other.h5", "--query", "other.h5/v1/1"))
     mixed = ("retrieval", "other.h5", "--query", "other.h5#v1/1", "--mask", "m.png")
-    assert "leave --mask out" in failure(run(*mixed))
+    assert "leave them out" in failure(run(*mixed))
 
 
 def test_masks_are_not_put_on_another_video_without_a_word(run: Run, tmp_path: Path) -> None:
@@ -172,6 +172,23 @@ def test_masks_are_not_put_on_another_video_without_a_word(run: Run, tmp_path: P
     write_label_png("empty.png", np.zeros_like(labels[0]))
     empty = run("export-descriptors", "cat", "--masks", "empty.png", "-o", "empty.h5", *weights)
     assert "cat: its masks show no object" in empty.output, empty.output
+
+
+def test_the_object_is_marked_in_a_photo_or_a_video_frame(run: Run, tmp_path: Path) -> None:
+    davis = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=3)
+    weights = ("--weights", "toy.safetensors")
+    assert run("export-descriptors", "davis", *weights).exit_code == 0
+    frames, labels = clip(1, hue=250)
+    Image.fromarray(frames[0]).save("photo.png")
+    rows, columns = np.nonzero(labels[0] == 1)
+    box = f"{columns.min()},{rows.min()},{np.ptp(columns) + 1},{np.ptp(rows) + 1}"
+    found = run("retrieval", "--query", "photo.png", "--box", box, "--json", "-o", "a", *weights)
+    assert found.exit_code == 0 and len(json.loads(found.stdout)[0]["matches"]) == 4, found.output
+    video = ("retrieval", "--query", davis / "JPEGImages/480p/bear", *weights)
+    found = run(*video, "--box", f"0:1={box}", "--box", f"2:1={box}", "-o", "b")
+    assert found.exit_code == 0 and "bear: 4 most similar objects" in found.output, found.output
+    write_label_png("small.png", labels[0][:32])
+    assert "the mask was made for other pictures" in failure(run(*video, "--mask", "small.png", "-o", "c"))
 
 
 def test_a_match_among_photographs_names_the_file(run: Run, tmp_path: Path) -> None:

@@ -135,7 +135,10 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     assert run(*learn[:2], "yolo", *learn[3:], "-o", "of_yolo.safetensors").exit_code == 0
     assert run("export-descriptors", "davis", *weights).exit_code == 0
     result = run("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--json")
-    assert json.loads(result.stdout)[0]["by"] == "projection", result.output
+    found = json.loads(result.stdout)[0]
+    assert found["by"] == "projection", result.output
+    alike = [match for match in found["matches"] if match["distance"] < found["alike_below"]]
+    assert ("bear/1 is probably seen nowhere else" in result.stderr) == (not alike)
     result = run("retrieval", "--pr-curve", "--projection", "projection.safetensors", "--json")
     assert next(iter(json.loads(result.stdout)["curves"])) == "projection, Euclidean across"
     again = ("retrieval", "--query", "objects.h5#bear/1", "--overwrite", "--projection")

@@ -12,14 +12,15 @@ from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.export.export import export_sources, find_sources
+from hodor_cli.descriptors.export.sources import LabelledFrame
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
-from hodor_cli.descriptors.search.query import parse_reference, queries_of_image, queries_of_store, start_descriptors
+from hodor_cli.descriptors.search.query import parse_reference, queries_of_frames, queries_of_store, start_descriptors
 from hodor_cli.descriptors.search.search import search_objects, verify_matches
 from hodor_cli.descriptors.session.session import start_from_store
+from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.views.retrieval import describe_times, write_contact_sheet
 from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.label_png import write_label_png
 
 
 def test_objects_are_ranked_not_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,18 +104,18 @@ def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
 
 
 def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Path) -> None:
-    from PIL import Image
-
     model = toy_model()
     encoder = FrameEncoder(model, SegmenterSettings(precision="fp32"))  # rounding exchanges what random weights see
     library = tmp_path / "library.h5"
     root = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90})
     export_sources(find_sources(root), library, encoder)
     frames, labels = clip(3, hue=250)
-    Image.fromarray(frames[2]).save(tmp_path / "photo.png")
-    write_label_png(tmp_path / "mask.png", labels[2])
-    queries = queries_of_image(tmp_path / "photo.png", tmp_path / "mask.png", encoder)
-    assert [query.object_id for query in queries] == [1, 2] and queries[0].thumbnail is not None
+    photo = LabelledFrame(0, frames[2], masks_of_labels(labels[2]))
+    queries = queries_of_frames([photo], "photo.png", encoder)
+    assert [query.label for query in queries] == ["photo.png object 1", "photo.png object 2"]
+    assert queries[0].thumbnail is not None and queries[0].descriptors.shape[0] == 1
+    twice = queries_of_frames([photo, LabelledFrame(5, frames[1], {2: labels[1] == 2})], "clip.mp4", encoder)
+    assert [len(query.descriptors) for query in twice] == [1, 2]
     with DescriptorStore(library) as store:
         matches = search_objects(store, queries[0])
         assert (matches[0].video, matches[0].object_id) == ("bear", 1)
@@ -131,9 +132,6 @@ def test_a_photo_finds_its_video_and_verification_runs_the_network(tmp_path: Pat
         verified = verify_matches(store, queries[0], matches, Segmenter(model))
         assert [v.match.video for v in verified if "not there any more" in v.problem] == ["cow", "cow"]
         assert all(v.problem for v in verified[2:])  # those that cannot be checked come last
-    write_label_png(tmp_path / "small.png", labels[2][:32])
-    with pytest.raises(InputError, match="give a mask of the image's size"):
-        queries_of_image(tmp_path / "photo.png", tmp_path / "small.png", FrameEncoder(model))
 
 
 def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:

@@ -232,11 +232,20 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     noise.write_bytes(np.random.default_rng(0).bytes(5000))
     empty = tmp_path / "empty.mp4"
     empty.touch()
-    photo = tmp_path / "photo.png"
-    Image.fromarray(picture(0)).save(photo)
+    photo = tmp_path / "photo.mp4"
+    Image.fromarray(picture(0)).save(photo, format="PNG")
     for path, words in ((text, "video"), (noise, "not a video"), (empty, "empty"), (photo, "single picture")):
         with pytest.raises(InputError, match=words):
             open_source(path)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp", "tif", "bmp"])
+def test_a_photo_is_one_frame(tmp_path: Path, ending: str) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / f"my photo.{ending}")
+    with open_source(tmp_path / f"my photo.{ending}") as source:
+        (frame,) = source
+        assert (source.name, source.length, frame.name) == ("my photo", 1, "00000")
+        assert np.abs(frame.image.astype(int) - picture(0)).mean() < 12
 
 
 def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:

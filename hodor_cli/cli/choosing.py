@@ -25,7 +25,7 @@ _MADE_BY = ("Software", "hodor look")
 
 
 def look(
-    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, a camera index, or -.")],
+    source: Annotated[str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or -.")],
     *,
     start: Annotated[
         int | None, opt("N", "The frame to show, from 0 [default: the first with a mask, or 0].", "--frame", min=0)

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from hodor_cli.cli import options as common
 from hodor_cli.cli.options import ByName, JsonOption, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, say, say_json
@@ -99,9 +100,16 @@ def retrieval(
         bool, switch("--pr-curve", "Measure: every row is a query for the other rows of its object.")
     ] = False,
     query: Annotated[
-        str | None, opt("WHAT", "Search: FILE.h5#VIDEO/ID, FILE.h5#VIDEO, or a photo together with --mask.")
+        str | None,
+        opt(
+            "WHAT",
+            "Search: FILE.h5#VIDEO/ID, FILE.h5#VIDEO, or a photo or video in which --mask, --box or --click marks the "
+            "object.",
+        ),
     ] = None,
-    mask: Annotated[Path | None, opt("FILE", "The object's mask in the photo.")] = None,
+    mask: common.MaskOption = None,
+    box: common.BoxOption = None,
+    click: common.ClickOption = None,
     out: Annotated[
         Path | None, out_option("FILE", "Image to write [default: pr_curve.png (and .csv), or matches.png].")
     ] = None,
@@ -128,26 +136,20 @@ def retrieval(
 
     hodor retrieval objects.h5 --query other.h5#bear/1
     hodor retrieval objects.h5 --query photo.jpg --mask photo_mask.png --verify
+    hodor retrieval objects.h5 --query photo.jpg --box 310,120,200,260
+    hodor retrieval objects.h5 --query other.mp4 --click 40=320,200
     hodor retrieval objects.h5 --pr-curve
     """
     from hodor_cli.descriptors.export.export import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
-    from hodor_cli.descriptors.search.query import queries_of_image, queries_of_store
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
-    from hodor_cli.errors import UsageError, require_matplotlib
+    from hodor_cli.errors import require_matplotlib
     from hodor_cli.files import require_new
 
-    if pr_curve == (query is not None):
-        raise UsageError("give either --pr-curve to measure or --query WHAT to search")
-    if mask is not None and query is None:
-        raise UsageError("--mask goes with --query PHOTO")
-    if query is not None and mask is None and "#" not in query:
-        raise UsageError(f"{query} is neither a stored object (FILE.h5#VIDEO/ID) nor a photo with its --mask FILE")
-    if query is not None and mask is not None and "#" in query and not Path(query).exists():
-        raise UsageError(f"--mask goes with a photo and {query} names a stored object; leave --mask out")
+    _check_question(pr_curve, query, marked=bool(mask or box or click))
     image = out or Path("pr_curve.png" if pr_curve else "matches.png")
-    image = picture_file(image, query, mask, overwrite=overwrite)
+    image = picture_file(image, query, *(one.rpartition("=")[2] for one in mask or ()), overwrite=overwrite)
     with DescriptorStore(find_store(store)) as library:
         if pr_curve:
             require_matplotlib("`pr_curve`")
@@ -160,13 +162,7 @@ def retrieval(
                 wanted = [choose_comparison(library, by, projection)]
             write_curves(measure(library, wanted, queries), image, library, as_json)
             return
-        if mask is None:
-            asked = queries_of_store(str(query))
-        else:
-            from hodor_cli.descriptors.export.encode import FrameEncoder
-            from hodor_cli.weights import load_model
-
-            asked = queries_of_image(Path(str(query)), mask, FrameEncoder(load_model(settings.weights), settings))
+        asked = _queries(str(query), settings, mask, box, click)
         several = len(asked) > 1
         sheets = [image.with_stem(f"{image.stem}_{one.object_id}") if several else image for one in asked]
         for sheet in sheets:
@@ -174,13 +170,62 @@ def retrieval(
         segmenter = _segmenter(settings, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
         search: dict[str, Any] = {"metric": metric, "top": top}
+        limit = comparison.alike_below(metric)
         found: list[dict[str, Any]] = []
         for one, sheet in zip(asked, sheets, strict=True):
             answers = _search(library, one, comparison, search, segmenter)
-            write_contact_sheet(sheet, library, one, [match for match, _ in answers])
-            compared = {"by": comparison.by, "metric": metric}
+            write_contact_sheet(sheet, library, one, [match for match, _ in answers], alike_below=limit)
+            compared = {"by": comparison.by, "metric": metric, "alike_below": limit}
             found.append({"query": one.label, **compared, "contact_sheet": str(sheet), "matches": answers})
         _show_matches(library, found, as_json)
+
+
+def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
+    """Raise UsageError unless one thing is asked. marked: whether --mask, --box or --click is given."""
+    from hodor_cli.errors import UsageError
+
+    if pr_curve == (query is not None):
+        raise UsageError("give either --pr-curve to measure or --query WHAT to search")
+    if query is None and marked:
+        raise UsageError("--mask, --box and --click go with --query PHOTO")
+    if query is not None and not marked and "#" not in query:
+        raise UsageError(
+            f"{query} is no stored object (FILE.h5#VIDEO/ID); to search from a photo or video, mark the object in it "
+            "with --mask, --box or --click"
+        )
+    if query is not None and marked and "#" in query and not Path(query).exists():
+        raise UsageError(
+            f"--mask, --box and --click mark an object in a photo or video and {query} names a stored one; leave them "
+            "out"
+        )
+
+
+def _queries(
+    query: str, settings: SegmentSettings, mask: list[str] | None, box: list[str] | None, click: list[str] | None
+) -> list[Query]:
+    """The stored objects that are asked for, or those marked in a photo or video."""
+    from hodor_cli.descriptors.search.query import queries_of_frames, queries_of_store
+
+    if not (mask or box or click):
+        return queries_of_store(query)
+    from hodor_cli.cli.segment_texts import given_inputs
+    from hodor_cli.descriptors.export.encode import FrameEncoder
+    from hodor_cli.descriptors.export.sources import LabelledFrame
+    from hodor_cli.descriptors.store.crops import masks_of_labels
+    from hodor_cli.video.source import open_source
+    from hodor_cli.weights import load_model
+
+    with open_source(query) as frames:
+        inputs = given_inputs(frames, mask, box, click)
+        inputs.check(frames)
+        marked = (
+            LabelledFrame(frame.index, frame.image, masks_of_labels(labels))
+            for start in inputs.starts
+            for frame in frames.between(start, start + 1)
+            if (labels := inputs.at(frame).labels) is not None
+        )
+        encoder = FrameEncoder(load_model(settings.weights), settings)
+        return queries_of_frames(marked, Path(query).name, encoder)
 
 
 def _segmenter(settings: SegmentSettings, query: Query) -> Segmenter:
@@ -233,6 +278,7 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
         say(
             f"{query['query']}: {counted(len(query['matches']), 'most similar object')} of {store.path}, "
             f"compared by {query['by']}, {query['metric']} distance{', ranked with what was found' * checked}"
+            + ("" if query["alike_below"] is None else f", alike below {query['alike_below']:.2f}")
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):
             name, words = f"{match.video}/{match.object_id}", ""
@@ -242,4 +288,7 @@ def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: 
             elif check is not None:
                 words = f"; not checked: {check.problem}" if check.problem else "; not found there"
             say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{words}")
+        nearest = min((match.distance for match, _ in query["matches"]), default=0.0)
+        if query["alike_below"] is not None and nearest >= query["alike_below"]:
+            note(f"{query['query']} is probably seen nowhere else: no other object of {store.path} is alike")
         say(f"{query['contact_sheet']}  the crops")

@@ -29,7 +29,9 @@ _KNOWN = "Objects known from elsewhere"
 
 
 def segment(
-    source: Annotated[str, arg("SOURCE", "A video file, a folder of images, a camera index, or - (a stream).")],
+    source: Annotated[
+        str, arg("SOURCE", "A video file, a photo, a folder of images, a camera index, or - (a stream).")
+    ],
     *,
     mask: common.MaskOption = None,
     box: common.BoxOption = None,

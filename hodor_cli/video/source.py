@@ -10,13 +10,16 @@ from pathlib import Path
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.listing import list_pictures
 from hodor_cli.images.paths import exists, require_exists
-from hodor_cli.images.picture import read_header
+from hodor_cli.images.picture import PICTURE_SUFFIXES, read_header
 from hodor_cli.images.value_range import ValueRange
 from hodor_cli.video.camera import CameraSource
 from hodor_cli.video.dicom import DicomSource, dicom_files, is_dicom
 from hodor_cli.video.file import VideoFileSource, VideoPipeSource
 from hodor_cli.video.frames import FrameSource, ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource, PictureStackSource, count_pages
+
+#: Pictures of these endings are read by the video decoder, unless Pillow finds several pages in them.
+_ALSO_VIDEOS = {".gif", ".avif"}
 
 
 def open_source(
@@ -33,8 +36,9 @@ def open_source(
             frames = [frame.image for frame in source]
 
     path_or_camera: a video file, a folder of images or of DICOM files, a file of many pictures (TIFF, DICOM, animated
-        WebP, PNG or AVIF), a camera index (0 or "0"; a file or folder of that name takes precedence), or "-" for a
-        video on standard input. A folder whose only picture is a file of many pictures is read like that file.
+        WebP, PNG or AVIF), a photo, which is one frame, a camera index (0 or "0"; a file or folder of that name takes
+        precedence), or "-" for a video on standard input. A folder whose only picture is a file of many pictures is
+        read like that file.
     start, end: read the frames start <= index < end, counted from 0.
     value_range: the values that become black and white in pictures of more than 8 bits; measured by default.
     axes: of a TIFF with several axes, the one that is time and the place of each other one: "T,Z=3,C=0".
@@ -79,7 +83,7 @@ def _open_path(path: Path, settings: ReadSettings) -> FrameSource:
         return VideoPipeSource.from_path(path, settings)
     if not stat.S_ISREG(mode):
         raise InputError(f"{path} is neither a file nor a folder")
-    if count_pages(path) > 1:
+    if count_pages(path) > 1 or path.suffix.lower() in PICTURE_SUFFIXES - _ALSO_VIDEOS:
         return PictureStackSource(path, settings)
     if is_dicom(path):
         return DicomSource(path, [path], settings)

@@ -18,6 +18,7 @@ from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, UsageError
 
 By = Literal["descriptor", "baseline", "projection"]
+Metric = Literal["euclidean", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Comparison:
             raise UsageError(f"objects are compared by {', '.join(get_args(By))}, not by {self.by!r}")
         if (self.by == "projection") != (self.projection is not None):
             raise UsageError("comparing by projection needs a projection, and nothing else does")
+
+    def alike_below(self, metric: Metric) -> float | None:
+        """The distance below which two views are taken for one object; None where that is not known."""
+        return self.projection.alike_below if self.projection is not None and metric == "euclidean" else None
 
     def vectors(self, store: DescriptorStore, *, videos: list[str] | None = None) -> Vectors:
         """The rows of a store (or of some videos), in the order of `store.index(videos)`.
@@ -95,7 +100,6 @@ def choose_comparison(store: DescriptorStore, by: By | None = None, projection_f
     return Comparison(by) if by is not None else possible_comparisons(store)[-1]
 
 
-Metric = Literal["euclidean", "cosine"]
 BLOCK = 32768  # rows that are read at a time
 
 

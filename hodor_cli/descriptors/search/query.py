@@ -1,21 +1,19 @@
-"""What to look for: objects of a descriptor file, or of a photograph with a mask."""
+"""What to look for: objects of a descriptor file, or objects that are marked in a photo or a video."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.descriptors.export.encode import FrameEncoder, object_rows
 from hodor_cli.descriptors.export.sources import LabelledFrame
-from hodor_cli.descriptors.store.crops import check_size, masks_of_labels
+from hodor_cli.descriptors.store.schema import ObjectRow
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, UsageError
-from hodor_cli.images.picture import read_picture
 from hodor_cli.weights.checkpoint import model_fingerprint
 
 
@@ -73,20 +71,20 @@ def queries_of_store(argument: str) -> list[Query]:
         return queries
 
 
-def queries_of_image(image: Path, mask: Path, encoder: FrameEncoder) -> list[Query]:
-    """Each object of a photograph that a mask file marks. Raises InputError if the two do not fit."""
-    picture = read_picture(image)
-    labels = read_mask(mask).labels
-    check_size(labels, picture, f"{mask} for {image}")
-    masks = masks_of_labels(labels)
-    encoded = encoder.encode(picture, masks)
-    fingerprint = model_fingerprint(encoder.model)
-    rows = object_rows(LabelledFrame(0, picture, masks), encoded.objects)
-    queries = []
-    for row in rows:
-        label = image.name if len(rows) == 1 else f"{image.name} object {row.object_id}"
-        features, crop = encoded.baseline[row.object_id][None], row.thumbnail
-        queries.append(Query(label, row.descriptor[None], fingerprint, features, crop, object_id=row.object_id))
+def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: FrameEncoder) -> list[Query]:
+    """Each object that is marked in some frames of the photo or video `name`, with a descriptor from each of these
+    frames; it is shown by its crop in the first."""
+    rows: dict[int, list[ObjectRow]] = {}
+    for frame in frames:
+        encoded = encoder.encode(frame.image, frame.masks)
+        for row in object_rows(frame, encoded.objects, encoded.baseline):
+            rows.setdefault(row.object_id, []).append(row)
+    queries, model = [], model_fingerprint(encoder.model)
+    for object_id, of_object in sorted(rows.items()):
+        label = name if len(rows) == 1 else f"{name} object {object_id}"
+        descriptors = np.stack([row.descriptor for row in of_object])
+        features = np.stack([row.baseline for row in of_object if row.baseline is not None])
+        queries.append(Query(label, descriptors, model, features, of_object[0].thumbnail, object_id=object_id))
     return queries
 
 
