@@ -5,21 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from typer.testing import Result
+from PIL import Image
 
 from hodor_cli.descriptors.store.crops import crop_jpeg
 from hodor_cli.descriptors.store.schema import ObjectRow, StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
+from hodor_cli.images.label_png import write_label_png
+from hodor_cli.model import build_model
 
 INFO = StoreInfo("f" * 64, 16, "toy")
-
-
-def failure(result: Result) -> str:
-    """The one line of an expected failure."""
-    assert result.exit_code not in (0, 70), result.output
-    lines = [line for line in result.output.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "Traceback" not in result.output, result.output
-    return lines[0]
 
 
 def crop_of(colour: int) -> bytes:
@@ -90,10 +84,6 @@ def clip(
 
 def write_davis(root: Path, sequences: dict[str, int], count: int = 6, binary: bool = False) -> Path:
     """A data set laid out like DAVIS; `sequences` maps names to hues. binary: masks of 0 and 255, as DAVIS 2016 has."""
-    from PIL import Image
-
-    from hodor_cli.images.label_png import write_label_png
-
     for name, hue in sequences.items():
         images, masks = root / "JPEGImages" / "480p" / name, root / "Annotations" / "480p" / name
         images.mkdir(parents=True)
@@ -110,8 +100,6 @@ def write_davis(root: Path, sequences: dict[str, int], count: int = 6, binary: b
 def toy_model():  # type: ignore[no-untyped-def]
     """A network of a few ten thousand random parameters, always the same ones, computing in one thread."""
     import torch
-
-    from hodor_cli.model import build_model
 
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):

@@ -10,13 +10,12 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from command import hodor
 from conftest import MakeVideo, moving_square
-from typer.testing import CliRunner
 
 from hodor_cli.adaptation.adapt import adapt
 from hodor_cli.adaptation.examples import Example, followed_after
 from hodor_cli.adaptation.settings import AdaptProgress, AdaptSettings, Budget
-from hodor_cli.cli import app
 from hodor_cli.cli.lazy import fill_lone_options
 from hodor_cli.engine import Segmenter
 from hodor_cli.engine.step_result import ObjectResult, StepResult
@@ -174,12 +173,10 @@ def test_segment_command_adapts_first_at_more_lines_if_the_video_has_them(
     monkeypatch.setenv("HODOR_CACHE_DIR", str(tmp_path / "cache"))
     weights = str(tmp_path / "toy.safetensors")
     command = ["segment", str(video), "--mask", str(tmp_path / "mask.png"), "--weights", weights]
-    result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "out"), "--adapt", "2steps"])
-    assert result.exit_code == 0, result.output
+    hodor(*command, "-o", tmp_path / "out", "--adapt", "2steps")
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
     assert read_label_png(tmp_path / "out" / "masks" / "00003.png").shape == masks[0].shape
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["settings"]["min_dim"], report["settings"]["max_dim"]) == used
-    refused = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "other"), "--adapt=0"])
-    assert refused.exit_code == 2
+    hodor(*command, "-o", tmp_path / "other", "--adapt=0", code=2)
     assert not (tmp_path / "other").exists()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sys
 import threading
+import webbrowser
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,22 +16,31 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import MakeVideo, moving_square, write_video
+from pycocotools import mask as coco
 
+from hodor_cli.annotate import frames, opening
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.change import Change, edited_record
-from hodor_cli.annotate.frames import FrameReader
+from hodor_cli.annotate.frames import FrameReader, make_thumbnails, timeline_frames
 from hodor_cli.annotate.guard import Guard
 from hodor_cli.annotate.messages import pack_runs, unpack_runs
+from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
 from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.result import open_target
+from hodor_cli.annotate.result import continued_settings, open_target
+from hodor_cli.annotate.server import Address, listen
 from hodor_cli.annotate.session import Session
+from hodor_cli.cli.annotate import _open_browser
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.clicks.shapes import largest_piece, without_holes
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
+from hodor_cli.run.choosing import suggested_in
+from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ObjectRecord
 from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.video import file as video_file
+from hodor_cli.video.decoding import decode_frames
 
 FRAMES = 8
 
@@ -433,8 +444,6 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(desk: Desk, ask
 
 
 def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path) -> None:
-    from hodor_cli.run.output import OutputFolder
-
     desk.paint(0, 1, 20, 20, side=20)
     desk.do(ask.Track(0, "forward"))
     desk.session.save()
@@ -455,7 +464,6 @@ def test_the_folder_is_a_result_that_other_commands_take(desk: Desk, video: Path
         assert not desk.told("done")[-1]["stopped"] and desk.told("done")[-1]["name"] == name
     assert folder.overlay.is_file() and folder.exported() == ["coco-video", "labelme"]
     annotations = json.loads((folder.exports / "coco-video" / "annotations.json").read_text())
-    from pycocotools import mask as coco
 
     first = coco.decode(annotations["annotations"][0]["segmentations"][0])
     assert np.array_equal(first.astype(bool), desk.labels(0) == 1)
@@ -486,9 +494,6 @@ def test_a_result_of_segment_is_opened_and_one_that_was_made_anew_is_read_anew(
 
 
 def test_a_result_is_continued_with_its_own_settings_unless_others_are_given(desk: Desk, tmp_path: Path) -> None:
-    from hodor_cli.annotate.result import continued_settings
-    from hodor_cli.run.output import OutputFolder
-
     desk.paint(0, 1, 20, 20)
     desk.session.save()  # with min_dim 64
     folder = OutputFolder(desk.folder)
@@ -498,11 +503,6 @@ def test_a_result_is_continued_with_its_own_settings_unless_others_are_given(des
 
 
 def test_without_a_display_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    import webbrowser
-
-    from hodor_cli.cli.annotate import _open_browser
-
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(webbrowser, "open", lambda url: True)
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
@@ -539,9 +539,6 @@ def test_frames_come_in_any_order(video: Path) -> None:
 def test_a_jump_decodes_a_group_of_pictures_and_not_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import av
 
-    from hodor_cli.video import file as video_file
-    from hodor_cli.video.decoding import decode_frames
-
     path = tmp_path / "long.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"g": "10", "x264-params": "scenecut=0:bframes=0"})
@@ -573,8 +570,6 @@ def test_a_jump_decodes_a_group_of_pictures_and_not_the_video(tmp_path: Path, mo
 
 
 def test_few_frames_are_kept_however_small_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.annotate import frames
-
     monkeypatch.setattr(frames, "_KEPT_FRAMES", 5)
     source, _ = open_target(write_video(tmp_path / "clip.mp4", moving_square(12)[0]), None)
     reader = FrameReader(source)
@@ -612,8 +607,6 @@ def test_a_video_that_changes_its_size_is_scaled_to_the_first_frame_and_says_so(
 def test_names_and_frames_to_mask_next_are_in_the_report_and_on_the_page(
     desk: Desk, open_desk: Callable[[], Desk]
 ) -> None:
-    from hodor_cli.run.choosing import suggested_in
-
     desk.paint(0, 1, 20, 20, side=20)
     desk.do(ask.Rename(1, "dog"))
     assert desk.session.snapshot()["suggest"] == []  # where nothing was tracked there is nothing to doubt
@@ -697,8 +690,6 @@ def test_only_the_own_page_gets_in(path: str, headers: dict[str, str], kind: str
 
 
 def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.annotate import opening
-
     monkeypatch.setattr(opening, "serve", lambda *_: None)
     masks = tmp_path / "given"
     masks.mkdir()
@@ -715,9 +706,6 @@ def test_masks_of_a_folder_start_a_project_once(video: Path, tmp_path: Path, mon
 
 
 def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(video: Path, tmp_path: Path) -> None:
-    from hodor_cli.annotate.opening import AnnotateOptions, annotate_source
-    from hodor_cli.annotate.server import Address, listen
-
     with listen(Address()) as taken, pytest.raises(UsageError, match="is in use; choose another"):
         options = AnnotateOptions(tmp_path / "project", address=Address(port=taken.getsockname()[1]))
         annotate_source(video, SegmentSettings(), options, lambda *_: None)
@@ -729,8 +717,6 @@ def test_a_port_in_use_or_a_missing_mask_is_one_sentence_and_leaves_no_folder(vi
 
 
 def test_thumbnails_stop_when_they_are_told(video: Path) -> None:
-    from hodor_cli.annotate.frames import make_thumbnails, timeline_frames
-
     source, _ = open_target(video, None)
     reader = FrameReader(source)
     found: dict[int, bytes] = {}

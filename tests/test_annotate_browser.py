@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from browser import Browser, find_browser, wait_for
 from conftest import moving_square, write_video
+from pycocotools import mask as coco
 
 from hodor_cli.images.label_png import read_label_png
 
@@ -181,7 +182,6 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
     browser.run("document.querySelector('#write-format').click()")
     browser.until("document.querySelector('[data-kind=other] a') !== null", "the export")
     text = browser.run("fetch(document.querySelector('[data-kind=other] a').href).then((answer) => answer.text())")
-    from pycocotools import mask as coco
 
     for index, run in enumerate(json.loads(text)["annotations"][0]["segmentations"]):
         exported = np.zeros((96, 144), bool) if run is None else coco.decode(run).astype(bool)

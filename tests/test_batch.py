@@ -6,22 +6,25 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import hodor
 from conftest import moving_square, write_video
 from PIL import Image
 from segment_fakes import read_video
-from typer.testing import CliRunner
 
-from hodor_cli.cli import app
 from hodor_cli.errors import HodorError, UsageError
+from hodor_cli.model import build_model
 from hodor_cli.run.many.jobs import find_jobs
 from hodor_cli.run.many.local import LocalExecutor
+from hodor_cli.run.many.on_ray import RayExecutor, connect
 from hodor_cli.run.many.run import WorkOptions, segment_videos
 from hodor_cli.run.settings import SegmentSettings
+from hodor_cli.weights.checkpoint import save_checkpoint
 
 COUNT = 40
 NAMES = ("a", "b", "c")
@@ -31,9 +34,6 @@ NAMES = ("a", "b", "c")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of the toy network, with random weights."""
     import torch
-
-    from hodor_cli.model import build_model
-    from hodor_cli.weights.checkpoint import save_checkpoint
 
     path = tmp_path_factory.mktemp("weights") / "toy.safetensors"
     torch.manual_seed(0)
@@ -53,11 +53,8 @@ def library(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hodor(*arguments: object, code: int = 0, command: str = "segment-many") -> str:
-    result = CliRunner().invoke(app, [command, *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.output
+def many(*arguments: object, code: int = 0, command: str = "segment-many") -> str:
+    return hodor(command, *arguments, code=code).output
 
 
 def whole(out: Path) -> None:
@@ -80,7 +77,7 @@ def test_results_do_not_lie_in_the_folder_that_is_read(
     library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(library / "clips")
-    hodor(".", "--masks", "../masks", "--weights", toy.resolve(), "--no-overlay", "--end", 2)
+    many(".", "--masks", "../masks", "--weights", toy.resolve(), "--no-overlay", "--end", 2)
     assert (library / "clips.hodor" / "summary.json").is_file() and not list((library / "clips").glob("*.hodor"))
 
 
@@ -88,22 +85,22 @@ def test_results_are_exported_and_what_is_missing_is_exported_later(library: Pat
     arguments = ("clips", "--masks", "masks", "--weights", toy.resolve(), "--no-overlay", "--end", 3, "--out", "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(library)
-        hodor(*arguments, "--export", "csv")
+        many(*arguments, "--export", "csv")
         csv = library / "out" / "a" / "export" / "csv" / "tracks.csv"
         written = csv.stat().st_mtime_ns
-        assert "coco-video, csv" in hodor(*arguments, "--export", "coco-video,csv", "--resume")
+        assert "coco-video, csv" in many(*arguments, "--export", "coco-video,csv", "--resume")
         assert csv.stat().st_mtime_ns == written
         assert (library / "out" / "b" / "export" / "coco-video" / "annotations.json").is_file()
-        assert "there is no format 'cocoo'" in hodor(*arguments, "--export", "cocoo", code=2)
+        assert "there is no format 'cocoo'" in many(*arguments, "--export", "cocoo", code=2)
 
 
 def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(library)
-    output = hodor("clips", "--masks", "masks", "--weights", toy.resolve(), "--workers", 2)
+    output = many("clips", "--masks", "masks", "--weights", toy.resolve(), "--workers", 2)
     assert f"3 videos of 3 done, {3 * COUNT} frames" in output
     whole(library / "clips.hodor")
-    assert "error:" in hodor("clips", "--masks", "masks", "--weights", toy, code=6)
-    assert "(3 of them before)" in hodor("clips", "--masks", "masks", "--weights", toy, "--resume")
+    assert "error:" in many("clips", "--masks", "masks", "--weights", toy, code=6)
+    assert "(3 of them before)" in many("clips", "--masks", "masks", "--weights", toy, "--resume")
     whole(library / "clips.hodor")
 
 
@@ -111,14 +108,14 @@ def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> Non
     good = (library / "masks" / "b.png").read_bytes()
     Image.fromarray(np.ones((5, 5), np.uint8)).save(library / "masks" / "b.png")
     arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
-    output = hodor(*arguments, code=1)
+    output = many(*arguments, code=1)
     assert "2 videos of 3 done" in output and "1 video failed" in output and "  b: " in output and "5x5" in output
     summary = json.loads((library / "out" / "summary.json").read_text())
     assert summary["failed"] == 1 and summary["videos"]["b"]["status"] == "failed"
     assert sorted(path.name for path in (library / "out").iterdir()) == ["a", "c", "summary.json"]
     before = (library / "out" / "a" / "report.json").stat().st_mtime_ns
     (library / "masks" / "b.png").write_bytes(good)
-    hodor(*arguments, "--resume")
+    many(*arguments, "--resume")
     whole(library / "out")
     assert (library / "out" / "a" / "report.json").stat().st_mtime_ns == before
 
@@ -126,7 +123,7 @@ def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> Non
 def test_the_old_spelling_still_works_and_says_what_replaces_it(library: Path, toy: Path) -> None:
     (library / "one.txt").write_text("clips/a.mp4\n")
     arguments = (library / "one.txt", "--masks", library / "masks", "--weights", toy, "--output", library / "out")
-    output = hodor(*arguments, "--workers", 1, "--no-overlay", "--coco", command="segment")
+    output = many(*arguments, "--workers", 1, "--no-overlay", "--coco", command="segment")
     assert (
         "1 video of 1 done" in output and "warning: hodor segment --masks is hodor segment-many --masks now" in output
     )
@@ -135,7 +132,7 @@ def test_the_old_spelling_still_works_and_says_what_replaces_it(library: Path, t
 
 def test_a_list_names_videos_beside_it(library: Path, toy: Path) -> None:
     (library / "some.txt").write_text("\ufeffclips/a.mp4\n# two of them\n\nclips/c.mp4\n", encoding="utf-8")
-    output = hodor(library / "some.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
+    output = many(library / "some.txt", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
     assert "2 videos of 2 done" in output and "belong to no video: b.png" in output
     assert sorted(path.name for path in (library / "out").iterdir()) == ["a", "c", "summary.json"]
 
@@ -177,9 +174,9 @@ def test_an_interrupted_run_goes_on(library: Path, toy: Path) -> None:
 
 def test_overwriting_replaces_results_and_nothing_else(library: Path, toy: Path) -> None:
     arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
-    hodor(*arguments)
+    many(*arguments)
     (library / "out" / "notes.txt").write_text("mine")
-    hodor(*arguments, "--overwrite", "--end", 10)
+    many(*arguments, "--overwrite", "--end", 10)
     assert (library / "out" / "notes.txt").read_text() == "mine"
     assert all(len(list((library / "out" / name / "masks").iterdir())) == 10 for name in NAMES)
 
@@ -188,7 +185,7 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
     clips, masks, mask = library / "clips", library / "masks", library / "masks" / "a.png"
 
     def error(*arguments: object, code: int, command: str = "segment-many") -> str:
-        output = hodor(*arguments, "-o", library / "out", code=code, command=command)
+        output = many(*arguments, "-o", library / "out", code=code, command=command)
         lines = [line for line in output.splitlines() if "error:" in line]
         assert len(lines) == 1 and not (library / "out").exists()
         return lines[0]
@@ -217,8 +214,8 @@ def test_mistakes_end_with_one_sentence(library: Path, toy: Path) -> None:
 def test_a_closed_cluster_address_is_told_at_once(library: Path, toy: Path) -> None:
     pytest.importorskip("ray", reason="Ray is an optional extra")
     arguments = (library / "clips", "--masks", library / "masks", "--weights", toy, "-o", library / "out")
-    assert "no Ray cluster at 127.0.0.1:9" in hodor(*arguments, "--ray", "127.0.0.1:9", code=2)
-    assert "HOST:PORT" in hodor(*arguments, "--ray", "somewhere", code=2)
+    assert "no Ray cluster at 127.0.0.1:9" in many(*arguments, "--ray", "127.0.0.1:9", code=2)
+    assert "HOST:PORT" in many(*arguments, "--ray", "somewhere", code=2)
     assert not (library / "out").exists()
 
 
@@ -226,8 +223,6 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
     pytest.importorskip("ray", reason="Ray is an optional extra")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     from ray.cluster_utils import Cluster
-
-    from hodor_cli.run.many.on_ray import RayExecutor
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
@@ -248,10 +243,6 @@ def test_a_cluster_that_loses_a_node(library: Path, toy: Path, monkeypatch: pyte
 
 
 def test_ray_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from hodor_cli.run.many.on_ray import connect
-
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="pip install"):
         connect("auto")

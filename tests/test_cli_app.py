@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from command import hodor
 from typer.testing import CliRunner
 
 import hodor_cli
@@ -60,8 +61,7 @@ def test_help_and_version_import_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_help_of_a_command_imports_nothing_heavy_and_documents_all_of_it(name: str) -> None:
     assert not modules_imported_by(name, "--help") & {"torch", "av", "cv2", "matplotlib", "h5py", "sklearn", "scipy"}
-    result = CliRunner().invoke(app, [name, "--help"])
-    assert result.exit_code == 0
+    hodor(name, "--help")
     for path, command in commands_below(name, COMMANDS[name].load(name)):
         assert command.help, f"{path} has no help"
         undocumented = [
@@ -196,16 +196,16 @@ def test_a_misspelt_command_or_option_is_answered_with_the_most_similar_one() ->
         (["segment-vidoe"], "'segment-many'"),
         (["segment", "a.mp4", "--preciison"], "--precision"),
     ):
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 2 and said in result.stderr
+        result = hodor(*arguments, code=2)
+        assert said in result.stderr
 
 
 def test_what_help_does_not_show_is_never_suggested() -> None:
     for arguments, said in ((["segment-vidoe"], "'segment-many'"), (["segment", "a.mp4", "--workres"], "--workres")):
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 2 and said in result.stderr
+        result = hodor(*arguments, code=2)
+        assert said in result.stderr
         assert "segment-video" not in result.stderr and "--workers" not in result.stderr
-    assert CliRunner().invoke(app, ["segment-video", "--help"]).exit_code == 0
+    hodor("segment-video", "--help")
 
 
 def test_a_misspelt_choice_is_answered_with_the_most_similar_one() -> None:
@@ -272,8 +272,8 @@ def test_the_spellings_of_version_0_1_still_work_with_a_warning(
 
 @pytest.mark.parametrize("typo", ["a.mp4 --masks m.png", "a.mp4 --masks folder", "frames --masks=m.png"])
 def test_one_video_with_masks_is_told_that_the_option_is_mask(typo: str) -> None:
-    result = CliRunner().invoke(app, ["segment", *typo.split()])
-    assert result.exit_code == 2 and result.output.count("\n") == 1, result.output
+    result = hodor("segment", *typo.split(), code=2)
+    assert result.output.count("\n") == 1, result.output
     assert "hodor segment follows one video and takes --mask; --masks is of hodor segment-many" in result.output
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.table import Table
 from typer.testing import CliRunner
 
 from hodor_cli.cli import COMMANDS
+from hodor_cli.cli.failures import explain
 from hodor_cli.cli.terminal import (
     COMMANDS_OF,
     flags_of,
@@ -22,6 +26,7 @@ from hodor_cli.cli.terminal import (
     stdout_console,
     with_flags,
 )
+from hodor_cli.errors import UsageError
 
 
 def run_shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -80,8 +85,6 @@ HOSTILE = "a\x1b[31mred\x07\x9b2J\u202etxt\nerror: fake"
 
 
 def test_names_from_files_are_not_obeyed_by_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    from rich.table import Table
-
     say(HOSTILE)
     note(HOSTILE)
     say_json({"name": HOSTILE})
@@ -98,8 +101,6 @@ def test_names_from_files_are_not_obeyed_by_the_terminal(capsys: pytest.CaptureF
 
 
 def test_json_on_stdout_is_ascii_and_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    import json
-
     value = {"name": "é日🎬\x7f"}
     for given in (value, json.dumps(value, ensure_ascii=False)):
         say_json(given)
@@ -108,8 +109,6 @@ def test_json_on_stdout_is_ascii_and_says_the_same(capsys: pytest.CaptureFixture
 
 
 def test_parameter_names_in_messages_become_the_running_commands_flags() -> None:
-    import contextvars
-
     def with_segment() -> None:
         remember_flags(COMMANDS["segment"].load("segment"))
         assert with_flags("`min_dim` must be at most `settings.max_dim`") == "--min-dim must be at most --max-dim"
@@ -136,9 +135,6 @@ def test_flags_of_a_group_are_those_of_its_commands() -> None:
 
 
 def test_an_error_of_the_library_names_flags() -> None:
-    from hodor_cli.cli.failures import explain
-    from hodor_cli.errors import UsageError
-
     made = typer.Typer()
 
     @made.command()

@@ -11,10 +11,12 @@ import torch
 from hodor_cli import Clicker
 from hodor_cli.clicks.evaluation import Case, ClickScores, evaluate_clicks
 from hodor_cli.clicks.network import ClickConfig, ClickNet, load_click_net, save_click_net
+from hodor_cli.clicks.prompts import Prompts
 from hodor_cli.clicks.shapes import changed_near
 from hodor_cli.clicks.simulation import SimulatedClick, next_click
 from hodor_cli.clicks.view import View
 from hodor_cli.errors import InputError, UsageError, WeightsError
+from hodor_cli.weights import weights_path
 
 SIZE = (120, 160)
 
@@ -225,7 +227,6 @@ def test_files_of_click_networks(tmp_path: Path, net: ClickNet) -> None:
     (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:1000])
     with pytest.raises(WeightsError, match="damaged"):
         load_click_net(tmp_path / "damaged.safetensors")
-    from hodor_cli.weights import weights_path
 
     with pytest.raises(WeightsError, match="no click network"):
         load_click_net(weights_path("mini"))
@@ -234,7 +235,6 @@ def test_files_of_click_networks(tmp_path: Path, net: ClickNet) -> None:
 def test_the_network_does_not_mix_objects() -> None:
     torch.manual_seed(0)
     net = ClickNet(ClickConfig()).eval()
-    from hodor_cli.clicks.prompts import Prompts
 
     points = torch.tensor([[[20.0, 30.0]], [[50.0, 40.0]]])
     said = Prompts(points, torch.ones(2, 1), torch.full((2, 4), float("nan")), torch.full((2, 1, 16, 16), -1.0))

@@ -6,10 +6,18 @@ import dataclasses
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
-from hodor_cli.samples.imgaug_sequence import explain_import_error, restore_numpy_names
+from hodor_cli.errors import DataError
+from hodor_cli.samples.imgaug_sequence import (
+    colour_augmenter,
+    explain_import_error,
+    geometry_augmenter,
+    restore_numpy_names,
+)
+from hodor_cli.samples.sequence import make_still_sequence
 from hodor_cli.samples.settings import PAPER, AugmentSettings
 
 NOTHING = AugmentSettings(
@@ -21,8 +29,6 @@ SIZE = (90, 120)
 
 @pytest.fixture(scope="module")
 def imgaug():
-    from hodor_cli.errors import DataError
-
     try:
         from hodor_cli.samples.imgaug_sequence import load_imgaug
 
@@ -40,8 +46,6 @@ def image():
 
 
 def geometry(imgaug, image, settings, seed, keep=1.0, rectangle=(slice(35, 55), slice(50, 70))):
-    from hodor_cli.samples.imgaug_sequence import geometry_augmenter
-
     _, maps = imgaug
     square = np.zeros(SIZE, np.int32)
     square[rectangle] = 1
@@ -52,8 +56,6 @@ def geometry(imgaug, image, settings, seed, keep=1.0, rectangle=(slice(35, 55), 
 
 
 def colours(imgaug, image, settings, seed):
-    from hodor_cli.samples.imgaug_sequence import colour_augmenter
-
     return np.asarray(colour_augmenter(settings, seed)(image=image))
 
 
@@ -102,8 +104,6 @@ def test_crop_keeps_the_share_asked_for(imgaug, image):
 
 
 def test_hue_turns_the_colour_circle(imgaug, image):
-    import cv2
-
     settings = dataclasses.replace(NOTHING, hue=(0.12, 0.12))
     pure = np.full((20, 20, 3), (160, 80, 80), np.uint8)
     turns = []
@@ -114,8 +114,6 @@ def test_hue_turns_the_colour_circle(imgaug, image):
 
 
 def test_saturation_contrast_and_brightness_go_both_ways(imgaug, image):
-    import cv2
-
     def saturation(picture):
         return float(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[..., 1].mean())
 
@@ -131,8 +129,6 @@ def test_saturation_contrast_and_brightness_go_both_ways(imgaug, image):
 
 
 def test_paper_draws_one_colour_and_a_motion_for_each_frame(imgaug, image):
-    from hodor_cli.samples.sequence import make_still_sequence
-
     mask = np.zeros(SIZE, bool)
     mask[30:60, 40:80] = True
     settings = dataclasses.replace(NOTHING, translation=(0.05, 0.2), brightness=(0.2, 0.25), colour_each_frame=False)

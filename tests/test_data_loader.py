@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -69,8 +70,6 @@ def test_the_order_is_the_same_for_any_number_of_workers_and_after_a_resume(stil
 
 
 def test_workers_start_although_opencv_has_threads_already(stills):
-    import cv2
-
     before = cv2.getNumThreads()
     cv2.setNumThreads(4)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hodor_cli.datasets.rle import encode_rle
+from hodor_cli.datasets.rle import decode_segmentation, encode_rle
 from hodor_cli.formats.annotations import Annotations, Picture, Shape
 from hodor_cli.formats.coco_video import write as write_video
 from hodor_cli.formats.outlines import run_lengths
@@ -40,15 +40,11 @@ def test_text_is_that_of_pycocotools(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(masks()))
 def test_masks_come_back(name: str) -> None:
-    from hodor_cli.datasets.rle import decode_segmentation
-
     mask = masks()[name]
     assert np.array_equal(decode_segmentation(encode_rle(mask), *mask.shape), mask)
 
 
 def test_video_annotations_have_one_entry_per_object_and_a_list_over_frames(tmp_path: Path) -> None:
-    from hodor_cli.datasets.rle import decode_segmentation
-
     mask = masks()["disk"]
     seen: list[list[int]] = [[300], [5, 300], [300]]
     names = {300: "cat"}

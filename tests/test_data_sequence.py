@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
+import msgspec
 import numpy as np
 import pytest
 from data_fakes import box_mask, photograph
@@ -202,8 +204,4 @@ def test_settings_refuse_nonsense_by_name():
 
 
 def test_settings_survive_json():
-    import json
-
-    import msgspec
-
     assert msgspec.convert(json.loads(json.dumps(dataclasses.asdict(MINI))), AugmentSettings) == MINI

@@ -10,10 +10,12 @@ from PIL import Image
 
 pytest.importorskip("skimage", reason="the demo's photographs come with scikit-image")
 
+import cv2
 from demo_clip import DemoClip, contact_sheet, motion, save_picture, write_clip
 from demo_clip.clip import ASTRONAUT_ID, CUP_ID
 
 from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.images.label_png import read_label_png
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,6 @@ def test_the_cup_moves_changes_size_and_is_partly_hidden(rendered: list[tuple[np
 
 def test_the_object_is_where_its_mask_says(rendered: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """The saucer is red and the sky blue: red minus blue inside the mask and just outside it."""
-    import cv2
-
     for image, labels in rendered[:8]:
         warmth = image[..., 0].astype(int) - image[..., 2]
         mask = (labels == CUP_ID).astype(np.uint8)
@@ -71,8 +71,6 @@ def test_the_background_moves_too(rendered: list[tuple[np.ndarray, np.ndarray]])
 
 
 def test_it_is_written_as_a_video_and_in_davis_layout(tmp_path: Path) -> None:
-    from hodor_cli.images.label_png import read_label_png
-
     clip = DemoClip(frames=4, height=96, width=160)
     files = write_clip(tmp_path, clip)
     frames = sorted(path.name for path in (tmp_path / "JPEGImages/480p/demo").iterdir())

@@ -4,122 +4,113 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor, refused
 from data_fakes import make_coco
-from descriptor_helpers import clip, clustered_store, failure, toy_model, write_davis
+from descriptor_helpers import clip, clustered_store, toy_model, write_davis
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 
-Run = Callable[..., Result]
 
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Call the command line in an empty folder that has toy.safetensors; returns typer's result."""
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in an empty folder that has toy.safetensors."""
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
 
-    def call(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
-    return call
-
-
-def test_from_a_data_set_to_curves_search_and_map(run: Run, tmp_path: Path) -> None:
+def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:
     write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=4)
     weights = ("--weights", "toy.safetensors")
-    result = run("export-descriptors", "davis", "-o", "objects.h5", *weights)
-    assert result.exit_code == 0 and "bear: 8 descriptors from 4 frames" in result.output, result.output
-    assert "bear: already there, skipped" in run("export-descriptors", "davis", *weights).output
+    result = hodor("export-descriptors", "davis", "-o", "objects.h5", *weights)
+    assert "bear: 8 descriptors from 4 frames" in result.output
+    assert "bear: already there, skipped" in hodor("export-descriptors", "davis", *weights).output
 
-    result = run("retrieval", "--pr-curve")
-    assert result.exit_code == 0 and "mAP" in result.output and "baseline, Euclidean" in result.output, result.output
+    result = hodor("retrieval", "--pr-curve")
+    assert "mAP" in result.output and "baseline, Euclidean" in result.output
     assert (tmp_path / "pr_curve.png").exists() and (tmp_path / "pr_curve.csv").exists()
-    curves = json.loads(run("retrieval", "--pr-curve", "--json", "--queries", "5", "-o", "few").stdout)["curves"]
+    curves = json.loads(hodor("retrieval", "--pr-curve", "--json", "--queries", "5", "-o", "few").stdout)["curves"]
     assert curves["descriptor, cosine within"]["sampled"]
     assert curves["descriptor, Euclidean across"]["queries"] == 5
 
-    result = run("retrieval", "objects.h5", "--query", "objects.h5#bear/1", "--json", "--verify", *weights)
+    result = hodor("retrieval", "objects.h5", "--query", "objects.h5#bear/1", "--json", "--verify", *weights)
     found = json.loads(result.stdout)[0]
-    assert result.exit_code == 0 and len(found["matches"]) == 3 and "distance" in found["matches"][0]["verified"]
+    assert len(found["matches"]) == 3 and "distance" in found["matches"][0]["verified"]
     assert (found["by"], found["metric"]) == ("baseline", "euclidean")
-    result = run("retrieval", "--query", "objects.h5#bear/1", "--by", "descriptor", "--metric", "cosine", "-o", "b")
-    assert "compared by descriptor, cosine distance" in result.output, result.output
-    curves = json.loads(run("retrieval", "--pr-curve", "--json", "--by", "baseline", "--overwrite").stdout)["curves"]
+    result = hodor("retrieval", "--query", "objects.h5#bear/1", "--by", "descriptor", "--metric", "cosine", "-o", "b")
+    assert "compared by descriptor, cosine distance" in result.output
+    curves = json.loads(hodor("retrieval", "--pr-curve", "--json", "--by", "baseline", "--overwrite").stdout)["curves"]
     assert sorted(curves) == sorted(f"baseline, Euclidean {gallery}" for gallery in ("across", "within"))
     assert (tmp_path / "matches.png").exists()
     frames, labels = clip(1, hue=250)
     Image.fromarray(frames[0]).save("photo.png")
     write_label_png("mask.png", (labels[0] == 1).astype(np.uint16))
-    result = run("retrieval", "--query", "photo.png", "--mask", "mask.png", "-o", "c", *weights)
-    assert result.exit_code == 0 and "photo.png: 4 most similar objects" in result.output, result.output
+    result = hodor("retrieval", "--query", "photo.png", "--mask", "mask.png", "-o", "c", *weights)
+    assert "photo.png: 4 most similar objects" in result.output
 
-    result = run("map", "-o", "picture", "--method", "pca", "--trajectories", "--colour", "object")
-    assert result.exit_code == 0, result.output
+    result = hodor("map", "-o", "picture", "--method", "pca", "--trajectories", "--colour", "object")
     assert all((tmp_path / f"picture.{suffix}").exists() for suffix in ("png", "html", "csv"))
 
-    result = run("map", "-o", "features", "--method", "pca", "--by", "baseline")
-    assert result.exit_code == 0 and '"baseline features"' in (tmp_path / "features.html").read_text(), result.output
+    result = hodor("map", "-o", "features", "--method", "pca", "--by", "baseline")
+    assert '"baseline features"' in (tmp_path / "features.html").read_text()
     assert (tmp_path / "features.csv").read_text() != (tmp_path / "picture.csv").read_text()
 
     folder = "davis/JPEGImages/480p/bear"
     masks = "davis/Annotations/480p/bear"
-    result = run("heatmaps", folder, "--mask", masks, "--frame", "3", "-o", "heat.png", *weights)
-    assert result.exit_code == 0 and (tmp_path / "heat.png").exists(), result.output
+    result = hodor("heatmaps", folder, "--mask", masks, "--frame", "3", "-o", "heat.png", *weights)
+    assert (tmp_path / "heat.png").exists()
 
 
-def test_failures_are_one_sentence_with_a_way_out(run: Run, tmp_path: Path) -> None:
+def test_failures_are_one_sentence_with_a_way_out(tmp_path: Path) -> None:
     weights = ("--weights", "toy.safetensors")
     clustered_store(tmp_path / "other.h5")
-    assert "hodor export-descriptors" in failure(run("retrieval", "--pr-curve"))
-    assert "--pr-curve" in failure(run("retrieval", "other.h5"))
-    assert "--query" in failure(run("retrieval", "other.h5", "--mask", "m.png"))
-    assert "FILE.h5#VIDEO/ID" in failure(run("retrieval", "other.h5", "--query", "photo.jpg"))
-    assert "no video bear" in failure(run("retrieval", "other.h5", "--query", "other.h5#bear/1"))
-    assert "no object 9" in failure(run("retrieval", "other.h5", "--query", "other.h5#v1/9"))
-    assert "other weights" in failure(run("retrieval", "other.h5", "--query", "other.h5#v1/1", "--verify", *weights))
-    assert "no video bear" in failure(run("map", "other.h5", "--video", "bear"))
-    assert "no such descriptor file" in failure(run("map", "none.h5"))
+    assert "hodor export-descriptors" in refused("retrieval", "--pr-curve")
+    assert "--pr-curve" in refused("retrieval", "other.h5")
+    assert "--query" in refused("retrieval", "other.h5", "--mask", "m.png")
+    assert "FILE.h5#VIDEO/ID" in refused("retrieval", "other.h5", "--query", "photo.jpg")
+    assert "no video bear" in refused("retrieval", "other.h5", "--query", "other.h5#bear/1")
+    assert "no object 9" in refused("retrieval", "other.h5", "--query", "other.h5#v1/9")
+    assert "other weights" in refused("retrieval", "other.h5", "--query", "other.h5#v1/1", "--verify", *weights)
+    assert "no video bear" in refused("map", "other.h5", "--video", "bear")
+    assert "no such descriptor file" in refused("map", "none.h5")
     davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
-    assert "another model" in failure(run("export-descriptors", davis, "-o", "other.h5", *weights))
-    assert "--name" in failure(run("export-descriptors", davis, davis, "--name", "x", *weights))
-    assert "there are no masks" in failure(run("export-descriptors", davis / "JPEGImages/480p/bear", *weights))
+    assert "another model" in refused("export-descriptors", davis, "-o", "other.h5", *weights)
+    assert "--name" in refused("export-descriptors", davis, davis, "--name", "x", *weights)
+    assert "there are no masks" in refused("export-descriptors", davis / "JPEGImages/480p/bear", *weights)
     frames = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", davis / "Annotations/480p/bear/00000.png")
-    assert "bear has no frame 40; it has 2" in failure(run(*frames, "--frame", 40, *weights))
+    assert "bear has no frame 40; it has 2" in refused(*frames, "--frame", 40, *weights)
     clustered_store(tmp_path / "one.h5", videos=1, frames=1)
-    assert "no precision-recall curve is possible" in failure(run("retrieval", "one.h5", "--pr-curve"))
-    assert "a map needs 3" in failure(run("map", "one.h5"))
+    assert "no precision-recall curve is possible" in refused("retrieval", "one.h5", "--pr-curve")
+    assert "a map needs 3" in refused("map", "one.h5")
 
 
-def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(run: Run, tmp_path: Path) -> None:
+def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(tmp_path: Path) -> None:
     library = clustered_store(tmp_path / "other.h5")
     before = library.read_bytes()
     search = ("retrieval", "other.h5", "--query", "other.h5#v1/1")
-    assert "ends in .png" in failure(run(*search, "-o", "other.h5"))
-    assert "ends in .png" in failure(run("retrieval", "other.h5", "--pr-curve", "-o", "other.h5"))
-    assert "ends in .png" in failure(run(*search, "-o", "sheet.jpg"))
+    assert "ends in .png" in refused(*search, "-o", "other.h5")
+    assert "ends in .png" in refused("retrieval", "other.h5", "--pr-curve", "-o", "other.h5")
+    assert "ends in .png" in refused(*search, "-o", "sheet.jpg")
     assert library.read_bytes() == before
     (tmp_path / "photo.png").write_bytes(b"a photo")
     photo = ("retrieval", "other.h5", "--query", "photo.png", "--mask", "photo.png", "-o", "photo.png")
-    assert "is read by this command" in failure(run(*photo))
+    assert "is read by this command" in refused(*photo)
     davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
     mask = davis / "Annotations/480p/bear/00000.png"
     heat = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", f"0={mask}", "--frame", "1", "-o")
-    assert "ends in .png" in failure(run(*heat, "other.h5")) and library.read_bytes() == before
-    assert "is read by this command" in failure(run(*heat, mask))
-    assert run(*search, "-o", "sheet").exit_code == 0 and (tmp_path / "sheet.png").is_file()
+    assert "ends in .png" in refused(*heat, "other.h5") and library.read_bytes() == before
+    assert "is read by this command" in refused(*heat, mask)
+    hodor(*search, "-o", "sheet")
+    assert (tmp_path / "sheet.png").is_file()
 
 
-def test_pictures_replace_nothing_unless_asked(run: Run, tmp_path: Path) -> None:
+def test_pictures_replace_nothing_unless_asked(tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
     davis = write_davis(tmp_path / "davis", {"bear": 250}, count=2)
     frames, masks = davis / "JPEGImages/480p/bear", davis / "Annotations/480p/bear"
@@ -132,21 +123,22 @@ def test_pictures_replace_nothing_unless_asked(run: Run, tmp_path: Path) -> None
     ):
         before = sorted(tmp_path.iterdir())
         (tmp_path / kept).write_text("mine")
-        assert f"{kept} exists already; give another --out or --overwrite" in failure(run(*command))
+        assert f"{kept} exists already; give another --out or --overwrite" in refused(*command)
         assert (tmp_path / kept).read_text() == "mine" and len(list(tmp_path.iterdir())) == len(before) + 1
-        assert run(*command, "--overwrite").exit_code == 0 and (tmp_path / kept).stat().st_size > 100
+        hodor(*command, "--overwrite")
+        assert (tmp_path / kept).stat().st_size > 100
         for made in set(tmp_path.iterdir()).difference(before):
             made.unlink()
 
 
-def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(run: Run, tmp_path: Path) -> None:
+def test_a_query_that_is_neither_stored_nor_a_photo_says_what_is_one(tmp_path: Path) -> None:
     clustered_store(tmp_path / "other.h5")
-    assert "is no stored object" in failure(run("retrieval", "other.h5", "--query", "other.h5/v1/1"))
+    assert "is no stored object" in refused("retrieval", "other.h5", "--query", "other.h5/v1/1")
     mixed = ("retrieval", "other.h5", "--query", "other.h5#v1/1", "--mask", "m.png")
-    assert "leave them out" in failure(run(*mixed))
+    assert "leave them out" in refused(*mixed)
 
 
-def test_masks_are_not_put_on_another_video_without_a_word(run: Run, tmp_path: Path) -> None:
+def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> None:
     frames, labels = clip(3)
     for name in ("dog", "cat"):
         (tmp_path / name).mkdir()
@@ -160,50 +152,50 @@ def test_masks_are_not_put_on_another_video_without_a_word(run: Run, tmp_path: P
     (result / "report.json").write_text(json.dumps(report))
     weights = ("--weights", "toy.safetensors")
     both = ("export-descriptors", "dog", "cat", "--masks")
-    assert "would be put on dog and on cat" in failure(run(*both, "dog.hodor", *weights))
+    assert "would be put on dog and on cat" in refused(*both, "dog.hodor", *weights)
     for name in ("dog", "cat"):
         shutil.copytree(result / "masks", tmp_path / "masks" / name)
-    each = run(*both, "masks", "-o", "each.h5", *weights)
-    assert each.exit_code == 0 and "cat: 6 descriptors" in each.output, each.output
-    one = run("export-descriptors", "cat", "--masks", "dog.hodor", *weights)
-    assert one.exit_code == 0 and "were made from dog and are now put on cat" in one.output, one.output
+    each = hodor(*both, "masks", "-o", "each.h5", *weights)
+    assert "cat: 6 descriptors" in each.output
+    one = hodor("export-descriptors", "cat", "--masks", "dog.hodor", *weights)
+    assert "were made from dog and are now put on cat" in one.output
     (tmp_path / "dog").rename(tmp_path / "moved")
-    assert f"{tmp_path / 'dog'} is not there any more" in failure(run("export-descriptors", "dog.hodor", *weights))
+    assert f"{tmp_path / 'dog'} is not there any more" in refused("export-descriptors", "dog.hodor", *weights)
     write_label_png("empty.png", np.zeros_like(labels[0]))
-    empty = run("export-descriptors", "cat", "--masks", "empty.png", "-o", "empty.h5", *weights)
-    assert "cat: its masks show no object" in empty.output, empty.output
+    empty = hodor("export-descriptors", "cat", "--masks", "empty.png", "-o", "empty.h5", *weights)
+    assert "cat: its masks show no object" in empty.output
 
 
-def test_the_object_is_marked_in_a_photo_or_a_video_frame(run: Run, tmp_path: Path) -> None:
+def test_the_object_is_marked_in_a_photo_or_a_video_frame(tmp_path: Path) -> None:
     davis = write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=3)
     weights = ("--weights", "toy.safetensors")
-    assert run("export-descriptors", "davis", *weights).exit_code == 0
+    hodor("export-descriptors", "davis", *weights)
     frames, labels = clip(1, hue=250)
     Image.fromarray(frames[0]).save("photo.png")
     rows, columns = np.nonzero(labels[0] == 1)
     box = f"{columns.min()},{rows.min()},{np.ptp(columns) + 1},{np.ptp(rows) + 1}"
-    found = run("retrieval", "--query", "photo.png", "--box", box, "--json", "-o", "a", *weights)
-    assert found.exit_code == 0 and len(json.loads(found.stdout)[0]["matches"]) == 4, found.output
+    found = hodor("retrieval", "--query", "photo.png", "--box", box, "--json", "-o", "a", *weights)
+    assert len(json.loads(found.stdout)[0]["matches"]) == 4, found.output
     video = ("retrieval", "--query", davis / "JPEGImages/480p/bear", *weights)
-    found = run(*video, "--box", f"0:1={box}", "--box", f"2:1={box}", "-o", "b")
-    assert found.exit_code == 0 and "bear: 4 most similar objects" in found.output, found.output
+    found = hodor(*video, "--box", f"0:1={box}", "--box", f"2:1={box}", "-o", "b")
+    assert "bear: 4 most similar objects" in found.output, found.output
     write_label_png("small.png", labels[0][:32])
-    assert "the mask was made for other pictures" in failure(run(*video, "--mask", "small.png", "-o", "c"))
+    assert "the mask was made for other pictures" in refused(*video, "--mask", "small.png", "-o", "c")
 
 
-def test_a_match_among_photographs_names_the_file(run: Run, tmp_path: Path) -> None:
+def test_a_match_among_photographs_names_the_file(tmp_path: Path) -> None:
     photographs = make_coco(tmp_path / "photos", count=2)["images"]
     weights = ("--weights", "toy.safetensors")
-    assert run("export-descriptors", "photos", *weights).exit_code == 0
+    hodor("export-descriptors", "photos", *weights)
     with DescriptorStore("objects.h5") as store:
         ids = store.object_ids("photos")
     names = [entry["file_name"] for entry in photographs]
-    result = run("retrieval", "--query", f"objects.h5#photos/{ids[0]}", "--by", "descriptor")
-    assert result.exit_code == 0 and all(name in result.output for name in names), result.output
+    result = hodor("retrieval", "--query", f"objects.h5#photos/{ids[0]}", "--by", "descriptor")
+    assert all(name in result.output for name in names)
     height, width = np.asarray(Image.open(next((tmp_path / "photos").rglob(names[0])))).shape[:2]
     write_label_png("mask.png", np.pad(np.ones((40, 40), np.uint16), ((0, height - 40), (0, width - 40))))
     photo = ("--query", next((tmp_path / "photos").rglob(names[0])), "--mask", "mask.png", *weights)
-    found = json.loads(run("retrieval", *photo, "--by", "descriptor", "--json", "--overwrite").stdout)
+    found = json.loads(hodor("retrieval", *photo, "--by", "descriptor", "--json", "--overwrite").stdout)
     assert {match["image_name"] for match in found[0]["matches"]} == set(names)
     clustered_store(tmp_path / "other.h5")
-    assert "weights of the library (--weights)" in failure(run("retrieval", "other.h5", *photo, "--overwrite"))
+    assert "weights of the library (--weights)" in refused("retrieval", "other.h5", *photo, "--overwrite")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from descriptor_helpers import clip, toy_model, write_davis
+from PIL import Image
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
@@ -146,8 +147,6 @@ def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor, make_vid
 
 
 def test_photographs_in_coco_format(tmp_path: Path, model: Hodor) -> None:
-    from PIL import Image
-
     folder = tmp_path / "photos"
     folder.mkdir()
     images, annotations = [], []

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -140,8 +141,6 @@ def test_what_a_file_claims_and_does_not_hold_is_refused(store: Path, tmp_path: 
 
 
 def test_a_crop_of_a_hundred_million_pixels_is_not_decoded(tmp_path: Path) -> None:
-    import cv2
-
     _, data = cv2.imencode(".jpg", np.zeros((13000, 13000), np.uint8))
     path = tmp_path / "objects.h5"
     with StoreWriter(path, INFO) as writer, writer.video(VideoInfo("v", "", 9, 9, 1.0, "", "f" * 64)) as video:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from descriptor_helpers import clip, clustered_store, toy_model
+from PIL import Image
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.comparison import vectors_of_store
@@ -55,8 +56,6 @@ def test_principal_axes_have_a_fixed_sign() -> None:
 
 
 def test_map_files(tmp_path: Path) -> None:
-    from PIL import Image
-
     with DescriptorStore(clustered_store(tmp_path / "objects.h5")) as store:
         found = make_map(store, method="pca")
     write_map_image(tmp_path / "map.png", found, colour_by="frame", trajectories=True)
@@ -114,8 +113,6 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
 
 
 def test_curves_as_picture_and_numbers(tmp_path: Path) -> None:
-    from PIL import Image
-
     with DescriptorStore(clustered_store(tmp_path / "objects.h5", noise=1.5)) as store:
         curves = {
             f"{name}, Euclidean {gallery}": score_retrieval(
@@ -163,8 +160,6 @@ def test_each_heatmap_shows_its_own_part_of_the_background(monkeypatch: pytest.M
 
 
 def test_heatmaps_say_what_is_drawn_beside_them(tmp_path: Path) -> None:
-    from PIL import Image
-
     images, labels = clip(4)
     model = toy_model()
     for wanted in (0, 3):  # a frame with a mask of its own is decoded, too

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor, refused
 from data_fakes import make_coco
-from descriptor_helpers import INFO, clustered_store, failure, toy_model, write_davis
-from typer.testing import CliRunner, Result
+from descriptor_helpers import INFO, clustered_store, toy_model, write_davis
 
-from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
 from hodor_cli.descriptors.search.comparison import Comparison, choose_comparison
@@ -33,11 +32,8 @@ from hodor_cli.descriptors.search.projection_training import (
 from hodor_cli.descriptors.search.query import queries_of_store
 from hodor_cli.descriptors.search.search import search_objects
 from hodor_cli.errors import DataError, InputError, UsageError, WeightsError
+from hodor_cli.weights import load_model, model_fingerprint
 from hodor_cli.weights.checkpoint import save_checkpoint
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def noisy_views(objects: int = 40, views: int = 6, seed: int = 0) -> ObjectViews:
@@ -99,8 +95,6 @@ def test_search_by_a_projection_needs_the_same_model(tmp_path: Path, monkeypatch
 
 
 def test_the_bundled_projection_belongs_to_the_bundled_network() -> None:
-    from hodor_cli.weights import load_model, model_fingerprint
-
     model = load_model("mini")
     projection = projection_for(model_fingerprint(model))
     assert projection is not None, "learn it again with `hodor train-projection` after the bundled weights changed"
@@ -124,27 +118,27 @@ def test_the_command_learns_one_that_retrieval_uses(tmp_path: Path, monkeypatch:
     make_coco(tmp_path / "photos")
     weights = ("--weights", "toy.safetensors")
     learn = ("train-projection", "--data", "photos", *weights, "--photographs", "3", "--dimensions", "5")
-    result = run(*learn)
-    assert result.exit_code == 0 and "projection.safetensors  5 numbers per object" in result.output, result.output
-    assert "exists already" in failure(run(*learn))
-    assert "no folder" in failure(run(*learn, "-o", "nowhere/p.safetensors"))
+    result = hodor(*learn)
+    assert "projection.safetensors  5 numbers per object" in result.output
+    assert "exists already" in refused(*learn)
+    assert "no folder" in refused(*learn, "-o", "nowhere/p.safetensors")
     projection = load_projection("projection.safetensors")
     write_davis(tmp_path / "davis", {"bear": 250, "cow": 90}, count=3)
-    assert "holds clips; give a folder of labelled" in failure(run(*learn[:2], "davis", "-o", "other"))
-    assert run("convert", "photos", "yolo", "--to", "yolo", "--frames").exit_code == 0
-    assert run(*learn[:2], "yolo", *learn[3:], "-o", "of_yolo.safetensors").exit_code == 0
-    assert run("export-descriptors", "davis", *weights).exit_code == 0
-    result = run("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--json")
+    assert "holds clips; give a folder of labelled" in refused(*learn[:2], "davis", "-o", "other")
+    hodor("convert", "photos", "yolo", "--to", "yolo", "--frames")
+    hodor(*learn[:2], "yolo", *learn[3:], "-o", "of_yolo.safetensors")
+    hodor("export-descriptors", "davis", *weights)
+    result = hodor("retrieval", "--query", "objects.h5#bear/1", "--projection", "projection.safetensors", "--json")
     found = json.loads(result.stdout)[0]
     assert found["by"] == "projection", result.output
     alike = [match for match in found["matches"] if match["distance"] < found["alike_below"]]
     assert ("bear/1 is probably seen nowhere else" in result.stderr) == (not alike)
-    result = run("retrieval", "--pr-curve", "--projection", "projection.safetensors", "--json")
+    result = hodor("retrieval", "--pr-curve", "--projection", "projection.safetensors", "--json")
     assert next(iter(json.loads(result.stdout)["curves"])) == "projection, Euclidean across"
     again = ("retrieval", "--query", "objects.h5#bear/1", "--overwrite", "--projection")
-    assert "contradicts --by baseline" in failure(run(*again, "projection.safetensors", "--by", "baseline"))
+    assert "contradicts --by baseline" in refused(*again, "projection.safetensors", "--by", "baseline")
     save_projection("other.safetensors", replace(projection, model_fingerprint="0" * 64))
-    assert "another model" in failure(run(*again, "other.safetensors"))
+    assert "another model" in refused(*again, "other.safetensors")
 
 
 def test_the_same_seed_draws_the_same_views(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from descriptor_helpers import clip, clustered_store, toy_model, write_davis
+from PIL import Image
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
@@ -90,8 +91,6 @@ def test_queries_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_contact_sheet_shows_query_and_matches(tmp_path: Path) -> None:
-    from PIL import Image
-
     library = clustered_store(tmp_path / "library.h5")
     query = queries_of_store(f"{library}#v1/2")[0]
     with DescriptorStore(library) as store:

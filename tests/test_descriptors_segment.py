@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor, refused
 from descriptor_helpers import clip, clustered_store, toy_model
-from typer.testing import CliRunner
 
-from hodor_cli.cli import app
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.projection_training import ObjectViews, fit_projection
 from hodor_cli.descriptors.session.watches import DriftMonitor, Recognition, background_step
@@ -28,9 +27,10 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
     write_label_png(tmp_path / "mask.png", labels[0])
 
     def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, ["segment", *arguments, "--weights", "toy.safetensors"])
-        assert result.exit_code not in (70,), result.output
-        return result.output
+        return hodor("segment", *arguments, "--weights", "toy.safetensors").output
+
+    def wrong(*arguments: str) -> str:
+        return refused("segment", *arguments, "--weights", "toy.safetensors", "-o", "x")
 
     output = run("clip.mp4", "--mask", "mask.png", "--descriptors", "objects.h5")
     assert "descriptors added" in output, output
@@ -46,16 +46,14 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
     )
     present = report["objects"]["2"]["frames_present"]
     assert ("Object 2 is probably not in this video" in output) == (2 * unlike > present or not present), output
-    assert "give --mask or --from" in run("clip.mp4", "--mask", "mask.png", "--from", "objects.h5#clip/2", "-o", "x")
-    assert "no object 9" in run("clip.mp4", "--from", "objects.h5#clip/9", "-o", "x")
+    assert "give --mask or --from" in wrong("clip.mp4", "--mask", "mask.png", "--from", "objects.h5#clip/2")
+    assert "no object 9" in wrong("clip.mp4", "--from", "objects.h5#clip/9")
     clustered_store(tmp_path / "other.h5")
-    assert "other weights" in run("clip.mp4", "--from", "other.h5#v0/1", "-o", "x")
+    assert "other weights" in wrong("clip.mp4", "--from", "other.h5#v0/1")
     assert not (tmp_path / "x").exists()
     # The result folder can be exported afterwards: it knows where its video is.
-    result = CliRunner().invoke(
-        app, ["export-descriptors", "clip.hodor", "-o", "later.h5", "--weights", "toy.safetensors"]
-    )
-    assert result.exit_code == 0 and "clip:" in result.output, result.output
+    result = hodor("export-descriptors", "clip.hodor", "-o", "later.h5", "--weights", "toy.safetensors")
+    assert "clip:" in result.output, result.output
 
 
 def scene(seed: int) -> np.ndarray:

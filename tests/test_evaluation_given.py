@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import hodor, refused
 from evaluation_fakes import davis, moving_labels
 from PIL import Image
 from segmenter_fakes import make_model
-from typer.testing import CliRunner
 
 from hodor_cli.adaptation.examples import Example
-from hodor_cli.cli import app
 from hodor_cli.datasets.dataset import Dataset, recognise
 from hodor_cli.engine import OfflineSegmenter, Segmenter, follow
 from hodor_cli.engine.suggesting import doubt_of, suggest_frames
@@ -125,16 +124,11 @@ def test_wrong_settings_are_refused(network: Hodor, dataset: Dataset) -> None:
         evaluated(network, dataset, 8, choose=("uniform",))
 
 
-def call(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-    return result.exit_code, " ".join(result.output.split())
-
-
 def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     options = ("--given", "1,2", "--choose", "uniform,suggest", "--min-dim", 64, "--sequences", "squares")
-    code, said = call(dataset.root, *options, "-o", tmp_path / "out", "--json", tmp_path / "given.json")
-    assert code == 0 and "masks" in said and said.count("uniform") == 2 and said.count("suggest") == 2
+    said = hodor("evaluate", dataset.root, *options, "-o", tmp_path / "out", "--json", tmp_path / "given.json").output
+    assert "masks" in said and said.count("uniform") == 2 and said.count("suggest") == 2
     record = json.loads((tmp_path / "out/given.json").read_text())
     assert record == json.loads((tmp_path / "given.json").read_text()) and record["min_dim"] == 64
     assert [(one["choose"], one["given"]) for one in record["scores"]] == [
@@ -144,8 +138,7 @@ def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_p
         pixels = np.asarray(figure.convert("RGB")).reshape(-1, 3)
     for colour in ((11, 98, 164), (209, 115, 14)):  # a line for each way
         assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 12).sum() > 50
-    code, said = call(dataset.root, *options, "-o", tmp_path / "out")
-    assert code != 0 and "holds results already" in said
+    assert "holds results already" in refused("evaluate", dataset.root, *options, "-o", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -158,13 +151,12 @@ def test_the_command_prints_a_table_and_writes_the_curve(dataset: Dataset, tmp_p
     ],
 )
 def test_mistakes_are_one_sentence(dataset: Dataset, options: tuple[str, ...], words: str) -> None:
-    code, said = call(dataset.root, *options)
-    assert code in (UsageError.exit_code, DataError.exit_code) and words in said and "Traceback" not in said
+    assert words in refused("evaluate", dataset.root, *options)
 
 
 def test_a_missing_package_is_told_before_the_work(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    code, said = call(dataset.root, "--given", "1", "-o", tmp_path / "out")
-    assert code == 2 and "hodor-cli[figures]" in said and not (tmp_path / "out").exists()
+    said = refused("evaluate", dataset.root, "--given", "1", "-o", tmp_path / "out", code=2)
+    assert "hodor-cli[figures]" in said and not (tmp_path / "out").exists()

@@ -15,9 +15,11 @@ from evaluation_fakes import davis, moving_labels, predictions, write_labels, wr
 from PIL import Image
 
 from hodor_cli.datasets.dataset import recognise
+from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import DataError, InputError, UsageError
 from hodor_cli.evaluation.predictions import score_predictions
 from hodor_cli.evaluation.runner import evaluate
+from hodor_cli.evaluation.scoring import score_sequence
 from hodor_cli.evaluation.settings import EvaluationSettings
 
 
@@ -220,8 +222,6 @@ def test_copying_the_first_mask_scores_as_known_on_davis_2016(data_dir: Path) ->
     root = data_dir / "davis2016_dev" / "Annotations" / "480p" / "car-shadow"
     if not root.is_dir():
         pytest.skip(f"{root} is not there")
-    from hodor_cli.datasets.labels.mask_values import read_numbers
-    from hodor_cli.evaluation.scoring import score_sequence
 
     files = sorted(root.glob("*.png"))
     first = read_numbers(files[0])

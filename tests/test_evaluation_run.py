@@ -14,6 +14,7 @@ from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import DataError, OutputError, UsageError
 from hodor_cli.evaluation.runner import evaluate
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings, Start
+from hodor_cli.model import build_model
 
 
 def test_a_right_model_scores_one_and_the_speed_is_the_networks(tmp_path: Path) -> None:
@@ -177,7 +178,6 @@ def test_limit_and_too_short(tmp_path: Path) -> None:
 
 def test_a_real_network_runs_through_and_keeps_its_mode(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from hodor_cli.model import build_model
 
     torch.manual_seed(0)
     model = build_model("toy")

@@ -9,11 +9,10 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from command import hodor, refused
 from conftest import moving_square
 from segmenter_fakes import some_model
-from typer.testing import CliRunner
 
-from hodor_cli.cli import app
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import OutputError, UsageError
 from hodor_cli.model import build_model
@@ -74,13 +73,11 @@ def test_sidecar_says_what_goes_in_and_out(tmp_path: Path) -> None:
 
 def test_command_writes_a_folder_and_replaces_it_only_when_told(tmp_path: Path) -> None:
     arguments = ["export-onnx", "--weights", "toy", "--size", "64x64", "--objects", "1", "-o", str(tmp_path / "onnx")]
-    first = CliRunner().invoke(app, arguments)
-    assert first.exit_code == 0, first.output
+    first = hodor(*arguments)
     assert "decode.onnx" in first.stdout
     (tmp_path / "onnx" / "notes.txt").write_text("mine")
-    again = CliRunner().invoke(app, arguments)
-    assert again.exit_code != 0
-    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+    refused(*arguments)
+    hodor(*arguments, "--overwrite")
     assert (tmp_path / "onnx" / "notes.txt").read_text() == "mine"
     assert not list((tmp_path / "onnx").glob(".export-*"))
 

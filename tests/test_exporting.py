@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor
 from conftest import write_video
+from PIL import Image
 from segment_fakes import ColourSegmenter, read_video, two_squares
-from typer.testing import CliRunner
 
-from hodor_cli.cli import app
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
+from hodor_cli.formats.opening import open_set
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.exporting import ExportOptions, export_result, names_of
 from hodor_cli.run.inputs import RunInputs
@@ -74,7 +75,6 @@ def test_an_export_serves_as_masks_again(result: SegmentSummary, tmp_path: Path)
 
 def test_objects_cut_out_of_the_video(result: SegmentSummary, tmp_path: Path) -> None:
     import av
-    from PIL import Image
 
     places = export_result(result.out, ["prores", "webm", "green", "matte", "cutouts"], ExportOptions(out=tmp_path))
     truth = [read_label_png(result.out / f"masks/{frame:05d}.png") > 0 for frame in range(8)]
@@ -173,7 +173,6 @@ def test_a_tiff_with_five_dimensions_asks_which_is_time(tmp_path: Path) -> None:
 
 def test_heic_photographs_stand_upright(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
-    from PIL import Image
 
     heif.register_heif_opener()
     (tmp_path / "frames").mkdir()
@@ -192,8 +191,6 @@ def test_heic_photographs_stand_upright(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ["gif", "webp", "apng"])
 def test_animations_are_frames(tmp_path: Path, ending: str) -> None:
-    from PIL import Image
-
     frames = [Image.fromarray(image) for image in two_squares(4)[0]]
     frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:], duration=100, lossless=True,
                    format="PNG" if ending == "apng" else None)  # fmt: skip
@@ -204,39 +201,31 @@ def test_animations_are_frames(tmp_path: Path, ending: str) -> None:
 
 
 def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
-    from PIL import Image
-
     for name in ("a", "b"):
         labelme(tmp_path / f"{name}.json", *BOTH)
         Image.fromarray(two_squares(1)[0][0]).save(tmp_path / f"{name}.jpg")
-    done = CliRunner().invoke(
-        app, ["data", "check", str(tmp_path), "--min-area", "50", "--min-side", "5", "--file-pixels"]
-    )
-    assert done.exit_code == 0 and "is LabelMe's" in done.output, done.output
-    done = CliRunner().invoke(app, ["convert", str(tmp_path), str(tmp_path / "yolo"), "--to", "yolo", "--frames"])
-    assert done.exit_code == 0 and "2 pictures, 4 masks of 2 objects:" in done.output, done.output
-    again = CliRunner().invoke(app, ["convert", str(tmp_path / "yolo"), str(tmp_path / "png"), "--to", "png"])
-    assert again.exit_code == 0 and "is YOLO's" in again.output, again.output
-    again = CliRunner().invoke(app, ["convert", str(tmp_path / "png"), str(tmp_path / "csv"), "--to", "csv"])
-    assert again.exit_code == 0 and "holds label pictures" in again.output, again.output
-    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "yolo"), "--min-area", "50", "--min-side", "5"])
-    assert done.exit_code == 0 and "is YOLO's" in done.output, done.output
+    done = hodor("data", "check", tmp_path, "--min-area", "50", "--min-side", "5", "--file-pixels")
+    assert "is LabelMe's" in done.output, done.output
+    done = hodor("convert", tmp_path, tmp_path / "yolo", "--to", "yolo", "--frames")
+    assert "2 pictures, 4 masks of 2 objects:" in done.output, done.output
+    again = hodor("convert", tmp_path / "yolo", tmp_path / "png", "--to", "png")
+    assert "is YOLO's" in again.output, again.output
+    again = hodor("convert", tmp_path / "png", tmp_path / "csv", "--to", "csv")
+    assert "holds label pictures" in again.output, again.output
+    done = hodor("data", "check", tmp_path / "yolo", "--min-area", "50", "--min-side", "5")
+    assert "is YOLO's" in done.output, done.output
 
 
 def test_an_unknown_format_is_refused_before_a_mask_is_made_of_a_box(result: SegmentSummary, tmp_path: Path) -> None:
     video = result.out.parent / "clip.mp4"
     arguments = ["segment", str(video), "--box", "5,5,30,30", "--export", "cooc", "-o", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 2 and "did you mean coco" in done.output, done.output
+    done = hodor(*arguments, code=2)
+    assert "did you mean coco" in done.output, done.output
     assert "from the box" not in done.output and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kind: str) -> None:
-    from PIL import Image
-
-    from hodor_cli.formats.opening import open_set
-
     image = two_squares(1)[0][0]
     for name in ("a", "b"):
         file = labelme(tmp_path / "set" / f"{name}.json", *BOTH)
@@ -245,24 +234,21 @@ def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kin
         content = json.loads(file.read_text()) | {"imageData": base64.b64encode(buffer.getvalue()).decode()}
         file.write_text(json.dumps(content))
     limits = ("--min-area", "50", "--min-side", "5", "--file-pixels")
-    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set"), *limits, "--full"])
-    assert done.exit_code == 0 and "2 photographs" in done.output, done.output
+    done = hodor("data", "check", tmp_path / "set", *limits, "--full")
+    assert "2 photographs" in done.output, done.output
     still = open_set(tmp_path / "set", limits=ObjectLimits(min_area=50, min_side=5)).load(1)
     assert abs(still.image.astype(int) - image).mean() < 6 and len(still.objects) == 2
-    done = CliRunner().invoke(
-        app, ["convert", str(tmp_path / "set"), str(tmp_path / "coco"), "--to", "coco", "--frames"]
-    )
-    assert done.exit_code == 0 and Image.open(tmp_path / "coco" / "images" / "a.jpg").format == kind, done.output
+    done = hodor("convert", tmp_path / "set", tmp_path / "coco", "--to", "coco", "--frames")
+    assert Image.open(tmp_path / "coco" / "images" / "a.jpg").format == kind, done.output
     broken = json.loads(file.read_text()) | {"imageData": "bm8gcGljdHVyZQ=="}
     file.write_text(json.dumps(broken))
-    done = CliRunner().invoke(app, ["data", "check", str(tmp_path / "set"), *limits, "--full"])
-    assert done.exit_code == 7 and "broken image: 1\n  b.json" in done.output, done.output
+    done = hodor("data", "check", tmp_path / "set", *limits, "--full", code=7)
+    assert "broken image: 1\n  b.json" in done.output, done.output
 
 
 def test_evaluation_of_what_other_tools_drew(result: SegmentSummary, tmp_path: Path) -> None:
     export_result(result.out, ["labelme", "coco"], ExportOptions(out=tmp_path, frames=True))
     arguments = ["evaluate", str(tmp_path / "labelme"), "--predictions", str(tmp_path / "coco"), "--json", "-"]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+    done = hodor(*arguments)
     assert json.loads(done.stdout)["J&F"] == 1
     assert f"{tmp_path / 'labelme'}: a video of LabelMe, 1 sequence" in done.output.replace("\n", " ")

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_fakes import make_coco
 
 from hodor_cli import files
+from hodor_cli.datasets.coco import StillImages
+from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.locks import WriterLock, _process_lives
+from hodor_cli.samples.batches import Batches, quiet_worker
+from hodor_cli.samples.sets import PhotographSet
+from hodor_cli.samples.settings import MINI, BatchSettings
 
 
 def test_a_file_that_a_scanner_holds_for_a_moment_is_put_in_place(
@@ -52,14 +58,6 @@ def test_asking_whether_a_process_lives_does_nothing_to_it(tmp_path: Path) -> No
 
 def test_what_workers_get_survives_a_start_anew(tmp_path: Path) -> None:
     """Where processes are not forked, all that they need is pickled."""
-    from data_fakes import make_coco
-
-    from hodor_cli.datasets.coco import StillImages
-    from hodor_cli.datasets.limits import ObjectLimits
-    from hodor_cli.samples.batches import Batches, quiet_worker
-    from hodor_cli.samples.sets import PhotographSet
-    from hodor_cli.samples.settings import MINI, BatchSettings
-
     make_coco(tmp_path, 4)
     stills = PhotographSet(StillImages(tmp_path, limits=ObjectLimits(100, 5, at_area=None)), MINI)
     batches = Batches([stills], BatchSettings(batch_size=2, area=64 * 64))

@@ -10,14 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 from conftest import one_sentence
 from numpy.typing import NDArray
+from PIL import Image
+from pycocotools.coco import COCO
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import check_det_dataset
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
+from hodor_cli.datasets.rle import decode_segmentation
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
 from hodor_cli.formats.numbering import number_together
@@ -124,10 +130,6 @@ def test_the_table_of_tracks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
 def test_outlines_give_back_the_mask(tolerance: float) -> None:
-    import cv2
-
-    from hodor_cli.datasets.rle import decode_segmentation
-
     blobs = cv2.GaussianBlur(np.random.default_rng(0).random(SIZE), (0, 0), 4) > 0.5
     for mask in (labels_at(0) == 1, labels_at(0) == 3, blobs, np.eye(90, 120, dtype=bool), np.ones(SIZE, bool)):
         for parts in (outlines(mask, tolerance), [one_outline(mask, tolerance)]):
@@ -152,8 +154,6 @@ def test_labelme_reads_it(tmp_path: Path) -> None:
 
 
 def test_pycocotools_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pycocotools.coco import COCO
-
     coco = COCO(str(written("coco", tmp_path) / COCO_FILE))
     first = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     np.testing.assert_array_equal(coco.annToMask(first[1]) > 0, labels_at(0) == 3)
@@ -162,8 +162,6 @@ def test_pycocotools_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("name", ["coco", "yolo"])
 def test_supervision_reads_it(tmp_path: Path, name: str) -> None:
-    import cv2
-
     supervision = pytest.importorskip("supervision", reason="supervision is not installed")
     folder = written(name, tmp_path, frames=True)
     images = str(folder / ("images" if name == "coco" else "images/train"))
@@ -202,8 +200,6 @@ def test_ultralytics_reads_yolo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "settings"))
     monkeypatch.setenv("YOLO_OFFLINE", "true")
     pytest.importorskip("ultralytics", reason="ultralytics is not installed")
-    from ultralytics.data.dataset import YOLODataset
-    from ultralytics.data.utils import check_det_dataset
 
     data = check_det_dataset(str(written("yolo", tmp_path, frames=True) / "data.yaml"), autodownload=False)
     found = YOLODataset(img_path=data["train"], data=data, task="segment", augment=False)
@@ -257,8 +253,6 @@ def test_labelme_groups_are_objects_and_lines_are_none(tmp_path: Path) -> None:
 
 
 def test_parts_of_an_object_are_trained_on_as_one_object(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "a.png")
     parts = [shape("cat", square(5, 5, 10), 7), shape("cat", square(40, 5, 10), 7), shape("cat", square(5, 60, 20))]
     labelme_file(tmp_path / "a.json", [*parts, shape("cat", square(60, 60, 10))])
@@ -278,8 +272,6 @@ def test_a_removed_export_leaves_no_empty_folders_and_other_files(tmp_path: Path
 
 
 def test_labelme_with_its_picture_inside(tmp_path: Path) -> None:
-    from PIL import Image
-
     data = io.BytesIO()
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(data, "PNG")
     inside = base64.b64encode(data.getvalue()).decode()
@@ -365,8 +357,6 @@ def test_label_studio_brush_and_polygon(tmp_path: Path) -> None:
 
 
 def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
-    from PIL import Image
-
     for folder, colours in (("SegmentationObject", {1: (128, 0, 0), 3: (0, 128, 0)}),
                             ("SegmentationClass", {1: (250, 50, 83), 3: (51, 221, 255)})):  # fmt: skip
         rgb = np.zeros((*SIZE, 3), np.uint8)
@@ -387,8 +377,6 @@ def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
 
 
 def test_label_tiff_of_many_pages(tmp_path: Path) -> None:
-    from PIL import Image
-
     pages = [Image.fromarray(labels_at(frame)) for frame in range(4)]
     pages[0].save(tmp_path / "labels.tif", save_all=True, append_images=pages[1:])
     found = read_annotations(tmp_path / "labels.tif")

@@ -7,6 +7,7 @@ import unicodedata
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
@@ -92,8 +93,6 @@ def test_a_tiff_whose_zero_is_white_is_shown_so_and_keeps_its_values_as_a_mask(
 
 
 def test_sixteen_bit_colour_keeps_its_low_byte(tmp_path: Path) -> None:
-    import cv2
-
     for name in ("a.png", "a.tif"):
         cv2.imwrite(str(tmp_path / name), np.stack([corner(np.uint16, 1000)] * 3, 2))
         said: list[str] = []

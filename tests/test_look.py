@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor
 from PIL import Image
-from typer.testing import CliRunner
 
-from hodor_cli.cli import app
 from hodor_cli.run.choosing import draw_look, grid_step
 
 
@@ -29,8 +28,7 @@ def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def look(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, ["look", *arguments])
-    assert result.exit_code == code, result.output
+    result = hodor("look", *arguments, code=code)
     return result.output
 
 
@@ -49,8 +47,8 @@ def test_the_frame_of_the_first_mask_is_shown_by_both_spellings(clip: Path) -> N
     said = look("clip", *boxes)
     assert "clip.frame1.png: frame 1 of clip" in said and "object 5: " in said
     drawn = Path("clip.frame1.png").read_bytes()
-    result = CliRunner().invoke(app, ["segment", "clip", *boxes, "--preview"])
-    assert result.exit_code == 0 and result.output == said, result.output
+    result = hodor("segment", "clip", *boxes, "--preview")
+    assert result.output == said, result.output
     assert Path("clip.frame1.png").read_bytes() == drawn and not Path("clip.hodor").exists()
 
 

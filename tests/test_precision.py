@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import moving_square
 
+from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import DeviceError, UsageError
 from hodor_cli.runtime import device, threads
@@ -100,8 +101,6 @@ def test_bf16_follows_as_float32_does() -> None:
 
 def test_nothing_is_computed_in_float64_which_apples_gpus_do_not_have() -> None:
     from torch.utils._python_dispatch import TorchDispatchMode
-
-    from hodor_cli.clicks.clicker import Clicker
 
     found = set()
 

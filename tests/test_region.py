@@ -11,8 +11,9 @@ from hodor_cli.engine import Segmenter
 from hodor_cli.engine.objects import ObjectIds
 from hodor_cli.engine.region import WholeFrame, holds_all, in_whole_frame
 from hodor_cli.model import Hodor
+from hodor_cli.model.fast import plain
 from hodor_cli.model.region import Norms, Region
-from hodor_cli.model.types import Cue, History
+from hodor_cli.model.types import Cue, History, KeyedMasks
 
 FRAME = np.full((256, 256, 3), 90, dtype=np.uint8)
 
@@ -51,9 +52,6 @@ def test_a_region_has_the_logits_of_the_whole_frame(network: Hodor) -> None:
 
 @torch.inference_mode()
 def test_both_matchers_carry_the_same_masks_into_a_region(network: Hodor) -> None:
-    from hodor_cli.model.fast import plain
-    from hodor_cli.model.types import KeyedMasks
-
     torch.manual_seed(0)
     keys, before = (torch.nn.functional.normalize(torch.randn(1, 128, 20, 28), dim=1) for _ in range(2))
     source, region = KeyedMasks(before, torch.rand(1, 2, 20, 28)), Region(slice(9, 17), slice(10, 20), (20, 28))

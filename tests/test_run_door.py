@@ -13,6 +13,7 @@ import hodor_cli
 from hodor_cli.errors import UsageError
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.records import ObjectSummary, ReviewItem
+from hodor_cli.run.review_page import _COLUMNS, _timeline
 from hodor_cli.run.settings import SegmentSummary
 
 
@@ -121,8 +122,6 @@ def test_overwriting_removes_the_page_of_the_earlier_run(clip: Path, first: np.n
 
 
 def test_a_long_timeline_keeps_its_worst_frame(tmp_path: Path) -> None:
-    from hodor_cli.run.review_page import _COLUMNS, _timeline
-
     places = [(position, 0.2 if position == 7001 else 0.9, position == 9000) for position in range(20_000)]
     line = _timeline(1, ObjectSummary(0, 19_999, 1, 0.9), places, len(places))
     bars = list(line.bars)

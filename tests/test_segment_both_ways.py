@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor, refused
+from conftest import write_video
 from segment_fakes import MemorySource
 from segmenter_fakes import frames_of, make_model, square
-from typer.testing import CliRunner
 
+import hodor_cli
 from hodor_cli.engine import OfflineSegmenter, follow
 from hodor_cli.errors import InputError
-from hodor_cli.images.label_png import read_label_png
+from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
@@ -92,15 +94,9 @@ def test_an_object_that_appears_in_a_frame_is_in_none_before(network: Hodor, tmp
 
 
 def test_appear_names_the_frame_of_the_first_mask(tmp_path: Path) -> None:
-    from conftest import write_video
-
-    from hodor_cli.cli import app
-    from hodor_cli.images.label_png import write_label_png
-
     clip = write_video(tmp_path / "clip.mp4", frames_of(6))
     write_label_png(tmp_path / "a.png", GIVEN[4])
-    result = CliRunner().invoke(app, ["segment", str(clip), "--mask", f"3={tmp_path}/a.png", "--appear", "1=2"])
-    assert result.exit_code == 2
+    result = hodor("segment", clip, "--mask", f"3={tmp_path}/a.png", "--appear", "1=2", code=2)
     assert "object 1 cannot appear in frame 2: its first mask or box is that of frame 3" in " ".join(
         result.output.split()
     )
@@ -110,12 +106,6 @@ def test_appear_names_the_frame_of_the_first_mask(tmp_path: Path) -> None:
 def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_is_not(
     tmp_path: Path, there: str
 ) -> None:
-    from conftest import write_video
-
-    import hodor_cli
-    from hodor_cli.cli import app
-    from hodor_cli.images.label_png import write_label_png
-
     clip = write_video(tmp_path / "clip.mp4", frames_of(6))
     both = labels(1, square(2, 2)) + labels(2, square(4, 40))
     for name, mask in (("both", both), ("one", labels(1, square(2, 4))), ("empty", 0 * both)):
@@ -133,27 +123,19 @@ def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_
         }
         runs = [first] if there == "the file" else [first] * (there == "resumed") + [further[there]]
         for arguments in runs:
-            result = CliRunner().invoke(app, arguments)
-            assert result.exit_code == 0, result.output
+            hodor(*arguments)
     frames = json.loads((tmp_path / "out/report.json").read_text())["frames"]
     expected = [True] * 6 if there == "the file" else [True] * 3 + [False] * 3
     assert ["2" in frame["objects"] for frame in frames] == expected
 
 
 def test_two_masks_for_one_frame_that_disagree_are_one_sentence(tmp_path: Path) -> None:
-    from conftest import write_video
-
-    from hodor_cli.cli import app
-    from hodor_cli.images.label_png import write_label_png
-
     clip = write_video(tmp_path / "clip.mp4", frames_of(6))
     for name, left in (("a", 2), ("b", 30)):
         write_label_png(tmp_path / f"{name}.png", labels(2, square(2, left)))
     masks = [text for name in "ab" for text in ("--mask", f"3={tmp_path}/{name}.png")]
-    result = CliRunner().invoke(app, ["segment", str(clip), *masks, "-o", str(tmp_path / "out")])
-    words = " ".join(result.output.split())
-    assert result.exit_code == InputError.exit_code and "Traceback" not in words
-    assert "give different masks of object 2 in frame 3; give one of them" in words and not (tmp_path / "out").exists()
+    said = refused("segment", clip, *masks, "-o", tmp_path / "out", code=InputError.exit_code)
+    assert "give different masks of object 2 in frame 3; give one of them" in said and not (tmp_path / "out").exists()
 
 
 # --- a further mask for a finished run
@@ -204,11 +186,9 @@ def test_resuming_a_finished_run_with_the_same_masks_does_nothing(network: Hodor
 
 
 def test_a_finished_run_names_the_frames_to_mask_next(network: Hodor, tmp_path: Path) -> None:
-    from hodor_cli.cli import app
-
     run(network, tmp_path / "out")
     suggested = json.loads((tmp_path / "out/report.json").read_text())["suggest"]
     assert suggested and {4, 11}.isdisjoint(one["frame"] for one in suggested)
-    result = CliRunner().invoke(app, ["suggest", str(tmp_path / "out"), "--count", "2"])
-    assert result.exit_code == 0 and result.output.count("removes") == 2
+    result = hodor("suggest", tmp_path / "out", "--count", "2")
+    assert result.output.count("removes") == 2
     assert f"frame {suggested[0]['frame']} " in result.output.splitlines()[0]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY, write_video
 
+from hodor_cli.images.label_png import write_label_png
+
 HEIGHT, WIDTH = 120, 160  # large enough that a frame kept for every frame would show
 
 RUN = """
@@ -38,8 +40,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="resource.getrusage is not there on Windows")
 def test_peak_memory_for_600_frames_is_that_for_60(tmp_path: Path) -> None:
-    from hodor_cli.images.label_png import write_label_png
-
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 180, (HEIGHT, WIDTH * 2, 3), dtype=np.uint8)
     labels = np.zeros((HEIGHT, WIDTH), np.uint16)

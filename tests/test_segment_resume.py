@@ -14,6 +14,7 @@ import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.run import finish
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import RunHooks, RunOutput, SegmentSettings
@@ -107,8 +108,6 @@ def test_frames_past_the_last_checkpoint_are_done_again(tmp_path: Path, whole: P
 def test_a_kill_while_the_results_are_put_together(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hodor_cli.run import finish
-
     out = tmp_path / "out"
     for name in ("write_review_page", "write_report"):
         monkeypatch.setattr(finish, name, lambda *_, **__: (_ for _ in ()).throw(StopError()))

@@ -12,6 +12,7 @@ from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
+from hodor_cli.run import results
 from hodor_cli.run.exporting import ExportOptions, export_result
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
@@ -245,8 +246,6 @@ def test_a_failure_before_the_first_checkpoint_leaves_nothing(tmp_path: Path) ->
 
 
 def test_a_full_disk_is_one_sentence_and_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.run import results
-
     genuine = write_label_png
 
     def full(path, labels):

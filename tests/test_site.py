@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -23,8 +24,6 @@ _MOST_BYTES = 1_500_000
 @pytest.fixture(scope="module")
 def tutorials(repository: Path) -> ModuleType:
     """docs/tutorials.py as a module."""
-    import importlib.util
-
     spec = importlib.util.spec_from_file_location("tutorials", repository / "docs" / "tutorials.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

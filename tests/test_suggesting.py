@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from command import hodor
 from conftest import write_video
 from PIL import Image
 from segmenter_fakes import HEIGHT, WIDTH, frames_of, label_map, square
@@ -65,12 +66,12 @@ def test_a_video_with_its_masks_so_far_is_followed_and_nothing_is_left_but_the_p
         assert page.size == (2 * WIDTH, HEIGHT)
     page = (tmp_path / "next.png").read_bytes()
     call = ["suggest", clip, "--mask", tmp_path / "a.png", "--count", 2, "--min-dim", 64, "--json"]
-    found = json.loads(CliRunner().invoke(app, [str(part) for part in call]).stdout)
+    found = json.loads(hodor(*call).stdout)
     assert [f"frame {one['frame']} ({one['name']}): removes {one['gain']:.0%}" in said for one in found] == [True] * 2
     code, said = words(clip, "--mask", tmp_path / "a.png", "--out", tmp_path / "next.png")
     assert code == OutputError.exit_code and "exists already" in said and (tmp_path / "next.png").read_bytes() == page
     assert words(clip, "--mask", f"99={tmp_path}/a.png")[0] == InputError.exit_code
     run = ["segment", str(clip), "--mask", str(tmp_path / "a.png"), "--min-dim", "64", "-o", str(tmp_path / "out")]
-    assert CliRunner().invoke(app, run).exit_code == 0
+    hodor(*run)
     code, said = words(tmp_path / "out", "--mask", tmp_path / "a.png")
     assert code == UsageError.exit_code and "is a finished run" in said

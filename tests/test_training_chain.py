@@ -8,27 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor, refused
 from conftest import write_video
 from data_fakes import make_clips
 from PIL import Image
 from training_fakes import losses_of, make_blobs, start
-from typer.testing import CliRunner
 
 import hodor_cli
-from hodor_cli.cli import app
 from hodor_cli.cli.training_parts import Validation
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.errors import DataError
 from hodor_cli.evaluation.metrics import jaccard
 
 QUICK = ["--workers", "0", "--sheet-every", "1000"]
-
-
-def hodor(*arguments: object) -> str:
-    """Run the command and return its output; it must succeed."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +67,10 @@ def test_pretrain_finetune_segment(pretrained: Path, tmp_path: Path, mode: str) 
             if path.stem != "00002":
                 path.write_bytes(b"not to be read")
     weights = pretrained / "last.safetensors"
-    text = hodor(
+    result = hodor(
         "finetune", "--mode", mode, "--data", clips, "--weights", weights, "-o", out, "--iterations", 2, *QUICK
     )
-    assert "last.safetensors: the network after 2 iterations" in text
+    assert "last.safetensors: the network after 2 iterations" in result.stdout
     assert len(losses_of(out)) == 2
     facts = json.loads((out / "run.json").read_text())
     assert (facts["kind"], facts["preset"], facts["clips"]["mode"]) == ("finetune", "toy", mode)
@@ -159,9 +151,7 @@ def test_bad_calls_are_one_sentence(
     shutil.copytree(next((tmp_path / "clips").glob("Annotations/*/a")), tmp_path / "masks" / "a")
     places = {"clips": tmp_path / "clips", "photos": pretrained.parent / "photos"}
     arguments = command.format(weights=pretrained / "last.safetensors", **places).split()
-    result = CliRunner().invoke(app, arguments)
-    assert (result.exit_code, result.stderr.count("error: ")) == (code, 1), result.output
-    assert sentence in result.stderr.splitlines()[-1]
+    assert sentence in refused(*arguments, code=code)
     assert not (tmp_path / "out").exists()
 
 

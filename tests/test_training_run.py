@@ -17,12 +17,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from training_fakes import losses_of, make_blobs, start
 
 import hodor_cli
 from hodor_cli.cli.training_parts import LiveLine
 from hodor_cli.errors import DataError, InputError, OutputError, TrainingError, UsageError, WeightsError
 from hodor_cli.model import Hodor, build_model
+from hodor_cli.model.mobilenet import Conv
+from hodor_cli.model.swin import Swin
 from hodor_cli.samples.sample import TrainingSample
 from hodor_cli.samples.sets import TrainingSet
 from hodor_cli.samples.settings import DataSource
@@ -35,6 +38,7 @@ from hodor_cli.training.recipe import with_settings
 from hodor_cli.training.run_folder import STATE_FILE, RunFolder, read_state
 from hodor_cli.training.watching import Events, outlook
 from hodor_cli.weights import load_checkpoint, load_model
+from hodor_cli.weights.published import load_imagenet_backbone
 
 
 @pytest.fixture(scope="module")
@@ -418,10 +422,6 @@ def test_a_nan_in_one_of_two_processes_stops_both_and_its_sample_is_named(tmp_pa
 
 
 def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from hodor_cli.model.mobilenet import Conv
-
     model = build_model("toy")
     convolutions = [module for module in model.backbone.modules() if isinstance(module, Conv)]
     tensors = {}
@@ -441,9 +441,6 @@ def test_a_backbone_is_started_from_a_file(photos: Path, tmp_path: Path) -> None
 
 
 def test_a_swin_backbone_is_started_from_the_published_names(tmp_path: Path) -> None:
-    from hodor_cli.model.swin import Swin
-    from hodor_cli.weights.published import load_imagenet_backbone
-
     sizes = {"embed_channels": 8, "depths": (1, 2), "heads": (1, 2), "window": 7, "mlp_ratio": 2, "drop_path": 0.0}
     published, own = Swin(**sizes), Swin(**sizes)
     state = {name: value for name, value in published.state_dict().items() if not name.startswith("norms.")}

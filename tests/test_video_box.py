@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import hodor
 from PIL import Image
 
 from hodor_cli.clicks.clicker import Clicker
@@ -159,27 +160,22 @@ def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path, make
 
 
 def test_click_in_a_run(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    from PIL import Image
-    from typer.testing import CliRunner
-
-    from hodor_cli.cli import app
 
     image, disk = scene()
     clip = make_video(tmp_path / "clip.mp4", [image] * 3)
     run = ["segment", str(clip), "--device", "cpu", "--min-dim", "64", "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*run, "--click", "80,60", "--click", "-10,10"])
-    assert result.exit_code == 0, result.output
+    hodor(*run, "--click", "80,60", "--click", "-10,10")
     made = np.asarray(Image.open(tmp_path / "out/box_masks/00000_id1.png"))
     assert iou(made == 1, disk) > 0.6
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["frames"][0]["clicks"] == {"1": [[80, 60, True], [10, 10, False]]}
-    again = CliRunner().invoke(app, [*run, "--click", "80,60", "--overwrite"])
-    assert again.exit_code == 0 and (tmp_path / "out/box_masks/00000_id1.png").is_file()
-    refined = CliRunner().invoke(app, [*run, "--box", "45,25,70,70", "--click", "80,60", "--overwrite"])
+    hodor(*run, "--click", "80,60", "--overwrite")
+    assert (tmp_path / "out/box_masks/00000_id1.png").is_file()
+    refined = hodor(*run, "--box", "45,25,70,70", "--click", "80,60", "--overwrite")
     assert "object 1 corrected by 1 click" in refined.output, refined.output
     assert [path.name for path in (tmp_path / "out/box_masks").iterdir()] == ["00000_id1.png"]
-    negative = CliRunner().invoke(app, [*run[:-1], str(tmp_path / "b"), "--click", "-80,60"])
-    assert negative.exit_code == 2 and not (tmp_path / "b").exists()
+    hodor(*run[:-1], tmp_path / "b", "--click", "-80,60", code=2)
+    assert not (tmp_path / "b").exists()
 
 
 def test_negative_clicks_need_something_to_correct() -> None:

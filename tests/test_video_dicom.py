@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command import hodor
 from PIL import Image
-from typer.testing import CliRunner
 
-from hodor_cli.cli import app
 from hodor_cli.errors import InputError
 from hodor_cli.video.source import open_source
 
@@ -91,8 +90,7 @@ def test_hodor_segment_follows_through_a_series(tmp_path: Path, monkeypatch: pyt
     mask = np.zeros((40, 60), np.uint8)
     mask[10:30, 10:30] = 1
     Image.fromarray(mask).save("first.png")
-    done = CliRunner().invoke(app, ["segment", "ct", "--mask", "first.png", "--min-dim", "64", "--export", "png"])
-    assert done.exit_code == 0, done.output
+    hodor("segment", "ct", "--mask", "first.png", "--min-dim", "64", "--export", "png")
     assert sorted(path.name for path in (tmp_path / "ct.hodor" / "masks").iterdir())[0] == "1.2.840.0.png"
 
 

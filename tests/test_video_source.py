@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from hodor_cli.errors import InputError, UsageError
+from hodor_cli.video import decoding
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
+from hodor_cli.video.yuv import picture_of as convert
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -112,9 +115,6 @@ def test_video_can_be_read_twice_and_with_start_and_end(tmp_path: Path) -> None:
 
 
 def test_frames_before_start_are_not_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hodor_cli.video import decoding
-    from hodor_cli.video.yuv import picture_of as convert
-
     calls: list[int] = []
     monkeypatch.setattr(decoding, "picture_of", lambda *args: calls.append(1) or convert(*args))
     assert len(list(open_source(write(tmp_path / "clip.mp4"), start=8))) == 2
@@ -484,8 +484,6 @@ class FakeCapture:
 
 @pytest.fixture
 def fake_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cv2
-
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pickle
 from collections.abc import Callable
@@ -80,8 +81,6 @@ def test_oldest_pickles_are_refused_too(tmp_path: Path) -> None:
 
 
 def test_objects_besides_tensors_are_refused(tmp_path: Path) -> None:
-    import argparse
-
     path = tmp_path / "training.pth"
     torch.save({"model": {"feature_extractor.x": torch.zeros(1)}, "args": argparse.Namespace(lr=1)}, path)
     with pytest.raises(WeightsError, match="other than tensors"):

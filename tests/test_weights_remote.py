@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import hodor
 from hub_fakes import FakeServer, fake_server
-from typer.testing import CliRunner
 
 from hodor_cli import errors
-from hodor_cli.cli import app
 from hodor_cli.errors import HodorError, UsageError, WeightsError
 from hodor_cli.model import Hodor
 from hodor_cli.weights import download, load_model, model_fingerprint, save_checkpoint, weights_path
@@ -140,15 +139,16 @@ def test_addresses_that_cannot_be_are_refused_before_anything_is_fetched(address
 
 def test_the_command_prints_the_hash_to_pin(server: FakeServer, checkpoint: bytes) -> None:
     server.files[PATH] = checkpoint
-    result = CliRunner().invoke(app, ["weights", "verify", server.url + PATH])
-    assert result.exit_code == 0, result.output
+    result = hodor("weights", "verify", server.url + PATH)
     assert f"{server.url}{PATH}#sha256={hashlib.sha256(checkpoint).hexdigest()}" in result.stderr
-    assert CliRunner().invoke(app, ["weights", "verify", server.url + PATH]).stderr == ""
+    assert hodor("weights", "verify", server.url + PATH).stderr == ""
 
 
 def test_a_run_takes_weights_by_their_address(server: FakeServer) -> None:
-    result = CliRunner().invoke(app, ["segment", "none.mp4", "--mask", "m.png", "--weights", server.url + PATH])
-    assert result.exit_code == WeightsError.exit_code and "404" in result.stderr
+    result = hodor(
+        "segment", "none.mp4", "--mask", "m.png", "--weights", server.url + PATH, code=WeightsError.exit_code
+    )
+    assert "404" in result.stderr
 
 
 # The hub
@@ -201,30 +201,28 @@ def test_push_prepares_a_folder_that_the_hub_reads(toy: Hodor, tmp_path: Path) -
     save_checkpoint(tmp_path / "toy.safetensors", toy, {"J&F": 0.71}, dtype=torch.float16)
     out = tmp_path / "hub"
     command = ["weights", "push", str(tmp_path / "toy.safetensors"), "-o", str(out), "--name", "me/birds"]
-    result = CliRunner().invoke(app, [*command, "--license", "mit"])
-    assert result.exit_code == 0, result.output
+    result = hodor(*command, "--license", "mit")
     assert f"hf upload me/birds {out}" in result.stdout and "hf://me/birds" in result.stdout
     card = hub_package.ModelCard.load(out / "README.md")
     assert card.data.license == "mit" and card.data.pipeline_tag == "image-segmentation"
     assert "hodor" in card.data.tags and '"J&F": 0.71' in card.text
     assert (out / "config.json").read_text().startswith("{")
     assert (out / "model.safetensors").stat().st_size == (tmp_path / "toy.safetensors").stat().st_size
-    assert CliRunner().invoke(app, command).exit_code == errors.OutputError.exit_code
+    hodor(*command, code=errors.OutputError.exit_code)
 
 
 def test_push_warns_of_a_licence_that_allows_more_than_the_weights_it_continues(toy: Hodor, tmp_path: Path) -> None:
     command = ["weights", "push", "-o", str(tmp_path / "hub"), "--overwrite"]
     for saved in ({"run": {"weights": "mini"}}, {"mean_of": [{"weights": "mini"}, {"weights": "mine.safetensors"}]}):
         save_checkpoint(tmp_path / "tuned.safetensors", toy, saved)
-        free = CliRunner().invoke(app, [*command, str(tmp_path / "tuned.safetensors"), "--license", "mit"])
-        assert free.exit_code == 0 and "continue mini, which is for non-commercial use" in free.stderr
-        kept = CliRunner().invoke(app, [*command, str(tmp_path / "tuned.safetensors"), "--license", "cc-by-nc-4.0"])
-        assert kept.exit_code == 0 and "non-commercial" not in kept.stderr
+        free = hodor(*command, tmp_path / "tuned.safetensors", "--license", "mit")
+        assert "continue mini, which is for non-commercial use" in free.stderr
+        kept = hodor(*command, tmp_path / "tuned.safetensors", "--license", "cc-by-nc-4.0")
+        assert "non-commercial" not in kept.stderr
 
 
 def test_the_bundled_weights_keep_their_card_and_their_licence(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["weights", "push", "mini", "-o", str(tmp_path / "hub")])
-    assert result.exit_code == 0, result.output
+    hodor("weights", "push", "mini", "-o", tmp_path / "hub")
     text = (tmp_path / "hub" / "README.md").read_text()
     assert "license: other" in text and "# Model card: `mini`" in text
 
