@@ -52,23 +52,32 @@ def reference_dir() -> Path:
     return path
 
 
-def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
+def write_video(
+    path: Path | str,
+    frames: Iterable[np.ndarray],
+    fps: float = 25.0,
+    *,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
     """Write (H, W, 3) uint8 RGB frames of one size as an H.264 file and return its path.
 
-    Even sizes are stored as yuv420p like most videos, odd ones as yuv444p, which H.264 asks for.
+    Even sizes are stored as yuv420p like most videos, odd ones as yuv444p, which H.264 asks for. options: of the codec,
+    by default those of a quick and good file.
     """
     import av
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = None
         for image in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+                stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
                 stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = "yuv420p" if image.shape[0] % 2 == image.shape[1] % 2 == 0 else "yuv444p"
-                stream.options = {"crf": "12", "preset": "ultrafast"}
+                stream.options = {"crf": "12", "preset": "ultrafast"} if options is None else options
             for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")):
                 container.mux(packet)
         if stream is None:

@@ -537,17 +537,9 @@ def test_frames_come_in_any_order(video: Path) -> None:
 
 
 def test_a_jump_decodes_a_group_of_pictures_and_not_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import av
-
-    path = tmp_path / "long.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"g": "10", "x264-params": "scenecut=0:bframes=0"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(120):
-            image = np.full((48, 64, 3), 2 * index, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    source, _ = open_target(path, None)
+    images = [np.full((48, 64, 3), 2 * index, np.uint8) for index in range(120)]
+    options = {"g": "10", "x264-params": "scenecut=0:bframes=0"}
+    source, _ = open_target(write_video(tmp_path / "long.mp4", images, 10, options=options), None)
     plain = [frame.image for frame in source]
     decoded = 0
 

@@ -13,6 +13,7 @@ import av
 import msgspec
 import numpy as np
 import pytest
+from conftest import write_video
 from segment_fakes import read_video
 from segmenter_fakes import frames_of, make_model, square
 
@@ -46,14 +47,8 @@ def network() -> Hodor:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"g": str(GROUP), "x264-params": "scenecut=0"})
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        for image in frames_of(COUNT):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+    options = {"g": str(GROUP), "x264-params": "scenecut=0"}
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", frames_of(COUNT), options=options)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,8 +17,6 @@ from conftest import one_sentence
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools.coco import COCO
-from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.utils import check_det_dataset
 
 from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.labels.mask_file import read_mask
@@ -200,6 +198,8 @@ def test_ultralytics_reads_yolo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path / "settings"))
     monkeypatch.setenv("YOLO_OFFLINE", "true")
     pytest.importorskip("ultralytics", reason="ultralytics is not installed")
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
 
     data = check_det_dataset(str(written("yolo", tmp_path, frames=True) / "data.yaml"), autodownload=False)
     found = YOLODataset(img_path=data["train"], data=data, task="segment", augment=False)

@@ -189,16 +189,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 
 
 def test_a_video_cut_off_in_the_middle_is_done_as_far_as_it_goes(tmp_path: Path, clip: Path, toy: Path) -> None:
-    import av
-
-    whole = tmp_path / "whole.mp4"
-    frames, _ = moving_square(40)
-    with av.open(str(whole), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode(None))
+    index_first = {"movflags": "+faststart"}
+    whole = write_video(tmp_path / "whole.mp4", moving_square(40)[0], options={}, container_options=index_first)
     data = whole.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 3 // 4])
     result = segment(tmp_path / "cut.mp4", "--mask", clip / "mask.png", "--weights", toy, "-o", tmp_path / "out")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from conftest import write_video
 
 import hodor_cli.video.frames as piecewise
 from hodor_cli.video.file import VideoFileSource
@@ -15,17 +15,10 @@ from hodor_cli.video.source import open_source
 
 
 def write(path: Path, codec: str, options: dict[str, str], count: int = 40) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10, options=options)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(count):
-            image = np.full((48, 64, 3), 5 * index, np.uint8)
-            image[10:20, index : index + 12] = (255, 40, 90)
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
-    return path
+    images = [np.full((48, 64, 3), 5 * index, np.uint8) for index in range(count)]
+    for index, image in enumerate(images):
+        image[10:20, index : index + 12] = (255, 40, 90)
+    return write_video(path, images, 10, codec=codec, options=options)
 
 
 def assert_same(found: list, expected: list) -> None:

@@ -7,26 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from video_fakes import colour_at, picture
 
 from hodor_cli.errors import InputError
 from hodor_cli.video.source import open_source
 
 FULL = 255
-
-
-def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Red left half, green top right, blue grows with the index: shows orientation and order."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[:, : width // 2, 0] = 200
-    image[: height // 2, width // 2 :, 1] = 200
-    image[..., 2] = 20 * index % 256
-    return image
-
-
-def colour_at(image: np.ndarray, row: float, column: float) -> str:
-    """ "red", "green" or "dark" at a place given in parts of the sides."""
-    red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
-    return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
 
 
 def test_folder_in_natural_order_with_names_kept(tmp_path: Path) -> None:

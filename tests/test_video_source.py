@@ -16,21 +16,13 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from video_fakes import colour_at, picture
 
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.video import decoding
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 from hodor_cli.video.yuv import picture_of as convert
-
-
-def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """Red left half, green top right, blue grows with the index: shows orientation and order."""
-    image = np.zeros((height, width, 3), np.uint8)
-    image[:, : width // 2, 0] = 200
-    image[: height // 2, width // 2 :, 1] = 200
-    image[..., 2] = 20 * index % 256
-    return image
 
 
 def write(
@@ -79,12 +71,6 @@ def cut(path: Path, share: float) -> Path:
     target = path.with_name(f"cut_{path.name}")
     target.write_bytes(whole[: int(len(whole) * share)])
     return target
-
-
-def colour_at(image: np.ndarray, row: float, column: float) -> str:
-    """ "red", "green" or "dark" at a place given in parts of the sides."""
-    red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
-    return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
 
 
 # ---- video files -----------------------------------------------------------------------------------------------------

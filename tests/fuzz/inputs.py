@@ -7,8 +7,8 @@ import io
 import json
 from pathlib import Path
 
-import av
 import numpy as np
+from conftest import write_video
 from PIL import Image
 
 from hodor_cli.cli import app
@@ -20,7 +20,7 @@ FRAMES = 5
 def make_inputs(root: Path) -> Path:
     """Write them below `root`: clip.mp4, masks, photographs, benchmarks, weights, results, descriptors."""
     frames, masks = _scene()
-    _video(root / "clip.mp4", frames)
+    write_video(root / "clip.mp4", frames, 10)
     _pictures(root / "frames", frames, "{:05d}.jpg")
     _pictures(root / "masks", masks, "{:05d}.png")
     Image.fromarray(frames[0]).save(root / "pages.tif", save_all=True, append_images=map(Image.fromarray, frames[1:]))
@@ -77,16 +77,6 @@ def _pictures(folder: Path, pictures: list[np.ndarray], name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / name.format(index))
-
-
-def _video(path: Path, frames: list[np.ndarray]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.height, stream.width = SIZE
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def _davis(root: Path, frames: list[np.ndarray], masks: list[np.ndarray]) -> None:

@@ -60,7 +60,7 @@ class Ended:
 
 def make_inputs(folder: Path) -> Inputs:
     """Write a video, the mask of its first frame, weights, photographs and a data set into `folder`."""
-    import av
+    from conftest import write_video
     from descriptor_helpers import toy_model
     from evaluation_fakes import davis, moving_labels, write_labels
     from training_fakes import make_blobs
@@ -68,14 +68,8 @@ def make_inputs(folder: Path) -> Inputs:
     from hodor_cli.weights.checkpoint import save_checkpoint
 
     labels = moving_labels(FRAMES, size=SIZE)
-    with av.open(str(folder / "clip.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
-        for frame in labels:
-            image = np.full((*SIZE, 3), 90, np.uint8)
-            image[frame > 0] = (200, 40, 40)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        container.mux(stream.encode())
+    colours = np.array([(90, 90, 90), (200, 40, 40)], np.uint8)
+    write_video(folder / "clip.mp4", [colours[(frame > 0).astype(int)] for frame in labels])
     write_labels(folder / "first.png", labels[0])
     save_checkpoint(folder / "toy.safetensors", toy_model(), {})
     photographs = make_blobs(folder / "photographs")

@@ -1,0 +1,20 @@
+"""Pictures that show their orientation and their order."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Red left half, green top right, blue grows with the index: shows orientation and order."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2, 0] = 200
+    image[: height // 2, width // 2 :, 1] = 200
+    image[..., 2] = 20 * index % 256
+    return image
+
+
+def colour_at(image: np.ndarray, row: float, column: float) -> str:
+    """ "red", "green" or "dark" at a place given in parts of the sides."""
+    red, green, _ = image[int(row * image.shape[0]), int(column * image.shape[1])].astype(int)
+    return "red" if red > green + 60 else "green" if green > red + 60 else "dark"
