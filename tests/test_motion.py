@@ -10,7 +10,10 @@ import torch
 from segmenter_fakes import THREE, Scripted, frames_of, make_model, segmenter_for, square
 
 from hodor_cli.config import NUM_NON_OBJECT
+from hodor_cli.engine.history import HistoryRing
 from hodor_cli.engine.motion import Motion, limited
+from hodor_cli.engine.objects import ObjectIds
+from hodor_cli.engine.state import Followed
 from hodor_cli.errors import DeviceError, WeightsError
 from hodor_cli.model import Hodor
 
@@ -89,6 +92,14 @@ def test_motion_survives_being_saved_and_forgets_lost_objects() -> None:
     assert again.radii([7, 300], SPREAD, None) == motion.radii([7, 300], SPREAD, None) == [9, SPREAD]
     again.observe([7], torch.zeros(1, H, W), None)
     assert again.radii([7], SPREAD, None) == [SPREAD]
+
+
+def test_an_object_that_is_removed_leaves_no_motion_behind() -> None:
+    followed = Followed(HistoryRing(1), ObjectIds([7, 300]))
+    for x in (10, 16):
+        followed.motion.observe([7, 300], torch.stack((disc(x), disc(x))), None)
+    followed.forget(7)
+    assert followed.motion.radii([7, 300], SPREAD, None) == [SPREAD, 9]
 
 
 def test_values_that_are_not_numbers_are_refused_and_change_nothing(toy: Hodor) -> None:
