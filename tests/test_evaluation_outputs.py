@@ -77,15 +77,18 @@ class Page(HTMLParser):
 
 def test_the_report_needs_nothing_else(tmp_path: Path) -> None:
     result = scored(tmp_path, 1, "out")
-    page = Page()
-    page.feed((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    page, page_text = Page(), (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page.feed(page_text)
     page.close()
     assert page.open == []
     assert page.sources
     assert all(source.startswith("data:image/") for source in page.sources)
     assert f"{100 * result.jf:.1f}" in page.text
     assert "<i>eel" in page.text
-    assert "name='viewport'" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "name='viewport'" in page_text
+    drawn = re.findall(r"polyline points='([^']+)'[^>]*><title>J<", page_text)
+    heights = [np.mean([float(point.split(",")[1]) for point in points.split()]) for points in drawn[:4]]
+    assert np.corrcoef(heights, [score.j for score in result.worst_first()])[0, 1] == pytest.approx(-1, abs=1e-3)
     sheet = Image.open(tmp_path / "out" / "failures.png")
     assert sheet.width > 500
 

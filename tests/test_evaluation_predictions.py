@@ -17,9 +17,9 @@ from PIL import Image
 from hodor_cli.datasets.dataset import recognise
 from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import DataError, InputError, UsageError
-from hodor_cli.evaluation.predictions import score_predictions
+from hodor_cli.evaluation.predictions import score_masks, score_predictions
 from hodor_cli.evaluation.runner import evaluate
-from hodor_cli.evaluation.scoring import score_sequence
+from hodor_cli.evaluation.scoring import YOUTUBE_VOS, score_sequence
 from hodor_cli.evaluation.settings import EvaluationSettings
 
 
@@ -85,6 +85,9 @@ def test_masks_of_the_first_and_last_frame_are_not_needed(benchmark: tuple[Path,
     for name in ("00000", "00029"):
         (benchmark[1] / "bear" / f"{name}.png").unlink()
     assert evaluate(benchmark[0], predictions=benchmark[1]).sequences["bear"].jf == 1.0
+    (benchmark[1] / "bear" / "00001.png").unlink()
+    with pytest.raises(InputError, match="for 2 frames: 00001, 00029;"):  # where the last frame counts, too
+        score_masks(recognise(benchmark[0]).sequences["bear"], benchmark[1] / "bear", YOUTUBE_VOS)
 
 
 def test_a_missing_sequence_and_a_wrong_size_fail_alone(benchmark: tuple[Path, Path], tmp_path: Path) -> None:

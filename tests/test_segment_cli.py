@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import hodor, refused
-from conftest import REPOSITORY, moving_square, write_video
+from conftest import moving_square, write_video
 from PIL import Image
 from segment_fakes import read_video
 from typer.testing import Result
@@ -197,33 +192,6 @@ def test_a_video_cut_off_in_the_middle_is_done_as_far_as_it_goes(tmp_path: Path,
     done = len(list((tmp_path / "out" / "masks").iterdir()))
     assert 0 < done < 40 and "warning: " in result.output and "cut off" in result.output
     assert any("cut off" in text for text in json.loads((tmp_path / "out" / "report.json").read_text())["warnings"])
-
-
-def test_a_killed_command_goes_on_with_resume(tmp_path: Path, clip: Path, toy: Path) -> None:
-    frames, _ = moving_square(80)
-    write_video(tmp_path / "long.mp4", frames)
-    common = [tmp_path / "long.mp4", "--mask", clip / "mask.png", "--weights", toy, "--device", "cpu"]
-    segment(*common, "-o", tmp_path / "whole")
-    command = [sys.executable, "-m", "hodor_cli", "segment", *map(str, common), "-o", str(tmp_path / "out")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if len(list((tmp_path / "out" / "masks").glob("0*.png"))) > 50:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    _, stderr = process.communicate()
-    assert process.returncode == -signal.SIGKILL, stderr.decode()
-    assert not (tmp_path / "out" / "report.json").exists()
-    resumed = segment(*common, "-o", tmp_path / "out", "--resume")
-    assert int(re.search(r"\((\d+) of them before\)", resumed.output)[1]) >= 48
-    for path in (tmp_path / "whole" / "masks").iterdir():
-        assert path.read_bytes() == (tmp_path / "out" / "masks" / path.name).read_bytes()
-    assert (tmp_path / "whole" / "overlay.mp4").read_bytes() == (tmp_path / "out" / "overlay.mp4").read_bytes()
-    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "out")]
-    assert {**reports[0], "speed": None} == {**reports[1], "speed": None}
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: Path, toy: Path) -> None:

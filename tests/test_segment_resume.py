@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from segment_fakes import ColourSegmenter, MemorySource, read_video, two_squares
 
-from hodor_cli.errors import OutputError, UsageError
+from hodor_cli.errors import OutputError
 from hodor_cli.run import finish
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.runner import segment_source
@@ -149,16 +149,6 @@ def test_other_settings_or_inputs_are_refused_and_named(tmp_path: Path) -> None:
     assert run(out, resume=True).resumed_from in (20, 21)
 
 
-def test_a_finished_run_with_other_settings_is_refused_too(whole: Path) -> None:
-    with pytest.raises(OutputError, match="history"):
-        run(whole, resume=True, settings=SegmentSettings(history=2))
-
-
-def test_resume_and_overwrite_contradict(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="`overwrite` and `resume`"):
-        run(tmp_path / "out", resume=True, overwrite=True)
-
-
 def test_overwrite_replaces_an_unfinished_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(StopError):
@@ -185,15 +175,6 @@ def test_overwrite_that_was_interrupted_does_not_look_finished(tmp_path: Path, m
     monkeypatch.undo()
     assert run(out, count=5, resume=True).frames == 5
     assert len(list((out / "masks").iterdir())) == 5
-
-
-def test_a_damaged_checkpoint_is_said(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(StopError):
-        run(out, stop_at=20)
-    (out / ".progress" / "checkpoint.npz").write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(OutputError, match=r"damaged.*`overwrite`"):
-        run(out, resume=True)
 
 
 KILLED = """

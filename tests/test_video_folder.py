@@ -108,15 +108,6 @@ def test_damaged_image_is_named(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
-def test_deep_frames_have_one_scale_for_all_that_is_told(tmp_path: Path) -> None:
-    for index in range(4):
-        Image.fromarray(np.full((48, 64), 250 * (index + 1), np.uint16)).save(tmp_path / f"{index}.png")
-    source = open_source(tmp_path)
-    assert [int(frame.image[0, 0, 0]) for frame in source] == pytest.approx([62, 125, 187, 249], abs=1)
-    assert source.warnings == ["16-bit values are scaled so that 0 becomes black and 1023 white"]
-    assert int(next(iter(open_source(tmp_path, value_range=(0, 500)))).image[0, 0, 0]) == 128
-
-
 def test_what_a_folder_holds_and_is_not_used_is_named(tmp_path: Path) -> None:
     for index in range(4):
         Image.fromarray(picture(index)).save(tmp_path / f"{index}.jpg")

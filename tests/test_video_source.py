@@ -371,16 +371,25 @@ def test_pages_of_another_size_are_named(tmp_path: Path) -> None:
     assert len(list(source)) == 2 and "1 page of another size" in source.warnings[0]
 
 
-def test_a_deep_stack_has_one_scale_that_is_told_and_can_be_set(tmp_path: Path) -> None:
-    pages = [Image.fromarray(np.full((48, 64), 250 * (index + 1), np.uint16)) for index in range(4)]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    source = open_source(tmp_path / "a.tif")
+@pytest.mark.parametrize("name", ["a.tif", "frames"])
+def test_deep_pictures_have_one_scale_that_is_told_and_can_be_set(tmp_path: Path, name: str) -> None:
+    pages, place = (
+        [Image.fromarray(np.full((48, 64), 250 * (index + 1), np.uint16)) for index in range(4)],
+        tmp_path / name,
+    )
+    if name == "a.tif":
+        pages[0].save(place, save_all=True, append_images=pages[1:])
+    else:
+        place.mkdir()
+        for index, page in enumerate(pages):
+            page.save(place / f"{index}.png")
+    source = open_source(place)
     assert [int(frame.image[0, 0, 0]) for frame in source] == pytest.approx([62, 125, 187, 249], abs=1)
     assert source.warnings == ["16-bit values are scaled so that 0 becomes black and 1023 white"]
-    source = open_source(tmp_path / "a.tif", value_range=(0, 2000))
+    source = open_source(place, value_range=(0, 2000))
     assert int(list(source)[-1].image[0, 0, 0]) == pytest.approx(128, abs=1) and source.warnings == []
     with pytest.raises(UsageError, match="value_range"):
-        open_source(tmp_path / "a.tif", value_range=(5, 5))
+        open_source(place, value_range=(5, 5))
 
 
 def test_sixteen_bit_grey_video_is_scaled_by_what_it_holds(tmp_path: Path) -> None:

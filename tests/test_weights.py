@@ -49,6 +49,11 @@ def saved(toy: Hodor, tmp_path: Path) -> Path:
     return path
 
 
+def header_of(model: Hodor, **changes: Any) -> dict[str, str]:
+    """The header of a checkpoint whose configuration has these changes."""
+    return {"format": "hodor", "format_version": "1", "config": json.dumps({**model.config.to_dict(), **changes})}
+
+
 # --- round trip
 
 
@@ -108,8 +113,7 @@ def test_a_parameter_that_does_not_fit_is_named(
 ) -> None:
     state = load_file(saved)
     change(state)
-    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
-    save_file(state, saved, metadata=header)
+    save_file(state, saved, metadata=header_of(toy))
     with pytest.raises(WeightsError) as caught:
         model_from_checkpoint(saved)
     text = one_sentence(caught)
@@ -206,8 +210,7 @@ def test_a_configuration_that_makes_no_network_is_refused(
     toy: Hodor, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     path = tmp_path / "odd.safetensors"
-    header = {"format": "hodor", "format_version": "1", "config": json.dumps({**toy.config.to_dict(), **changes})}
-    save_file(toy.state_dict(), path, metadata=header)
+    save_file(toy.state_dict(), path, metadata=header_of(toy, **changes))
     with pytest.raises(WeightsError, match=said) as caught:
         model_from_checkpoint(path)
     assert str(path) in one_sentence(caught)
@@ -216,8 +219,7 @@ def test_a_configuration_that_makes_no_network_is_refused(
 @pytest.mark.parametrize("part", ["config", "metadata"])
 def test_a_header_of_deep_json_is_refused(toy: Hodor, tmp_path: Path, part: str) -> None:
     path = tmp_path / "deep.safetensors"
-    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
-    save_file(toy.state_dict(), path, metadata={**header, part: "[" * 100_000})
+    save_file(toy.state_dict(), path, metadata={**header_of(toy), part: "[" * 100_000})
     with pytest.raises(WeightsError, match="damaged or newer header") as caught:
         load_checkpoint(path)
     assert len(one_sentence(caught)) < 500
@@ -246,15 +248,15 @@ def test_parameters_of_another_type_are_refused_unless_they_are_finite_floats(
     state = {**toy.state_dict(), name: torch.ones_like(toy.state_dict()[name], dtype=dtype)}
     if dtype == torch.float64:
         state[name][0] = 1e300  # finite there, but not in float32
-    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
-    save_file(state, tmp_path / "typed.safetensors", metadata=header)
+    save_file(state, tmp_path / "typed.safetensors", metadata=header_of(toy))
     with pytest.raises(WeightsError, match=r"encoder\.fg_query_embed"):
         load_model(tmp_path / "typed.safetensors")
 
 
 def test_text_from_a_file_is_shown_without_control_characters_and_cut(toy: Hodor, tmp_path: Path) -> None:
-    header = {"format": "hodor", "format_version": "1", "config": json.dumps(toy.config.to_dict())}
-    save_file({**toy.state_dict(), "\x1b[31mred\n" + "x" * 1000: torch.zeros(1)}, tmp_path / "a", metadata=header)
+    save_file(
+        {**toy.state_dict(), "\x1b[31mred\n" + "x" * 1000: torch.zeros(1)}, tmp_path / "a", metadata=header_of(toy)
+    )
     with pytest.raises(WeightsError) as caught:
         load_model(tmp_path / "a")
     text = one_sentence(caught)
