@@ -31,7 +31,7 @@ from hodor_cli.descriptors.export.encode import EncodedFrame, FeatureTap, FrameE
 from hodor_cli.descriptors.export.export import dataset_sequences
 from hodor_cli.descriptors.search.projection import Projection, projection_for
 from hodor_cli.descriptors.search.query import spread
-from hodor_cli.descriptors.session.watches import Recognition
+from hodor_cli.descriptors.session.recognition import Recognition
 from hodor_cli.engine import Segmenter
 from hodor_cli.evaluation.metrics import jaccard
 from hodor_cli.weights import load_model, model_fingerprint

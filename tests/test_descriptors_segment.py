@@ -13,7 +13,8 @@ from descriptor_helpers import clip, clustered_store, toy_model
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.search.projection_training import ObjectViews, fit_projection
-from hodor_cli.descriptors.session.watches import DriftMonitor, Recognition, background_step
+from hodor_cli.descriptors.session.recognition import Recognition
+from hodor_cli.descriptors.session.watches import DriftMonitor, background_step
 from hodor_cli.engine import FrameDescriptors, ObjectResult, StepResult
 from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint

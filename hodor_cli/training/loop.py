@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +19,7 @@ from hodor_cli.samples.batches import Batches, make_loader
 from hodor_cli.samples.sample import Batch
 from hodor_cli.training.config import TrainConfig
 from hodor_cli.training.cycles import Hardship, Prediction, schedule
-from hodor_cli.training.launch import Process
+from hodor_cli.training.launch import Process, uninterrupted
 from hodor_cli.training.options import TrainingProgress
 from hodor_cli.training.plan import Plan
 from hodor_cli.training.recipe import check_same
@@ -76,7 +74,7 @@ def train(process: Process, plan: Plan) -> TrainingState:
             job.compare()
             job.save()
         except (KeyboardInterrupt, DataError):
-            with _uninterrupted():
+            with uninterrupted():
                 job.interrupted()
             raise
     return job.state
@@ -122,7 +120,7 @@ class _Job:
                 batch = next(batches)
                 clock.has_batch()
                 self._warn_of(batch["unread"])
-                with _uninterrupted():
+                with uninterrupted():
                     progress, predictions = self._iteration(batch, clock)
                     if metrics is not None:
                         metrics.write(progress)
@@ -233,22 +231,3 @@ class _Job:
         run = self.plan.record.shareable()
         details = {"training": self.config.to_dict(), "run": run, "iteration": self.learner.done, **more}
         save_checkpoint(path, self.learner.model, details)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C inside the block takes effect at its end, so that no iteration is left half done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
-    try:
-        yield
-    except Exception:
-        if not caught:  # after Ctrl-C it may come from the other processes, which are gone
-            raise
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
-    if caught:
-        raise KeyboardInterrupt

@@ -15,7 +15,8 @@ from hodor_cli.descriptors.export.export import store_info
 from hodor_cli.descriptors.export.sources import LabelledFrame, content_files, hash_files
 from hodor_cli.descriptors.search.projection import projection_for
 from hodor_cli.descriptors.search.query import start_descriptors
-from hodor_cli.descriptors.session.watches import DriftMonitor, Recognition
+from hodor_cli.descriptors.session.recognition import Recognition
+from hodor_cli.descriptors.session.watches import DriftMonitor
 from hodor_cli.descriptors.store.crops import masks_of_labels
 from hodor_cli.descriptors.store.schema import VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
