@@ -294,8 +294,7 @@ def test_the_command_checks_and_draws(tmp_path):
     done = hodor("data", "check", tmp_path / "set", code=7)
     assert "broken image: 1" in done.stdout and "annotation of an unknown image: 2" in done.stdout
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    done = hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png")
-    assert done.returncode == 3 and "Traceback" not in done.stderr
+    hodor("data", "preview", tmp_path / "none", "-o", tmp_path / "b.png", code=3)
 
 
 @pytest.mark.parametrize(("places", "second"), [(("images", "masks"), (60, 80)), (("images", "masks"), (70, 90)),

@@ -243,7 +243,7 @@ def test_photographs_inside_of_labelmes_files_are_a_data_set(tmp_path: Path, kin
     broken = json.loads(file.read_text()) | {"imageData": "bm8gcGljdHVyZQ=="}
     file.write_text(json.dumps(broken))
     done = hodor("data", "check", tmp_path / "set", *limits, "--full", code=7)
-    assert "broken image: 1\n  b.json" in done.output, done.output
+    assert "broken image: 1; delete its file to train without it\n  b.json" in done.output, done.output
 
 
 def test_evaluation_of_what_other_tools_drew(result: SegmentSummary, tmp_path: Path) -> None:
