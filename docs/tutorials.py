@@ -52,11 +52,11 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """Every line of a page's blocks that begins with `hodor`, also those that are not run."""
+    """Every line of a page's blocks that begins with `hodor`, also those that are not run, up to a `>`."""
     for block in blocks(page):
         for line in block.code.replace("\\\n", " ").splitlines():
             if line.split(" ")[0] in ("hodor", ".venv/bin/hodor"):
-                yield line.split("hodor ", 1)[1]
+                yield line.split("hodor ", 1)[1].split(" > ")[0]
 
 
 def run_page(page: Path, folder: Path) -> None:
