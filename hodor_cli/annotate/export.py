@@ -17,18 +17,18 @@ from hodor_cli.video.h264 import VideoWriter
 from hodor_cli.video.overlay import draw_on_video
 from hodor_cli.video.sound import add_sound
 
-#: Kind -> its title on the page. The formats of `hodor export` are kinds, too, with the prefix TO.
+#: Kind -> its title on the page, and what it is. The formats of `hodor export` are kinds, too, with the prefix TO.
 EXPORTS = {
-    "masks": "Masks: one PNG for each frame, in a ZIP file",
-    "overlay": "Overlay: the video with the objects drawn over it",
+    "masks": ("Masks", "one PNG for each frame, in a ZIP file"),
+    "overlay": ("Overlay", "the video with the objects drawn over it"),
 }
 TO = "to-"
 Advance = Callable[[], None]
 
 
-def all_exports() -> dict[str, str]:
-    """All kinds with their titles on the page."""
-    return EXPORTS | {f"{TO}{writer.name}": f"{writer.name}: {writer.about}" for writer in WRITERS.values()}
+def all_exports() -> dict[str, tuple[str, str]]:
+    """All kinds with their titles on the page, and what they are."""
+    return EXPORTS | {f"{TO}{writer.name}": (writer.name, writer.about) for writer in WRITERS.values()}
 
 
 def export_path(folder: OutputFolder, kind: str) -> Path:

@@ -109,7 +109,9 @@ class Session:
             "folder": harmless(str(self.project.folder.root)),
             "warnings": [harmless(text) for text in source.warnings],
             "frames": [frame_state(record) for _, record in sorted(self.project.records.items())],
-            "exports": [{"kind": kind, "title": title} for kind, title in all_exports().items()],
+            "exports": [
+                {"kind": kind, "title": title, "about": about} for kind, (title, about) in all_exports().items()
+            ],
             "ready": self._prompter is not None,
             **self._advice,
             **self._teller.objects(),

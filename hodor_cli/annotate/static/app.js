@@ -61,13 +61,14 @@ function say(text) {
   shown.className = text === "no connection" ? "bad" : "";
 }
 
-// Objects and history; `select` is the object that a command made current.
+// Objects and history; `select` is the object that a command made current. Nothing is to be reviewed of objects that are gone.
 function changed(event) {
   const objects = event.objects.map((entry) => ({ ...entry, colour: shown(entry.colour) }));
   const ids = objects.map((entry) => entry.id);
   const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
   const fresh = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
-  set({ ...(fresh && { objects }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
+  const review = state.review.filter((item) => ids.includes(item.object));
+  set({ ...(fresh && { objects, review }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }
 onEvent("changed", changed);
 

@@ -15,18 +15,20 @@ export class LabelMap {
     this.edge = new Uint32Array(65536);
   }
 
-  // Unpack runs (pairs of id and length); null empties the map.
+  // Unpack runs (pairs of id and length), and draw the rows that they change; null empties the map.
   load(buffer) {
-    if (!buffer) this.ids.fill(0);
-    else {
-      const runs = new Uint32Array(buffer);
-      let at = 0;
-      for (let i = 0; i < runs.length; i += 2) {
-        this.ids.fill(runs[i], at, at + runs[i + 1]);
-        at += runs[i + 1];
+    const { ids, width } = this, runs = buffer ? new Uint32Array(buffer) : [0, ids.length];
+    let first = ids.length, last = -1;
+    for (let i = 0, at = 0; i < runs.length; i += 2) {
+      const id = runs[i];
+      for (const end = at + runs[i + 1]; at < end; at += 1) {
+        if (ids[at] === id) continue;
+        ids[at] = id;
+        first = Math.min(first, at);
+        last = at;
       }
     }
-    this.paint();
+    if (last >= 0) this.paint(0, Math.floor(first / width), width, Math.floor(last / width) + 1);
   }
 
   // Colours as 32-bit numbers (ABGR); hidden objects are clear.

@@ -149,6 +149,7 @@ function drawJob() {
   by("job").hidden = !job;
   by("tracking").hidden = Boolean(job);
   by("export-progress").hidden = job?.job !== "export";
+  for (const button of document.querySelectorAll("#adapt, #export-kinds button")) button.disabled = Boolean(job);   // it would stop the job
   if (!job) return;
   for (const bar of [by("share"), by("export-share")]) {
     if (job.share === undefined) bar.removeAttribute("value");   // it only moves to and fro
@@ -162,6 +163,7 @@ function drawJob() {
 export function toast(text, kind = "") {
   const shown = make("div", { class: `toast ${kind}`, text });
   const list = by("toasts");
+  [...list.children].find((one) => one.textContent === text)?.remove();
   list.append(shown);
   while (list.children.length > 3) list.firstChild.remove();
   list.hidePopover();
@@ -177,16 +179,20 @@ function begin(message, job) {
 
 export const track = (direction) => begin({ do: "track", frame: view.shown, direction }, "track");
 
-export const adapt = () => begin({ do: "adapt", seconds: 60 }, "adapt");
+export const adapt = () => { if (!state.job) begin({ do: "adapt", seconds: 60 }, "adapt"); };
 
 export function openExport() {
   by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Also write:`;
   const own = state.exports.filter(({ kind }) => !kind.startsWith("to-")), others = state.exports.filter((one) => !own.includes(one));
   const write = (kind) => begin({ do: "export", kind }, "export");
   const row = (kind, what, chosen, id) => make("li", { "data-kind": kind }, what, make("button", { id, text: "Write", onclick: () => write(chosen()) }));
-  const rows = own.map(({ kind, title: text }) => row(kind, make("span", { text }), () => kind, `write-${kind}`));
+  const rows = own.map(({ kind, title, about }) => row(kind, make("span", { text: `${title}: ${about}` }), () => kind, `write-${kind}`));
   const choice = make("select", { id: "format", "aria-label": "Format of another tool" }, ...others.map(({ kind, title: text }) => make("option", { value: kind, text })));
-  by("export-kinds").replaceChildren(...rows, row("other", choice, () => choice.value, "write-format"));
+  const about = make("small", {}), tellAbout = () => { about.textContent = others.find(({ kind }) => kind === choice.value)?.about; };
+  choice.addEventListener("change", tellAbout);
+  tellAbout();
+  by("export-kinds").replaceChildren(...rows, row("other", make("span", {}, choice, about), () => choice.value, "write-format"));
+  drawJob();
   if (!by("export-sheet").open) by("export-sheet").showModal();
 }
 

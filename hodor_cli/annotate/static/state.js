@@ -6,7 +6,7 @@ export const state = {
   objects: [],            // {id, name, hidden, colour: [r, g, b]}
   review: [],             // {object, reason, first, last, detail}
   suggest: [],            // {frame, gain}: masks that would help most, the most useful first
-  exports: [],            // {kind, title}
+  exports: [],            // {kind, title, about}
   frame: 0,
   object: 1,
   tool: "click",
