@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 import unicodedata
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
+from png_fakes import grey_png
 
 from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import box_of, window_of
@@ -167,17 +166,9 @@ def test_every_page_is_read_with_its_time(tmp_path: Path, ending: str) -> None:
         read_picture(path, page=9)
 
 
-def png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
-
-
 def test_huge_and_damaged_pictures_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "bomb.png").write_bytes(png(60_000, 60_000))
-    (tmp_path / "short.png").write_bytes(png(400, 400))
+    (tmp_path / "bomb.png").write_bytes(grey_png([bytes(100)], (60_000, 60_000)))
+    (tmp_path / "short.png").write_bytes(grey_png([bytes(100)], (400, 400)))
     (tmp_path / "none.png").write_bytes(b"no picture")
     for name, words in (("bomb", "too large"), ("short", "cannot be read|damaged"), ("none", "not an image")):
         with pytest.raises(InputError, match=words):

@@ -65,6 +65,7 @@ FILES: dict[str, tuple[Callable[[Path], object], np.ndarray | None]] = {
     "16-bit white": (lambda path: Image.fromarray(ONE.astype(np.uint16) * 65535).save(path), ONE),
     "16-bit with void": (lambda path: Image.fromarray(np.where(TWO == 2, 255, TWO).astype(np.uint16)).save(path), ONE),
     "RGB": (lambda path: Image.fromarray(davis_palette()[TWO]).save(path), TWO),
+    "ids as RGB": (lambda path: Image.fromarray(np.dstack([TWO] * 3)).save(path), TWO),
     "grey as RGB": (lambda path: Image.fromarray(np.dstack([ONE * 255] * 3)).save(path), ONE),
     "RGBA": (lambda path: rgba(TWO, (TWO > 0) * 255).save(path), TWO),
     "alpha under half opacity": (lambda path: rgba(TWO, (TWO > 0) * 90).save(path), TWO),

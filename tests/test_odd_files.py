@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from png_fakes import grey_png
 
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.datasets.limits import ObjectLimits
@@ -161,14 +161,10 @@ LABELS[20:50, 30:70], LABELS[60:80, 80:110] = 1, 2
 
 
 def test_a_transparent_grey_of_16_bits_is_background(tmp_path: Path) -> None:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     rows = np.where(LABELS == 0, 700, LABELS.astype(np.uint16)).astype(">u2")
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 0, 0, 0, 0)
-    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    parts = (b"IHDR", header), (b"tRNS", struct.pack(">H", 700)), (b"IDAT", data), (b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    transparent = (b"tRNS", struct.pack(">H", 700))
+    packed = grey_png((b"\0" + row.tobytes() for row in rows), (WIDTH, HEIGHT), bits=16, before=transparent)
+    (tmp_path / "a.png").write_bytes(packed)
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png").labels, LABELS)
 
 

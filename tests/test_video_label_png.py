@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from png_fakes import grey_png
 
+from hodor_cli.datasets.labels.mask_values import read_numbers
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
 
@@ -52,16 +52,32 @@ def test_palette_rows_differ() -> None:
 def test_grey_png_of_few_bits_keeps_its_values(tmp_path: Path, bits: int) -> None:
     labels = (np.arange(64).reshape(4, 16) % (1 << bits)).astype(np.uint8)
     rows = np.packbits(np.unpackbits(labels[..., None], axis=2)[..., 8 - bits :].reshape(4, -1), axis=1)
-    (tmp_path / "a.png").write_bytes(grey_png(rows, 16, bits))
+    (tmp_path / "a.png").write_bytes(grey_png((b"\0" + row.tobytes() for row in rows), (16, 4), bits=bits))
     assert np.array_equal(read_label_png(tmp_path / "a.png"), labels)
 
 
-def grey_png(rows: np.ndarray, width: int, bits: int) -> bytes:
-    """A grey PNG of packed rows; Pillow writes no 2 and 4 bits."""
+def filtered(image: np.ndarray, filters: list[int]) -> list[bytes]:
+    """The rows of an 8-bit picture with these filters (0 none, 1 sub, 2 up, 3 average, 4 Paeth) in turn."""
+    height, width = image.shape
+    wide = image.astype(int)
+    rows = []
+    for y in range(height):
+        kind = filters[y % len(filters)]
+        left = np.concatenate([[0], wide[y, :-1]])
+        above = wide[y - 1] if y else np.zeros(width, int)
+        corner = np.concatenate([[0], above[:-1]])
+        estimate = left + above - corner
+        distances = np.abs(np.stack([estimate - left, estimate - above, estimate - corner]))
+        paeth = np.choose(np.argmin(distances, 0), [left, above, corner])
+        guess = [np.zeros(width, int), left, above, (left + above) // 2, paeth][kind]
+        rows.append(bytes([kind]) + ((wide[y] - guess) % 256).astype(np.uint8).tobytes())
+    return rows
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, len(rows), bits, 0, 0, 0, 0)
-    data = b"".join(b"\0" + row.tobytes() for row in rows)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+@pytest.mark.parametrize("filters", [[0], [1], [2], [0, 1, 2], [2, 1, 1, 2], [3], [4], [0, 1, 2, 3, 4]])
+def test_row_filters(tmp_path: Path, filters: list[int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (37, 53), dtype=np.uint8)
+    file = tmp_path / "mask.png"
+    file.write_bytes(grey_png(filtered(image, filters), (53, 37)))
+    np.testing.assert_array_equal(np.array(Image.open(file)), image)
+    np.testing.assert_array_equal(read_numbers(file), image)

@@ -13,7 +13,7 @@ from hodor_cli.datasets.labels.combining import MaskInput
 from hodor_cli.datasets.labels.mask_file import read_mask
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
-from hodor_cli.images.label_png import davis_palette, read_label_png, write_label_png
+from hodor_cli.images.label_png import davis_palette, write_label_png
 from hodor_cli.video.frames import Frame, FrameSource, ReadSettings
 from hodor_cli.video.source import open_source
 
@@ -76,24 +76,20 @@ def test_grey_and_indexed_values_are_ids(tmp_path: Path) -> None:
         assert np.array_equal(read_mask(tmp_path / "indexed.png").labels, labels)
 
 
-@pytest.mark.parametrize("kind", ["grey", "bit", "rgb", "jpeg", "bool", "npy", "deep", "indexed"])
+@pytest.mark.parametrize("kind", ["grey", "jpeg", "bool", "npy"])
 def test_black_and_white_is_one_object(tmp_path: Path, kind: str) -> None:
     there = blocks(i1=(10, 10, 40, 50)) > 0
     white = there.astype(np.uint8) * 255
     path = {
         "grey": lambda: save(tmp_path / "a.png", white),
-        "bit": lambda: save(tmp_path / "a.png", there),
-        "rgb": lambda: save(tmp_path / "a.png", np.stack([white] * 3, axis=2)),
         "jpeg": lambda: save(tmp_path / "a.jpg", white, quality=95),
         "bool": lambda: save(tmp_path / "a.npy", there),
         "npy": lambda: save(tmp_path / "a.npy", white.astype(np.int64)),
-        "deep": lambda: save(tmp_path / "a.png", there.astype(np.uint16) * 65535),
-        "indexed": lambda: write_label_png(tmp_path / "a.png", white) or tmp_path / "a.png",
     }[kind]()
     mask = read_mask(path)
     assert np.array_equal(mask.labels, there)
     assert mask.object_ids == [1]
-    if kind not in ("bit", "bool"):
+    if kind != "bool":
         assert any("one object" in note for note in mask.notes)
 
 
@@ -104,13 +100,6 @@ def test_255_beside_other_ids_is_void(tmp_path: Path) -> None:
     assert mask.object_ids == [1, 2] and "void" in mask.notes[0] and str(4 * W) in mask.notes[0]
     many = np.kron(np.arange(256, dtype=np.uint8).reshape(16, 16), np.ones((4, 4), np.uint8))
     assert read_mask(save(tmp_path / "many.png", many)).object_ids == list(range(1, 256))
-
-
-def test_sixteen_bit_ids(tmp_path: Path) -> None:
-    labels = TWO.astype(np.uint16) * 30_000
-    write_label_png(tmp_path / "a.png", labels)
-    assert read_mask(tmp_path / "a.png").object_ids == [30_000, 60_000]
-    assert np.array_equal(read_label_png(tmp_path / "a.png"), labels)
 
 
 def test_rgb_colours_become_objects_and_are_told(tmp_path: Path) -> None:
