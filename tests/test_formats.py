@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -442,9 +440,6 @@ def test_boxes_are_no_masks(tmp_path: Path) -> None:
     content["annotations"] = [item | {"category_id": 7} for item in json.loads(whole)["annotations"]]
     (tmp_path / "strange.json").write_text(json.dumps(content))
     assert read_annotations(tmp_path / "strange.json").notes[0].startswith("annotation of an unknown category: 7")
-    (tmp_path / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(InputError, match="is a box"):
-        read_annotations(tmp_path / "0.txt", SIZE)
 
 
 def test_an_outline_far_outside_is_refused_and_one_over_the_edge_is_cut(tmp_path: Path) -> None:
@@ -476,4 +471,4 @@ def test_nobody_elses_files_make_room(tmp_path: Path) -> None:
 def test_a_format_that_is_mistyped() -> None:
     with pytest.raises(UsageError, match="there is no format 'cooc' to write; did you mean coco"):
         writer_of("cooc")
-    assert isinstance(sys.modules["hodor_cli.formats"], ModuleType) and {"prores", "webm", "matte"} <= set(WRITERS)
+    assert {"prores", "webm", "matte"} <= set(WRITERS)
