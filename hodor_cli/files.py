@@ -90,6 +90,12 @@ def require_new(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} exists already; give another `out` or `overwrite`")
 
 
+def require_folder(path: Path) -> None:
+    """Raise OutputError, before any work is done, if the folder of a file that will be written is missing."""
+    if not path.parent.is_dir():
+        raise OutputError(f"there is no folder {path.parent} to write {path.name} into; make it first")
+
+
 def is_plain_name(name: str) -> bool:
     """Whether a name that was read from a file names an entry of a folder, and nothing outside it."""
     plain = name not in ("", ".", "..") and "\0" not in name and Path(name).name == name

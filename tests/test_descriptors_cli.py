@@ -30,7 +30,8 @@ def test_from_a_data_set_to_curves_search_and_map(tmp_path: Path) -> None:
     weights = ("--weights", "toy.safetensors")
     result = hodor("export-descriptors", "davis", "-o", "objects.h5", *weights)
     assert "bear: 8 descriptors from 4 frames" in result.output
-    assert "bear: already there, skipped" in hodor("export-descriptors", "davis", *weights).output
+    again = hodor("export-descriptors", "davis", *weights).output
+    assert "bear: already there, skipped" in again and "nothing new for objects.h5" in again
 
     result = hodor("retrieval", "--pr-curve")
     assert "mAP" in result.output and "baseline, Euclidean" in result.output
@@ -106,6 +107,7 @@ def test_a_picture_replaces_no_library_and_nothing_that_the_command_reads(tmp_pa
     heat = ("heatmaps", davis / "JPEGImages/480p/bear", "--mask", f"0={mask}", "--frame", "1", "-o")
     assert "ends in .png" in refused(*heat, "other.h5") and library.read_bytes() == before
     assert "is read by this command" in refused(*heat, mask)
+    assert "there is no folder made/later to write a.png into" in refused(*search, "-o", "made/later/a.png")
     hodor(*search, "-o", "sheet")
     assert (tmp_path / "sheet.png").is_file()
 
@@ -159,6 +161,13 @@ def test_masks_are_not_put_on_another_video_without_a_word(tmp_path: Path) -> No
     assert "cat: 6 descriptors" in each.output
     one = hodor("export-descriptors", "cat", "--masks", "dog.hodor", *weights)
     assert "were made from dog and are now put on cat" in one.output
+    (tmp_path / "clips.hodor").mkdir()
+    for name in ("dog", "cat"):
+        shutil.copytree(result, tmp_path / "clips.hodor" / name)
+        report |= {"source": {"name": name}, "place": {"source": str(tmp_path / name)}}
+        (tmp_path / "clips.hodor" / name / "report.json").write_text(json.dumps(report))
+    many = hodor("export-descriptors", "clips.hodor", "-o", "many.h5", *weights).output
+    assert "cat: 6 descriptors" in many and "dog: 6 descriptors" in many
     (tmp_path / "dog").rename(tmp_path / "moved")
     assert f"{tmp_path / 'dog'} is not there any more" in refused("export-descriptors", "dog.hodor", *weights)
     write_label_png("empty.png", np.zeros_like(labels[0]))

@@ -23,8 +23,8 @@ def export_descriptors(
         list[Path],
         arg(
             "SOURCE",
-            "Result folders of `hodor segment`, videos or folders of frames (with --masks), data sets laid out "
-            "like DAVIS, or COCO-format photographs.",
+            "Result folders of `hodor segment` and `segment-many`, videos or folders of frames (with --masks), data "
+            "sets laid out like DAVIS, or COCO-format photographs.",
         ),
     ],
     *,
@@ -49,6 +49,7 @@ def export_descriptors(
     """Save each object of each frame as one descriptor, with its box, area, confidence and crop, in one HDF5 file.
 
     hodor export-descriptors clip.hodor -o objects.h5
+    hodor export-descriptors clips.hodor -o objects.h5
     hodor export-descriptors clip.mp4 --masks masks/ -o objects.h5
     hodor export-descriptors DAVIS/ --every 5 -o objects.h5
 
@@ -69,13 +70,11 @@ def export_descriptors(
         for line in source.notes:
             note(line)
     frames = sum(-(-(source.length or 0) // every) for source in found)
-    failed, done = 0, itertools.count(1)
+    done = itertools.count(1)
     with progress_bar("exporting", frames) as show:
 
         def finished(video: ExportedVideo) -> None:
-            nonlocal failed
             if video.outcome == "failed":
-                failed += 1
                 warn(f"{video.name}: {video.reason}")
             elif video.outcome == "skipped":
                 say(f"{video.name}: already there, skipped")
@@ -85,7 +84,7 @@ def export_descriptors(
                     warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
 
         encoder = FrameEncoder(load_model(settings.weights), settings)
-        export_sources(
+        exported = export_sources(
             found,
             out,
             encoder,
@@ -94,8 +93,9 @@ def export_descriptors(
             progress=lambda source, frame: show(next(done)),
             finished=finished,
         )
-    say(f"written to {out}")
-    if failed:
+    outcomes = [video.outcome for video in exported]
+    say(f"written to {out}" if "written" in outcomes else f"nothing new for {out}")
+    if failed := outcomes.count("failed"):
         warn(f"{failed} of {counted(len(found), 'video')} could not be exported")
         raise typer.Exit(3)
 
@@ -129,13 +129,11 @@ def train_projection(
         fit_projection,
         stills_for_projection,
     )
-    from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_new
+    from hodor_cli.files import require_folder, require_new
     from hodor_cli.weights import load_model, model_fingerprint
 
     require_new(out, overwrite=overwrite)
-    if not out.parent.is_dir():
-        raise OutputError(f"there is no folder {out.parent} to write {out.name} into; make it first")
+    require_folder(out)
     stills = stills_for_projection(data)
     if missing := stills.faults.missing():
         warn(missing)

@@ -38,17 +38,18 @@ def out_option(metavar: str, help: str) -> Any:
 def picture_file(path: Path, *inputs: str | Path | None, overwrite: bool) -> Path:
     """The PNG file that `--out` means; `.png` is added to a name without an ending.
 
-    Raises OutputError for another ending, for one of the `inputs`, for what is no file, and for a file that exists,
-    unless `overwrite`.
+    Raises OutputError for another ending, for one of the `inputs`, for what is no file, for a missing folder, and for a
+    file that exists, unless `overwrite`.
     """
     from hodor_cli.errors import OutputError
-    from hodor_cli.files import require_new, require_replaceable
+    from hodor_cli.files import require_folder, require_new, require_replaceable
 
     path = path if path.suffix else path.with_suffix(".png")
     if path.suffix.lower() != ".png":
         raise OutputError(f"{path} would hold a PNG picture; give --out a name that ends in .png")
     if any(path.resolve() == Path(given).resolve() for given in inputs if given is not None):
         raise OutputError(f"{path} is read by this command and is not replaced; give another --out")
+    require_folder(path)
     require_replaceable(path)
     require_new(path, overwrite=overwrite)
     return path

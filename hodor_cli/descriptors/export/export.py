@@ -24,6 +24,8 @@ from hodor_cli.descriptors.export.sources import (
 from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.writer import StoreWriter
 from hodor_cli.errors import HodorError, InputError, OutputError, UsageError
+from hodor_cli.images.listing import list_pictures
+from hodor_cli.images.paths import visible_folders
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.video.frames import ReadSettings
 from hodor_cli.video.image_folder import ImageFolderSource
@@ -140,7 +142,7 @@ def find_sources(
 ) -> list[ExportSource]:
     """What a path holds.
 
-    - The result folder of `hodor segment`.
+    - The result folder of `hodor segment`, or a folder with several of them, as `hodor segment-many` makes it.
     - The root of a data set with a folder JPEGImages; `masks` (SEQUENCE/NAME.png) replace its true masks.
     - A folder of photographs with COCO annotations, or with the file `annotations`; or that JSON file itself.
     - A video or a folder of frames, with `masks`: a folder of masks named like the frames, a result folder, or one file
@@ -155,11 +157,14 @@ def find_sources(
         images, file = (path, annotations) if annotations is not None else (path.parent, path)
         return coco_stills(images, file, every=every, name=name)
     if path.is_dir() and (path / "JPEGImages").is_dir():
-        if name is not None:
-            raise UsageError(f"`name` cannot name the sequences of {path}; they keep their folders' names")
+        _require_no_name(path, name)
         return dataset_sequences(path, masks, every=every)
     if path.is_dir() and ((path / "instances.json").is_file() or any((path / "annotations").glob("*.json"))):
         return coco_stills(path, None, every=every, name=name)
+    results = [folder for folder in visible_folders(path) if is_segment_result(folder)]
+    if results and masks is None and not list_pictures(path)[0]:
+        _require_no_name(path, name)
+        return [segment_result(folder, None, every=every) for folder in results]
     source = open_source(path)
     beside = f"{path.stem if path.is_file() else path.name}.hodor"
     given = masks or next((found for found in (path.parent / beside, Path(beside)) if is_segment_result(found)), None)
@@ -171,6 +176,11 @@ def find_sources(
     if is_segment_result(given):
         return [segment_result(given, path, every=every, name=name)]
     return [video_with_masks(source, path, given, every=every, name=name)]
+
+
+def _require_no_name(path: Path, name: str | None) -> None:
+    if name is not None:
+        raise UsageError(f"`name` cannot name the videos of {path}; they keep their folders' names")
 
 
 def find_store(path: Path | None) -> Path:
