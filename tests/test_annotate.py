@@ -90,10 +90,10 @@ def video(tmp_path: Path, make_video: MakeVideo) -> Path:
 
 
 @pytest.fixture
-def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[[], Desk]]:
+def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[..., Desk]]:
     opened: list[Desk] = []
 
-    def make() -> Desk:
+    def make(history: int = 7) -> Desk:
         source, folder = open_target(video, video.with_suffix(".hodor"))
         project = Project(folder, (source.height, source.width))
         events = _Events()
@@ -101,7 +101,7 @@ def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[[], Desk]]:
             project,
             FrameReader(source),
             lambda: toy,
-            SegmentSettings(min_dim=64),
+            SegmentSettings(min_dim=64, history=history),
             events.add,
         )
         session.save()
@@ -214,7 +214,7 @@ def test_tracking_that_was_killed_is_one_step_of_undo(open_desk: Callable[[], De
     assert sorted(again.session.project.records) == [0, 1, 2, 4] and np.array_equal(again.labels(4), tracked[4])
 
 
-def test_a_correction_tracks_only_the_frames_up_to_the_masks_beside_it(open_desk: Callable[[], Desk]) -> None:
+def test_a_correction_tracks_only_the_frames_up_to_the_masks_beside_it(open_desk: Callable[..., Desk]) -> None:
     desk = open_desk()
     desk.paint(0, 1, 20, 20, side=20)
     desk.paint(3, 1, 30, 20, side=20)
@@ -239,11 +239,18 @@ def test_a_correction_tracks_only_the_frames_up_to_the_masks_beside_it(open_desk
     desk.stop.clear()
     assert both() == [4, 5, 6, 7]
     corrected = [desk.labels(index) for index in range(FRAMES)]
-    fresh = open_desk()
-    fresh.do(ask.Track(0, "both"))
-    assert all(np.array_equal(fresh.labels(index), corrected[index]) for index in range(FRAMES))
+    desk = open_desk()  # as after a restart
+    assert both() == []
+    desk.paint(0, 1, 20, 20, side=22)
+    assert both() == [0, 1, 2]
+    desk.do(ask.Undo())
+    desk.do(ask.Undo())
+    assert all(np.array_equal(desk.labels(index), corrected[index]) for index in range(FRAMES)) and both() == []
     desk.do(ask.Track(3, "forward"))
-    assert both() == list(range(FRAMES))  # masks were tracked in another way since
+    assert both()[-FRAMES:] == list(range(FRAMES))  # masks were tracked in another way since
+    assert all(np.array_equal(desk.labels(index), corrected[index]) for index in range(FRAMES))
+    desk = open_desk(history=2)
+    assert both()[-FRAMES:] == list(range(FRAMES))  # other settings track in another way
 
 
 def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(desk: Desk) -> None:

@@ -29,11 +29,12 @@ _FEW = 8
 class Change:
     """A change being made: `put` writes frames; the project's `objects` may be changed as well.
 
-    folder: as `ChangeHistory.begin` made it, or that of a change that was cut off, which is continued.
+    tracked_by: see `HistoryStep`. folder: as `ChangeHistory.begin` made it, or that of a change that was cut off, which
+    is continued.
     """
 
     def __init__(self, project: Project, folder: Path) -> None:
-        self._project, self._folder = project, folder
+        self._project, self._folder, self.tracked_by = project, folder, ""
         self._begun = read_step(folder / "begun.json")
         self._before = {record.frame: record for record in read_journal(folder / "before.jsonl")}
         self._journal = (folder / "before.jsonl").open("ab", buffering=0)
@@ -70,9 +71,8 @@ class Change:
         if objects != before:
             project.save_objects()
         project.sync()
-        step = HistoryStep(self._begun.label, frames, (before, objects))
+        step = HistoryStep(self._begun.label, frames, (before, objects), self.tracked_by)
         project.history.commit(self._folder, step)
-        project.count(step)
 
 
 def empty_record(record: FrameRecord) -> FrameRecord:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -36,11 +37,15 @@ class ObjectEntry(Struct, frozen=True):
 
 
 class HistoryStep(Struct, frozen=True):
-    """One change: its name, the frames' records before and after it (None: no mask), and the objects."""
+    """One change: its name, the frames' records before and after it (None: no mask), and the objects.
+
+    tracked_by: of tracking that reached the end of the whole video, what tracked it.
+    """
 
     label: str
     frames: tuple[tuple[int, FrameRecord | None, FrameRecord | None], ...]
     objects: tuple[tuple[ObjectEntry, ...], tuple[ObjectEntry, ...]]
+    tracked_by: str = ""
 
 
 class ChangeHistory:
@@ -89,6 +94,11 @@ class ChangeHistory:
             return None
         path = self._path(self._numbers[position])
         return path, read_step(path / "step.json")
+
+    def newest_first(self) -> Iterator[tuple[Path, HistoryStep]]:
+        """The changes that are made, with their folders."""
+        for number in reversed(self._numbers[: self._done]):
+            yield self._path(number), read_step(self._path(number) / "step.json")
 
     def move(self, way: Literal[-1, 1]) -> None:
         """Note that the change beside was undone (-1) or redone (1)."""

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
 
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import write_export
 from hodor_cli.annotate.frames import FrameReader
-from hodor_cli.annotate.project import TRACKING, Project
-from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
+from hodor_cli.annotate.project import TRACKING, TRACKING_AGAIN, Project
+from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.annotate.telling import JobProgress, Stopped, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
-from hodor_cli.datasets.labels.combining import PackedLabels
 from hodor_cli.errors import UsageError
 from hodor_cli.files import harmless
 from hodor_cli.run.correcting import ChangedPart
 from hodor_cli.run.inputs import RunInputs
+from hodor_cli.run.resume import run_identity
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
@@ -43,8 +46,6 @@ class Jobs:
         self._project, self._reader, self._teller = project, reader, teller
         self._load, self._settings = load, settings
         self.segmenter: OfflineSegmenter | None = None
-        #: The masks made by hand from which all others were tracked in both directions, and `Project.rework` then.
-        self._settled: tuple[RunInputs, int] | None = None
 
     def warm(self) -> OfflineSegmenter:
         """The segmenter that tracks; the first call loads its network."""
@@ -63,10 +64,10 @@ class Jobs:
         if not total:
             raise UsageError(f"there is no frame to track to from frame {asked.frame} in this direction")
         tracker = Tracker(project, reader, self.warm())
-        inputs = inputs_by_hand(project)
+        inputs, tracked_by = inputs_by_hand(project), self._fingerprint() if everywhere else ""
         change = None
-        if self._settled is not None and everywhere and self._settled[1] == project.rework:
-            change = ChangedPart.between(self._settled[0], inputs, reader.start, reader.end - 1)
+        if everywhere and (before := project.changed_since(tracked_by)) is not None:
+            change = ChangedPart.between(inputs_by_hand(project, before), inputs, reader.start, reader.end - 1)
         clock = JobProgress(self._teller, "track", total, stop)
         found: Iterator[Tracked | None]
         if change is not None:
@@ -75,21 +76,22 @@ class Jobs:
             found = clock.counting(tracker.everywhere())
         else:
             found = clock.counting(chain.from_iterable(map(tracker.from_frame, parts)))
-        with suppress(Stopped), project.change(TRACKING) as made:
+        with suppress(Stopped), project.change(TRACKING if change is None else TRACKING_AGAIN) as made:
             for tracked in found:
                 if tracked is not None:
                     record, labels = tracked
                     made.put(record, labels)
                     self._teller.frame(record.frame, labels, streamed=True)
-        if everywhere and not stop.is_set():
-            masks = {frame: PackedLabels(labels) for frame, labels in MadeByHand(project).items()}
-            self._settled = replace(inputs, masks=masks), project.rework
-        elif self._settled is not None and change is not None:  # the same masks as before tell what is left to do
-            self._settled = self._settled[0], project.rework
+            made.tracked_by = tracked_by
         self._teller.changed()
         unchanged = change is not None and not change.ranges
         text = "nothing to track: no mask has changed" if unchanged else clock.text(len(made.frames))
         self._done("track", text, stopped=stop.is_set())
+
+    def _fingerprint(self) -> str:
+        """What tracks, for `Project.changed_since`: source, settings and weights."""
+        identity = run_identity(self._reader.source, RunInputs(), self._settings, self.warm())
+        return hashlib.sha256(msgspec.json.encode(replace(identity, place={}))).hexdigest()
 
     def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""
@@ -113,7 +115,7 @@ class Jobs:
         except Stopped:
             self._done("adapt", "adaptation stopped", stopped=True)
             return
-        self.segmenter, self._settled = settings.offline(model), None
+        self.segmenter = settings.offline(model)
         self._done("adapt", "adapted; track again to use it")
 
     def export(self, asked: ask.Export, stop: threading.Event) -> None:

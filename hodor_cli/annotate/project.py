@@ -14,7 +14,8 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -32,8 +33,8 @@ from hodor_cli.run.output import OutputFolder, read_journal
 from hodor_cli.run.records import FrameRecord, decode
 
 Labels = NDArray[np.uint16]
-#: The name of the changes that tracking makes.
-TRACKING = "tracking"
+#: The names of the changes that tracking makes; the second one changes only what an edit of a mask by hand changes.
+TRACKING, TRACKING_AGAIN = "tracking", "tracking after a correction"
 
 
 class ProjectFile(Struct, frozen=True):
@@ -52,12 +53,11 @@ class _Mark(Struct, frozen=True):
 class Project:
     """Label maps and records of all frames, and the objects. One thread makes changes, within `change`.
 
-    size: (height, width) of the frames. rework: how often tracking, or an operation on more than one frame, has changed
-    masks since the project was opened.
+    size: (height, width) of the frames.
     """
 
     def __init__(self, folder: OutputFolder, size: tuple[int, int]) -> None:
-        self.folder, self.size, self.rework = folder, size, 0
+        self.folder, self.size = folder, size
         self._own = folder.root / ".annotate"
         self.records: dict[int, FrameRecord] = {}
         self.objects: dict[int, ObjectEntry] = {}
@@ -74,19 +74,16 @@ class Project:
     def labels(self, index: int) -> Labels:
         """The (H, W) label map of a frame; all 0 without a mask. Raises InputError if its file is damaged."""
         record = self.records.get(index)
-        path = None if record is None else self.folder.mask(record.name)
-        if path is None or not path.is_file():
+        return np.zeros(self.size, np.uint16) if record is None else self.read(self.folder.mask(record.name))
+
+    def read(self, path: Path) -> Labels:
+        """The (H, W) label map in a file; all 0 without one. Raises InputError if it is damaged."""
+        if not path.is_file():
             return np.zeros(self.size, np.uint16)
         labels = read_label_png(path)
         if labels.shape != self.size:
             raise InputError(f"{path} has another size than the frames; remove it, and reload the page")
         return labels
-
-    def given(self, index: int) -> Labels:
-        """The label map of a frame with only the objects that were made by hand."""
-        record = self.records.get(index)
-        labels = self.labels(index)
-        return np.where(np.isin(labels, record.given), labels, 0).astype(np.uint16) if record else labels
 
     def given_frames(self) -> list[int]:
         return sorted(index for index, record in list(self.records.items()) if record.given)
@@ -121,12 +118,27 @@ class Project:
             self.save_objects()
             self.sync()
         self.history.move(way)
-        self.count(step)
         return step
 
-    def count(self, step: HistoryStep) -> None:
-        """Count a change that is made, undone or redone in `rework`."""
-        self.rework += len(step.frames) > 1 or (step.label == TRACKING and len(step.frames) > 0)
+    def changed_since(self, tracked_by: str) -> dict[int, tuple[FrameRecord, Path]] | None:
+        """The frames that were edited since the whole video was tracked: their records then, and files of their masks.
+
+        None if it was not tracked by `tracked_by`, or if tracking, or an operation on more than one frame, has changed
+        masks since.
+        """
+        then: dict[int, tuple[FrameRecord, Path]] = {}
+        with suppress(OutputError):  # a damaged history cannot tell
+            for path, step in self.history.newest_first():
+                if step.tracked_by:
+                    return then if step.tracked_by == tracked_by else None
+                if step.label == TRACKING_AGAIN:
+                    continue
+                if len(step.frames) > 1 or (step.label == TRACKING and step.frames):
+                    return None
+                for index, before, _ in step.frames:
+                    if before is not None:
+                        then[index] = before, path / "before" / self.folder.mask(before.name).name
+        return None
 
     def note(self, record: FrameRecord) -> None:
         """Append a frame's record to the journal."""
@@ -189,6 +201,11 @@ class Project:
         write_whole(self._own / "journal.jsonl", b"".join(lines))
         self.save_objects()
         self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
+
+
+def made_by_hand(labels: Labels, record: FrameRecord) -> Labels:
+    """A frame's label map with only the objects that were made by hand."""
+    return np.where(np.isin(labels, record.given), labels, 0).astype(np.uint16)
 
 
 def _says_something(record: FrameRecord) -> bool:

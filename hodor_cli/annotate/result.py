@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hodor_cli
-from hodor_cli.annotate.project import Project
+from hodor_cli.annotate.project import Project, made_by_hand
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.files import writing
 from hodor_cli.run.choosing import suggested
@@ -21,6 +21,7 @@ from hodor_cli.run.finish import summarise_objects, write_report
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder, default_folder
 from hodor_cli.run.records import (
+    FrameRecord,
     ReportRecord,
     ReviewItem,
     RunIdentity,
@@ -35,30 +36,37 @@ from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video.frames import FrameSource
 from hodor_cli.video.source import open_source
 
+#: Frames that were changed since: their records before, and files of their masks then.
+Before = Mapping[int, tuple[FrameRecord, Path]]
+
 
 class MadeByHand(Mapping[int, NDArray[np.uint16]]):
     """The label maps (H, W) with only the objects that were made by hand, by frame; each is read at its use."""
 
-    def __init__(self, project: Project) -> None:
-        self._project, self._frames = project, project.given_frames()
+    def __init__(self, project: Project, before: Before) -> None:
+        records = {**project.records, **{index: record for index, (record, _) in before.items()}}
+        self._records = {index: records[index] for index in sorted(records) if records[index].given}
+        self._project, self._before = project, before
 
     def __getitem__(self, index: int) -> NDArray[np.uint16]:
-        if index not in self._frames:
-            raise KeyError(index)
-        return self._project.given(index)
+        record, project = self._records[index], self._project
+        labels = project.read(self._before[index][1]) if index in self._before else project.labels(index)
+        return made_by_hand(labels, record)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._frames)
+        return iter(self._records)
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self._records)
 
 
-def inputs_by_hand(project: Project) -> RunInputs:
-    """All masks made by hand, as the inputs of a run of `hodor segment`."""
+def inputs_by_hand(project: Project, before: Before | None = None) -> RunInputs:
+    """All masks made by hand, as the inputs of a run of `hodor segment`. before: frames to take as they were."""
+    before = before or {}
+    records = {**project.records, **{index: record for index, (record, _) in before.items()}}
     return RunInputs(
-        masks=MadeByHand(project),
-        removals={index: record.removed for index, record in sorted(project.records.items()) if record.removed},
+        masks=MadeByHand(project, before),
+        removals={index: record.removed for index, record in sorted(records.items()) if record.removed},
         names={entry.id: entry.name for entry in project.entries() if entry.name},
     )
 

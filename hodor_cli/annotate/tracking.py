@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.annotate.project import Project
-from hodor_cli.annotate.result import MadeByHand, inputs_by_hand
+from hodor_cli.annotate.project import Project, made_by_hand
+from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.engine.ahead import LookAhead
 from hodor_cli.engine.following import GivenMasks, follow
 from hodor_cli.engine.keyframes import OfflineSegmenter
@@ -56,7 +56,7 @@ class Tracker:
                 record = self._project.records.get(index)
                 given: Labels | None = self._project.labels(index) if position == 0 else None
                 if position and record is not None and record.given:
-                    given = self._project.given(index)
+                    given = made_by_hand(self._project.labels(index), record)
                 for object_id in record.removed if record else ():
                     if object_id in segmenter.object_ids:
                         segmenter.remove(object_id)
@@ -72,12 +72,12 @@ class Tracker:
         First yields each frame of the backward pass, so that the user can watch: its result where the frame has no mask
         yet, else None. Then yields every frame with the result of both directions.
         """
-        reader, known = self._reader, set(self._project.records)
+        reader, known, inputs = self._reader, set(self._project.records), inputs_by_hand(self._project)
         with tempfile.TemporaryDirectory(prefix="hodor-") as maps:
             for found in follow(
                 self._segmenter,
                 reader.source,
-                GivenMasks(MadeByHand(self._project), inputs_by_hand(self._project).removals),
+                GivenMasks(inputs.masks, inputs.removals),
                 frames=(reader.start, reader.end - 1),
                 preview=True,
                 maps=MapFolder(Path(maps)),
