@@ -329,14 +329,24 @@ def test_mistakes_with_folders_of_masks_are_told(tmp_path):
     for number in range(4):
         Image.new("RGB", (80, 60)).save(tmp_path / "images" / f"{number}.png")
         Image.fromarray(square).save(tmp_path / "masks" / f"{number}.jpg")
-    with pytest.raises(DataError, match=r"masks holds 4 \.jpg files, which change the values of masks; export"):
-        check_dataset(tmp_path)
+    assert "0.jpg is a JPEG, which changes the values" in check_dataset(tmp_path).sentence()
     for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
         path.unlink()
         Image.fromarray(square).save(tmp_path / "masks" / f"cell{3 * number + 1}.png")
     report = check_dataset(tmp_path, limits=LIMITS)
-    assert not report.ok and "only 1 of 4 belong to a photograph" in report.sentence()
-    assert "give each the name of its photograph" in report.sentence()
+    assert not report.ok and "mask without a photograph (3, such as cell4.png: give each the" in report.sentence()
+    for path in (tmp_path / "masks").iterdir():
+        path.rename(path.with_name(f"{int(path.stem[4:]) // 3}.png"))
+    Image.fromarray(square).save(tmp_path / "masks" / "9.png")
+    report = check_dataset(tmp_path, limits=LIMITS)
+    assert (report.ok, report.samples) == (True, 4) and "left out: mask without a photograph: 1" in report.lines()
+    with pytest.raises(DataError, match=f"images holds the images alone; give {tmp_path}, where"):
+        check_dataset(tmp_path / "images")
+    (tmp_path / "above").mkdir()
+    (tmp_path / "images").rename(tmp_path / "above" / "images")
+    (tmp_path / "masks").rename(tmp_path / "above" / "masks")
+    with pytest.raises(DataError, match=f"holds no data set itself; give one of its folders, such as {tmp_path}/above"):
+        check_dataset(tmp_path)
 
 
 def test_a_missing_photograph_of_another_ending_is_named_and_boxes_are_no_outlines(tmp_path):
@@ -381,6 +391,10 @@ def test_masks_in_which_a_value_is_a_class_are_told(tmp_path):
     for number in range(2):
         Image.fromarray(cells).save(tmp_path / "masks" / f"{number}.png")
     assert not any("pieces" in fact for fact in check_dataset(tmp_path, limits=LIMITS).facts)
+    for number in range(3):
+        Image.fromarray(np.where(cells, 0, 255).astype(np.uint8)).save(tmp_path / "masks" / f"{number}.png")
+    told = "in 3 of 3 masks objects cover the whole edge of the picture: if that is the background, give it the value 0"
+    assert told in check_dataset(tmp_path, limits=LIMITS).facts
 
 
 def test_clips_in_images_and_masks_stay_clips(tmp_path):

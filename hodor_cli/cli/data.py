@@ -71,9 +71,8 @@ def check(
         if not lacks_pictures(path):
             raise
         raise DataError(f"{error}; this export has no pictures: write it again with --frames") from error
-    stdout_console().print(
-        f"Next, look at training samples: hodor data preview {shlex.quote(str(path))} -o sheet.png", soft_wrap=True
-    )
+    of = shlex.quote(str(path)) + (f" --annotations {shlex.quote(str(annotations))}" if annotations else "")
+    stdout_console().print(f"Next, look at training samples: hodor data preview {of} -o sheet.png", soft_wrap=True)
 
 
 @app.command(cls=HodorCommand)

@@ -146,13 +146,20 @@ def explain_folder(folder: Path) -> str:
         )
     images = pictures_in(folder).values()
     if not images:
-        inside = [entry for entry in visible_folders(folder) if pictures_in(entry)]
-        if not inside or any(annotations_in(entry) for entry in inside):
+        below = visible_folders(folder)
+        if any(annotations_in(entry) for entry in below):
+            return ""
+        if (inner := next((entry for entry in below if find_tool(entry) or find_masks(entry)), None)) is not None:
+            return f"{folder} holds no data set itself; give one of its folders, such as {inner}"
+        inside = [entry for entry in below if pictures_in(entry)]
+        if not inside:
             return ""
         return (
             f"{folder} holds folders of images ({listed([entry.name for entry in inside], 3)}) but no annotations: "
             f"{_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
         )
+    if has_annotations(folder.parent) or find_masks(folder.parent) is not None:
+        return f"{folder} holds the images alone; give {folder.parent}, where their annotations are"
     endings = ", ".join(sorted({file.suffix.lower() for file in images}))
     return (
         f"{folder} holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -9,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.datasets.coco_find import has_annotations
-from hodor_cli.datasets.folders import masks_in, masks_of_frames, pictures_in
+from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_values import ids_in
+from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.report import Faults
-from hodor_cli.errors import DataError, as_data_error
+from hodor_cli.errors import as_data_error
 from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
-from hodor_cli.images.paths import plural, summarise_files, visible_files, visible_folders
+from hodor_cli.images.paths import plural, visible_folders
 
 #: Names of the folders of plain pictures and of their masks.
 IMAGES = ("images", "image", "imgs", "img", "frames")
@@ -42,35 +45,41 @@ def read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Fa
 
     folder: of the set. images, masks: as `find_masks` gives them. Raises DataError where names cannot be matched.
     """
-    photographs, faults, pictures, scattered = pictures_in(images), Faults(folder), [], 0
-    if not (files := masks_in(masks)):
-        held = summarise_files(visible_files(masks))
-        raise DataError(f"{masks} holds {held}, which change the values of masks; export the masks as PNG")
+    photographs, files = pictures_in(images), masks_in(masks) or pictures_in(masks)
+    faults, pictures, doubts = Faults(folder), [], Counter[str]()
     with as_data_error():
-        labelled, notes = masks_of_frames(masks, list(photographs))
-    if len(labelled) < len(files) and not set(labelled) <= set(files):
-        detail = f"only {len(labelled)} of {len(files)} belong to a photograph by a likely reading of their names"
-        faults.add("names of masks", masks.name, f"{detail}; give each the name of its photograph")
-    for name, file in labelled.items():
+        match = match_names(list(files), list(photographs))
+    for name in match.unused:
+        doubtful = bool(match.how) and len(match.unused) > len(match.frames)
+        detail = "give each the name of its photograph" if doubtful else ""
+        faults.add("mask without a photograph", files[name].name, detail, serious=doubtful)
+    for name, frame in match.frames.items():
+        file = files[name]
         with faults.noting("broken mask", file.name), as_data_error():
             labels = LabelReader(file.name).read(file).ids  # a reader for each: colours and ids begin anew
             size = labels.shape[0], labels.shape[1]
-            pictures.append(Picture(file.name, size, shapes_of(labels), file=photographs[name]))
-            scattered += _has_scattered_object(labels)
-    bare = len(photographs) - len(labelled)
-    faults.facts += [f"{folder} holds photographs and their masks: each colour or value is an object", *notes]
+            pictures.append(Picture(file.name, size, shapes_of(labels), file=photographs[frame]))
+            doubts.update(_doubts(labels))
+    bare = len(photographs) - len(match.frames)
+    faults.facts.append(f"{folder} holds photographs and their masks: each colour or value is an object")
+    faults.facts += [f"{masks}: {match.how}"] if match.how else []
     faults.facts += [f"{plural(bare, 'photograph')} without a mask left out"] if bare else []
-    if scattered > len(pictures) / 2:
-        faults.facts.append(
-            f"in {scattered} of {len(pictures)} masks a value has separate pieces: if each piece is an object, give "
-            "each a value of its own, as skimage.measure.label does"
-        )
+    faults.facts += [
+        f"in {count} of {len(pictures)} masks {doubt}" for doubt, count in doubts.items() if count > len(pictures) / 2
+    ]
     return Annotations("label pictures", folder, pictures), faults
 
 
-def _has_scattered_object(labels: NDArray[np.integer]) -> bool:
-    """Whether one of the few values of a label map has three pieces of similar size, as where it means a class."""
+def _doubts(labels: NDArray[np.integer]) -> Iterator[str]:
+    """What in a label map may not be meant, as the end of a sentence."""
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    if np.count_nonzero(edge) > 0.9 * len(edge):
+        yield "objects cover the whole edge of the picture: if that is the background, give it the value 0"
     if len(ids := ids_in(labels)) > _FEW:
-        return False
+        return
     areas = [cv2.connectedComponentsWithStats((labels == one).astype(np.uint8))[2][1:, 4] for one in ids]
-    return any(np.count_nonzero(pieces >= pieces.max() / 10) >= 3 for pieces in areas)
+    if any(np.count_nonzero(pieces >= pieces.max() / 10) > 1 for pieces in areas):
+        yield (
+            "a value has separate pieces: if each piece is an object, give each a value of its own, as "
+            "skimage.measure.label does"
+        )

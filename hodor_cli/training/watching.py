@@ -31,6 +31,7 @@ from hodor_cli.video.overlay import draw_overlay
 COLUMNS = (
     "iteration", "loss", "cross_entropy", "dice", "iou", "learning_rate", "samples_per_second", "loader_wait",
 )  # fmt: skip
+_WHOLE = 20  # iterations, from which on a run can be a whole one
 #: Weight of the newest iteration in the running means of the clock.
 _NEW = 0.05
 _HEIGHT, _ROWS = 144, 4  # of a predicted picture, and of a sheet of predictions, at most
@@ -89,6 +90,7 @@ def outlook(progress: TrainingProgress, config: TrainConfig, until: float | None
     fit = progress.iteration + max(0, int(left * (until - time.time()) / needed))
     early = f", while the learning rate still rises ({warmup} iterations)" if fit < warmup else ""
     anew = f"; for a whole run in that time begin anew with `iterations={fit}` and `warmup={min(warmup, fit // 10)}`"
+    anew = anew if fit >= _WHOLE else ""
     return [*said, f"`time_limit` ends the run after about {fit} of them{early}, and `resume` continues it{anew}"]
 
 
