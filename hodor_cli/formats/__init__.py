@@ -4,7 +4,7 @@
     number_together([...])                  numbering.py         give objects ids by group, track or name
     read_given(arguments, source)           mask_arguments.py    read `--mask`: masks and other tools' files, per frame
     open_set(folder, annotations)           opening.py           open a data set of any tool as StillImages or ClipSet
-    find_masks, read_masks                  photograph_masks.py  photographs in images/ with label pictures in masks/
+    read_labelled(folder)                   photograph_masks.py  photographs in images/ with label pictures in masks/
     check_dataset(folder)                   check.py             report all faults of a data set
     outlines(mask), one_outline(mask)       outlines.py          polygons that reproduce the mask exactly
     new_folder(path)                        writing.py           a folder that appears only when it is complete

@@ -23,7 +23,7 @@ from hodor_cli.errors import DataError, InputError, as_data_error
 from hodor_cli.formats import coco, label_png
 from hodor_cli.formats.annotations import Annotations, Key, Picture, Shape
 from hodor_cli.formats.outlines import run_lengths
-from hodor_cli.formats.photograph_masks import IMAGES, MASKS, find_masks, read_masks
+from hodor_cli.formats.photograph_masks import IMAGES, MASKS, find_masks, read_labelled
 from hodor_cli.formats.recognise import find_tool, read_annotations
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.paths import exists, listed, plural, require_exists, visible_folders
@@ -57,8 +57,8 @@ def open_set(
     content: str | Path | CocoFile | None = annotations
     if (other := _of_other_tool(images, annotations)) is not None:
         images, content = (images if images.is_dir() else images.parent), other
-    elif annotations is None and (beside := find_masks(images)) is not None:
-        read, faults = read_masks(images, *beside)
+    elif annotations is None and (labelled := read_labelled(images)) is not None:
+        read, faults = labelled
         content = _as_coco(read, images, faults)
     elif annotations is None:
         if is_clips(images):

@@ -1,4 +1,5 @@
-"""Photographs in images/ whose objects are label pictures of the same names in masks/."""
+"""Photographs in images/ whose objects are label pictures of the same names in masks/; or a folder for each photograph,
+with a mask for each object."""
 
 from __future__ import annotations
 
@@ -17,13 +18,22 @@ from hodor_cli.datasets.labels.mask_values import ids_in
 from hodor_cli.datasets.matching import match_names
 from hodor_cli.datasets.report import Faults
 from hodor_cli.errors import as_data_error
-from hodor_cli.formats.annotations import Annotations, Picture, shapes_of
+from hodor_cli.formats.annotations import Annotations, Picture, Shape, shapes_of
+from hodor_cli.formats.outlines import run_lengths
 from hodor_cli.images.paths import plural, visible_folders
 
 #: Names of the folders of plain pictures and of their masks.
 IMAGES = ("images", "image", "imgs", "img", "frames")
 MASKS = ("masks", "mask", "labels", "gt", "groundtruth", "ground_truth")
 _FEW = 5  # values of a mask whose pieces are counted; with more, each is an object
+
+
+def read_labelled(folder: Path) -> tuple[Annotations, Faults] | None:
+    """The photographs of such a set, and what is wrong with others; None for any other folder. Raises DataError."""
+    if (places := find_masks(folder)) is not None:
+        return read_masks(folder, *places)
+    folders = find_folders(folder)
+    return read_folders(folder, folders) if folders else None
 
 
 def find_masks(folder: Path) -> tuple[Path, Path] | None:
@@ -67,6 +77,28 @@ def read_masks(folder: Path, images: Path, masks: Path) -> tuple[Annotations, Fa
     faults.facts += [
         f"in {count} of {len(pictures)} masks {doubt}" for doubt, count in doubts.items() if count > len(pictures) / 2
     ]
+    return Annotations("label pictures", folder, pictures), faults
+
+
+def find_folders(folder: Path) -> list[Path]:
+    """The folders of single photographs, NAME/images/ and NAME/masks/ with a mask for each object (Data Science Bowl
+    2018); empty for any other folder."""
+    found = [sub for sub in visible_folders(folder) if (sub / "images").is_dir() and (sub / "masks").is_dir()]
+    return found if all(len(pictures_in(sub / "images")) == 1 for sub in found) else []
+
+
+def read_folders(folder: Path, folders: list[Path]) -> tuple[Annotations, Faults]:
+    """The photographs of such folders, and what is wrong with others."""
+    faults, pictures = Faults(folder), []
+    faults.facts.append(f"{folder} holds a folder for each photograph, with a mask for each object")
+    for sub in folders:
+        with faults.noting("broken mask", sub.name), as_data_error():
+            (photograph,) = pictures_in(sub / "images").values()
+            masks = [LabelReader(file.name).read(file).ids > 0 for file in masks_in(sub / "masks").values()]
+            shapes = tuple(Shape("", run_lengths(mask)) for mask in masks if mask.any())
+            if shapes:
+                height, width = masks[0].shape
+                pictures.append(Picture(photograph.name, (height, width), shapes, file=photograph))
     return Annotations("label pictures", folder, pictures), faults
 
 
