@@ -79,13 +79,6 @@ def test_youtube_vos(tmp_path: Path) -> None:
     assert not recognise(tmp_path).has_truth
 
 
-def test_a_damaged_meta_json_is_named(tmp_path: Path) -> None:
-    write_sequence(tmp_path / "JPEGImages" / "ab", tmp_path / "Annotations" / "ab", moving_labels(3))
-    (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(DataError, match=r"meta\.json"):
-        recognise(tmp_path)
-
-
 def test_mose_and_lvos(tmp_path: Path) -> None:
     write_sequence(tmp_path / "JPEGImages" / "0a1b", tmp_path / "Annotations" / "0a1b", moving_labels(9), every=2)
     found = recognise(tmp_path)

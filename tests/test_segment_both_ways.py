@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import hodor, refused
+from command import hodor
 from conftest import write_video
 from segment_fakes import MemorySource
 from segmenter_fakes import frames_of, make_model, square
 
 import hodor_cli
 from hodor_cli.engine import OfflineSegmenter, follow
-from hodor_cli.errors import InputError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
 from hodor_cli.run.inputs import RunInputs
@@ -129,15 +128,6 @@ def test_what_a_mask_does_not_name_is_followed_on_and_what_is_said_to_be_absent_
     assert ["2" in frame["objects"] for frame in frames] == expected
 
 
-def test_two_masks_for_one_frame_that_disagree_are_one_sentence(tmp_path: Path) -> None:
-    clip = write_video(tmp_path / "clip.mp4", frames_of(6))
-    for name, left in (("a", 2), ("b", 30)):
-        write_label_png(tmp_path / f"{name}.png", labels(2, square(2, left)))
-    masks = [text for name in "ab" for text in ("--mask", f"3={tmp_path}/{name}.png")]
-    said = refused("segment", clip, *masks, "-o", tmp_path / "out", code=InputError.exit_code)
-    assert "give different masks of object 2 in frame 3; give one of them" in said and not (tmp_path / "out").exists()
-
-
 # --- a further mask for a finished run
 
 
@@ -165,24 +155,6 @@ def test_correcting_one_object_leaves_the_others_where_it_does_not_lie(network: 
     for old, new in zip(before, masks_in(tmp_path / "out"), strict=True):
         apart = (old != 1) & (new != 1)
         np.testing.assert_array_equal(old[apart], new[apart])
-
-
-def test_an_interrupted_correction_ends_the_same_and_nothing_is_lost(network: Hodor, tmp_path: Path) -> None:
-    first, further = {0: labels(1, square(2, 2, 20)), 8: labels(1, square(10, 20, 20))}, {4: labels(1, square(9, 9))}
-    run(network, tmp_path / "once", masks=first | further)
-    run(network, tmp_path / "out", masks=first)
-    for stop in (3, 11):
-        with pytest.raises(KeyboardInterrupt):
-            run(network, tmp_path / "out", masks=further, resume=True, stop=stop)
-    run(network, tmp_path / "out", masks=further, resume=True)
-    for one, other in zip(masks_in(tmp_path / "once"), masks_in(tmp_path / "out"), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_resuming_a_finished_run_with_the_same_masks_does_nothing(network: Hodor, tmp_path: Path) -> None:
-    run(network, tmp_path / "out")
-    summary, seen = run(network, tmp_path / "out", resume=True)
-    assert summary.already_finished and seen == []
 
 
 def test_a_finished_run_names_the_frames_to_mask_next(network: Hodor, tmp_path: Path) -> None:

@@ -135,16 +135,6 @@ def test_what_a_hook_returns_goes_into_the_report(tmp_path: Path) -> None:
     assert any(item.reason == "drift" and item.first_frame == 2 for item in summary.review)
 
 
-def test_warnings_of_source_and_segmenter_are_reported(tmp_path: Path) -> None:
-    images, first = two_squares(5)
-    source, segmenter = MemorySource(images), ColourSegmenter()
-    source.warn("clip.mp4 is cut off: 5 frames could be read.")
-    segmenter.warn_at = 2
-    summary = run(tmp_path / "out", source=source, masks={0: first}, segmenter=segmenter)
-    assert summary.warnings == ("clip.mp4 is cut off: 5 frames could be read.", "object 9 is too small to follow")
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["warnings"] == list(summary.warnings)
-
-
 def test_progress_counts_up(tmp_path: Path) -> None:
     calls = []
     run(tmp_path / "out", 5, progress=lambda done, total: calls.append((done, total)))
