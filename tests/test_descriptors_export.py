@@ -12,9 +12,10 @@ from PIL import Image
 
 from hodor_cli.descriptors import DescriptorStore
 from hodor_cli.descriptors.export.encode import FrameEncoder
-from hodor_cli.descriptors.export.export import export_sources, find_sources, find_store, store_info
+from hodor_cli.descriptors.export.export import export_sources, find_sources, store_info
 from hodor_cli.descriptors.session.session import DescriptorRecorder
 from hodor_cli.descriptors.store.crops import open_crop
+from hodor_cli.descriptors.store.store import find_store
 from hodor_cli.engine import Segmenter, SegmenterSettings
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.images.label_png import write_label_png

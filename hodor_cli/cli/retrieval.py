@@ -2,93 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hodor_cli.cli import options as common
 from hodor_cli.cli.options import ByName, JsonOption, OverwriteOption, arg, opt, out_option, picture_file, switch
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, note, progress_bar, say, say_json
+from hodor_cli.cli.retrieval_texts import measure, show_matches, write_curves
+from hodor_cli.cli.terminal import note, progress_bar
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.search.comparison import Comparison, Metric
-    from hodor_cli.descriptors.search.protocol import RetrievalScores
+    from hodor_cli.descriptors.search.comparison import Comparison
     from hodor_cli.descriptors.search.query import Query
     from hodor_cli.descriptors.search.search import Match, VerifiedMatch
     from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.engine import Segmenter
 
     Answer = tuple[Match, VerifiedMatch | None]
-
-
-#: The metrics of curves, by what the curves are called.
-METRICS: dict[str, Metric] = {"Euclidean": "euclidean", "cosine": "cosine"}
-
-
-def measure(store: DescriptorStore, comparisons: list[Comparison], queries: int | None) -> dict[str, RetrievalScores]:
-    """The curves of a store by name, in both galleries where possible; descriptors by both metrics.
-
-    The other vectors have a fixed length: there the cosine ranks as the Euclidean distance does.
-    """
-    from hodor_cli.descriptors.search.protocol import score_retrieval
-    from hodor_cli.errors import InputError
-
-    index = store.index()
-    curves: dict[str, RetrievalScores] = {}
-    for gallery in ("across", "within"):
-        for one, (word, metric) in product(comparisons, METRICS.items()):
-            if metric != "euclidean" and one.by != "descriptor":
-                continue
-            label = f"{one.by}, {word} {gallery}"
-            with progress_bar(label, None, "queries") as progress:
-                try:
-                    curves[label] = score_retrieval(
-                        one.vectors(store),
-                        index,
-                        metric=metric,
-                        within_video=gallery == "within",
-                        queries=queries,
-                        progress=progress,
-                    )
-                except InputError:
-                    if gallery == "across":
-                        raise
-                    note("no curve within videos: none has two objects with several frames each")
-                    return curves
-    return curves
-
-
-def write_curves(curves: dict[str, RetrievalScores], output: Path, store: DescriptorStore, as_json: bool) -> None:
-    """Write the curves as an image and a table, and print their numbers."""
-    from hodor_cli.descriptors.views.retrieval import GALLERIES, write_curves_csv, write_curves_image
-
-    image, table = output.with_suffix(".png"), output.with_suffix(".csv")
-    write_curves_image(image, curves, f"{store.path.name}: {len(store):,} descriptors of {store.info.model_name}")
-    write_curves_csv(table, curves)
-    if as_json:
-        keys = (
-            "gallery", "metric", "rows", "objects", "queries", "left_out", "sampled", "mean_average_precision",
-            "precision_at_half_recall", "recall_at_1", "recall_at_5", "seconds",
-        )  # fmt: skip
-        found = {name: {key: getattr(scores, key) for key in keys} for name, scores in curves.items()}
-        say_json({"store": str(store.path), "image": str(image), "table": str(table), "curves": found})
-        return
-    for gallery, words in GALLERIES.items():
-        shown = {name: scores for name, scores in curves.items() if scores.gallery == gallery}
-        if not shown:
-            continue
-        first = next(iter(shown.values()))
-        asked = f"{first.queries:,} {'random ' if first.sampled else ''}queries, {first.left_out:,} left out"
-        say(f"Among {words}: {first.rows:,} rows; {first.objects:,} objects to find, {asked}")
-        say(f"  {'':<22}{'mAP':>8}{'P@50%':>8}{'R@1':>8}{'R@5':>8}{'time':>9}")
-        for name, scores in shown.items():
-            shares = ("mean_average_precision", "precision_at_half_recall", "recall_at_1", "recall_at_5")
-            numbers = "".join(f"{100 * getattr(scores, share):8.1f}" for share in shares)
-            say(f"  {name.removesuffix(f' {gallery}'):<22}{numbers}{scores.seconds:8.1f}s")
-    say(f"{image}  the curves")
-    say(f"{table}  the same as numbers")
 
 
 def retrieval(
@@ -140,9 +71,8 @@ def retrieval(
     hodor retrieval objects.h5 --query other.mp4 --click 40=320,200
     hodor retrieval objects.h5 --pr-curve
     """
-    from hodor_cli.descriptors.export.export import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
-    from hodor_cli.descriptors.store.store import DescriptorStore
+    from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
     from hodor_cli.errors import require_matplotlib
     from hodor_cli.files import require_new
@@ -177,7 +107,7 @@ def retrieval(
             write_contact_sheet(sheet, library, one, [match for match, _ in answers], alike_below=limit)
             compared = {"by": comparison.by, "metric": metric, "alike_below": limit}
             found.append({"query": one.label, **compared, "contact_sheet": str(sheet), "matches": answers})
-        _show_matches(library, found, as_json)
+        show_matches(library, found, as_json)
 
 
 def _check_question(pr_curve: bool, query: str | None, *, marked: bool) -> None:
@@ -253,42 +183,3 @@ def _search(
             store, query, matches, segmenter, comparison=comparison, metric=how["metric"], progress=show
         )
     return [(check.match, check) for check in verified]
-
-
-def _show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from hodor_cli.descriptors.views.retrieval import describe_times
-
-    if as_json:
-        for query in found:
-            answers, query["matches"] = query["matches"], []
-            for match, check in answers:
-                query["matches"].append(asdict(match))
-                if check is not None:
-                    keys = ("found", "distance", "confidence", "overlap", "problem")
-                    verified = {key: getattr(check, key) for key in keys} | ({} if check.found else {"distance": None})
-                    query["matches"][-1]["verified"] = verified
-        say_json(found)
-        return
-    for query in found:
-        if not query["matches"]:
-            note(f"no other object of {store.path} could be compared with {query['query']}")
-        checked = any(check is not None for _, check in query["matches"])
-        say(
-            f"{query['query']}: {counted(len(query['matches']), 'most similar object')} of {store.path}, "
-            f"compared by {query['by']}, {query['metric']} distance{', ranked with what was found' * checked}"
-            + ("" if query["alike_below"] is None else f", alike below {query['alike_below']:.2f}")
-        )
-        for rank, (match, check) in enumerate(query["matches"], start=1):
-            name, words = f"{match.video}/{match.object_id}", ""
-            if check is not None and check.found and not check.problem:
-                words = f"; found there, distance {check.distance:.3f}, confidence {check.confidence:.2f}"
-                words += f", overlap {check.overlap:.2f}"
-            elif check is not None:
-                words = f"; not checked: {check.problem}" if check.problem else "; not found there"
-            say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{words}")
-        nearest = min((match.distance for match, _ in query["matches"]), default=0.0)
-        if query["alike_below"] is not None and nearest >= query["alike_below"]:
-            note(f"{query['query']} is probably seen nowhere else: no other object of {store.path} is alike")
-        say(f"{query['contact_sheet']}  the crops")

@@ -35,9 +35,8 @@ def map_command(
 
     hodor map objects.h5 -o map --trajectories
     """
-    from hodor_cli.descriptors.export.export import find_store
     from hodor_cli.descriptors.search.comparison import choose_comparison
-    from hodor_cli.descriptors.store.store import DescriptorStore
+    from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.layout import make_map
     from hodor_cli.descriptors.views.map_files import write_map_image, write_map_page, write_points_csv
 

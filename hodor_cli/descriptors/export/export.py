@@ -3,7 +3,6 @@ every one that is not in it yet."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +124,6 @@ def _export(
     return ExportedVideo(info.name, "written", frames, rows)
 
 
-DEFAULT_STORE = "objects.h5"
 #: Photographs per video of the store: a kill loses at most so many, and reading one does not touch the others.
 STILLS_PER_VIDEO = 500
 #: Frames per second of a data set's sequences, which do not say so themselves.
@@ -181,19 +179,6 @@ def find_sources(
 def _require_no_name(path: Path, name: str | None) -> None:
     if name is not None:
         raise UsageError(f"`name` cannot name the videos of {path}; they keep their folders' names")
-
-
-def find_store(path: Path | None) -> Path:
-    """The given descriptor file, or else `objects.h5` here or in $HODOR_WORKSPACE_DIR. Raises InputError if none."""
-    if path is not None:
-        return path
-    for folder in ("", os.environ.get("HODOR_WORKSPACE_DIR", "")):
-        if (place := Path(folder) / DEFAULT_STORE).exists():
-            return place
-    raise InputError(
-        f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
-        f"`export_sources`"
-    )
 
 
 def dataset_sequences(root: Path, predictions: Path | None = None, *, every: int = 1) -> list[ExportSource]:

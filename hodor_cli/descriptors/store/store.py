@@ -7,6 +7,7 @@ keeps showing what it held when it was opened.
 from __future__ import annotations
 
 import json
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from hodor_cli.descriptors.store.schema import RowIndex, StoreInfo, VideoInfo, V
 from hodor_cli.errors import InputError
 from hodor_cli.images.paths import listed
 
+#: The file that commands read where none is named.
+DEFAULT_STORE = "objects.h5"
 _WHO = ("object_id", "frame")
 _ROWS = ("descriptor", "frame", "object_id", "box", "area", "confidence")
 #: The least value that makes sense, for numbers that are used as places, sizes or ids.
@@ -196,3 +199,16 @@ class DescriptorStore(AbstractContextManager["DescriptorStore"]):
                     raise ValueError(f"{len(opened)} rows of {dataset} for {rows}")
             self._datasets[key] = opened
         return self._datasets[key]
+
+
+def find_store(path: Path | None) -> Path:
+    """The given descriptor file, or else `objects.h5` here or in $HODOR_WORKSPACE_DIR. Raises InputError if none."""
+    if path is not None:
+        return path
+    for folder in ("", os.environ.get("HODOR_WORKSPACE_DIR", "")):
+        if (place := Path(folder) / DEFAULT_STORE).exists():
+            return place
+    raise InputError(
+        f"there is no {DEFAULT_STORE} here or in $HODOR_WORKSPACE_DIR; name a descriptor file or make one with "
+        f"`export_sources`"
+    )
