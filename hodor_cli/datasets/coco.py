@@ -89,6 +89,8 @@ class StillImages:
         self._images: list[ImageEntry] = []
         self.object_counts: list[int] = []
         """Number of usable objects of each photograph."""
+        self.sizes: list[tuple[int, int]] = []
+        """(height, width) of each photograph, as annotated."""
         # The usable objects of each image as JSON: as Python objects, COCO's would need gigabytes, and every worker
         # process would get a copy of them.
         self._packed: list[bytes] = []
@@ -112,11 +114,6 @@ class StillImages:
     def groups(self) -> list[str]:
         """`source/coverage` of each photograph, or `source` if it has no `coverage`; sampling balances these groups."""
         return [f"{image.source or ''}{f'/{image.coverage}' if image.coverage else ''}" for image in self._images]
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each photograph, as annotated."""
-        return [image.size for image in self._images]
 
     def name(self, index: int) -> str:
         """The photograph's file name."""
@@ -169,6 +166,7 @@ class StillImages:
             if usable and self._is_there(image):
                 self._images.append(image)
                 self.object_counts.append(len(usable))
+                self.sizes.append(image.size)
                 self.classes.update(item.category for item in usable)
                 self._packed.append(msgspec.json.encode(usable))
 
