@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,17 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, model: Hodor) ->
     assert {r.name: r.outcome for r in results} == {"bear": "written", "cow": "failed", "dog": "written"}
     with DescriptorStore(tmp_path / "objects.h5") as store:
         assert store.videos == ["bear", "dog"]
+
+
+def test_a_moved_video_is_known_by_its_new_place_when_it_is_exported_again(tmp_path: Path, model: Hodor) -> None:
+    root, encoder = write_davis(tmp_path / "davis", {"bear": 200}), FrameEncoder(model)
+    export_sources(find_sources(root), tmp_path / "objects.h5", encoder)
+    shutil.copytree(root, tmp_path / "copy")
+    assert export_sources(find_sources(tmp_path / "copy"), tmp_path / "objects.h5", encoder)[0].outcome == "skipped"
+    root.rename(tmp_path / "moved")
+    assert export_sources(find_sources(tmp_path / "moved"), tmp_path / "objects.h5", encoder)[0].outcome == "written"
+    with DescriptorStore(tmp_path / "objects.h5") as store:
+        assert store.video("bear").source == str(tmp_path / "moved/JPEGImages/480p/bear") and len(store) > 0
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path, model: Hodor) -> None:

@@ -145,13 +145,14 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     rate = summary.frames / summary.seconds if summary.seconds else 0.0
     videos, frames = counted(len(done), "video"), counted(summary.frames, "frame")
     say(f"{videos} of {len(summary.results)} done{again}, {frames}, {rate:.1f} frames/s.")
-    say(f"  {summary.out}/NAME/  masks, overlay and report of each video")
+    say(f"  {summary.out}/NAME/  masks, overlay, report and review page of each video")
     if exports:
         say(f"  {summary.out}/NAME/export/  {', '.join(exports)}")
     say(f"  {summary.out}/summary.json  the outcome of each video")
     review = [result for result in done if result.review]
     if review:
-        say(f"Frames to review in {counted(len(review), 'video')}: {listed([result.name for result in review], 8)}")
+        names = listed([result.name for result in review], 8)
+        say(f"Frames to review in {counted(len(review), 'video')} (open NAME/review.html): {names}")
     warned = [result.name for result in done if result.warnings]
     if warned:
         say(f"Warnings in the reports of {listed(warned, 8)}")

@@ -210,7 +210,7 @@ def read_frame(store: DescriptorStore, match: Match) -> NDArray[np.uint8]:
     info = store.video(match.video)
     path = Path(info.source)
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"the source {path} of {match.video} is not there any more; put it back to verify")
+        raise InputError(f"{path} is not there any more; put it back, or export {match.video} again from its new place")
     if match.image_name is not None:
         found = ImageFinder(path.parent).find(match.image_name)
         if found is None:

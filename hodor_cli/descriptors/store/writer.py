@@ -22,6 +22,7 @@ from hodor_cli.descriptors.store.schema import StoreInfo, VideoInfo
 from hodor_cli.descriptors.store.store import DescriptorStore
 from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.files import new_file, require_replaceable
+from hodor_cli.images.paths import exists
 from hodor_cli.locks import WriterLock
 
 MERGE_ALWAYS_BELOW = 64 << 20  # bytes: copying this much after each video costs less than the video did
@@ -91,9 +92,13 @@ class StoreWriter(AbstractContextManager["StoreWriter"]):
         return sorted(self._videos)
 
     def has(self, info: VideoInfo) -> bool:
-        """True if this video is in the file already, from the same content with the same settings."""
+        """True if this video is in the file already, from the same content with the same settings.
+
+        Not if it was moved: it is written again, so that the file names the place where it is now.
+        """
         held = self._videos.get(info.name)
-        return held is not None and held.same_export(info)
+        moved = held is not None and held.source != info.source and not exists(Path(held.source))
+        return held is not None and held.same_export(info) and not moved
 
     def video(self, info: VideoInfo) -> RowsWriter:
         """Start writing one video; the earlier one of the same name and origin is replaced when this one is complete.

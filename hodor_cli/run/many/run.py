@@ -125,7 +125,7 @@ def segment_videos(
     there = [job.name for job in jobs if (out / job.name).exists()]
     if not (options.resume or options.overwrite) and (there or (out / UNFINISHED).exists()):
         shown = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
-        what = f"the results of {shown}" if there else "unfinished ones"
+        what = f"the results of {shown}" if there else "unfinished results"
         raise OutputError(f"{out} holds {what} already; add `resume` to continue or `overwrite` to replace them")
     began = time.perf_counter()
     results: dict[str, JobResult] = {}
