@@ -19,6 +19,14 @@ from pycocotools import mask as coco
 from hodor_cli.images.label_png import read_label_png
 
 FRAMES = 21
+#: Keeps what the page says, because a message is gone after some seconds.
+LISTEN = """
+if (!window.told) {
+  window.told = [];
+  const note = ({ addedNodes }) => addedNodes.forEach((one) => told.push(one.textContent));
+  new MutationObserver((all) => all.forEach(note)).observe(document.querySelector("#toasts"), { childList: true });
+}
+undefined"""
 
 
 class Page:
@@ -52,6 +60,7 @@ class Page:
 
     def wait(self) -> None:
         """Wait until the page shows a frame and the network is loaded."""
+        self.browser.run(LISTEN)
         self.browser.until("import('./state.js').then(({ state }) => state.ready)", "the page and the network")
         self.browser.until("document.querySelector('#wait').hidden", "the page to say so")
         self.browser.until("(async () => (await import('./view.js')).view.shown >= 0)()", "a frame")
@@ -549,7 +558,8 @@ def test_every_size_shows_every_tool(page: Page) -> None:
 
 
 def toasts(page: Page) -> str:
-    return str(page.browser.run("Array.from(document.querySelectorAll('.toast'), (one) => one.textContent).join()"))
+    """What the page has said since it was opened."""
+    return str(page.browser.run("window.told.join()"))
 
 
 def test_an_empty_project_says_what_is_missing(page: Page) -> None:
