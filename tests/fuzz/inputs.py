@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from pathlib import Path
 
 import numpy as np
+from command import hodor
 from conftest import write_video
+from evaluation_fakes import davis, write_meta, write_sequence
 from PIL import Image
-
-from hodor_cli.cli import app
 
 SIZE = (48, 64)
 FRAMES = 5
@@ -31,32 +30,24 @@ def make_inputs(root: Path) -> Path:
     (root / "list.txt").write_text("clip.mp4\n# more\nframes\n", encoding="utf-8")
     _pictures(root / "first", [masks[0]], "clip.png")
     _pictures(root / "first", [masks[0]], "frames.png")
-    _davis(root / "davis", frames, masks)
-    _youtube(root / "youtube", frames, masks)
+    lists = davis(root / "davis", {"ball": masks}) / "ImageSets" / "2017"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("ball\n", encoding="utf-8")
+    write_sequence(root / "youtube/JPEGImages/ball", root / "youtube/Annotations/ball", masks)
+    names = [f"{index:05d}" for index in range(FRAMES)]
+    write_meta(root / "youtube", {"ball": {"1": ("ball", names), "2": ("ball", names)}})
     _coco(root / "photos", frames)
     _weights(root)
-    segment = ["segment", str(root / "clip.mp4"), "--mask", str(root / "mask.png")]
-    weights = ["--weights", str(root / "toy.safetensors")]
-    _hodor(*segment, *weights, "-o", str(root / "result"), "--export", "coco-video")
-    _hodor("export-descriptors", str(root / "result"), *weights, "-o", str(root / "objects.h5"))
+    segment = ["segment", root / "clip.mp4", "--mask", root / "mask.png"]
+    weights = ["--weights", root / "toy.safetensors"]
+    hodor(*segment, *weights, "-o", root / "result", "--export", "coco-video")
+    hodor("export-descriptors", root / "result", *weights, "-o", root / "objects.h5")
     _interrupted(root)
-    _hodor(
-        "evaluate", str(root / "davis"), "--predictions", str(root / "davis/Annotations/480p"), "-o", str(root / "eval")
-    )
-    train = ["pretrain", "--data", str(root / "photos"), "--preset", "toy", "--workers", "0"]
+    hodor("evaluate", root / "davis", "--predictions", root / "davis/Annotations/480p", "-o", root / "eval")
+    train = ["pretrain", "--data", root / "photos", "--preset", "toy", "--workers", "0"]
     limits = ["--set", "limits.min_area=10", "--set", "limits.min_side=3"]
-    _hodor(*train, *limits, "--iterations", "1", "--batch-size", "1", "-o", str(root / "run"))
+    hodor(*train, *limits, "--iterations", "1", "--batch-size", "1", "-o", root / "run")
     return root
-
-
-def _hodor(*arguments: str) -> None:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        try:
-            app(list(arguments), prog_name="hodor")
-        except SystemExit as end:
-            if end.code:
-                raise RuntimeError(f"{' '.join(arguments)}: {said.getvalue()}") from end
 
 
 def _scene() -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -77,23 +68,6 @@ def _pictures(folder: Path, pictures: list[np.ndarray], name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / name.format(index))
-
-
-def _davis(root: Path, frames: list[np.ndarray], masks: list[np.ndarray]) -> None:
-    _pictures(root / "JPEGImages/480p/ball", frames, "{:05d}.jpg")
-    _pictures(root / "Annotations/480p/ball", masks, "{:05d}.png")
-    lists = root / "ImageSets/2017"
-    lists.mkdir(parents=True)
-    (lists / "val.txt").write_text("ball\n", encoding="utf-8")
-
-
-def _youtube(root: Path, frames: list[np.ndarray], masks: list[np.ndarray]) -> None:
-    _pictures(root / "JPEGImages/ball", frames, "{:05d}.jpg")
-    _pictures(root / "Annotations/ball", masks, "{:05d}.png")
-    names = [f"{index:05d}" for index in range(FRAMES)]
-    objects = {str(key): {"category": "ball", "frames": names} for key in (1, 2)}
-    videos = {"ball": {"objects": objects}}
-    (root / "meta.json").write_text(json.dumps({"videos": videos}), encoding="utf-8")
 
 
 def _coco(root: Path, frames: list[np.ndarray]) -> None:
@@ -143,7 +117,7 @@ def _interrupted(root: Path) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
-    with open_source(str(root / "clip.mp4")) as source, contextlib.suppress(KeyboardInterrupt):
+    with open_source(root / "clip.mp4") as source, contextlib.suppress(KeyboardInterrupt):
         inputs = RunInputs(read_given([str(root / "mask.png")], source).masks)
         segmenter = settings.segmenter(load_model(settings.weights))
         output, hooks = RunOutput(checkpoint_seconds=0.0), RunHooks(progress=stop)

@@ -163,7 +163,7 @@ def writing_commands(inputs: Inputs, result: Path, store: Path) -> dict[str, tup
         "pretrain": ("pretrain", *train, "-o", "out"),
         "map": ("map", store, "-o", "out"),
         "heatmaps": ("heatmaps", inputs.video, "--mask", inputs.mask, *weights, "--frame", 3, "-o", "out.png"),
-        "retrieval": ("retrieval", store, "--query", f"{store}#clip/1", "--sheet", "out.png"),
+        "retrieval": ("retrieval", store, "--query", f"{store}#clip/1", "-o", "out.png"),
         "data preview": ("data", "preview", inputs.photographs, "-o", "out.png"),
     }
 
@@ -180,7 +180,7 @@ def on_full_disks(inputs: Inputs, work: Path) -> list[str]:
             if mounted.returncode:
                 return ["no tmpfs can be mounted here: run this as root on Linux"]
             try:
-                wrong = end(start(disk, *command)).fault(tuple(range(70)))
+                wrong = end(start(disk, *command)).fault((0, *range(3, 70)))  # 2 is a command that is spelled wrongly
                 left = [path.name for path in disk.rglob("*") if path.name.endswith((".tmp", ".part"))]
             finally:
                 subprocess.run(["umount", str(disk)], check=True)
