@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hodor_cli.model import Hodor
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MakeVideo = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -87,12 +86,6 @@ def write_video(
     return path
 
 
-@pytest.fixture(scope="session")
-def make_video() -> MakeVideo:
-    """`make_video(path, frames, fps=25.0) -> path`: a small real mp4."""
-    return write_video
-
-
 def moving_square(count: int = 8, height: int = 64, width: int = 96) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """A red square that moves over a textured ground: `count` RGB frames and their (H, W) uint8 masks of 0 and 1."""
     rows, columns = np.mgrid[:height, :width]
@@ -109,12 +102,6 @@ def moving_square(count: int = 8, height: int = 64, width: int = 96) -> tuple[li
         frames.append(frame)
         masks.append(mask)
     return frames, masks
-
-
-@pytest.fixture
-def square_clip() -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Frames and true masks of `moving_square()` at its defaults: 8 frames of 96x64."""
-    return moving_square()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command import hodor
-from conftest import MakeVideo, moving_square
+from conftest import moving_square, write_video
 
 from hodor_cli.adaptation.adapt import adapt
 from hodor_cli.adaptation.examples import Example, followed_after
@@ -163,11 +163,11 @@ def test_adapt_alone_never_takes_the_video_for_its_value(source: str) -> None:
 
 @pytest.mark.parametrize(("lines", "used"), [(128, (96, 192)), (64, (64, 128))])
 def test_segment_command_adapts_first_at_more_lines_if_the_video_has_them(
-    tmp_path: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, lines: int, used: tuple[int, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int, used: tuple[int, int]
 ) -> None:
     toy = Hodor(msgspec.structs.replace(build_model("toy").config, adapted_min_dim=96))
     frames, masks = moving_square(4, height=lines, width=2 * lines)
-    video = make_video(tmp_path / "clip.mp4", frames)
+    video = write_video(tmp_path / "clip.mp4", frames)
     write_label_png(tmp_path / "mask.png", masks[0].astype(np.uint16))
     save_checkpoint(tmp_path / "toy.safetensors", toy)
     monkeypatch.setenv("HODOR_CACHE_DIR", str(tmp_path / "cache"))

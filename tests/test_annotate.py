@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MakeVideo, moving_square, write_video
+from conftest import moving_square, write_video
 from pycocotools import mask as coco
 
 from hodor_cli.annotate import frames, opening
@@ -85,8 +85,8 @@ class Desk:
 
 
 @pytest.fixture
-def video(tmp_path: Path, make_video: MakeVideo) -> Path:
-    return make_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
+def video(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4", moving_square(FRAMES)[0])
 
 
 @pytest.fixture
@@ -519,8 +519,8 @@ def test_without_a_display_no_browser_is_opened(monkeypatch: pytest.MonkeyPatch)
     assert _open_browser("http://127.0.0.1:1/")
 
 
-def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, make_video: MakeVideo, tmp_path: Path) -> None:
-    other = make_video(tmp_path / "other.mp4", moving_square(5)[0])
+def test_folders_that_cannot_be_used_say_so(desk: Desk, video: Path, tmp_path: Path) -> None:
+    other = write_video(tmp_path / "other.mp4", moving_square(5)[0])
     with pytest.raises(OutputError, match="another video"):
         open_target(other, desk.folder)
     video.rename(tmp_path / "moved.mp4")

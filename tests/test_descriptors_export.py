@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_video
 from descriptor_helpers import clip, toy_model, write_davis
 from PIL import Image
 
@@ -110,9 +111,9 @@ def test_a_mask_too_small_for_the_network_still_gets_a_descriptor(model: Hodor) 
     assert np.isfinite(found.objects[5]).all() and np.linalg.norm(found.baseline[5]) > 0
 
 
-def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
+def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor) -> None:
     frames, labels = clip()
-    video = make_video(tmp_path / "clip.mp4", frames)
+    video = write_video(tmp_path / "clip.mp4", frames)
     masks = tmp_path / "masks"
     masks.mkdir()
     for index in (0, 1, 3):
@@ -131,9 +132,9 @@ def test_a_video_with_masks_and_without(tmp_path: Path, model: Hodor, make_video
         export_sources(find_sources(video, masks=wrong), tmp_path / "other.h5", FrameEncoder(model))
 
 
-def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
+def test_a_result_folder_with_confidences(tmp_path: Path, model: Hodor) -> None:
     frames, labels = clip(3)
-    make_video(tmp_path / "clip.mp4", frames)
+    write_video(tmp_path / "clip.mp4", frames)
     result = tmp_path / "clip.hodor"
     (result / "masks").mkdir(parents=True)
     entries = []
@@ -206,9 +207,9 @@ def test_two_sources_of_one_name_are_refused(tmp_path: Path, model: Hodor) -> No
         export_sources(sources, tmp_path / "objects.h5", FrameEncoder(model))
 
 
-def test_recording_while_segmenting(tmp_path: Path, model: Hodor, make_video) -> None:  # type: ignore[no-untyped-def]
+def test_recording_while_segmenting(tmp_path: Path, model: Hodor) -> None:
     frames, labels = clip()
-    path = make_video(tmp_path / "clip.mp4", frames)
+    path = write_video(tmp_path / "clip.mp4", frames)
     segmenter = Segmenter(model, device="cpu")
     seen = []
     with open_source(path) as source:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import hodor, refused
+from conftest import write_video
 from descriptor_helpers import clip, clustered_store, toy_model
 
 from hodor_cli.descriptors import DescriptorStore
@@ -20,11 +21,11 @@ from hodor_cli.images.label_png import write_label_png
 from hodor_cli.weights.checkpoint import save_checkpoint
 
 
-def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypatch, make_video) -> None:  # type: ignore[no-untyped-def]
+def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "toy.safetensors", toy_model(), {})
     frames, labels = clip()
-    make_video(tmp_path / "clip.mp4", frames)
+    write_video(tmp_path / "clip.mp4", frames)
     write_label_png(tmp_path / "mask.png", labels[0])
 
     def run(*arguments: str) -> str:

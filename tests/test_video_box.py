@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import hodor
+from conftest import write_video
 from PIL import Image
 
 from hodor_cli.clicks.clicker import Clicker
@@ -115,8 +115,8 @@ def test_nothing_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         masks_from_prompts(scene()[0], {}, {3: (Click(80, 60),)}, {})
 
 
-def test_parse_boxes(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
+def test_parse_boxes(tmp_path: Path) -> None:
+    source = open_source(write_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
     assert boxes_by_frame(["10,20,30,40"], source) == {1: {1: (10, 20, 30, 40)}}
     assert boxes_by_frame([" 4 = 10, 20.4 ,30,40 "], source, taken={1}) == {4: {2: (10, 20, 30, 40)}}
     for wrong in ("10,20,30", "a,b,c,d", "x=1,2,3,4", "", "1=2=3,4,5,6", "1,2,3,nan", "-3=1,2,3,4", f"{10**400},1,9,9"):
@@ -129,8 +129,8 @@ def test_parse_boxes(tmp_path: Path, make_video: Callable[..., Path]) -> None:
             boxes_by_frame([outside], source)
 
 
-def test_parse_clicks(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
+def test_parse_clicks(tmp_path: Path) -> None:
+    source = open_source(write_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
     clicks = clicks_by_frame(["10,20", "-30, 40.2", "3:7=50,60", "4:7=-5,6"], source, {2: [1]})
     assert clicks == {
         1: {2: (Click(10, 20), Click(30, 40, False))},
@@ -149,8 +149,8 @@ def test_parse_clicks(tmp_path: Path, make_video: Callable[..., Path]) -> None:
         clicks_by_frame(["9=16,5"], source, {})
 
 
-def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path, make_video: Callable[..., Path]) -> None:
-    source = open_source(make_video(tmp_path / "clip.mp4", [scene()[0]] * 5))
+def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path) -> None:
+    source = open_source(write_video(tmp_path / "clip.mp4", [scene()[0]] * 5))
     clicks = ["50,60", "-5,6"]
     assert clicks_by_frame(clicks, source, {0: [4]}) == {0: {4: (Click(50, 60), Click(5, 6, False))}}
     assert clicks_by_frame(clicks, source, {2: [1]}).keys() == {0} and 2 in clicks_by_frame(clicks, source, {2: [1]})[0]
@@ -159,10 +159,10 @@ def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path, make
     assert clicks_by_frame(["0:9=50,60"], source, {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
 
 
-def test_click_in_a_run(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+def test_click_in_a_run(tmp_path: Path) -> None:
 
     image, disk = scene()
-    clip = make_video(tmp_path / "clip.mp4", [image] * 3)
+    clip = write_video(tmp_path / "clip.mp4", [image] * 3)
     run = ["segment", str(clip), "--device", "cpu", "--min-dim", "64", "-o", str(tmp_path / "out")]
     hodor(*run, "--click", "80,60", "--click", "-10,10")
     made = np.asarray(Image.open(tmp_path / "out/box_masks/00000_id1.png"))
