@@ -25,6 +25,7 @@ from hodor_cli.descriptors.views.retrieval import write_curves_csv, write_curves
 from hodor_cli.engine import Segmenter
 from hodor_cli.errors import InputError, OutputError
 from hodor_cli.video.frames import Frame
+from hodor_cli.weights import load_model
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
@@ -157,6 +158,20 @@ def test_each_heatmap_shows_its_own_part_of_the_background(monkeypatch: pytest.M
         inside[16 * k + 4 : 16 * k + 12, 56:] = True
         assert found.background[k][inside].min() > 0.9 and found.background[k][:, :40].max() < 0.1
         assert all(found.background[other][inside].max() < 0.1 for other in range(9) if other != k)
+
+
+def test_heatmaps_lie_on_the_frame_where_the_object_is_small() -> None:
+    """Of such a frame `segment` decodes only the part where the object can be."""
+    rows, columns = np.mgrid[:240, :320]
+    noise = np.random.default_rng(0).integers(0, 25, (240, 320, 3))
+    disks = [(rows - 60) ** 2 + (columns - 70 - 4 * index) ** 2 < 30**2 for index in range(3)]
+    images = [
+        (np.where(disk[..., None], (220, 120, 20), (40, 110, 50)) + noise).clip(0, 255).astype(np.uint8)
+        for disk in disks
+    ]
+    found = compute_heatmaps(frames_of(images), {0: disks[0].astype(np.uint16)}, 2, Segmenter(load_model("mini")))
+    of_object = found.catch_all + found.background.sum(axis=0) < 0.5
+    assert (of_object & disks[2]).sum() > 0.8 * (of_object | disks[2]).sum()
 
 
 def test_heatmaps_say_what_is_drawn_beside_them(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ class FrameSteps(Preparation):
     """The part of a `Segmenter` that uses the network; what it knows of the objects is in `_known`."""
 
     _known: Followed
+    #: Whether each frame is decoded as a whole, for code that reads the decoder's logits, and not only where objects
+    #: can be.
+    whole_frames = False
 
     def _follow(self, step: StepInput) -> StepResult:
         known = self._known
@@ -113,7 +116,8 @@ class FrameSteps(Preparation):
             return Decoded(known.ids, self._settled(logits), cue, {}, followed)
         was = known.memory.previous.keyed_masks(known.ids).masks[0]
         radii = known.motion.radii(known.ids, matcher.spread, step.time)
-        region = None if known.whole is None else known.whole.region(known.ids, was, radii)
+        whole = None if self.whole_frames else known.whole
+        region = None if whole is None else whole.region(known.ids, was, radii)
         logits, cue = self._logits(step, region)
         if region is not None and holds_all(logits, region):
             logits = in_whole_frame(logits, region)
