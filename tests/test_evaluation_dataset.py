@@ -104,6 +104,7 @@ def test_two_plain_folders(tmp_path: Path, names: tuple[str, str]) -> None:
     assert (found.kind, list(found.sequences)) == ("plain", ["one", "two"])
     found = recognise(flat)
     assert {name: len(sequence.images) for name, sequence in found.sequences.items()} == {"flat": 4}
+    assert "taken for one clip" in found.describe() and "one clip" not in recognise(nested).describe()
 
 
 def test_true_masks_alone(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_youtube_vos_and_photographs_side_by_side_with_a_validation(
         ("pretrain --precision fp16", 2, "--precision must be auto, fp32 or bf16, not 'fp16'"),
         ("pretrain --preset toy --batch-size 3 --micro-batch 2", 2, "--batch-size 3 must be a multiple of --micro-ba"),
         ("pretrain --preset big", 2, "there is no training preset 'big'"),
+        ("pretrain --preset minni", 2, "did you mean mini?"),
         ("pretrain --preset toy --data nowhere -o out", 3, "there is no data set nowhere"),
         ("finetune --data nowhere --preset toy", 2, "give --weights, a file"),
         ("finetune --data d --weights {weights} -o out", 2, "say with --mode how clips are used"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt, switch
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import Show, note, progress_bar, say_json, stdout_console, warn
+from hodor_cli.cli.terminal import Show, counted, note, progress_bar, say_json, stdout_console, warn
 from hodor_cli.cli.training_parts import LiveLine, Validation
 from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
@@ -130,7 +130,7 @@ def train_with(
     if not result.is_first:
         return
     console = stdout_console()
-    console.print(f"{result.last}: the network after {result.iterations} iterations")
+    console.print(f"{result.last}: the network after {counted(result.iterations, 'iteration')}")
     if result.best is not None and result.score is not None:
         console.print(f"{result.best}: the best by validation, J&F {100 * result.score:.1f}")
     if result.iterations < result.wanted:

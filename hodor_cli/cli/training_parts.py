@@ -33,6 +33,7 @@ class Validation:
             raise DataError(f"`val` {dataset} has no annotations to measure against")
         if not any(sequence.images for sequence in benchmark.sequences.values()):
             raise DataError(f"`val` {dataset} has masks but no images to run the network on")
+        note(f"validation on {benchmark.describe()}")
         return Validation(dataset, precision)
 
     def __call__(self, model: Hodor) -> float:

@@ -228,8 +228,10 @@ def _plain(root: Path) -> Dataset:
             f"{first_folders(root)}"
         )
     name = root.resolve().name
-    sequences = _sequences(images, masks) if depth(masks) else {name: _sequence(name, images, masks)}
+    flat = not depth(masks)
+    sequences = {name: _sequence(name, images, masks)} if flat else _sequences(images, masks)
     layout = f"two folders, {images.name} and {masks.name}" if images is not None else "true masks alone"
+    layout += ", taken for one clip" if flat and images is not None else ""
     return Dataset(root, "plain", layout, sequences)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from hodor_cli.datasets.limits import ObjectLimits
-from hodor_cli.errors import UsageError
+from hodor_cli.errors import UsageError, closest
 from hodor_cli.samples.settings import MINI, PAPER, AugmentSettings, BatchSettings, augment_preset, chance
 from hodor_cli.settings import about, check_settings
 
@@ -198,6 +198,6 @@ def train_preset(name: str) -> TrainConfig:
     if name not in PRESETS:
         raise UsageError(
             f"there is no training preset '{name}'; choose one of {', '.join(PRESETS)}, or a JSON file such as the"
-            " run.json of a run"
+            f" run.json of a run{closest(name, PRESETS)}"
         )
     return PRESETS[name]

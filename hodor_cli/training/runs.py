@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from hodor_cli.errors import UsageError
+from hodor_cli.images.paths import plural
 from hodor_cli.samples.settings import ClipOptions, Data, parse_sources
 from hodor_cli.training.launch import launch as start
 from hodor_cli.training.launch import resolve
@@ -87,7 +88,7 @@ def _run(
             stack.enter_context(folder.held(plan.record, resume=plan.run.resume, overwrite=plan.run.overwrite))
             begin = f"resuming after iteration {plan.state.iteration} of" if plan.state else "training for"
             plan.callbacks.note(
-                f"{folder.root}: {begin} {config.iterations} iterations of {config.batch_size} samples,"
+                f"{folder.root}: {begin} {plural(config.iterations, 'iteration')} of {config.batch_size} samples,"
                 f" '{config.model}' on {layout.kind}{'' if layout.world == 1 else f', {layout.world} processes'}"
             )
         unused = config.drop_cue > 0  # the cue's parameters, in the iterations that drop it
