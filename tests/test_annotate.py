@@ -36,11 +36,14 @@ from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.model import Hodor
 from hodor_cli.run.choosing import suggested_in
+from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import OutputFolder
 from hodor_cli.run.records import FrameRecord, ObjectRecord
+from hodor_cli.run.runner import segment_source
 from hodor_cli.run.settings import SegmentSettings
 from hodor_cli.video import file as video_file
 from hodor_cli.video.decoding import decode_frames
+from hodor_cli.video.source import open_source
 
 FRAMES = 8
 
@@ -93,7 +96,7 @@ def video(tmp_path: Path) -> Path:
 def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[..., Desk]]:
     opened: list[Desk] = []
 
-    def make(history: int = 7) -> Desk:
+    def make(**settings: Any) -> Desk:
         source, folder = open_target(video, video.with_suffix(".hodor"))
         project = Project(folder, (source.height, source.width))
         events = _Events()
@@ -101,7 +104,7 @@ def open_desk(video: Path, toy: Hodor) -> Iterator[Callable[..., Desk]]:
             project,
             FrameReader(source),
             lambda: toy,
-            SegmentSettings(min_dim=64, history=history),
+            SegmentSettings(min_dim=64, **settings),
             events.add,
         )
         session.save()
@@ -251,6 +254,23 @@ def test_a_correction_tracks_only_the_frames_up_to_the_masks_beside_it(open_desk
     assert all(np.array_equal(desk.labels(index), corrected[index]) for index in range(FRAMES))
     desk = open_desk(history=2)
     assert both()[-FRAMES:] == list(range(FRAMES))  # other settings track in another way
+
+
+def test_a_correction_of_a_result_of_segment_tracks_only_the_frames_that_it_changes(
+    open_desk: Callable[..., Desk], video: Path, toy: Hodor
+) -> None:
+    mask = np.zeros((64, 96), np.uint16)
+    mask[20:40, 30:50] = 1
+    settings = SegmentSettings(min_dim=64, overlay=False)
+    with open_source(video) as source:
+        segment_source(source, RunInputs({3: mask}), video.with_suffix(".hodor"), toy, settings=settings)
+    for history, expected in ((7, [4, 5, 6, 7]), (2, list(range(FRAMES)))):  # other settings track in another way
+        desk = open_desk(history=history, overlay=False)
+        desk.paint(6, 1, 40, 20, side=24)
+        desk.do(ask.Track(6, "both"))
+        assert [event["frame"] for event in desk.told("frame") if event["streamed"]] == expected
+        desk.do(ask.Undo())
+        desk.do(ask.Undo())
 
 
 def test_tracking_fills_the_frames_streams_them_and_keeps_what_was_made_by_hand(desk: Desk) -> None:

@@ -101,7 +101,9 @@ class FrameReader:
             if steps_back:  # a user who goes back will probably want these next
                 self._keep(frame.index, frame.image)
         self._open = None
-        raise InputError(f"frame {index} of {self.source.label} cannot be decoded; the frames before it can be used")
+        raise InputError(
+            f"frame {index} of {self.source.label} cannot be decoded; use the frames before it, or convert the video"
+        )
 
     def _soon(self, index: int) -> bool:
         """Whether reading on, which converts all frames on the way, reaches a later frame sooner than seeking to the

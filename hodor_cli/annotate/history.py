@@ -95,6 +95,11 @@ class ChangeHistory:
         path = self._path(self._numbers[position])
         return path, read_step(path / "step.json")
 
+    @property
+    def complete(self) -> bool:
+        """Whether no change was forgotten because there were too many."""
+        return self._numbers[:1] in ([], [1])
+
     def newest_first(self) -> Iterator[tuple[Path, HistoryStep]]:
         """The changes that are made, with their folders."""
         for number in reversed(self._numbers[: self._done]):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec.structs import replace
-
 from hodor_cli.annotate import messages as ask
 from hodor_cli.annotate.export import write_export
 from hodor_cli.annotate.frames import FrameReader
-from hodor_cli.annotate.project import TRACKING, TRACKING_AGAIN, Project
+from hodor_cli.annotate.project import TRACKING, TRACKING_AGAIN, Project, tracker_of
 from hodor_cli.annotate.result import inputs_by_hand
 from hodor_cli.annotate.telling import JobProgress, Stopped, Teller
 from hodor_cli.annotate.tracking import Tracked, Tracker, ways
@@ -64,7 +60,9 @@ class Jobs:
         if not total:
             raise UsageError(f"there is no frame to track to from frame {asked.frame} in this direction")
         tracker = Tracker(project, reader, self.warm())
-        inputs, tracked_by = inputs_by_hand(project), self._fingerprint() if everywhere else ""
+        inputs, tracked_by = inputs_by_hand(project), ""
+        if everywhere:
+            tracked_by = tracker_of(run_identity(reader.source, RunInputs(), self._settings, self.warm()))
         change = None
         if everywhere and (before := project.changed_since(tracked_by)) is not None:
             change = ChangedPart.between(inputs_by_hand(project, before), inputs, reader.start, reader.end - 1)
@@ -87,11 +85,6 @@ class Jobs:
         unchanged = change is not None and not change.ranges
         text = "nothing to track: no mask has changed" if unchanged else clock.text(len(made.frames))
         self._done("track", text, stopped=stop.is_set())
-
-    def _fingerprint(self) -> str:
-        """What tracks, for `Project.changed_since`: source, settings and weights."""
-        identity = run_identity(self._reader.source, RunInputs(), self._settings, self.warm())
-        return hashlib.sha256(msgspec.json.encode(replace(identity, place={}))).hexdigest()
 
     def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""

@@ -10,6 +10,7 @@ A mask is written before its line in the journal, so a kill loses at most the ch
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -30,7 +31,7 @@ from hodor_cli.files import harmless, write_whole, writing
 from hodor_cli.images.label_png import read_label_png
 from hodor_cli.run.earlier import EarlierRun
 from hodor_cli.run.output import OutputFolder, read_journal
-from hodor_cli.run.records import FrameRecord, decode
+from hodor_cli.run.records import FrameRecord, RunIdentity, decode
 
 Labels = NDArray[np.uint16]
 #: The names of the changes that tracking makes; the second one changes only what an edit of a mask by hand changes.
@@ -38,10 +39,11 @@ TRACKING, TRACKING_AGAIN = "tracking", "tracking after a correction"
 
 
 class ProjectFile(Struct, frozen=True):
-    """project.json."""
+    """project.json. tracked_by: what tracked the result of `hodor segment` with which the project began."""
 
     mark: str
     objects: tuple[ObjectEntry, ...] = ()
+    tracked_by: str = ""
     format: Literal["hodor-annotation"] = "hodor-annotation"
     version: int = 1
 
@@ -53,11 +55,11 @@ class _Mark(Struct, frozen=True):
 class Project:
     """Label maps and records of all frames, and the objects. One thread makes changes, within `change`.
 
-    size: (height, width) of the frames.
+    size: (height, width) of the frames. tracked_by: see `ProjectFile`.
     """
 
     def __init__(self, folder: OutputFolder, size: tuple[int, int]) -> None:
-        self.folder, self.size = folder, size
+        self.folder, self.size, self.tracked_by = folder, size, ""
         self._own = folder.root / ".annotate"
         self.records: dict[int, FrameRecord] = {}
         self.objects: dict[int, ObjectEntry] = {}
@@ -138,6 +140,8 @@ class Project:
                 for index, before, _ in step.frames:
                     if before is not None:
                         then[index] = before, path / "before" / self.folder.mask(before.name).name
+            if self.history.complete and self.tracked_by == tracked_by:
+                return then
         return None
 
     def note(self, record: FrameRecord) -> None:
@@ -149,7 +153,9 @@ class Project:
         self._journal.write(msgspec.json.encode(record) + b"\n")
 
     def save_objects(self) -> None:
-        write_whole(self._own / "project.json", msgspec.json.encode(ProjectFile(self.mark, self.entries())))
+        write_whole(
+            self._own / "project.json", msgspec.json.encode(ProjectFile(self.mark, self.entries(), self.tracked_by))
+        )
 
     def entries(self) -> tuple[ObjectEntry, ...]:
         return tuple(self.objects[key] for key in sorted(self.objects))
@@ -172,10 +178,12 @@ class Project:
             self.mark = uuid.uuid4().hex
             if self.folder.report.is_file():
                 earlier = EarlierRun(self.folder)
+                if not self._annotated():
+                    self.tracked_by = tracker_of(earlier.report)
                 self.records, names = earlier.records, earlier.report.names
                 self.objects = {key: ObjectEntry(key, harmless(name)[:80]) for key, name in names.items()}
         else:
-            self.mark = saved.mark
+            self.mark, self.tracked_by = saved.mark, saved.tracked_by
             self.objects = {entry.id: entry for entry in saved.objects}
             self.records = {record.frame: record for record in read_journal(self._own / "journal.jsonl")}
         for record in self.records.values():
@@ -187,10 +195,11 @@ class Project:
         if not path.is_file():
             return None
         saved = decode(path.read_bytes(), ProjectFile, str(path))
-        if self.folder.report.is_file():
-            marked = decode(self.folder.report.read_bytes(), _Mark, str(self.folder.report)).annotated
-            return saved if marked == saved.mark else None
-        return saved
+        return saved if not self.folder.report.is_file() or self._annotated() == saved.mark else None
+
+    def _annotated(self) -> str:
+        """The mark in the report; empty if `hodor segment` made it."""
+        return decode(self.folder.report.read_bytes(), _Mark, str(self.folder.report)).annotated
 
     def _compact(self) -> None:
         """Rewrite the journal with one line per frame and open it to append."""
@@ -201,6 +210,13 @@ class Project:
         write_whole(self._own / "journal.jsonl", b"".join(lines))
         self.save_objects()
         self._journal = (self._own / "journal.jsonl").open("ab", buffering=0)
+
+
+def tracker_of(run: RunIdentity) -> str:
+    """What tracks, or has tracked, a video: a hash of source, weights, settings and precision."""
+    settings = {name: value for name, value in run.settings.items() if name != "device"}  # `used` has the chosen one
+    parts = (run.source, run.weights.fingerprint, settings, run.used)
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
 def made_by_hand(labels: Labels, record: FrameRecord) -> Labels:
