@@ -186,6 +186,7 @@ def test_settings_come_from_a_file_with_those_of_its_preset_for_the_others(tmp_p
     record.write_text(json.dumps({"kind": "pretrain", "preset": "mini", "settings": old, "data": []}))
     assert read_preset(str(record)) == ("mini", config)
     assert choose_config(str(part), "", {"iterations": 60}).iterations == 60
+    assert Recipe(part).preset == str(part)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

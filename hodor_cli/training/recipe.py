@@ -46,6 +46,8 @@ class Recipe:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.preset is not None:
+            object.__setattr__(self, "preset", str(self.preset))  # programs also give a path
         if self.weights is not None and self.backbone is not None:
             raise UsageError("`weights` holds a backbone already, which contradicts `backbone`; give one of them")
 
