@@ -36,8 +36,11 @@ class ChangedPart:
 
     @staticmethod
     def between(then: RunInputs, now: RunInputs, first: int, last: int) -> ChangedPart:
-        """What differs in the frames first..last. An input that is new, gone or another one changes its object in the
-        frames between the object's masks before and after it, where these lie farther apart in either set."""
+        """The frames of first..last that may change.
+
+        An input that is added, removed or replaced changes its object from the object's mask before that input to its
+        mask after it, not including them; of the two sets of inputs, the one whose masks lie farther apart counts.
+        """
         marked = [GivenMasks(inputs.masks, inputs.removals, inputs.appears).plan.marked for inputs in (then, now)]
         changed = _differing(then, now)
         ranges = []

@@ -34,20 +34,20 @@ def correct(
     folder: OutputFolder, earlier: EarlierRun, job: RunJob, segmenter: RunSegmenter, identity: RunIdentity
 ) -> SegmentSummary:
     """Correct a finished run. Its result does not change until all corrected frames are written."""
-    part = folder.part
+    own = folder.correction
     try:
-        then = read_run(part.run)
+        then = read_run(own.run)
     except OutputError:  # damaged
         then = None
-    if part.root.is_dir() and (then is None or differences(then, identity)):
-        shutil.rmtree(part.root)  # an unfinished correction with other inputs
+    if own.root.is_dir() and (then is None or differences(then, identity)):
+        shutil.rmtree(own.root)  # an unfinished correction with other inputs
     try:
-        checkpoint = prepare(part, identity, RunOutput(resume=True))
+        checkpoint = prepare(own, identity, RunOutput(resume=True))
         correction = Correction(folder, earlier, job)
-        again = Part(correction.change, earlier, list(correction.frames))
-        correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, again, MapFolder(part.backward), job.hooks)
+        part = Part(correction.change, earlier, list(correction.frames))
+        correcting = CorrectingSegmenter(segmenter, job.source, job.inputs, part, MapFolder(own.backward), job.hooks)
         job = replace(job, parts=correction.parts, ticks=correction.ticks, backward=correcting.behind)
-        run = RunLoop(job, correcting, part, checkpoint)
+        run = RunLoop(job, correcting, own, checkpoint)
         run.work()
         if job.overlay:
             begin = next(iter(earlier.records.values())).time
@@ -62,33 +62,33 @@ def correct(
 
 def is_moving(folder: OutputFolder) -> bool:
     """Whether a correction was interrupted while its masks were moved to their places."""
-    return folder.journal.is_file() and folder.part.journal.is_file() and not is_report(folder.report)
+    return folder.journal.is_file() and folder.correction.journal.is_file() and not is_report(folder.report)
 
 
 def finish_correction(folder: OutputFolder) -> SegmentSummary:
     """Move the corrected masks to their places and write the report of the whole result."""
-    found, checkpoint = read_run(folder.part.run), load_run_state(folder.part.checkpoint)
+    found, checkpoint = read_run(folder.correction.run), load_run_state(folder.correction.checkpoint)
     if found is None or checkpoint is None:
-        raise damaged(folder.part.run)
-    kept = sum(1 for _ in read_journal(folder.journal)) - sum(1 for _ in read_journal(folder.part.journal))
+        raise damaged(folder.correction.run)
+    kept = sum(1 for _ in read_journal(folder.journal)) - sum(1 for _ in read_journal(folder.correction.journal))
     move_masks(folder)
     return finish_run(folder, found, checkpoint.progress, resumed_from=kept)
 
 
 def move_masks(folder: OutputFolder) -> None:
     """Move the masks that differ, and the overlay, to their places. Can be called again after an interruption."""
-    part = folder.part
+    own = folder.correction
     with writing(folder.root):
         if is_report(folder.report):  # a folder with masks of both runs must not look finished
             put_in_place(folder.report, folder.replaced)
-        for record in read_journal(part.journal):
-            new, old = part.mask(record.name), folder.mask(record.name)
+        for record in read_journal(own.journal):
+            new, old = own.mask(record.name), folder.mask(record.name)
             if new.is_file() and not (old.is_file() and np.array_equal(read_label_png(new), read_label_png(old))):
                 put_in_place(new, old)
             for object_id in (*record.boxes, *record.clicks):
-                if part.box_mask(record.name, object_id).is_file():
+                if own.box_mask(record.name, object_id).is_file():
                     folder.box_masks.mkdir(exist_ok=True)
-                    put_in_place(part.box_mask(record.name, object_id), folder.box_mask(record.name, object_id))
+                    put_in_place(own.box_mask(record.name, object_id), folder.box_mask(record.name, object_id))
         folder.remove_exports()
         if folder.joined.is_file():
             put_in_place(folder.joined, folder.overlay)
@@ -157,7 +157,7 @@ class Correction:
 
         If it exists without a report, masks are being moved.
         """
-        again = {record.frame: record for record in read_journal(self.folder.part.journal)}
+        again = {record.frame: record for record in read_journal(self.folder.correction.journal)}
         with writing(self.folder.root), replacing(self.folder.journal) as temporary, temporary.open("wb") as file:
             for frame in self._frames:
                 changed = again.get(frame) if self.change.covers(frame) else None

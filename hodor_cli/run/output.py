@@ -100,14 +100,14 @@ class OutputFolder:
         self.replaced = self.progress / "replaced-report.json"
 
     @cached_property
-    def part(self) -> OutputFolder:
+    def correction(self) -> OutputFolder:
         """The folder of a correction until it replaces the results that it changes."""
         return OutputFolder(self.progress / "part")
 
     @property
     def can_be_continued(self) -> bool:
         """Whether there is an unfinished run or correction."""
-        return self.run.exists() or self.part.run.exists()
+        return self.run.exists() or self.correction.run.exists()
 
     def mask(self, name: str) -> Path:
         return self.masks / f"{name}.png"
@@ -128,13 +128,13 @@ class OutputFolder:
             return "new"
         if not self.root.is_dir():
             raise OutputError(f"{self.root} is a file; choose another folder with `out`")
-        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.part.root):
+        for folder in (self.masks, self.box_masks, self.progress, self.backward, self.correction.root):
             if folder.is_symlink():
                 raise OutputError(
                     f"{folder} is a link, and results are only written inside {self.root}; remove the link, or choose "
                     "another folder with `out`"
                 )
-        own = (self.backward, self.part.root)
+        own = (self.backward, self.correction.root)
         inside = [path for path in self.progress.iterdir() if path not in own] if self.progress.is_dir() else []
         for path in (self.report, self.overlay, self.annotations, self.review, *inside):
             require_replaceable(path)
@@ -185,7 +185,7 @@ class OutputFolder:
             for folder in (self.masks, self.box_masks):
                 remove_if_empty(folder)
             for path in list(self.progress.iterdir()) if keep_backward else ():
-                if path not in (self.backward, self.part.root):
+                if path not in (self.backward, self.correction.root):
                     path.unlink()
             if self.progress.is_dir() and not keep_backward:
                 shutil.rmtree(self.progress)

@@ -27,11 +27,11 @@ class Query:
     label: str
     descriptors: np.ndarray
     model_fingerprint: str
+    object_id: int
     baseline: np.ndarray | None = None
     thumbnail: bytes | None = None
     store: Path | None = None
     video: str | None = None
-    object_id: int | None = None
 
 
 def parse_reference(argument: str) -> tuple[Path, str, int | None]:
@@ -67,7 +67,7 @@ def queries_of_store(argument: str) -> list[Query]:
             shown = np.flatnonzero(mine)[[int(np.argmax(np.where(sure, rows.area, -1)))]]
             features = None if baseline is None else baseline[mine]
             crop, model = store.thumbnails(video, shown)[0], store.info.model_fingerprint
-            queries.append(Query(f"{video}/{value}", rows.descriptor, model, features, crop, path, video, value))
+            queries.append(Query(f"{video}/{value}", rows.descriptor, model, value, features, crop, path, video))
         return queries
 
 
@@ -84,7 +84,7 @@ def queries_of_frames(frames: Iterable[LabelledFrame], name: str, encoder: Frame
         label = name if len(rows) == 1 else f"{name} object {object_id}"
         descriptors = np.stack([row.descriptor for row in of_object])
         features = np.stack([row.baseline for row in of_object if row.baseline is not None])
-        queries.append(Query(label, descriptors, model, features, of_object[0].thumbnail, object_id=object_id))
+        queries.append(Query(label, descriptors, model, object_id, features, of_object[0].thumbnail))
     return queries
 
 
@@ -114,7 +114,7 @@ def start_descriptors(arguments: Sequence[str], *, most: int = 8) -> SavedObject
         raise InputError(
             "the given objects were saved with different models and cannot be mixed; export one file again"
         )
-    ids = [query.object_id or 0 for query in queries]
+    ids = [query.object_id for query in queries]
     if len(set(ids)) < len(ids):
         ids = list(range(1, len(queries) + 1))
     named = dict(zip(ids, queries, strict=True))
