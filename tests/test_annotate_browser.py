@@ -188,7 +188,7 @@ def test_a_session_from_the_first_click_to_a_killed_server(page: Page) -> None:
     # Export, and compare with the files.
     browser.key("s", 2)
     browser.run("document.querySelector('#format').value = 'to-coco-video'")
-    browser.run("document.querySelector('#write-format').click()")
+    browser.run("document.querySelector('#write-other').click()")
     browser.until("document.querySelector('[data-kind=other] a') !== null", "the export")
     text = browser.run("fetch(document.querySelector('[data-kind=other] a').href).then((answer) => answer.text())")
 

@@ -1,10 +1,13 @@
 // The page: events of the server change the state, and the parts of the page draw themselves from it.
 
 import "./keys.js";
-import { exported, toast } from "./panel.js";
+import { by } from "./elements.js";
+import { exported } from "./exports.js";
+import { toast } from "./panel.js";
 import { forgetMasks, keepMask } from "./pictures.js";
-import { connect, onEvent, send } from "./socket.js";
+import { connect, onEvent } from "./socket.js";
 import { shown, learn, on, set, state, tell } from "./state.js";
+import { accepted, disconnected } from "./tabs.js";
 import { loadThumbs } from "./timeline.js";
 import { play } from "./transport.js";
 import { go, open, reloadMask, replaceMask, view } from "./view.js";
@@ -15,26 +18,22 @@ const SAVED = {
   "no connection": "hodor annotate does not answer; if it has ended, start it again and open the address that it prints",
 };
 const JOBS = ["track", "adapt", "export"];
-const PATIENCE = 4;    // refusals until the user is told that another tab has the project
-let refused = 0;       // how often the server has refused this tab since it connected, because of another tab
-let turn = null;       // the timer of the next attempt
-let moved = false;     // another tab has taken the project from this one
 let missed = 0;        // attempts to connect that failed
 let followed = null;   // the frame of tracking that was gone to; who leaves it, draws or edits is left alone
 
 onEvent("hello", (event) => {
-  document.getElementById("busy-sheet").close();
-  refused = missed = 0;
-  moved = false;
+  accepted();
+  missed = 0;
   const { name, width, height, fps, start, end, folder } = event;
   const again = state.video !== null;
   state.frames.clear();
   event.frames.forEach(learn);
   forgetMasks();
-  set({ video: { name, width, height, fps, start, end, folder }, exports: event.exports, review: event.review, suggest: event.suggest, ready: event.ready });
+  const { exports, review, suggest, ready } = event;
+  set({ video: { name, width, height, fps, start, end, folder }, exports, review, suggest, ready });
   document.title = `${name} - hodor annotate`;
-  document.getElementById("name").textContent = name;
-  document.getElementById("name").title = folder;
+  by("name").textContent = name;
+  by("name").title = folder;
   if (!again) {
     set({ brush: Math.max(2, Math.round(Math.min(width, height) / 30)) });
     open();
@@ -55,10 +54,9 @@ onEvent("hello", (event) => {
 
 // Say what is saved: a key of SAVED.
 function say(text) {
-  const shown = document.getElementById("saved");
-  shown.textContent = text;
-  shown.title = SAVED[text];
-  shown.className = text === "no connection" ? "bad" : "";
+  by("saved").textContent = text;
+  by("saved").title = SAVED[text];
+  by("saved").className = text === "no connection" ? "bad" : "";
 }
 
 // Objects and history; `select` is the object that a command made current. Nothing is to be reviewed of objects that are gone.
@@ -137,35 +135,8 @@ onEvent("error", ({ text }) => {
   reloadMask();
 });
 
-// A tab that is refused asks again until the other one is closed; it is often itself, before it was loaded again.
-const hello = (take = false) => send({ do: "hello", take });
-onEvent("online", () => { if (!moved) hello(); });
-onEvent("busy", () => {
-  refused += 1;
-  if (refused === PATIENCE) tellBusy("This project is open in another tab or window.");
-  waitForTurn();
-});
-function waitForTurn() {
-  clearTimeout(turn);
-  turn = setTimeout(() => {
-    if (document.hidden) waitForTurn();
-    else if (refused) hello();
-  }, 300);
-}
-onEvent("taken", () => {
-  moved = true;
-  tellBusy("This project is now open in another tab or window.");
-});
-
-function tellBusy(text) {
-  document.getElementById("busy-text").textContent = text;
-  document.getElementById("busy-sheet").showModal();
-}
-document.getElementById("take").addEventListener("click", () => { refused = 0; hello(true); });
-document.getElementById("busy-sheet").addEventListener("cancel", (event) => event.preventDefault());
-
 onEvent("offline", () => {
-  refused = 0;
+  disconnected();
   play(false);
   if (editsUnderWay()) lost();
   say("no connection");

@@ -1,12 +1,13 @@
 // The crosshair: a pointer for those who work without a mouse. The arrow keys move it, Enter presses there.
 
+import { by } from "./elements.js";
 import { state, on, set } from "./state.js";
 import { cancel, holding, move, press, release } from "./tools.js";
 import { view, pan, redraw, reveal, seen } from "./view.js";
 
 const FAR = 16, NEAR = 2;   // pixels of the screen that a key moves it
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-const hint = document.getElementById("hint");
+const hint = by("hint");
 const HINTS = {
   click: "Enter adds, Alt+Enter removes.",
   box: "Enter sets the first corner, and then the second.",

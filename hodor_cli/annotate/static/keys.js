@@ -1,7 +1,9 @@
 // The keyboard: one table for the keys' functions and for the help sheet.
 
 import { endCrosshair, moveCrosshair, pressCrosshair, toggleCrosshair } from "./crosshair.js";
-import { adapt, addObject, current, hide, openExport, rename, stop, theme, track } from "./panel.js";
+import { by, make } from "./elements.js";
+import { openExport } from "./exports.js";
+import { adapt, addObject, current, hide, rename, stop, theme, track } from "./panel.js";
 import { holdSpace } from "./pointer.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
@@ -84,21 +86,15 @@ const rows = KEYS.filter(Array.isArray);
 const table = (entries) => new Map(entries.flatMap(([keys, , action]) => (action ? keys.map((key) => [key, action]) : [])));
 const actions = table(rows), crosshairActions = table(CROSSHAIR_KEYS);
 
+const shownKey = (name) => name.split("+").map((key) => NAMES[key] ?? (key.length === 1 ? key.toUpperCase() : key)).join("+") || "+";
+
 export function help() {
-  const sheet = document.getElementById("help-sheet");
+  const sheet = by("help-sheet");
   if (sheet.open) { sheet.close(); return; }
-  const list = document.getElementById("help-keys");
-  list.replaceChildren(...[...KEYS, ...CROSSHAIR_KEYS].map((entry) => {
-    const row = document.createElement(typeof entry === "string" ? "h3" : "div");
-    if (typeof entry === "string") { row.textContent = entry; return row; }
+  by("help-keys").replaceChildren(...[...KEYS, ...CROSSHAIR_KEYS].map((entry) => {
+    if (typeof entry === "string") return make("h3", { text: entry });
     const [keys, text] = entry;
-    for (const key of keys) {
-      const cap = document.createElement("kbd");
-      cap.textContent = key.split("+").map((part) => NAMES[part] ?? (part.length === 1 ? part.toUpperCase() : part)).join("+") || "+";
-      row.append(cap);
-    }
-    row.append(document.createTextNode(text));
-    return row;
+    return make("div", {}, ...keys.map((key) => make("kbd", { text: shownKey(key) })), text);
   }));
   sheet.showModal();
 }
@@ -153,5 +149,5 @@ function digit(name) {
 addEventListener("click", (event) => { if (event.detail) event.target.closest?.("button")?.blur(); });
 
 for (const [, , action, id] of rows) {
-  if (id) document.getElementById(id).addEventListener("click", action ?? (() => play()));
+  if (id) by(id).addEventListener("click", action ?? (() => play()));
 }

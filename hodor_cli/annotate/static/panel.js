@@ -1,24 +1,12 @@
 // The bar on top and the panel at the side: objects, display, review, the running job.
 
+import { by, make } from "./elements.js";
 import { send } from "./socket.js";
 import { state, on, set, tell } from "./state.js";
 import { openSuggestions } from "./transport.js";
 import { go, view } from "./view.js";
 
-const by = (id) => document.getElementById(id);
 const PLACES_SHOWN = 40;
-
-// An element with a class, text and attributes; text is never parsed as HTML.
-function make(tag, { text, ...attributes } = {}, ...children) {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
 
 const title = ({ id, name }) => name || `Object ${id}`;
 
@@ -144,7 +132,7 @@ const clock = (seconds) => {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 };
 
-function drawJob() {
+export function drawJob() {
   const { job } = state;
   by("job").hidden = !job;
   by("tracking").hidden = Boolean(job);
@@ -173,35 +161,13 @@ export function toast(text, kind = "") {
 
 export const stop = () => send({ do: "stop" });
 
-function begin(message, job) {
+export function begin(message, job) {
   if (send(message)) set({ job: { job } });
 }
 
 export const track = (direction) => begin({ do: "track", frame: view.shown, direction }, "track");
 
 export const adapt = () => { if (!state.job) begin({ do: "adapt", seconds: 60 }, "adapt"); };
-
-export function openExport() {
-  by("export-folder").textContent = `Masks and report are always in ${state.video.folder}. Also write:`;
-  const own = state.exports.filter(({ kind }) => !kind.startsWith("to-")), others = state.exports.filter((one) => !own.includes(one));
-  const write = (kind) => begin({ do: "export", kind }, "export");
-  const row = (kind, what, chosen, id) => make("li", { "data-kind": kind }, what, make("button", { id, text: "Write", onclick: () => write(chosen()) }));
-  const rows = own.map(({ kind, title, about }) => row(kind, make("span", { text: `${title}: ${about}` }), () => kind, `write-${kind}`));
-  const choice = make("select", { id: "format", "aria-label": "Format of another tool" }, ...others.map(({ kind, title: text }) => make("option", { value: kind, text })));
-  const about = make("small", {}), tellAbout = () => { about.textContent = others.find(({ kind }) => kind === choice.value)?.about; };
-  choice.addEventListener("change", tellAbout);
-  tellAbout();
-  by("export-kinds").replaceChildren(...rows, row("other", make("span", {}, choice, about), () => choice.value, "write-format"));
-  drawJob();
-  if (!by("export-sheet").open) by("export-sheet").showModal();
-}
-
-// A finished export can be downloaded from the sheet.
-export function exported({ kind, name }) {
-  const row = document.querySelector(`#export-kinds [data-kind="${kind.startsWith("to-") ? "other" : CSS.escape(kind)}"]`);
-  row?.querySelector("a")?.remove();
-  row?.append(make("a", { href: `export/${encodeURIComponent(kind)}`, download: "", text: `Download ${name}` }));
-}
 
 const light = matchMedia("(prefers-color-scheme: light)");
 

@@ -1,10 +1,11 @@
 // The strip below the picture: thumbnails, a row of confidence for each object, marks, and the frame in view.
 
+import { by } from "./elements.js";
 import { state, on, clampFrame } from "./state.js";
 import { openSuggestions, play } from "./transport.js";
 import { go } from "./view.js";
 
-const canvas = document.getElementById("strip");
+const canvas = by("strip");
 const THUMBS = 54, MARKS = 11, BAND = 36, FEW_ROWS = 3, MOST_ROWS = 12;   // the strip keeps its height with every object
 const TALL = THUMBS + MARKS + BAND + 2, FEWEST = 20;                        // frames of the closest view
 

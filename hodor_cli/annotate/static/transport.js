@@ -1,10 +1,11 @@
 // Going through the frames: playing, the frame's number, and the frames to review and to mask next.
 
+import { by } from "./elements.js";
 import { toast } from "./panel.js";
 import { state, on } from "./state.js";
 import { go } from "./view.js";
 
-const button = document.getElementById("play"), number = document.getElementById("frame");
+const button = by("play"), number = by("frame");
 const PLAY = "M5 3v14l12-7z", PAUSE = "M4 3h4v14H4zM12 3h4v14h-4z";
 let playing = null;
 
@@ -56,5 +57,5 @@ on("video", () => {
   if (!state.video) return;
   number.min = state.video.start;
   number.max = state.video.end - 1;
-  document.getElementById("of").textContent = `of ${state.video.end - 1}`;
+  by("of").textContent = `of ${state.video.end - 1}`;
 });

@@ -1,10 +1,11 @@
 // The canvas: which frame it shows, zoom and pan, and what is drawn over the frame.
 
+import { by } from "./elements.js";
 import { LabelMap } from "./labels.js";
 import { mask, picture } from "./pictures.js";
 import { state, on, set, tell, clampFrame } from "./state.js";
 
-const canvas = document.getElementById("view");
+const canvas = by("view");
 const context = canvas.getContext("2d", { alpha: false });
 const LEAST = 0.05, MOST = 40;
 

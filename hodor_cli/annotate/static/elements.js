@@ -1,0 +1,15 @@
+// Elements of the page: those that are there, and new ones.
+
+export const by = (id) => document.getElementById(id);
+
+// An element with a class, text and attributes; text is never parsed as HTML.
+export function make(tag, { text, ...attributes } = {}, ...children) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
