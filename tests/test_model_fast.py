@@ -60,8 +60,8 @@ def test_engine_gives_the_logits_of_the_plain_network(name: str) -> None:
     assert different <= 0.001 * len(frames) * masks[0].size
 
 
-def test_plain_network_trains_to_the_same_gradients() -> None:
-    model = some_model("mini").train()
+def gradient(network: Hodor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The gradient of all parameters together, from three frames."""
     frames, masks = moving_square(3, height=64, width=96)
     batch = (
         torch.from_numpy(np.stack(frames))[None],
@@ -69,14 +69,32 @@ def test_plain_network_trains_to_the_same_gradients() -> None:
         torch.ones(1, 3, 64, 96, dtype=torch.bool),
         torch.ones(1, 3, 1, dtype=torch.bool),
     )
-    steps = schedule("chain", 0, 3)
-    gradients = []
-    for network in (model, plain(copy.deepcopy(model))):
-        network.zero_grad(set_to_none=True)
-        losses, _ = Objective(network, supervise="all")(*batch, steps)
-        losses.total.backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-2, atol=1e-3 * gradients[1].abs().max().item())
+    network.zero_grad(set_to_none=True)
+    losses, _ = Objective(network, supervise="all", dtype=dtype)(*batch, schedule("chain", 0, 3))
+    losses.total.backward()
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def test_plain_network_trains_to_the_same_gradients() -> None:
+    model = some_model("mini").train()
+    found, wanted = gradient(model), gradient(plain(copy.deepcopy(model)))
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-3 * wanted.abs().max().item())
+
+
+def test_half_precision_trains_as_near_to_float32_as_the_plain_network() -> None:
+    model = some_model("mini").train()
+    unaccelerated = plain(copy.deepcopy(model))
+    exact, found, wanted = (
+        gradient(network, dtype)
+        for network, dtype in (
+            (unaccelerated, torch.float32),
+            (model, torch.bfloat16),
+            (unaccelerated, torch.bfloat16),
+        )
+    )
+    near = torch.cosine_similarity(wanted, exact, dim=0)
+    assert torch.cosine_similarity(found, exact, dim=0) > near - 0.02
+    assert found.norm().item() == pytest.approx(wanted.norm().item(), rel=0.05)
 
 
 def test_accelerating_keeps_parameters_and_is_undone() -> None:

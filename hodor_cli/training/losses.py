@@ -56,17 +56,18 @@ def prediction_losses(logits: list[Tensor], targets: list[Tensor]) -> Losses:
 
     count = merged.shape[2] - 1
     probabilities = log_probabilities[:, 1:].exp().unflatten(0, labels.shape[:2])  # (B, P, I, H, W)
-    wanted = F.one_hot(labels, count + 1)[..., 1:].permute(0, 1, 4, 2, 3).to(probabilities.dtype)
+    wanted = labels[:, :, None] == torch.arange(1, count + 1, device=labels.device)[:, None, None]
     # The index of the maximum, as argmax gives it, which on a CPU takes fifteen times as long across channels.
-    found, true = upsampled.detach().max(dim=1).indices.flatten(1), labels.flatten(0, 1).flatten(1)
+    found = upsampled.detach().max(dim=1).indices.flatten(1)
     total, present = merged.new_zeros((), dtype=torch.float32), merged.new_zeros((), dtype=torch.float32)
     for number in range(1, count + 1):  # the mean IoU over the objects that are in the target
-        hit, there = found == number, true == number
+        hit, there = found == number, wanted[:, :, number - 1].reshape(found.shape)
         iou = (hit & there).sum(dim=1) / (hit | there).sum(dim=1).clamp(min=1)
         shown = there.any(dim=1)
         total, present = total + (iou * shown).sum(), present + shown.sum()
     zero = torch.zeros_like(cross_entropy)
-    return Losses(cross_entropy, dice_loss(probabilities, wanted), total / present.clamp(min=1), contrast=zero)
+    dice = dice_loss(probabilities, wanted.to(probabilities.dtype))
+    return Losses(cross_entropy, dice, total / present.clamp(min=1), contrast=zero)
 
 
 def contrast_loss(descriptors: list[Tensor], sure: list[Tensor]) -> Tensor:
@@ -104,5 +105,5 @@ def dice_loss(probabilities: Tensor, wanted: Tensor) -> Tensor:
     """
     p, g = probabilities.flatten(1), wanted.flatten(1)
     overlap = 2 * (p * g).mean(dim=1)
-    loss = 1 - (overlap + _EPSILON) / ((p + g).mean(dim=1) + _EPSILON)
+    loss = 1 - (overlap + _EPSILON) / (p.mean(dim=1) + g.mean(dim=1) + _EPSILON)
     return torch.where(overlap <= _EPSILON, torch.zeros_like(loss), loss).mean()

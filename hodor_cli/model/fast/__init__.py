@@ -13,14 +13,18 @@ from hodor_cli.model.deform_conv import DeformConv
 from hodor_cli.model.encoder import SoftMaskedAttention
 from hodor_cli.model.fast.attention import CarriedAttention
 from hodor_cli.model.fast.deform_conv import GatheredDeformConv
+from hodor_cli.model.fast.learning import FloatConv, FloatGroupNorm
 from hodor_cli.model.fast.matching import TiledMatcher
 from hodor_cli.model.hodor import Hodor
 from hodor_cli.model.matching import Matcher
+from hodor_cli.model.mobilenet import Conv
 
 FAST_FORMS: dict[type[nn.Module], type[nn.Module]] = {
     SoftMaskedAttention: CarriedAttention,
     DeformConv: GatheredDeformConv,
     Matcher: TiledMatcher,
+    Conv: FloatConv,
+    nn.GroupNorm: FloatGroupNorm,
 }
 
 

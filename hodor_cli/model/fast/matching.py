@@ -28,8 +28,7 @@ class TiledMatcher(Matcher):
     """
 
     def forward(self, keys: Tensor, source: KeyedMasks, *, local: bool, region: Region | None = None) -> Tensor:
-        half = None if self.training else autocast_dtype(keys.device)
-        dtype = half or keys.dtype
+        dtype = autocast_dtype(keys.device) or keys.dtype
         with without_autocast(keys.device):
             source = KeyedMasks(source.keys.to(dtype), source.masks.to(dtype))
             return super().forward(keys, source, local=local, region=region).float()
@@ -70,7 +69,8 @@ class TiledMatcher(Matcher):
         """queries (B, Q, K) and answers (B, S, K) -> (B, Q, S); in half precision 0 is a perfect match."""
         if queries.dtype == torch.float32:
             return queries @ answers.transpose(1, 2)
-        perfect = self.log_scale.exp().to(queries.dtype).expand(len(queries), queries.shape[1], answers.shape[1])
+        perfect = self.log_scale.detach().exp().to(queries.dtype)  # a softmax does not depend on it
+        perfect = perfect.expand(len(queries), queries.shape[1], answers.shape[1])
         return torch.baddbmm(perfect, queries, answers.transpose(1, 2), beta=-1)
 
 
