@@ -216,6 +216,20 @@ def test_photographs_of_labelme_are_a_data_set(tmp_path: Path) -> None:
     assert "is YOLO's" in done.output, done.output
 
 
+def test_masks_find_photographs_by_likely_names_and_pictures_that_are_not_there_are_told(tmp_path: Path) -> None:
+    for part in ("images", "masks"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+    for name in ("a", "b"):
+        Image.fromarray(two_squares(1)[0][0]).save(tmp_path / "set" / "images" / f"{name}.jpg")
+        Image.fromarray(np.eye(48, 64, dtype=np.uint8)).save(tmp_path / "set" / "masks" / f"{name}_mask.png")
+    done = hodor("convert", tmp_path / "set", tmp_path / "out", "--to", "coco", "--frames")
+    assert done.exit_code == 0 and "warning" not in done.output, done.output
+    assert sorted(file.name for file in (tmp_path / "out").rglob("*.jpg")) == ["a.jpg", "b.jpg"]
+    (tmp_path / "set" / "images" / "b.jpg").unlink()
+    done = hodor("convert", tmp_path / "set", tmp_path / "less", "--to", "coco", "--frames")
+    assert "warning: 1 picture of" in done.output and done.exit_code == 0, done.output
+
+
 def test_an_unknown_format_is_refused_before_a_mask_is_made_of_a_box(result: SegmentSummary, tmp_path: Path) -> None:
     video = result.out.parent / "clip.mp4"
     arguments = ["segment", str(video), "--box", "5,5,30,30", "--export", "cooc", "-o", str(tmp_path / "out")]

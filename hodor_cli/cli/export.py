@@ -80,6 +80,8 @@ def convert(
         note(line)
     with new_folder(out, tolerance=simplify, frames=frames, overwrite=overwrite) as folder:
         writer.write(found, folder)
+    if frames and (lost := sum(picture.file is None for picture in found.pictures)):
+        warn(f"{counted(lost, 'picture')} of {annotations} could not be found and could not be written")
     masks = counted(sum(len(picture.object_ids) for picture in found.pictures), "mask")
     known = {shape.object_id for picture in found.pictures for shape in picture.shapes if shape.key is not None}
     of = f" of {counted(len(known), 'object')}" if found.tracked and known else ""

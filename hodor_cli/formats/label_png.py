@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hodor_cli.datasets.folders import masks_in
+from hodor_cli.datasets.folders import masks_in, pictures_in
 from hodor_cli.datasets.labels.decode import LabelReader
 from hodor_cli.datasets.labels.mask_file import read_mask
+from hodor_cli.datasets.matching import match_names
 from hodor_cli.formats.annotations import Annotations, Picture, Size, shapes_of
 from hodor_cli.formats.writing import FolderWriter
 from hodor_cli.images.label_png import write_label_png
@@ -36,10 +37,13 @@ def read(path: Path, size: Size | None = None) -> Annotations:
         return Annotations("a mask", path, [picture_of(path.stem, mask.labels)], notes=tuple(mask.notes))
     files = next(filter(None, (masks_in(path / name) for name in _MASKS)), {})
     reader = LabelReader(path.name, check_edges=False)
-    pictures = [
-        replace(picture_of(name, reader.read(file).ids, path), frame=place)
-        for place, (name, file) in enumerate(files.items())
-    ]
+    images = next(filter(None, (pictures_in(path / name) for name in _PICTURES)), {})
+    shown = match_names(list(files), list(images)).frames if images else {}
+    pictures = []
+    for place, (name, file) in enumerate(files.items()):
+        picture = picture_of(name, reader.read(file).ids)
+        image = images[shown[name]] if name in shown else None
+        pictures.append(replace(picture, frame=place, file=image, name=image.name if image else name))
     return Annotations("label pictures", path, pictures, notes=tuple(reader.notes), video=path.name)
 
 
