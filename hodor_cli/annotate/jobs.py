@@ -59,17 +59,14 @@ class Jobs:
         total = _frames_to_visit(project, reader) if everywhere else sum(len(way) - 1 for way in parts)
         if not total:
             raise UsageError(f"there is no frame to track to from frame {asked.frame} in this direction")
-        tracker = Tracker(project, reader, self.warm())
-        inputs, tracked_by = inputs_by_hand(project), ""
+        tracker, change, tracked_by = Tracker(project, reader, self.warm()), None, ""
         if everywhere:
             tracked_by = tracker_of(run_identity(reader.source, RunInputs(), self._settings, self.warm()))
-        change = None
-        if everywhere and (before := project.changed_since(tracked_by)) is not None:
-            change = ChangedPart.between(inputs_by_hand(project, before), inputs, reader.start, reader.end - 1)
+            change = self._changed_since(tracked_by)
         clock = JobProgress(self._teller, "track", total, stop)
         found: Iterator[Tracked | None]
         if change is not None:
-            found = tracker.again(change, inputs, clock.at)
+            found = tracker.again(change, clock.at)
         elif everywhere:
             found = clock.counting(tracker.everywhere())
         else:
@@ -85,6 +82,14 @@ class Jobs:
         unchanged = change is not None and not change.ranges
         text = "nothing to track: no mask has changed" if unchanged else clock.text(len(made.frames))
         self._done("track", text, stopped=stop.is_set())
+
+    def _changed_since(self, tracked_by: str) -> ChangedPart | None:
+        """What edits have changed since the whole video was tracked by `tracked_by`; None if it was not."""
+        before = self._project.changed_since(tracked_by)
+        if before is None:
+            return None
+        then, now = inputs_by_hand(self._project, before), inputs_by_hand(self._project)
+        return ChangedPart.between(then, now, self._reader.start, self._reader.end - 1)
 
     def adapt(self, asked: ask.Adapt, stop: threading.Event) -> None:
         """Fine-tune a copy of the network on the masks made by hand."""

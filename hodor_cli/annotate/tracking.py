@@ -23,7 +23,7 @@ from hodor_cli.engine.keyframes import OfflineSegmenter
 from hodor_cli.engine.soft_maps import MapFolder
 from hodor_cli.run.correcting import ChangedPart, CorrectingSegmenter, Part
 from hodor_cli.run.finish import FrameResult, frame_record
-from hodor_cli.run.inputs import FrameInputs, RunInputs
+from hodor_cli.run.inputs import FrameInputs
 from hodor_cli.run.records import FrameRecord
 from hodor_cli.run.settings import RunHooks
 from hodor_cli.video.frames import Frame
@@ -85,11 +85,12 @@ class Tracker:
                 new = found.final or found.frame not in known
                 yield self._tracked(found.frame, found.labels, found.result) if new else None
 
-    def again(self, change: ChangedPart, inputs: RunInputs, progress: Callable[[int, int], None]) -> Iterator[Tracked]:
+    def again(self, change: ChangedPart, progress: Callable[[int, int], None]) -> Iterator[Tracked]:
         """Track the part that an edit changes, after everything was tracked, and yield its frames.
 
-        inputs: all masks made by hand. progress: called with the number of frames done, and of all; ends it by raising.
+        progress: called with the number of frames done, and of all; ends it by raising.
         """
+        inputs = inputs_by_hand(self._project)
         source, earlier = self._reader.source, _Before(self._project, self._reader)
         # The frame before a part is seen, too, for the masks that the part begins with.
         ranges = [(max(low - 1, self._reader.start), high + 1) for low, high in change.ranges]
