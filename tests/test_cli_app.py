@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from command import hodor
+from command import hodor, refused
 from typer.testing import CliRunner
 
 import hodor_cli
@@ -270,6 +271,14 @@ def test_one_video_with_masks_is_told_that_the_option_is_mask(typo: str) -> None
     result = hodor("segment", *typo.split(), code=2)
     assert result.output.count("\n") == 1, result.output
     assert "hodor segment follows one video and takes --mask; --masks is of hodor segment-many" in result.output
+
+
+@pytest.mark.parametrize("command", ["bench", "evaluate nowhere --given 1", "evaluate-clicks nowhere"])
+def test_numbers_are_not_written_over_a_file(tmp_path: Path, command: str) -> None:
+    (tmp_path / "mine.json").write_text("mine")
+    said = refused(*command.split(), "--json", tmp_path / "mine.json", code=6)
+    assert said.endswith("exists already; choose another file for --json")
+    assert (tmp_path / "mine.json").read_text() == "mine"
 
 
 def test_everyday_options_stand_first() -> None:

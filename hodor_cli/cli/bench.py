@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.bench.settings import BenchSettings, parse_size
-from hodor_cli.cli.options import JsonFileOption, opt, switch, write_json
+from hodor_cli.cli.options import JsonFileOption, opt, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn
 
@@ -60,6 +60,7 @@ def bench(
     settings = replace(settings, size=parse_size(size))
     if not train and (batch_size is not None or workers is not None):
         raise UsageError("--batch-size and --workers belong to --train; add it or leave them out")
+    require_new_json(json_file)
     with progress_bar("measuring", None, "steps") as show, using_threads(settings.threads):
         if train:
             from hodor_cli.bench.training import measure_training

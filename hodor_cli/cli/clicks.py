@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, write_json
+from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, require_new_json, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import counted, duration, progress_bar, say, stderr_console, stdout_console
 from hodor_cli.clicks.settings import ClickTraining
@@ -76,6 +76,7 @@ def evaluate_clicks(
     """
     if method == "grabcut" and weights is not None:
         raise UsageError("`weights` are for the click network; leave them out with `method` grabcut")
+    require_new_json(json_file)
     from hodor_cli.clicks.clicker import Clicker
     from hodor_cli.clicks.evaluation import REPORTED, TARGETS, cases_of, evaluate_clicks
     from hodor_cli.clicks.grabcut import GrabCutClicker

@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.evaluate_parts import Adapting, evaluate_given, names_in
-from hodor_cli.cli.options import AdaptOption, JsonFileOption, OverwriteOption, arg, opt, out_option, switch, write_json
+from hodor_cli.cli.options import (
+    AdaptOption,
+    JsonFileOption,
+    OverwriteOption,
+    arg,
+    opt,
+    out_option,
+    require_new_json,
+    switch,
+    write_json,
+)
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
-from hodor_cli.errors import DataError, OutputError, UsageError, require_matplotlib
+from hodor_cli.errors import DataError, UsageError, require_matplotlib
 from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
 
 if TYPE_CHECKING:
@@ -67,6 +77,7 @@ def evaluate(
     hodor evaluate --compare before/results.json after/results.json
     """
     console = stderr_console() if json_file == "-" else stdout_console()
+    require_new_json(json_file, overwrite=overwrite or resume)
     if compare:
         _compare(dataset, json_file, console)
         return
@@ -81,7 +92,7 @@ def evaluate(
         output = None if out is None else EvaluationOutput(out, overwrite=overwrite)
         text = evaluate_given(dataset, names, (given, choose), settings, output, console)
         if json_file is not None:
-            write_json(text, json_file, overwrite=overwrite)
+            write_json(text, json_file)
         return
     _check_options(dataset, settings.weights, predictions, lengths)
     if (resume or overwrite) and out is None:
@@ -101,10 +112,6 @@ def evaluate(
             job["predictions"] = stack.enter_context(mask_folder(predictions))
         found = whole.select(names)
         console.print(found.describe())
-        if json_file not in (None, "-") and Path(str(json_file)).exists() and not (overwrite or resume):
-            raise OutputError(
-                f"{json_file} exists already; choose another name for --json or add `overwrite` with `out`"
-            )
         if predictions is None:
             settings = replace(settings, weights=settings.weights or "mini", adapt=adapt)
             job["model"] = load_model(settings.weights or "mini")
@@ -177,4 +184,4 @@ def _compare(paths: list[Path], json_file: str | None, console: Console) -> None
     for comparison in comparisons:
         print_comparison(comparison, console)
     if json_file is not None:
-        write_json(json.dumps([one.to_dict() for one in comparisons], indent=2), json_file, overwrite=False)
+        write_json(json.dumps([one.to_dict() for one in comparisons], indent=2), json_file)

@@ -99,22 +99,23 @@ JsonFileOption = Annotated[
 ]
 
 
-def write_json(text: str, target: str, *, overwrite: bool = True) -> None:
-    """Write JSON text to the target of `--json FILE|-`: stdout or a file.
-
-    Raises OutputError if the file exists, unless `overwrite`, or cannot be written.
-    """
-    from hodor_cli.cli.terminal import say_json
+def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
+    """Raise OutputError, before any work, if the file of `--json FILE|-` exists, unless `overwrite`."""
     from hodor_cli.errors import OutputError
+
+    if target not in (None, "-") and not overwrite and Path(str(target)).exists():
+        raise OutputError(f"{target} exists already; choose another file for --json")
+
+
+def write_json(text: str, target: str) -> None:
+    """Write JSON text to the target of `--json FILE|-`: stdout or a file. Raises OutputError if that fails."""
+    from hodor_cli.cli.terminal import say_json
     from hodor_cli.files import new_file
 
     if target == "-":
         say_json(text)
         return
-    path = Path(target)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already; choose another file for --json")
-    with new_file(path, "name another file with --json") as temporary:
+    with new_file(Path(target), "name another file with --json") as temporary:
         temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
