@@ -649,6 +649,14 @@ def test_the_timeline_zooms_and_follows(page: Page) -> None:
     assert gone_to(0.01) == 1  # the last frame came into view
     browser.run("document.querySelector('#strip').dispatchEvent(new MouseEvent('dblclick'))")
     assert gone_to(0.01) == 0
+    scale = browser.run("import('./view.js').then(({ view }) => view.scale)")
+    browser.run("document.querySelector('#strip').focus()")
+    browser.key("+")
+    assert gone_to(0.99) < FRAMES - 1
+    browser.run("document.querySelector('#strip').focus()")
+    browser.key("0")
+    assert gone_to(0.99) == FRAMES - 1
+    assert browser.run("import('./view.js').then(({ view }) => view.scale)") == scale
 
 
 def test_the_last_of_many_colours_differ(page: Page) -> None:

@@ -8,6 +8,7 @@ import { holdSpace } from "./pointer.js";
 import { send } from "./socket.js";
 import { state, set } from "./state.js";
 import { cancel, closePolygon, pick, tidy } from "./tools.js";
+import { wholeTimeline, zoomTimeline } from "./timeline.js";
 import { nextReview, nextSuggestion, play } from "./transport.js";
 import { fit, go, zoom } from "./view.js";
 
@@ -16,6 +17,10 @@ const step = (way) => {
   const ids = state.objects.map((entry) => entry.id);
   if (ids.length) set({ object: ids[(ids.indexOf(state.object) + way + ids.length) % ids.length] });
 };
+
+// While the timeline has the focus, the keys of zooming are for it.
+const onTimeline = () => document.activeElement.id === "strip";
+const enlarge = (factor) => (onTimeline() ? zoomTimeline : zoom)(factor);
 
 // [keys, description, function, the id of a button that does the same], below headings. A key has the browser's name,
 // with Ctrl+, Alt+ and Shift+ in front.
@@ -61,9 +66,9 @@ const KEYS = [
   [["k"], "review: the next frame", () => nextReview(1)],
   [["u"], "the frame to mask next", nextSuggestion],
   "Picture",
-  [["+", "="], "zoom in", () => zoom(1.25)],
-  [["-"], "zoom out", () => zoom(0.8)],
-  [["0"], "fit the picture", fit],
+  [["+", "="], "zoom in", () => enlarge(1.25)],
+  [["-"], "zoom out", () => enlarge(0.8)],
+  [["0"], "fit the picture", () => (onTimeline() ? wholeTimeline() : fit())],
   [["m"], "outline or fill", () => set({ outline: !state.outline })],
   [["d"], "dark or light", theme, "theme"],
   [["?"], "this sheet", () => help(), "help"],

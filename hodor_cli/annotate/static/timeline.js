@@ -49,6 +49,13 @@ function zoom(factor, x) {
   see(range.start + (x / width()) * (range.count - count), count);
 }
 
+// Zoom around the frame in view.
+export const zoomTimeline = (factor) => zoom(1 / factor, xOf(state.frame));
+
+export function wholeTimeline() {
+  see(state.video.start, total());
+}
+
 // The objects whose rows are shown: the current one and those around it.
 function rows() {
   const place = state.objects.findIndex(({ id }) => id === state.object), last = state.objects.length - MOST_ROWS;
@@ -203,7 +210,7 @@ canvas.addEventListener("pointermove", (event) => {
   redraw();
 });
 for (const name of ["pointerleave", "pointercancel"]) canvas.addEventListener(name, () => { hovered = null; redraw(); });
-canvas.addEventListener("dblclick", () => see(state.video.start, total()));
+canvas.addEventListener("dblclick", wholeTimeline);
 canvas.addEventListener("wheel", (event) => {
   event.preventDefault();
   const across = event.shiftKey ? event.deltaX + event.deltaY : event.deltaX;
@@ -220,7 +227,7 @@ on("video", () => {
   if (!state.video) return;
   canvas.ariaValueMin = state.video.start;
   canvas.ariaValueMax = state.video.end - 1;
-  see(state.video.start, total());
+  wholeTimeline();
 });
 on("frames object objects review suggest theme", renew);
 new ResizeObserver(renew).observe(canvas.parentElement);
