@@ -104,6 +104,17 @@ export function help() {
   sheet.showModal();
 }
 
+// A pressed key's name, as in KEYS. Shift and AltGr that are needed to type a character are no part of it.
+function nameOf(event) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, typed = event.getModifierState("AltGraph");
+  const held = [
+    ["Ctrl", (event.ctrlKey || event.metaKey) && !typed],
+    ["Alt", event.altKey && !typed],
+    ["Shift", event.shiftKey && (/^[a-z]$/.test(key) || key.length > 1)],
+  ];
+  return [...held.filter(([, down]) => down).map(([name]) => name), key].join("+");
+}
+
 let spaceDown = null;   // when the space bar was pressed
 
 // The focus ring of the canvases is for those who go through the page by Tab.
@@ -128,9 +139,7 @@ addEventListener("keydown", (event) => {
   if (target.matches("button") && event.key === "Enter") return;
   if (target.matches("#objects input") && event.key === "Enter") { event.preventDefault(); rename(target); return; }
   if (target.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
-  const plain = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const letter = /^[a-z]$/.test(plain) || plain.length > 1;
-  const name = (event.ctrlKey || event.metaKey ? "Ctrl+" : "") + (event.altKey ? "Alt+" : "") + (event.shiftKey && letter ? "Shift+" : "") + plain;
+  const name = nameOf(event);
   const action = (state.crosshair && crosshairActions.get(name.replace(/Arrow.*/, "Arrow"))) ?? actions.get(name) ?? digit(name);
   if (!action) return;
   event.preventDefault();

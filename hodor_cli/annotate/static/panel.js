@@ -113,7 +113,7 @@ function drawReview() {
       class: "quiet", onclick: () => { set({ object }); go(first); }, title: details.join("\n"),
     }, make("span", { text: last > first ? `${first}–${last}` : first }), `${nameOf(object)}: ${[...reasons].join(", ")}`))));
   if (places.length) return;
-  const tracked = [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
+  const tracked = state.job?.job !== "track" && [...state.frames.values()].some(({ given, seen }) => seen.size > given.size);
   by("review").append(make("li", { class: "none", text: !tracked ? "after tracking" : state.checking ? "checking…" : "nothing stands out" }));
 }
 
