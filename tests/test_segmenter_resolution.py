@@ -32,7 +32,7 @@ def large() -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("small", "settings", "min_dim"),
-    [(True, {}, 96), (False, {}, 64), (True, {"min_dim": 64}, 64), (True, {"matching": False}, 64)],
+    [(True, {}, 96), (False, {}, 64), (True, {"min_dim": 64}, 64), (True, {"matching": False}, 96)],
 )
 def test_the_first_masks_decide_unless_the_user_does(
     model: Hodor, small: bool, settings: dict[str, Any], min_dim: int

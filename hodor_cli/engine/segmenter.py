@@ -67,7 +67,7 @@ class Segmenter(FrameSteps):
         own, small = model.config.resolution(min_dim, max_dim), model.config.small_min_dim
         #: The working resolution, and that for small objects if there is another one.
         self._resolutions = [own]
-        if small is not None and matching and min_dim is None and max_dim is None:
+        if small is not None and min_dim is None and max_dim is None:
             self._resolutions.append(model.config.resolution(small, None))
         self.matching = matching
         self.maps_are_read, self.second = False, None
