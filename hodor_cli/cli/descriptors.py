@@ -84,15 +84,19 @@ def export_descriptors(
                     warn(f"{video.name}: its masks show no object, so there is nothing to find in it; check them")
 
         encoder = FrameEncoder(load_model(settings.weights), settings)
-        exported = export_sources(
-            found,
-            out,
-            encoder,
-            thumbnails=thumbnails,
-            baseline=baseline,
-            progress=lambda source, frame: show(next(done)),
-            finished=finished,
-        )
+        try:
+            exported = export_sources(
+                found,
+                out,
+                encoder,
+                thumbnails=thumbnails,
+                baseline=baseline,
+                progress=lambda source, frame: show(next(done)),
+                finished=finished,
+            )
+        except KeyboardInterrupt:
+            note(f"Finished videos are kept in {out}; the same command continues with the others.")
+            raise
     outcomes = [video.outcome for video in exported]
     say(f"written to {out}" if "written" in outcomes else f"nothing new for {out}")
     if failed := outcomes.count("failed"):
