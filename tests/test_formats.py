@@ -368,10 +368,13 @@ def test_pascal_voc_as_cvat_exports_it(tmp_path: Path) -> None:
     found = read_annotations(tmp_path)
     assert found.names == {1: "mug", 2: "dog"}
     np.testing.assert_array_equal(first(found).labels == 2, labels_at(0) == 3)
+    assert not any("SegmentationObject" in note for note in found.notes)
     # Without colours, as datumaro writes it, the classes have Pascal VOC's in order.
     (tmp_path / "SegmentationObject" / "a.png").replace(tmp_path / "SegmentationClass" / "a.png")
     (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:::\nmug:::\ndog:::\n")
-    assert set(read_annotations(tmp_path).names.values()) == {"mug", "dog"}
+    found = read_annotations(tmp_path)
+    assert set(found.names.values()) == {"mug", "dog"}
+    assert "has no SegmentationObject, so all that a picture shows of a class is one object" in found.notes[-1]
 
 
 def test_label_tiff_of_many_pages(tmp_path: Path) -> None:

@@ -32,13 +32,15 @@ def read(path: Path, size: Size | None = None) -> Annotations:
     of_classes = masks_in(path / _CLASSES)
     reader = LabelReader(path.name, check_edges=False)
     pictures = []
-    for name, file in (masks_in(path / _OBJECTS) or of_classes).items():
+    of_objects = masks_in(path / _OBJECTS)
+    for name, file in (of_objects or of_classes).items():
         labels = reader.read(file).ids
         names = _names(labels, of_classes[name], colours) if colours and name in of_classes else {}
         picture = picture_of(name, labels, path, names)
         # The numbers of objects begin anew in each picture.
         pictures.append(replace(picture, shapes=tuple(replace(shape, key=None) for shape in picture.shapes)))
-    return Annotations("Pascal VOC", path, pictures, notes=tuple(reader.notes))
+    bare = () if of_objects else (f"{path} has no {_OBJECTS}, so all that a picture shows of a class is one object",)
+    return Annotations("Pascal VOC", path, pictures, notes=(*reader.notes, *bare))
 
 
 def _labelmap(path: Path) -> dict[tuple[int, ...], str]:
