@@ -104,6 +104,12 @@ def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.Monkey
     whole(library / "clips.hodor")
 
 
+def test_masks_among_the_videos_are_no_video(library: Path) -> None:
+    (library / "masks").rename(library / "clips" / "masks")
+    jobs = find_jobs(library / "clips", library / "clips" / "masks")
+    assert [job.name for job in jobs] == list(NAMES)
+
+
 def test_a_failed_video_is_named_and_done_later(library: Path, toy: Path) -> None:
     good = (library / "masks" / "b.png").read_bytes()
     Image.fromarray(np.ones((5, 5), np.uint8)).save(library / "masks" / "b.png")

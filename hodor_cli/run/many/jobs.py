@@ -54,7 +54,7 @@ def find_jobs(videos: Path, masks: Path) -> list[VideoJob]:
     require_exists(masks, "folder of masks")
     if not masks.is_dir():
         raise InputError(f"{masks} is a file; give the folder that holds a mask for each video, named like the videos")
-    sources = videos_of_folder(videos) if videos.is_dir() else videos_of_list(videos)
+    sources = videos_of_folder(videos, masks) if videos.is_dir() else videos_of_list(videos)
     by_name: dict[str, Path] = {}
     jobs, missing = [], []
     for source in sources:
@@ -89,11 +89,15 @@ def unused_masks(masks: Path, jobs: Sequence[VideoJob]) -> list[str]:
     return [path.name for path in names if path.name not in used and (path.is_dir() or path.suffix.lower() in kinds)]
 
 
-def videos_of_folder(folder: Path) -> list[Path]:
-    """The video files, and the folders that hold images, directly in a folder. Raises InputError if there is none."""
+def videos_of_folder(folder: Path, masks: Path) -> list[Path]:
+    """The video files, and the folders that hold images, directly in a folder, but not its folder of masks.
+
+    Raises InputError if there is none.
+    """
     names = visible_files(folder)
     found = [folder / name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-    found += [sub for sub in visible_folders(folder) if _are_pictures(visible_files(sub))]
+    folders = [sub for sub in visible_folders(folder) if sub.resolve() != masks.resolve()]
+    found += [sub for sub in folders if _are_pictures(visible_files(sub))]
     if found:
         return found
     if _are_pictures(names):
