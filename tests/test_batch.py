@@ -104,6 +104,16 @@ def test_a_folder_of_videos(library: Path, toy: Path, monkeypatch: pytest.Monkey
     whole(library / "clips.hodor")
 
 
+def test_the_warnings_of_each_video_are_told(library: Path, toy: Path) -> None:
+    labels = np.array(Image.open(library / "masks" / "a.png")) // 255
+    labels[0, 0] = 2
+    Image.fromarray(labels).save(library / "masks" / "a.png")
+    (library / "one.txt").write_text("clips/a.mp4\n")
+    arguments = ("--weights", toy, "-o", library / "out", "--no-overlay", "--end", 2)
+    output = many(library / "one.txt", "--masks", library / "masks", *arguments)
+    assert "warning: a: object 2 in frame 0 is too small to be encoded" in output and "raise --min-dim" in output
+
+
 def test_masks_among_the_videos_are_no_video(library: Path) -> None:
     (library / "masks").rename(library / "clips" / "masks")
     jobs = find_jobs(library / "clips", library / "clips" / "masks")

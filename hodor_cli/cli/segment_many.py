@@ -153,9 +153,11 @@ def _print_summary(summary: BatchSummary, exports: Sequence[str]) -> None:
     if review:
         names = listed([result.name for result in review], 8)
         say(f"Frames to review in {counted(len(review), 'video')} (open NAME/review.html): {names}")
-    warned = [result.name for result in done if result.warnings]
-    if warned:
-        say(f"Warnings in the reports of {listed(warned, 8)}")
+    warnings = [f"{result.name}: {warning}" for result in done for warning in result.warnings]
+    for line in warnings[:_SHOWN]:
+        warn(line)
+    if len(warnings) > _SHOWN:
+        warn(f"... and {len(warnings) - _SHOWN} more, all in the reports")
     if summary.failed:
         say(f"{counted(len(summary.failed), 'video')} failed; correct these and run the same command with --resume:")
         for result in summary.failed[:_SHOWN]:
