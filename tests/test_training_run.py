@@ -111,21 +111,19 @@ def test_gradients_of_micro_batches_add_up(photos: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_or_interrupted_and_resumed_gives_the_same_losses(
-    photos: Path, tmp_path: Path, how: signal.Signals
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     """Stopped with a data worker running; resumed at once, with other workers, from what lies in the folder."""
+    # The same number of threads throughout: the order of a sum, and so its last bits, may depend on it.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, str(torch.get_num_threads()))
     total = 30  # enough that the run is still on when the signal comes
     whole = run(photos, tmp_path / "whole", total)
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "hodor_cli", "pretrain", "--data", str(photos), "--preset", "toy"]
     command += ["--iterations", str(total), "--save-every", "3", "--workers", "1", "-o", str(out)]
     root = Path(__file__).resolve().parent.parent
-    # As many threads as here: the order of a sum, and so its last bits, may depend on their number.
-    threads = str(torch.get_num_threads())
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    process = subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 300
         while not (out / "metrics.csv").is_file() or len((out / "metrics.csv").read_text().splitlines()) < 6:
