@@ -255,6 +255,20 @@ def test_every_tool_draws_what_it_says_and_is_undone(page: Page) -> None:
         wait_for(lambda before=before: area() == before, f"undo down to {before} pixels")
 
 
+def test_the_first_stroke_of_a_new_object_is_seen_while_it_is_drawn(page: Page) -> None:
+    page.begin()
+    browser = page.browser
+    browser.key("Delete", 8)
+    page.until("!state.objects.length", "no object")
+    colour = page.pixel(110, 20)
+    browser.mouse("Pressed", *page.place(90, 20))
+    browser.mouse("Moved", *page.place(110, 20))
+    red = page.pixel(110, 20)[0]
+    assert not page.state("state.objects.length") and red > colour[0] + 30
+    browser.mouse("Released", *page.place(110, 20))
+    page.until("state.objects.length === 1", "the object")
+
+
 def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Page) -> None:
     page.begin()
     browser = page.browser

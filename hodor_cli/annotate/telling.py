@@ -54,13 +54,13 @@ class Teller:
         self.tell("changed", **self.objects(), **more)
 
     def objects(self) -> dict[str, Any]:
-        """The objects as the page lists them, and whether undo and redo are possible."""
+        """The objects as the page lists them, the next new one, and whether undo and redo are possible."""
         objects = [
             {"id": entry.id, "name": entry.name, "hidden": entry.hidden, "colour": colour_of(entry.id)}
             for entry in self._project.entries()
         ]
-        undo, redo = self._project.history.labels()
-        return {"objects": objects, "undo": undo, "redo": redo}
+        fresh, (undo, redo) = self._project.free_id(), self._project.history.labels()
+        return {"objects": objects, "fresh": {"id": fresh, "colour": colour_of(fresh)}, "undo": undo, "redo": redo}
 
 
 class Stopped(Exception):  # noqa: N818  # no error: the user asked for it

@@ -34,13 +34,13 @@ onEvent("hello", (event) => {
   document.title = `${name} - hodor annotate`;
   by("name").textContent = name;
   by("name").title = folder;
+  changed(event);
   if (!again) {
     set({ brush: Math.max(2, Math.round(Math.min(width, height) / 30)) });
     open();
     event.warnings.forEach((text) => toast(text));
     loadThumbs();
   }
-  changed(event);
   followed = null;
   set({ job: event.job ? { job: event.job } : null });
   tell("frames", "tool", "brush", "ready", "opacity");
@@ -61,12 +61,13 @@ function say(text) {
 
 // Objects and history; `select` is the object that a command made current. Nothing is to be reviewed of objects that are gone.
 function changed(event) {
-  const objects = event.objects.map((entry) => ({ ...entry, colour: shown(entry.colour) }));
+  const coloured = (entry) => ({ ...entry, colour: shown(entry.colour) });
+  const objects = event.objects.map(coloured);
   const ids = objects.map((entry) => entry.id);
   const object = event.select ?? (ids.includes(state.object) || !ids.length ? state.object : ids[0]);
-  const fresh = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
+  const differ = JSON.stringify(objects) !== JSON.stringify(state.objects) || !ids.length;
   const review = state.review.filter((item) => ids.includes(item.object));
-  set({ ...(fresh && { objects, review }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
+  set({ fresh: coloured(event.fresh), ...(differ && { objects, review }), ...(object !== state.object && { object }), undo: event.undo, redo: event.redo });
 }
 onEvent("changed", changed);
 

@@ -36,7 +36,7 @@ export class LabelMap {
     this.fill.fill(0);
     this.edge.fill(0);
     const alpha = state.outline ? 0 : Math.round(state.opacity * 255);
-    for (const { id, hidden, colour } of state.objects) {
+    for (const { id, hidden, colour } of [...state.objects, state.fresh]) {   // the first stroke of a new object is seen, too
       if (hidden) continue;
       this.fill[id] = pack(colour, alpha);
       this.edge[id] = pack(colour, state.outline ? 255 : Math.min(255, alpha * 2));

@@ -4,6 +4,7 @@ export const state = {
   video: null,            // {name, width, height, fps, start, end, folder}
   frames: new Map(),      // index -> {given: Set of ids, seen: Map id -> confidence, -1 lost; absent: Set of ids}
   objects: [],            // {id, name, hidden, colour: [r, g, b]}
+  fresh: null,            // {id, colour} of the next new object
   review: [],             // {object, reason, first, last, detail}
   suggest: [],            // {frame, gain}: masks that would help most, the most useful first
   exports: [],            // {kind, title, about}
@@ -58,10 +59,3 @@ export function shown(colour) {
 }
 
 export const clampFrame = (index) => Math.max(state.video.start, Math.min(state.video.end - 1, index));
-
-export const freeId = () => {
-  const taken = new Set(state.objects.map((entry) => entry.id));
-  let id = 1;
-  while (taken.has(id)) id += 1;
-  return id;
-};

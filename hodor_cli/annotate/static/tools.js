@@ -3,7 +3,7 @@
 import { Coverage } from "./labels.js";
 import { send } from "./socket.js";
 import { current, hide } from "./panel.js";
-import { state, set, on, freeId } from "./state.js";
+import { state, set, on } from "./state.js";
 import { view, inside, pan, redraw, reloadMask } from "./view.js";
 
 const BRUSHES = ["brush", "eraser"];
@@ -11,15 +11,15 @@ let held = null;                // the tool in use: {move, up, cancel, draw}, ea
 let corners = [];               // of the polygon being drawn
 let hovered = null;             // where the mouse is
 
-const colourOf = (id) => {
-  const entry = state.objects.find((one) => one.id === id);
-  return entry ? `rgb(${entry.colour.join(" ")})` : "#ffd23f";
+const colourNow = () => {
+  const { colour } = state.objects.find(({ id }) => id === state.object) ?? state.fresh;
+  return `rgb(${colour.join(" ")})`;
 };
 
 // The current object, made visible; the first click creates one.
 function target() {
   const entry = state.objects.find((one) => one.id === state.object);
-  if (!entry) set({ object: freeId() });
+  if (!entry) set({ object: state.fresh.id });
   else if (entry.hidden) hide(entry.id);
   return state.object;
 }
@@ -49,7 +49,7 @@ const tools = {
     return {
       draw(context, unit) {
         context.lineWidth = 2 * unit;
-        context.strokeStyle = colourOf(state.object);
+        context.strokeStyle = colourNow();
         context.setLineDash([6 * unit, 4 * unit]);
         context.strokeRect(from.x, from.y, to.x - from.x, to.y - from.y);
         context.setLineDash([]);
@@ -201,7 +201,7 @@ view.preview = (context, unit) => {
     context.setLineDash([]);
   }
   if (corners.length) {
-    context.strokeStyle = colourOf(state.object);
+    context.strokeStyle = colourNow();
     context.lineWidth = 2 * unit;
     context.beginPath();
     for (const { x, y } of corners) context.lineTo(x, y);
