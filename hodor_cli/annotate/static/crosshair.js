@@ -13,7 +13,7 @@ const HINTS = {
   box: "Enter sets the first corner, and then the second.",
   brush: "Enter begins and ends a stroke, Alt+Enter erases.",
   eraser: "Enter begins and ends a stroke.",
-  polygon: "Enter sets a corner, twice the last; Alt+Enter takes one back.",
+  polygon: "Enter sets a corner, Enter again closes the polygon, Alt+Enter takes a corner back.",
   hand: "The arrows move the picture.",
 };
 
