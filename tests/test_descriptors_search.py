@@ -141,10 +141,11 @@ def test_a_segmenter_starts_from_saved_objects(tmp_path: Path) -> None:
     )
     segmenter = Segmenter(model)
     assert list(start_from_store(segmenter, [f"{library}#bear"])[0].unrecognised()) == [1, 2]  # nothing found yet
-    labels = segmenter.step(clip(1)[0][0])
-    assert labels.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
-    objects, background, _, baseline = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)
+    found = segmenter.step(clip(1)[0][0])
+    assert found.shape == (64, 96) and set(segmenter.last.objects) == {1, 2}
+    objects, background, _, baseline, labels = start_descriptors([f"{library}#bear/2", f"{library}#cow/2"], most=3)
     assert sorted(objects) == [1, 2] and objects[1].shape == (3, 32)  # both were 2: they are renumbered
+    assert labels == {1: "bear/2", 2: "cow/2"}
     assert background.shape == (9, 32) and [len(rows) for rows in baseline.values()] == [3, 3]
     with pytest.raises(InputError, match="other weights"):
         start_from_store(Segmenter(toy_model()), [f"{clustered_store(tmp_path / 'other.h5')}#v0/1"])

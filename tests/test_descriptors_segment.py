@@ -41,6 +41,7 @@ def test_segment_saves_descriptors_and_starts_from_them(tmp_path: Path, monkeypa
         assert rows.frame[0] == 0 and rows.object_id[:2].tolist() == [1, 2]
         assert len(store.background("clip")[1]) == 6
     output = run("clip.mp4", "--from", "objects.h5#clip/2", "-o", "again", "--descriptors", "more.h5")
+    assert "Object 2: clip/2 of the descriptor file" in output
     report = json.loads((tmp_path / "again" / "report.json").read_text())
     assert list(report["objects"]) == ["2"] and "objects.h5#clip/2 sha256:" in report["settings"]["start_from"]
     unlike = sum(

@@ -10,7 +10,7 @@ from hodor_cli.cli import options as common
 from hodor_cli.cli.export import NameOption, formats_of, tell_exports
 from hodor_cli.cli.options import arg, opt, out_option, switch
 from hodor_cli.cli.parameters import RESULTS
-from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, value_range_of
+from hodor_cli.cli.segment_texts import given_inputs, print_descriptors, print_summary, tell_known, value_range_of
 from hodor_cli.cli.terminal import note, progress_bar, warn
 from hodor_cli.errors import HodorError
 from hodor_cli.files import write_result
@@ -136,6 +136,7 @@ def segment(
             record=descriptors,
             result=folder,
         )
+        tell_known(session)
         exported = result.exported()
         summary = _segmented(frames, inputs, result, session, settings, output)
     print_summary(summary)

@@ -51,6 +51,13 @@ def print_summary(summary: SegmentSummary) -> None:
         say(f"  ... and {len(summary.review) - _SHOWN_REVIEWS} more, all in report.json")
 
 
+def tell_known(session: DescriptorSession) -> None:
+    """Print which saved object each id stands for."""
+    if session.recognition is not None:
+        for object_id, label in session.recognition.labels.items():
+            note(f"Object {object_id}: {label} of the descriptor file")
+
+
 def print_descriptors(session: DescriptorSession, file: Path | None, folder: Path) -> None:
     """Print which saved objects are probably not in the video, and how many descriptors were added."""
     if session.recognition is not None:

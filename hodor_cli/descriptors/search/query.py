@@ -92,13 +92,14 @@ class SavedObjects(NamedTuple):
     """What a run without masks starts from.
 
     objects: {id: (K, C)} descriptors. background: (9, C). baseline: {id: (K, B)} features of the same rows, of those
-    objects that have them.
+    objects that have them. labels: {id: "VIDEO/ID"}, as they were saved.
     """
 
     objects: dict[int, np.ndarray]
     background: np.ndarray
     model_fingerprint: str
     baseline: dict[int, np.ndarray]
+    labels: dict[int, str]
 
 
 def start_descriptors(arguments: Sequence[str], *, most: int = 8) -> SavedObjects:
@@ -125,7 +126,8 @@ def start_descriptors(arguments: Sequence[str], *, most: int = 8) -> SavedObject
         saved, _ = store.background(video)
     if not len(saved):
         raise InputError(f"{path} has no background descriptors for {video}; export it again")
-    return SavedObjects(objects, saved[-1], fingerprints.pop(), baseline)
+    labels = {key: query.label for key, query in named.items()}
+    return SavedObjects(objects, saved[-1], fingerprints.pop(), baseline, labels)
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:

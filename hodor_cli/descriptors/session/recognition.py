@@ -28,6 +28,7 @@ class Recognition:
 
     background (9, C): the saved scene, which gives the unit of distances between descriptors.
     projection: needs the saved rows' features, baseline {id: (K, B)}, and `tap` for those of what is found.
+    labels: {id: "VIDEO/ID"}, as the objects were saved.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class Recognition:
         baseline: Mapping[int, np.ndarray] | None = None,
         projection: Projection | None = None,
         tap: FeatureTap | None = None,
+        labels: Mapping[int, str] | None = None,
     ) -> None:
+        self.labels: Mapping[int, str] = labels or {}
         self._projection, self._tap = projection, tap
         if projection is not None and baseline is not None:
             self._saved = {key: projection(rows, baseline[key]) for key, rows in objects.items()}

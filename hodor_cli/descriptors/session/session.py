@@ -128,7 +128,7 @@ def start_from_store(
     Returns what tells whether they are recognised, and a hash of the descriptors. Raises InputError if they were saved
     with other weights than the segmenter's, or do not exist.
     """
-    objects, background, fingerprint, baseline = start_descriptors(arguments)
+    objects, background, fingerprint, baseline, labels = start_descriptors(arguments)
     if fingerprint != model_fingerprint(segmenter.model):
         raise InputError(
             f"{arguments[0]} was saved with other weights than those in use; name the same `weights`, or "
@@ -140,7 +140,7 @@ def start_from_store(
         digest.update(f"{key}{value.shape}".encode() + value.tobytes())
     projection = projection_for(fingerprint, projection_file) if baseline.keys() == objects.keys() else None
     tap = FeatureTap(segmenter) if projection is not None else None
-    recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap)
+    recognition = Recognition(objects, background, baseline=baseline, projection=projection, tap=tap, labels=labels)
     return recognition, digest.hexdigest()
 
 
