@@ -78,7 +78,7 @@ def row(what: str, flagged: np.ndarray, bad: np.ndarray) -> str:
     precision = hits / max(hits + alarms, 1)
     recall = hits / max(int(bad.sum()), 1)
     false_alarms = alarms / max(int((~bad).sum()), 1)
-    return f"{what:34} {precision:9.2f} {recall:7.2f} {false_alarms:13.2f} {hits + alarms:8}"
+    return f"{what:44} {precision:9.2f} {recall:7.2f} {false_alarms:13.2f} {hits + alarms:8}"
 
 
 def print_fit(judged: list[Judged], bad: np.ndarray) -> None:
@@ -111,7 +111,7 @@ def main() -> None:
             bad = np.array([one.iou < BAD for one in found])
             print(row(name, np.array([bool(one.flags) for one in found]), bad), f" {bad.sum()} of {len(bad)} are bad")
     bad = np.array([one.iou < BAD for one in judged])
-    print(f"\n{'':34} precision  recall  false alarms  flagged")
+    print(f"\n{'':44} precision  recall  false alarms  flagged")
     for reason in REASONS:
         print(row(reason, np.array([reason in one.flags for one in judged]), bad))
     for limit in LIMITS:
