@@ -276,6 +276,9 @@ def test_quick_strokes_stay_in_view_and_are_saved_when_the_page_says_so(page: Pa
         browser.drag(page.place(90, row), page.place(120, row))
     drawn = page.labels()
     assert drawn[[10, 30, 70, 85], 105].all()  # the server has answered some of them at most
+    page.go(1)
+    page.go(0)
+    assert np.array_equal(page.labels(), drawn)
     browser.until("document.querySelector('#saved').textContent === 'saved'", "the page to say that all is saved")
     assert np.array_equal(page.saved(0), drawn) and np.array_equal(page.labels(), drawn)
 

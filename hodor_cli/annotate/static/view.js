@@ -119,9 +119,8 @@ function show(index, bitmap, runs) {
   if (view.shown !== index) view.clicks = [];
   image = bitmap;
   view.shown = index;
-  view.map.load(runs);
+  replaceMask(runs);
   tell("shown");
-  redraw();
 }
 
 // Whether an error means that the server does not answer: what is in view stays then, until it answers again.
@@ -140,7 +139,7 @@ export async function reloadMask() {
   }
 }
 
-// New masks of the frame in view; a stroke that is being drawn stays on top.
+// New masks of the frame in view; strokes that the server has not answered, or that are being drawn, stay on top.
 export function replaceMask(runs) {
   view.map.load(runs);
   for (const edit of view.sent) if (edit?.frame === view.shown) edit.coverage.apply();   // not in these runs yet
