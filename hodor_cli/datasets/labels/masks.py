@@ -34,11 +34,11 @@ def match_mask_folder(folder: Path, source: FrameSource) -> tuple[dict[int, Path
     """Frame index -> mask file of a folder, and sentences on how files were matched and which are not used."""
     names = [name for name in visible_files(folder) if Path(name).suffix.lower() in PICTURE_SUFFIXES | {".npy"}]
     if not names:
-        found = summarise_files(visible_files(folder)) or "no files"
+        found = summarise_files(visible_files(folder))
         # The results of a run have their masks in `masks`.
         inside = [sub for sub in visible_folders(folder) if any(name.endswith(".png") for name in visible_files(sub))]
         hint = f"; did you mean {inside[0]}?" if inside else ""
-        raise InputError(f"{folder} holds no masks (PNG or .npy) but {found}{hint}")
+        raise InputError(f"{folder} holds no masks (PNG or .npy){f' but {found}' if found else ''}{hint}")
     files = files_by_frame(folder / name for name in names)
     match, frames, counted = match_frames(list(files), source)
     place = {frame: index for index, frame in enumerate(frames)}
