@@ -36,7 +36,9 @@ def test_settings_are_printed_as_a_file_that_starts_a_run_and_so_does_the_record
     pretrained: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.json"
-    file.write_text(hodor("pretrain", "--preset", "toy", "--iterations", 1, "--set", "seed=7", "--print-settings"))
+    file.write_text(
+        hodor("pretrain", "--preset", "toy", "--iterations", 1, "--set", "seed=7", "--print-settings").stdout
+    )
     data = ["--data", pretrained.parent / "photos", *QUICK]
     hodor("pretrain", "--preset", file, *data, "-o", tmp_path / "a")
     first = json.loads((tmp_path / "a" / "run.json").read_text())
