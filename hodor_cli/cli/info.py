@@ -65,8 +65,11 @@ def collect() -> dict[str, dict[str, str]]:
     try:
         import torch
 
+        from hodor_cli.runtime.device import cpu_multiplies_bf16
+
         threads = counted(torch.get_num_threads(), "thread")
-        devices["cpu"] = f"{threads}, {torch.backends.cpu.get_cpu_capability()}"
+        units = ", multiplies bfloat16" if cpu_multiplies_bf16() else ""
+        devices["cpu"] = f"{threads}, {torch.backends.cpu.get_cpu_capability()}{units}"
         for index in range(torch.cuda.device_count()):
             card: Any = torch.cuda.get_device_properties(index)
             devices[f"cuda:{index}"] = f"{card.name}, {card.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
