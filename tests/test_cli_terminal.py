@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from hodor_cli.cli.terminal import (
     say_json,
     stdout_console,
     with_flags,
+    with_flags_of_here,
 )
 from hodor_cli.errors import UsageError
 
@@ -118,6 +120,16 @@ def test_parameter_names_in_messages_become_the_running_commands_flags() -> None
 
     contextvars.copy_context().run(with_segment)
     assert with_flags("`min_dim` is too small") == "`min_dim` is too small"
+
+
+def test_a_process_that_a_command_starts_speaks_of_its_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    def in_the_command() -> bytes:
+        remember_flags(COMMANDS["pretrain"].load("pretrain"))
+        return pickle.dumps(with_flags_of_here(note))
+
+    sent = contextvars.copy_context().run(in_the_command)
+    contextvars.copy_context().run(pickle.loads(sent), "`resume` continues")
+    assert capsys.readouterr().err == "--resume continues\n"
 
 
 def test_functions_in_messages_become_the_commands_that_do_the_same(repository: Path) -> None:

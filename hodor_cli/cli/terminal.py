@@ -15,10 +15,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from hodor_cli.files import harmless
@@ -100,6 +101,16 @@ def with_flags(message: str) -> str:
         return known.off or f"no {known.on}" if known.switch and found[2] == "False" else f"{known.on} {found[2]}"
 
     return _NAME.sub(flag, message)
+
+
+def with_flags_of_here(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """`note` or `warn` to be called in another process, where no command is known to run."""
+    return partial(_tell, tell, _RUNNING.get())
+
+
+def _tell(tell: Callable[[str], None], flags: Mapping[str, Flag], message: str) -> None:
+    _RUNNING.set(flags)
+    tell(message)
 
 
 def say(text: str = "") -> None:
