@@ -104,7 +104,7 @@ def retrieval(
         found: list[dict[str, Any]] = []
         for one, sheet in zip(asked, sheets, strict=True):
             answers = _search(library, one, comparison, search, segmenter)
-            write_contact_sheet(sheet, library, one, [match for match, _ in answers], alike_below=limit)
+            write_contact_sheet(sheet, library, one, [match for match, _ in answers])
             compared = {"by": comparison.by, "metric": metric, "alike_below": limit}
             found.append({"query": one.label, **compared, "contact_sheet": str(sheet), "matches": answers})
         show_matches(library, found, as_json)

@@ -105,7 +105,6 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
         say(
             f"{query['query']}: {counted(len(query['matches']), 'most similar object')} of {store.path}, "
             f"compared by {query['by']}, {query['metric']} distance{', ranked with what was found' * checked}"
-            + ("" if query["alike_below"] is None else f", alike below {query['alike_below']:.2f}")
         )
         for rank, (match, check) in enumerate(query["matches"], start=1):
             name, words = f"{match.video}/{match.object_id}", ""
@@ -116,6 +115,10 @@ def show_matches(store: DescriptorStore, found: list[dict[str, Any]], as_json: b
                 words = f"; not checked: {check.problem}" if check.problem else "; not found there"
             say(f"  {rank:>2}. {name:<28} {match.distance:8.3f}  {describe_times(match)}{words}")
         nearest = min((match.distance for match, _ in query["matches"]), default=0.0)
-        if query["alike_below"] is not None and nearest >= query["alike_below"]:
-            note(f"{query['query']} is probably seen nowhere else: no other object of {store.path} is alike")
+        limit = query["alike_below"]
+        if limit is not None and nearest >= limit:
+            note(
+                f"{query['query']} is probably seen nowhere else: two views of one object are mostly nearer than"
+                f" {limit:.2f}"
+            )
         say(f"{query['contact_sheet']}  the crops")

@@ -23,13 +23,10 @@ CROPS = 8
 INK, FAINT, BEST = (20, 20, 20), (110, 110, 110), (0, 120, 215)
 
 
-def write_contact_sheet(
-    path: Path, store: DescriptorStore, query: Query, matches: Sequence[Match], *, alike_below: float | None = None
-) -> None:
+def write_contact_sheet(path: Path, store: DescriptorStore, query: Query, matches: Sequence[Match]) -> None:
     """Write the page as PNG. Each match: rank, name, distance, times, and crops over its frames.
 
-    The nearest crop comes first, in a blue frame. alike_below: matches that are nearer are called alike. Raises
-    OutputError if the file cannot be written.
+    The nearest crop comes first, in a blue frame. Raises OutputError if the file cannot be written.
     """
     page = Image.new("RGB", (TEXT_WIDTH + CROPS * TILE, (len(matches) + 1) * TILE + 8), "white")
     draw = ImageDraw.Draw(page)
@@ -39,8 +36,7 @@ def write_contact_sheet(
     for rank, match in enumerate(matches, start=1):
         top = rank * TILE + 8
         name = f"{rank}. {match.video}/{match.object_id}"
-        alike = ", alike" if alike_below is not None and match.distance < alike_below else ""
-        _text(draw, top, name, f"distance {match.distance:.3f}{alike}", describe_times(match))
+        _text(draw, top, name, f"distance {match.distance:.3f}", describe_times(match))
         for column, data in enumerate(_crops(store, match)):
             _paste(page, data, column, top)
         draw.rectangle((TEXT_WIDTH, top + 1, TEXT_WIDTH + TILE - 4, top + TILE - 4), outline=BEST, width=2)
