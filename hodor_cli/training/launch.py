@@ -128,9 +128,11 @@ def launch(layout: Layout, function: Callable[..., Any], *arguments: Any, unused
             # A partial, because Fabric takes arguments apart to look for modules.
             return fabric.launch(partial(_in_process, function, arguments, layout.precision, errors))
         except KeyboardInterrupt:
-            for started in multiprocessing.active_children():  # a terminal tells them, too, but `kill` does not
-                os.kill(cast(int, started.pid), signal.SIGINT)
-                started.join()
+            children = multiprocessing.active_children()
+            for child in children:  # a terminal tells them, too, but `kill` does not
+                os.kill(cast(int, child.pid), signal.SIGINT)
+            for child in children:
+                child.join()
             raise
         except HodorError:
             raise
