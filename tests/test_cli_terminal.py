@@ -20,13 +20,13 @@ from hodor_cli.cli.failures import explain
 from hodor_cli.cli.terminal import (
     COMMANDS_OF,
     flags_of,
+    keeping_flags,
     note,
     remember_flags,
     say,
     say_json,
     stdout_console,
     with_flags,
-    with_flags_of_here,
 )
 from hodor_cli.errors import UsageError
 
@@ -125,7 +125,7 @@ def test_parameter_names_in_messages_become_the_running_commands_flags() -> None
 def test_a_process_that_a_command_starts_speaks_of_its_flags(capsys: pytest.CaptureFixture[str]) -> None:
     def in_the_command() -> bytes:
         remember_flags(COMMANDS["pretrain"].load("pretrain"))
-        return pickle.dumps(with_flags_of_here(note))
+        return pickle.dumps(keeping_flags(note))
 
     sent = contextvars.copy_context().run(in_the_command)
     contextvars.copy_context().run(pickle.loads(sent), "`resume` continues")

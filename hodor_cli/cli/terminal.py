@@ -103,8 +103,8 @@ def with_flags(message: str) -> str:
     return _NAME.sub(flag, message)
 
 
-def with_flags_of_here(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """`note` or `warn` to be called in another process, where no command is known to run."""
+def keeping_flags(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """`note` or `warn` for another process, which does not know the running command, with that command's flags."""
     return partial(_tell, tell, _RUNNING.get())
 
 

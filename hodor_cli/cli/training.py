@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from hodor_cli.cli.options import opt, switch
 from hodor_cli.cli.parameters import MACHINE, Fields, option
-from hodor_cli.cli.terminal import Show, counted, note, progress_bar, say_json, stdout_console, warn, with_flags_of_here
+from hodor_cli.cli.terminal import Show, counted, keeping_flags, note, progress_bar, say_json, stdout_console, warn
 from hodor_cli.cli.training_parts import LiveLine, Validation
 from hodor_cli.errors import UsageError
 from hodor_cli.samples.settings import ClipOptions, augment_preset
@@ -125,7 +125,7 @@ def train_with(
                 stack.close()
                 show = None
 
-        callbacks = Callbacks(LiveLine(), with_flags_of_here(note), with_flags_of_here(warn), checking, validate)
+        callbacks = Callbacks(LiveLine(), keeping_flags(note), keeping_flags(warn), checking, validate)
         result: TrainingResult = job(data, recipe=recipe, run=run, launch=launch, callbacks=callbacks, **more)
     if not result.is_first:
         return
