@@ -340,7 +340,7 @@ def test_mistakes_with_folders_of_masks_are_told(tmp_path):
     Image.fromarray(square).save(tmp_path / "masks" / "9.png")
     report = check_dataset(tmp_path, limits=LIMITS)
     assert (report.ok, report.samples) == (True, 4) and "left out: mask without a photograph: 1" in report.lines()
-    with pytest.raises(DataError, match=f"images holds the images alone; give {tmp_path}, where"):
+    with pytest.raises(DataError, match=f"images holds images alone; give {tmp_path} if"):
         check_dataset(tmp_path / "images")
     (tmp_path / "above").mkdir()
     (tmp_path / "images").rename(tmp_path / "above" / "images")

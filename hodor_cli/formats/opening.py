@@ -159,7 +159,7 @@ def explain_folder(folder: Path) -> str:
             f"{_NEEDED}; clips need the folders JPEGImages/SEQUENCE and Annotations/SEQUENCE"
         )
     if has_annotations(folder.parent) or find_masks(folder.parent) is not None:
-        return f"{folder} holds the images alone; give {folder.parent}, where their annotations are"
+        return f"{folder} holds images alone; give {folder.parent} if their annotations are there"
     endings = ", ".join(sorted({file.suffix.lower() for file in images}))
     return (
         f"{folder} holds {plural(len(images), 'image')} ({endings}) but nothing that says where objects are: "
