@@ -330,6 +330,19 @@ def test_a_photograph_that_becomes_unreadable_does_not_end_a_run(tmp_path: Path)
     assert len(about) == 1 and about[0].endswith("; training continues without it")
 
 
+def test_an_unreadable_held_out_photograph_does_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hodor_cli.formats.check.OPENED", 0)  # of a large set only headers are read beforehand
+    said: list[str] = []
+    made = make_blobs(tmp_path / "set", 16)
+    damaged = made / "images" / "5.png"  # 5 and 13 are held out
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    options = {"settings": {"held_out": 2}, "note": said.append, "warn": said.append}
+    run(made, tmp_path / "run", 1, **options)
+    assert any("5.png cannot be read" in text and text.endswith("; training continues without it") for text in said)
+    assert "on 1 held-out picture" in said[-1]
+    assert run(made, tmp_path / "run", 2, resume=True, **options).after is not None
+
+
 def test_photographs_that_all_become_unreadable_end_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     notes: list[str] = []
     made = make_blobs(tmp_path / "set")

@@ -100,8 +100,10 @@ class _Job:
 
     def measure_before(self) -> None:
         """Measure the network on what is held out, if it has learned nothing yet; the other processes wait."""
-        if self.learner.done == 0 and self.held_out is not None:
-            self.state.before = self.held_out.measure(self.learner)
+        if self.held_out is not None:
+            self._warn_of(self.held_out.unread)
+            if self.learner.done == 0:
+                self.state.before = self.held_out.measure(self.learner)
         self.process.barrier()
 
     def train_on(self, batches: Iterator[Batch]) -> None:

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from hodor_cli.errors import DataError
 from hodor_cli.files import ELSEWHERE, replacing, writing_file
+from hodor_cli.images.paths import plural
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import Batch, collate
 from hodor_cli.samples.sets import TrainingSet
@@ -162,7 +164,8 @@ class HeldOut:
     """Samples on which a network is measured before and after training: mean IoU of the cycles' predictions.
 
     apart: whether they are kept out of training; if not, there were too few to do so. name: what they are, in a
-    sentence.
+    sentence. unread: a sentence on each file that cannot be read; the sample it belongs to is left out. Raises
+    DataError if that leaves none.
     """
 
     def __init__(self, sets: Sequence[TrainingSet], config: TrainConfig, *, apart: bool) -> None:
@@ -171,9 +174,22 @@ class HeldOut:
         count = min(config.held_out, len(items))
         chosen = [items[place * len(items) // count] for place in range(count)]  # evenly among them
         plans = [batches.plan_of([item], number) for number, item in enumerate(chosen)]
-        self._batches = [collate(batches.samples(plan), plan.pad_size) for plan in plans]
+        self._batches: list[Batch] = []
+        self.unread: list[str] = []
+        for plan in plans:
+            try:
+                self._batches.append(collate(batches.samples(plan), plan.pad_size))
+            except DataError as error:
+                self.unread.append(str(error))
+        if not self._batches:
+            raise DataError(f"no picture to measure the network on can be read: {self.unread[0]}")
         self._steps = schedule(config.schedule, 0, config.sequence)
-        self.name = f"{count} held-out pictures" if apart else f"{count} training pictures, too few to hold some out"
+        count = len(self._batches)
+        self.name = (
+            plural(count, "held-out picture")
+            if apart
+            else f"{plural(count, 'training picture')}, too few to hold some out"
+        )
 
     @torch.no_grad()
     def measure(self, learner: Learner) -> float:
