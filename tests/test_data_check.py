@@ -15,7 +15,7 @@ from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import DataError, InputError, OutputError, UsageError
 from hodor_cli.formats.check import check_dataset
-from hodor_cli.formats.opening import is_clips
+from hodor_cli.formats.opening import is_clips, open_set
 from hodor_cli.formats.recognise import read_annotations
 from hodor_cli.samples.sheet import draw_sample, preview_samples, write_sheet
 from hodor_cli.training.config import train_preset
@@ -103,6 +103,25 @@ def test_missing_photographs_are_left_out_and_all_of_them_can_be_listed(tmp_path
     assert not report.ok and "missing image (6, such as 001.png), nothing is left" in report.sentence()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "data preview SET --count 1 --preset toy -o PNG",
+        "evaluate-clicks SET --method grabcut --limit 1",
+        "train-clicks --data SET --minutes 1 -o OUT",
+    ],
+)
+def test_commands_that_read_photographs_say_which_are_missing(tmp_path, monkeypatch, command):
+    make_coco(tmp_path / "set", 4)
+    for name in ("002.png", "003.png"):
+        (tmp_path / "set" / "images" / name).unlink()
+    monkeypatch.setattr("hodor_cli.clicks.training._Run.train", lambda run, progress: None)
+    places = {"SET": tmp_path / "set", "PNG": tmp_path / "sheet.png", "OUT": tmp_path / "run"}
+    said = hodor(*(places.get(part, part) for part in command.split())).stderr
+    assert "warning: 2 images of" in said
+    assert "are missing and left out, such as 002.png; `hodor data check` lists them" in said
+
+
 def test_the_check_counts_the_objects_of_each_class(tmp_path):
     content = make_coco(tmp_path, 3)
     content["categories"] += [{"id": 8, "name": "lid"}, {"id": 9, "name": "tape"}]
@@ -130,14 +149,14 @@ def test_annotations_with_nonsense_in_them_are_faults_of_the_set(tmp_path):
     assert found["image entry without height or width"] == "001.png"
     assert "image entry without id or file_name" in found and "annotation without image_id" in found
     with pytest.raises(DataError):
-        list(preview_samples(tmp_path, preset="toy"))
+        list(preview_samples(open_set(tmp_path), preset="toy"))
 
 
 def test_annotations_without_objects_are_not_taken_for_none(tmp_path):
     content = make_coco(tmp_path, 2)
     save_coco(tmp_path, {**content, "annotations": []})
     with pytest.raises(DataError, match="no image with an object within the limits"):
-        list(preview_samples(tmp_path, 1, preset="toy"))
+        list(preview_samples(open_set(tmp_path), 1, preset="toy"))
 
 
 def test_every_fault_of_clips_at_once(tmp_path):
@@ -250,7 +269,7 @@ def test_progress_is_told(tmp_path):
 
 def test_a_drawn_sample_shows_outlines_and_invalid_pixels(tmp_path):
     make_coco(tmp_path, 3)
-    samples = list(preview_samples(tmp_path, 5, area=64 * 64))
+    samples = list(preview_samples(open_set(tmp_path), 5, area=64 * 64))
     assert len(samples) == 5
     for sample in samples:
         strip = draw_sample(sample)
@@ -264,7 +283,7 @@ def test_a_drawn_sample_shows_outlines_and_invalid_pixels(tmp_path):
 
 def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     make_coco(tmp_path / "set", 3)
-    samples = list(preview_samples(tmp_path / "set", 3, preset="toy", area=64 * 64))
+    samples = list(preview_samples(open_set(tmp_path / "set"), 3, preset="toy", area=64 * 64))
     target = tmp_path / "sheet.png"
     write_sheet(target, samples)
     first = target.read_bytes()
@@ -277,7 +296,7 @@ def test_a_sheet_is_not_overwritten_unless_asked(tmp_path):
     with pytest.raises(OutputError, match="let its name end in"):
         write_sheet(tmp_path / "sheet.jpg", samples)
     with pytest.raises(UsageError, match="preset"):
-        list(preview_samples(tmp_path / "set", preset="nope"))
+        list(preview_samples(open_set(tmp_path / "set"), preset="nope"))
 
 
 def test_the_command_checks_and_draws(tmp_path):
@@ -318,7 +337,7 @@ def test_photographs_with_colour_masks_of_the_same_names_are_a_set(tmp_path, pla
     assert "1 photograph without a mask left out" in report.facts
     assert not is_clips(tmp_path)
     (masks / "soft.png").unlink()
-    assert list(preview_samples(tmp_path, 1, preset="toy", limits=LIMITS))
+    assert list(preview_samples(open_set(tmp_path, limits=LIMITS), 1, preset="toy"))
 
 
 def test_mistakes_with_folders_of_masks_are_told(tmp_path):

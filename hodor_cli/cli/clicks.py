@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from hodor_cli.cli.options import JsonFileOption, ResumeOption, arg, opt, out_option, require_new_json, write_json
 from hodor_cli.cli.parameters import Fields
-from hodor_cli.cli.terminal import counted, duration, progress_bar, say, stderr_console, stdout_console
+from hodor_cli.cli.terminal import counted, duration, progress_bar, say, stderr_console, stdout_console, warn
 from hodor_cli.clicks.settings import ClickTraining
 from hodor_cli.errors import UsageError
 from hodor_cli.run.settings import SegmentSettings
@@ -47,7 +47,7 @@ def train_clicks(
             last = now
             show(min(100, int(100 * now.share)), 100)
 
-        path = train(data, out, settings, start=start, resume=resume, progress=progress)
+        path = train(data, out, settings, start=start, resume=resume, progress=progress, warn=warn)
     line = f"{path}  trained for {duration(60 * settings.minutes)}"
     if last is not None:
         after = ", ".join(f"{iou:.3f}" for iou in last.ious)
@@ -82,7 +82,7 @@ def evaluate_clicks(
     from hodor_cli.clicks.grabcut import GrabCutClicker
     from hodor_cli.clicks.network import CLICK_WEIGHTS
 
-    count, cases = cases_of(dataset, limit)
+    count, cases = cases_of(dataset, limit, warn=warn)
     own = weights or CLICK_WEIGHTS
     clicker = GrabCutClicker() if method == "grabcut" else Clicker(own, device=settings.device, side=side)
     with progress_bar("clicking", count, "objects") as show:

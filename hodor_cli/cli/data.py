@@ -10,7 +10,7 @@ import typer
 
 from hodor_cli.cli.lazy import HodorCommand
 from hodor_cli.cli.options import OverwriteOption, arg, opt, out_option, switch
-from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, with_flags
+from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, warn, with_flags
 from hodor_cli.errors import DataError
 from hodor_cli.training.config import train_preset
 
@@ -92,15 +92,15 @@ def preview(
 ) -> None:
     """Draw training samples: frames side by side, masks as outlines, invalid pixels hatched."""
     from hodor_cli.datasets.limits import ObjectLimits
-    from hodor_cli.samples.settings import DataSource
+    from hodor_cli.formats.opening import open_set
     from hodor_cli.samples.sheet import preview_samples, require_new_sheet, write_sheet
 
     require_new_sheet(out, overwrite=overwrite)
-    source = DataSource(path, annotations=annotations)
     limits = ObjectLimits(min_area, min_side, at_area=None if file_pixels else _LIMITS.at_area)
+    opened = open_set(path, annotations, limits=limits, warn=warn)
     with progress_bar("drawing", count, "samples") as show:
         samples = []
-        for sample in preview_samples(source, count, preset=preset, mode=mode, area=area, seed=seed, limits=limits):
+        for sample in preview_samples(opened, count, preset=preset, mode=mode, area=area, seed=seed, limits=limits):
             samples.append(sample)
             show(len(samples))
     write_sheet(out, samples, overwrite=overwrite)

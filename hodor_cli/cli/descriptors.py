@@ -138,9 +138,7 @@ def train_projection(
 
     require_new(out, overwrite=overwrite)
     require_folder(out)
-    stills = stills_for_projection(data)
-    if missing := stills.faults.missing():
-        warn(missing)
+    stills = stills_for_projection(data, warn)
     model = load_model(settings.weights)
     count = min(photographs, len(stills))
     with progress_bar("encoding", count, "photographs") as show:

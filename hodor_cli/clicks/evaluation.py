@@ -100,13 +100,15 @@ def evaluate_clicks(
     return ClickScores(ious, tuple(frames), tuple(clicks))
 
 
-def cases_of(folder: str | Path, limit: int | None = None) -> tuple[int, Iterator[Case]]:
+def cases_of(
+    folder: str | Path, limit: int | None = None, *, warn: Callable[[str], object] | None = None
+) -> tuple[int, Iterator[Case]]:
     """The number of cases of a data set, at most `limit` (evenly spread), and the cases.
 
     Of a clip: the objects of its first, middle and last labelled frame. Of a photograph: the object in the middle of
-    its list. Raises DataError.
+    its list. warn: as for `open_set`. Raises DataError.
     """
-    found = open_set(folder, limits=_LIMITS)
+    found = open_set(folder, limits=_LIMITS, warn=warn)
     if isinstance(found, StillImages):
         indices = _spread(list(range(len(found))), limit)
         stills = ((still, still.objects[len(still.objects) // 2]) for still in map(found.load, indices))

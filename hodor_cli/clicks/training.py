@@ -53,11 +53,12 @@ def train_clicks(
     start: str | Path = "mini",
     resume: bool = False,
     progress: Callable[[ClickProgress], None] | None = None,
+    warn: Callable[[str], object] | None = None,
 ) -> Path:
     """Train a click network on photographs (COCO format) and frames of clips; write it to `out`/clicks.safetensors.
 
     start: the initial weights: a MobileNetV2 trained on ImageNet (safetensors), a click network, or weights of `hodor`
-    (a name or a file), whose backbone is used. resume: continue the run in `out`.
+    (a name or a file), whose backbone is used. resume: continue the run in `out`. warn: as for `open_set`.
 
     Returns the file. Raises DataError for data that cannot be used, OutputError if `out` holds a run and `resume` is
     not set, TrainingError if the loss is not a number.
@@ -68,7 +69,7 @@ def train_clicks(
         raise OutputError(f"{out} holds a run already; add `resume` to continue it, or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
-    run = _Run(starting_net(start), _crops(data, settings), settings, out)
+    run = _Run(starting_net(start), _crops(data, settings, warn), settings, out)
     if state is not None:
         run.restore(state)
     run.train(progress)
@@ -92,11 +93,11 @@ def starting_net(start: str | Path) -> ClickNet:
     return net
 
 
-def _crops(data: Sequence[str | Path], settings: ClickTraining) -> CropMaker:
+def _crops(data: Sequence[str | Path], settings: ClickTraining, warn: Callable[[str], object] | None) -> CropMaker:
     stills: list[StillImages] = []
     clips: list[ClipFrames] = []
     for folder in data:
-        found = open_set(folder, limits=_LIMITS)
+        found = open_set(folder, limits=_LIMITS, warn=warn)
         if isinstance(found, ClipSet):
             clips.append(ClipFrames(found, _LIMITS, every=settings.every))
         else:

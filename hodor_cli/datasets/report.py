@@ -70,11 +70,12 @@ class Faults:
         return dict(sorted(kinds.items(), key=lambda item: not any(fault.serious for fault in item[1])))
 
     def missing(self) -> str:
-        """The beginning of a sentence on the images that are left out because they are missing; "" if none is."""
+        """A sentence on the images that are left out because they are missing; "" if none is."""
         if not (count := self.counts[MISSING]):
             return ""
         are, first = "is" if count == 1 else "are", self.kinds()[MISSING][0]
-        return f"{plural(count, 'image')} of {self.path} {are} missing and left out, such as {first}"
+        missing = f"{plural(count, 'image')} of {self.path} {are} missing and left out"
+        return f"{missing}, such as {first}; `check_dataset` lists them"
 
     def sentence(self, *, empty: bool = False, use: str = "trained on") -> str:
         """The serious faults in one sentence, for an error message; "" if there are none. empty: no sample is left.

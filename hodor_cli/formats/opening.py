@@ -4,7 +4,7 @@ annotations of another tool as temporary folders of label PNGs."""
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +42,13 @@ def open_set(
     resolution: str | None = None,
     split: str | None = None,
     allow_empty: bool = False,
+    warn: Callable[[str], object] | None = None,
 ) -> StillImages | ClipSet:
     """Open a folder of photographs (annotated with any known tool) or of clips (in any known layout).
 
     annotations: a file that annotates the photographs in `path`. resolution, split: of clips, as in `ClipSet`.
-    allow_empty: return a set even if nothing in it can be used. Raises DataError if the folder holds neither (the
+    allow_empty: return a set even if nothing in it can be used. warn: called with a sentence on the photographs that
+    are missing and left out, if there are any. Raises DataError if the folder holds neither (the
     message says what it holds and what to do), or if the annotations have serious faults; InputError if something is
     missing.
     """
@@ -70,6 +72,8 @@ def open_set(
     found = StillImages(images, content, limits=limits, allow_empty=allow_empty)
     if not allow_empty and (wrong := found.faults.sentence()):
         raise DataError(wrong)
+    if warn is not None and (missing := found.faults.missing()):
+        warn(missing)
     return found
 
 

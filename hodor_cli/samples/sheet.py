@@ -9,13 +9,14 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from hodor_cli.datasets.clips import ClipSet
+from hodor_cli.datasets.coco import StillImages
 from hodor_cli.datasets.limits import ObjectLimits
 from hodor_cli.errors import OutputError
 from hodor_cli.files import ELSEWHERE, drawable, new_file
-from hodor_cli.formats.opening import open_set
 from hodor_cli.samples.batches import Batches
 from hodor_cli.samples.sample import TrainingSample
-from hodor_cli.samples.settings import BatchSettings, ClipOptions, DataSource, augment_preset
+from hodor_cli.samples.settings import BatchSettings, ClipOptions, augment_preset
 from hodor_cli.samples.sources import build_sets
 from hodor_cli.video.overlay import draw_overlay
 
@@ -27,7 +28,7 @@ Picture = NDArray[np.uint8]
 
 
 def preview_samples(
-    source: str | Path | DataSource,
+    opened: StillImages | ClipSet,
     count: int = 16,
     *,
     preset: str = "mini",
@@ -38,15 +39,13 @@ def preview_samples(
 ) -> Iterator[TrainingSample]:
     """Draws `count` samples of a data set, as training with this augmentation preset would.
 
-    source: a COCO-format folder, or clips, which are used as `mode` says. area: pixels of a frame. limits: which
-    objects are large enough; by default those of the paper. Raises DataError when the set cannot be read, UsageError
-    for an unknown preset or mode.
+    opened: the data set, as `open_set` gives it; clips are used as `mode` says. area: pixels of a frame. limits: which
+    objects of clips are large enough; by default those of the paper. Raises DataError when a file cannot be read,
+    UsageError for an unknown preset or mode.
     """
-    source = source if isinstance(source, DataSource) else DataSource(Path(source))
     clips = ClipOptions(mode)  # type: ignore[arg-type]  # checked there
     limits = limits or ObjectLimits()
-    found = open_set(source.folder, source.annotations, limits=limits)
-    sets, _ = build_sets([found], [1.0], clips, limits, augment_preset(preset))
+    sets, _ = build_sets([opened], [1.0], clips, limits, augment_preset(preset))
     batches = Batches(sets, BatchSettings(batch_size=1, area=area, exact=False, balance=0.5), seed=seed)
     for number in range(count):
         yield from batches.samples(batches.plan(number))

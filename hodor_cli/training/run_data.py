@@ -79,7 +79,7 @@ def checked_sources(
         one_each = f"{report.path}: {report.images} frames; of each sequence one labelled frame is read"
         callbacks.note(one_each if sparse else report.lines()[0])
         if missing := report.missing():
-            callbacks.warn(f"{missing}; `check_dataset` lists them")
+            callbacks.warn(missing)
         annotations = None if source.annotations is None else source.annotations.absolute()
         found.append(DataSource(source.folder.absolute(), source.weight, annotations, report.samples))
     for now, earlier in zip(found, before, strict=False):

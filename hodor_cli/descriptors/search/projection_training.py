@@ -44,12 +44,12 @@ class ObjectViews:
         return ObjectViews(self.descriptors[rows], self.baseline[rows], self.instance[rows])
 
 
-def stills_for_projection(folder: Path) -> StillImages:
-    """The photographs of a folder, annotated with any known tool, with objects large enough.
+def stills_for_projection(folder: Path, warn: Callable[[str], object] | None = None) -> StillImages:
+    """The photographs of a folder, annotated with any known tool, with objects large enough. warn: as for `open_set`.
 
     Raises DataError if there are none, InputError if the folder is missing.
     """
-    found = open_set(folder, limits=ObjectLimits(min_area=800))
+    found = open_set(folder, limits=ObjectLimits(min_area=800), warn=warn)
     if not isinstance(found, StillImages):
         raise DataError(f"{folder} holds clips; give a folder of labelled photographs")
     return found
