@@ -23,133 +23,75 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
 
-#: Where each public name is defined.
+#: The public names that each module defines.
 _NAMES = {
-    "hodor_cli.errors": (
-        "DataError",
-        "DeviceError",
-        "HodorError",
-        "InputError",
-        "OutputError",
-        "TrainingError",
-        "UsageError",
-        "WeightsError",
-    ),
-    "hodor_cli.engine": (
-        "Segmenter",
-        "SegmenterSettings",
-        "StepResult",
-    ),
-    "hodor_cli.weights": ("load_model",),
-    "hodor_cli.clicks.clicker": ("Clicker",),
-    "hodor_cli.video.frames": ("Frame", "FrameSource"),
-    "hodor_cli.video.source": ("open_source",),
-    "hodor_cli.datasets.labels.mask_file": ("read_mask",),
-    "hodor_cli.datasets.labels.mask_values": ("MaskFile",),
-    "hodor_cli.images.label_png": ("write_label_png",),
-    "hodor_cli.run.runner": ("segment_source",),
-    "hodor_cli.run.segment": ("segment",),
-    "hodor_cli.run.inputs": ("RunInputs",),
-    "hodor_cli.run.settings": (
-        "RunOutput",
-        "SegmentOptions",
-        "SegmentSettings",
-        "SegmentSummary",
-    ),
-    "hodor_cli.evaluation.results": ("EvaluationResult",),
-    "hodor_cli.evaluation.runner": ("evaluate",),
-    "hodor_cli.evaluation.scoring": ("score_sequence",),
-    "hodor_cli.evaluation.settings": ("EvaluationOutput", "EvaluationSettings"),
-    "hodor_cli.training.runs": (
-        "finetune",
-        "pretrain",
-    ),
-    "hodor_cli.samples.settings": ("ClipOptions",),
-    "hodor_cli.training.recipe": ("Recipe",),
-    "hodor_cli.training.options": (
-        "LaunchSettings",
-        "RunOptions",
-        "TrainingResult",
-    ),
-    "hodor_cli.descriptors": ("DescriptorStore",),
+    "hodor_cli.errors": "DataError DeviceError HodorError InputError OutputError TrainingError UsageError WeightsError",
+    "hodor_cli.engine": "Segmenter SegmenterSettings StepResult",
+    "hodor_cli.weights": "load_model",
+    "hodor_cli.clicks.clicker": "Clicker",
+    "hodor_cli.video.frames": "Frame FrameSource",
+    "hodor_cli.video.source": "open_source",
+    "hodor_cli.datasets.labels.mask_file": "read_mask",
+    "hodor_cli.datasets.labels.mask_values": "MaskFile",
+    "hodor_cli.images.label_png": "write_label_png",
+    "hodor_cli.run.runner": "segment_source",
+    "hodor_cli.run.segment": "segment",
+    "hodor_cli.run.inputs": "RunInputs",
+    "hodor_cli.run.settings": "RunOutput SegmentOptions SegmentSettings SegmentSummary",
+    "hodor_cli.evaluation.results": "EvaluationResult",
+    "hodor_cli.evaluation.runner": "evaluate",
+    "hodor_cli.evaluation.scoring": "score_sequence",
+    "hodor_cli.evaluation.settings": "EvaluationOutput EvaluationSettings",
+    "hodor_cli.training.runs": "finetune pretrain",
+    "hodor_cli.samples.settings": "ClipOptions",
+    "hodor_cli.training.recipe": "Recipe",
+    "hodor_cli.training.options": "LaunchSettings RunOptions TrainingResult",
+    "hodor_cli.descriptors": "DescriptorStore",
 }
-_HOME_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = [
-    "Clicker",
-    "ClipOptions",
-    "DataError",
-    "DescriptorStore",
-    "DeviceError",
-    "EvaluationOutput",
-    "EvaluationResult",
-    "EvaluationSettings",
-    "Frame",
-    "FrameSource",
-    "HodorError",
-    "InputError",
-    "LaunchSettings",
-    "MaskFile",
-    "OutputError",
-    "Recipe",
-    "RunInputs",
-    "RunOptions",
-    "RunOutput",
-    "SegmentOptions",
-    "SegmentSettings",
-    "SegmentSummary",
-    "Segmenter",
-    "SegmenterSettings",
-    "StepResult",
-    "TrainingError",
-    "TrainingResult",
-    "UsageError",
-    "WeightsError",
-    "__version__",
-    "evaluate",
-    "finetune",
-    "load_model",
-    "open_source",
-    "pretrain",
-    "read_mask",
-    "score_sequence",
-    "segment",
-    "segment_source",
-    "write_label_png",
-]
+_HOME_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 if TYPE_CHECKING:
-    from hodor_cli.clicks.clicker import Clicker
-    from hodor_cli.datasets.labels.mask_file import read_mask
-    from hodor_cli.datasets.labels.mask_values import MaskFile
-    from hodor_cli.descriptors import DescriptorStore
-    from hodor_cli.engine import Segmenter, SegmenterSettings, StepResult
-    from hodor_cli.errors import (
-        DataError,
-        DeviceError,
-        HodorError,
-        InputError,
-        OutputError,
-        TrainingError,
-        UsageError,
-        WeightsError,
-    )
-    from hodor_cli.evaluation.results import EvaluationResult
-    from hodor_cli.evaluation.runner import evaluate
-    from hodor_cli.evaluation.scoring import score_sequence
-    from hodor_cli.evaluation.settings import EvaluationOutput, EvaluationSettings
-    from hodor_cli.images.label_png import write_label_png
-    from hodor_cli.run.inputs import RunInputs
-    from hodor_cli.run.runner import segment_source
-    from hodor_cli.run.segment import segment
-    from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSettings, SegmentSummary
-    from hodor_cli.samples.settings import ClipOptions
-    from hodor_cli.training.options import LaunchSettings, RunOptions, TrainingResult
-    from hodor_cli.training.recipe import Recipe
-    from hodor_cli.training.runs import finetune, pretrain
-    from hodor_cli.video.frames import Frame, FrameSource
-    from hodor_cli.video.source import open_source
-    from hodor_cli.weights import load_model
+    from hodor_cli.clicks.clicker import Clicker as Clicker
+    from hodor_cli.datasets.labels.mask_file import read_mask as read_mask
+    from hodor_cli.datasets.labels.mask_values import MaskFile as MaskFile
+    from hodor_cli.descriptors import DescriptorStore as DescriptorStore
+    from hodor_cli.engine import Segmenter as Segmenter
+    from hodor_cli.engine import SegmenterSettings as SegmenterSettings
+    from hodor_cli.engine import StepResult as StepResult
+    from hodor_cli.errors import DataError as DataError
+    from hodor_cli.errors import DeviceError as DeviceError
+    from hodor_cli.errors import HodorError as HodorError
+    from hodor_cli.errors import InputError as InputError
+    from hodor_cli.errors import OutputError as OutputError
+    from hodor_cli.errors import TrainingError as TrainingError
+    from hodor_cli.errors import UsageError as UsageError
+    from hodor_cli.errors import WeightsError as WeightsError
+    from hodor_cli.evaluation.results import EvaluationResult as EvaluationResult
+    from hodor_cli.evaluation.runner import evaluate as evaluate
+    from hodor_cli.evaluation.scoring import score_sequence as score_sequence
+    from hodor_cli.evaluation.settings import EvaluationOutput as EvaluationOutput
+    from hodor_cli.evaluation.settings import EvaluationSettings as EvaluationSettings
+    from hodor_cli.images.label_png import write_label_png as write_label_png
+    from hodor_cli.run.inputs import RunInputs as RunInputs
+    from hodor_cli.run.runner import segment_source as segment_source
+    from hodor_cli.run.segment import segment as segment
+    from hodor_cli.run.settings import RunOutput as RunOutput
+    from hodor_cli.run.settings import SegmentOptions as SegmentOptions
+    from hodor_cli.run.settings import SegmentSettings as SegmentSettings
+    from hodor_cli.run.settings import SegmentSummary as SegmentSummary
+    from hodor_cli.samples.settings import ClipOptions as ClipOptions
+    from hodor_cli.training.options import LaunchSettings as LaunchSettings
+    from hodor_cli.training.options import RunOptions as RunOptions
+    from hodor_cli.training.options import TrainingResult as TrainingResult
+    from hodor_cli.training.recipe import Recipe as Recipe
+    from hodor_cli.training.runs import finetune as finetune
+    from hodor_cli.training.runs import pretrain as pretrain
+    from hodor_cli.video.frames import Frame as Frame
+    from hodor_cli.video.frames import FrameSource as FrameSource
+    from hodor_cli.video.source import open_source as open_source
+    from hodor_cli.weights import load_model as load_model
+else:
+    __all__ = ["__version__", *sorted(_HOME_OF)]
 
 
 def __getattr__(name: str) -> Any:
@@ -162,4 +104,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME_OF})
