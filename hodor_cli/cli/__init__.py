@@ -26,6 +26,7 @@ def _spec(module: str, help: str, attribute: str = "", **more: Any) -> CommandSp
     return CommandSpec(f"hodor_cli.cli.{module}", attribute or module, help, **more)
 
 
+#: The subcommands by name.
 COMMANDS: dict[str, CommandSpec] = {
     "segment": _spec("segment", "Segment a video from one mask.", lone_values=_ADAPT),
     "look": _spec("choosing", "Draw a frame with its coordinates and first mask.", "look"),
@@ -52,7 +53,6 @@ COMMANDS: dict[str, CommandSpec] = {
     "export-onnx": _spec("export", "Write the network as ONNX.", "export_onnx"),
     "info": _spec("info", "Versions, devices and weights, for a bug report."),
 }
-"""Subcommand -> its module."""
 
 
 class HodorGroup(LazyGroup):

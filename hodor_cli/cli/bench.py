@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from hodor_cli.cli.terminal import counted, note, progress_bar, stdout_console, 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_MACHINE_FIELDS = ("device", "precision", "threads", "contend")
 #: A ratio that falls by more than this is not noise.
 _NOTABLE_LOSS = 0.07
 
@@ -30,19 +32,7 @@ def bench(
     ] = None,
     settings: Annotated[
         BenchSettings,
-        Fields(
-            "objects",
-            "frames",
-            "rounds",
-            "weights",
-            "history",
-            "min_dim",
-            "max_dim",
-            "device",
-            "precision",
-            "threads",
-            "contend",
-        ),
+        Fields("objects", "frames", "rounds", "weights", "history", "min_dim", "max_dim", *_MACHINE_FIELDS),
     ],
 ) -> None:
     """Measure the engine against a plain float32 loop on a clip made on the spot, both in one run.
@@ -75,10 +65,7 @@ def bench(
         warn(f"the machine is busy (load {load} per core), so absolute times are too long; ratios suffer less")
     if json_file != "-":
         _print(result, train, stdout_console())
-    if json_file is not None:
-        import json
-
-        write_json(json.dumps(result, indent=2), json_file)
+    write_json(json.dumps(result, indent=2), json_file)
     if record is not None:
         from hodor_cli.bench.settings import append_record, earlier_record
 

@@ -102,5 +102,4 @@ def evaluate_clicks(
         f"{counted(len(scores.ious), 'object')} of {dataset}; {missed}; {values['ms_per_frame']:.0f} ms per frame,"
         f" {values['ms_per_click']:.0f} ms per click (medians)"
     )
-    if json_file is not None:
-        write_json(json.dumps(values, indent=2), json_file)
+    write_json(json.dumps(values, indent=2), json_file)

@@ -8,18 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from hodor_cli.cli import options as common
 from hodor_cli.cli.evaluate_parts import Adapting, evaluate_given, names_in
-from hodor_cli.cli.options import (
-    AdaptOption,
-    JsonFileOption,
-    OverwriteOption,
-    arg,
-    opt,
-    out_option,
-    require_new_json,
-    switch,
-    write_json,
-)
+from hodor_cli.cli.options import arg, opt, out_option, require_new_json, switch, write_json
 from hodor_cli.cli.parameters import Fields
 from hodor_cli.cli.terminal import note, progress_bar, stderr_console, stdout_console, warn
 from hodor_cli.errors import DataError, UsageError, require_matplotlib
@@ -56,14 +47,14 @@ def evaluate(
             "uniform, and only followed forward, as in a live stream.",
         ),
     ] = "uniform",
-    adapt: AdaptOption = None,
+    adapt: common.AdaptOption = None,
     out: Annotated[Path | None, out_option("FOLDER", "Write JSON, CSV, report.html, pictures and masks here.")] = None,
     resume: Annotated[bool, switch("--resume", "Keep finished sequences in the folder.")] = False,
-    overwrite: OverwriteOption = False,
+    overwrite: common.OverwriteOption = False,
     compare: Annotated[
         bool, switch("--compare", "Compare results: hodor evaluate --compare A.json B.json ...")
     ] = False,
-    json_file: JsonFileOption = None,
+    json_file: common.JsonFileOption = None,
     settings: Annotated[
         EvaluationSettings,
         Fields("weights", "official", "workers", "min_dim", "max_dim", "matching", "device", "precision"),
@@ -90,9 +81,7 @@ def evaluate(
             )
         settings = replace(settings, history=lengths[0], weights=settings.weights or "mini", adapt=adapt)
         output = None if out is None else EvaluationOutput(out, overwrite=overwrite)
-        text = evaluate_given(dataset, names, (given, choose), settings, output, console)
-        if json_file is not None:
-            write_json(text, json_file)
+        write_json(evaluate_given(dataset, names, (given, choose), settings, output, console), json_file)
         return
     _check_options(dataset, settings.weights, predictions, lengths)
     if (resume or overwrite) and out is None:
@@ -100,6 +89,7 @@ def evaluate(
     if resume and predictions is not None:
         raise UsageError("`resume` continues a model's run; scoring `predictions` has nothing to resume; leave it out")
     output = None if out is None else EvaluationOutput(out, resume, overwrite)
+    from hodor_cli.evaluation.output import sweep_json
     from hodor_cli.evaluation.runner import evaluate as run
     from hodor_cli.evaluation.runner import sweep_history
     from hodor_cli.formats.opening import mask_folder, open_benchmark
@@ -123,10 +113,7 @@ def evaluate(
             else:
                 results = [run(found, settings=replace(settings, history=lengths[0]), progress=progress, **job)]
         _print_results(results, console, out)
-        if json_file is not None:
-            from hodor_cli.evaluation.output import sweep_json
-
-            write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
+        write_json(results[0].to_json() if len(results) == 1 else sweep_json(results), json_file)
     if failed := {name: message for result in results for name, message in result.failed.items()}:
         for name, message in failed.items():
             warn(f"{name}: {message}")
@@ -183,5 +170,4 @@ def _compare(paths: list[Path], json_file: str | None, console: Console) -> None
     comparisons = compare([path / "results.json" if path.is_dir() else path for path in paths])
     for comparison in comparisons:
         print_comparison(comparison, console)
-    if json_file is not None:
-        write_json(json.dumps([one.to_dict() for one in comparisons], indent=2), json_file)
+    write_json(json.dumps([one.to_dict() for one in comparisons], indent=2), json_file)

@@ -31,22 +31,14 @@ def print_scores(result: EvaluationResult, console: Console) -> None:
     for sequence in result.worst_first():
         worst = min(sequence.objects.values(), key=lambda score: score.jf)
         more = (str(len(sequence.objects)), f"{worst.object_id} ({percent(worst.jf)})") if several else ()
-        table.add_row(
-            sequence.name,
-            *(percent(value) for value in (sequence.jf, sequence.j, sequence.f)),
-            *more,
-        )
+        table.add_row(sequence.name, *map(percent, (sequence.jf, sequence.j, sequence.f)), *more)
     table.add_section()
     objects = sum(len(sequence.objects) for sequence in result.sequences.values())
-    whole = (percent(value) for value in (result.jf, result.j, result.f))
-    table.add_row("all objects", *whole, *((str(objects), "") if several else ()))
+    more = (str(objects), "") if several else ()
+    table.add_row("all objects", *map(percent, (result.jf, result.j, result.f)), *more)
     console.print(table)
-    console.print(
-        "  ".join(
-            f"{name.replace('_', ' ')} {percent(result.metric(name))}"
-            for name in ("J_recall", "J_decay", "F_recall", "F_decay")
-        )
-    )
+    names = ("J_recall", "J_decay", "F_recall", "F_decay")
+    console.print("  ".join(f"{name.replace('_', ' ')} {percent(result.metric(name))}" for name in names))
     for group, means in result.group_means().items():
         console.print(f"{group}: J {percent(means['J'])}  F {percent(means['F'])}")
     if result.failed:
@@ -69,7 +61,7 @@ def print_sweep(results: list[EvaluationResult], console: Console) -> None:
         speed = result.frames_per_second
         table.add_row(
             str(result.settings["history"]),
-            *(percent(value) for value in (result.jf, result.j, result.f)),
+            *map(percent, (result.jf, result.j, result.f)),
             "-" if speed is None or speed != speed else f"{speed:.2f}",
         )
     console.print(table)
@@ -146,7 +138,7 @@ def evaluate_given(
         scores = evaluate_given(found, segmenter, chosen, adapt=adapt, progress=progress)
     table = score_table("chosen", "masks", "J&F", "J", "F")
     for score in scores:
-        table.add_row(score.choose, str(score.given), *(percent(value) for value in (score.jf, score.j, score.f)))
+        table.add_row(score.choose, str(score.given), *map(percent, (score.jf, score.j, score.f)))
     console.print(table)
     facts: dict[str, Any] = {"dataset": str(dataset[0]), "weights": settings.weights}
     facts |= {"min_dim": segmenter.min_dim if adapt is None else settings.min_dim, "adapt": settings.adapt}

@@ -107,16 +107,16 @@ def require_new_json(target: str | None, *, overwrite: bool = False) -> None:
         raise OutputError(f"{target} exists already; choose another file for --json")
 
 
-def write_json(text: str, target: str) -> None:
-    """Write JSON text to the target of `--json FILE|-`: stdout or a file. Raises OutputError if that fails."""
+def write_json(text: str, target: str | None) -> None:
+    """Write JSON text to the target of `--json FILE|-`, if there is one. Raises OutputError if that fails."""
     from hodor_cli.cli.terminal import say_json
     from hodor_cli.files import new_file
 
     if target == "-":
         say_json(text)
-        return
-    with new_file(Path(target), "name another file with --json") as temporary:
-        temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+    elif target is not None:
+        with new_file(Path(target), "name another file with --json") as temporary:
+            temporary.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
 #: The settings that are options of commands that segment a video.

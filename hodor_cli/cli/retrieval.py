@@ -13,13 +13,9 @@ from hodor_cli.cli.terminal import note, progress_bar
 from hodor_cli.run.settings import SegmentSettings
 
 if TYPE_CHECKING:
-    from hodor_cli.descriptors.search.comparison import Comparison
     from hodor_cli.descriptors.search.query import Query
     from hodor_cli.descriptors.search.search import Match, VerifiedMatch
-    from hodor_cli.descriptors.store.store import DescriptorStore
     from hodor_cli.engine import Segmenter
-
-    Answer = tuple[Match, VerifiedMatch | None]
 
 
 def retrieval(
@@ -72,6 +68,7 @@ def retrieval(
     hodor retrieval objects.h5 --pr-curve
     """
     from hodor_cli.descriptors.search.comparison import choose_comparison, possible_comparisons
+    from hodor_cli.descriptors.search.search import search_objects, verify_matches
     from hodor_cli.descriptors.store.store import DescriptorStore, find_store
     from hodor_cli.descriptors.views.retrieval import write_contact_sheet
     from hodor_cli.errors import require_matplotlib
@@ -99,13 +96,18 @@ def retrieval(
             require_new(sheet, overwrite=overwrite)
         segmenter = _segmenter(settings, asked[0]) if verify else None
         comparison = choose_comparison(library, by, projection)
-        search: dict[str, Any] = {"metric": metric, "top": top}
-        limit = comparison.alike_below(metric)
+        compared = {"by": comparison.by, "metric": metric, "alike_below": comparison.alike_below(metric)}
         found: list[dict[str, Any]] = []
         for one, sheet in zip(asked, sheets, strict=True):
-            answers = _search(library, one, comparison, search, segmenter)
+            matches = search_objects(library, one, comparison=comparison, metric=metric, top=top)
+            answers: list[tuple[Match, VerifiedMatch | None]] = [(match, None) for match in matches]
+            if segmenter is not None:
+                with progress_bar("verifying", len(matches), "objects") as show:
+                    verified = verify_matches(
+                        library, one, matches, segmenter, comparison=comparison, metric=metric, progress=show
+                    )
+                answers = [(check.match, check) for check in verified]
             write_contact_sheet(sheet, library, one, [match for match, _ in answers])
-            compared = {"by": comparison.by, "metric": metric, "alike_below": limit}
             found.append({"query": one.label, **compared, "contact_sheet": str(sheet), "matches": answers})
         show_matches(library, found, as_json)
 
@@ -167,19 +169,3 @@ def _segmenter(settings: SegmentSettings, query: Query) -> Segmenter:
     if store_info(loaded).model_fingerprint != query.model_fingerprint:
         raise InputError(f"{query.label} was saved with other weights than {weights}; give those with --weights")
     return settings.segmenter(loaded)
-
-
-def _search(
-    store: DescriptorStore, query: Query, comparison: Comparison, how: dict[str, Any], segmenter: Segmenter | None
-) -> list[Answer]:
-    """The most similar objects, each with what decoding the query into its frame gave, if there is a segmenter."""
-    from hodor_cli.descriptors.search.search import search_objects, verify_matches
-
-    matches = search_objects(store, query, comparison=comparison, **how)
-    if segmenter is None:
-        return [(match, None) for match in matches]
-    with progress_bar("verifying", len(matches), "objects") as show:
-        verified = verify_matches(
-            store, query, matches, segmenter, comparison=comparison, metric=how["metric"], progress=show
-        )
-    return [(check.match, check) for check in verified]
