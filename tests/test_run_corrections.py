@@ -14,7 +14,7 @@ from hodor_cli.errors import InputError, OutputError, UsageError
 from hodor_cli.formats.mask_arguments import read_given
 from hodor_cli.images.label_png import read_label_png, write_label_png
 from hodor_cli.run.inputs import RunInputs, removals_by_frame
-from hodor_cli.run.prompts import boxes_by_frame
+from hodor_cli.run.prompts import boxes_by_frame, read_boxes
 from hodor_cli.run.records import FrameRecord, ObjectRecord, ReviewNote
 from hodor_cli.run.review import review_frames
 from hodor_cli.run.runner import segment_source
@@ -88,11 +88,12 @@ def test_texts_become_removals_and_boxes_of_known_objects() -> None:
             removals_by_frame([wrong], source)
     box = (2, 18, 26, 20)
     text = ",".join(str(side) for side in box)
-    assert boxes_by_frame([text, f"3={text}", f"3:1={text}"], source, {2}) == {0: {3: box}, 3: {4: box, 1: box}}
+    boxes = read_boxes([text, f"3={text}", f"3:1={text}"], source)
+    assert boxes_by_frame(boxes, {2}) == {0: {3: box}, 3: {4: box, 1: box}}
     with pytest.raises(UsageError, match="second box for object 1"):
-        boxes_by_frame([f"3:1={text}", f"3:1={text}"], source)
+        boxes_by_frame(read_boxes([f"3:1={text}", f"3:1={text}"], source))
     with pytest.raises(UsageError, match="ids go from 1 to 65535"):
-        boxes_by_frame([f"3:70000={text}"], source)
+        read_boxes([f"3:70000={text}"], source)
 
 
 def test_a_mask_may_name_its_object_and_an_empty_one_ends_it(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_box_corrects_the_object_that_has_its_id(tmp_path: Path) -> None:
     wrong = np.where(first == 1, 7, 0).astype(np.uint16)  # the red square was taken for object 7
     images[3] = images[0]
     source = MemorySource(images)
-    boxes = boxes_by_frame(["3:7=34,22,20,18"], source, {7})
+    boxes = boxes_by_frame(read_boxes(["3:7=34,22,20,18"], source), {7})
     summary = segment_source(source, RunInputs({0: wrong}, boxes), out, ColourSegmenter())
     assert summary.object_ids == (7,)
     late = read_label_png(out / "masks" / "00005.png") == 7

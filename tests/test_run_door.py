@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,27 @@ def test_boxes_come_in_three_forms(clip: Path) -> None:
     assert set(np.unique(read_label_png(Path("frames/masks/00007.png")))) == {0, 2}
 
 
+def test_clicks_without_an_id_mean_what_they_mean_in_the_command(clip: Path, first: np.ndarray) -> None:
+    red, blue = (40, 60), (125, 70)
+
+    def clicked(**options: object) -> list[str]:
+        """The ids of the objects that the clicks are on."""
+        report = run(clip, **options, out="r", options=hodor_cli.SegmentOptions(overwrite=True)).files["report"]
+        return list(json.loads(report.read_text())["frames"][0]["clicks"])
+
+    assert clicked(click=red) == clicked(click=[red, (*blue, False)]) == ["1"]
+    assert clicked(mask=(first == 1).astype(np.uint8) * 7, click=(*blue, False)) == ["7"]
+    assert clicked(box={5: (12, 32, 56, 56)}, click=red) == ["5"]
+    assert clicked(mask={3: first}, click=red) == ["3"]  # a new object
+    assert clicked(mask=first, click={0: {2: blue}}) == ["2"]
+    with pytest.raises(UsageError, match="on which of the objects 1, 2 it is"):
+        run(clip, mask=first, click=red)
+
+
+def test_boxes_without_an_id_start_new_objects(clip: Path, first: np.ndarray) -> None:
+    assert run(clip, mask=(first == 1).astype(np.uint8), box=(104, 44, 42, 52)).object_ids == (1, 2)
+
+
 def test_results_go_beside_the_working_directory_by_default(clip: Path, first: np.ndarray) -> None:
     assert run(clip, mask=first).out == Path("<b>clip.hodor")
 
@@ -76,6 +98,7 @@ def test_results_go_beside_the_working_directory_by_default(clip: Path, first: n
         ({}, "there is no object to follow"),
         ({"box": (1, 2, 3)}, "give x, y, width and height in pixels"),
         ({"box": {1: "abcd"}}, "give x, y, width and height in pixels"),
+        ({"click": (1, "b")}, r"give `click` \(x, y\)"),
         ({"mask": np.zeros((120, 160, 3))}, "give an .H, W. integer array"),
         ({"mask": np.zeros((120, 160))}, "give an .H, W. integer array"),
     ],

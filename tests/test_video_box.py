@@ -14,7 +14,14 @@ from PIL import Image
 from hodor_cli.clicks.clicker import Clicker
 from hodor_cli.errors import InputError, UsageError
 from hodor_cli.run.inputs import RunInputs
-from hodor_cli.run.prompts import boxes_by_frame, check_clicks, clicks_by_frame, masks_from_prompts
+from hodor_cli.run.prompts import (
+    boxes_by_frame,
+    check_clicks,
+    clicks_by_frame,
+    masks_from_prompts,
+    read_boxes,
+    read_clicks,
+)
 from hodor_cli.run.records import Click
 from hodor_cli.video.frames import Frame
 from hodor_cli.video.source import open_source
@@ -117,46 +124,47 @@ def test_nothing_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_parse_boxes(tmp_path: Path) -> None:
     source = open_source(write_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
-    assert boxes_by_frame(["10,20,30,40"], source) == {1: {1: (10, 20, 30, 40)}}
-    assert boxes_by_frame([" 4 = 10, 20.4 ,30,40 "], source, taken={1}) == {4: {2: (10, 20, 30, 40)}}
+    assert boxes_by_frame(read_boxes(["10,20,30,40"], source)) == {1: {1: (10, 20, 30, 40)}}
+    assert boxes_by_frame(read_boxes([" 4 = 10, 20.4 ,30,40 "], source), taken={1}) == {4: {2: (10, 20, 30, 40)}}
     for wrong in ("10,20,30", "a,b,c,d", "x=1,2,3,4", "", "1=2=3,4,5,6", "1,2,3,nan", "-3=1,2,3,4", f"{10**400},1,9,9"):
         with pytest.raises(UsageError, match="is no box"):
-            boxes_by_frame([wrong], source)
+            read_boxes([wrong], source)
     with pytest.raises(InputError, match="past the end"):
-        boxes_by_frame(["5=45,25,70,70"], source)
+        read_boxes(["5=45,25,70,70"], source)
     for outside in ("45,25,700,70", "-5,25,70,70"):
         with pytest.raises(UsageError, match="outside"):
-            boxes_by_frame([outside], source)
+            read_boxes([outside], source)
 
 
 def test_parse_clicks(tmp_path: Path) -> None:
     source = open_source(write_video(tmp_path / "clip.mp4", [scene()[0]] * 5), start=1)
-    clicks = clicks_by_frame(["10,20", "-30, 40.2", "3:7=50,60", "4:7=-5,6"], source, {2: [1]})
+    clicks = clicks_by_frame(read_clicks(["10,20", "-30, 40.2", "3:7=50,60", "4:7=-5,6"], source), {2: [1]})
     assert clicks == {
         1: {2: (Click(10, 20), Click(30, 40, False))},
         3: {7: (Click(50, 60),)},
         4: {7: (Click(5, 6, False),)},
     }
-    assert clicks_by_frame(["3=50,60,7"], source, {}) == {3: {7: (Click(50, 60),)}}  # as it was written before
+    as_before = read_clicks(["3=50,60,7"], source)  # the id is the last number
+    assert clicks_by_frame(as_before, {}) == {3: {7: (Click(50, 60),)}}
     for wrong in ("10", "a,b", "10,20,30,40", "1:2=3,4,5", ":2=3,4", "--1,2", "", "1,2,x"):
         with pytest.raises(UsageError, match="is no click"):
-            clicks_by_frame([wrong], source, {})
+            read_clicks([wrong], source)
     with pytest.raises(UsageError, match="outside the 160x120 frame"):
-        clicks_by_frame(["160,5"], source, {})
+        read_clicks(["160,5"], source)
     with pytest.raises(UsageError, match="ids go from 1"):
-        clicks_by_frame(["1:0=16,5"], source, {})
+        read_clicks(["1:0=16,5"], source)
     with pytest.raises(InputError, match="past the end"):
-        clicks_by_frame(["9=16,5"], source, {})
+        read_clicks(["9=16,5"], source)
 
 
 def test_clicks_without_an_id_refine_the_box_of_their_frame(tmp_path: Path) -> None:
     source = open_source(write_video(tmp_path / "clip.mp4", [scene()[0]] * 5))
-    clicks = ["50,60", "-5,6"]
-    assert clicks_by_frame(clicks, source, {0: [4]}) == {0: {4: (Click(50, 60), Click(5, 6, False))}}
-    assert clicks_by_frame(clicks, source, {2: [1]}).keys() == {0} and 2 in clicks_by_frame(clicks, source, {2: [1]})[0]
+    clicks = read_clicks(["50,60", "-5,6"], source)
+    assert clicks_by_frame(clicks, {0: [4]}) == {0: {4: (Click(50, 60), Click(5, 6, False))}}
+    assert clicks_by_frame(clicks, {2: [1]}).keys() == {0} and 2 in clicks_by_frame(clicks, {2: [1]})[0]
     with pytest.raises(UsageError, match="on which of the objects 1, 4 it is; give the id as well, for example 0:1="):
-        clicks_by_frame(clicks, source, {0: [4, 1]})
-    assert clicks_by_frame(["0:9=50,60"], source, {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
+        clicks_by_frame(clicks, {0: [4, 1]})
+    assert clicks_by_frame(read_clicks(["0:9=50,60"], source), {0: [4, 1]}) == {0: {9: (Click(50, 60),)}}
 
 
 def test_click_in_a_run(tmp_path: Path) -> None:

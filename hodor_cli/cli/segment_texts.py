@@ -94,13 +94,11 @@ def given_inputs(
     from hodor_cli.formats.mask_arguments import read_given
     from hodor_cli.run.exporting import names_of
     from hodor_cli.run.inputs import RunInputs, ids_and_frames, removals_by_frame
-    from hodor_cli.run.prompts import boxes_by_frame, clicks_by_frame
+    from hodor_cli.run.prompts import prompts_by_frame, read_boxes, read_clicks
 
     read = read_given(list(mask or ()), frames)
     masked = {frame: one.object_ids for frame, one in read.masks.items()}
-    boxes = boxes_by_frame(box or (), frames, {key for ids in masked.values() for key in ids})
-    begun = {frame: [*masked.get(frame, ()), *boxes.get(frame, ())] for frame in {*masked, *boxes}}
-    clicks = clicks_by_frame(click or (), frames, begun)
+    boxes, clicks = prompts_by_frame(read_boxes(box or (), frames), read_clicks(click or (), frames), masked)
     removed = removals_by_frame(remove or (), frames)
     for frame, ids in read.ends.items():
         removed.setdefault(frame, []).extend(ids)
@@ -116,7 +114,8 @@ def given_inputs(
             note(f"Frame {frame}: object {object_id} from the box {','.join(map(str, side))}")
     for frame, of_frame in clicks.items():
         for object_id, of_object in of_frame.items():
-            how = "corrected by" if object_id in begun.get(frame, ()) else "from"
+            begun = object_id in (*masked.get(frame, ()), *boxes.get(frame, ()))
+            how = "corrected by" if begun else "from"
             note(f"Frame {frame}: object {object_id} {how} {counted(len(of_object), 'click')}")
     appears = dict(ids_and_frames(appear or (), frames, "appearance"))
     names_by_id = {**read.names, **names_of(names or ())}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from hodor_cli.run.records import Click
 if TYPE_CHECKING:
     from hodor_cli.video.frames import FrameSource
 
+T = TypeVar("T")
+#: A box or a click with its frame and the id of its object, None if it names none.
+Placed = tuple[int, int | None, T]
+
 _WHOLE, _NUMBER = r"\s*(\d{1,9})\s*", r"\s*(-?\d{1,9}(?:\.\d+)?)\s*"
 _BOX = re.compile(f"(?:{_WHOLE}(?::{_WHOLE})?=)?{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
 #: The last number is the object's id, as it was written before FRAME:ID=x,y.
@@ -27,16 +31,22 @@ _CLICK = re.compile(rf"(?:{_WHOLE}(?::{_WHOLE})?=)?\s*(-?)\s*(?!-){_NUMBER},(?!\
 _MIN_SIDE, _MIN_SHARE = 4, 0.03
 
 
-def boxes_by_frame(
-    arguments: Sequence[str], source: FrameSource, taken: Collection[int] = ()
-) -> dict[int, dict[int, Box]]:
-    """Boxes by frame and object id, from texts "[FRAME[:ID]=]x,y,w,h"; the first frame that is read by default.
+def prompts_by_frame(
+    boxes: Sequence[Placed[Box]], clicks: Sequence[Placed[Click]], masked: Mapping[int, Collection[int]]
+) -> tuple[dict[int, dict[int, Box]], dict[int, dict[int, tuple[Click, ...]]]]:
+    """Boxes and clicks by frame and object id. masked: frame -> ids of its masks. Raises as `boxes_by_frame` and
+    `clicks_by_frame`, which say what a box or a click without an id means."""
+    placed = boxes_by_frame(boxes, {key for ids in masked.values() for key in ids})
+    given = {frame: [*masked.get(frame, ()), *placed.get(frame, ())] for frame in {*masked, *placed}}
+    return placed, clicks_by_frame(clicks, given)
 
-    A box without an id starts a new object with the smallest id that neither a mask (`taken`) nor another box has. A
-    box with the id of another box or mask corrects that object. Raises UsageError for an invalid box, one outside the
-    picture, or two of one object in one frame, InputError for a FRAME after the end.
+
+def read_boxes(arguments: Sequence[str], source: FrameSource) -> list[Placed[Box]]:
+    """Boxes from texts "[FRAME[:ID]=]x,y,w,h"; of the first frame that is read by default.
+
+    Raises UsageError for an invalid box and one outside the picture, InputError for a FRAME after the end.
     """
-    parsed: list[tuple[int, int | None, Box]] = []
+    parsed: list[Placed[Box]] = []
     for argument in arguments:
         match = _BOX.fullmatch(argument)
         if match is None:
@@ -46,16 +56,27 @@ def boxes_by_frame(
         require_frame(frame, argument, source)
         check_box((x, y, width, height), (source.height, source.width))
         parsed.append((frame, _object_id(match[2], argument), (x, y, width, height)))
-    used = {*taken, *(object_id for _, object_id, _ in parsed if object_id is not None)}
-    boxes: dict[int, dict[int, Box]] = {}
-    for argument, (frame, object_id, box) in zip(arguments, parsed, strict=True):
+    return parsed
+
+
+def boxes_by_frame(boxes: Sequence[Placed[Box]], taken: Collection[int] = ()) -> dict[int, dict[int, Box]]:
+    """Boxes by frame and object id.
+
+    A box without an id starts a new object with the smallest id that neither a mask (`taken`) nor another box has. A
+    box with the id of another box or mask corrects that object. Raises UsageError for two boxes of one object in one
+    frame.
+    """
+    used = {*taken, *(object_id for _, object_id, _ in boxes if object_id is not None)}
+    by_frame: dict[int, dict[int, Box]] = {}
+    for frame, object_id, box in boxes:
         if object_id is None:
             object_id = next(number for number in range(1, len(used) + 2) if number not in used)
             used.add(object_id)
-        if object_id in boxes.setdefault(frame, {}):
-            raise UsageError(f"{argument!r} is a second box for object {object_id} in one frame; give one of them")
-        boxes[frame][object_id] = box
-    return boxes
+        if object_id in by_frame.setdefault(frame, {}):
+            text = ",".join(map(str, box))
+            raise UsageError(f"{text} is a second box for object {object_id} in frame {frame}; give one of them")
+        by_frame[frame][object_id] = box
+    return by_frame
 
 
 def _object_id(text: str | None, argument: str) -> int | None:
@@ -83,18 +104,12 @@ def check_box(box: Box, size: tuple[int, int]) -> None:
         )
 
 
-def clicks_by_frame(
-    arguments: Sequence[str], source: FrameSource, given: Mapping[int, Collection[int]]
-) -> dict[int, dict[int, tuple[Click, ...]]]:
-    """Clicks by frame and object id, from texts "[FRAME[:ID]=][-]x,y"; a minus sign marks a negative click.
+def read_clicks(arguments: Sequence[str], source: FrameSource) -> list[Placed[Click]]:
+    """Clicks from texts "[FRAME[:ID]=][-]x,y"; a minus sign marks a negative click.
 
-    given: frame -> ids of its masks and boxes. All clicks without an id belong to one object: to the one that has a
-    mask or box in a frame of theirs, or else to a new one with the smallest unused id.
-
-    Raises UsageError for an invalid click, one outside the frame, and clicks that may belong to several objects,
-    InputError for a FRAME after the end.
+    Raises UsageError for an invalid click and one outside the frame, InputError for a FRAME after the end.
     """
-    parsed: list[tuple[int, int | None, Click]] = []
+    parsed: list[Placed[Click]] = []
     for argument in arguments:
         match = _CLICK.fullmatch(argument)
         if match is None or (match[2] and match[6]):
@@ -110,14 +125,25 @@ def clicks_by_frame(
                 f" {source.width - 1}, y from 0 to {source.height - 1}"
             )
         parsed.append((frame, _object_id(match[2] or match[6], argument), Click(x, y, not match[3])))
-    unnamed = _object_of_unnamed(parsed, given)
-    clicks: dict[int, dict[int, list[Click]]] = {}
-    for frame, object_id, click in parsed:
-        clicks.setdefault(frame, {}).setdefault(object_id or unnamed, []).append(click)
-    return {frame: {key: tuple(value) for key, value in of.items()} for frame, of in clicks.items()}
+    return parsed
 
 
-def _object_of_unnamed(clicks: Sequence[tuple[int, int | None, Click]], given: Mapping[int, Collection[int]]) -> int:
+def clicks_by_frame(
+    clicks: Sequence[Placed[Click]], given: Mapping[int, Collection[int]]
+) -> dict[int, dict[int, tuple[Click, ...]]]:
+    """Clicks by frame and object id. given: frame -> ids of its masks and boxes.
+
+    All clicks without an id belong to one object: to the one that has a mask or box in a frame of theirs, or else to a
+    new one with the smallest unused id. Raises UsageError for clicks that may belong to several objects.
+    """
+    unnamed = _object_of_unnamed(clicks, given)
+    by_frame: dict[int, dict[int, list[Click]]] = {}
+    for frame, object_id, click in clicks:
+        by_frame.setdefault(frame, {}).setdefault(object_id or unnamed, []).append(click)
+    return {frame: {key: tuple(value) for key, value in of.items()} for frame, of in by_frame.items()}
+
+
+def _object_of_unnamed(clicks: Sequence[Placed[Click]], given: Mapping[int, Collection[int]]) -> int:
     """The id of the object to which the clicks (frame, id, click) without an id belong."""
     here = {key: frame for frame, object_id, _ in clicks if object_id is None for key in given.get(frame, ())}
     if len(here) > 1:

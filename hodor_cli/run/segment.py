@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hodor_cli.errors import UsageError
-from hodor_cli.images.label_png import Box
+from hodor_cli.images.label_png import Box, ids_in
 from hodor_cli.run.inputs import RunInputs
 from hodor_cli.run.output import default_folder
+from hodor_cli.run.prompts import Placed, prompts_by_frame
 from hodor_cli.run.records import Click
 from hodor_cli.run.settings import RunOutput, SegmentOptions, SegmentSummary
 from hodor_cli.video.frames import FrameSource
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 Mask = str | Path | NDArray[np.integer]
 #: Boxes of one frame: one, several (ids 1, 2, ...), or by object id.
 Boxes = Sequence[float] | Sequence[Sequence[float]] | Mapping[int, Sequence[float]]
-#: Clicks on one object, each (x, y) in pixels, or (x, y, False) on what is not the object.
-Clicks = Sequence[tuple[int, int] | tuple[int, int, bool]]
+#: A click (x, y) in pixels, or (x, y, False) on what is not the object; and clicks on one object, one or several.
+OneClick = tuple[float, float] | tuple[float, float, bool]
+Clicks = OneClick | Sequence[OneClick]
 
 
 def segment(
@@ -51,9 +53,10 @@ def segment(
         mask: Where the objects are in the first frame, or by frame (from 0): a file, or an (H, W) integer array of the
             frames' size whose values are object ids, 0 for the background.
         box: (x, y, width, height) in pixels, several of them, or {id: box}; of the first frame, or by frame as
-            {frame: {id: box}}. The click network finds the object inside.
-        click: (x, y) on object 1 of the first frame, (x, y, False) on what is not the object; or by frame as
-            {frame: {id: clicks}}.
+            {frame: {id: box}}. The click network finds the object inside. Boxes without ids start new objects.
+        click: (x, y) on an object, (x, y, False) on what is not the object, or several of them; of the first frame, or
+            by frame as {frame: {id: clicks}}. Clicks without an id correct the mask or box of the first frame, or start
+            a new object if there is none.
         out: The result folder; NAME.hodor in the working directory by default.
         model: A loaded network, to use it for several videos; by default `options.weights` is loaded.
         options: Weights, history, resolution, device, precision; whether to replace or resume the results in `out`.
@@ -105,34 +108,45 @@ def _inputs(
                     " array whose values are object ids"
                 )
             arrays[frame] = labels.astype(np.uint16) if labels.dtype == bool else labels
-    several = isinstance(box, Mapping) and all(isinstance(one, Mapping) for one in box.values())
-    boxes: Any = box if several else {} if box is None else {frames.start: box}
-    clicks: Any = click if isinstance(click, Mapping) else {frames.start: {1: click}} if click else {}
+    masked = {frame: one.object_ids for frame, one in read.masks.items()}
+    masked |= {frame: tuple(ids_in(labels)) for frame, labels in arrays.items()}
+    boxes, clicks = prompts_by_frame(_boxes(box, frames.start), _clicks(click, frames.start), masked)
     removals: dict[int, list[int]] = {}
     for object_id, frame in remove.items():
         removals.setdefault(frame, []).append(object_id)
-    return RunInputs(
-        {**read.masks, **arrays},
-        {frame: _numbered(given) for frame, given in boxes.items()},
-        removals,
-        clicks={
-            frame: {key: [Click(*one) for one in of] for key, of in by_id.items()} for frame, by_id in clicks.items()
-        },
-        names=read.names,
-    )
+    return RunInputs({**read.masks, **arrays}, boxes, removals, clicks=clicks, names=read.names)
 
 
-def _numbered(given: Any) -> dict[int, Box]:
-    """The boxes of one frame by object id. Raises UsageError for an invalid box."""
+def _boxes(given: Any, first: int) -> list[Placed[Box]]:
+    """The boxes of any form that `segment` takes. first: the frame of those that name none. Raises UsageError."""
+    if given is None:
+        return []
     if not isinstance(given, Mapping):
-        given = dict(enumerate(given if len(given) and np.ndim(given[0]) > 0 else [given], start=1))
-    found: dict[int, Box] = {}
-    for object_id, box in given.items():
-        try:
-            x, y, width, height = (round(float(side)) for side in box)
-        except (TypeError, ValueError, OverflowError):
-            raise UsageError(
-                f"the `box` of object {object_id} is {box!r}; give x, y, width and height in pixels"
-            ) from None
-        found[int(object_id)] = (x, y, width, height)
-    return found
+        several = len(given) and np.ndim(given[0]) > 0
+        return [(first, None, _whole_box(one)) for one in (given if several else [given])]
+    by_frame = given if all(isinstance(one, Mapping) for one in given.values()) else {first: given}
+    return [(frame, int(key), _whole_box(one)) for frame, by_id in by_frame.items() for key, one in by_id.items()]
+
+
+def _whole_box(box: Any) -> Box:
+    try:
+        x, y, width, height = (round(float(side)) for side in box)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{box!r} is no `box`; give x, y, width and height in pixels") from None
+    return x, y, width, height
+
+
+def _clicks(given: Any, first: int) -> list[Placed[Click]]:
+    """As `_boxes`, the clicks."""
+    if isinstance(given, Mapping):
+        of_objects = [(frame, int(key), of) for frame, by_id in given.items() for key, of in by_id.items()]
+        return [(frame, key, one) for frame, key, of in of_objects for one in _several(of)]
+    return [(first, None, one) for one in _several(given)]
+
+
+def _several(clicks: Any) -> list[Click]:
+    try:
+        found = [clicks] if len(clicks) and np.ndim(clicks[0]) == 0 else clicks
+        return [Click(round(float(x)), round(float(y)), *map(bool, rest)) for x, y, *rest in found]
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{clicks!r} are no clicks; give `click` (x, y) or (x, y, False) in pixels") from None
